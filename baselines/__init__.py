@@ -1,0 +1,1 @@
+"""What produces clips to be scored: the method contract, native methods, sanity rows, the output normaliser."""

@@ -1,0 +1,148 @@
+"""The cache on disk: one set of safetensors shards per field, one Parquet index, one JSON with settings.
+
+    cache.json                     schema version, dataset, size, fps, extractor fingerprints, settings
+    index.parquet                  a row a clip: id, speaker, split, n_frames, status, reason, detail, source, sha256, …
+                                   and for every field f: `f.shard`, `f.key`, `f.dtype`, `f.shape`, `f.sha256`
+    <field>/<field>-00012.safetensors
+
+This module only reads; `dawn_bench.pipelines.shards` writes. Arrays are views of memory-mapped files: slicing one
+reads only the pages it needs, and nothing is copied until it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+SETTINGS_FILE, INDEX_FILE = "cache.json", "index.parquet"
+OK, QUARANTINED = "ok", "quarantined"
+
+_DTYPES = {
+    "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
+    "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_,
+}  # fmt: skip
+
+
+def open_shard(path: Path) -> dict[str, np.ndarray]:
+    """Every tensor of a safetensors file as a read-only view of one memory map.
+
+    `safetensors` itself copies each slice it hands out to numpy; the format is a length, a JSON header and raw bytes,
+    so a view needs no more than this.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    data = np.memmap(path, mode="r", dtype=np.uint8, offset=0)
+    header.pop("__metadata__", None)
+    arrays = {}
+    for key, entry in header.items():
+        start, stop = (8 + length + offset for offset in entry["data_offsets"])
+        arrays[key] = np.asarray(data[start:stop]).view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
+
+
+class Cache:
+    """A prepared dataset. Iterating yields its usable clips in index order.
+
+    Raises `InputError` when the folder is no cache, or one of another schema version.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        import pandas as pd
+
+        self.root = Path(root)
+        settings = self.root / SETTINGS_FILE
+        if not settings.is_file() or not (self.root / INDEX_FILE).is_file():
+            raise InputError(
+                "is not a finished cache.", path=self.root, mend="Make one with: dawn-bench prepare --root VIDEOS --cache DIR"
+            )
+        self.settings: dict[str, Any] = json.loads(settings.read_text())
+        if self.settings["schema"] != SCHEMA_VERSION:
+            raise InputError(
+                f"has cache schema {self.settings['schema']}, this dawn-bench reads {SCHEMA_VERSION}.",
+                path=self.root,
+                mend="Prepare it again.",
+            )
+        self.index: pd.DataFrame = pd.read_parquet(self.root / INDEX_FILE)
+        self._rows = {row["id"]: row for row in self.index.to_dict("records")}
+        self._shard = lru_cache(maxsize=256)(lambda name: open_shard(self.root / name))
+
+    def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
+        return Cache, (self.root,)  # workers open their own memory maps
+
+    @property
+    def size(self) -> int:
+        """Side of the cached frames in pixels."""
+        return int(self.settings["size"])
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the fields that the index knows."""
+        return sorted({c.removesuffix(".shard") for c in self.index.columns if c.endswith(".shard")})
+
+    def ids(self, split: str | None = None) -> list[str]:
+        """Ids of the usable clips, of one split or of all."""
+        return [
+            i for i, row in self._rows.items() if row["status"] == OK and (split is None or row["split"] == split)
+        ]
+
+    def clips(self, split: str | None = None) -> list[Clip]:
+        """The usable clips, of one split or of all, in index order."""
+        return [self[i] for i in self.ids(split)]
+
+    def __len__(self) -> int:
+        return len(self.ids())
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.clips())
+
+    def __getitem__(self, clip_id: str) -> Clip:
+        row = self._rows[clip_id]
+        fixed = {"id", "speaker", "split", "n_frames"}
+        meta = {k: v for k, v in row.items() if k not in fixed and "." not in k}
+        return Clip(
+            id=clip_id,
+            speaker=str(row["speaker"]),
+            split=str(row["split"]),
+            n_frames=int(row["n_frames"]),
+            arrays=_LazyArrays(self, row, self.fields),
+            meta=meta,
+        )
+
+    def quarantined(self) -> list[tuple[str, str, str]]:
+        """(id, reason, detail) of the clips that could not be used."""
+        return [(i, row["reason"], row["detail"]) for i, row in self._rows.items() if row["status"] != OK]
+
+
+class _LazyArrays(Mapping[str, np.ndarray]):
+    """The arrays of one clip, each opened when it is asked for."""
+
+    def __init__(self, cache: Cache, row: Mapping[str, Any], fields: list[str]) -> None:
+        self._cache, self._row = cache, row
+        self._fields = [f for f in fields if isinstance(row[f"{f}.shard"], str)]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._fields:
+            raise KeyError(name)
+        return self._cache._shard(self._row[f"{name}.shard"])[self._row[f"{name}.key"]]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)

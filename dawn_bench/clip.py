@@ -1,0 +1,64 @@
+"""The noun of the whole suite: a clip, and what its arrays mean.
+
+T frames, S pixels a side, n sound samples. First axis is time everywhere.
+
+| field      | dtype, shape        | meaning                                                                  |
+| ---------- | ------------------- | ------------------------------------------------------------------------ |
+| frames     | uint8 (T,S,S,3)     | RGB, 0–255, 25 fps                                                       |
+| audio      | int16 (n,)          | 16 kHz mono, sample 0 at the instant of frame 0                          |
+| hubert     | float16 (T,1024)    | HuBERT-large last hidden state at 25 fps                                 |
+| logmel     | float16 (T,80)      | log mel energies, the offline stand-in for an audio encoder              |
+| pose       | float32 (T,7)       | yaw, pitch, roll in degrees, scale, tx, ty, tz                           |
+| blink      | float32 (T,2)       | left, right eye aspect ratio                                             |
+| landmarks  | float32 (T,68,2)    | x, y in pixels of the cached frame, iBUG order                           |
+| bbox       | float32 (T,4)       | face box x0, y0, x1, y1 in pixels of the cached frame                    |
+| valid      | bool (T,)           | False where the face was interpolated over a gap                         |
+
+`face_mask` and `lip_mask` (T,S,S) bool are computed from `bbox` and `landmarks` (`dawn_bench.pipelines.masks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+FPS = 25
+SAMPLE_RATE = 16_000
+#: Sound samples that belong to one frame.
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip: who, which split, how long, and its named arrays (lazy and memory-mapped when from a cache)."""
+
+    id: str
+    speaker: str
+    split: str
+    n_frames: int
+    arrays: Mapping[str, np.ndarray]
+    fps: int = FPS
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The array called `name`; raises KeyError naming what the clip has."""
+        try:
+            return self.arrays[name]
+        except KeyError:
+            raise KeyError(f"clip {self.id} has no {name!r}; it has {', '.join(sorted(self.arrays))}") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    @property
+    def seconds(self) -> float:
+        """Length of the picture in seconds."""
+        return self.n_frames / self.fps
+
+    @property
+    def audio_encoder(self) -> str:
+        """The name of the audio features that this clip carries: `hubert` where there are any, else `logmel`."""
+        return "hubert" if "hubert" in self.arrays else "logmel"

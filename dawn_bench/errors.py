@@ -1,0 +1,42 @@
+"""Errors that reach a person: one line that says what is wrong, where, and what to do.
+
+Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but some items failed under `--strict`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT = 1, 2, 3
+
+
+class DawnBenchError(Exception):
+    """Base of every error that dawn-bench raises on purpose; the command line prints it as one line."""
+
+    exit_code = EXIT_INTERNAL
+
+
+class InputError(DawnBenchError, ValueError):
+    """The user's input cannot be used at all (exit code 2). The message ends with what to do."""
+
+    exit_code = EXIT_INPUT
+
+    def __init__(self, what: str, *, path: Path | str | None = None, mend: str = "") -> None:
+        self.what, self.path, self.mend = what, path, mend
+        where = f"{path}: " if path is not None else ""
+        super().__init__(f"{where}{what}{f' {mend}' if mend else ''}")
+
+
+class ItemError(DawnBenchError):
+    """One clip or output cannot be used; the others go on.
+
+    `reason` is a short stable slug that tables count by (`no_face`, `no_audio`, `unreadable`, `too_short`, ...);
+    `detail` is the sentence for a person.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)  # args in full, so that it survives pickling between workers
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

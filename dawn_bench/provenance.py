@@ -1,0 +1,52 @@
+"""Where a number comes from: fingerprints of settings and files, versions, device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+#: The libraries whose version can change a number.
+NUMERIC_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "av", "decord", "dlib-bin")
+
+
+def fingerprint(facts: Any, *, length: int = 16) -> str:
+    """The first `length` hex digits of the sha256 of `facts` as canonical JSON (keys sorted, no spaces)."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Python, dawn-bench and the libraries that can change a number; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in ("dawn-bench", *NUMERIC_LIBRARIES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name(device: str = "cpu") -> str:
+    """A device in words: the graphics card's name, or the processor's architecture and thread count."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"cpu {platform.machine()} ({torch.get_num_threads()} threads)"
+
+
+def pick_device(device: str = "auto") -> str:
+    """`auto` becomes `cuda` where a CUDA device answers, else `cpu`."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -1,0 +1,50 @@
+"""The result row: one score of one method, with all that is needed to say where it comes from.
+
+Metrics make rows, the results store keeps them, reports show them; none of them computes a score twice.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from dawn_bench.config import Config
+
+
+class ScoreRow(Config):
+    """One metric of one method on one split under one protocol.
+
+    `value`, `low` and `high` are in the metric's unit; the interval is a 95 % bootstrap over clips. A value is None
+    when the metric is undefined there, and `note` then says why. `weights_state` is `canonical` (published weights,
+    hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or `none`
+    (the metric needs no network). `rankable` is False for sanity and reference rows.
+    """
+
+    method: str
+    method_class: str = "portrait"
+    dataset: str
+    split: str
+    protocol: str
+    metric: str
+    unit: str = ""
+    higher_is_better: bool | None = None
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n_clips: int
+    n_frames: int
+    coverage: float = 1.0
+    weights_state: str = "none"
+    rankable: bool = True
+    fingerprint: str
+    device: str = ""
+    versions: dict[str, str] = {}
+    seed: int = 0
+    wall_seconds: float = 0.0
+    note: str = ""
+    per_clip: dict[str, float | None] = {}
+    created: str = ""
+
+    @staticmethod
+    def now() -> str:
+        """The present instant for `created`, in UTC, to the second."""
+        return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""From result rows to pages: the results store, leaderboard, tables, plots, gallery."""
