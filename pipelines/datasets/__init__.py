@@ -1,0 +1,1 @@
+"""Datasets, one file each; each registers a function that lists its sources."""
