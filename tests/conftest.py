@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
+from goldens import SHARED
 
 
 @pytest.fixture(scope="session")
@@ -23,15 +20,3 @@ def shared() -> Path:
 def clips_dir(shared: Path) -> Path:
     """Real talking-head clips."""
     return shared / "data" / "clips"
-
-
-def goldens_roots() -> list[Path]:
-    """Folders of reference outputs: the one beside the checkout and the one that `DAWN_BENCH_GOLDENS` names."""
-    named = os.environ.get("DAWN_BENCH_GOLDENS")
-    roots = [SHARED / "goldens", *([Path(named)] if named else [])]
-    return [root for root in roots if root.is_dir()]
-
-
-def golden_cases(folder: str, pattern: str) -> list[Path]:
-    """Every golden of one kind in every root, for `pytest.mark.parametrize`; found by listing, never by fixed names."""
-    return [path for root in goldens_roots() for path in sorted((root / folder).glob(pattern))]
