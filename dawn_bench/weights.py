@@ -196,3 +196,40 @@ def _cached_sha256(path: Path) -> str:
     except OSError:
         return digest  # a read-only weights folder only costs hashing again
     return digest
+
+
+def download(name: str) -> Resolved:
+    """Fetch a file from its public origin into the weights folder, atomically, and check its hash.
+
+    Raises `InputError` when there is no direct address, the network fails, or the hash is not the published one.
+    """
+    import urllib.error
+    import urllib.request
+
+    from dawn_bench.progress import meter
+
+    weight = entry(name)
+    if weight.url is None:
+        raise InputError(
+            f"{weight.file} has no direct address.", mend=f"Get it from {weight.origin}, then: dawn-bench weights add FILE"
+        )
+    target = folder() / weight.file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(target.suffix + ".part")
+    try:
+        with urllib.request.urlopen(weight.url, timeout=60) as answer, partial.open("wb") as file:
+            size = int(answer.headers.get("Content-Length") or 0) or weight.bytes
+            with meter(weight.file, total=size and size / 1e6, unit="MB") as progress:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+                    progress.advance(len(block) / 1e6)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(
+            f"could not be downloaded ({error}).", path=weight.url, mend="On a machine without network: dawn-bench weights add FILE"
+        ) from error
+    if weight.sha256 is not None and (digest := sha256_file(partial)) != weight.sha256:
+        partial.unlink()
+        raise InputError(f"has sha256 {digest}, published is {weight.sha256}; it was deleted.", path=weight.url)
+    partial.replace(target)
+    return resolve(name)

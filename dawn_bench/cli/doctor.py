@@ -1,0 +1,64 @@
+"""`dawn-bench doctor`: what is installed, what is present, and what each part would use."""
+
+from __future__ import annotations
+
+
+def doctor() -> None:
+    """Print versions, device, decoder, weights present, and the back end each extractor and metric would use.
+
+    Example: dawn-bench doctor
+    """
+    import os
+    import shutil
+
+    import av
+    import torch
+    from rich.table import Table
+
+    from dawn_bench.metrics.base import METRICS
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
+    from dawn_bench.pipelines.features.base import EXTRACTORS
+    from dawn_bench.progress import console
+    from dawn_bench.provenance import device_name, pick_device, versions
+    from dawn_bench.weights import WEIGHTS, folder, resolve
+
+    screen = console()
+
+    def section(title: str, rows: list[tuple[str, str]]) -> None:
+        screen.print(f"\n[bold]{title}[/bold]")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for left, right in rows:
+            table.add_row(f"  {left}", right)
+        screen.print(table)
+
+    section("Versions", list(versions().items()))
+    ffmpeg = ".".join(map(str, av.ffmpeg_version_info.split("-")[:1])) if hasattr(av, "ffmpeg_version_info") else "bundled"
+    section(
+        "Machine",
+        [
+            ("device", device_name(pick_device())),
+            ("cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())),
+            ("torch CUDA", str(torch.version.cuda or "not built in") + ("" if torch.cuda.is_available() else ", no device")),
+            ("decoder", f"PyAV {av.__version__} with its own FFmpeg {ffmpeg}"),
+            ("ffmpeg program", shutil.which("ffmpeg") or "absent (not needed)"),
+        ],
+    )
+    found = {w.name: resolve(w.name) for w in WEIGHTS}
+    section(
+        f"Weights in {folder()}",
+        [(n, "absent" if r.path is None else f"{r.state}  {r.path.name}") for n, r in found.items()],
+    )
+    chosen = pick_backend("auto")
+    section("Faces", [(name, "used by default" if name == chosen.name else "") for name in FACE_BACKENDS])
+    section("Extractors", [(name, _backend(EXTRACTORS[name], "ready")) for name in EXTRACTORS])
+    section("Metrics", [(name, _backend(METRICS[name], "")) for name in METRICS])
+    if any(r.path is None for r in found.values()):
+        screen.print(
+            "\nNetworks without a file run with deterministic stand-ins; such scores are marked and never ranked.", markup=False
+        )
+
+
+def _backend(item: object, otherwise: str) -> str:
+    """What an extractor or metric says of itself, in one line."""
+    describe = getattr(item, "backend", None)
+    return str(describe() if callable(describe) else describe or otherwise)
