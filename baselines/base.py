@@ -1,0 +1,69 @@
+"""The method contract: something that makes one clip out of one item.
+
+A method is given a true clip of the test set and may use only what it declares in `uses`: `source` (the first frame),
+`audio` (sound and audio features), `pose` (the true head pose and blink tracks) or `truth` (everything: sanity rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.registry import Registry
+
+MethodClass = Literal["portrait", "dub", "static-lips", "mesh", "reference", "sanity"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to generate: the true clip, the test set's clips (for shuffling), and a seed for this item."""
+
+    clip: Clip
+    others: Sequence[Clip]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may be built from: a trained run's folder, the device, and options from the command line."""
+
+    checkpoint: Path | None = None
+    device: str = "cpu"
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A method's answer: `frames` uint8 (T,S,S,3) RGB at 25 fps and the `audio` int16 (n,) that belongs to them."""
+
+    frames: np.ndarray
+    audio: np.ndarray
+
+
+class Method(Protocol):
+    """A method. `fingerprint` changes whenever its outputs would (weights, settings, code version)."""
+
+    name: str
+    method_class: MethodClass
+    licence: str
+    uses: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that names weights and settings; outputs with another fingerprint are generated anew."""
+
+    def generate(self, item: Item) -> Generated:
+        """Make one clip; raises `ItemError` when this item cannot be done."""
+
+
+#: Methods by command-line name: functions of a `Context`; one file each in `baselines/methods/`.
+METHODS: Registry[Callable[[Context], Method]] = Registry("method", "dawn_bench.baselines.methods")
+
+#: The rows that every evaluation shows, so that a reader sees each metric's floor and ceiling.
+SANITY = ("ground-truth", "ground-truth-reencoded", "still", "shuffled-sound")

@@ -1,0 +1,35 @@
+"""The true clip after one ordinary lossy encoding: what a codec alone does to each metric."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass
+from dawn_bench.pipelines.video import read_frames, write_video
+
+#: x264's default quality, which most released scripts use without saying so.
+CRF = 23
+
+
+class Reencoded:
+    """Frames through H.264 at CRF 23, 4:2:0; sound untouched."""
+
+    name = "ground-truth-reencoded"
+    method_class: MethodClass = "sanity"
+    licence = "of the dataset"
+    uses = ("truth",)
+    fingerprint = f"ground-truth-reencoded/1/crf{CRF}"
+
+    def generate(self, item: Item) -> Generated:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            write_video(path, np.asarray(item.clip["frames"]), crf=CRF)
+            return Generated(read_frames(path)[: item.clip.n_frames], np.asarray(item.clip["audio"]))
+
+
+@METHODS.register("ground-truth-reencoded")
+def build(context: Context) -> Reencoded:
+    return Reencoded()

@@ -1,0 +1,129 @@
+"""Batches straight from the memory-mapped cache: pure functions of (cache, ids, seed, step).
+
+B items, F frames, S pixels. Pictures stay uint8 until they are on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
+
+Batch = dict[str, Tensor]
+
+
+def step_rng(seed: int, step: int, *, stream: str) -> np.random.Generator:
+    """The random numbers of one step of one stage; the same whatever ran before."""
+    return np.random.default_rng([seed, step, *stream.encode()])
+
+
+def draw_clips(cache: Cache, ids: Sequence[str], rng: np.random.Generator, count: int, *, min_frames: int) -> list[Clip]:
+    """`count` clips drawn uniformly with replacement among those of at least `min_frames` frames."""
+    usable = [c for c in (cache[i] for i in ids) if c.n_frames >= min_frames]
+    if not usable:
+        longest = max((cache[i].n_frames for i in ids), default=0)
+        raise InputError(
+            f"no clip has the {min_frames} frames that this stage trains on (longest: {longest}).",
+            path=cache.root,
+            mend="Prepare longer clips or lower the window with --set.",
+        )
+    return [usable[i] for i in rng.integers(len(usable), size=count)]
+
+
+def frame_pairs(cache: Cache, ids: Sequence[str], rng: np.random.Generator, *, count: int) -> Batch:
+    """LFG batch: `source`, `driving` uint8 (B,3,S,S), two frames of one clip, the earlier one first (spec A.6)."""
+    source, driving = [], []
+    for clip in draw_clips(cache, ids, rng, count, min_frames=2):
+        first, second = np.sort(rng.integers(clip.n_frames, size=2))
+        source.append(clip["frames"][first])
+        driving.append(clip["frames"][second])
+    return {"source": _pictures(np.stack(source)), "driving": _pictures(np.stack(driving))}
+
+
+def windows(
+    cache: Cache, ids: Sequence[str], rng: np.random.Generator, *, count: int, frames: int, random_source: bool
+) -> Batch:
+    """A2V-FDM batch: consecutive `frames` of a clip and a source frame.
+
+    Stage 1 takes the window's first frame as source, stage 2 (`random_source`) any frame of the clip (Section 3.5).
+    Keys: `source` uint8 (B,3,S,S), `frames` uint8 (B,3,F,S,S), `audio` (B,F,A), `pose` (B,F,6), `blink` (B,F,2),
+    `source_pose` (B,6), `source_blink` (B,2), `source_bbox` (B,4), `lip_box` (B,F,4) x0,y0,x1,y1 in pixels; float32.
+    """
+    items: list[dict[str, np.ndarray]] = []
+    for clip in draw_clips(cache, ids, rng, count, min_frames=frames):
+        start = int(rng.integers(clip.n_frames - frames + 1))
+        source = int(rng.integers(clip.n_frames)) if random_source else start
+        span = slice(start, start + frames)
+        items.append(
+            {
+                "source": clip["frames"][source],
+                "frames": clip["frames"][span],
+                "audio": clip[clip.audio_encoder][span],
+                "pose": clip["pose"][span, :6],
+                "blink": clip["blink"][span],
+                "source_pose": clip["pose"][source, :6],
+                "source_blink": clip["blink"][source],
+                "source_bbox": clip["bbox"][source],
+                "lip_box": lip_box(clip["landmarks"][span]),
+            }
+        )
+    batch = {k: np.stack([i[k] for i in items]) for k in items[0]}
+    pictures = {"source": _pictures(batch.pop("source")), "frames": _pictures(batch.pop("frames")).transpose(1, 2)}
+    return pictures | {k: torch.from_numpy(np.asarray(v, dtype=np.float32)) for k, v in batch.items()}
+
+
+def sequences(cache: Cache, ids: Sequence[str], rng: np.random.Generator, *, count: int, frames: int) -> Batch:
+    """PBNet batch: `audio` (B,N,A), `state` (B,N,8) = pose 6 and blink 2 in raw units, `mask` bool (B,N).
+
+    Clips shorter than `frames` are used whole and zero-padded (spec a.5).
+    """
+    states, audios, masks = [], [], []
+    for clip in draw_clips(cache, ids, rng, count, min_frames=2):
+        length = min(frames, clip.n_frames)
+        start = int(rng.integers(clip.n_frames - length + 1))
+        span, pad = slice(start, start + length), ((0, frames - length), (0, 0))
+        state = np.concatenate([clip["pose"][span, :6], clip["blink"][span]], axis=1)
+        states.append(np.pad(state, pad))
+        audios.append(np.pad(np.asarray(clip[clip.audio_encoder][span], np.float32), pad))
+        masks.append(np.arange(frames) < length)
+    return {
+        "audio": torch.from_numpy(np.stack(audios)),
+        "state": torch.from_numpy(np.stack(states).astype(np.float32)),
+        "mask": torch.from_numpy(np.stack(masks)),
+    }
+
+
+def lip_box(landmarks: np.ndarray) -> np.ndarray:
+    """(…,68,2) landmarks -> (…,4) x0, y0, x1, y1 around the lip points 48–67, pixels."""
+    lips = landmarks[..., 48:68, :]
+    return np.concatenate([lips.min(axis=-2), lips.max(axis=-2)], axis=-1)
+
+
+def _pictures(frames: np.ndarray) -> Tensor:
+    """(..., S,S,3) uint8 -> (..., 3,S,S) uint8 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
+
+
+class _Steps(Dataset[Batch]):
+    def __init__(self, batch: Callable[[int], Batch], start: int, stop: int) -> None:
+        self.batch, self.start, self.stop = batch, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> Batch:
+        if index >= len(self):
+            raise IndexError(index)
+        return self.batch(self.start + index)
+
+
+def batches(batch: Callable[[int], Batch], *, start: int, stop: int, workers: int, pin: bool) -> DataLoader[Batch]:
+    """The batches of steps start…stop−1 in order, read ahead by `workers` processes; their content never depends on it."""
+    return DataLoader(_Steps(batch, start, stop), batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)
