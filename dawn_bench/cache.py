@@ -112,6 +112,7 @@ class Cache:
         row = self._rows[clip_id]
         fixed = {"id", "speaker", "split", "n_frames"}
         meta = {k: v for k, v in row.items() if k not in fixed and "." not in k}
+        meta |= {f"{f}_sha256": row[f"{f}.sha256"] for f in ("frames", "audio") if f"{f}.sha256" in row}
         return Clip(
             id=clip_id,
             speaker=str(row["speaker"]),
