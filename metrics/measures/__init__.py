@@ -1,0 +1,1 @@
+"""Metrics, one file each; importing a module registers its metrics."""

@@ -1,0 +1,90 @@
+"""Protocols: every choice that a published number leaves open, as a field of a frozen object with an id.
+
+Scores of different protocols are never ranked together. `paper-dawn` is the default; what it takes is argued in the
+docstring of each metric. A user's variant is `protocol("paper-dawn", ("fid_resize=clean",))`; its id says that it is one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dawn_bench.config import Config, resolve_config
+from dawn_bench.errors import InputError
+from dawn_bench.provenance import fingerprint
+
+
+class Protocol(Config):
+    """How each metric is computed. Distances in pixels, times in seconds unless a field says frames."""
+
+    id: str = "paper-dawn"
+
+    # FID, DR
+    fid_resize: Literal["pytorch-fid", "clean"] = Field(
+        "pytorch-fid", description="pytorch-fid: bilinear without antialias, 2x-1; clean: PIL bicubic, (x-128)/128"
+    )
+    dr_reference: Literal["matching", "all"] = Field(
+        "matching", description="true frames that the first and last frames are compared with: the same ones, or all"
+    )
+
+    # FVD
+    fvd_windows: tuple[int, ...] = Field((16, 32), description="window lengths, frames")
+    fvd_stride: int | None = Field(None, ge=1, description="frames between window starts; None: the window's length")
+    fvd_first_n: bool = Field(False, description="only the first window of each clip")
+    fvd_resize: Literal["short-side", "squash"] = Field(
+        "short-side", description="short-side: shorter side to 224, centred crop; squash: both sides to 224"
+    )
+    fvd_covariance: Literal["unbiased", "biased"] = "unbiased"
+
+    # pictures
+    psnr_cap: float = Field(100.0, description="dB given to identical frames")
+    lpips_net: Literal["alex", "vgg"] = "alex"
+
+    # lip sync
+    lse_route: Literal["direct", "tracked"] = Field(
+        "direct", description="direct: the whole frame; tracked: the crop around the tracked face"
+    )
+    lse_shift: int = Field(15, ge=1, description="largest shift of sound against picture, frames")
+
+    # identity
+    csim_reference: Literal["true", "source"] = Field(
+        "true", description="true: frame t against true frame t; source: every frame against the first true frame"
+    )
+
+    # beats
+    bas_direction: Literal["audio", "motion"] = Field("audio", description="beats over which the mean is taken")
+    bas_sigma: float = Field(3.0, gt=0, description="width of the match, frames")
+    bas_smooth: float = Field(5.0, gt=0, description="width of the Gaussian over the motion signal, frames")
+    bas_audio: Literal["beat", "onset"] = "beat"
+
+    # blinks
+    blink_rule: Literal["closing-edge", "threshold"] = "closing-edge"
+    blink_edge: float = Field(0.072, gt=0, description="closing-edge: fall of the eye aspect ratio per frame at 25 fps")
+    blink_threshold: float = Field(0.2, gt=0, description="threshold: eye aspect ratio below which an eye is closed")
+    blink_frames: int = Field(2, ge=1, description="threshold: frames that it must stay closed")
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of all fields."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+PAPER_DAWN = Protocol()
+
+#: Named protocols.
+PROTOCOLS: dict[str, Protocol] = {PAPER_DAWN.id: PAPER_DAWN}
+
+
+def protocol(name: str = PAPER_DAWN.id, /, overrides: tuple[str, ...] = ()) -> Protocol:
+    """The protocol called `name`, changed by `field=value` texts; a changed one gets the id `name+hash`.
+
+    Raises `InputError` for an unknown name, field or value.
+    """
+    if name not in PROTOCOLS:
+        raise InputError(f"there is no protocol called {name!r}.", mend=f"Known: {', '.join(PROTOCOLS)}.")
+    base = PROTOCOLS[name]
+    changed = resolve_config(base, overrides=overrides, where="--protocol-set")
+    if changed == base:
+        return base
+    return changed.model_copy(update={"id": f"{name}+{changed.fingerprint[:8]}"})
