@@ -53,11 +53,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from dawn_bench.metrics.bootstrap import ratio_interval
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.bootstrap import ratio_interval
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 from dawn_bench.provenance import fingerprint
 from dawn_bench.registry import Registry
 from dawn_bench.weights import Policy, Resolved, resolve

@@ -1,7 +1,7 @@
 """Protocols: every choice that a published number leaves open, as a field of a frozen object with an id.
 
 Scores of different protocols are never ranked together. `paper-dawn` is the default; what it takes is argued in the
-docstring of each metric. A user's variant is `protocol("paper-dawn", ("fid_resize=clean",))`; its id says that it is one.
+docstring of each metric. A variant, such as `protocol("paper-dawn", ("fid_resize=clean",))`, has an id that says so.
 """
 
 from __future__ import annotations
