@@ -1,0 +1,306 @@
+"""Pictures from video files at an exact rate, and video files from pictures.
+
+Frame k is the one on screen at t = k/fps seconds after the first frame's instant, by the frames' own timestamps, so
+variable rates, containers that lie about counts and clips that do not start at zero come out right. PyAV decodes and
+encodes: it carries its own FFmpeg with libx264. One reused colour converter on one thread keeps it as fast as decord,
+which hides start times and returned other pictures for some FLV and MPEG-1 clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dawn_bench.clip import FPS, SAMPLE_RATE
+from dawn_bench.errors import InputError, ItemError
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+#: FFmpeg shows text files as animated pictures through these decoders; for us they are no video.
+_TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
+#: Closer than this, decoding from the first frame is cheaper and safer than seeking.
+_SEEK_FROM = 10.0
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds. Width and height are as shown (after `rotation`, degrees counter-clockwise);
+    `fps` is the average rate and `seconds` the length as the container tells it, which may be wrong;
+    `start_time` is the first decoded frame's timestamp in seconds."""
+
+    width: int
+    height: int
+    fps: float
+    seconds: float
+    start_time: float
+    codec: str
+    has_audio: bool
+    rotation: int
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[InputContainer]:
+    """A container open for reading; whatever FFmpeg raises inside becomes `ItemError("unreadable", ...)`."""
+    import av
+
+    path = Path(path)
+    try:
+        with av.open(str(path.absolute())) as container:  # absolute: a name such as "-x" or "a:b" is no option or URL
+            yield container
+    except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
+        if isinstance(error, ItemError | InputError):
+            raise
+        reason = "is empty" if path.is_file() and not path.stat().st_size else (getattr(error, "strerror", "") or error)
+        raise ItemError("unreadable", f"{path.name}: {reason}") from error
+
+
+def probe(path: Path | str) -> VideoInfo:
+    """What the file holds, from its header and its first frame; raises `ItemError("unreadable")`."""
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        first = next(_decoded(container, stream), None)
+        if first is None:
+            raise ItemError("unreadable", f"{Path(path).name}: no frame can be decoded")
+        if stream.duration is not None and stream.time_base is not None:
+            seconds = float(stream.duration * stream.time_base)
+        else:
+            seconds = (container.duration or 0) / 1e6
+        turned = first.rotation % 180 == 90
+        return VideoInfo(
+            width=first.height if turned else first.width,
+            height=first.width if turned else first.height,
+            fps=float(stream.average_rate or stream.guessed_rate or 0),
+            seconds=seconds,
+            start_time=float(_stamp(first)),
+            codec=stream.codec_context.name,
+            has_audio=bool(container.streams.audio),
+            rotation=first.rotation,
+        )
+
+
+def iter_frames(
+    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the uint8 RGB (H,W,3) frame on screen at start + k/fps for k = 0, 1, ... before `stop` and the end.
+
+    Seconds count from the first frame's instant. Frames are yielded as they are decoded; the same array may come
+    twice where the source is slower. Pixels are as stored (no aspect correction), turned as the file asks.
+    Raises `ItemError("unreadable")` for a file that is damaged, cut off, or no video.
+    """
+    begin, step = _exact(start), 1 / _exact(fps)
+    limit = None if stop is None else _exact(stop)
+    shown = 0
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        origin, decoded = _frames_from(container, stream, begin)
+        convert = _Converter()
+        current: VideoFrame | None = None
+        gap = 1 / Fraction(stream.average_rate or FPS)
+        for frame in chain(decoded, [None]):
+            if frame is not None:
+                until = _stamp(frame) - origin
+            else:  # the last frame stays for its own duration, else for as long as the one before it
+                until = end + gap if current is not None else Fraction(0)
+            if current is not None:
+                while (t := begin + shown * step) < until and (limit is None or t < limit):
+                    yield convert(current)
+                    shown += 1
+                if limit is not None and begin + shown * step >= limit:
+                    return
+                if frame is not None and until > end:
+                    gap = until - end
+            if frame is not None:
+                current, end = frame, until
+                if frame.duration and frame.time_base:
+                    gap = frame.duration * frame.time_base
+        if current is None:
+            raise ItemError("unreadable", f"{Path(path).name}: no frame can be decoded")
+
+
+def read_frames(path: Path | str, *, fps: float = FPS, size: int | None = None) -> np.ndarray:
+    """All frames, uint8 RGB (T,H,W,3), or (T,size,size,3) by a plain resize. Holds the whole clip: for short clips."""
+    frames = iter_frames(path, fps=fps)
+    rows = list(frames if size is None else (resize(frame, size, size) for frame in frames))
+    if not rows:
+        raise ItemError("unreadable", f"{Path(path).name}: is shorter than one frame")
+    return np.stack(rows)
+
+
+def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    """One picture at another size: pixel-area averaging when it shrinks, linear when it grows."""
+    import cv2
+
+    if frame.shape[:2] == (height, width):
+        return frame
+    shrinks = height * width < frame.shape[0] * frame.shape[1]
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def write_video(
+    path: Path | str,
+    frames: np.ndarray | Iterable[np.ndarray],
+    *,
+    fps: float = FPS,
+    audio: np.ndarray | None = None,
+    lossless: bool = False,
+    crf: int = 18,
+) -> None:
+    """Write uint8 RGB frames (T,H,W,3), or an iterable of (H,W,3), as mp4 (H.264), with int16 16 kHz mono sound (AAC).
+
+    The same input gives the same bytes (one encoder thread). `lossless` stores RGB bit-exactly, for computing rather
+    than for browsers. The file appears under its name only when it is whole. Raises `InputError` for no frames at all,
+    and for odd sides, which the 4:2:0 format cannot hold.
+    """
+    import av
+
+    path = Path(path)
+    rows = iter(frames)
+    first = next(rows, None)
+    if first is None:
+        raise InputError("there are no frames to write.", path=path)
+    height, width = first.shape[:2]
+    if not lossless and (height % 2 or width % 2):
+        raise InputError(f"{width}x{height} frames have an odd side, which H.264 4:2:0 cannot hold.", path=path)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with av.open(str(partial.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=_exact(fps))
+            stream.width, stream.height = width, height
+            stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+            stream.options = {"crf": "0" if lossless else str(crf), "preset": "veryfast" if lossless else "medium"}
+            stream.codec_context.thread_count = 1
+            sound = _SoundWriter(container, audio) if audio is not None else None
+            for k, row in enumerate(chain([first], rows)):
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(row), format="rgb24")
+                picture.pts, picture.time_base = k, 1 / _exact(fps)
+                container.mux(stream.encode(picture))
+                if sound is not None:
+                    sound.write_until(round((k + 1) * SAMPLE_RATE / fps))
+            container.mux(stream.encode(None))
+            if sound is not None:
+                sound.close()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _SoundWriter:
+    """AAC beside the picture, fed in step with it so that the muxer need not hold either back."""
+
+    def __init__(self, container: av.container.OutputContainer, audio: np.ndarray) -> None:
+        self.container, self.audio, self.done = container, np.ascontiguousarray(audio), 0
+        self.stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        self.stream.codec_context.bit_rate = 96_000
+
+    def write_until(self, sample: int) -> None:
+        import av
+
+        chunk = self.audio[self.done : sample]
+        if len(chunk):
+            frame = av.AudioFrame.from_ndarray(chunk[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, self.done, Fraction(1, SAMPLE_RATE)
+            self.container.mux(self.stream.encode(frame))
+            self.done += len(chunk)
+
+    def close(self) -> None:
+        self.write_until(len(self.audio))
+        self.container.mux(self.stream.encode(None))
+
+
+class _Converter:
+    """Decoded frames as RGB arrays of the first frame's size, each converted once, turned upright."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] | None = None
+        self._last: tuple[VideoFrame, np.ndarray] | None = None
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        if self._last is not None and self._last[0] is frame:
+            return self._last[1]
+        self._size = self._size or (frame.width, frame.height)
+        rgb = self._reformatter.reformat(frame, *self._size, format="rgb24", threads=1).to_ndarray()
+        if frame.rotation:
+            rgb = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+        self._last = frame, rgb
+        return rgb
+
+
+def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
+    """The picture stream, set to decode on one thread; cover art and text are none."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context.name not in _TEXT_CODECS:
+            stream.codec_context.thread_count = 1
+            return stream
+    raise ItemError("unreadable", f"{Path(path).name}: holds no video")
+
+
+def first_stamp(path: Path | str) -> float | None:
+    """The timestamp, in seconds, of the first picture of a file; None for a file without pictures."""
+    from av.stream import Disposition
+
+    with opened(path) as container:
+        if all(s.disposition & Disposition.attached_pic for s in container.streams.video):
+            return None
+        first = next(_decoded(container, video_stream(container, path)), None)
+        return None if first is None else float(_stamp(first))
+
+
+def _frames_from(
+    container: InputContainer, stream: VideoStream, begin: Fraction
+) -> tuple[Fraction, Iterator[VideoFrame]]:
+    """The first frame's stamp, and the frames from the one on screen `begin` seconds later or from earlier ones."""
+    decoded = _decoded(container, stream)
+    first = next(decoded, None)
+    if first is None:
+        return Fraction(0), iter(())
+    origin = _stamp(first)
+    if begin < _SEEK_FROM or stream.time_base is None:
+        return origin, chain([first], decoded)
+    container.seek(int((origin + begin) / stream.time_base), stream=stream)
+    decoded = _decoded(container, stream, whole=False)
+    landed = next(decoded, None)
+    if landed is None or _stamp(landed) - origin > begin:  # the index lies: decode from the start
+        container.seek(int(origin / stream.time_base), stream=stream)
+        return origin, _decoded(container, stream, whole=False)
+    return origin, chain([landed], decoded)
+
+
+def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[VideoFrame]:
+    """Decoded frames in rising order of their stamps. `whole`: complain when fewer come than the index lists."""
+    packets, last = 0, None
+    for packet in container.demux(stream):
+        packets += packet.size > 0
+        for frame in packet.decode():
+            if frame.pts is None or frame.time_base is None:
+                frame.pts, frame.time_base = packets, 1 / Fraction(stream.average_rate or FPS)
+            if last is None or _stamp(frame) > last:
+                last = _stamp(frame)
+                yield frame
+    if whole and packets < stream.frames:
+        name = Path(container.name).name
+        raise ItemError("unreadable", f"{name}: is cut off; {packets} of its {stream.frames} frames are there")
+
+
+def _stamp(frame: VideoFrame) -> Fraction:
+    """The instant, in seconds, from which a frame is on screen."""
+    return frame.pts * frame.time_base
+
+
+def _exact(seconds: float) -> Fraction:
+    return Fraction(seconds).limit_denominator(1_000_000)
