@@ -1,0 +1,130 @@
+"""Convolution blocks of the latent flow generator (MRAA layout).
+
+Shape letters: B batch, C channels, H height, W width. All tensors are float, channel-first.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def widths(expansion: int, depth: int, limit: int) -> list[int]:
+    """Channels before and after each of `depth` halvings: `expansion * 2**i`, at most `limit`."""
+    return [min(limit, expansion * 2**i) for i in range(depth + 1)]
+
+
+class ConvNorm(nn.Module):
+    """Convolution that keeps the size, batch norm, ReLU (`first` of the generator)."""
+
+    def __init__(self, c_in: int, c_out: int, *, kernel: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm2d(c_out)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x_BCHW)))
+
+
+class Down(ConvNorm):
+    """`ConvNorm`, then the mean of 2 by 2 pixels: half the size."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return F.avg_pool2d(super().forward(x_BCHW), 2)
+
+
+class Up(ConvNorm):
+    """Nearest-neighbour doubling, then `ConvNorm`."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return super().forward(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
+
+
+class Residual(nn.Module):
+    """Two rounds of batch norm, ReLU, 3 by 3 convolution, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        hidden = self.conv1(F.relu(self.norm1(x_BCHW)))
+        return x_BCHW + self.conv2(F.relu(self.norm2(hidden)))
+
+
+class Encoder(nn.Module):
+    """`depth` halvings; returns the input and every level, fine to coarse."""
+
+    def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
+        super().__init__()
+        sizes = widths(expansion, depth, limit)
+        self.down_blocks = nn.ModuleList(Down(c_in if i == 0 else sizes[i], sizes[i + 1]) for i in range(depth))
+        self.c_out = sizes[-1]
+
+    def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+        levels = [x_BCHW]
+        for block in self.down_blocks:
+            levels.append(block(levels[-1]))
+        return levels
+
+
+class Decoder(nn.Module):
+    """The way back up: after each doubling the encoder's level of that size is appended to the channels."""
+
+    def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
+        super().__init__()
+        sizes = widths(expansion, depth, limit)
+        self.up_blocks = nn.ModuleList(
+            Up(sizes[i + 1] * (1 if i == depth - 1 else 2), sizes[i]) for i in reversed(range(depth))
+        )
+        self.c_out = expansion + c_in
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        x_BCHW = levels[-1]
+        for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
+            x_BCHW = torch.cat([block(x_BCHW), skip], dim=1)
+        return x_BCHW
+
+
+class Hourglass(nn.Module):
+    """Encoder and decoder; `c_out` channels, the last `c_in` of which are the input itself."""
+
+    def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(c_in, expansion=expansion, depth=depth, limit=limit)
+        self.decoder = Decoder(c_in, expansion=expansion, depth=depth, limit=limit)
+        self.c_out = self.decoder.c_out
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x_BCHW))
+
+
+class AntiAliasDown(nn.Module):
+    """Gaussian blur (zero padding), then every `factor`-th pixel from the first on.
+
+    The blur has sigma (factor - 1) / 2 and 2 * round(4 sigma) + 1 taps; the kernel is a buffer that published
+    checkpoints carry as `weight`. `factor` 1 is the identity.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__()
+        sigma = (factor - 1) / 2
+        taps = 2 * round(4 * sigma) + 1
+        at = torch.arange(taps, dtype=torch.float32) - (taps - 1) / 2
+        line = torch.exp(-(at**2) / (2 * sigma**2)) if factor > 1 else torch.ones(1)
+        kernel = line[:, None] * line[None, :]
+        self.register_buffer("weight", (kernel / kernel.sum()).expand(channels, 1, taps, taps).clone())
+        self.factor = factor
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.factor == 1:
+            return x_BCHW
+        # A strided convolution keeps exactly the pixels that blurring first and dropping after would keep.
+        padding = self.weight.shape[-1] // 2
+        return F.conv2d(x_BCHW, self.weight, stride=self.factor, padding=padding, groups=x_BCHW.shape[1])

@@ -1,0 +1,68 @@
+"""Widths and switches of the latent flow generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from dawn_bench.config import Config
+
+
+class HourglassConfig(Config):
+    """Widths of one hourglass: `block_expansion * 2**level` channels, at most `max_features`, over `num_blocks`."""
+
+    block_expansion: int = Field(default=64, ge=1)
+    max_features: int = Field(default=1024, ge=1)
+    num_blocks: int = Field(default=5, ge=1)
+
+
+class LFGConfig(Config):
+    """The released LFG by default; every width can be made smaller. The picture size is any multiple of `multiple`."""
+
+    num_regions: int = Field(default=10, ge=1)
+    block_expansion: int = Field(default=64, ge=1, description="channels of the generator at full size")
+    max_features: int = Field(default=512, ge=1, description="the generator's widest map")
+    num_down_blocks: int = Field(default=2, ge=1, description="halvings from picture to latent: latent size = S / 2**n")
+    num_bottleneck_blocks: int = Field(default=6, ge=0)
+    region: HourglassConfig = HourglassConfig(block_expansion=32)
+    flow: HourglassConfig = HourglassConfig(block_expansion=64)
+    background: HourglassConfig = HourglassConfig(block_expansion=32)
+    temperature: float = Field(default=0.1, gt=0, description="of the softmax that makes region heat maps")
+    align_corners: bool = Field(
+        default=False,
+        description="Quirk switch. The reference (False) lays grids with the outermost pixel centres at -1 and 1 but"
+        " samples as if those were the picture's edges, so that the identity flow shrinks a picture by (S-1)/S. True"
+        " samples and resizes in the grid's own convention: the identity flow is the identity.",
+    )
+    covariance_floor: float = Field(
+        default=0.0,
+        ge=0,
+        description="Quirk switch. Added to the diagonal of each region's covariance. The reference (0) divides by zero"
+        " when a heat map collapses to one pixel, which a small model trained from scratch may do.",
+    )
+
+    @property
+    def factor(self) -> int:
+        """Picture size over latent size."""
+        return 2**self.num_down_blocks
+
+    @property
+    def multiple(self) -> int:
+        """Picture sizes must be multiples of this."""
+        return max(self.factor * 2 ** max(self.region.num_blocks, self.flow.num_blocks), 2**self.background.num_blocks)
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the source's latent z."""
+        return min(self.max_features, self.block_expansion * self.factor)
+
+    @classmethod
+    def reference(cls, **changes: Any) -> LFGConfig:
+        """The released model's behaviour: needed for its weights."""
+        return cls(**changes)
+
+    @classmethod
+    def fixed(cls, **changes: Any) -> LFGConfig:
+        """The quirks mended: for training from scratch."""
+        return cls(**{"align_corners": True, "covariance_floor": 1e-4, **changes})

@@ -1,0 +1,88 @@
+"""The LFG's picture branch: encode the source once, warp and decode it for every frame (paper, Eq. 2 to 4).
+
+Shape letters: B batch, C channels, S picture size, h = S / 2**levels, 2 is (x, y). Pictures are RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from dawn_bench.models.dawn.flow import FlowPredictor, resize_flow, resize_map, warp
+from dawn_bench.models.dawn.lfg_blocks import ConvNorm, Down, Residual, Up, widths
+from dawn_bench.models.dawn.lfg_config import LFGConfig
+
+
+@dataclass(frozen=True)
+class EncodedSource:
+    """What decoding needs of a source picture, computed once a clip. A batch of 1 serves any number of frames."""
+
+    picture_BCSS: Tensor  #: the picture itself
+    maps: tuple[Tensor, ...]  #: encoder maps, full size first; the last is `features_BChh`
+
+    @property
+    def features_BChh(self) -> Tensor:
+        """The source's latent z (Eq. 2), at least 0; (B, 256, S/4, S/4) in the released model."""
+        return self.maps[-1]
+
+    def __getitem__(self, which: slice) -> EncodedSource:
+        """Some of the batch."""
+        return EncodedSource(self.picture_BCSS[which], tuple(m[which] for m in self.maps))
+
+
+class Generator(nn.Module):
+    """Source encoder, flow predictor and decoder, in the published key layout."""
+
+    def __init__(self, config: LFGConfig) -> None:
+        super().__init__()
+        self.pixelwise_flow_predictor = FlowPredictor(
+            regions=config.num_regions,
+            expansion=config.flow.block_expansion,
+            depth=config.flow.num_blocks,
+            limit=config.flow.max_features,
+            factor=config.factor,
+            align_corners=config.align_corners,
+        )
+        sizes = widths(config.block_expansion, config.num_down_blocks, config.max_features)
+        pairs = list(pairwise(sizes))
+        self.first = ConvNorm(3, sizes[0], kernel=7)
+        self.down_blocks = nn.ModuleList(Down(fine, coarse) for fine, coarse in pairs)
+        self.up_blocks = nn.ModuleList(Up(coarse, fine) for fine, coarse in reversed(pairs))
+        self.bottleneck = nn.Sequential()
+        for i in range(config.num_bottleneck_blocks):
+            self.bottleneck.add_module(f"r{i}", Residual(sizes[-1]))
+        self.final = nn.Conv2d(sizes[0], 3, 7, padding=3)
+        self.align_corners = config.align_corners
+
+    def encode(self, picture_BCSS: Tensor) -> EncodedSource:
+        """The source's encoder maps."""
+        maps = [self.first(picture_BCSS)]
+        for block in self.down_blocks:
+            maps.append(block(maps[-1]))
+        return EncodedSource(picture_BCSS, tuple(maps))
+
+    def decode(self, source: EncodedSource, flow_Bhh2: Tensor, occlusion_B1hh: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, S, S) in [0, 1] for given motion, and the bare warped source.
+
+        Eq. 4 has only the blocked warp of z; as in the released model, the warped encoder maps of every size and the
+        warped source picture are also blended in, by the blocking map's share. Neither input is clamped.
+        """
+        align = self.align_corners
+        x = source.maps[-1]
+        for level, (skip, up) in enumerate(zip(reversed(source.maps[1:]), self.up_blocks, strict=True)):
+            size = (skip.shape[2], skip.shape[3])
+            share = resize_map(occlusion_B1hh, size, align_corners=align)
+            moved = warp(skip, resize_flow(flow_Bhh2, size, align_corners=align), align_corners=align)
+            if level == 0:
+                x = self.bottleneck(moved * share)
+            x = up(torch.lerp(x, moved, share.expand_as(x)))
+        size = (source.picture_BCSS.shape[2], source.picture_BCSS.shape[3])
+        share = resize_map(occlusion_B1hh, size, align_corners=align)
+        flow = resize_flow(flow_Bhh2, size, align_corners=align)
+        x = torch.lerp(x, warp(source.maps[0], flow, align_corners=align), share.expand_as(x))
+        painted = torch.sigmoid(self.final(x))
+        deformed = warp(source.picture_BCSS, flow, align_corners=align)
+        return torch.lerp(painted, deformed, share.expand_as(painted)), deformed

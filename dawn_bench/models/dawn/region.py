@@ -1,0 +1,111 @@
+"""Where the regions of a face are: soft region centres, their covariance and principal axes; background motion.
+
+Shape letters: B batch, K regions, C channels, H height, W width; 2 is (x, y). Positions are in [-1, 1], the end points
+being the centres of the outermost pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dawn_bench.models.dawn.lfg_blocks import AntiAliasDown, Encoder, Hourglass
+
+
+def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """(height, width, 2) positions (x, y) in [-1, 1], in the type and on the device of `like`."""
+    x = torch.linspace(-1, 1, width, dtype=like.dtype, device=like.device)
+    y = torch.linspace(-1, 1, height, dtype=like.dtype, device=like.device)
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
+
+
+def inverse_2x2(m: Tensor) -> Tensor:
+    """Inverse of (..., 2, 2) matrices by cofactors."""
+    a, b, c, d = m[..., 0, 0], m[..., 0, 1], m[..., 1, 0], m[..., 1, 1]
+    cofactors = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
+    return cofactors / (a * d - b * c)[..., None, None]
+
+
+def principal_axes(covar: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigen-decomposition of symmetric (..., 2, 2) matrices in closed form.
+
+    Returns `axes` (..., 2, 2), whose columns are unit vectors with determinant +1, and `spread` (..., 2), the
+    eigenvalues in falling order. It replaces the reference's SVD, which agrees up to the signs of the columns; the flow
+    does not depend on them, since the determinant is the same for every matrix and the overall sign cancels.
+    """
+    a, b, c = covar[..., 0, 0], covar[..., 0, 1], covar[..., 1, 1]
+    middle, half = (a + c) / 2, (a - c) / 2
+    # A round region has half = b = 0: the tiny floor only keeps the slopes of hypot and atan2 finite there.
+    radius = torch.sqrt((half.square() + b.square()).clamp_min(1e-30))
+    angle = torch.atan2(b, half) / 2
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    axes = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    return axes, torch.stack([middle + radius, (middle - radius).clamp_min(1e-12)], -1)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one batch of pictures."""
+
+    shift_BK2: Tensor  #: centres
+    covar_BK22: Tensor  #: covariance of each region's heat
+    axes_BK22: Tensor  #: unit principal axes, in columns
+    spread_BK2: Tensor  #: eigenvalues, falling
+    heat_BKHW: Tensor  #: heat maps, each summing to 1
+
+    @property
+    def affine_BK22(self) -> Tensor:
+        """Axes scaled by the square roots of the eigenvalues: maps the unit circle to the region's ellipse."""
+        return self.axes_BK22 * self.spread_BK2.sqrt()[..., None, :]
+
+    def expand(self, batch: int) -> Regions:
+        """One picture's regions for `batch` partners (a view); any other batch size is returned as it is."""
+        if self.shift_BK2.shape[0] != 1:
+            return self
+        fields = (self.shift_BK2, self.covar_BK22, self.axes_BK22, self.spread_BK2, self.heat_BKHW)
+        return Regions(*(t.expand(batch, *t.shape[1:]) for t in fields))
+
+
+class RegionPredictor(nn.Module):
+    """Heat maps of K regions and their first two moments (principal-axis version, no Jacobian head)."""
+
+    def __init__(
+        self, *, regions: int, expansion: int, depth: int, limit: int, factor: int, temperature: float, floor: float
+    ) -> None:
+        super().__init__()
+        self.predictor = Hourglass(3, expansion=expansion, depth=depth, limit=limit)
+        self.regions = nn.Conv2d(self.predictor.c_out, regions, 7, padding=3)
+        self.down = AntiAliasDown(3, factor)
+        self.temperature, self.floor = temperature, floor
+
+    def forward(self, picture_BCHW: Tensor) -> Regions:
+        """Regions of pictures in [0, 1]."""
+        logits = self.regions(self.predictor(self.down(picture_BCHW)))
+        heat = (logits.flatten(2) / self.temperature).softmax(dim=-1).view_as(logits)
+        grid = coordinate_grid(heat.shape[2], heat.shape[3], heat)
+        shift = torch.einsum("bkhw,hwi->bki", heat, grid)
+        away = grid - shift[:, :, None, None, :]
+        covar = torch.einsum("bkhw,bkhwi,bkhwj->bkij", heat, away, away)
+        if self.floor:
+            covar = covar + self.floor * torch.eye(2, dtype=covar.dtype, device=covar.device)
+        axes, spread = principal_axes(covar)
+        return Regions(shift, covar, axes, spread, heat)
+
+
+class BackgroundPredictor(nn.Module):
+    """The affine motion of the background from driving to source; starts as the identity."""
+
+    def __init__(self, *, expansion: int, depth: int, limit: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(6, expansion=expansion, depth=depth, limit=limit)
+        self.fc = nn.Linear(self.encoder.c_out, 6)
+        nn.init.zeros_(self.fc.weight)
+        with torch.no_grad():
+            self.fc.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]))
+
+    def forward(self, source_BCHW: Tensor, driving_BCHW: Tensor) -> Tensor:
+        """(B, 2, 3) affine matrices that take driving positions to source positions."""
+        features = self.encoder(torch.cat([source_BCHW, driving_BCHW], dim=1))[-1]
+        return self.fc(features.mean(dim=(2, 3))).view(-1, 2, 3)
