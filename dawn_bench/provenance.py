@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 #: The libraries whose version can change a number.
-NUMERIC_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "av", "decord", "dlib-bin")
+NUMERIC_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "av", "dlib-bin")
 
 
 def fingerprint(facts: Any, *, length: int = 16) -> str:

@@ -69,9 +69,7 @@ def probe(path: Path | str) -> VideoInfo:
     """What the file holds, from its header and its first frame; raises `ItemError("unreadable")`."""
     with opened(path) as container:
         stream = video_stream(container, path)
-        first = next(_decoded(container, stream), None)
-        if first is None:
-            raise ItemError("unreadable", f"{Path(path).name}: no frame can be decoded")
+        first = next(_decoded(container, stream))
         if stream.duration is not None and stream.time_base is not None:
             seconds = float(stream.duration * stream.time_base)
         else:
@@ -105,27 +103,12 @@ def iter_frames(
         stream = video_stream(container, path)
         origin, decoded = _frames_from(container, stream, begin)
         convert = _Converter()
-        current: VideoFrame | None = None
-        gap = 1 / Fraction(stream.average_rate or FPS)
-        for frame in chain(decoded, [None]):
-            if frame is not None:
-                until = _stamp(frame) - origin
-            else:  # the last frame stays for its own duration, else for as long as the one before it
-                until = end + gap if current is not None else Fraction(0)
-            if current is not None:
-                while (t := begin + shown * step) < until and (limit is None or t < limit):
-                    yield convert(current)
-                    shown += 1
-                if limit is not None and begin + shown * step >= limit:
+        for frame, until in _on_screen(decoded, 1 / Fraction(stream.average_rate or FPS)):
+            while (t := begin + shown * step) < until - origin:
+                if limit is not None and t >= limit:
                     return
-                if frame is not None and until > end:
-                    gap = until - end
-            if frame is not None:
-                current, end = frame, until
-                if frame.duration and frame.time_base:
-                    gap = frame.duration * frame.time_base
-        if current is None:
-            raise ItemError("unreadable", f"{Path(path).name}: no frame can be decoded")
+                yield convert(frame)
+                shown += 1
 
 
 def read_frames(path: Path | str, *, fps: float = FPS, size: int | None = None) -> np.ndarray:
@@ -232,7 +215,7 @@ class _Converter:
         if self._last is not None and self._last[0] is frame:
             return self._last[1]
         self._size = self._size or (frame.width, frame.height)
-        rgb = self._reformatter.reformat(frame, *self._size, format="rgb24", threads=1).to_ndarray()
+        rgb: np.ndarray = self._reformatter.reformat(frame, *self._size, format="rgb24", threads=1).to_ndarray()
         if frame.rotation:
             rgb = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
         self._last = frame, rgb
@@ -257,8 +240,7 @@ def first_stamp(path: Path | str) -> float | None:
     with opened(path) as container:
         if all(s.disposition & Disposition.attached_pic for s in container.streams.video):
             return None
-        first = next(_decoded(container, video_stream(container, path)), None)
-        return None if first is None else float(_stamp(first))
+        return float(_stamp(next(_decoded(container, video_stream(container, path)))))
 
 
 def _frames_from(
@@ -266,9 +248,7 @@ def _frames_from(
 ) -> tuple[Fraction, Iterator[VideoFrame]]:
     """The first frame's stamp, and the frames from the one on screen `begin` seconds later or from earlier ones."""
     decoded = _decoded(container, stream)
-    first = next(decoded, None)
-    if first is None:
-        return Fraction(0), iter(())
+    first = next(decoded)
     origin = _stamp(first)
     if begin < _SEEK_FROM or stream.time_base is None:
         return origin, chain([first], decoded)
@@ -281,25 +261,55 @@ def _frames_from(
     return origin, chain([landed], decoded)
 
 
+def _on_screen(decoded: Iterable[VideoFrame], gap: Fraction) -> Iterator[tuple[VideoFrame, Fraction]]:
+    """Each frame with the stamp until which it is seen: the next one's, or at the end its own duration later."""
+    held: VideoFrame | None = None
+    for frame in decoded:
+        if held is not None:
+            gap = _stamp(frame) - _stamp(held)
+            yield held, _stamp(frame)
+        held = frame
+    if held is not None:
+        own = Fraction(held.duration * held.time_base) if held.duration and held.time_base else gap
+        yield held, _stamp(held) + own
+
+
 def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[VideoFrame]:
-    """Decoded frames in rising order of their stamps. `whole`: complain when fewer come than the index lists."""
-    packets, last = 0, None
-    for packet in container.demux(stream):
+    """Decoded frames in rising order of their stamps, at least one.
+
+    `whole`: complain where the file ends before its index or its header says.
+    """
+    import av
+
+    packets, last, reached = 0, None, 0.0
+    sound = [] if stream.frames else list(container.streams.audio)
+    for packet in container.demux(stream, *sound):
+        if packet.pts is not None and packet.time_base is not None:
+            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream is not stream:
+            continue
         packets += packet.size > 0
         for frame in packet.decode():
+            assert isinstance(frame, av.VideoFrame)
             if frame.pts is None or frame.time_base is None:
                 frame.pts, frame.time_base = packets, 1 / Fraction(stream.average_rate or FPS)
             if last is None or _stamp(frame) > last:
                 last = _stamp(frame)
                 yield frame
+    name = Path(container.name).name
+    if last is None:
+        raise ItemError("unreadable", f"{name}: no frame can be decoded")
     if whole and packets < stream.frames:
-        name = Path(container.name).name
         raise ItemError("unreadable", f"{name}: is cut off; {packets} of its {stream.frames} frames are there")
+    told = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
+    if whole and not stream.frames and told - reached > max(0.5, 0.1 * told):
+        raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {told:.1f} s")
 
 
 def _stamp(frame: VideoFrame) -> Fraction:
     """The instant, in seconds, from which a frame is on screen."""
-    return frame.pts * frame.time_base
+    assert frame.pts is not None and frame.time_base is not None  # `_decoded` has seen to it
+    return Fraction(frame.pts * frame.time_base)
 
 
 def _exact(seconds: float) -> Fraction:
