@@ -1,0 +1,71 @@
+"""DAWN (arXiv 2410.13726) from a trained run: portrait and sound in, head pose and blinks from PBNet."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass
+from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
+from dawn_bench.generation.talker import SamplingOptions, Source, Talker
+from dawn_bench.provenance import fingerprint
+
+
+def source_of(clip: Clip) -> Source:
+    """The first frame of a clip as a portrait."""
+    return Source(clip["frames"][0], clip["pose"][0], clip["blink"][0], clip["bbox"][0])
+
+
+class Dawn:
+    """`drive="truth"` takes pose and blinks of the true clip instead of PBNet's (the tables' ground-truth-pose rows)."""
+
+    method_class: MethodClass = "portrait"
+    licence = "Apache-2.0 (weights: of whoever trained them)"
+
+    def __init__(self, talker: Talker, options: SamplingOptions, *, name: str, drive: str, swap_sound: bool) -> None:
+        self.talker, self.options, self.name, self.drive, self.swap_sound = talker, options, name, drive, swap_sound
+        self.uses = ("source", "audio", "pose") if drive == "truth" else ("source", "audio")
+
+    @property
+    def fingerprint(self) -> str:
+        return f"dawn/1/{self.talker.identity}/{fingerprint([vars(self.options), self.drive, self.swap_sound])}"
+
+    def generate(self, item: Item) -> Generated:
+        clip = item.clip
+        heard = other_clip(item) if self.swap_sound else clip
+        features = np.resize(heard[heard.audio_encoder], (clip.n_frames, heard[heard.audio_encoder].shape[1]))
+        sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
+        tracks = {"pose": clip["pose"], "blink": clip["blink"]} if self.drive == "truth" else {}
+        frames = self.talker.talk(
+            source_of(clip), features, seed=_item_seed(item), options=self.options, **tracks
+        )
+        return Generated(frames, sound)
+
+
+@METHODS.register("dawn")
+def build(context: Context) -> Dawn:
+    """Options: `steps`, `eta`, `cond_scale`, `solver`, `window` (sampling), `drive` (pbnet or truth)."""
+    return _build(context, name="dawn", swap_sound=False)
+
+
+@METHODS.register("dawn-shuffled")
+def build_shuffled(context: Context) -> Dawn:
+    """DAWN listening to another clip's sound: shows whether its lips follow what it hears."""
+    return _build(context, name="dawn-shuffled", swap_sound=True)
+
+
+def _build(context: Context, *, name: str, swap_sound: bool) -> Dawn:
+    if context.checkpoint is None:
+        raise InputError("DAWN needs a trained run.", mend="Give one with --checkpoint RUN; dawn-bench train makes it.")
+    options = dict(context.options)
+    drive = str(options.pop("drive", "pbnet"))
+    talker = Talker.load(context.checkpoint, device=context.device)
+    return Dawn(talker, SamplingOptions(**options), name=name, drive=drive, swap_sound=swap_sound)
+
+
+def _item_seed(item: Item) -> int:
+    """A seed that differs between clips and does not depend on their order."""
+    return (item.seed * 1_000_003 + zlib.crc32(item.clip.id.encode())) % 2**63

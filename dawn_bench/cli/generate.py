@@ -1,0 +1,66 @@
+"""`dawn-bench generate`: one talking clip from a portrait and a sound file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def generate(
+    image: Annotated[Path, typer.Option(help="Portrait: PNG or JPEG, one face.")],
+    audio: Annotated[Path, typer.Option(help="Speech: any sound or video file.")],
+    out: Annotated[Path, typer.Option(help="The mp4 to write.")],
+    checkpoint: Annotated[Path, typer.Option(help="Folder of a trained run (made by `train` or `quickstart`).")],
+    method: Annotated[str, typer.Option(help="Which model.")] = "dawn",
+    drive: Annotated[Path | None, typer.Option(help="Take head pose and blinks from this video.")] = None,
+    pose: Annotated[Path | None, typer.Option(help="Take them from a .npz with `pose` and `blink`.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Diffusion steps.")] = 20,
+    eta: Annotated[float, typer.Option(help="DDIM noise: 1 as released, 0 deterministic.")] = 1.0,
+    cond_scale: Annotated[float, typer.Option(help="Guidance scale.")] = 1.0,
+    solver: Annotated[str, typer.Option(help="ddim, or a faster solver.")] = "ddim",
+    max_seconds: Annotated[float | None, typer.Option(help="Use only the first seconds of the sound.")] = None,
+    face: Annotated[str, typer.Option(help="Face back end.")] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same clip.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+) -> None:
+    """Make a talking clip from a portrait and speech.
+
+    Example: dawn-bench generate --image me.png --audio speech.wav --checkpoint demo/run --out talk.mp4
+    """
+    from dawn_bench.errors import InputError
+    from dawn_bench.generation.portrait import read_drive, read_portrait, read_speech, read_tracks
+    from dawn_bench.generation.talker import SamplingOptions, Talker
+    from dawn_bench.pipelines.faces.base import pick_backend
+    from dawn_bench.pipelines.video import write_video
+    from dawn_bench.progress import console, meter
+    from dawn_bench.provenance import pick_device
+
+    if method != "dawn":
+        raise InputError(f"there is no generator called {method!r}.", mend="Known: dawn.")
+    if drive is not None and pose is not None:
+        raise InputError("--drive and --pose both say where the head goes.", mend="Give one of them.")
+    if out.suffix.lower() != ".mp4":
+        raise InputError("is not the name of an mp4 file.", path=out, mend="Example: --out talk.mp4")
+    talker = Talker.load(checkpoint, device=pick_device(device))
+    backend = pick_backend(face)
+    source = read_portrait(image, size=talker.size, backend=backend)
+    sound, features = read_speech(audio, encoder=talker.audio_encoder, max_seconds=max_seconds)
+    tracks = {}
+    if drive is not None:
+        tracks = dict(zip(("pose", "blink"), read_drive(drive, size=talker.size, backend=backend, n_frames=len(features)), strict=True))
+    elif pose is not None:
+        tracks = dict(zip(("pose", "blink"), read_tracks(pose, n_frames=len(features)), strict=True))
+    with meter("sample", total=steps, unit="steps") as progress:
+        frames = talker.talk(
+            source,
+            features,
+            seed=seed,
+            options=SamplingOptions(steps=steps, eta=eta, cond_scale=cond_scale, solver=solver),
+            progress=progress.advance,
+            **tracks,
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_video(out, frames, audio=sound)
+    console().print(f"wrote {out}: {len(frames)} frames, {len(frames) / 25:.1f} s", markup=False)

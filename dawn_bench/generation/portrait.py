@@ -1,0 +1,96 @@
+"""From a user's picture, sound and driving video to what the talker needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dawn_bench.clip import FPS, SAMPLES_PER_FRAME
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.generation.talker import Source
+from dawn_bench.pipelines.audio import fit_length, read_audio
+from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.features.base import EXTRACTORS
+from dawn_bench.pipelines.process import process_clip
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import Source as ClipSource
+
+#: Sound shorter than this many frames gives no clip worth the name.
+MIN_FRAMES = 5
+
+
+def read_portrait(path: Path, *, size: int, backend: FaceBackend) -> Source:
+    """A picture file as a portrait of `size` pixels a side: resized as the paper does, without keeping the aspect.
+
+    Raises `InputError` when the file is no picture or shows no face.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise InputError("cannot be read as a picture.", path=path, mend="Give a PNG or JPEG file.")
+    frame = cv2.resize(picture[..., ::-1], (size, size), interpolation=cv2.INTER_AREA)
+    boxes = backend.detect(frame)
+    if len(boxes) == 0:
+        raise InputError("shows no face that the detector finds.", path=path, mend="Give a frontal portrait, face large in the picture.")
+    largest = boxes[np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))]
+    landmarks = np.asarray(backend.landmarks(frame, largest), np.float32)[None]
+    given = {"landmarks": landmarks, "frames": frame[None]}
+    pose = EXTRACTORS["pose"].run(given, size=size, n_frames=1)["pose"][0]
+    blink = EXTRACTORS["blink"].run(given, size=size, n_frames=1)["blink"][0]
+    bbox = np.concatenate([landmarks[0].min(0), landmarks[0].max(0)])
+    return Source(frame, pose, blink, bbox)
+
+
+def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sound int16 (n,) at 16 kHz and its features (T,A) by `encoder` (`hubert` or `logmel`).
+
+    Raises `InputError` for a file without sound, or one too short to make a clip of.
+    """
+    try:
+        audio = read_audio(path)
+    except ItemError as error:
+        raise InputError(error.detail, path=path, mend="Give a wav, mp3 or video file with sound.") from error
+    if max_seconds is not None:
+        audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
+    n_frames = len(audio) // SAMPLES_PER_FRAME
+    if n_frames < MIN_FRAMES:
+        raise InputError(f"holds {len(audio) / 16000:.2f} s of sound.", path=path, mend=f"At least {MIN_FRAMES / FPS:.1f} s are needed.")
+    audio = fit_length(audio, n_frames)
+    return audio, EXTRACTORS[encoder].run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
+
+
+def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Head pose (T,7) and blinks (T,2) of a driving video, for `n_frames` frames (a shorter video is played to and fro).
+
+    Raises `InputError` when the video cannot be read or shows no face.
+    """
+    held: dict[str, list[np.ndarray]] = {}
+
+    class Sink:
+        def append(self, field: str, rows: np.ndarray) -> None:
+            held.setdefault(field, []).append(rows)
+
+    settings = PrepareSettings(size=size, extract=("pose", "blink"), require_audio=False, max_frames=n_frames)
+    try:
+        process_clip(ClipSource(path.stem, "drive", "test", path), settings, backend, Sink())
+    except ItemError as error:
+        raise InputError(str(error), path=path, mend="Give a video of one face.") from error
+    pose, blink = (np.concatenate(held[k]) for k in ("pose", "blink"))
+    there_and_back = np.concatenate([np.arange(len(pose)), np.arange(len(pose))[-2:0:-1]])
+    order = np.resize(there_and_back, n_frames)
+    return pose[order], blink[order]
+
+
+def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """`pose` (T,≥6) and `blink` (T,2) from a `.npz` file; raises `InputError` when they are absent or too short."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            pose, blink = held["pose"], held["blink"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"has no arrays `pose` and `blink` ({error}).", path=path) from error
+    if pose.ndim != 2 or pose.shape[1] < 6 or blink.shape[1:] != (2,) or min(len(pose), len(blink)) < n_frames:
+        raise InputError(
+            f"has pose {pose.shape} and blink {blink.shape}.", path=path, mend=f"Needed: ({n_frames}, 6 or 7) and ({n_frames}, 2)."
+        )
+    return pose[:n_frames], blink[:n_frames]

@@ -1,0 +1,124 @@
+"""DAWN's whole inference (paper, Section 3; spec C): a source picture and sound in, a talking clip out, any length.
+
+T frames, S picture side, h latent side. One diffusion sample covers the whole clip: nothing is autoregressive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dawn_bench.errors import InputError
+from dawn_bench.models.dawn.a2v import A2VFDM, build_condition, unpack_motion
+from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.models.dawn.lfg import LFG
+from dawn_bench.models.dawn.pbnet import PBNet
+from dawn_bench.pipelines.masks import face_mask
+from dawn_bench.provenance import fingerprint, sha256_file
+
+#: Where `dawn-bench train` leaves each model in a run's folder, the best first.
+RUN_FILES = {
+    "lfg": ("lfg/model.safetensors",),
+    "a2v": ("a2v-2/model.safetensors", "a2v-1/model.safetensors"),
+    "pbnet": ("pbnet/model.safetensors",),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The portrait: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1 in its pixels."""
+
+    frame: np.ndarray
+    pose: np.ndarray
+    blink: np.ndarray
+    bbox: np.ndarray
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How the diffusion is sampled; the defaults are the released ones."""
+
+    steps: int = 20
+    eta: float = 1.0
+    cond_scale: float = 1.0
+    solver: str = "ddim"
+    window: int | None = None  # None: the checkpoint's own local attention window
+
+
+class Talker:
+    """LFG, A2V-FDM and PBNet of one trained run."""
+
+    def __init__(self, lfg: LFG, a2v: A2VFDM, pbnet: PBNet, *, device: str = "cpu", identity: str = "") -> None:
+        self.lfg, self.a2v, self.pbnet = (m.to(device).eval() for m in (lfg, a2v, pbnet))
+        self.device, self.identity = device, identity
+
+    @classmethod
+    def load(cls, run: Path, *, device: str = "cpu") -> Talker:
+        """The three models of a run folder; raises `InputError` naming the model that is missing."""
+        modules, hashes = [], []
+        for kind, names in RUN_FILES.items():
+            path = next((run / n for n in names if (run / n).is_file()), None)
+            if path is None:
+                raise InputError(
+                    f"holds no trained {kind}.", path=run, mend=f"Train it: dawn-bench train --stage all --cache CACHE --out {run}"
+                )
+            modules.append(load_checkpoint(path, kind)[0])
+            hashes.append(sha256_file(path))
+        return cls(*modules, device=device, identity=fingerprint(hashes))
+
+    @torch.no_grad()
+    def talk(
+        self,
+        source: Source,
+        audio: np.ndarray,
+        *,
+        seed: int,
+        options: SamplingOptions = SamplingOptions(),
+        pose: np.ndarray | None = None,
+        blink: np.ndarray | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> np.ndarray:
+        """Frames uint8 (T,S,S,3) RGB for audio features (T,A).
+
+        `pose` (T,≥6) and `blink` (T,2) drive the head where given; else PBNet draws them from the sound and the source's
+        own state. The same seed gives the same clip.
+        """
+        device = self.device
+        generator = torch.Generator(device=device).manual_seed(seed)
+        audio_BFA = torch.as_tensor(np.asarray(audio, np.float32), device=device)[None]
+        source_pose_B6 = torch.as_tensor(np.asarray(source.pose, np.float32)[None, :6], device=device)
+        source_blink_B2 = torch.as_tensor(np.asarray(source.blink, np.float32)[None], device=device)
+        if pose is None or blink is None:
+            drawn = self.pbnet.generate(torch.cat([source_pose_B6, source_blink_B2], 1), audio_BFA, generator=generator)
+            drawn_pose, drawn_blink = drawn[..., :6], drawn[..., 6:]
+        pose_BF6 = drawn_pose if pose is None else torch.as_tensor(np.asarray(pose, np.float32)[None, :, :6], device=device)
+        blink_BF2 = drawn_blink if blink is None else torch.as_tensor(np.asarray(blink, np.float32)[None], device=device)
+
+        picture_BCSS = _picture(source.frame, device)
+        size = picture_BCSS.shape[-1]
+        encoded = self.lfg.encode(picture_BCSS)
+        mask_B1SS = torch.as_tensor(face_mask(source.bbox, size).astype(np.float32), device=device)[None, None]
+        z_B3Fhh = self.a2v.sample(
+            encoded.features_BChh,
+            mask_B1SS,
+            build_condition(audio_BFA, pose_BF6, blink_BF2, source_pose_B6, source_blink_B2),
+            steps=options.steps,
+            eta=options.eta,
+            cond_scale=options.cond_scale,
+            win_width=options.window,
+            solver=options.solver,
+            generator=generator,
+            progress=progress,
+        )
+        flow_BFhh2, occlusion_BFhh = unpack_motion(z_B3Fhh)
+        frames_TCSS = self.lfg.decode_clip(encoded, flow_BFhh2[0], occlusion_BFhh[0][:, None])
+        return (frames_TCSS.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _picture(frame: np.ndarray, device: str) -> torch.Tensor:
+    """uint8 (S,S,3) -> float (1,3,S,S) in [0,1]."""
+    return torch.as_tensor(np.asarray(frame), device=device).permute(2, 0, 1)[None].float() / 255

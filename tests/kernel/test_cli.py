@@ -1,0 +1,62 @@
+"""The command line as a new user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("quickstart", "prepare", "train", "generate", "evaluate", "report", "weights", "cache", "doctor")
+
+
+def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "dawn_bench", *words], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_names_every_command() -> None:
+    answer = run("--help")
+    assert answer.returncode == 0
+    assert all(name in answer.stdout for name in COMMANDS)
+
+
+def test_help_imports_no_heavy_library() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom dawn_bench.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'pandas', 'cv2', 'av', 'dlib', 'scipy', 'matplotlib', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_says_what_it_does_with_an_example(name: str) -> None:
+    answer = run(name, "--help")
+    assert answer.returncode == 0
+    assert "Example" in answer.stdout
+    assert f"dawn-bench {name}" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("prepare", "--dataset", "folder", "--root", "missing", "--cache", "c"),
+        ("prepare", "--dataset", "nonsense", "--root", ".", "--cache", "c"),
+        ("train", "--cache", "missing", "--out", "run"),
+        ("evaluate", "--method", "still", "--cache", "missing", "--out", "results"),
+        ("report", "--results", "missing"),
+        ("generate", "--image", "missing.png", "--audio", "missing.wav", "--checkpoint", "missing", "--out", "x.mp4"),
+        ("weights", "fetch", "nonsense"),
+        ("weights", "add", "missing.pth"),
+        ("cache", "verify", "missing"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_exit_code_2(words: tuple[str, ...], tmp_path: Path) -> None:
+    answer = run(*words, cwd=tmp_path)
+    assert answer.returncode == 2, answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert answer.stderr.startswith("error: ")
