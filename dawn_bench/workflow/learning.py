@@ -1,0 +1,120 @@
+"""What training must show, even tiny: falling losses, a generator that beats copying, lips that follow the sound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dawn_bench.baselines.outputs import OK, Output, read_output
+from dawn_bench.clip import Clip
+from dawn_bench.models.dawn.lfg import LFG
+from dawn_bench.pipelines.faces.base import FaceBackend
+
+#: Mouth opening: pairs of inner-lip points, and the jaw's ends for scale (iBUG 68).
+INNER_LIPS = ((61, 67), (62, 66), (63, 65))
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One thing that must hold: `value` against `baseline`; `passed` says whether it does."""
+
+    signal: str
+    value: float | None
+    baseline: float | None
+    passed: bool
+    note: str = ""
+
+    def as_fact(self) -> dict[str, Any]:
+        """For the report's facts."""
+        return asdict(self)
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The lines of a stage's `metrics.jsonl`."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def loss_falls(run: Path, stage: str) -> Signal:
+    """The mean total loss of the last fifth of the log against that of the first tenth."""
+    values = np.array([line["total"] for line in read_curve(run / stage / "metrics.jsonl")])
+    if len(values) < 5:
+        return Signal(f"{stage}: loss falls", None, None, False, "too few logged steps")
+    first, last = values[: max(1, len(values) // 10)].mean(), values[-max(1, len(values) // 5) :].mean()
+    return Signal(f"{stage}: loss falls", float(last), float(first), bool(last < first), "mean of the last fifth, of the first tenth")
+
+
+@torch.no_grad()
+def lfg_beats_copying(lfg: LFG, clips: Sequence[Clip], *, pairs: int = 32, seed: int = 0, device: str = "cpu") -> Signal:
+    """PSNR in dB of rebuilt held-out frames against that of the source frame itself, over random pairs of frames."""
+    rng = np.random.default_rng(seed)
+    rebuilt, copied = [], []
+    lfg = lfg.to(device).eval()
+    for _ in range(pairs):
+        clip = clips[rng.integers(len(clips))]
+        first, second = rng.integers(clip.n_frames, size=2)
+        source, driving = (_picture(clip["frames"][i], device) for i in (first, second))
+        prediction = lfg(source, driving).prediction_BCSS.clamp(0, 1)
+        rebuilt.append(_psnr(prediction, driving))
+        copied.append(_psnr(source, driving))
+    value, baseline = float(np.mean(rebuilt)), float(np.mean(copied))
+    return Signal("LFG rebuilds held-out frames better than copying (PSNR, dB)", value, baseline, value > baseline, f"{pairs} pairs of {len(clips)} held-out clips")
+
+
+def lips_follow_sound(
+    heard: dict[str, Output], shuffled: dict[str, Output], clips: Sequence[Clip], backend: FaceBackend
+) -> Signal:
+    """Mean over clips of the correlation of generated with true mouth opening; baseline: the same model, other sound."""
+    own, other = [], []
+    for clip in clips:
+        if heard[clip.id].status != OK or shuffled[clip.id].status != OK:
+            continue
+        truth = mouth_opening(clip["landmarks"])
+        for outputs, values in ((heard, own), (shuffled, other)):
+            path = outputs[clip.id].path
+            assert path is not None
+            opening = mouth_opening(frame_landmarks(read_output(path, clip)[0]["frames"], backend))
+            values.append(correlation(opening, truth[: len(opening)]))
+    name = "generated mouth opening follows the sound (correlation)"
+    if not own:
+        return Signal(name, None, None, False, "no clip was generated both ways")
+    value, baseline = float(np.mean(own)), float(np.mean(other))
+    return Signal(name, value, baseline, value > baseline, f"{len(own)} held-out clips; baseline: another clip's sound")
+
+
+def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
+    """(T,68,2) -> (T,): inner-lip gap over face width (points 0 to 16); NaN where the landmarks are."""
+    gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1) for a, b in INNER_LIPS]
+    return np.mean(gaps, axis=0) / np.linalg.norm(landmarks[:, 0] - landmarks[:, 16], axis=-1)
+
+
+def frame_landmarks(frames: np.ndarray, backend: FaceBackend) -> np.ndarray:
+    """Landmarks (T,68,2) frame by frame; the last found box serves where the detector misses; NaN before the first."""
+    found, box = [], None
+    for frame in frames:
+        boxes = backend.detect(frame)
+        box = boxes[0] if len(boxes) else box
+        found.append(np.full((68, 2), np.nan) if box is None else backend.landmarks(frame, box))
+    return np.stack(found)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's r over the frames where both are known; 0 where one of them does not vary."""
+    known = np.isfinite(a) & np.isfinite(b)
+    a, b = a[known], b[known]
+    if len(a) < 3 or a.std() < 1e-9 or b.std() < 1e-9:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(-10 * torch.log10(torch.mean((a - b) ** 2).clamp_min(1e-10)))
+
+
+def _picture(frame: np.ndarray, device: str) -> torch.Tensor:
+    return torch.as_tensor(np.array(frame), device=device).permute(2, 0, 1)[None].float() / 255
