@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -15,7 +16,8 @@ class PrepareSettings(Config):
     dataset: str = "folder"
     size: int = Field(128, ge=32, le=1024, description="side of the cached frames, pixels")
     crop: Literal["face", "paper", "none"] = Field(
-        "face", description="face: square around the face; paper: plain resize to a square; none: centred square, resized"
+        "face",
+        description="face: square around the face; paper: plain resize to a square; none: centred square, resized",
     )
     face: Literal["auto", "dlib", "face-alignment", "insightface", "mediapipe"] = "auto"
     extract: tuple[str, ...] = Field(("pose", "blink", "logmel"), description="extractors to run, by name")
@@ -24,4 +26,8 @@ class PrepareSettings(Config):
     min_frames: int = Field(10, ge=1, description="shorter clips are quarantined")
     max_frames: int | None = Field(None, ge=1, description="keep only the first frames of each clip")
     require_audio: bool = Field(True, description="quarantine clips without sound")
+    split: Literal["published", "identity"] = Field(
+        "published", description="published: the split of the papers; identity: no person in both parts (hdtf)"
+    )
+    labels: Path | None = Field(None, description="table with the columns file, speaker, split (folder)")
     seed: int = 0

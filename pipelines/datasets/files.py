@@ -1,0 +1,82 @@
+"""What every dataset needs of a file tree: its videos, safe ids, and splits that do not depend on anything else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+#: Endings of files that are taken for videos.
+VIDEO_SUFFIXES = {
+    ".mp4", ".mov", ".mkv", ".avi", ".flv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".3gp", ".ogv",
+}  # fmt: skip
+TEST_SHARE = 0.1
+_LONGEST_ID = 120
+_LFS_HEAD = b"version https://git-lfs.github.com/spec/"
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Every file below `root`, following links to folders once, hidden ones left out, in a fixed order."""
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder) / name
+
+
+def find_videos(root: Path) -> list[Path]:
+    """Every video file below `root`, by ending."""
+    return [path for path in walk(root) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+
+
+def file_problem(path: Path) -> tuple[str, str] | None:
+    """(reason, detail) of a file that cannot be a video, told without decoding: empty, or a Git LFS pointer."""
+    size = path.stat().st_size
+    if size == 0:
+        return "empty_file", "the file has no bytes"
+    if size < 512:
+        with path.open("rb") as file:
+            if file.read(len(_LFS_HEAD)) == _LFS_HEAD:
+                return "lfs_pointer", "the file is a Git LFS pointer, not the video: run git lfs pull"
+    return None
+
+
+def safe_id(relative: str) -> str:
+    """A clip id from a relative path without ending: letters, digits, `_` and `-`, folders joined by `__`.
+
+    Any other character becomes `_`; a short hash of the path then keeps the id unique.
+    """
+    plain = relative.replace("/", "__")
+    made = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", plain)).lstrip("-")
+    short = made.encode()[:_LONGEST_ID].decode(errors="ignore")
+    clean = short == plain and "__" not in relative and short
+    return short if clean else f"{short or 'clip'}-{digest(relative)[:8]}"
+
+
+def digest(text: str) -> str:
+    """sha256 of a text, whatever bytes a file name was made of."""
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def hash_split(groups: Iterable[str], *, seed: int) -> dict[str, str]:
+    """`train` or `test` for each group (a speaker, or a clip), about 9:1, by a hash of seed and name alone.
+
+    Where there are two groups or more, each split has at least one; a single group is `train`.
+    """
+    names = sorted(set(groups))
+    place = {name: int(digest(f"{seed}/{name}")[:13], 16) / 16**13 for name in names}
+    split = {name: "test" if place[name] < TEST_SHARE else "train" for name in names}
+    if len(names) > 1 and "test" not in split.values():
+        split[min(names, key=place.__getitem__)] = "test"
+    if names and "train" not in split.values():
+        split[max(names, key=place.__getitem__)] = "train"
+    return split

@@ -1,0 +1,92 @@
+"""Any folder of video files, at any depth and with any names.
+
+A table `clips.csv` in the folder (or `--labels FILE`) may say more, with the columns `file` (relative path, or the
+name alone), `speaker` and `split` (`train`, `val` or `test`); every column may stay empty. Without it each file is its own speaker
+and a hash of the speaker decides the split, about 9:1.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, hash_split, safe_id
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import DATASETS, Source
+
+LABELS_FILE = "clips.csv"
+SPLITS = ("train", "val", "test")
+log = logging.getLogger(__name__)
+
+
+@DATASETS.register("folder")
+def folder(root: Path, settings: PrepareSettings) -> Iterable[Source]:
+    """Sources of every video file below `root`; raises `InputError` for a table that cannot be used."""
+    videos = find_videos(root)
+    labels = _labels(root, settings.labels, videos)
+    ids = _ids(root, videos)
+    speakers = {path: labels.get(path, {}).get("speaker") or ids[path] for path in videos}
+    unit = speakers if len(set(speakers.values())) > 1 else ids  # one speaker alone is split by clip
+    split = hash_split(unit.values(), seed=settings.seed)
+    for path in videos:
+        yield Source(
+            id=ids[path],
+            speaker=speakers[path],
+            split=labels.get(path, {}).get("split") or split[unit[path]],
+            video=path,
+            problem=file_problem(path),
+        )
+
+
+def _ids(root: Path, videos: list[Path]) -> dict[Path, str]:
+    """A unique id for each file; two that differ in ending or case only get the hash of the whole path."""
+    ids: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in videos:
+        relative = path.relative_to(root)
+        made = safe_id(relative.with_suffix("").as_posix())
+        if made.casefold() in taken:
+            made = f"{made}-{digest(relative.as_posix())[:8]}"
+        taken.add(made.casefold())
+        ids[path] = made
+    return ids
+
+
+def _labels(root: Path, table: Path | None, videos: list[Path]) -> dict[Path, dict[str, str]]:
+    """Speaker and split by video, from the table; empty without one."""
+    path = table or root / LABELS_FILE
+    if table is None and not path.is_file():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot be read as CSV ({error}).", path=path) from error
+    if "file" not in columns:
+        raise InputError("has no column 'file'.", path=path, mend="Its header must be: file,speaker,split")
+    by_name: dict[str, list[Path]] = {}
+    for video in videos:
+        for name in {video.relative_to(root).as_posix(), video.name}:
+            by_name.setdefault(name, []).append(video)
+    found: dict[Path, dict[str, str]] = {}
+    absent = []
+    for line, row in enumerate(rows, start=2):
+        name = (row["file"] or "").strip()
+        split = (row.get("split") or "").strip().lower()
+        if split and split not in SPLITS:
+            raise InputError(f"line {line}: split {split!r} is none of {', '.join(SPLITS)}.", path=path)
+        match by_name.get(name, []):
+            case []:
+                absent.append(name)
+            case [video]:
+                found[video] = {"speaker": (row.get("speaker") or "").strip(), "split": split}
+            case _:
+                raise InputError(f"line {line}: several files are called {name!r}.", path=path, mend="Give the path.")
+    if absent:
+        log.warning("%s names %d files that are not there, the first is %s", path, len(absent), absent[0])
+    return found

@@ -1,0 +1,202 @@
+"""Writes the shards of a cache: one safetensors file per field for one worker's list of clips.
+
+Rows stream straight to their place on disk: room for the header is kept in front, sized from the list of clips, so
+that a clip may be longer than memory and nothing is written twice. The bytes of a shard depend on the clips and their
+arrays alone. A file appears under its final name only when it is whole and on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+import numpy as np
+
+#: numpy dtype name -> safetensors dtype name.
+DTYPES = {
+    "uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
+    "float16": "F16", "float32": "F32", "float64": "F64", "bool": "BOOL",
+}  # fmt: skip
+
+#: The longest that one tensor's entry in the header can be, without its key.
+_ENTRY_BYTES = 200
+TEMPORARY = ".tmp"
+
+
+def shard_name(field: str, number: int) -> str:
+    """The path of a shard inside the cache."""
+    return f"{field}/{field}-{number:05d}.safetensors"
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name of its own, so that a worker that outlived its run never shares a file with the next run's."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a small file so that it is either absent, old or whole, whatever happens."""
+    temporary = temporary_beside(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class ShardWriter:
+    """Streams clips into the shards numbered `number` of the cache at `root`, a file for each field.
+
+    Call `begin(id)`, then `append(field, rows)` any number of times, then `finish()` (which returns what the index
+    needs) or `rollback()`; `close()` makes everything durable. `ids` are all clips that may be written. Used as a
+    context manager, it removes its temporary files when left by an exception.
+    """
+
+    def __init__(self, root: Path, *, number: int, ids: Sequence[str]) -> None:
+        self.root, self.number = root, number
+        keys = sum(len(json.dumps(i)) for i in ids)
+        self._header_bytes = -(-(16 + keys + _ENTRY_BYTES * len(ids)) // 64) * 64
+        self._files: dict[str, _FieldFile] = {}
+        self._clip: str | None = None
+
+    def begin(self, clip_id: str) -> None:
+        """Start a clip."""
+        assert self._clip is None, f"{self._clip} is still open"
+        self._clip = clip_id
+
+    def append(self, field: str, rows: np.ndarray) -> None:
+        """Add `rows` (n, ...) along axis 0 of `field` of the current clip; raises OSError when the disk is full."""
+        assert self._clip is not None, "append outside a clip"
+        if field not in self._files:
+            self._files[field] = _FieldFile(self.root / shard_name(field, self.number), self._header_bytes)
+        self._files[field].append(rows)
+
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """End the clip: for each of its fields shard, key, dtype, shape and sha256 (of the array's bytes)."""
+        assert self._clip is not None, "no clip is open"
+        clip_id, self._clip = self._clip, None
+        return {
+            field: {"shard": shard_name(field, self.number), "key": clip_id, **file.finish(clip_id)}
+            for field, file in sorted(self._files.items())
+            if file.open
+        }
+
+    def rollback(self) -> None:
+        """Forget the rows of the current clip."""
+        self._clip = None
+        for file in self._files.values():
+            file.rollback()
+
+    def close(self) -> None:
+        """Write the headers, flush to the disk and give every file its final name."""
+        for file in self._files.values():
+            file.close()
+
+    def abort(self) -> None:
+        """Remove everything that is not closed."""
+        for file in self._files.values():
+            file.abort()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.abort()
+
+
+class _FieldFile:
+    """One shard in the making."""
+
+    def __init__(self, path: Path, header_bytes: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.header_bytes = path, header_bytes
+        self.temporary = temporary_beside(path)
+        self.file: BinaryIO = self.temporary.open("wb")
+        self.file.seek(8 + header_bytes)
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.dtype: np.dtype | None = None
+        self.end = 0  # of the finished clips, in bytes of data
+        self._reset()
+
+    def _reset(self) -> None:
+        self.open = False
+        self.rows, self.shape = 0, ()
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        rows = np.ascontiguousarray(rows)
+        if not self.open:
+            self.open, self.shape = True, rows.shape[1:]
+        self.dtype = self.dtype or rows.dtype
+        assert rows.dtype == self.dtype, f"{self.path.parent.name}: {rows.dtype} after {self.dtype}"
+        assert rows.shape[1:] == self.shape, f"{self.path.parent.name}: rows {rows.shape[1:]} after {self.shape}"
+        if rows.nbytes:
+            data = memoryview(rows.reshape(-1).view(np.uint8))
+            self.file.write(data)
+            self.digest.update(data)
+        self.rows += len(rows)
+        self.bytes += rows.nbytes
+
+    def finish(self, key: str) -> dict[str, Any]:
+        assert self.dtype is not None
+        dtype, shape = str(self.dtype), [self.rows, *self.shape]
+        self.entries[key] = {
+            "dtype": DTYPES[dtype], "shape": shape, "data_offsets": [self.end, self.end + self.bytes]
+        }  # fmt: skip
+        digest = self.digest.hexdigest()
+        self.end += self.bytes
+        self._reset()
+        return {"dtype": dtype, "shape": shape, "sha256": digest}
+
+    def rollback(self) -> None:
+        if self.open:
+            self.file.seek(8 + self.header_bytes + self.end)
+            self.file.truncate()
+            self._reset()
+            if not self.entries:
+                self.dtype = None
+
+    def close(self) -> None:
+        if not self.entries:
+            self.abort()
+            return
+        # every reader must find the data at the offsets of the header, padded with spaces as the format allows
+        header = json.dumps(self.entries, separators=(",", ":")).encode().ljust(self.header_bytes)
+        assert len(header) == self.header_bytes, "the header outgrew the room kept for it"
+        self.file.seek(0)
+        self.file.write(len(header).to_bytes(8, "little") + header)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self.temporary.replace(self.path)
+        sync_folder(self.path.parent)
+
+    def abort(self) -> None:
+        try:
+            self.file.close()  # may still hold rows that the full disk refused
+        except OSError:
+            pass
+        self.temporary.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""Tiny stand-ins for decoding and extracting, so that tests of the cache's making take milliseconds a clip.
+
+A "video" is a text file: `frames=12 value=3 then=fail`, and its name decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import Source
+
+
+def write_video(path: Path, *, frames: int, value: int = 0, then: str = "") -> None:
+    """A fake video; `then` is what processing it does at its end (see `FakeTools.process`)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{frames} {value} {then}")
+
+
+@dataclass(frozen=True)
+class FakeTools:
+    """`pause` seconds a frame make a run slow enough to be killed in its middle."""
+
+    pause: float = 0.0
+    version: str = "1"
+
+    def facts(self, settings: PrepareSettings) -> dict[str, str]:
+        face = "dlib" if settings.face == "auto" else settings.face
+        return {
+            "face": face,
+            "face fingerprint": self.version,
+            **{f"extractor {n}": self.version for n in settings.extract},
+        }
+
+    def process(self, source: Source, settings: PrepareSettings, sink: Any) -> dict[str, Any]:
+        words = source.video.read_text().split(" ")
+        if len(words) != 3:
+            raise ItemError("unreadable", f"{source.video.name} is no video")
+        frames, value, then = int(words[0]), int(words[1]), words[2]
+        noise = np.random.default_rng(value)
+        for k in range(frames):
+            time.sleep(self.pause)
+            sink.append("frames", noise.integers(0, 256, (1, settings.size, settings.size, 3), dtype=np.uint8))
+            sink.append("pose", np.full((1, 7), k, np.float32))
+        sink.append("audio", np.arange(frames * 640, dtype=np.int16))
+        sink.append("valid", np.ones(frames, bool))
+        match then:
+            case "no_face":
+                raise ItemError("no_face", "no face in any frame")
+            case "crash":
+                raise RuntimeError("a fault of the decoder")
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "die_once":
+                witness = source.video.with_suffix(".died")
+                if not witness.exists():
+                    witness.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return {"face": "dlib", "tracks": [1, 2]}
+
+    def extract(
+        self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
+    ) -> dict[str, np.ndarray]:
+        if n_frames % 7 == 0:
+            raise ItemError("no_audio", "seven is no good")
+        return {name: np.repeat(arrays["pose"][:, :1], 4, axis=1).astype(np.float16)}
