@@ -51,7 +51,7 @@ def sparse_motions(source: Regions, driving: Regions, background_B23: Tensor, gr
 
 
 class FlowPredictor(nn.Module):
-    """Mixes the sparse motions into one dense flow and predicts the blocking map (m of the paper's Eq. 4)."""
+    """Mixes the sparse motions into one dense flow and predicts the blocking map (f and m of the paper's Eq. 3)."""
 
     def __init__(
         self, *, regions: int, expansion: int, depth: int, limit: int, factor: int, align_corners: bool

@@ -1,8 +1,9 @@
 """The latent flow generator (LFG): motion of a driving frame relative to a source, and pictures from motion.
 
-DAWN, section 3.2 and Eq. 1 to 4; published layout of Hanbo-Cheng/DAWN-pytorch (MRAA). Shape letters: B batch, S picture
-size, h = S / 4 latent size, 2 is (x, y). Pictures are RGB in [0, 1]; flow holds absolute sampling positions in about
-[-1, 1]; the occlusion (blocking) map is in (0, 1), 1 where the warped source may be used as it is.
+DAWN, section 3.2, Eq. 3 (motion) and Eq. 4 (pictures); published layout of Hanbo-Cheng/DAWN-pytorch (MRAA).
+Shape letters: B batch, S picture size, h = S / 4 latent size, 2 is (x, y). Pictures are RGB in [0, 1]; flow holds
+absolute sampling positions in about [-1, 1]; the occlusion (blocking) map is in (0, 1), 1 where the warped source may
+be used as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The LFG's picture branch: encode the source once, warp and decode it for every frame (paper, Eq. 2 to 4).
+"""The LFG's picture branch: encode the source once, warp and decode it for every frame (paper, section 3.2, Eq. 4).
 
 Shape letters: B batch, C channels, S picture size, h = S / 2**levels, 2 is (x, y). Pictures are RGB in [0, 1].
 """
@@ -25,7 +25,7 @@ class EncodedSource:
 
     @property
     def features_BChh(self) -> Tensor:
-        """The source's latent z (Eq. 2), at least 0; (B, 256, S/4, S/4) in the released model."""
+        """The source's latent z_src of Eq. 4, at least 0; (B, 256, S/4, S/4) in the released model."""
         return self.maps[-1]
 
     def __getitem__(self, which: slice) -> EncodedSource:
