@@ -1,0 +1,89 @@
+"""The gallery: for a few clips, every method's video beside the true one, in a form that browsers play.
+
+Stored videos may be lossless RGB, which browsers cannot show; the page carries small H.264 copies at the videos' own
+size, as data URIs.
+"""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dawn_bench.errors import ItemError
+from dawn_bench.progress import track
+from dawn_bench.reports.leaderboard import GROUND_TRUTH
+from dawn_bench.reports.store import GalleryItem
+
+#: Quality of the page's copies (H.264 constant rate factor): hard to tell from the original at these sizes.
+CRF = 20
+
+
+@dataclass(frozen=True)
+class Player:
+    """One video of the page: `uri` is a data URI, None where the video cannot be shown, and `note` says why."""
+
+    method: str
+    uri: str | None
+    width: int
+    height: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """The players of one clip; they play together."""
+
+    clip_id: str
+    players: tuple[Player, ...]
+
+
+def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3) -> list[ClipRow]:
+    """The first `clips` clips with their players, the true video first, transcoded for browsers."""
+    chosen = list(dict.fromkeys(item.clip_id for item in items))[:clips]
+    wanted = [item for item in items if item.clip_id in chosen]
+    wanted.sort(key=lambda item: (chosen.index(item.clip_id), item.method != GROUND_TRUTH))
+    players: dict[str, list[Player]] = {clip: [] for clip in chosen}
+    for item in track(wanted, "gallery", unit="videos"):
+        players[item.clip_id].append(player(item))
+    return [ClipRow(clip, tuple(held)) for clip, held in players.items()]
+
+
+def player(item: GalleryItem) -> Player:
+    """Transcode one item; a video that is missing or damaged becomes a player that says so."""
+    if not item.video.is_file():
+        return Player(item.method, None, 0, 0, f"the video is not there: {item.video.name}")
+    try:
+        data, height, width = browser_copy(item.video)
+    except ItemError as error:
+        return Player(item.method, None, 0, 0, str(error))
+    uri = f"data:video/mp4;base64,{base64.b64encode(data).decode()}"
+    return Player(item.method, uri, width, height, item.note)
+
+
+def browser_copy(path: Path) -> tuple[bytes, int, int]:
+    """The video as H.264 yuv420p with AAC sound in mp4, its height and its width in pixels.
+
+    Raises `ItemError` when it cannot be read.
+    """
+    from dawn_bench.pipelines.audio import read_audio
+    from dawn_bench.pipelines.video import read_frames, write_video
+
+    frames = even(read_frames(path))
+    try:
+        audio = read_audio(path)
+    except ItemError:
+        audio = None  # no sound of its own: the page plays another player's
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.mp4"
+        write_video(copy, frames, audio=audio, crf=CRF)
+        return copy.read_bytes(), frames.shape[1], frames.shape[2]
+
+
+def even(frames: np.ndarray) -> np.ndarray:
+    """uint8 (T,H,W,3) with the last row and column repeated where H or W is odd: yuv420p needs even sizes."""
+    return np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")

@@ -1,0 +1,100 @@
+"use strict";
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+// Tables: a click on a head sorts each group of rows on its own; rows without a value stay last.
+function sort(table, head) {
+  const column = [...head.parentElement.children].indexOf(head);
+  const down = head.getAttribute("aria-sort") === "ascending";
+  all("th", table.tHead).forEach((other) => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const value = (row) => {
+    const cell = row.children[column];
+    if (cell.dataset.value === undefined) return cell.classList.contains("num") ? null : cell.textContent.trim().toLowerCase();
+    return cell.dataset.value === "" ? null : Number(cell.dataset.value);
+  };
+  for (const body of table.tBodies) {
+    const rows = all("tr:not(.grouphead)", body).map((row) => [value(row), row]);
+    rows.sort(([a], [b]) => {
+      if (a === null || b === null) return (a === null) - (b === null);
+      return (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1);
+    });
+    body.append(...rows.map(([, row]) => row));
+  }
+}
+for (const table of all("table.sortable")) {
+  for (const button of all("thead th button", table)) {
+    button.addEventListener("click", () => sort(table, button.closest("th")));
+  }
+}
+
+// Filters: method name, dataset, groups of rows, metrics.
+const filter = document.getElementById("filter");
+const dataset = document.getElementById("dataset");
+function apply() {
+  const name = filter.value.trim().toLowerCase();
+  const groups = new Set(all("input.group:checked").map((box) => box.value)).add("ranked");
+  const metrics = new Set(all("input.metric:checked").map((box) => box.value));
+  for (const board of all(".board")) {
+    board.hidden = Boolean(dataset && dataset.value && board.dataset.dataset !== dataset.value);
+    for (const body of all("table.scores tbody", board)) {
+      const rows = all("tr[data-method]", body);
+      for (const row of rows) row.hidden = !row.dataset.method.toLowerCase().includes(name);
+      body.hidden = !groups.has(body.dataset.group) || rows.every((row) => row.hidden);
+    }
+    for (const cell of all("table.scores [data-label]", board)) cell.hidden = !metrics.has(cell.dataset.label);
+  }
+}
+if (filter) {
+  for (const control of [filter, dataset, ...all("input.group, input.metric")]) control?.addEventListener("input", apply);
+  apply();
+}
+
+// Gallery: one button and one slider drive all videos of a clip; the longest one leads, the others follow it.
+for (const clip of all(".clip")) {
+  const videos = all("video", clip);
+  const button = clip.querySelector(".play");
+  const slider = clip.querySelector(".seek");
+  if (!videos.length) {
+    clip.querySelector(".bar").hidden = true;
+    continue;
+  }
+  let playing = false;
+  const leader = () => videos.reduce((a, b) => ((b.duration || 0) > (a.duration || 0) ? b : a));
+  const seek = (time) => videos.forEach((video) => { video.currentTime = Math.min(time, video.duration || time); });
+  const sound = () => all(".player", clip).forEach((player) => {
+    const video = player.querySelector("video");
+    if (video) video.muted = !player.querySelector("input[type=radio]").checked;
+  });
+  const show = () => {
+    button.textContent = playing ? "❚❚ Pause" : "▶ Play";
+    button.setAttribute("aria-pressed", String(playing));
+  };
+  const step = () => {
+    if (!playing) return;
+    const first = leader();
+    slider.value = first.currentTime / (first.duration || 1);
+    for (const video of videos) {
+      if (video !== first && !video.ended && Math.abs(video.currentTime - first.currentTime) > 0.06) {
+        video.currentTime = Math.min(first.currentTime, video.duration);
+      }
+    }
+    if (first.ended) {
+      playing = false;
+      show();
+    } else requestAnimationFrame(step);
+  };
+  button.addEventListener("click", () => {
+    playing = !playing;
+    if (playing) {
+      all(".clip").forEach((other) => other !== clip && other.dispatchEvent(new Event("stop")));
+      seek(leader().ended ? 0 : leader().currentTime);
+      sound();
+      videos.forEach((video) => video.play().catch(() => {}));
+      requestAnimationFrame(step);
+    } else videos.forEach((video) => video.pause());
+    show();
+  });
+  clip.addEventListener("stop", () => playing && button.click());
+  slider.addEventListener("input", () => seek(Number(slider.value) * (leader().duration || 0)));
+  clip.addEventListener("change", (event) => event.target.type === "radio" && sound());
+}

@@ -1,0 +1,207 @@
+"""Writes a report: one self-contained HTML page, and the leaderboards as Markdown, CSV, JSON and LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dawn_bench import __version__
+from dawn_bench.errors import InputError
+from dawn_bench.reports import tables as exports
+from dawn_bench.reports.cards import AIM_WORDS, ARROWS, Aim, order, text_of
+from dawn_bench.reports.gallery import ClipRow, clip_rows
+from dawn_bench.reports.leaderboard import Table, leaderboards, number, with_published
+from dawn_bench.reports.published import published_tables
+from dawn_bench.reports.significance import comparisons
+from dawn_bench.reports.store import Facts, ResultsStore
+from dawn_bench.results import ScoreRow
+
+FORMATS = ("html", "md", "csv", "json", "latex")
+FILES = {
+    "html": "report.html",
+    "md": "report.md",
+    "csv": "leaderboard.csv",
+    "json": "leaderboard.json",
+    "latex": "leaderboard.tex",
+}
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Card:
+    """One metric under one protocol, for a reader."""
+
+    label: str
+    what: str
+    unit: str
+    aim: Aim
+    protocol: str
+    states: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def write_report(
+    results: Path, out: Path, *, formats: Sequence[str] = FORMATS, clips: int = 3, published: Sequence[int] = (1,)
+) -> list[Path]:
+    """Write the report of the results folder `results` into the folder `out`; returns the files.
+
+    `clips` is how many clips the gallery shows; `published` are the numbers of the DAWN paper's tables whose rows stand,
+    unranked, under tables of the same dataset. Raises `InputError` for a missing or empty results folder and for an unknown format.
+    """
+    unknown = [f for f in formats if f not in FORMATS]
+    if unknown:
+        raise InputError(f"there is no report format {unknown[0]!r}.", mend=f"Known: {', '.join(FORMATS)}.")
+    if not results.is_dir():
+        raise InputError("there is no such results folder.", path=results, mend="Make one: dawn-bench evaluate --out RESULTS")
+    store = ResultsStore(results)
+    rows, facts, gallery = store.rows(), store.facts(), store.gallery()
+    if not rows and not gallery and not facts.curves:
+        raise InputError("holds no results.", path=results, mend="Fill it first: dawn-bench evaluate --out RESULTS")
+    boards = leaderboards(rows)
+    shown = with_published(boards, published_tables(published))
+    makers: dict[str, Callable[[], str]] = {
+        "html": lambda: html(rows, shown, facts, curves=_curves(store, facts), gallery=clip_rows(gallery, clips=clips)),
+        "md": lambda: markdown(shown, facts),
+        "csv": lambda: exports.as_csv(boards),
+        "json": lambda: exports.as_json(shown),
+        "latex": lambda: exports.latex(shown),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for form in dict.fromkeys(formats):
+        path = out / FILES[form]
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_text(makers[form](), encoding="utf-8")
+        partial.replace(path)
+        written.append(path)
+    return written
+
+
+def html(
+    rows: Sequence[ScoreRow], boards: Sequence[Table], facts: Facts, *, curves: dict[str, str], gallery: Sequence[ClipRow]
+) -> str:
+    """The page as text. `curves` are SVG elements by name; everything else is escaped."""
+    from dawn_bench.reports.plots import score_plots
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"number": number, "value": _value, "duration": _duration, "slug": _slug}
+    return environment.get_template("page.html.j2").render(
+        title=facts.title or "dawn-bench report",
+        facts=facts,
+        rows=rows,
+        boards=boards,
+        cards=cards(rows),
+        plots={_slug(exports.title(b)): [Markup(p) for p in score_plots(b)] for b in boards},
+        comparisons={_slug(exports.title(b)): comparisons(b) for b in boards},
+        clips={_slug(exports.title(b)): per_clip(b) for b in boards},
+        curves={name: Markup(svg) for name, svg in curves.items()},
+        gallery=gallery,
+        seeded=any(b.seeded for b in boards),
+        board_title=exports.title,
+        group_titles=exports.GROUP_TITLES,
+        stand_in=exports.STAND_IN,
+        arrows=ARROWS,
+        aim_words=AIM_WORDS,
+        created=facts.created or max((r.created for r in rows), default=""),
+        version=__version__,
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def markdown(boards: Sequence[Table], facts: Facts) -> str:
+    """The report without plots and videos."""
+    lines = [f"# {facts.title or 'dawn-bench report'}", ""]
+    lines += [f"> {note}" for note in facts.notes]
+    text = "\n".join(lines) + "\n\n" + exports.markdown(boards)
+    if facts.learning:
+        text += "\n## Learning signals\n\n| signal | value | to beat | passed | note |\n| --- | ---: | ---: | --- | --- |\n"
+        for s in facts.learning:
+            text += f"| {s.signal} | {_value(s.value)} | {_value(s.baseline)} | {'yes' if s.passed else 'no'} | {s.note} |\n"
+    return text
+
+
+def cards(rows: Sequence[ScoreRow]) -> list[Card]:
+    """One card per metric and protocol, in the order of the columns."""
+    found = []
+    for metric, protocol in sorted({(r.metric, r.protocol) for r in rows}, key=lambda mp: (order(mp[0]), mp[1])):
+        here = [r for r in rows if (r.metric, r.protocol) == (metric, protocol)]
+        text, stated = text_of(metric), here[0].higher_is_better
+        aim: Aim = text.aim or ("none" if stated is None else "higher" if stated else "lower")
+        found.append(
+            Card(
+                text.label, text.what, here[0].unit, aim, protocol,
+                states=_distinct(r.weights_state for r in here),
+                fingerprints=_distinct(r.fingerprint for r in here),
+                notes=_distinct(r.note for r in here),
+            )
+        )  # fmt: skip
+    return found
+
+
+def per_clip(board: Table) -> list[dict[str, Any]]:
+    """The drill-down of one table: for each column the clips' values by method, the worst clips of the leader first."""
+    found = []
+    for index, column in enumerate(board.columns):
+        held = [(line.method, c.row.per_clip) for line in board.lines if (c := line.cells[index]) and c.row and c.row.per_clip]
+        if not held:
+            continue
+        leader = held[0][1]
+        sign = {"higher": 1.0, "lower": -1.0}.get(column.aim, 0.0)
+
+        def badness(clip: str, leader: dict[str, float | None] = leader, sign: float = sign) -> tuple[float, str]:
+            value = leader.get(clip)
+            return (sign * value if value is not None else float("-inf"), clip)
+
+        names = sorted({clip for _, values in held for clip in values}, key=badness)
+        lines = [(clip, [values.get(clip) for _, values in held]) for clip in names]
+        found.append({"column": column, "methods": [m for m, _ in held], "lines": lines})
+    return found
+
+
+def _curves(store: ResultsStore, facts: Facts) -> dict[str, str]:
+    from dawn_bench.reports.plots import loss_curves
+
+    drawn = {name: loss_curves(store.curve(curve), name=name) for name, curve in facts.curves.items()}
+    return {name: svg for name, svg in drawn.items() if svg}
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(v for v in values if v))
+
+
+def _value(value: object) -> str:
+    """A fact for a reader: short numbers, lists with commas, mappings as `key: value`."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_value(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(v) for v in value)
+    return str(value)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+

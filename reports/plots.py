@@ -1,0 +1,139 @@
+"""Loss curves and score plots as inline SVG that takes its colours from the page, light or dark."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from dawn_bench.reports.cards import ARROWS
+from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table
+
+#: Colours that are drawn with, and the page's variables that take their place.
+INK, SOFT, GRID = "#010203", "#010204", "#010205"
+SERIES = tuple(f"#01020{c}" for c in "abcdef")
+VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--rule"} | {c: f"--s{i}" for i, c in enumerate(SERIES)}
+
+#: Columns of a training log that are no losses.
+NOT_LOSSES = re.compile(r"step|epoch|seconds|time|share|rate|^lr$|grad|norm|seed|memory")
+MAX_POINTS = 400
+
+
+def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None:
+    """An SVG of every loss in `points` (`{"step": int, <loss>: float, ...}`) over steps; None where there is none.
+
+    Long curves show a running mean over the faint raw values. The scale is logarithmic where a loss that stays
+    positive spans more than a factor of 30.
+    """
+    series: dict[str, list[tuple[float, float]]] = {}
+    for index, point in enumerate(points):
+        for key, value in point.items():
+            if not NOT_LOSSES.search(key) and isinstance(value, int | float) and math.isfinite(value):
+                series.setdefault(key, []).append((float(point.get("step", index)), float(value)))
+    drawn = {k: np.array(v) for k, v in series.items() if len(v) > 1}
+    if not drawn:
+        return None
+    figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+    axes = figure.add_subplot()
+    for (label, values), colour in zip(list(drawn.items())[: len(SERIES)], SERIES, strict=False):
+        step, loss = values[:: max(1, len(values) // MAX_POINTS)].T
+        if len(loss) >= 40:
+            axes.plot(step, loss, color=colour, linewidth=0.8, alpha=0.25)
+            loss = _running_mean(loss, len(loss) // 20)
+        axes.plot(step, loss, color=colour, linewidth=1.6, label=label)
+    every = np.concatenate([v[:, 1] for v in drawn.values()])
+    if every.min() > 0 and every.max() / every.min() > 30:
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    _style(axes)
+    legend = figure.legend(loc="outside upper left", frameon=False, ncols=3, fontsize=8, handlelength=1.4)
+    for text in legend.get_texts():
+        text.set_color(INK)
+    return _svg(figure, name=f"loss-{name}", label=f"Loss curves of {name}")
+
+
+def score_plots(table: Table) -> list[str]:
+    """One SVG per column of a table: each method's value with its 95 % interval, the ground truth as a dashed line."""
+    plots = []
+    for index, column in enumerate(table.columns):
+        held = [
+            (line, cell)
+            for line in table.lines
+            if (cell := line.cells[index]) is not None and cell.value is not None and math.isfinite(cell.value)
+        ]
+        if len(held) < 2:
+            continue
+        figure = Figure(figsize=(3.7, 0.62 + 0.235 * len(held)), layout="constrained")
+        axes = figure.add_subplot()
+        for y, (line, cell) in enumerate(reversed(held)):
+            colour = {"ranked": SERIES[0], "sanity": SOFT, "published": SERIES[1]}[line.group]
+            if cell.low is not None and cell.high is not None:
+                axes.plot([cell.low, cell.high], [y, y], color=colour, linewidth=2, alpha=0.55, solid_capstyle="round")
+            axes.plot([cell.value], [y], marker="o", color=colour, markersize=5)
+            if line.method == GROUND_TRUTH:
+                axes.axvline(cell.value or 0, color=SOFT, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
+        axes.set_yticks(range(len(held)), [_short(line.method) for line, _ in reversed(held)])
+        axes.set_ylim(-0.6, len(held) - 0.4)
+        axes.locator_params(axis="x", nbins=5)
+        axes.margins(x=0.08)
+        unit = f"  ({column.unit})" if column.unit else ""
+        axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
+        _style(axes)
+        axes.tick_params(axis="y", labelcolor=INK)
+        name = f"score-{table.dataset}-{table.split}-{table.method_class}-{index}"
+        plots.append(_svg(figure, name=name, label=f"{column.label} by method"))
+    return plots
+
+
+def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """The mean over `width` values around each, over what there is at the ends."""
+    kernel = np.ones(max(1, width))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")
+
+
+def _short(method: str) -> str:
+    return _plain(method if len(method) <= 24 else f"{method[:23]}…")
+
+
+def _plain(text: str) -> str:
+    """Text in which a dollar sign starts no formula."""
+    return text.replace("$", r"\$")
+
+
+def _style(axes: Any) -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=SOFT, labelsize=8, length=0)
+    axes.xaxis.label.set(color=SOFT, fontsize=8)
+
+
+def _svg(figure: Figure, *, name: str, label: str) -> str:
+    """The figure as an `<svg>` element: text stays text, ids are unique in the page, colours are the page's."""
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        FigureCanvasSVG(figure)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", svg, flags=re.DOTALL)
+    prefix = re.sub(r"[^A-Za-z0-9]+", "-", name)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{prefix}-", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()  # type: ignore[union-attr]
+    head = f'<svg class="plot" role="img" aria-label="{_attribute(label)}" viewBox="0 0 {width} {height}"'
+    return re.sub(r"^<svg [^>]*", head, svg, count=1)
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

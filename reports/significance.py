@@ -1,0 +1,67 @@
+"""Which differences between methods are more than the choice of clips: a paired bootstrap over clips.
+
+For two methods with per-clip values under one fingerprint, the clips that both solved are resampled with replacement
+and the mean difference taken each time; a difference counts as significant when the 95 % interval leaves out zero.
+Metrics of whole sets (FID, FVD, DR) have no per-clip values and are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dawn_bench.reports.leaderboard import Cell, Column, Table
+
+RESAMPLES = 2000
+#: With fewer common clips an interval says nothing.
+MIN_CLIPS = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The best ranked method of a column against another: mean difference (best minus other, in the metric's unit)."""
+
+    column: Column
+    best: str
+    other: str
+    difference: float
+    low: float
+    high: float
+    n_clips: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the 95 % interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def comparisons(table: Table) -> list[Comparison]:
+    """The best method of each ranked column against every other ranked one, on the clips that both have."""
+    found = []
+    for index, column in enumerate(table.columns):
+        ranked = [(line.method, c) for line in table.lines if (c := line.cells[index]) is not None and c.rank]
+        ranked.sort(key=lambda entry: entry[1].rank or 0)
+        for method, cell in ranked[1:]:
+            differences = paired(ranked[0][1], cell)
+            if len(differences) >= MIN_CLIPS:
+                low, high = bootstrap(differences)
+                mean = float(differences.mean())
+                found.append(Comparison(column, ranked[0][0], method, mean, low, high, len(differences)))
+    return found
+
+
+def paired(best: Cell, other: Cell) -> np.ndarray:
+    """float64 (n,): the per-clip differences on the clips for which both cells have a value, in the clips' order."""
+    if best.row is None or other.row is None:
+        return np.empty(0)
+    ours, theirs = best.row.per_clip, other.row.per_clip
+    pairs = [(ours[c], theirs[c]) for c in sorted(ours.keys() & theirs.keys())]
+    return np.array([a - b for a, b in pairs if a is not None and b is not None], dtype=np.float64)
+
+
+def bootstrap(differences: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of `differences` (n,) over resampled clips."""
+    picks = np.random.default_rng(seed).integers(len(differences), size=(RESAMPLES, len(differences)))
+    low, high = np.percentile(differences[picks].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,186 @@
+"""The results store: a folder of append-only score rows, the gallery's videos and the facts of a run.
+
+    RESULTS/rows/*.jsonl   one file per run, a score a line; the last row of a (method, dataset, split, protocol, metric) wins
+    RESULTS/gallery.json   which videos the report shows
+    RESULTS/facts.json     title, notes, loss curves, learning signals, data, machine, versions, timings
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dawn_bench.config import Config
+from dawn_bench.errors import InputError
+from dawn_bench.progress import console
+from dawn_bench.results import ScoreRow
+
+
+class GalleryItem(Config):
+    """One video of the gallery: the clip it is of, the method that made it, and the mp4 file.
+
+    Items of one clip are shown side by side, in the order in which they were added.
+    """
+
+    clip_id: str
+    method: str
+    video: Path
+    note: str = ""
+
+
+class LearningSignal(Config):
+    """One sign that a model learnt: `value` beside the `baseline` that it must beat, both in the signal's own unit."""
+
+    signal: str
+    value: float | None
+    baseline: float | None = None
+    passed: bool
+    note: str = ""
+
+
+class Facts(Config):
+    """What the page says beside the scores.
+
+    `notes` are sentences shown in the page's banner. `curves` are loss curves by stage: a list of points
+    `{"step": int, <loss>: float, ...}`, or the path of a run's `metrics.jsonl`. `timings` are seconds by part.
+    """
+
+    title: str = ""
+    created: str = ""
+    notes: list[str] = []
+    curves: dict[str, list[dict[str, Any]] | Path] = {}
+    learning: list[LearningSignal] = []
+    dataset: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    timings: dict[str, float] = {}
+
+
+class ResultsStore:
+    """The store in the folder `root`. Nothing is written, and no folder made, before the first append."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        self._file = root / "rows" / f"{stamp}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
+
+    def append(self, rows: Iterable[ScoreRow]) -> None:
+        """Add rows, durably, in one write; rows without a `created` time get the present one."""
+        now = ScoreRow.now()
+        stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
+        data = "".join(row.model_dump_json() + "\n" for row in stamped).encode()
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("ab", buffering=0) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[ScoreRow]:
+        """Every row that counts, in the order of making. A damaged line costs itself and a warning, nothing else."""
+        found: list[tuple[str, str, int, ScoreRow]] = []
+        for path in sorted((self.root / "rows").glob("*.jsonl")):
+            for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = ScoreRow.model_validate_json(line)
+                except ValidationError:
+                    _warn(f"{path}: line {number} is damaged (a run was cut short there?) and was left out.")
+                    continue
+                found.append((row.created, path.name, number, row))
+        found.sort(key=lambda entry: entry[:3])
+        last: dict[tuple[str, ...], ScoreRow] = {}
+        for *_, row in found:
+            key = (row.method, row.dataset, row.split, row.protocol, row.metric)
+            last.pop(key, None)  # so that the order stays that of making
+            last[key] = row
+        return list(last.values())
+
+    def add_gallery(self, items: Sequence[GalleryItem]) -> None:
+        """Add videos; an item of the same clip and method takes the place of the older one."""
+        held = {(i.clip_id, i.method): i for i in self.gallery()}
+        held |= {(i.clip_id, i.method): i for i in items}
+        listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in held.values()]
+        self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
+
+    def gallery(self) -> list[GalleryItem]:
+        """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read."""
+        items = self._read("gallery.json", list)
+        try:
+            held = [GalleryItem.model_validate(item) for item in items]
+        except ValidationError as error:
+            raise _unfit(self.root / "gallery.json", error) from error
+        return [i.model_copy(update={"video": self.root.absolute() / i.video}) for i in held]
+
+    def set_facts(self, facts: Facts) -> None:
+        """Merge what `facts` sets into what is there: mappings by key, everything else replaced as a whole."""
+        held = self.facts().model_dump()
+        for name in facts.model_fields_set:
+            value = facts.model_dump()[name]
+            if name == "curves":
+                value = {k: self._relative(v) if isinstance(v, Path) else v for k, v in value.items()}
+            held[name] = held[name] | value if isinstance(value, dict) else value
+        self._write("facts.json", Facts.model_validate(held).model_dump(mode="json"))
+
+    def facts(self) -> Facts:
+        """The facts, empty where none were set. Raises `InputError` naming the field that does not fit."""
+        data = self._read("facts.json", dict)
+        try:
+            return Facts.model_validate(data)
+        except ValidationError as error:
+            raise _unfit(self.root / "facts.json", error) from error
+
+    def curve(self, curve: list[dict[str, Any]] | Path) -> list[dict[str, Any]]:
+        """The points of one loss curve, read from the run's file where that is what the facts name."""
+        if not isinstance(curve, Path):
+            return curve
+        path = self.root / curve
+        if not path.is_file():
+            _warn(f"{path}: this loss curve is not there any more; the report goes without it.")
+            return []
+        points = []
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            try:
+                points.append(dict(json.loads(line)))
+            except (ValueError, TypeError):
+                _warn(f"{path}: line {number} is damaged and was left out.")
+        return points
+
+    def _relative(self, path: Path) -> Path:
+        """A path inside the store as relative to it, so that the folder can be moved; others absolute."""
+        full, root = path.absolute(), self.root.absolute()
+        return full.relative_to(root) if full.is_relative_to(root) else full
+
+    def _read(self, name: str, kind: type[list] | type[dict]) -> Any:
+        path = self.root / name
+        if not path.exists():
+            return kind()
+        try:
+            data = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"is no valid JSON ({error}).", path=path, mend="Mend it or delete it.") from error
+        if not isinstance(data, kind):
+            raise InputError(f"should hold a {kind.__name__}.", path=path, mend="Mend it or delete it.")
+        return data
+
+    def _write(self, name: str, data: object) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        partial = self.root / f".{name}.{os.getpid()}.part"
+        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        partial.replace(self.root / name)
+
+
+def _unfit(path: Path, error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return InputError(f"entry {where!r}: {first['msg']}.", path=path, mend="Mend it or delete the file.")
+
+
+def _warn(line: str) -> None:
+    console().print(f"warning: {line}", markup=False)

@@ -1,0 +1,154 @@
+"""Leaderboards as Markdown, CSV, JSON and LaTeX. Best is bold and second underlined among what is ranked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dawn_bench.reports.cards import ARROWS
+from dawn_bench.reports.leaderboard import Cell, Column, Line, Table, number
+from dawn_bench.results import ScoreRow
+
+STAND_IN = "stand-in weights — not comparable"
+GROUP_TITLES = {"ranked": "", "sanity": "Sanity rows (not ranked)", "published": "Published (not ranked)"}
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """GitHub-flavoured Markdown; stand-in values carry `†`."""
+    parts = []
+    for table in tables:
+        head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in table.columns), "clips"]
+        lines = [f"## {_md(title(table))}", ""]
+        if table.seeded:
+            lines += [f"> † {STAND_IN}.", ""]
+        lines += [f"> {note}" for note in table.notes]
+        lines += ["", f"| {' | '.join(map(_md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+        for line in table.lines:
+            values = [_md_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
+            name = _md(line.method) if line.group == "ranked" else f"_{_md(line.method)}_"
+            lines.append(f"| {name} | {' | '.join(values)} | {line.n_clips or '–'} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _md_cell(cell: Cell | None, column: Column) -> str:
+    if cell is None:
+        return ""
+    text = number(cell.value, column.decimals)
+    text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.rank or 0, text)
+    if cell.low is not None and cell.high is not None:
+        text += f" [{number(cell.low, column.decimals)}, {number(cell.high, column.decimals)}]"
+    return text + ("†" if cell.seeded else "")
+
+
+def _md(text: str) -> str:
+    """Text in which nothing acts as Markdown or HTML."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split()))
+
+
+def title(table: Table) -> str:
+    """What a table is of: dataset, split and class."""
+    what = "sanity rows" if table.method_class == "reference" else f"{table.method_class} methods"
+    return f"{table.dataset}, {table.split} split: {what}"
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """One line per score with all of its row's fields but versions and per-clip values, and its rank and group."""
+    fields = [f for f in ScoreRow.model_fields if f not in ("versions", "per_clip")]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*fields, "group", "rank"])
+    for line, cell in _unique(tables):
+        assert cell.row is not None
+        data = cell.row.model_dump(mode="json")
+        writer.writerow([*("" if data[f] is None else data[f] for f in fields), line.group, cell.rank or ""])
+    return buffer.getvalue()
+
+
+def as_json(tables: Sequence[Table]) -> str:
+    """The leaderboards with columns, ranks and whole rows (versions and per-clip values too)."""
+    data: list[dict[str, Any]] = []
+    for table in tables:
+        columns = [
+            {"metric": c.metric, "protocol": c.protocol, "label": c.label, "unit": c.unit, "aim": c.aim}
+            for c in table.columns
+        ]
+        lines = [
+            {"method": line.method, "group": line.group, "scores": [_json_cell(cell) for cell in line.cells]}
+            for line in table.lines
+        ]
+        where = {"dataset": table.dataset, "split": table.split, "class": table.method_class}
+        data.append({**where, "columns": columns, "lines": lines, "notes": list(table.notes)})
+    return json.dumps({"leaderboards": data}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _json_cell(cell: Cell | None) -> dict[str, Any] | None:
+    if cell is None:
+        return None
+    row = cell.row.model_dump(mode="json") if cell.row else None
+    return {"value": cell.value, "low": cell.low, "high": cell.high, "rank": cell.rank, "row": row}
+
+
+def _unique(tables: Sequence[Table]) -> list[tuple[Line, Cell]]:
+    """Every scored cell once: sanity rows stand in several tables."""
+    seen: dict[int, tuple[Line, Cell]] = {}
+    for table in tables:
+        for line in table.lines:
+            for cell in line.cells:
+                if cell is not None and cell.row is not None:
+                    seen.setdefault(id(cell.row), (line, cell))
+    return list(seen.values())
+
+
+def latex(tables: Sequence[Table]) -> str:
+    r"""A `booktabs` table each; needs `\usepackage{booktabs}`."""
+    return "\n".join(_latex_table(table) for table in tables)
+
+
+def _latex_table(table: Table) -> str:
+    arrows = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "truth": r"$\to$GT", "zero": r"$\to$0", "none": ""}
+    head = ["Method", *(f"{tex(c.label)} {arrows[c.aim]}".strip() for c in table.columns)]
+    out = [
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{tex(title(table))}. Best in bold, second underlined, among ranked methods.}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        " & ".join(head) + r" \\",
+    ]
+    group = None
+    for line in table.lines:
+        if line.group != group:
+            out.append(r"\midrule")
+            if line.group != "ranked":
+                out.append(rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{GROUP_TITLES[line.group]}}}}} \\")
+            group = line.group
+        cells = (_tex_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True))
+        out.append(" & ".join([tex(line.method), *cells]) + r" \\")
+    out += [r"\bottomrule", r"\end{tabular}"]
+    if table.seeded:
+        out.append(r"\\ \footnotesize $^\dagger$ stand-in weights: not comparable with any other table.")
+    return "\n".join([*out, r"\end{table}"]) + "\n"
+
+
+
+def _tex_cell(cell: Cell | None, column: Column) -> str:
+    if cell is None or cell.value is None:
+        return "--"
+    text = {"∞": r"$\infty$", "−∞": r"$-\infty$"}.get(n := number(cell.value, column.decimals), n.replace("-", "$-$"))
+    text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.rank or 0, text)
+    return text + (r"$^\dagger$" if cell.seeded else "")
+
+
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+_TEX |= {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def tex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
