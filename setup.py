@@ -10,5 +10,9 @@ setup(
         *(f"dawn_bench.{name}" for room in ROOMS for name in [room, *(f"{room}.{p}" for p in find_packages(room))]),
     ],
     package_dir={f"dawn_bench.{room}": room for room in ROOMS},
-    package_data={"dawn_bench": ["py.typed"], "dawn_bench.reports": ["*.j2", "*.css", "*.js", "*.json"]},
+    package_data={
+        "dawn_bench": ["py.typed"],
+        "dawn_bench.pipelines.datasets": ["*.json"],
+        "dawn_bench.reports": ["*.j2", "*.css", "*.js", "*.json"],
+    },
 )

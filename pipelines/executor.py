@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache as cached
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,7 +20,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from dawn_bench.cache import OK, QUARANTINED, open_shard
-from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.plan import part_path, read_part, write_part
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -60,16 +58,18 @@ class ClipTools:
     """Decoder, face back end and extractors of this package."""
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
+        from dawn_bench.pipelines.faces.base import pick_backend
         from dawn_bench.pipelines.features.base import EXTRACTORS
 
-        backend = _backend(settings.face)
+        backend = pick_backend(settings.face)
         names = {f"extractor {name}": EXTRACTORS[name].fingerprint() for name in settings.extract}
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 
     def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
+        from dawn_bench.pipelines.faces.base import pick_backend
         from dawn_bench.pipelines.process import process_clip
 
-        return process_clip(source, settings, _backend(settings.face), sink)
+        return process_clip(source, settings, pick_backend(settings.face), sink)
 
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
@@ -77,13 +77,6 @@ class ClipTools:
         from dawn_bench.pipelines.features.base import EXTRACTORS
 
         return EXTRACTORS[name].run(arrays, size=size, n_frames=n_frames)
-
-
-@cached
-def _backend(name: str) -> Any:
-    from dawn_bench.pipelines.faces.base import pick_backend
-
-    return pick_backend(name)  # once a worker: it loads networks
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a user chooses when preparing a cache; saved in `cache.json`, and its fingerprint decides what can be resumed."""
+"""What a user chooses when preparing a cache; saved in `cache.json`, and compared before a run is continued."""
 
 from __future__ import annotations
 

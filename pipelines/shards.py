@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -195,8 +196,6 @@ class _FieldFile:
         sync_folder(self.path.parent)
 
     def abort(self) -> None:
-        try:
-            self.file.close()  # may still hold rows that the full disk refused
-        except OSError:
-            pass
+        with suppress(OSError):  # it may still hold rows that the full disk refused
+            self.file.close()
         self.temporary.unlink(missing_ok=True)

@@ -36,3 +36,8 @@ Dataset = Callable[[Path, PrepareSettings], Iterable[Source]]
 
 #: Datasets by name; one file each in `pipelines/datasets/`.
 DATASETS: Registry[Dataset] = Registry("dataset", "dawn_bench.pipelines.datasets")
+
+#: By dataset: (id, reason, detail) of every clip of the published list that is not among the sources.
+MISSING: Registry[Callable[[Path, PrepareSettings], list[tuple[str, str, str]]]] = Registry(
+    "dataset with a published list", "dawn_bench.pipelines.datasets"
+)

@@ -1,8 +1,8 @@
 """Any folder of video files, at any depth and with any names.
 
 A table `clips.csv` in the folder (or `--labels FILE`) may say more, with the columns `file` (relative path, or the
-name alone), `speaker` and `split` (`train`, `val` or `test`); every column may stay empty. Without it each file is its own speaker
-and a hash of the speaker decides the split, about 9:1.
+name alone), `speaker` and `split` (`train`, `val` or `test`); speaker and split may stay empty. Without it each file
+is its own speaker, and a hash of the speaker decides the split, about 9:1.
 """
 
 from __future__ import annotations

@@ -1,0 +1,93 @@
+"""`dawn-bench cache`: check, count and export a prepared cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check, count and export a cache made by `prepare`.\n\nExample: dawn-bench cache stats my-cache",
+)
+
+_Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache.")]
+
+
+@app.command()
+def verify(root: _Root) -> None:
+    """Read everything and compare every checksum with the index; exit code 2 when something is wrong.
+
+    Example: dawn-bench cache verify my-cache
+    """
+    from dawn_bench.errors import InputError
+    from dawn_bench.pipelines.maintain import verify as check
+    from dawn_bench.progress import console
+
+    report = check(root)
+    screen = console()
+    for clip_id, field, what in report.faults:
+        screen.print(f"{clip_id}  {field}: {what}", markup=False)
+    for name in report.loose:
+        screen.print(f"{name}: no clip is in it", markup=False)
+    if report.faults:
+        raise InputError(
+            f"{len(report.faults)} of {report.arrays} arrays are damaged.",
+            path=root,
+            mend="Prepare it with --overwrite.",
+        )
+    screen.print(f"{report.clips} clips, {report.arrays} arrays, all checksums match", markup=False)
+
+
+@app.command()
+def stats(root: _Root) -> None:
+    """Show clips, hours, faces found, bytes by field, and the reason of every clip left out.
+
+    Example: dawn-bench cache stats my-cache
+    """
+    from rich.table import Table
+
+    from dawn_bench.pipelines.maintain import stats as count
+    from dawn_bench.progress import console
+
+    facts, screen = count(root), console()
+    screen.print(
+        f"{facts['dataset']}, {facts['size']} px, {facts['clips']} clips of {facts['speakers']} speakers", markup=False
+    )
+    table = Table("split", "clips", "speakers", "frames", "hours", box=None, pad_edge=False)
+    for name, row in facts["splits"].items():
+        table.add_row(name, *(str(row[k]) for k in ("clips", "speakers", "frames")), f"{row['hours']:.3f}")
+    screen.print(table)
+    if facts["frames_with_face"] is not None:
+        screen.print(f"face found in {100 * facts['frames_with_face']:.1f} % of the frames")
+    table = Table("field", "clips", "MB", box=None, pad_edge=False)
+    for name, size in facts["bytes"].items():
+        table.add_row(name, str(facts["clips_with"][name]), f"{size / 1e6:.1f}")
+    screen.print(table)
+    for name, value in facts["fingerprints"].items():
+        screen.print(f"{name}: {value}", markup=False)
+    if facts["quarantined"]:
+        screen.print(f"\n{len(facts['quarantined'])} clips left out")
+        for clip_id, reason, detail in facts["quarantined"]:
+            screen.print(f"  {clip_id}  {reason}: {detail}", markup=False)
+
+
+@app.command()
+def export(
+    root: _Root,
+    out: Annotated[Path, typer.Option(help="New or empty folder to write to.")],
+    format: Annotated[str, typer.Option(help="files: a folder a clip; webdataset: tars.")] = "files",
+) -> None:
+    """Write the clips out for other tools: plain .npy and .wav files, or WebDataset tars.
+
+    Example: dawn-bench cache export my-cache --out tars --format webdataset
+    """
+    from dawn_bench.errors import InputError
+    from dawn_bench.pipelines.maintain import export as write
+    from dawn_bench.progress import console
+
+    if format not in ("files", "webdataset"):
+        raise InputError(f"there is no format {format!r}.", mend="Known: files, webdataset.")
+    count = write(root, out, format=format)  # type: ignore[arg-type]
+    console().print(f"{count} clips in {out}", markup=False)

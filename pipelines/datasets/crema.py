@@ -1,0 +1,99 @@
+"""CREMA-D: 91 actors, 12 sentences, 6 emotions; 7,442 clips named ACTOR_SENTENCE_EMOTION_LEVEL.
+
+Read from what users have: the repository (`VideoFlash/*.flv`, `AudioWAV/*.wav`, `VideoDemographics.csv`), re-encoded
+or pre-aligned mp4 files in any folders, or a few clips only. Test are the ten actors of Diffused Heads' published list
+(`file_list_crema_test.txt`), as in DAWN; all others train.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from dawn_bench.pipelines.datasets.files import file_problem, find_videos, walk
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import DATASETS, MISSING, Source
+
+TEST_ACTORS = frozenset({1015, 1020, 1021, 1030, 1033, 1052, 1062, 1081, 1082, 1089})
+SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+#: The first sentence was spoken at three levels, but not when neutral.
+LEVELS = ("LO", "MD", "HI")
+#: Broken in the published set, whoever decodes them.
+BROKEN = {
+    "1064_IEO_DIS_MD": "one minute long, with all emotions in it",
+    "1064_TIE_SAD_XX": "the video has no duration",
+    "1076_MTI_NEU_XX": "the video is cut short and has no sound",
+    "1076_MTI_SAD_XX": "an error picture without sound",
+}
+_NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2})")
+log = logging.getLogger(__name__)
+
+
+@DATASETS.register("crema")
+def crema(root: Path, settings: PrepareSettings) -> Iterable[Source]:
+    """Sources of every clip below `root` that is named as in CREMA-D."""
+    videos: dict[str, Path] = {}
+    # the published flv before re-encoded copies
+    for path in sorted(find_videos(root), key=lambda p: (p.suffix.lower() != ".flv", p)):
+        if _NAME.fullmatch(path.stem.upper()):
+            videos.setdefault(path.stem.upper(), path)
+    sounds: dict[str, Path] = {}
+    people: dict[str, dict[str, str]] = {}
+    for path in walk(root):
+        if path.suffix.lower() == ".wav":
+            sounds.setdefault(path.stem.upper(), path)
+        elif path.name == "VideoDemographics.csv":
+            people = _demographics(path)
+    if videos and not any(int(name[:4]) in TEST_ACTORS for name in videos):
+        log.warning("%s: none of the ten test actors is here, so there is no test split", root)
+    for name, path in sorted(videos.items()):
+        actor, sentence, emotion, level = name.split("_")
+        problem = file_problem(path)
+        if problem is None and name in BROKEN:
+            problem = ("known_broken", BROKEN[name])
+        sound = sounds.get(name)
+        yield Source(
+            id=name,
+            speaker=actor,
+            split="test" if int(actor) in TEST_ACTORS else "train",
+            video=path,
+            audio=sound if sound is not None and file_problem(sound) is None else None,
+            problem=problem,
+            meta={"sentence": sentence, "emotion": emotion, "level": level, **people.get(actor, {})},
+        )
+
+
+@MISSING.register("crema")
+def missing(root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
+    """Clips of the published set that are not below `root`.
+
+    The set is `SentenceFilenames.csv` where it is there; else every combination, 20 of which were never recorded.
+    """
+    here = {source.id for source in crema(root, settings)}
+    table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
+    if table is not None:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            names = [Path(row["Filename"]).stem for row in csv.DictReader(file)]
+    else:
+        names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
+    return [(name, "not_downloaded", "the video is not below the root") for name in sorted(set(names) - here)]
+
+
+def _combinations() -> list[str]:
+    first, *others = SENTENCES
+    levels = [f"{first}_{emotion}_{level}" for emotion in EMOTIONS if emotion != "NEU" for level in LEVELS]
+    return [*levels, f"{first}_NEU_XX", *(f"{sentence}_{emotion}_XX" for sentence in others for emotion in EMOTIONS)]
+
+
+def _demographics(path: Path) -> dict[str, dict[str, str]]:
+    """Age, sex, race and ethnicity by actor; empty where the table is a Git LFS pointer."""
+    if file_problem(path) is not None:
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    columns = ("Age", "Sex", "Race", "Ethnicity")
+    return {(row.get("ActorID") or ""): {c.lower(): row.get(c) or "" for c in columns} for row in rows}

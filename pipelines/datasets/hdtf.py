@@ -1,0 +1,239 @@
+"""HDTF: about 430 clips of 370 talks, from cut clips or from raw downloads with the published metadata.
+
+(a) Cut clips anywhere below the root, named as everyone does: `WDA_KatieHill_000.mp4`.
+(b) The published `{RD,WDA,WRA}_{video_url,annotion_time,crop_wh,resolution}.txt` anywhere below the root, and raw
+    videos named by the list (`KatieHill.mp4`, `WDA_KatieHill.mp4`) or by their YouTube id (`ID.mp4`, `Talk [ID].mp4`).
+    Crops are boxes at the listed height, and are scaled to the height that the file has.
+
+Splits (`hdtf.json`): `published` is DAWN's list of 41 test clips; `identity` is our own 9:1, where no person is in both
+parts: the named people in the order of a hash, until a tenth of all clips is reached. Who speaks on the radio shows
+(RD) is not published, so those clips always train.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, walk
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import DATASETS, MISSING, Source
+
+SUBSETS = ("RD", "WDA", "WRA")
+_CLIP = re.compile(r"(RD|WDA|WRA)_(.+)_(\d{3})")
+_YOUTUBE = re.compile(r"(?:v=|youtu\.be/)([\w-]{11})")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One line of the published lists: a stretch of a talk, and the box at `height` (None: not published)."""
+
+    id: str
+    talk: str
+    youtube: str
+    start: float
+    stop: float
+    box: tuple[int, int, int, int] | None  # x, y, width, height
+    height: int
+
+
+@DATASETS.register("hdtf")
+def hdtf(root: Path, settings: PrepareSettings) -> Iterable[Source]:
+    """Sources of the clips that are below `root`, cut ones before stretches of raw videos."""
+    sources, _ = _survey(root, settings)
+    if sources and settings.split == "published":
+        log.warning("DAWN's HDTF split shares people between train and test; --set split=identity does not")
+    return sources
+
+
+@MISSING.register("hdtf")
+def missing(root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
+    """Clips of the published list that cannot be prepared from what is below `root`, each with its reason."""
+    return _survey(root, settings)[1]
+
+
+def person(clip_id: str) -> str:
+    """Who speaks: the name without its number (`WDA_AmyKlobuchar1_001`: AmyKlobuchar); a radio show is its own."""
+    match = _CLIP.fullmatch(clip_id)
+    assert match, clip_id
+    subset, name, _ = match.groups()
+    if subset == "RD":
+        return f"RD_{name}"
+    name = name.rstrip("0123456789")
+    return lists()["aliases"].get(name, name)
+
+
+def split_of(clip_id: str, which: str) -> str:
+    """`train` or `test` of a clip under the `published` or the `identity` split."""
+    if which == "identity":
+        return "test" if person(clip_id) in lists()["identity_test"] else "train"
+    return "test" if clip_id in lists()["dawn_test"] else "train"
+
+
+def identity_test(clip_ids: Iterable[str], *, seed: int = 0, share: float = 0.1) -> list[str]:
+    """The people of the identity-disjoint test split: how the list in `hdtf.json` was made."""
+    ids = sorted(clip_ids)
+    people: dict[str, int] = {}
+    for clip_id in ids:
+        if not clip_id.startswith("RD_"):
+            people[person(clip_id)] = people.get(person(clip_id), 0) + 1
+    chosen: list[str] = []
+    for name in sorted(people, key=lambda name: digest(f"{seed}/{name}")):
+        if sum(people[n] for n in chosen) >= share * len(ids):
+            break
+        chosen.append(name)
+    return sorted(chosen)
+
+
+@lru_cache(maxsize=1)
+def lists() -> Mapping[str, Any]:
+    """The published names and the splits."""
+    return json.loads(Path(__file__).with_suffix(".json").read_text())
+
+
+def _survey(root: Path, settings: PrepareSettings) -> tuple[list[Source], list[tuple[str, str, str]]]:
+    videos = find_videos(root)
+    sources: dict[str, Source] = {}
+    for path in videos:
+        if _CLIP.fullmatch(path.stem) and path.stem not in sources:
+            sources[path.stem] = _source(path.stem, path, settings)
+    gone: dict[str, tuple[str, str]] = {}
+    entries, unstamped = _read_lists(root)
+    for clip_id in unstamped:
+        gone[clip_id] = ("no_time_stamps", "the published list has no time stamps for it")
+    raw = _Raw(videos)
+    for entry in entries:
+        if entry.id not in sources:
+            made = _stretch(entry, raw, settings)
+            if isinstance(made, Source):
+                sources[entry.id] = made
+            else:
+                gone[entry.id] = made
+    for clip_id in [*lists()["clips"], *lists()["without_crop"]]:
+        if clip_id not in sources:
+            gone.setdefault(clip_id, ("not_downloaded", "neither the clip nor its raw video with the lists is here"))
+    order = sorted(sources.values(), key=lambda source: source.id)
+    return order, [(i, *why) for i, why in sorted(gone.items()) if i not in sources]
+
+
+def _source(clip_id: str, path: Path, settings: PrepareSettings, **stretch: Any) -> Source:
+    problem = file_problem(path)
+    if problem is None and clip_id in lists()["excluded"]:
+        problem = ("excluded", "left out by DAWN as a bad clip")
+    return Source(
+        id=clip_id,
+        speaker=person(clip_id),
+        split=split_of(clip_id, settings.split),
+        video=path,
+        problem=problem,
+        meta={"subset": clip_id.split("_")[0]},
+        **stretch,
+    )
+
+
+def _stretch(entry: _Entry, raw: _Raw, settings: PrepareSettings) -> Source | tuple[str, str]:
+    """A stretch of a raw video as a source, or why there is none."""
+    if entry.box is None:
+        return "no_crop", "the published list has no crop for it"
+    path = raw.find(entry)
+    if path is None:
+        return "not_downloaded", f"the raw video of {entry.talk} ({entry.youtube or 'no address'}) is not here"
+    if entry.height == 0:
+        return "unknown_resolution", "the published list does not say for which height its crop is"
+    height = raw.height(path)
+    crop = scale_box(entry.box, entry.height, height) if height else None  # None: the decoder will say what is wrong
+    return _source(entry.id, path, settings, start=entry.start, stop=entry.stop, crop=crop)
+
+
+def scale_box(box: tuple[int, int, int, int], listed: int, actual: int) -> tuple[int, int, int, int]:
+    """A square x, y, width, height box at height `listed`, at height `actual`; stays square and below the bottom."""
+    x, y, width, height = (round(value * actual / listed) for value in box)
+    side = min(width, height, actual)
+    return max(0, x), min(max(0, y), actual - side), side, side
+
+
+class _Raw:
+    """Raw videos by the names that downloads have."""
+
+    def __init__(self, videos: list[Path]) -> None:
+        self._by_name: dict[str, Path] = {}
+        for path in videos:
+            self._by_name.setdefault(path.stem, path)
+            if bracket := re.search(r"\[([\w-]{11})\]$", path.stem):
+                self._by_name.setdefault(bracket[1], path)
+        self._heights: dict[Path, int | None] = {}
+
+    def find(self, entry: _Entry) -> Path | None:
+        subset = entry.id.split("_")[0]
+        names = (f"{subset}_{entry.talk}", entry.talk, entry.youtube)
+        return next((self._by_name[name] for name in names if name in self._by_name), None)
+
+    def height(self, path: Path) -> int | None:
+        """Height of the picture in pixels, None where the file cannot be opened."""
+        import av
+
+        if path not in self._heights:
+            try:
+                with av.open(str(path)) as container:
+                    self._heights[path] = container.streams.video[0].height
+            except (av.error.FFmpegError, OSError, IndexError):
+                self._heights[path] = None
+        return self._heights[path]
+
+
+def _read_lists(root: Path) -> tuple[list[_Entry], list[str]]:
+    """Entries of the published lists below `root`, and ids of talks that have an address but no time stamps."""
+    files = {path.name: path for path in walk(root) if path.suffix == ".txt"}
+    entries, unstamped = [], []
+    for subset in SUBSETS:
+        kinds = ("video_url", "annotion_time", "crop_wh", "resolution")
+        url, times, crops, heights = (_lines(files.get(f"{subset}_{kind}.txt")) for kind in kinds)
+        for talk, stamps in times.items():
+            address = " ".join(url.get(talk, []))
+            youtube = match[1] if (match := _YOUTUBE.search(address)) else ""
+            try:
+                height = int(heights.get(talk, ["0"])[0])
+                for k, stamp in enumerate(stamps):
+                    start, stop = (_seconds(text) for text in stamp.split("-"))
+                    box = _box(crops.get(f"{talk}_{k}"))
+                    entries.append(_Entry(f"{subset}_{talk}_{k:03d}", talk, youtube, start, stop, box, height))
+            except ValueError as error:
+                raise InputError(
+                    f"the {subset} lists make no sense at {talk} ({error}).",
+                    path=files[f"{subset}_annotion_time.txt"].parent,
+                    mend="Get the published files again.",
+                ) from None
+        unstamped += [f"{subset}_{talk}_000" for talk in url if talk not in times]
+    return entries, unstamped
+
+
+def _lines(path: Path | None) -> dict[str, list[str]]:
+    """The words of each line by its first, without `.mp4`; byte order mark and blank ends do not matter."""
+    if path is None:
+        return {}
+    lines = (line.split() for line in path.read_text(encoding="utf-8-sig").splitlines())
+    return {words[0].removesuffix(".mp4"): words[1:] for words in lines if words}
+
+
+def _box(words: list[str] | None) -> tuple[int, int, int, int] | None:
+    """x, y, width, height of a line `x width y height`."""
+    if words is None:
+        return None
+    x, width, y, height = (int(word) for word in words[:4])
+    return x, y, width, height
+
+
+def _seconds(text: str) -> float:
+    """Seconds of `mm:ss` or `h:mm:ss`."""
+    total = 0.0
+    for part in text.split(":"):
+        total = 60 * total + float(part)
+    return total
