@@ -1,0 +1,155 @@
+"""The embedded back end: dlib's HOG detector and 68-point regressor, both from package wheels, so it works offline.
+
+Where the registry's small YuNet network is present it takes the detector's place: faster, and it sees smaller faces.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dawn_bench import weights
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.provenance import fingerprint, sha256_file, versions
+
+#: Longest side of the picture that HOG scans, in the order tried; its smallest face is about 80 px there.
+_SIDES = (320, 640, 1280)
+_SMALLEST = 90.0
+#: Border added at the last try, a share of the picture, for faces larger than the picture.
+_PADDING = 0.25
+#: The patch on which points are placed: side of the face box in it, and of the whole patch, in pixels. dlib rounds
+#: points to whole pixels, so the box is drawn large.
+_BOX, _PATCH = 400, 560
+#: Shifts of the box, in shares of its side, over which points are averaged: they tremble a fifth less.
+_SHIFTS = ((0.0, -0.03), (0.026, 0.015), (-0.026, 0.015))
+
+
+def model_file(name: str) -> Path | None:
+    """A file of the `face_recognition_models` wheel, which cannot be imported with today's setuptools."""
+    spec = find_spec("face_recognition_models")
+    places = (spec and spec.submodule_search_locations) or []
+    found = [Path(place) / "models" / name for place in places]
+    return next((path for path in found if path.is_file()), None)
+
+
+@FACE_BACKENDS.register("dlib")
+class DlibBackend:
+    """HOG (or YuNet) detection and 68 points by gradient-boosted trees (Kazemi and Sullivan 2014)."""
+
+    name = "dlib"
+
+    @staticmethod
+    def missing() -> str | None:
+        if find_spec("dlib") is None:
+            return "the package dlib-bin is not installed"
+        if model_file(_POINTS_FILE) is None:
+            return "the package face_recognition_models is not installed"
+        return None
+
+    def __init__(self) -> None:
+        import dlib
+
+        self._rectangle = dlib.rectangle
+        self._hog = dlib.get_frontal_face_detector()
+        self._points = dlib.shape_predictor(str(model_file(_POINTS_FILE)))
+        self._yunet_file = weights.resolve("yunet")
+        self._yunet: Any = None
+        if self._yunet_file.path is not None:
+            # at 0.7 no clip without a face gave a false one, and none with a face was missed
+            self._yunet = cv2.FaceDetectorYN.create(str(self._yunet_file.path), "", (160, 160), 0.7)
+
+    def fingerprint(self) -> str:
+        detector = "hog" if self._yunet is None else self._yunet_file.identity
+        facts = [_SIDES, _PADDING, _BOX, _PATCH, _SHIFTS, versions().get("dlib-bin"), _points_sha256(), detector]
+        return f"dlib-1-{fingerprint(facts)}"
+
+    def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        """Boxes (n,4), largest first. Tries the scale that suits a face of side `expect`, then the others."""
+        if self._yunet is not None:
+            return self._detect_yunet(frame)
+        longest = max(frame.shape[:2])
+        sides = sorted(_SIDES, key=lambda side: expect is not None and expect * side / longest < _SMALLEST)
+        for side in sides:
+            if side > 640 and side >= 2 * longest:
+                continue  # enlarging four times shows nothing new
+            boxes = self._scan(frame, side / longest)
+            if len(boxes):
+                return boxes
+        border = int(_PADDING * longest)
+        padded = cv2.copyMakeBorder(frame, *(border,) * 4, cv2.BORDER_CONSTANT)
+        return self._scan(padded, _SIDES[0] / max(padded.shape[:2])) - border
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The 68 points (68,2), the mean over three slightly shifted boxes."""
+        side = float(max(box[2] - box[0], box[3] - box[1], 8.0))
+        corner = (box[:2] + box[2:]) / 2 - side * _PATCH / _BOX / 2
+        scale = _BOX / side
+        patch = _gray_patch(frame, corner, scale)
+        total = np.zeros((68, 2))
+        margin = (_PATCH - _BOX) / 2
+        for dx, dy in _SHIFTS:
+            x, y = round(margin + dx * _BOX), round(margin + dy * _BOX)
+            shape = self._points(patch, self._rectangle(x, y, x + _BOX - 1, y + _BOX - 1))
+            total += [(point.x, point.y) for point in shape.parts()]
+        return ((total / len(_SHIFTS) + 0.5) / scale - 0.5 + corner).astype(np.float32)
+
+    def _scan(self, frame: np.ndarray, scale: float) -> np.ndarray:
+        """HOG on the gray picture enlarged or reduced by `scale`; boxes in the frame's pixels."""
+        height, width = frame.shape[:2]
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        found = self._hog(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+        boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in found]
+        return _largest_first(np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale))
+
+    def _detect_yunet(self, frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        for side in (160, 320, 640):
+            scale = side / max(height, width)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            self._yunet.setInputSize(size)
+            small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+            _, found = self._yunet.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+            if found is not None:
+                x, y, w, h = (found[:, :4] / scale).T
+                half = 0.46 * np.sqrt(w * h)  # dlib's box is a little smaller and lower than YuNet's
+                cx, cy = x + w / 2, y + h / 2 + 0.137 * half
+                return _largest_first(np.stack([cx - half, cy - half, cx + half, cy + half], axis=1))
+        return np.zeros((0, 4), np.float32)
+
+
+_POINTS_FILE = "shape_predictor_68_face_landmarks.dat"
+
+
+@lru_cache(maxsize=1)
+def _points_sha256() -> str:
+    path = model_file(_POINTS_FILE)
+    return sha256_file(path) if path else ""
+
+
+def _gray_patch(frame: np.ndarray, corner: np.ndarray, scale: float) -> np.ndarray:
+    """The gray _PATCH-sided picture of the square at `corner` (x, y), enlarged by `scale`; edges are repeated."""
+    height, width = frame.shape[:2]
+    x0, y0 = (max(0, int(np.floor(c)) - 2) for c in corner)
+    x1, y1 = (int(np.ceil(c + _PATCH / scale)) + 2 for c in corner)
+    x0, y0 = min(x0, width - 2), min(y0, height - 2)
+    part = cv2.cvtColor(frame[y0 : max(y1, y0 + 2), x0 : max(x1, x0 + 2)], cv2.COLOR_RGB2GRAY)
+    shrink = max(1, int(1 / scale))
+    if shrink > 1:  # a face far larger than the patch is averaged down first, or it would alias
+        part = cv2.resize(part, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
+    step = 1 / (scale * shrink)  # patch pixel centres, in pixels of `part`
+    shift = (corner - (x0, y0)) / shrink + 0.5 * step - 0.5
+    matrix = np.array([[step, 0, shift[0]], [0, step, shift[1]]])
+    return cv2.warpAffine(
+        part, matrix, (_PATCH, _PATCH), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _largest_first(boxes: np.ndarray) -> np.ndarray:
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return boxes[np.argsort(-area, kind="stable")].astype(np.float32)

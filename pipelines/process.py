@@ -1,0 +1,223 @@
+"""One clip from source to arrays, in one streaming pass.
+
+Decoded once; no more than `LOOKAHEAD_BYTES` of frames are ever held. A face crop needs the face's place before the
+first frame is cut, so frames are held back until the clip ends or the allowance is full (a whole clip of a few
+seconds, the first seconds of a large or long one) and one fixed square is decided from what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+
+from dawn_bench.clip import FPS, SAMPLE_RATE
+from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.audio import fit_length, read_audio
+from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.features.base import EXTRACTORS
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import Source
+from dawn_bench.pipelines.tracking import Track, Tracker
+from dawn_bench.pipelines.video import iter_frames, probe, resize
+
+#: Frames held back for the face crop's decision, in bytes: 12 s at 512×512, 1.2 s at 1080p.
+LOOKAHEAD_BYTES = 192 << 20
+#: Share of the crop's side that the face's longer side (brows to chin, or jaw to jaw) takes, as in HDTF's crops.
+FACE_SHARE = 0.6
+#: The crop's centre lies this share of the face's height above the middle of the points: they end at the brows.
+_FOREHEAD = 0.1
+#: A clip whose face is not wholly in the crop for more than this share of frames is quarantined.
+_OUTSIDE_LIMIT = 0.05
+#: Frames handed to the sink at once.
+_CHUNK = 64
+#: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
+_SILENT = 33
+
+#: A crop in source pixels: x, y, width, height.
+Window = tuple[int, int, int, int]
+
+
+class ClipSink(Protocol):
+    """Where the arrays of one clip go, piece by piece, first axis time."""
+
+    def append(self, field: str, rows: np.ndarray) -> None:
+        """More rows of a field; the first call of a field sets its dtype and row shape."""
+
+
+def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend, sink: ClipSink) -> dict[str, Any]:
+    """Decode, track, crop and hand a clip's arrays to `sink`; returns what is worth knowing about the clip.
+
+    Appends `frames` while decoding; then `audio`, `landmarks`, `bbox`, `valid` and the fields of those extractors in
+    `settings.extract` that need no more than these. Raises `ItemError` (unreadable, no_face, no_audio, too_short, cut,
+    face_leaves, bad_crop or the source's own reason) when the clip cannot be used; what was appended is then void.
+    """
+    if source.problem is not None:
+        raise ItemError(*source.problem)
+    info = probe(source.video)
+    audio, has_audio = _sound(source, settings)
+
+    tracker = Tracker(backend, max_gap=settings.max_gap)
+    decoded = iter_frames(source.video, start=source.start, stop=source.stop)
+    stream = _framed(islice(decoded, settings.max_frames), source)
+    writer = _FrameWriter(sink, settings.size)
+    held: list[np.ndarray] = []
+    window: Window | None = None
+    shape = 0, 0
+    for frame in stream:
+        shape = frame.shape[1], frame.shape[0]
+        if window is None and settings.crop != "face":
+            window = _whole(frame, square=settings.crop == "none")
+        tracker.step(frame)
+        if tracker.cuts and settings.on_cut == "quarantine":
+            raise ItemError("cut", f"the scene changes at {tracker.cuts[0] / FPS:.2f} s")
+        if window is not None:
+            writer.write(frame, window)
+            continue
+        held.append(frame)
+        if len(held) * frame.nbytes >= LOOKAHEAD_BYTES:
+            window = _decide(tracker, held, writer)
+    if tracker.n_frames < settings.min_frames:
+        raise ItemError(
+            "too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are asked for"
+        )
+    if window is None:
+        window = _decide(tracker, held, writer)
+    writer.flush()
+
+    n_frames, track = tracker.n_frames, tracker.choose()
+    points, valid = tracker.result(track)
+    landmarks = to_window(points, window, settings.size)
+    bbox = np.concatenate([landmarks.min(axis=1), landmarks.max(axis=1)], axis=1)
+    outside = outside_share(points, window, *shape)
+    if settings.crop == "face" and outside > _OUTSIDE_LIMIT:
+        raise ItemError("face_leaves", f"the face leaves its fixed crop in {outside:.0%} of the frames")
+
+    arrays = {"audio": fit_length(audio, n_frames), "landmarks": landmarks, "bbox": bbox, "valid": valid}
+    for name in settings.extract:
+        extractor = EXTRACTORS[name]()
+        if set(extractor.needs) <= arrays.keys():
+            arrays |= extractor.run(arrays, size=settings.size, n_frames=n_frames)
+    for field, rows in arrays.items():
+        sink.append(field, rows)
+    return {
+        "n_frames": n_frames,
+        "source_fps": info.fps,
+        "source_width": info.width,
+        "source_height": info.height,
+        "codec": info.codec,
+        "crop_x": window[0],
+        "crop_y": window[1],
+        "crop_width": window[2],
+        "crop_height": window[3],
+        "face_backend": backend.name,
+        "faces_max": tracker.faces_max,
+        "tracks": tracker.n_tracks,
+        "track": track.number,
+        "face_share": float(valid.mean()),
+        "interpolated": int((~valid).sum()),
+        "outside_share": outside,
+        "face_px": track.size(),
+        "cuts": len(tracker.cuts),
+        "cut_frames": " ".join(map(str, tracker.cuts)),
+        "has_audio": has_audio,
+        "silent": not has_audio or int(np.abs(audio.astype(np.int32)).max(initial=0)) < _SILENT,
+        "audio_seconds": len(audio) / SAMPLE_RATE if has_audio else 0.0,
+    }
+
+
+def to_window(points: np.ndarray, window: Window, size: int) -> np.ndarray:
+    """Points (...,2) in source pixels as float32 pixels of the window resized to size×size (pixel centres)."""
+    x, y, width, height = window
+    scale = np.array([size / width, size / height])
+    return ((points - (x, y) + 0.5) * scale - 0.5).astype(np.float32)
+
+
+def face_window(points: np.ndarray, width: int, height: int) -> Window:
+    """One square for the clip from its faces' points (T,68,2): the median face takes `FACE_SHARE` of the side.
+
+    It grows where the head moves further than that, is shifted into the picture, and is never larger than it.
+    """
+    low, high = points.min(axis=1), points.max(axis=1)
+    faces = high - low
+    side = float(np.median(faces.max(axis=1))) / FACE_SHARE
+    lift = _FOREHEAD * float(np.median(faces[:, 1]))
+    centre = np.median((low + high) / 2, axis=0) - (0, lift)
+    # the square must hold all but the most extreme 1 % of the positions
+    reach = np.maximum(centre - np.percentile(low, 1, axis=0), np.percentile(high, 99, axis=0) - centre).max()
+    edge = min(round(max(side, 2.1 * reach)), width, height)
+    x, y = (int(np.clip(round(c - edge / 2), 0, full - edge)) for c, full in zip(centre, (width, height), strict=True))
+    return x, y, edge, edge
+
+
+def outside_share(points: np.ndarray, window: Window, width: int, height: int) -> float:
+    """The share of frames in which a face point (T,68,2) that the picture shows lies outside the window."""
+    x, y, w, h = window
+    seen = points.clip((0, 0), (width - 1, height - 1))
+    inside = (seen >= (x - 0.5, y - 0.5)) & (seen <= (x + w - 0.5, y + h - 0.5))
+    return float((~inside).any(axis=(1, 2)).mean())
+
+
+class _FrameWriter:
+    """Cuts, resizes and hands frames on in chunks."""
+
+    def __init__(self, sink: ClipSink, size: int) -> None:
+        self.sink, self.size, self.rows = sink, size, list[np.ndarray]()
+
+    def write(self, frame: np.ndarray, window: Window) -> None:
+        x, y, width, height = window
+        self.rows.append(resize(frame[y : y + height, x : x + width], self.size, self.size))
+        if len(self.rows) == _CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.rows:
+            self.sink.append("frames", np.stack(self.rows))
+            self.rows.clear()
+
+
+def _sound(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, bool]:
+    """The clip's sound, and whether it has any; without any (where that is allowed) an empty array."""
+    try:
+        return read_audio(source.audio or source.video, start=source.start, stop=source.stop), True
+    except ItemError as error:
+        if error.reason != "no_audio" or settings.require_audio:
+            raise
+        return np.zeros(0, np.int16), False
+
+
+def _framed(frames: Iterable[np.ndarray], source: Source) -> Iterator[np.ndarray]:
+    """The source's own crop of each frame; `ItemError("bad_crop")` where it does not lie in the picture."""
+    if source.crop is None:
+        yield from frames
+        return
+    x, y, width, height = source.crop
+    for frame in frames:
+        part = frame[y : y + height, x : x + width]
+        if min(x, y) < 0 or part.shape[:2] != (height, width):
+            shape = f"{frame.shape[1]}x{frame.shape[0]}"
+            raise ItemError("bad_crop", f"the crop {width}x{height} at {x},{y} does not fit the {shape} picture")
+        yield part
+
+
+def _whole(frame: np.ndarray, *, square: bool) -> Window:
+    """The whole picture, or its centred square."""
+    height, width = frame.shape[:2]
+    if not square:
+        return 0, 0, width, height
+    edge = min(height, width)
+    return (width - edge) // 2, (height - edge) // 2, edge, edge
+
+
+def _decide(tracker: Tracker, held: list[np.ndarray], writer: _FrameWriter) -> Window:
+    """Choose the face, follow it alone from here on, fix the crop, and write the frames held back."""
+    track: Track = tracker.choose()
+    tracker.keep(track)
+    height, width = held[0].shape[:2]
+    window = face_window(np.stack(list(track.points.values())), width, height)
+    for frame in held:
+        writer.write(frame, window)
+    held.clear()
+    return window
