@@ -48,6 +48,9 @@ class Tools(Protocol):
     def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
         """Write the arrays of one source to `sink`; raises `ItemError` when it cannot be used."""
 
+    def afterwards(self, settings: PrepareSettings) -> list[str]:
+        """Those of `settings.extract` that need the cached frames: `process` leaves them to `extract`."""
+
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
@@ -62,7 +65,7 @@ class ClipTools:
         from dawn_bench.pipelines.features.base import EXTRACTORS
 
         backend = pick_backend(settings.face)
-        names = {f"extractor {name}": EXTRACTORS[name].fingerprint() for name in settings.extract}
+        names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 
     def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
@@ -71,12 +74,17 @@ class ClipTools:
 
         return process_clip(source, settings, pick_backend(settings.face), sink)
 
+    def afterwards(self, settings: PrepareSettings) -> list[str]:
+        from dawn_bench.pipelines.features.base import EXTRACTORS
+
+        return [name for name in settings.extract if "frames" in EXTRACTORS[name].needs]
+
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
         from dawn_bench.pipelines.features.base import EXTRACTORS
 
-        return EXTRACTORS[name].run(arrays, size=size, n_frames=n_frames)
+        return EXTRACTORS[name]().run(arrays, size=size, n_frames=n_frames)
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,8 @@ def _clip_row(job: Job, clip_id: str, writer: ShardWriter) -> dict[str, Any]:
         writer.begin(clip_id)
         try:
             meta = {**source.meta, **job.tools.process(source, job.settings, sink)}
+        except InputError:
+            raise  # about the run, not about this clip
         except Exception as error:
             if sink.failure is None:
                 raise error if isinstance(error, ItemError) else _unexpected(error) from error

@@ -36,7 +36,8 @@ def verify(root: Path) -> VerifyReport:
     """Read every array of the cache at `root` and compare its sha256, dtype and shape with the index."""
     cache = Cache(root)
     faults, arrays, used = [], 0, set()
-    for row in track(cache.index.to_dict("records"), "verify", total=len(cache.index), unit="clips"):
+    rows: list[dict[str, Any]] = cache.index.to_dict("records")  # type: ignore[assignment]
+    for row in track(rows, "verify", unit="clips"):
         for field in cache.fields:
             name = row[f"{field}.shard"]
             if not isinstance(name, str):
@@ -60,7 +61,7 @@ def _fault(path: Path, row: dict[str, Any], field: str) -> str | None:
         return f"{path.name} cannot be read ({error})"
     if str(array.dtype) != row[f"{field}.dtype"] or list(array.shape) != list(row[f"{field}.shape"]):
         return f"{path.name} holds {array.dtype} {array.shape} for it"
-    if hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest() != row[f"{field}.sha256"]:
+    if hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest() != row[f"{field}.sha256"]:
         return f"checksum differs in {path.name}"
     return None
 
@@ -112,7 +113,8 @@ def export(root: Path, out: Path, *, format: Literal["files", "webdataset"] = "f
 
 def _export_files(clips: Iterator[Clip], out: Path) -> int:
     count = 0
-    for count, clip in enumerate(clips, start=1):
+    for clip in clips:
+        count += 1
         folder = out / clip.id
         folder.mkdir()
         for name, _, chunks in _members(clip):
@@ -126,7 +128,8 @@ def _export_tars(clips: Iterator[Clip], out: Path) -> int:
     count, shard, filled = 0, 0, 0
     tar: tarfile.TarFile | None = None
     try:
-        for count, clip in enumerate(clips, start=1):
+        for clip in clips:
+            count += 1
             if tar is None or filled >= TAR_BYTES:
                 if tar is not None:
                     tar.close()

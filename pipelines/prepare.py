@@ -187,9 +187,11 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
         settings = settings.model_copy(update={"face": plan.settings["face"]})
     facts = tools.facts(settings)
     if plan is None:
-        settings = settings.model_copy(update={"face": facts["face"]})
+        added = {f"extractor {name}": facts.pop(f"extractor {name}") for name in tools.afterwards(settings)}
+        first = tuple(name for name in settings.extract if f"extractor {name}" in facts)
+        settings = settings.model_copy(update={"face": facts["face"], "extract": first})
         groups = make_groups(sources, size=settings.size)
-        plan = Plan(str(root), settings.model_dump(mode="json"), facts, groups, added={})
+        plan = Plan(str(root), settings.model_dump(mode="json"), facts, groups, added)
     else:
         check_same(plan, root=root, settings=settings, facts=facts, cache=cache)
         new = {k: v for k, v in facts.items() if k.startswith("extractor ") and k not in plan.facts}

@@ -155,7 +155,7 @@ class _FieldFile:
         assert rows.dtype == self.dtype, f"{self.path.parent.name}: {rows.dtype} after {self.dtype}"
         assert rows.shape[1:] == self.shape, f"{self.path.parent.name}: rows {rows.shape[1:]} after {self.shape}"
         if rows.nbytes:
-            data = memoryview(rows.reshape(-1).view(np.uint8))
+            data = rows.reshape(-1).view(np.uint8).data
             self.file.write(data)
             self.digest.update(data)
         self.rows += len(rows)
