@@ -1,0 +1,210 @@
+"""The A2V-FDM: from a portrait's features, sound, pose and blink to the motion of every frame at once (paper Eq. 6).
+
+Shape suffixes: B batch, F frames, C source channels, S picture size, H, W latent size (S/4), D condition width.
+Motion z has 3 channels: flow x, flow y (sampling positions in −1…1 of the picture) and 2·occlusion − 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dawn_bench.errors import InputError
+from dawn_bench.models.dawn.a2v_config import A2VConfig
+from dawn_bench.models.dawn.conditions import FaceMaskEncoder, condition_scales, drop_conditions, identity_grid
+from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
+from dawn_bench.models.dawn.schedule import sampling_steps
+from dawn_bench.models.dawn.solver import Denoise, SolverName, ddim, dpm_solver_2m
+from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS
+from dawn_bench.progress import Meter
+from dawn_bench.weights import read_state_dict
+
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+class A2VFDM(nn.Module):
+    """Diffusion over motion, conditioned on every frame. `diffusion` has the published keys; so has `face_loc_emb`."""
+
+    condition_scales: Tensor
+
+    def __init__(self, config: A2VConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.diffusion = Diffusion(config)
+        self.face_loc_emb = FaceMaskEncoder(config.mask_dims)
+        if config.mask_encoder == "seed1234":
+            self.face_loc_emb.draw_as_training_script()
+            self.face_loc_emb.requires_grad_(False)
+        scales = condition_scales(config.audio_dim, config.pose_scales, config.eye_scale, config.eye_dim)
+        self.register_buffer("condition_scales", scales, persistent=False)
+
+    def pack_motion(self, flow_BFHW2: Tensor, occlusion_BF1HW: Tensor) -> Tensor:
+        """What is diffused, z_B3FHW, from the LFG's flow (sampling positions) and occlusion map (0…1)."""
+        flow_B2FHW = flow_BFHW2.permute(0, 4, 1, 2, 3)
+        if self.config.residual_flow:
+            flow_B2FHW = flow_B2FHW - self._grid(flow_B2FHW)
+        return torch.cat((flow_B2FHW * self.config.flow_scale, occlusion_BF1HW.transpose(1, 2) * 2 - 1), dim=1)
+
+    def unpack_motion(self, z_B3FHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of `pack_motion`: (flow_BFHW2, occlusion_BF1HW). Nothing is clamped."""
+        flow_B2FHW = z_B3FHW[:, :FLOW_CHANNELS] / self.config.flow_scale
+        if self.config.residual_flow:
+            flow_B2FHW = flow_B2FHW + self._grid(flow_B2FHW)
+        return flow_B2FHW.permute(0, 2, 3, 4, 1), (z_B3FHW[:, FLOW_CHANNELS:].transpose(1, 2) + 1) / 2
+
+    @staticmethod
+    def _grid(flow_B2FHW: Tensor) -> Tensor:
+        return identity_grid(*flow_B2FHW.shape[-2:], device=flow_B2FHW.device)[:, None]
+
+    def loss(
+        self,
+        z_B3FHW: Tensor,
+        source_feat_BCHW: Tensor,
+        face_mask_B1SS: Tensor,
+        cond_BFD: Tensor,
+        lip_mask_BFHW: Tensor | None,
+        *,
+        generator: torch.Generator,
+    ) -> A2VLosses:
+        """The losses of a batch at random timesteps, noise and dropped conditions, all drawn from `generator`.
+
+        `z_B3FHW` from `pack_motion`; `cond_BFD` from `build_condition`, in raw units; masks of zeros and ones.
+        """
+        device = z_B3FHW.device
+        t_B = torch.randint(self.config.timesteps, (len(z_B3FHW),), generator=generator, device=generator.device).to(
+            device
+        )
+        noise = torch.randn(z_B3FHW.shape, generator=generator, device=generator.device).to(device)
+        cond_BFD = drop_conditions(
+            cond_BFD * self.condition_scales,
+            self.config.null_probability,
+            per_frame=self.config.drop_per_frame,
+            generator=generator,
+        )
+        return self.diffusion.losses(
+            z_B3FHW,
+            t_B,
+            noise,
+            source_BCHW=source_feat_BCHW,
+            mask_BMHW=self.face_loc_emb(face_mask_B1SS),
+            cond_BFD=cond_BFD,
+            lip_mask_BFHW=lip_mask_BFHW,
+        )
+
+    @torch.no_grad()
+    def sample(
+        self,
+        source_feat_BCHW: Tensor,
+        face_mask_B1SS: Tensor,
+        cond_BFD: Tensor,
+        *,
+        steps: int = 20,
+        eta: float = 1.0,
+        cond_scale: float = 1.0,
+        win_width: int | None = None,
+        generator: Generators | None = None,
+        noise: Tensor | None = None,
+        progress: Meter | None = None,
+        solver: SolverName = "ddim",
+    ) -> Tensor:
+        """Motion z_B3FHW of any length, every frame at once.
+
+        `steps` network calls a clip (twice that with `cond_scale` ≠ 1, classifier-free guidance); `eta` is the
+        randomness of `ddim` (0 none, 1 as released), `dpm2m` has none; `win_width` overrides the config's attention
+        window (a window as long as the clip is none at all). Noise comes from `generator` (one for all, or one for
+        each clip, which makes a clip's motion independent of its batch), or is given as `noise` [n, B, 3, F, H, W]:
+        the initial noise, then one for each step but the last. `progress` advances by one a step.
+        """
+        window = self.config.win_width if win_width is None else win_width
+        mask_BMHW = self.face_loc_emb(face_mask_B1SS)
+        clips = []
+        for b, cond_FD in enumerate(cond_BFD * self.condition_scales):
+            fresh = _noise_source(
+                (1, MOTION_CHANNELS, len(cond_FD), *source_feat_BCHW.shape[-2:]),
+                generator=generator[b] if isinstance(generator, Sequence) else generator,
+                given=None if noise is None else noise[:, b : b + 1],
+                device=cond_FD.device,
+            )
+            denoise = self._denoiser(source_feat_BCHW[b], mask_BMHW[b], cond_FD, window, cond_scale, progress)
+            times = sampling_steps(self.diffusion.alphas_cumprod, steps, off_by_one=self.config.ddim_off_by_one)
+            if solver == "ddim":
+                clips.append(ddim(denoise, fresh(0), times, eta=eta, noise=fresh))
+            else:
+                clips.append(dpm_solver_2m(denoise, fresh(0), times))
+        return torch.cat(clips)
+
+    def _denoiser(
+        self,
+        source_CHW: Tensor,
+        mask_MHW: Tensor,
+        cond_FD: Tensor,
+        win_width: int | None,
+        cond_scale: float,
+        progress: Meter | None,
+    ) -> Denoise:
+        """The network for one clip, with guidance: null + (conditioned − null) · cond_scale."""
+
+        def predict(x: Tensor, t_B: Tensor, cond: Tensor) -> Tensor:
+            return self.diffusion.denoise_fn(
+                x, t_B, source_BCHW=source_CHW[None], mask_BMHW=mask_MHW[None], cond_BFD=cond[None], win_width=win_width
+            )
+
+        def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            t_B = torch.full((1,), t, device=x.device)
+            eps = predict(x, t_B, cond_FD)
+            if cond_scale != 1:
+                null = predict(x, t_B, torch.zeros_like(cond_FD))
+                eps = null + (eps - null) * cond_scale
+            if progress is not None:
+                progress.advance()
+            return self.diffusion.clean_and_noise(x, t_B, eps)
+
+        return denoise
+
+
+def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
+    """The released `DAWN_128.pth` or `DAWN_256.pth` (or a file like it), ready for inference; no code in it is run.
+
+    Raises `InputError` in one line for a damaged or foreign file, naming missing and unexpected keys.
+    """
+    model = A2VFDM(config or A2VConfig.reference())
+    state = read_state_dict(path).get("diffusion")
+    if not isinstance(state, dict):
+        raise InputError(
+            "has no entry 'diffusion', so it is no released A2V-FDM.",
+            path=path,
+            mend="Use DAWN_128.pth or DAWN_256.pth.",
+        )
+    own = model.diffusion.state_dict()
+    problems = [
+        f"{len(keys)} {kind} (first: {keys[0]})"
+        for kind, keys in (
+            ("keys are missing", sorted(own.keys() - state.keys())),
+            ("keys are unexpected", sorted(state.keys() - own.keys())),
+            ("tensors have another shape", [k for k in own if k in state and own[k].shape != state[k].shape]),
+        )
+        if keys
+    ]
+    if problems:
+        raise InputError(
+            f"does not fit the A2V-FDM: {', '.join(problems)}.", path=path, mend="Use DAWN_128.pth or DAWN_256.pth."
+        )
+    model.diffusion.load_state_dict(state)
+    return model.eval()
+
+
+def _noise_source(
+    shape: tuple[int, ...], *, generator: torch.Generator | None, given: Tensor | None, device: torch.device
+) -> Callable[[int], Tensor]:
+    """noise(i): the given one, or the next from the generator (drawn on its device)."""
+
+    def draw(i: int) -> Tensor:
+        if given is not None:
+            return given[i]
+        on = device if generator is None else generator.device
+        return torch.randn(shape, generator=generator, device=on).to(device)
+
+    return draw

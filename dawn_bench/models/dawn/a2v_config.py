@@ -1,0 +1,93 @@
+"""Settings of the A2V-FDM: widths, conditions, diffusion, and one named switch for every quirk of the released code."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dawn_bench.config import Config
+
+
+class A2VConfig(Config):
+    """The audio-to-video flow diffusion model. Defaults are the released model with its released behaviour.
+
+    `A2VConfig.reference()` is needed for released weights; `A2VConfig.fixed()` is for training from scratch: the same
+    network with the released code's mistakes mended. Both take changes: `A2VConfig.fixed(dim=16, audio_dim=80)`.
+    """
+
+    # widths
+    dim: int = Field(64, ge=2, description="width of the first U-Net level; a multiple of `norm_groups`")
+    dim_mults: tuple[int, ...] = Field((1, 2, 4, 8), description="width of each U-Net level, in units of `dim`")
+    heads: int = Field(8, ge=1, description="heads of the temporal and spatial attention")
+    head_dim: int = Field(32, ge=2, description="width of a head; even, for the rotary embedding")
+    cross_heads: int = Field(8, ge=1, description="heads of the cross attention to a frame's conditions")
+    cross_head_dim: int = Field(8, ge=1)
+    norm_groups: int = Field(8, ge=1, description="groups of the group norm")
+    audio_dim: int = Field(1024, ge=1, description="width of a frame's sound feature: 1024 HuBERT-large, 80 log-mel")
+    pose_dim: int = Field(6, ge=1, description="yaw, pitch, roll, scale, tx, ty")
+    eye_dim: int = Field(2, ge=1, description="left and right eye aspect ratio")
+    source_dim: int = Field(256, ge=1, description="channels of the LFG's source feature")
+    mask_dims: tuple[int, int] = Field((8, 16), description="channels of the two layers of the face-mask encoder")
+    # diffusion
+    timesteps: int = Field(1000, ge=2)
+    prediction: Literal["noise", "velocity"] = Field(
+        "noise", description="what the network predicts; velocity (Salimans & Ho 2022) learns faster in short trainings"
+    )
+    win_width: int | None = Field(
+        40, ge=1, description="a frame sees this many frames each way at inference; None: all"
+    )
+    null_probability: float = Field(0.1, ge=0, le=1, description="how often training replaces the conditions by zeros")
+    x0_weight: float = Field(
+        0.15, ge=0, description="weight of the error of the predicted motion (0: Eq. 7 as printed)"
+    )
+    lip_weight: float = Field(0.15, ge=0, description="weight of the lip region, w_lip of Eq. 7 (the paper's text: 1)")
+    # what is diffused
+    residual_flow: bool = Field(False, description="diffuse the flow minus the identity grid, not absolute positions")
+    flow_scale: float = Field(1.0, gt=0, description="the flow is multiplied by this before it is diffused")
+    pose_scales: tuple[float, ...] = Field((1.0,) * 6, description="factor for each pose difference before the network")
+    eye_scale: float = Field(1.0, gt=0, description="factor for the blink differences before the network")
+    # quirks of the released code
+    ddim_off_by_one: bool = Field(
+        True, description="samplers ask the network at a timestep but step along ᾱ of the timestep before it"
+    )
+    drop_per_frame: bool = Field(True, description="training drops the conditions of single frames, not of whole clips")
+    swap_mask_axes: bool = Field(True, description="box x is scaled by the picture's height and y by its width")
+    mask_encoder: Literal["seed1234", "trained"] = Field(
+        "seed1234", description="the face-mask encoder stays as the training script's seed draws it, or is trained"
+    )
+    threshold: Literal["sample", "clamp"] = Field(
+        "sample",
+        description="predicted motion: divided as a whole by its 0.9 quantile if above 1, or clamped by channel",
+    )
+    flow_bound: float = Field(1.5, gt=0, description="`threshold=clamp`: bound of the flow, in pictures' half-widths")
+    silu_on_conditions: bool = Field(True, description="SiLU on the raw conditions, which mutes negative differences")
+
+    @property
+    def condition_dim(self) -> int:
+        """Width of one frame's condition: sound, then pose, then eyes (1032 in the released model)."""
+        return self.audio_dim + self.pose_dim + self.eye_dim
+
+    @classmethod
+    def reference(cls, **changes: object) -> A2VConfig:
+        """The released model and its behaviour, quirks included."""
+        return cls.model_validate(changes)
+
+    @classmethod
+    def fixed(cls, **changes: object) -> A2VConfig:
+        """The mended model for training from scratch; loss weights as in the paper (Eq. 7, appendix A.1)."""
+        mended: dict[str, object] = {
+            "x0_weight": 0.0,
+            "lip_weight": 1.0,
+            "residual_flow": True,
+            "flow_scale": 4.0,
+            "pose_scales": (0.1, 0.1, 0.1, 1.0, 0.1, 0.1),
+            "eye_scale": 5.0,
+            "ddim_off_by_one": False,
+            "drop_per_frame": False,
+            "swap_mask_axes": False,
+            "mask_encoder": "trained",
+            "threshold": "clamp",
+            "silu_on_conditions": False,
+        }
+        return cls.model_validate(mended | changes)

@@ -1,0 +1,103 @@
+"""What the A2V-FDM is told: conditions of every frame, the face and lip masks, and the motion that it diffuses.
+
+Pure functions of tensors. Shape suffixes: B batch, F frames, A width of the sound feature, S picture size, H, W latent
+size, L landmarks, D condition width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+#: The training script's seed, and how many draws its random generator gave before it came to the face-mask encoder.
+MASK_ENCODER_SEED, MASK_ENCODER_OFFSET = 1234, 115_785_680
+#: Landmarks (of 68) whose bounding box is the lip region. The released code leaves the last, 67, out.
+LIP_LANDMARKS = slice(48, 67)
+
+
+def build_condition(
+    audio_BFA: Tensor, pose_BF6: Tensor, blink_BF2: Tensor, source_pose_B6: Tensor, source_blink_B2: Tensor
+) -> Tensor:
+    """cond_BFD: the sound feature, then pose and blink as differences to the source picture's (paper section 3.3).
+
+    Raw units: degrees, scale, pixels; eye aspect ratios. A seventh pose value (tz) is left out. A2VFDM scales them.
+    """
+    pose = pose_BF6[..., :6] - source_pose_B6[:, None, :6]
+    blink = blink_BF2 - source_blink_B2[:, None]
+    return torch.cat((audio_BFA, pose, blink), dim=-1)
+
+
+def identity_grid(height: int, width: int, *, device: torch.device | None = None) -> Tensor:
+    """The LFG's coordinate grid [2, H, W], x then y, −1 to 1 at the outer pixels' centres."""
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, height, device=device), torch.linspace(-1, 1, width, device=device), indexing="ij"
+    )
+    return torch.stack((x, y))
+
+
+def box_mask(box_B4: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Tensor:
+    """Ones inside a face box, [B, 1, size, size] float32 (paper section 3.3).
+
+    `box_B4`: x_min, x_max, y_min, y_max in pixels of a picture of height and width `hw_B2`. The upper ends are
+    inclusive. `swap_axes` scales x by the height and y by the width, as the released code does.
+    """
+    high, wide = hw_B2[:, 0], hw_B2[:, 1]
+    scale_x, scale_y = (size / high, size / wide) if swap_axes else (size / wide, size / high)
+    x0, x1 = (box_B4[:, 0] * scale_x).trunc(), (box_B4[:, 1] * scale_x + 1).trunc()
+    y0, y1 = (box_B4[:, 2] * scale_y).trunc(), (box_B4[:, 3] * scale_y + 1).trunc()
+    line = torch.arange(size, device=box_B4.device)
+    columns = (line >= x0[:, None]) & (line <= x1[:, None])
+    rows = (line >= y0[:, None]) & (line <= y1[:, None])
+    return (rows[:, :, None] & columns[:, None, :])[:, None].float()
+
+
+def lip_mask(landmarks_BFL2: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Tensor:
+    """Ones inside the bounding box of the given lip landmarks (x, y), [B, F, size, size] float32; box as `box_mask`."""
+    low, high = landmarks_BFL2.amin(dim=2), landmarks_BFL2.amax(dim=2)
+    box = torch.stack((low[..., 0], high[..., 0], low[..., 1], high[..., 1]), dim=-1)
+    frames = box.shape[1]
+    mask = box_mask(box.flatten(0, 1), hw_B2.repeat_interleave(frames, dim=0), size, swap_axes=swap_axes)
+    return mask.view(-1, frames, size, size)
+
+
+def drop_conditions(cond_BFD: Tensor, probability: float, *, per_frame: bool, generator: torch.Generator) -> Tensor:
+    """Replace conditions by zeros with `probability`: whole clips, or each frame on its own (released code)."""
+    shape = cond_BFD.shape[:2] if per_frame else cond_BFD.shape[:1]
+    drawn = torch.rand(shape, generator=generator, device=generator.device).to(cond_BFD.device)
+    kept = (drawn >= probability).view(*shape, *(1,) * (cond_BFD.dim() - len(shape)))
+    return cond_BFD * kept
+
+
+def condition_scales(audio_dim: int, pose_scales: Sequence[float], eye_scale: float, eye_dim: int) -> Tensor:
+    """The factor of every value of a frame's condition, [D]: 1 for the sound."""
+    return torch.tensor([*[1.0] * audio_dim, *pose_scales, *[eye_scale] * eye_dim])
+
+
+class FaceMaskEncoder(nn.Module):
+    """Face mask [B, 1, S, S] -> features [B, M, S/4, S/4]."""
+
+    def __init__(self, dims: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, dims[0], 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(dims[0], dims[1], 3, stride=2, padding=1)
+
+    def forward(self, mask_B1SS: Tensor) -> Tensor:
+        return self.conv2(self.conv1(mask_B1SS).relu()).relu()
+
+    def draw_as_training_script(self) -> None:
+        """Take the weights that the released training script's seed gives.
+
+        It never trains or saves them: they come from the generator's stream after the LFG and the U-Net took theirs.
+        """
+        generator = torch.Generator().manual_seed(MASK_ENCODER_SEED)
+        left = MASK_ENCODER_OFFSET
+        while left:
+            left -= torch.rand(min(left, 1 << 22), generator=generator).numel()
+        with torch.no_grad():
+            for conv in (self.conv1, self.conv2):
+                bound = (conv.in_channels * 9) ** -0.5  # PyTorch's default: uniform within 1/√fan-in
+                conv.weight.uniform_(-bound, bound, generator=generator)
+                assert conv.bias is not None
+                conv.bias.uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,136 @@
+"""The Gaussian diffusion around the U-Net: buffers of the schedule, predicted motion, losses, single ancestral steps.
+
+Shape suffixes: B batch, F frames, H, W latent size, D condition width; motion z has 3 channels (flow x, y, occlusion).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dawn_bench.models.dawn.a2v_config import A2VConfig
+from dawn_bench.models.dawn.schedule import cosine_schedule
+from dawn_bench.models.dawn.unet import FLOW_CHANNELS, UNet3D
+
+#: The released threshold: whatever share of |x0| lies below this quantile is kept within ±1.
+THRESHOLD_QUANTILE = 0.9
+
+
+class A2VLosses(NamedTuple):
+    """Scalars. `total` is what is trained on: eps + x0_weight · x0 + lip_weight · lip (paper Eq. 7)."""
+
+    total: Tensor
+    eps: Tensor
+    x0: Tensor
+    lip: Tensor
+
+
+class Diffusion(nn.Module):
+    """Noise prediction (paper Eq. 1 and 2) with the cosine schedule; `denoise_fn` is the U-Net."""
+
+    alphas_cumprod: Tensor
+    sqrt_alphas_cumprod: Tensor
+    sqrt_one_minus_alphas_cumprod: Tensor
+    sqrt_recip_alphas_cumprod: Tensor
+    sqrt_recipm1_alphas_cumprod: Tensor
+    posterior_mean_coef1: Tensor
+    posterior_mean_coef2: Tensor
+    posterior_log_variance_clipped: Tensor
+
+    def __init__(self, config: A2VConfig) -> None:
+        super().__init__()
+        self.config = config
+        for name, value in cosine_schedule(config.timesteps).items():
+            self.register_buffer(name, value)
+        self.denoise_fn = UNet3D(config)
+
+    def add_noise(self, z_B3FHW: Tensor, t_B: Tensor, noise_B3FHW: Tensor) -> Tensor:
+        """x_t of Eq. 1."""
+        return _at(self.sqrt_alphas_cumprod, t_B) * z_B3FHW + _at(self.sqrt_one_minus_alphas_cumprod, t_B) * noise_B3FHW
+
+    def clean_and_noise(self, x_B3FHW: Tensor, t_B: Tensor, predicted_B3FHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The clean motion, thresholded as the config says, and the noise that the network's output stands for."""
+        if self.config.prediction == "velocity":
+            signal, spread = _at(self.sqrt_alphas_cumprod, t_B), _at(self.sqrt_one_minus_alphas_cumprod, t_B)
+            x0, eps = signal * x_B3FHW - spread * predicted_B3FHW, spread * x_B3FHW + signal * predicted_B3FHW
+        else:
+            recip, recipm1 = _at(self.sqrt_recip_alphas_cumprod, t_B), _at(self.sqrt_recipm1_alphas_cumprod, t_B)
+            x0, eps = recip * x_B3FHW - recipm1 * predicted_B3FHW, predicted_B3FHW
+        return self.threshold(x0), eps
+
+    def threshold(self, x0: Tensor) -> Tensor:
+        """`x0_B3FHW` brought back to the range of motions, in the way the config says."""
+        if self.config.threshold == "sample":
+            return dynamic_threshold(x0)
+        flow_bound = self.config.flow_bound * self.config.flow_scale
+        flow, occlusion = x0.split([FLOW_CHANNELS, 1], dim=1)
+        return torch.cat((flow.clamp(-flow_bound, flow_bound), occlusion.clamp(-1, 1)), dim=1)
+
+    def posterior_step(self, x_B3FHW: Tensor, t_B: Tensor, predicted_B3FHW: Tensor, noise_B3FHW: Tensor) -> Tensor:
+        """One ancestral step from `t_B` to the timestep before (Ho et al. 2020, Eq. 6 and 7)."""
+        x0, _ = self.clean_and_noise(x_B3FHW, t_B, predicted_B3FHW)
+        mean = _at(self.posterior_mean_coef1, t_B) * x0 + _at(self.posterior_mean_coef2, t_B) * x_B3FHW
+        spread = (0.5 * _at(self.posterior_log_variance_clipped, t_B)).exp()
+        return mean + spread * noise_B3FHW * (t_B > 0).view(-1, 1, 1, 1, 1)
+
+    def losses(
+        self,
+        z_B3FHW: Tensor,
+        t_B: Tensor,
+        noise_B3FHW: Tensor,
+        *,
+        source_BCHW: Tensor,
+        mask_BMHW: Tensor,
+        cond_BFD: Tensor,
+        lip_mask_BFHW: Tensor | None,
+    ) -> A2VLosses:
+        """The losses at given timesteps and noise.
+
+        The lip term is the squared error inside the lip mask, summed over the three channels, as a mean over the
+        mask's pixels (released code; the paper's Eq. 7 leaves the normalisation open).
+        """
+        x = self.add_noise(z_B3FHW, t_B, noise_B3FHW)
+        predicted = self.denoise_fn(x, t_B, source_BCHW=source_BCHW, mask_BMHW=mask_BMHW, cond_BFD=cond_BFD)
+        target = noise_B3FHW
+        if self.config.prediction == "velocity":
+            target = _at(self.sqrt_alphas_cumprod, t_B) * noise_B3FHW
+            target = target - _at(self.sqrt_one_minus_alphas_cumprod, t_B) * z_B3FHW
+        error = (target - predicted).square()
+        eps_loss = total = error.mean()
+        x0_loss, lip_loss = eps_loss.new_zeros(()), eps_loss.new_zeros(())
+        if self.config.x0_weight:
+            x0_loss = self.motion_error(self.clean_and_noise(x, t_B, predicted)[0], z_B3FHW).mean()
+            total = total + self.config.x0_weight * x0_loss
+        if lip_mask_BFHW is not None and self.config.lip_weight:
+            lip_loss = (error * lip_mask_BFHW[:, None]).sum() / lip_mask_BFHW.sum().clamp(min=1)
+            total = total + self.config.lip_weight * lip_loss
+        return A2VLosses(total, eps_loss, x0_loss, lip_loss)
+
+    @staticmethod
+    def motion_error(x0_B3FHW: Tensor, z_B3FHW: Tensor) -> Tensor:
+        """Squared error of the flow plus, on both its channels, that of the occlusion map: [B, 2, F, H, W].
+
+        The released code compares occlusion maps in [0, 1], half the range of z's third channel.
+        """
+        flow, occlusion = (x0_B3FHW - z_B3FHW).square().split([FLOW_CHANNELS, 1], dim=1)
+        return flow + occlusion / 4
+
+
+def dynamic_threshold(x0: Tensor) -> Tensor:
+    """Each sample clamped to ±s and divided by s, s the 0.9 quantile of its absolute values or 1 if that is larger.
+
+    Saharia et al. 2022 ("Imagen"), section 2.3, over a whole clip: it also shrinks the flow of quiet pixels. Sorting
+    instead of `torch.quantile` keeps clips of any length within every torch version's limits.
+    """
+    ordered = x0.flatten(1).abs().sort(dim=1).values
+    place = THRESHOLD_QUANTILE * (ordered.shape[1] - 1)
+    low = int(place)
+    quantile = torch.lerp(ordered[:, low], ordered[:, min(low + 1, ordered.shape[1] - 1)], place - low)
+    bound = quantile.clamp(min=1).view(-1, *(1,) * (x0.dim() - 1))
+    return x0.clamp(-bound, bound) / bound
+
+
+def _at(buffer: Tensor, t_B: Tensor) -> Tensor:
+    return buffer[t_B].view(-1, 1, 1, 1, 1)
