@@ -31,10 +31,11 @@ class LogMel:
 
 
 def log_mel(audio: np.ndarray, n_frames: int) -> np.ndarray:
-    """Natural-log mel energies float16 (n_frames,80) of int16 16 kHz mono, scaled silence is -1.2, speech lies around 0.
+    """Natural-log mel energies float16 (n_frames,80) of int16 16 kHz mono, scaled.
 
     80 triangular bands from 0 to 8 kHz on the HTK mel scale, 25 ms Hann windows every 10 ms (100 Hz), the mean of
-    the four windows centred within each frame's 40 ms, floored at 1e-6, then (ln e + 9) / 4.
+    the four windows centred within each frame's 40 ms, floored at 1e-6, then (ln e + 9) / 4: silence is -1.2 and
+    speech lies around 0.
     """
     samples = fit_length(audio, n_frames).astype(np.float32) / 32768
     first = HOP // 2 - WINDOW // 2  # the first window's centre is 5 ms into the frame

@@ -1,0 +1,38 @@
+"""A generic head: 68 iBUG points in space, and how much each tells of the head's pose.
+
+Made here by rigid factorisation of dlib's points on 1,600 frames of 35 talking clips (each clip weighs the same),
+started from an anatomical guess of the depths, kept symmetric, and turned so that the clips look straight ahead on
+average. x to the right of the picture, y up, z to the viewer; the origin is half a face width behind the tip of the
+nose and a tenth above it; micrometres, with a face width (jaw end to jaw end, 0 to 16) of 14 cm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_FACE_WIDTH = 140_000.0
+
+#: x, y, z in thousandths of the face width.
+_POINTS = (
+    (-500, 96, -223), (-492, -37, -203), (-474, -170, -180), (-451, -301, -148), (-410, -425, -92), (-340, -535, -11),
+    (-245, -625, 79), (-131, -695, 161), (0, -717, 193), (131, -695, 161), (245, -625, 79), (340, -535, -11),
+    (410, -425, -92), (451, -301, -148), (474, -170, -180), (492, -37, -203), (500, 96, -223), (-407, 216, 131),
+    (-348, 279, 208), (-261, 302, 271), (-170, 294, 316), (-85, 260, 341), (85, 260, 341), (170, 294, 316),
+    (261, 302, 271), (348, 279, 208), (407, 216, 131), (0, 153, 336), (0, 69, 388), (0, -14, 446),
+    (0, -100, 500), (-100, -171, 353), (-52, -188, 382), (0, -201, 398), (52, -188, 382), (100, -171, 353),
+    (-307, 123, 161), (-254, 154, 212), (-191, 155, 228), (-133, 118, 223), (-193, 105, 218), (-256, 103, 206),
+    (133, 118, 223), (191, 155, 228), (254, 154, 212), (307, 123, 161), (256, 103, 206), (193, 105, 218),
+    (-185, -367, 199), (-120, -322, 298), (-50, -299, 347), (0, -312, 355), (50, -299, 347), (120, -322, 298),
+    (185, -367, 199), (122, -434, 254), (54, -464, 289), (0, -470, 297), (-54, -464, 289), (-122, -434, 254),
+    (-154, -367, 214), (-50, -346, 331), (0, -350, 342), (50, -346, 331), (154, -367, 214), (51, -393, 292),
+    (0, -399, 301), (-51, -393, 292),
+)  # fmt: skip
+
+#: float64 (68,3), micrometres.
+HEAD = np.array(_POINTS, np.float64) / 1000 * _FACE_WIDTH
+
+#: float64 (68,): speech moves the mouth, the chin and, less, the brows.
+WEIGHTS = np.ones(68)
+WEIGHTS[5:12] = 0.1
+WEIGHTS[17:27] = 0.5
+WEIGHTS[48:68] = 0.05
