@@ -39,9 +39,7 @@ class Dawn:
         features = np.resize(heard[heard.audio_encoder], (clip.n_frames, heard[heard.audio_encoder].shape[1]))
         sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
         tracks = {"pose": clip["pose"], "blink": clip["blink"]} if self.drive == "truth" else {}
-        frames = self.talker.talk(
-            source_of(clip), features, seed=_item_seed(item), options=self.options, **tracks
-        )
+        frames = self.talker.talk(source_of(clip), features, seed=_item_seed(item), options=self.options, **tracks)
         return Generated(frames, sound)
 
 

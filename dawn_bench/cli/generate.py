@@ -58,7 +58,7 @@ def generate(
             features,
             seed=seed,
             options=SamplingOptions(steps=steps, eta=eta, cond_scale=cond_scale, solver=solver),
-            progress=progress.advance,
+            progress=progress,
             **tracks,
         )
     out.parent.mkdir(parents=True, exist_ok=True)

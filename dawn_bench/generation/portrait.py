@@ -32,7 +32,11 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend) -> Source:
     frame = cv2.resize(picture[..., ::-1], (size, size), interpolation=cv2.INTER_AREA)
     boxes = backend.detect(frame)
     if len(boxes) == 0:
-        raise InputError("shows no face that the detector finds.", path=path, mend="Give a frontal portrait, face large in the picture.")
+        raise InputError(
+            "shows no face that the detector finds.",
+            path=path,
+            mend="Give a frontal portrait, face large in the picture.",
+        )
     largest = boxes[np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))]
     landmarks = np.asarray(backend.landmarks(frame, largest), np.float32)[None]
     given = {"landmarks": landmarks, "frames": frame[None]}
@@ -55,7 +59,11 @@ def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple
         audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
     if n_frames < MIN_FRAMES:
-        raise InputError(f"holds {len(audio) / 16000:.2f} s of sound.", path=path, mend=f"At least {MIN_FRAMES / FPS:.1f} s are needed.")
+        raise InputError(
+            f"holds {len(audio) / 16000:.2f} s of sound.",
+            path=path,
+            mend=f"At least {MIN_FRAMES / FPS:.1f} s are needed.",
+        )
     audio = fit_length(audio, n_frames)
     return audio, EXTRACTORS[encoder].run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
 
@@ -91,6 +99,8 @@ def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"has no arrays `pose` and `blink` ({error}).", path=path) from error
     if pose.ndim != 2 or pose.shape[1] < 6 or blink.shape[1:] != (2,) or min(len(pose), len(blink)) < n_frames:
         raise InputError(
-            f"has pose {pose.shape} and blink {blink.shape}.", path=path, mend=f"Needed: ({n_frames}, 6 or 7) and ({n_frames}, 2)."
+            f"has pose {pose.shape} and blink {blink.shape}.",
+            path=path,
+            mend=f"Needed: ({n_frames}, 6 or 7) and ({n_frames}, 2).",
         )
     return pose[:n_frames], blink[:n_frames]

@@ -5,7 +5,6 @@ T frames, S picture side, h latent side. One diffusion sample covers the whole c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,13 @@ import numpy as np
 import torch
 
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.a2v import A2VFDM, build_condition, unpack_motion
+from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.models.dawn.conditions import box_mask, build_condition
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.pbnet import PBNet
-from dawn_bench.pipelines.masks import face_mask
+from dawn_bench.models.dawn.solver import SolverName
+from dawn_bench.progress import Meter
 from dawn_bench.provenance import fingerprint, sha256_file
 
 #: Where `dawn-bench train` leaves each model in a run's folder, the best first.
@@ -45,7 +46,7 @@ class SamplingOptions:
     steps: int = 20
     eta: float = 1.0
     cond_scale: float = 1.0
-    solver: str = "ddim"
+    solver: SolverName = "ddim"
     window: int | None = None  # None: the checkpoint's own local attention window
 
 
@@ -53,7 +54,9 @@ class Talker:
     """LFG, A2V-FDM and PBNet of one trained run."""
 
     def __init__(self, lfg: LFG, a2v: A2VFDM, pbnet: PBNet, *, device: str = "cpu", identity: str = "") -> None:
-        self.lfg, self.a2v, self.pbnet = (m.to(device).eval() for m in (lfg, a2v, pbnet))
+        self.lfg: LFG = lfg.to(device).eval()
+        self.a2v: A2VFDM = a2v.to(device).eval()
+        self.pbnet: PBNet = pbnet.to(device).eval()
         self.device, self.identity = device, identity
 
     @classmethod
@@ -64,7 +67,9 @@ class Talker:
             path = next((run / n for n in names if (run / n).is_file()), None)
             if path is None:
                 raise InputError(
-                    f"holds no trained {kind}.", path=run, mend=f"Train it: dawn-bench train --stage all --cache CACHE --out {run}"
+                    f"holds no trained {kind}.",
+                    path=run,
+                    mend=f"Train it: dawn-bench train --stage all --cache CACHE --out {run}",
                 )
             modules.append(load_checkpoint(path, kind)[0])
             hashes.append(sha256_file(path))
@@ -80,7 +85,7 @@ class Talker:
         options: SamplingOptions = SamplingOptions(),
         pose: np.ndarray | None = None,
         blink: np.ndarray | None = None,
-        progress: Callable[[float], None] | None = None,
+        progress: Meter | None = None,
     ) -> np.ndarray:
         """Frames uint8 (T,S,S,3) RGB for audio features (T,A).
 
@@ -95,13 +100,20 @@ class Talker:
         if pose is None or blink is None:
             drawn = self.pbnet.generate(torch.cat([source_pose_B6, source_blink_B2], 1), audio_BFA, generator=generator)
             drawn_pose, drawn_blink = drawn[..., :6], drawn[..., 6:]
-        pose_BF6 = drawn_pose if pose is None else torch.as_tensor(np.asarray(pose, np.float32)[None, :, :6], device=device)
-        blink_BF2 = drawn_blink if blink is None else torch.as_tensor(np.asarray(blink, np.float32)[None], device=device)
+        pose_BF6 = (
+            drawn_pose if pose is None else torch.as_tensor(np.asarray(pose, np.float32)[None, :, :6], device=device)
+        )
+        blink_BF2 = (
+            drawn_blink if blink is None else torch.as_tensor(np.asarray(blink, np.float32)[None], device=device)
+        )
 
         picture_BCSS = _picture(source.frame, device)
         size = picture_BCSS.shape[-1]
         encoded = self.lfg.encode(picture_BCSS)
-        mask_B1SS = torch.as_tensor(face_mask(source.bbox, size).astype(np.float32), device=device)[None, None]
+        x0, y0, x1, y1 = (float(v) for v in source.bbox)
+        box_B4 = torch.tensor([[x0, x1, y0, y1]], device=device)
+        square = torch.full((1, 2), float(size), device=device)
+        mask_B1SS = box_mask(box_B4, square, size, swap_axes=self.a2v.config.swap_mask_axes)
         z_B3Fhh = self.a2v.sample(
             encoded.features_BChh,
             mask_B1SS,
@@ -114,8 +126,8 @@ class Talker:
             generator=generator,
             progress=progress,
         )
-        flow_BFhh2, occlusion_BFhh = unpack_motion(z_B3Fhh)
-        frames_TCSS = self.lfg.decode_clip(encoded, flow_BFhh2[0], occlusion_BFhh[0][:, None])
+        flow_BFhh2, occlusion_BF1hh = self.a2v.unpack_motion(z_B3Fhh)
+        frames_TCSS = self.lfg.decode_clip(encoded, flow_BFhh2[0], occlusion_BF1hh[0])
         return (frames_TCSS.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

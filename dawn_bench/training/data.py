@@ -24,7 +24,9 @@ def step_rng(seed: int, step: int, *, stream: str) -> np.random.Generator:
     return np.random.default_rng([seed, step, *stream.encode()])
 
 
-def draw_clips(cache: Cache, ids: Sequence[str], rng: np.random.Generator, count: int, *, min_frames: int) -> list[Clip]:
+def draw_clips(
+    cache: Cache, ids: Sequence[str], rng: np.random.Generator, count: int, *, min_frames: int
+) -> list[Clip]:
     """`count` clips drawn uniformly with replacement among those of at least `min_frames` frames."""
     usable = [c for c in (cache[i] for i in ids) if c.n_frames >= min_frames]
     if not usable:
@@ -125,5 +127,5 @@ class _Steps(Dataset[Batch]):
 
 
 def batches(batch: Callable[[int], Batch], *, start: int, stop: int, workers: int, pin: bool) -> DataLoader[Batch]:
-    """The batches of steps start…stop−1 in order, read ahead by `workers` processes; their content never depends on it."""
+    """The batches of steps start…stop−1 in order, read ahead by `workers` processes (which never change them)."""
     return DataLoader(_Steps(batch, start, stop), batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)

@@ -126,7 +126,8 @@ def _one_step(
             bad = [k for k, v in losses.items() if not torch.isfinite(v)]
             raise TrainingError(
                 f"{stage.name}, step {step}: loss {', '.join(bad)} is not finite. "
-                "Lower it with --set learning_rate=…, or set clip_norm; the last saved state is kept for --resume."
+                f"Lower it with --set {stage.name.replace('-', '_')}.loop.learning_rate=…; "
+                "the last saved state is kept for --resume."
             )
         (losses["total"] / loop.accumulate).backward()
         for name, value in losses.items():
@@ -202,14 +203,18 @@ def _precision(loop: LoopConfig, device: str) -> Iterator[None]:
 
 def _prepare_folder(stage: Stage, out: Path, resume: bool) -> None:
     if (out / STATE_FILE).exists() and not resume:
-        raise InputError("already holds a training run.", path=out, mend="Continue it with --resume, or choose another --out.")
+        raise InputError(
+            "already holds a training run.", path=out, mend="Continue it with --resume, or choose another --out."
+        )
     out.mkdir(parents=True, exist_ok=True)
     held = out / CONFIG_FILE
     fresh = out / (CONFIG_FILE + ".new")
     stage.config.to_yaml(fresh)
     if resume and held.exists() and held.read_text() != fresh.read_text():
         fresh.unlink()
-        raise InputError("was started with other settings.", path=held, mend="Use the same preset and --set, or another --out.")
+        raise InputError(
+            "was started with other settings.", path=held, mend="Use the same preset and --set, or another --out."
+        )
     fresh.replace(held)
     log = out / LOG_FILE
     if log.exists():
@@ -268,5 +273,3 @@ def _restore(
 def _mix(seed: int, step: int) -> int:
     """A seed for one step that does not collide between neighbouring seeds."""
     return (seed * 1_000_003 + step * 7_919 + 12_345) % (2**63)
-
-

@@ -29,7 +29,9 @@ class LoopConfig(Config):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(None, gt=0, description="gradient norm is clipped to this")
     accumulate: int = Field(1, ge=1, description="gradient accumulation: micro-batches a step")
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of the weights' moving average, saved instead of them")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of the weights' moving average, saved instead of them"
+    )
     amp: bool = Field(False, description="bfloat16 autocast on CUDA")
     log_every: int = Field(10, ge=1)
     save_every: int = Field(200, ge=1)
@@ -61,7 +63,7 @@ class Stage(Protocol):
         """Write the trained module as a checkpoint that `dawn_bench.models.dawn.checkpoint` loads."""
 
 
-#: Stages by command-line name: functions (cache, run folder, preset's stage config, seed, device) -> Stage.
+#: Stages by command-line name: functions (cache, settings, *, run, seed, device) -> Stage.
 StageFactory = Callable[..., Stage]
 STAGES: Registry[StageFactory] = Registry("training stage", "dawn_bench.training.stages")
 

@@ -46,31 +46,46 @@ def loss_falls(run: Path, stage: str) -> Signal:
     if len(values) < 5:
         return Signal(f"{stage}: loss falls", None, None, False, "too few logged steps")
     first, last = values[: max(1, len(values) // 10)].mean(), values[-max(1, len(values) // 5) :].mean()
-    return Signal(f"{stage}: loss falls", float(last), float(first), bool(last < first), "mean of the last fifth, of the first tenth")
+    return Signal(
+        f"{stage}: loss falls",
+        float(last),
+        float(first),
+        bool(last < first),
+        "mean of the last fifth, of the first tenth",
+    )
 
 
 @torch.no_grad()
-def lfg_beats_copying(lfg: LFG, clips: Sequence[Clip], *, pairs: int = 32, seed: int = 0, device: str = "cpu") -> Signal:
+def lfg_beats_copying(
+    lfg: LFG, clips: Sequence[Clip], *, pairs: int = 32, seed: int = 0, device: str = "cpu"
+) -> Signal:
     """PSNR in dB of rebuilt held-out frames against that of the source frame itself, over random pairs of frames."""
     rng = np.random.default_rng(seed)
     rebuilt, copied = [], []
     lfg = lfg.to(device).eval()
     for _ in range(pairs):
-        clip = clips[rng.integers(len(clips))]
+        clip = clips[int(rng.integers(len(clips)))]
         first, second = rng.integers(clip.n_frames, size=2)
         source, driving = (_picture(clip["frames"][i], device) for i in (first, second))
         prediction = lfg(source, driving).prediction_BCSS.clamp(0, 1)
         rebuilt.append(_psnr(prediction, driving))
         copied.append(_psnr(source, driving))
     value, baseline = float(np.mean(rebuilt)), float(np.mean(copied))
-    return Signal("LFG rebuilds held-out frames better than copying (PSNR, dB)", value, baseline, value > baseline, f"{pairs} pairs of {len(clips)} held-out clips")
+    return Signal(
+        "LFG rebuilds held-out frames better than copying (PSNR, dB)",
+        value,
+        baseline,
+        value > baseline,
+        f"{pairs} pairs of {len(clips)} held-out clips",
+    )
 
 
 def lips_follow_sound(
     heard: dict[str, Output], shuffled: dict[str, Output], clips: Sequence[Clip], backend: FaceBackend
 ) -> Signal:
     """Mean over clips of the correlation of generated with true mouth opening; baseline: the same model, other sound."""
-    own, other = [], []
+    own: list[float] = []
+    other: list[float] = []
     for clip in clips:
         if heard[clip.id].status != OK or shuffled[clip.id].status != OK:
             continue

@@ -1,0 +1,57 @@
+"""Every hyperparameter of training, typed; saved with the run, overridden by `--set lfg.loop.steps=500`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dawn_bench.config import Config
+from dawn_bench.models.dawn.a2v_config import A2VConfig
+from dawn_bench.models.dawn.lfg import LFGConfig
+from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
+from dawn_bench.models.dawn.pbnet import PBNetConfig
+from dawn_bench.training.augment import JitterConfig
+from dawn_bench.training.stage import LoopConfig
+from dawn_bench.weights import Policy
+
+
+class LFGTraining(Config):
+    """Stage `lfg`: two frames of one clip, perceptual and equivariance losses (spec A.6)."""
+
+    model: LFGConfig = LFGConfig()
+    loss: LFGLossConfig = LFGLossConfig()
+    loop: LoopConfig = LoopConfig()
+    jitter: JitterConfig = JitterConfig()
+    flip: bool = Field(True, description="time and mirror flips of the pair")
+    perceptual: Policy = Field("auto", description="VGG-19's weights; seeded: the pixel substitute, which says so")
+
+
+class A2VTraining(Config):
+    """Stages `a2v-1` (short clips, source = first frame) and `a2v-2` (random source, random length); Section 3.5."""
+
+    model: A2VConfig = A2VConfig()
+    loop: LoopConfig = LoopConfig()
+    jitter: JitterConfig = JitterConfig(brightness=0.25, contrast=0.25, saturation=0.25, hue=0.04)
+    frames: int = Field(20, ge=2, description="longest window, frames")
+    min_frames: int | None = Field(None, ge=2, description="shortest window; None: always `frames`")
+    random_source: bool = Field(False, description="source is any frame of the clip, not the window's first")
+
+
+class PBNetTraining(Config):
+    """Stage `pbnet`: reconstruction, annealed KL, patch GAN (appendix A.2)."""
+
+    model: PBNetConfig = PBNetConfig()
+    loop: LoopConfig = LoopConfig()
+    frames: int = Field(200, ge=24, description="window, frames; shorter clips are padded")
+    steps_per_epoch: int | None = Field(None, ge=1, description="for the KL schedule; None: clips / batch size")
+    adversarial: bool = True
+
+
+class TrainSettings(Config):
+    """One whole training: what `--preset` names and `--set` changes."""
+
+    preset: str
+    note: str = Field("", description="what the preset is for, shown in reports")
+    lfg: LFGTraining = LFGTraining()
+    a2v_1: A2VTraining = A2VTraining()
+    a2v_2: A2VTraining | None = None
+    pbnet: PBNetTraining = PBNetTraining()

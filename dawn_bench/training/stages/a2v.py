@@ -1,0 +1,118 @@
+"""Stages `a2v-1` and `a2v-2`: the diffusion learns the frozen LFG's motion from sound, pose, blinks (Section 3.5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dawn_bench.cache import Cache
+from dawn_bench.errors import InputError
+from dawn_bench.models.dawn.a2v import A2VFDM, build_condition
+from dawn_bench.models.dawn.checkpoint import load_checkpoint, save_checkpoint
+from dawn_bench.models.dawn.conditions import box_mask
+from dawn_bench.models.dawn.lfg import LFG
+from dawn_bench.training.augment import jitter, unit
+from dawn_bench.training.data import step_rng, windows
+from dawn_bench.training.settings import A2VTraining, TrainSettings
+from dawn_bench.training.stage import STAGES, Batch, clip_ids
+
+
+class A2VStage:
+    """`start` is the checkpoint of the stage before, whose weights this one goes on with."""
+
+    def __init__(
+        self, name: str, config: A2VTraining, cache: Cache, *, run: Path, start: Path | None, seed: int, device: str
+    ) -> None:
+        self.name, self.config, self.loop = name, config, config.loop
+        self.cache, self.ids, self.seed = cache, clip_ids(cache), seed
+        self.lfg: LFG = load_checkpoint(run / "lfg" / "model.safetensors", "lfg")[0].to(device).requires_grad_(False)
+        torch.manual_seed(seed)
+        self.module: nn.Module = A2VFDM(config.model)
+        if start is not None:
+            self.module.load_state_dict(load_checkpoint(start, "a2v")[0].state_dict())
+
+    def batch(self, step: int) -> Batch:
+        rng = step_rng(self.seed, step, stream=self.name)
+        shortest = self.config.min_frames or self.config.frames
+        frames = int(rng.integers(shortest, self.config.frames + 1))
+        return windows(
+            self.cache,
+            self.ids,
+            rng,
+            count=self.loop.batch_size,
+            frames=frames,
+            random_source=self.config.random_source,
+        )
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        source_BCSS, frames_BCFSS = unit(batch["source"]), unit(batch["frames"])
+        frames_BFCSS = frames_BCFSS.transpose(1, 2)
+        source_BCSS, frames_BFCSS = jitter([source_BCSS, frames_BFCSS], self.config.jitter, generator)
+        model = self.module
+        assert isinstance(model, A2VFDM)
+        features_BChh, z_B3Fhh = self.targets(model, source_BCSS, frames_BFCSS)
+        size, side = source_BCSS.shape[-1], z_B3Fhh.shape[-1]
+        swap = model.config.swap_mask_axes
+        condition_BFD = build_condition(
+            batch["audio"], batch["pose"], batch["blink"], batch["source_pose"], batch["source_blink"]
+        )
+        losses = model.loss(
+            z_B3Fhh,
+            features_BChh,
+            box_mask(_xxyy(batch["source_bbox"]), _square(batch["source_bbox"], size), size, swap_axes=swap),
+            condition_BFD,
+            _per_frame(batch["lip_box"], size, side, swap=swap),
+            generator=generator,
+        )
+        return losses._asdict()
+
+    @torch.no_grad()
+    def targets(self, model: A2VFDM, source_BCSS: Tensor, frames_BFCSS: Tensor) -> tuple[Tensor, Tensor]:
+        """The source's latent and the motion of every frame, by the frozen LFG in evaluation mode."""
+        self.lfg.eval()
+        batch, frames = frames_BFCSS.shape[:2]
+        sources = source_BCSS.repeat_interleave(frames, dim=0)
+        flow, occlusion = self.lfg.motion(sources, frames_BFCSS.flatten(0, 1))
+        z = model.pack_motion(flow.unflatten(0, (batch, frames)), occlusion.unflatten(0, (batch, frames)))
+        return self.lfg.encode(source_BCSS).features_BChh, z
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        return [[p for p in self.module.parameters() if p.requires_grad]]
+
+    def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        assert isinstance(self.module, A2VFDM)
+        save_checkpoint(path, self.module, config=self.module.config, kind="a2v", provenance=provenance)
+
+
+@STAGES.register("a2v-1")
+def stage_one(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> A2VStage:
+    return A2VStage("a2v-1", settings.a2v_1, cache, run=run, start=None, seed=seed, device=device)
+
+
+@STAGES.register("a2v-2")
+def stage_two(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> A2VStage:
+    if settings.a2v_2 is None:
+        raise InputError(
+            f"preset {settings.preset!r} has no stage a2v-2.", mend="Use --stage a2v-1, or another preset."
+        )
+    first = run / "a2v-1" / "model.safetensors"
+    start = first if first.is_file() else None
+    return A2VStage("a2v-2", settings.a2v_2, cache, run=run, start=start, seed=seed, device=device)
+
+
+def _xxyy(box: Tensor) -> Tensor:
+    """x0, y0, x1, y1 -> x0, x1, y0, y1, the order of the masks."""
+    return box[..., [0, 2, 1, 3]]
+
+
+def _square(like: Tensor, size: int) -> Tensor:
+    return torch.full((len(like), 2), float(size), device=like.device)
+
+
+def _per_frame(lip_box_BF4: Tensor, size: int, side: int, *, swap: bool) -> Tensor:
+    """Lip boxes in pixels of S -> masks (B,F,h,h)."""
+    boxes = _xxyy(lip_box_BF4.flatten(0, 1))
+    return box_mask(boxes, _square(boxes, size), side, swap_axes=swap).view(*lip_box_BF4.shape[:2], side, side)
