@@ -53,7 +53,9 @@ TEXTS: dict[str, MetricText] = {
         "LSE-C", "SyncNet confidence: how much better lips and speech fit at their best offset than at a usual one."
     ),
     "lsed": MetricText("LSE-D", "SyncNet distance between lips and speech at their best offset."),
-    "lseoffset": MetricText("Offset", "The shift between picture and sound at which SyncNet finds them to fit.", "zero"),
+    "lseoffset": MetricText(
+        "Offset", "The shift between picture and sound at which SyncNet finds them to fit.", "zero"
+    ),
     "csim": MetricText(
         "CSIM", "Cosine similarity of face embeddings of generated and true frame, frame by frame. Identity."
     ),
@@ -70,7 +72,9 @@ TEXTS: dict[str, MetricText] = {
     "ssim": MetricText("SSIM", "Structural similarity to the true frame (Gaussian window, RGB), mean over frames."),
     "lpips": MetricText("LPIPS", "Distance of deep features of generated and true frame, mean over frames."),
     "lve": MetricText("LVE", "Lip vertex error: the largest squared error over the lip's vertices, mean over frames."),
-    "fdd": MetricText("FDD", "How much livelier the true upper face is than the generated one, in spread over time.", "zero"),
+    "fdd": MetricText(
+        "FDD", "How much livelier the true upper face is than the generated one, in spread over time.", "zero"
+    ),
     "mve": MetricText("MVE", "Mean vertex error over the whole face."),
 }
 

@@ -94,7 +94,9 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
     tables = []
     for dataset, split in sorted({(r.dataset, r.split) for r in rows}):
         here = [r for r in rows if (r.dataset, r.split) == (dataset, split)]
-        contest = {r.method for r in here if r.rankable and r.method_class not in REFERENCE_CLASSES}
+        # A contestant stays one where all its scores are stand-ins, whatever whoever scored it said of ranking.
+        free = (r for r in here if r.method_class not in REFERENCE_CLASSES)
+        contest = {r.method for r in free if r.rankable or r.weights_state == SEEDED}
         classes = sorted({r.method_class for r in here if r.method in contest}) or ["reference"]
         for method_class in classes:
             entered = [r for r in here if r.method in contest and r.method_class == method_class]
@@ -125,7 +127,9 @@ def _table(dataset: str, split: str, method_class: str, entered: list[ScoreRow],
     if len({li.coverage for li in ranked}) > 1:
         notes.append("The methods solved different shares of the clips: look at the coverage before comparing.")
     if any(c is not None and c.other_settings for li in ranked for c in li.cells):
-        notes.append("Values marked “other settings” have another fingerprint than the rest of their column and are not ranked.")
+        notes.append(
+            "Values marked “other settings” have another fingerprint than the rest of their column and are not ranked."
+        )
     return Table(dataset, split, method_class, tuple(columns), (*ranked, *beside), notes=tuple(notes))
 
 
@@ -149,7 +153,8 @@ def _ranked(column: Column, rows: Sequence[ScoreRow]) -> dict[str, Cell]:
     ranks = {m: 1 + sum(other > v for other in held.values()) for m, v in held.items()} if len(held) > 1 else {}
     odd = {r.method for r in able if r.fingerprint != common}
     return {
-        r.method: Cell(r.value, r.low, r.high, r, rank=ranks.get(r.method), other_settings=r.method in odd) for r in rows
+        r.method: Cell(r.value, r.low, r.high, r, rank=ranks.get(r.method), other_settings=r.method in odd)
+        for r in rows
     }
 
 
@@ -184,11 +189,17 @@ def number(value: float | None, decimals: int) -> str:
 
 
 def with_published(tables: Sequence[Table], published: Sequence[Table]) -> list[Table]:
-    """`tables` with published lines of the same dataset put below, matched column by column by the metric's label."""
+    """`tables` with published lines put below, matched column by column by the metric's label.
+
+    Only tables of the same dataset and class take them.
+    """
     done = []
     for table in tables:
         extra = []
-        for other in (t for t in published if table.dataset.lower().startswith(t.dataset)):
+        same = (
+            t for t in published if table.dataset.lower().startswith(t.dataset) and table.method_class == t.method_class
+        )
+        for other in same:
             at = {c.label: i for i, c in enumerate(other.columns)}
             for line in other.lines:
                 cells = tuple(line.cells[at[c.label]] if c.label in at else None for c in table.columns)

@@ -59,6 +59,7 @@ for (const clip of all(".clip")) {
     continue;
   }
   let playing = false;
+  if (!clip.querySelector("input[type=radio]:checked")) clip.querySelector("input[type=radio]").checked = true;
   const leader = () => videos.reduce((a, b) => ((b.duration || 0) > (a.duration || 0) ? b : a));
   const seek = (time) => videos.forEach((video) => { video.currentTime = Math.min(time, video.duration || time); });
   const sound = () => all(".player", clip).forEach((player) => {

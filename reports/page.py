@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, Aim, order, text_of
 from dawn_bench.reports.gallery import ClipRow, clip_rows
-from dawn_bench.reports.leaderboard import Table, leaderboards, number, with_published
+from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table, leaderboards, merit, number, with_published
 from dawn_bench.reports.published import published_tables
 from dawn_bench.reports.significance import comparisons
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -52,14 +53,18 @@ def write_report(
 ) -> list[Path]:
     """Write the report of the results folder `results` into the folder `out`; returns the files.
 
-    `clips` is how many clips the gallery shows; `published` are the numbers of the DAWN paper's tables whose rows stand,
-    unranked, under tables of the same dataset. Raises `InputError` for a missing or empty results folder and for an unknown format.
+    `clips` is how many clips the gallery shows; `published` are the numbers of the DAWN paper's tables whose rows
+    stand, unranked, under tables of the same dataset.
+
+    Raises `InputError` for a missing or empty results folder, an unknown format and an unknown table number.
     """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise InputError(f"there is no report format {unknown[0]!r}.", mend=f"Known: {', '.join(FORMATS)}.")
     if not results.is_dir():
-        raise InputError("there is no such results folder.", path=results, mend="Make one: dawn-bench evaluate --out RESULTS")
+        raise InputError(
+            "there is no such results folder.", path=results, mend="Make one: dawn-bench evaluate --out RESULTS"
+        )
     store = ResultsStore(results)
     rows, facts, gallery = store.rows(), store.facts(), store.gallery()
     if not rows and not gallery and not facts.curves:
@@ -85,7 +90,12 @@ def write_report(
 
 
 def html(
-    rows: Sequence[ScoreRow], boards: Sequence[Table], facts: Facts, *, curves: dict[str, str], gallery: Sequence[ClipRow]
+    rows: Sequence[ScoreRow],
+    boards: Sequence[Table],
+    facts: Facts,
+    *,
+    curves: dict[str, str],
+    gallery: Sequence[ClipRow],
 ) -> str:
     """The page as text. `curves` are SVG elements by name; everything else is escaped."""
     from dawn_bench.reports.plots import score_plots
@@ -93,7 +103,7 @@ def html(
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"number": number, "value": _value, "duration": _duration, "slug": _slug}
+    environment.filters |= {"number": _signed, "value": _value, "duration": _duration, "slug": _slug}
     return environment.get_template("page.html.j2").render(
         title=facts.title or "dawn-bench report",
         facts=facts,
@@ -120,13 +130,23 @@ def html(
 
 def markdown(boards: Sequence[Table], facts: Facts) -> str:
     """The report without plots and videos."""
-    lines = [f"# {facts.title or 'dawn-bench report'}", ""]
-    lines += [f"> {note}" for note in facts.notes]
+    lines = [f"# {exports.md(facts.title or 'dawn-bench report')}", ""]
+    lines += [f"> {exports.md(note)}" for note in facts.notes]
     text = "\n".join(lines) + "\n\n" + exports.markdown(boards)
     if facts.learning:
-        text += "\n## Learning signals\n\n| signal | value | to beat | passed | note |\n| --- | ---: | ---: | --- | --- |\n"
+        text += (
+            "\n## Learning signals\n\n| signal | value | to beat | passed | note |\n| --- | ---: | ---: | --- | --- |\n"
+        )
         for s in facts.learning:
-            text += f"| {s.signal} | {_value(s.value)} | {_value(s.baseline)} | {'yes' if s.passed else 'no'} | {s.note} |\n"
+            cells = (s.signal, _value(s.value), _value(s.baseline), _value(s.passed), s.note)
+            text += f"| {' | '.join(map(exports.md, cells))} |\n"
+    for name, table in (("Dataset", facts.dataset), ("Machine", facts.machine), ("Versions", facts.versions)):
+        if table:
+            text += f"\n## {name}\n\n" + "".join(f"- {exports.md(f'{k}: {_value(v)}')}\n" for k, v in table.items())
+    if facts.timings:
+        text += "\n## Time taken\n\n" + "".join(
+            f"- {exports.md(k)}: {_duration(v)}\n" for k, v in facts.timings.items()
+        )
     return text
 
 
@@ -152,17 +172,16 @@ def per_clip(board: Table) -> list[dict[str, Any]]:
     """The drill-down of one table: for each column the clips' values by method, the worst clips of the leader first."""
     found = []
     for index, column in enumerate(board.columns):
-        held = [(line.method, c.row.per_clip) for line in board.lines if (c := line.cells[index]) and c.row and c.row.per_clip]
+        held = [
+            (line.method, c.row.per_clip)
+            for line in board.lines
+            if (c := line.cells[index]) and c.row and c.row.per_clip
+        ]
         if not held:
             continue
-        leader = held[0][1]
-        sign = {"higher": 1.0, "lower": -1.0}.get(column.aim, 0.0)
-
-        def badness(clip: str, leader: dict[str, float | None] = leader, sign: float = sign) -> tuple[float, str]:
-            value = leader.get(clip)
-            return (sign * value if value is not None else float("-inf"), clip)
-
-        names = sorted({clip for _, values in held for clip in values}, key=badness)
+        leader, truth = held[0][1], dict(held).get(GROUND_TRUTH, {})
+        merits = {c: merit(leader.get(c), column.aim, truth.get(c)) for _, values in held for c in values}
+        names = sorted(merits, key=lambda c: (-math.inf if merits[c] is None else merits[c], c))
         lines = [(clip, [values.get(clip) for _, values in held]) for clip in names]
         found.append({"column": column, "methods": [m for m, _ in held], "lines": lines})
     return found
@@ -177,6 +196,11 @@ def _curves(store: ResultsStore, facts: Facts) -> dict[str, str]:
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(v for v in values if v))
+
+
+def _signed(value: float | None, decimals: int) -> str:
+    """A number with a true minus sign, as wide as the digits."""
+    return number(value, decimals).replace("-", "−")
 
 
 def _value(value: object) -> str:
@@ -203,5 +227,3 @@ def _duration(seconds: float) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-

@@ -40,7 +40,7 @@ def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None
     drawn = {k: np.array(v) for k, v in series.items() if len(v) > 1}
     if not drawn:
         return None
-    figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+    figure = Figure(figsize=(4.4, 2.8), layout="constrained")
     axes = figure.add_subplot()
     for (label, values), colour in zip(list(drawn.items())[: len(SERIES)], SERIES, strict=False):
         step, loss = values[:: max(1, len(values) // MAX_POINTS)].T
@@ -53,7 +53,7 @@ def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None
         axes.set_yscale("log")
     axes.set_xlabel("step")
     _style(axes)
-    legend = figure.legend(loc="outside upper left", frameon=False, ncols=3, fontsize=8, handlelength=1.4)
+    legend = figure.legend(loc="outside upper left", frameon=False, ncols=3, fontsize=8.5, handlelength=1.4)
     for text in legend.get_texts():
         text.set_color(INK)
     return _svg(figure, name=f"loss-{name}", label=f"Loss curves of {name}")
@@ -70,15 +70,16 @@ def score_plots(table: Table) -> list[str]:
         ]
         if len(held) < 2:
             continue
-        figure = Figure(figsize=(3.7, 0.62 + 0.235 * len(held)), layout="constrained")
+        figure = Figure(figsize=(3.4, 0.62 + 0.235 * len(held)), layout="constrained")
         axes = figure.add_subplot()
         for y, (line, cell) in enumerate(reversed(held)):
+            value = float(cell.value or 0.0)
             colour = {"ranked": SERIES[0], "sanity": SOFT, "published": SERIES[1]}[line.group]
             if cell.low is not None and cell.high is not None:
                 axes.plot([cell.low, cell.high], [y, y], color=colour, linewidth=2, alpha=0.55, solid_capstyle="round")
-            axes.plot([cell.value], [y], marker="o", color=colour, markersize=5)
+            axes.plot([value], [y], marker="o", color=colour, markersize=5)
             if line.method == GROUND_TRUTH:
-                axes.axvline(cell.value or 0, color=SOFT, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
+                axes.axvline(value, color=SOFT, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         axes.set_yticks(range(len(held)), [_short(line.method) for line, _ in reversed(held)])
         axes.set_ylim(-0.6, len(held) - 0.4)
         axes.locator_params(axis="x", nbins=5)
@@ -112,7 +113,7 @@ def _style(axes: Any) -> None:
     axes.spines["bottom"].set_color(GRID)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=SOFT, labelsize=8, length=0)
+    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
     axes.xaxis.label.set(color=SOFT, fontsize=8)
 
 

@@ -2,7 +2,8 @@
 
 For two methods with per-clip values under one fingerprint, the clips that both solved are resampled with replacement
 and the mean difference taken each time; a difference counts as significant when the 95 % interval leaves out zero.
-Metrics of whole sets (FID, FVD, DR) have no per-clip values and are left out.
+Metrics of whole sets (FID, FVD, DR) have no per-clip values and are left out,
+and so are those whose best is a target (BAS, blinks): there a difference is neither better nor worse.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def comparisons(table: Table) -> list[Comparison]:
     """The best method of each ranked column against every other ranked one, on the clips that both have."""
     found = []
     for index, column in enumerate(table.columns):
+        if column.aim not in ("higher", "lower"):
+            continue
         ranked = [(line.method, c) for line in table.lines if (c := line.cells[index]) is not None and c.rank]
         ranked.sort(key=lambda entry: entry[1].rank or 0)
         for method, cell in ranked[1:]:

@@ -1,8 +1,8 @@
 """The results store: a folder of append-only score rows, the gallery's videos and the facts of a run.
 
-    RESULTS/rows/*.jsonl   one file per run, a score a line; the last row of a (method, dataset, split, protocol, metric) wins
-    RESULTS/gallery.json   which videos the report shows
-    RESULTS/facts.json     title, notes, loss curves, learning signals, data, machine, versions, timings
+* `RESULTS/rows/*.jsonl`: one file per run, a score a line; of one key (see `KEY`) the last row wins
+* `RESULTS/gallery.json`: which videos the report shows
+* `RESULTS/facts.json`: title, notes, loss curves, learning signals, data, machine, versions, timings
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.progress import console
 from dawn_bench.results import ScoreRow
+
+#: What tells one score from another.
+KEY = ("method", "dataset", "split", "protocol", "metric")
 
 
 class GalleryItem(Config):
@@ -54,13 +57,13 @@ class Facts(Config):
 
     title: str = ""
     created: str = ""
-    notes: list[str] = []
-    curves: dict[str, list[dict[str, Any]] | Path] = {}
-    learning: list[LearningSignal] = []
-    dataset: dict[str, Any] = {}
-    machine: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    timings: dict[str, float] = {}
+    notes: list[str] = Field(default_factory=list)
+    curves: dict[str, list[dict[str, Any]] | Path] = Field(default_factory=dict)
+    learning: list[LearningSignal] = Field(default_factory=list)
+    dataset: dict[str, Any] = Field(default_factory=dict)
+    machine: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    timings: dict[str, float] = Field(default_factory=dict)
 
 
 class ResultsStore:
@@ -97,7 +100,7 @@ class ResultsStore:
         found.sort(key=lambda entry: entry[:3])
         last: dict[tuple[str, ...], ScoreRow] = {}
         for *_, row in found:
-            key = (row.method, row.dataset, row.split, row.protocol, row.metric)
+            key = tuple(getattr(row, name) for name in KEY)
             last.pop(key, None)  # so that the order stays that of making
             last[key] = row
         return list(last.values())

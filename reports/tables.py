@@ -14,7 +14,11 @@ from dawn_bench.reports.leaderboard import Cell, Column, Line, Table, number
 from dawn_bench.results import ScoreRow
 
 STAND_IN = "stand-in weights — not comparable"
-GROUP_TITLES = {"ranked": "", "sanity": "Sanity rows (not ranked)", "published": "Published (not ranked)"}
+GROUP_TITLES = {
+    "ranked": "",
+    "sanity": "Sanity rows (not ranked)",
+    "published": "Published in DAWN's paper (not ranked)",
+}
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -22,14 +26,14 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in table.columns), "clips"]
-        lines = [f"## {_md(title(table))}", ""]
+        lines = [f"## {md(title(table))}", ""]
         if table.seeded:
             lines += [f"> † {STAND_IN}.", ""]
         lines += [f"> {note}" for note in table.notes]
-        lines += ["", f"| {' | '.join(map(_md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+        lines += ["", f"| {' | '.join(map(md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         for line in table.lines:
             values = [_md_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
-            name = _md(line.method) if line.group == "ranked" else f"_{_md(line.method)}_"
+            name = md(line.method) if line.group == "ranked" else f"_{md(line.method)}_"
             lines.append(f"| {name} | {' | '.join(values)} | {line.n_clips or '–'} |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
@@ -45,7 +49,7 @@ def _md_cell(cell: Cell | None, column: Column) -> str:
     return text + ("†" if cell.seeded else "")
 
 
-def _md(text: str) -> str:
+def md(text: str) -> str:
     """Text in which nothing acts as Markdown or HTML."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split()))
@@ -134,7 +138,6 @@ def _latex_table(table: Table) -> str:
     if table.seeded:
         out.append(r"\\ \footnotesize $^\dagger$ stand-in weights: not comparable with any other table.")
     return "\n".join([*out, r"\end{table}"]) + "\n"
-
 
 
 def _tex_cell(cell: Cell | None, column: Column) -> str:

@@ -17,7 +17,9 @@ def report(
     clips: Annotated[int, typer.Option(min=0, help="How many clips the gallery shows.")] = 3,
     published: Annotated[
         list[int] | None,
-        typer.Option(help="Tables of DAWN's paper whose rows stand below ours on the same dataset, unranked. Default: 1."),
+        typer.Option(
+            help="Tables of DAWN's paper whose rows stand below ours on the same dataset, unranked. Default: 1."
+        ),
     ] = None,
     no_published: Annotated[bool, typer.Option("--no-published", help="Show no published rows.")] = False,
 ) -> None:
@@ -31,5 +33,7 @@ def report(
     from dawn_bench.reports.page import FORMATS, write_report
 
     tables = () if no_published else tuple(published or (1,))
-    for path in write_report(results, out or results / "report", formats=format or FORMATS, clips=clips, published=tables):
+    for path in write_report(
+        results, out or results / "report", formats=format or FORMATS, clips=clips, published=tables
+    ):
         typer.echo(path)

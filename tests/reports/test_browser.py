@@ -1,0 +1,202 @@
+"""The page in a real browser: it sorts, filters and plays. Runs where Chromium is installed.
+
+Chromium is driven through its debugging pipe (file descriptors 3 and 4), which needs no library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dawn_bench.pipelines.video import write_video
+from dawn_bench.reports.page import write_report
+from dawn_bench.reports.store import GalleryItem, ResultsStore
+from dawn_bench.results import ScoreRow
+
+CHROMIUM = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+class Browser:
+    """One page of a headless Chromium."""
+
+    def __init__(self, profile: Path) -> None:
+        ours_in, theirs_out = os.pipe()
+        theirs_in, ours_out = os.pipe()
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        # The shell puts the pipes at the two descriptors on which Chromium listens and answers.
+        command = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        arguments = [str(CHROMIUM), *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            ["bash", "-c", command, *arguments], pass_fds=(theirs_in, theirs_out), stdout=quiet, stderr=quiet
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.reader, self.writer = os.fdopen(ours_in, "rb"), os.fdopen(ours_out, "wb", buffering=0)
+        self.count, self.buffer, self.session = 0, b"", ""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.call("Page.enable")
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """One command of the debugging protocol and its answer."""
+        self.count += 1
+        message = {"id": self.count, "method": method, "params": params}
+        self.writer.write(json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0")
+        return self._wait(lambda m: m.get("id") == self.count)["result"]
+
+    def open(self, path: Path) -> None:
+        """Go to a file and wait until it is loaded."""
+        self.call("Page.navigate", url=path.as_uri())
+        self._wait(lambda m: m.get("method") == "Page.loadEventFired")
+
+    def run(self, script: str) -> Any:
+        """The value of an expression, awaited when it is a promise, as if a user had clicked."""
+        answer = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
+        )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def close(self) -> None:
+        """End the browser."""
+        self.process.terminate()
+        self.process.wait(10)
+        self.reader.close()
+        self.writer.close()
+
+    def _wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        while True:
+            while b"\0" not in self.buffer:
+                chunk = os.read(self.reader.fileno(), 1 << 16)
+                assert chunk, "Chromium ended"
+                self.buffer += chunk
+            line, _, self.buffer = self.buffer.partition(b"\0")
+            message = json.loads(line)
+            assert "error" not in message, message
+            if wanted(message):
+                return message
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, tmp_path: Path, row: Callable[..., ScoreRow]) -> Browser:
+    store = ResultsStore(tmp_path)
+    values = {"dawn": 2.0, "dit-head": 10.0, "a method with a rather long name of its own": None, "sadtalker": 3.0}
+    rows = [row(m, v, low=v and v - 1, high=v and v + 1) for m, v in values.items()]
+    rows += [row(m, 1.0, metric=k) for m in values for k in ("fvd16", "lse-c", "lse-d", "csim", "psnr", "ssim")]
+    store.append([*rows, row("still", 1.0, rankable=False), row("dawn", 5.0, dataset="hdtf")])
+    frames = np.random.default_rng(0).integers(0, 255, (50, 32, 32, 3), dtype=np.uint8)
+    sound = (6000 * np.sin(np.arange(32000) / 6)).astype(np.int16)
+    for name in ("ground-truth", "dawn"):
+        write_video(tmp_path / f"{name}.mp4", frames, audio=sound)
+        store.add_gallery([GalleryItem(clip_id="clip", method=name, video=tmp_path / f"{name}.mp4")])
+    (path,) = write_report(tmp_path, tmp_path / "out", formats=["html"])
+    browser.open(path)
+    return browser
+
+
+def shown(page: Browser, group: str = "ranked") -> list[str]:
+    return page.run(
+        f"""[...document.querySelectorAll('.board')][0].checkVisibility() ?
+        [...document.querySelectorAll('.board')[0].querySelectorAll('[data-group="{group}"] tr[data-method]')]
+        .filter(r => r.checkVisibility()).map(r => r.dataset.method) : []"""
+    )
+
+
+def test_it_sorts_within_groups(page: Browser) -> None:
+    fid = "document.querySelector('.scores th[data-label=FID] button').click()"
+    page.run(fid)
+    odd = "a method with a rather long name of its own"
+    assert shown(page) == ["dawn", "sadtalker", "dit-head", odd]
+    page.run(fid)
+    assert shown(page) == ["dit-head", "sadtalker", "dawn", odd]  # by number, not by text; undefined stays last
+    assert page.run("document.querySelector('.scores th[data-label=FID]').getAttribute('aria-sort')") == "descending"
+    assert shown(page, "sanity") == ["still"]
+    page.run("document.querySelector('.scores th.name button').click()")
+    assert shown(page) == [odd, "dawn", "dit-head", "sadtalker"]
+
+
+def test_it_filters(page: Browser) -> None:
+    page.run("filter.value = 'Da'; filter.dispatchEvent(new Event('input'))")
+    assert shown(page) == ["dawn"] and shown(page, "sanity") == []
+    page.run("filter.value = ''; filter.dispatchEvent(new Event('input'))")
+    page.run("document.querySelector('input.group[value=sanity]').click()")
+    assert len(shown(page)) == 4 and shown(page, "sanity") == []
+    page.run("document.querySelector('input.metric[value=FID]').click()")
+    cells = "[...document.querySelectorAll('.scores [data-label=FID]')]"
+    assert page.run(f"{cells}.length") > 0 and page.run(f"{cells}.filter(c => c.checkVisibility()).length") == 0
+    page.run("dataset.value = 'hdtf'; dataset.dispatchEvent(new Event('input'))")
+    assert shown(page) == []
+    assert page.run("[...document.querySelectorAll('.board')].filter(b => b.checkVisibility()).length") == 1
+
+
+def test_one_button_plays_all_videos_in_step(page: Browser) -> None:
+    state = page.run(
+        """(async () => {
+        const wait = ms => new Promise(done => setTimeout(done, ms));
+        const videos = [...document.querySelectorAll('video')];
+        for (let i = 0; i < 100 && !videos.every(v => v.readyState >= 3); i++) await wait(50);
+        const button = document.querySelector('.play');
+        button.click();
+        for (let i = 0; i < 100 && !videos.every(v => v.currentTime > 0.3); i++) await wait(20);
+        const muted = () => videos.map(v => v.muted);
+        const during = {times: videos.map(v => v.currentTime), muted: muted(), text: button.textContent};
+        document.querySelectorAll('input[type=radio]')[1].click();
+        const swapped = muted();
+        button.click();
+        const paused = videos.map(v => v.paused);
+        const slider = document.querySelector('.seek');
+        slider.value = 0.5;
+        slider.dispatchEvent(new Event('input'));
+        await wait(200);
+        return {during, swapped, paused, sought: videos.map(v => v.currentTime), length: videos.map(v => v.duration)};
+        })()"""
+    )
+    times = state["during"]["times"]
+    assert min(times) > 0.3 and abs(times[0] - times[1]) < 0.15
+    assert "Pause" in state["during"]["text"] and state["paused"] == [True, True]
+    assert state["during"]["muted"] == [False, True] and state["swapped"] == [True, False]
+    assert state["sought"] == pytest.approx([x / 2 for x in state["length"]], abs=0.1)
+
+
+@pytest.mark.parametrize("width", [420, 1280])
+def test_nothing_sticks_out_or_overlaps(page: Browser, width: int) -> None:
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    overlaps = page.run(
+        """(() => {
+        const bad = [];
+        for (const cell of document.querySelectorAll('.scores tbody td, .scores th, dd, dt, figcaption, .chip'))
+            if (cell.checkVisibility() && cell.scrollWidth > cell.clientWidth + 1) bad.push(cell.textContent.trim());
+        for (const svg of document.querySelectorAll('svg.plot')) {
+            const outer = svg.getBoundingClientRect();
+            const boxes = [...svg.querySelectorAll('text')].map(t => [t.getBoundingClientRect(), t.textContent.trim()]);
+            boxes.forEach(([a, x], i) => {
+                if (a.left < outer.left - 1 || a.right > outer.right + 1) bad.push('cut: ' + x);
+                boxes.slice(i + 1).forEach(([b, y]) => {
+                    if (a.right > b.left + 1 && b.right > a.left + 1 && a.bottom > b.top + 2 && b.bottom > a.top + 2)
+                        bad.push(x + ' / ' + y);
+                });
+            });
+        }
+        return bad;
+        })()"""
+    )
+    page.call("Emulation.clearDeviceMetricsOverride")
+    assert overlaps == []
