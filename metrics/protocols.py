@@ -45,11 +45,19 @@ class Protocol(Config):
     lse_route: Literal["direct", "tracked"] = Field(
         "direct", description="direct: the whole frame; tracked: the crop around the tracked face"
     )
+    lse_min_track: int = Field(
+        5, ge=0, description="tracked: a face must be found in more frames than this (canonical: 100)"
+    )
+    lse_min_face: float = Field(0.0, ge=0, description="tracked: and be larger than this, pixels (canonical: 100)")
     lse_shift: int = Field(15, ge=1, description="largest shift of sound against picture, frames")
 
     # identity
     csim_reference: Literal["true", "source"] = Field(
         "true", description="true: frame t against true frame t; source: every frame against the first true frame"
+    )
+
+    csim_network: Literal["arcface", "mobilefacenet", "dlib"] = Field(
+        "arcface", description="the identity network; where arcface's file is absent dlib's stands in, and is named"
     )
 
     # beats
@@ -63,6 +71,10 @@ class Protocol(Config):
     blink_edge: float = Field(0.072, gt=0, description="closing-edge: fall of the eye aspect ratio per frame at 25 fps")
     blink_threshold: float = Field(0.2, gt=0, description="threshold: eye aspect ratio below which an eye is closed")
     blink_frames: int = Field(2, ge=1, description="threshold: frames that it must stay closed")
+
+    # meshes
+    mesh_lips: str | None = Field(None, description="file of the lips' vertex numbers")
+    mesh_upper: str | None = Field(None, description="file of the upper face's vertex numbers")
 
     @property
     def fingerprint(self) -> str:

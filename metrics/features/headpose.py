@@ -1,0 +1,21 @@
+"""Head pose in every frame, from the 68 points."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.metrics.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.features.landmarks import landmarks_of
+from dawn_bench.pipelines.features.pose import fit_pose
+
+
+@FEATURES.register("headpose")
+class HeadPose(Feature):
+    """`headpose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz, as `dawn_bench.pipelines` fits them."""
+
+    name, fields, version = "headpose", ("frames",), 1
+    after = ("landmarks",)
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        return {self.name: fit_pose(landmarks_of(given)[1], size=clip["frames"].shape[1])}

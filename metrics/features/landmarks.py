@@ -1,0 +1,58 @@
+"""The face's 68 points in every frame, found once for identity, head pose, beats and blinks.
+
+Always found in the pictures that are scored, never taken from the cache's own landmarks: those may come from sharper
+sources or another model, and a method would then be compared with a truth that was measured differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.metrics.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.tracking import Tracker
+from dawn_bench.weights import Policy
+
+FOUND = "landmarks.found"
+
+
+@FEATURES.register("landmarks")
+class Landmarks(Feature):
+    """`landmarks.<model>` float32 (T,68,2), pixels of the frame, and `landmarks.found` bool (T,).
+
+    Points of frames without a face are interpolated between their neighbours. Raises `ItemError("no_face")` when no
+    frame has one. The face that is in sight longest counts, the larger one on a tie.
+    """
+
+    name, fields, version = "landmarks", ("frames",), 1
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+        super().__init__(protocol, weights=weights, device=device)
+        self.backend = pick_backend()
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"faces": self.backend.fingerprint()}
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        frames = clip["frames"]
+        tracker = Tracker(self.backend, max_gap=len(frames))
+        for frame in frames:
+            tracker.step(np.ascontiguousarray(frame))
+        points, found = tracker.result(tracker.choose())
+        return {f"{self.name}.{self.backend.name}": points, FOUND: found}
+
+
+def landmarks_of(arrays: Arrays) -> tuple[str, np.ndarray]:
+    """The model that found the points and the points (T,68,2), among a clip's arrays."""
+    return variant_of(arrays, "landmarks")
+
+
+def variant_of(arrays: Arrays, name: str) -> tuple[str, np.ndarray]:
+    """(variant, array) of the one array called `<name>.<variant>`, `<name>.found` aside."""
+    key = next(k for k in arrays if k.startswith(f"{name}.") and k != f"{name}.found")
+    return key.removeprefix(f"{name}."), arrays[key]

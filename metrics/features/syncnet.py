@@ -1,0 +1,120 @@
+"""SyncNet's lip and sound embeddings of a clip.
+
+Two routes, which give different numbers and are never mixed:
+
+* `direct` (the default): the whole frame, squashed to 224 x 224 as Wav2Lip's `calculate_scores_LRS.py` does. The only
+  published route that can score pictures of 128 px and clips of a few seconds.
+* `tracked`: the crop around the tracked face of `run_pipeline.py`. A clip is one shot here, and its longest track
+  counts, with the sound under it. S3FD finds the faces where its file is present; elsewhere the suite's own face back
+  end does, and the score is marked as made with stand-in weights.
+
+A clip of fewer than 6 frames with sound has no window and is left out as `too_short`. The canonical pipeline leaves out
+all clips of up to 100 frames without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
+from dawn_bench.errors import ItemError
+from dawn_bench.metrics.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.facetrack import crop, smoothed, tracks
+from dawn_bench.metrics.mfcc import mfcc
+from dawn_bench.metrics.networks import s3fd
+from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.metrics.sync import window_count
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.weights import Policy, load_into
+
+#: Windows that go through the lip network from one block of frames: bounds the memory, not the result.
+BLOCK = 32
+
+
+@FEATURES.register("syncnet")
+class SyncNetFeature(Feature):
+    """`syncnet.lip` and `syncnet.audio`, float32 (N,1024): window i is frames i..i+4 and the sound under them.
+
+    N is min(frames, whole frames of sound) - 5, the canonical count. Raises `ItemError`: `no_audio`, `too_short`,
+    `no_face` (tracked).
+    """
+
+    name, fields, version = "syncnet", ("frames", "audio"), 1
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+        super().__init__(protocol, weights=weights, device=device)
+        self.network = SyncNet()
+        load_into(self.network, self.use_weights("syncnet"))
+        self.network.eval().to(device)
+        self.detector: s3fd.S3FD | None = None
+        if protocol.lse_route == "tracked":
+            found = self.use_weights("s3fd")
+            if found.path is not None:
+                self.detector = s3fd.S3FD()
+                load_into(self.detector, found)
+                self.detector.eval().to(device)
+
+    def settings(self) -> Mapping[str, Any]:
+        p = self.protocol
+        if p.lse_route == "direct":
+            return {"route": "direct"}
+        faces = "s3fd" if self.detector is not None else pick_backend().fingerprint()
+        return {"route": "tracked", "track": [p.lse_min_track, p.lse_min_face], "faces": faces}
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        if "audio" not in clip:
+            raise ItemError("no_audio", f"{clip.id} has no sound")
+        frames, sound = clip["frames"], np.asarray(clip["audio"])
+        if self.protocol.lse_route == "tracked":
+            frames, sound = self._tracked(clip.id, frames, sound)
+        count = window_count(len(frames), len(sound))
+        if not count:
+            raise ItemError(
+                "too_short", f"{clip.id} has {len(frames)} frames, {len(sound)} samples; SyncNet needs 6 frames of both"
+            )
+        with torch.inference_mode():
+            return {"syncnet.lip": self._lips(frames, count), "syncnet.audio": self._audio(sound, count)}
+
+    def _lips(self, frames: np.ndarray, count: int) -> np.ndarray:
+        batch = 4 if self.device == "cpu" else BLOCK
+        parts = []
+        for start in range(0, count, BLOCK):
+            stop = min(start + BLOCK, count) + LIP_WINDOW - 1
+            squashed = np.stack([cv2.resize(frame, (SIDE, SIDE)) for frame in frames[start:stop]])
+            bgr = torch.from_numpy(squashed[..., ::-1].copy()).to(self.device).permute(0, 3, 1, 2).float()
+            parts.append(self.network.lips(bgr, batch=batch).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _audio(self, sound: np.ndarray, count: int) -> np.ndarray:
+        features = mfcc(sound).astype(np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(features, AUDIO_WINDOW, axis=0)[::MFCC_PER_FRAME][:count]
+        batch = torch.from_numpy(windows[:, None].copy()).to(self.device)
+        return self.network.audio(batch).cpu().numpy()
+
+    def _tracked(self, clip_id: str, frames: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Crops uint8 (N,224,224,3) of the longest track and the sound under it."""
+        found = tracks(
+            self._detect(frames), more_than=self.protocol.lse_min_track, larger_than=self.protocol.lse_min_face
+        )
+        if not found:
+            raise ItemError("no_face", f"{clip_id} has no face that can be tracked")
+        longest = max(found, key=lambda track: len(track.frames))
+        places = zip(longest.frames, *smoothed(longest.boxes), strict=True)
+        crops = np.stack([crop(frames[t], x, y, half) for t, x, y, half in places])
+        first, last = longest.frames[[0, -1]]
+        return crops, sound[first * SAMPLES_PER_FRAME : (last + 1) * SAMPLES_PER_FRAME]
+
+    def _detect(self, frames: np.ndarray) -> list[np.ndarray]:
+        """Boxes (n,4) of every frame."""
+        if self.detector is not None:
+            # The canonical scale is 0.25, for large pictures; smaller ones keep a short side of 128 px.
+            scale = min(1.0, max(0.25, 128 / min(frames.shape[1:3])))
+            return [s3fd.detect(self.detector, frame, scale=scale)[:, :4] for frame in frames]
+        backend = pick_backend()
+        return [backend.detect(np.ascontiguousarray(frame)) for frame in frames]

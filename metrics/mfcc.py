@@ -1,0 +1,50 @@
+"""MFCC as python_speech_features 0.6 computes them with its default settings, which is what SyncNet was trained on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.fft import dct
+
+SAMPLE_RATE = 16_000
+WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, transform
+FILTERS, COEFFICIENTS, LIFTER, PREEMPHASIS = 26, 13, 22, 0.97
+
+
+def mfcc(sound: np.ndarray) -> np.ndarray:
+    """Mel-frequency cepstral coefficients of 16 kHz mono sound, on the integer scale.
+
+    Args:
+        sound: int16 (n,), n >= 1.
+
+    Returns:
+        float64 (m,13), m = 1 + ceil(max(n - 400, 0) / 160); the last window is filled up with zeros. Column 0 is the
+        log energy of the window. Windows are rectangular; silence gives log(eps), never -inf.
+    """
+    x = sound.astype(np.float64)
+    x[1:] -= PREEMPHASIS * x[:-1].copy()
+    count = 1 + max(0, -(-(len(x) - WINDOW) // HOP))
+    padded = np.zeros((count - 1) * HOP + WINDOW)
+    padded[: len(x)] = x
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    power = np.abs(np.fft.rfft(frames, FFT)) ** 2 / FFT
+    energy = power.sum(axis=1)
+    bands = power @ _filters().T
+    eps = np.finfo(np.float64).eps
+    cepstra = dct(np.log(np.where(bands == 0, eps, bands)), type=2, axis=1, norm="ortho")[:, :COEFFICIENTS]
+    cepstra *= 1 + LIFTER / 2 * np.sin(np.pi * np.arange(COEFFICIENTS) / LIFTER)
+    cepstra[:, 0] = np.log(np.where(energy == 0, eps, energy))
+    return cepstra
+
+
+@lru_cache(maxsize=1)
+def _filters() -> np.ndarray:
+    """Triangles (26,257) with corners at whole transform bins, equally spaced in mel = 2595 log10(1 + f/700)."""
+    mel = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700), FILTERS + 2)
+    corner = np.floor((FFT + 1) * 700 * (10 ** (mel / 2595) - 1) / SAMPLE_RATE)[:, None]
+    left, middle, right = corner[:-2], corner[1:-1], corner[2:]
+    bins = np.arange(FFT // 2 + 1)
+    rising = np.where((bins >= left) & (bins < middle), (bins - left) / (middle - left), 0)
+    falling = np.where((bins >= middle) & (bins < right), (right - bins) / (right - middle), 0)
+    return rising + falling

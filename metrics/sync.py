@@ -1,0 +1,55 @@
+"""From lip and sound embeddings to the distance curve, the offset, LSE-C and LSE-D.
+
+Canonical implementation: joonson/syncnet_python (`SyncNetInstance.py`) and Wav2Lip's evaluation/scores_LSE.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+EPS = 1e-6  # what torch's pairwise_distance adds to every difference
+#: Frames that SyncNet's scorer leaves unused at the end: a clip of n frames has n - 5 windows.
+UNUSED = 5
+
+
+class Sync(NamedTuple):
+    """How well picture and sound agree.
+
+    offset: frames by which the sound is ahead of the picture (0: together; sound delayed by k frames lowers it by k).
+    confidence: LSE-C, median minus minimum of the distance curve; higher is better.
+    distance: LSE-D, the minimum of the curve; lower is better.
+    """
+
+    offset: int
+    confidence: float
+    distance: float
+
+
+def window_count(n_frames: int, n_samples: int, *, samples_per_frame: int = 640) -> int:
+    """Windows that the canonical scorer compares: min(frames, whole frames of sound) - 5, not below 0."""
+    return max(0, min(n_frames, n_samples // samples_per_frame) - UNUSED)
+
+
+def distances(lip: np.ndarray, audio: np.ndarray, *, shift: int = 15) -> np.ndarray:
+    """Distances of every lip window to the sound windows `shift` before to `shift` after it.
+
+    Args:
+        lip, audio: float (N,D). Before the first and after the last sound window stand zero vectors, as in the
+            canonical scorer: near the ends of a clip lips are compared with nothing, which raises the whole curve.
+
+    Returns:
+        float64 (N,2*shift+1); column j is the sound window at i + j - shift.
+    """
+    n = len(lip)
+    padded = np.pad(audio.astype(np.float64), ((shift, shift), (0, 0)))
+    picture = lip.astype(np.float64) + EPS
+    return np.stack([np.linalg.norm(picture - padded[j : j + n], axis=1) for j in range(2 * shift + 1)], axis=1)
+
+
+def sync(curve: np.ndarray) -> Sync:
+    """Offset, LSE-C and LSE-D of a mean distance curve (2*shift+1,): `distances(...).mean(axis=0)`."""
+    best = int(np.argmin(curve))
+    lowest = float(curve[best])
+    return Sync(len(curve) // 2 - best, float(np.median(curve)) - lowest, lowest)
