@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dawn_bench.reports.cards import ARROWS
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table
@@ -52,6 +53,7 @@ def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None
     if every.min() > 0 and every.max() / every.min() > 30:
         axes.set_yscale("log")
     axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _style(axes)
     legend = figure.legend(loc="outside upper left", frameon=False, ncols=3, fontsize=8.5, handlelength=1.4)
     for text in legend.get_texts():
@@ -113,7 +115,7 @@ def _style(axes: Any) -> None:
     axes.spines["bottom"].set_color(GRID)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
+    axes.tick_params(which="both", colors=SOFT, labelsize=8.5, length=0)
     axes.xaxis.label.set(color=SOFT, fontsize=8)
 
 
