@@ -85,9 +85,10 @@ class RegionPredictor(nn.Module):
         logits = self.regions(self.predictor(self.down(picture_BCHW)))
         heat = (logits.flatten(2) / self.temperature).softmax(dim=-1).view_as(logits)
         grid = coordinate_grid(heat.shape[2], heat.shape[3], heat)
-        shift = torch.einsum("bkhw,hwi->bki", heat, grid)
+        # Sums, not matrix products: they round less, and the flow of a batch-normalised network feels it.
+        shift = (heat[..., None] * grid).sum(dim=(2, 3))
         away = grid - shift[:, :, None, None, :]
-        covar = torch.einsum("bkhw,bkhwi,bkhwj->bkij", heat, away, away)
+        covar = (heat[..., None, None] * (away[..., :, None] * away[..., None, :])).sum(dim=(2, 3))
         if self.floor:
             covar = covar + self.floor * torch.eye(2, dtype=covar.dtype, device=covar.device)
         axes, spread = principal_axes(covar)

@@ -1,0 +1,181 @@
+"""What trains the LFG: pictures must look alike at four scales, regions must follow a known deformation (spec A.6).
+
+The MRAA losses as the released training uses them. Shape letters: B batch, K regions, C channels, H height, W width,
+P control points, 2 is (x, y). Pictures are RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dawn_bench import weights
+from dawn_bench.config import Config
+from dawn_bench.models.dawn.lfg import LFG, LFGOutput
+from dawn_bench.models.dawn.lfg_blocks import AntiAliasDown
+from dawn_bench.models.dawn.region import coordinate_grid, inverse_2x2
+
+
+class LFGLossConfig(Config):
+    """Weights and sizes of the LFG's losses; the defaults are the released training's."""
+
+    scales: tuple[int, ...] = Field(default=(1, 2, 4, 8), description="pictures are compared at 1/scale of their size")
+    picture_weight: float = Field(default=10.0, ge=0)
+    shift_weight: float = Field(default=10.0, ge=0, description="equivariance of region centres")
+    affine_weight: float = Field(default=10.0, ge=0, description="equivariance of region axes")
+    sigma_affine: float = Field(default=0.05, ge=0, description="of the random affine map around the identity")
+    sigma_bend: float = Field(default=0.005, ge=0, description="of the thin-plate term")
+    bend_points: int = Field(default=5, ge=2, description="control points a side")
+
+
+class VGGLoss(nn.Module):
+    """Mean absolute difference of VGG-19's features after relu1_1, 2_1, 3_1, 4_1 and 5_1, summed."""
+
+    #: Convolutions a block, and their channels; features are read after the first ReLU of each block.
+    BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (1, 512))
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, identity: str) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        self.read: list[int] = []
+        c_in = 3
+        for block, (count, c_out) in enumerate(self.BLOCKS):
+            if block:
+                layers.append(nn.MaxPool2d(2))
+            for i in range(count):
+                layers += [nn.Conv2d(c_in, c_out, 3, padding=1), nn.ReLU()]
+                c_in = c_out
+                if i == 0:
+                    self.read.append(len(layers) - 1)
+        self.features = nn.Sequential(*layers)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.identity = identity
+        self.requires_grad_(False)
+
+    def levels(self, picture_BCHW: Tensor) -> list[Tensor]:
+        """The five feature maps; coarse ones of a picture too small for them are left out."""
+        x = (picture_BCHW - self.mean) / self.std
+        found = []
+        for i, layer in enumerate(self.features):
+            if isinstance(layer, nn.MaxPool2d) and min(x.shape[2:]) < 2:
+                break
+            x = layer(x)
+            if i in self.read:
+                found.append(x)
+        return found
+
+    def forward(self, prediction_BCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
+        with torch.no_grad():
+            truth = self.levels(truth_BCHW)
+        pairs = zip(self.levels(prediction_BCHW), truth, strict=True)
+        return torch.stack([F.l1_loss(ours, theirs) for ours, theirs in pairs]).sum()
+
+
+class PixelLoss(nn.Module):
+    """A substitute where VGG-19's weights are absent: mean absolute difference of colours and of their slopes.
+
+    Used at every scale it makes a pyramid loss. It trains a small LFG well, but favours blurrier detail than the
+    perceptual loss; a result trained with it must say so.
+    """
+
+    identity = "pyramid of pixel and slope differences (substitute for VGG-19)"
+
+    def forward(self, prediction_BCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
+        off = prediction_BCHW - truth_BCHW.detach()
+        return off.abs().mean() + off.diff(dim=2).abs().mean() + off.diff(dim=3).abs().mean()
+
+
+def picture_loss(policy: weights.Policy = "auto") -> VGGLoss | PixelLoss:
+    """VGG-19's loss where its file is in the weights folder, else the substitute; `seeded` is always the substitute.
+
+    Raises `InputError` when `policy` is `files` and the file is absent.
+    """
+    resolved = weights.resolve("vgg19", policy)
+    if resolved.path is None:
+        return PixelLoss()
+    loss = VGGLoss(identity=resolved.identity)
+    kept = set(loss.state_dict())
+    weights.load_into(loss, resolved, adapt=lambda state: {k: t for k, t in state.items() if k in kept})
+    return loss
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """A random smooth map of positions in [-1, 1]: affine plus thin-plate bending, one for each picture."""
+
+    theta_B23: Tensor
+    bend_BP: Tensor
+    points: int  #: control points a side
+
+    @classmethod
+    def draw(cls, batch: int, config: LFGLossConfig, *, generator: torch.Generator, like: Tensor) -> Deformation:
+        """A map near the identity; drawn on the generator's device."""
+        noise = torch.randn(batch, 6 + config.bend_points**2, generator=generator, device=generator.device).to(like)
+        theta = config.sigma_affine * noise[:, :6].view(-1, 2, 3) + torch.eye(2, 3).to(like)
+        return cls(theta, config.sigma_bend * noise[:, 6:], config.bend_points)
+
+    def move(self, at_BN2: Tensor) -> Tensor:
+        """Where positions go, (B, N, 2)."""
+        moved = at_BN2 @ self.theta_B23[:, :, :2].transpose(1, 2) + self.theta_B23[:, None, :, 2]
+        far = self._away(at_BN2).abs().sum(dim=-1)
+        kernel = far.square() * torch.log(far + 1e-6)
+        return moved + torch.einsum("bnp,bp->bn", kernel, self.bend_BP)[..., None]
+
+    def slope(self, at_BN2: Tensor) -> Tensor:
+        """The Jacobian of `move`, (B, N, 2, 2); the bending adds the same to both rows."""
+        away = self._away(at_BN2)
+        far = away.abs().sum(dim=-1)
+        rise = 2 * far * torch.log(far + 1e-6) + far.square() / (far + 1e-6)
+        bend = torch.einsum("bnp,bnpi,bp->bni", rise, away.sign(), self.bend_BP)
+        return self.theta_B23[:, None, :, :2] + bend[:, :, None, :]
+
+    def warp(self, picture_BCHW: Tensor) -> Tensor:
+        """The deformed pictures, reflected at the border; sampled as the reference does, without aligned corners."""
+        height, width = picture_BCHW.shape[2:]
+        grid = coordinate_grid(height, width, picture_BCHW).view(1, -1, 2)
+        grid = self.move(grid.expand(picture_BCHW.shape[0], -1, -1)).view(-1, height, width, 2)
+        return F.grid_sample(picture_BCHW, grid, padding_mode="reflection", align_corners=False)
+
+    def _away(self, at_BN2: Tensor) -> Tensor:
+        points_P2 = coordinate_grid(self.points, self.points, at_BN2).view(-1, 2)
+        return at_BN2[:, :, None] - points_P2
+
+
+class LFGLoss(nn.Module):
+    """The LFG's loss: pictures, and equivariance of regions under a random deformation of the driving frame."""
+
+    def __init__(self, picture: VGGLoss | PixelLoss, config: LFGLossConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or LFGLossConfig()
+        self.picture = picture
+        self.scales = nn.ModuleList(AntiAliasDown(3, scale) for scale in self.config.scales)
+
+    def forward(
+        self, lfg: LFG, source_BCSS: Tensor, driving_BCSS: Tensor, *, deformation: Deformation
+    ) -> tuple[dict[str, Tensor], LFGOutput]:
+        """Scalars `picture`, `shift`, `affine` (each under its weight) and their sum `total`; and the LFG's output."""
+        out = lfg(source_BCSS, driving_BCSS)
+        pairs = [(down(out.prediction_BCSS), down(driving_BCSS)) for down in self.scales]
+        picture = torch.stack([self.picture(ours, theirs) for ours, theirs in pairs]).sum()
+
+        # Regions found in the deformed frame, moved by the deformation, must lie on those of the frame itself.
+        driving = out.motion.driving
+        deformed = lfg.region_predictor(deformation.warp(driving_BCSS))
+        shift = (driving.shift_BK2 - deformation.move(deformed.shift_BK2)).abs().mean()
+        turn = inverse_2x2(driving.affine_BK22) @ deformation.slope(deformed.shift_BK2) @ deformed.affine_BK22
+        turn = turn * torch.sign(turn[..., :1, :1])
+        affine = (turn - torch.eye(2, dtype=turn.dtype, device=turn.device)).abs().mean()
+
+        losses = {
+            "picture": self.config.picture_weight * picture,
+            "shift": self.config.shift_weight * shift,
+            "affine": self.config.affine_weight * affine,
+        }
+        return {**losses, "total": torch.stack(list(losses.values())).sum()}, out
