@@ -31,8 +31,11 @@ _POINTS = (
 #: float64 (68,3), micrometres.
 HEAD = np.array(_POINTS, np.float64) / 1000 * _FACE_WIDTH
 
-#: float64 (68,): speech moves the mouth, the chin and, less, the brows.
+#: float64 (68,). Speech moves mouth and chin, and detectors drag the whole jaw line along, which would read as pitch:
+#: they weigh nothing but at the ears. Lids blink, brows move a little.
 WEIGHTS = np.ones(68)
-WEIGHTS[5:12] = 0.1
-WEIGHTS[17:27] = 0.5
-WEIGHTS[48:68] = 0.05
+WEIGHTS[:17] = 0.0
+WEIGHTS[[0, 1, 15, 16]] = 0.1
+WEIGHTS[17:27] = 0.7
+WEIGHTS[[37, 38, 40, 41, 43, 44, 46, 47]] = 0.2
+WEIGHTS[48:] = 0.0

@@ -2,8 +2,8 @@
 
 The fit minimises the weighted squared distance between the landmarks and s·R·X + t over rotation R, scale s and
 translation t: an affine least-squares start, then orthographic iterations, in which each point's unseen depth is
-taken from the current pose and rotation follows by Procrustes. Mouth, chin and brows, which speech moves, weigh
-little or nothing, and points that fit badly in a frame are damped there (two rounds of Cauchy weights).
+taken from the current pose and rotation follows by Procrustes. Mouth and jaw line, which speech
+moves, weigh nothing (`head`), and points that fit badly in a frame are damped there (two rounds of Cauchy weights).
 
 Signs, order and ranges are 3DDFA_V2's, which DAWN was trained with: in a right-handed frame of x to the right of the
 picture, y up, z to the viewer, R31 = sin(yaw), yaw > 0 turns the nose to the left of the picture, pitch > 0 lowers
