@@ -73,6 +73,14 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
+        name="lpips-vgg",
+        file="vgg16-397923af.pth",
+        purpose="the VGG-16 backbone of LPIPS",
+        origin="torchvision (download.pytorch.org/models)",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        licence="BSD-3-Clause (torchvision)",
+    ),
+    Weight(
         name="vgg19",
         file="vgg19-dcbb9e9d.pth",
         purpose="the VGG-19 of LFG's perceptual loss",

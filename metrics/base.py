@@ -53,11 +53,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from dawn_bench.metrics.bootstrap import ratio_interval
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.metrics.bootstrap import ratio_interval
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 from dawn_bench.provenance import fingerprint
 from dawn_bench.registry import Registry
 from dawn_bench.weights import Policy, Resolved, resolve
@@ -186,6 +186,12 @@ class Metric(ABC):
             return Score(None, None, None, 0, 0, note="no clip could be measured")
         return self.fold(dict(sorted(records.items())))
 
+    @classmethod
+    def backend(cls) -> str:
+        """The weights behind the metric and their state, in words; empty where it needs none."""
+        used = [r for need in cls.needs for r in FEATURES[need]().resolved]
+        return ", ".join(f"{r.weight.name} {r.state}" for r in used)
+
     def too_few(self, count: int) -> str:
         """A note naming the minimum when `count` is below it, else an empty text."""
         return f"{count} {self.minimum_of}, at least {self.minimum} are needed" if count < self.minimum else ""
@@ -203,6 +209,7 @@ class Part:
     weight: float
     n_frames: int
     n_windows: int = 0
+    n_identical: int = 0
 
 
 class RatioMetric(Metric):
@@ -235,7 +242,9 @@ class RatioMetric(Metric):
         weight = np.array([p.weight for p in used.values()], dtype=np.float64)
         low, high = ratio_interval(total, weight, seed=self.seed)
         count = {"clips": len(used), "frames": n_frames, "windows": sum(p.n_windows for p in used.values())}
-        note = "; ".join(text for text in (left_out, self.too_few(count[self.minimum_of])) if text)
+        identical = sum(p.n_identical for p in used.values())
+        same = f"{identical} of {n_frames} frames equal the true ones" if identical else ""
+        note = "; ".join(text for text in (left_out, same, self.too_few(count[self.minimum_of])) if text)
         return Score(float(total.sum() / weight.sum()), low, high, len(used), n_frames, note, per_clip)
 
 

@@ -29,7 +29,6 @@ class Protocol(Config):
     )
 
     # FVD
-    fvd_windows: tuple[int, ...] = Field((16, 32), description="window lengths, frames")
     fvd_stride: int | None = Field(None, ge=1, description="frames between window starts; None: the window's length")
     fvd_first_n: bool = Field(False, description="only the first window of each clip")
     fvd_resize: Literal["short-side", "squash"] = Field(

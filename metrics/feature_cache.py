@@ -1,0 +1,74 @@
+"""Features on disk, by the hash of what they were made from and the fingerprint of what made them.
+
+    <folder>/<feature>-<fingerprint>/<clip hash>.safetensors    the arrays
+    <folder>/<feature>-<fingerprint>/<clip hash>.json           why there are none (`reason`, `detail`)
+
+Equal frames give equal hashes, so that true clips are shared between methods and sanity rows cost nothing twice. Arrays
+come back as views of memory-mapped files: a metric may hold those of all clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from dawn_bench.cache import open_shard
+from dawn_bench.clip import Clip
+from dawn_bench.errors import ItemError
+
+
+def content_hash(clip: Clip, field: str) -> str:
+    """The sha256 of the bytes of one field, from `meta` where the cache knows it, and the number of frames."""
+    known = clip.meta.get(f"{field}_sha256")
+    if not isinstance(known, str):
+        known = hashlib.sha256(np.ascontiguousarray(clip[field]).data).hexdigest()
+    return f"{known}-{clip.n_frames}"
+
+
+class FeatureCache:
+    """Arrays by (feature, fingerprint, hash). Without a folder it keeps nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def get(self, name: str, fingerprint: str, key: str) -> dict[str, np.ndarray] | None:
+        """The arrays, or None; raises the `ItemError` that was put. A damaged file counts as absent."""
+        if self.folder is None:
+            return None
+        path = self._path(name, fingerprint, key)
+        try:
+            if path.is_file():
+                return open_shard(path)
+            failure = path.with_suffix(".json")
+            held = json.loads(failure.read_text()) if failure.is_file() else None
+        except (OSError, ValueError, KeyError):
+            return None
+        if held is not None:
+            raise ItemError(held["reason"], held["detail"])
+        return None
+
+    def put(self, name: str, fingerprint: str, key: str, arrays: dict[str, np.ndarray]) -> None:
+        """Keep arrays, in one rename."""
+        from safetensors.numpy import save
+
+        self._write(self._path(name, fingerprint, key), save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+
+    def put_failure(self, name: str, fingerprint: str, key: str, error: ItemError) -> None:
+        """Keep the reason why this clip has no such feature."""
+        text = json.dumps({"reason": error.reason, "detail": error.detail})
+        self._write(self._path(name, fingerprint, key).with_suffix(".json"), text.encode())
+
+    def _write(self, path: Path, data: bytes) -> None:
+        if self.folder is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        partial.write_bytes(data)
+        partial.replace(path)
+
+    def _path(self, name: str, fingerprint: str, key: str) -> Path:
+        return (self.folder or Path()) / f"{name}-{fingerprint}" / f"{key}.safetensors"

@@ -1,0 +1,132 @@
+"""I3D logits of windows of 16 and of 32 frames, for FVD.
+
+Windows are consecutive, start at frame 0 and do not overlap (`fvd_stride`); the tail that fills no window is dropped, a
+clip shorter than a window has none. The shorter side becomes 224 (bilinear, no antialias), the centre is cut out,
+values are 2x/255 - 1.
+
+A weights file may be StyleGAN-V's TorchScript (run as it is, without its own resize) or a state dict with
+piergiaj's keys.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.metrics.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.features.inception import SEEDED_GAIN, distinct_parts
+from dawn_bench.metrics.networks.i3d import I3D
+from dawn_bench.metrics.networks.inference import exact_inference, for_inference
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.weights import Policy, Resolved, load_into
+
+SIDE = 224
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+def prepare_window(frames_THWC: torch.Tensor, *, resize: str = "short-side") -> torch.Tensor:
+    """uint8 (T,H,W,3) -> float32 (3,T,224,224) in [-1, 1]. `squash` gives up the aspect ratio instead of the sides."""
+    x = frames_THWC.permute(0, 3, 1, 2).float() / 255
+    height, width = x.shape[2:]
+    if resize == "squash":
+        size = (SIDE, SIDE)
+    elif height < width:
+        size = (SIDE, math.ceil(width * SIDE / height))
+    else:
+        size = (math.ceil(height * SIDE / width), SIDE)
+    x = F.interpolate(x, size, mode="bilinear", align_corners=False)
+    top, left = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
+    return x[:, :, top : top + SIDE, left : left + SIDE].transpose(0, 1) * 2 - 1
+
+
+def cut_windows(frames: np.ndarray, length: int, *, stride: int | None = None, first: bool = False) -> np.ndarray:
+    """(T,...) -> (n,length,...): windows from frame 0, `stride` apart (default: `length`); n is 0 if T < length."""
+    stride = stride or length
+    n = max(0, (len(frames) - length) // stride + 1)
+    starts = range(0, n * stride, stride)[: 1 if first else None]
+    if not starts:
+        return frames[:0].reshape(0, 0, *frames.shape[1:])
+    return np.stack([frames[s : s + length] for s in starts])
+
+
+def i3d_features(
+    windows: np.ndarray, network: Network, *, resize: str = "short-side", device: str = "cpu"
+) -> np.ndarray:
+    """uint8 (n,L,H,W,3) -> float32 (n,400). Windows that repeat are computed once."""
+    if not len(windows):
+        return np.zeros((0, 400), np.float32)
+    distinct, where = distinct_parts(windows)
+    with exact_inference():
+        rows = [
+            network(prepare_window(torch.from_numpy(windows[i]).to(device), resize=resize)[None]).cpu().numpy()
+            for i in distinct
+        ]
+    return np.concatenate(rows)[where]
+
+
+@lru_cache(maxsize=1)
+def load_i3d(weights: Resolved, device: str) -> Network:
+    """The network with its weights, ready to score; kept for the next feature instance."""
+    if weights.path is not None and _is_torchscript(weights.path):
+        try:
+            script = torch.jit.load(str(weights.path), map_location=device).eval()
+        except RuntimeError as error:
+            raise InputError("is damaged; it was not loaded.", path=weights.path) from error
+        return partial(script, rescale=False, resize=False, return_features=True)
+    network = I3D()
+    load_into(network, weights, gain=SEEDED_GAIN)
+    return for_inference(network, device=device)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+class _Windows(Feature):
+    fields = ("frames",)
+    length: ClassVar[int]
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+        super().__init__(protocol, weights=weights, device=device)
+        self.weights = self.use_weights("i3d")
+
+    def settings(self) -> Mapping[str, Any]:
+        """Stride, choice and resize of the windows."""
+        p = self.protocol
+        return {"stride": p.fvd_stride or self.length, "first": p.fvd_first_n, "resize": p.fvd_resize}
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """Logits of every window; `ItemError("too_short")` for a clip without one."""
+        p = self.protocol
+        windows = cut_windows(clip["frames"], self.length, stride=p.fvd_stride, first=p.fvd_first_n)
+        if not len(windows):
+            raise ItemError("too_short", f"{clip.id} has {clip.n_frames} frames, a window has {self.length}")
+        network = load_i3d(self.weights, self.device)
+        return {self.name: i3d_features(windows, network, resize=p.fvd_resize, device=self.device)}
+
+
+@FEATURES.register("i3d.16")
+class Windows16(_Windows):
+    """`i3d.16` float32 (n,400)."""
+
+    name, length = "i3d.16", 16
+
+
+@FEATURES.register("i3d.32")
+class Windows32(_Windows):
+    """`i3d.32` float32 (n,400)."""
+
+    name, length = "i3d.32", 32

@@ -1,0 +1,93 @@
+"""Inception features of every frame, for FID and DR.
+
+pytorch-fid's arithmetic by default: frames / 255, bilinear to 299 x 299 without antialias even when it shrinks, 2x - 1.
+`fid_resize=clean` takes clean-fid's: PIL's bicubic with antialias on float values, no rounding, (x - 128) / 128, here
+on pytorch-fid's network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from dawn_bench.clip import Clip
+from dawn_bench.metrics.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.networks.inception import FidInception
+from dawn_bench.metrics.networks.inference import exact_inference, for_inference
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.weights import Policy, Resolved, load_into
+
+SIDE = 299
+BATCH = 16
+#: Gain of the stand-in weights; with 1 the features would hardly depend on the picture.
+SEEDED_GAIN = 1.8
+
+
+def resize_pytorch_fid(frames_THWC: torch.Tensor) -> torch.Tensor:
+    """uint8 (T,H,W,3) -> float32 (T,3,299,299) in [-1, 1], as pytorch-fid does."""
+    x = frames_THWC.permute(0, 3, 1, 2).float() / 255
+    return F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False) * 2 - 1
+
+
+def resize_clean(frames_THWC: torch.Tensor) -> torch.Tensor:
+    """uint8 (T,H,W,3) -> float32 (T,3,299,299) in 0..255, as clean-fid's `clean` mode does."""
+    x = frames_THWC.permute(0, 3, 1, 2).float()
+    if x.shape[2:] == (SIDE, SIDE):
+        return x
+    return F.interpolate(x, (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True).clamp(0, 255)
+
+
+def inception_features(
+    frames: np.ndarray, network: torch.nn.Module, *, resize: str = "pytorch-fid", tap: int = 2048, batch: int = BATCH
+) -> np.ndarray:
+    """uint8 (T,H,W,3) RGB -> float32 (T,tap). Frames that repeat are computed once."""
+    distinct, where = distinct_parts(frames)
+    device = next(network.parameters()).device
+    rows = []
+    with exact_inference():
+        for start in range(0, len(distinct), batch):
+            x = torch.from_numpy(frames[distinct[start : start + batch]]).to(device)
+            x = resize_pytorch_fid(x) if resize == "pytorch-fid" else (resize_clean(x) - 128) / 128
+            rows.append(network(x.contiguous(memory_format=torch.channels_last), tap=tap).cpu().numpy())
+    return np.concatenate(rows)[where]
+
+
+def distinct_parts(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the first of each set of equal entries along axis 0, and for every entry its place among them."""
+    seen: dict[bytes, int] = {}
+    where = np.array([seen.setdefault(part.tobytes(), len(seen)) for part in parts])
+    return np.unique(where, return_index=True)[1], where
+
+
+@lru_cache(maxsize=1)
+def load_inception(weights: Resolved, device: str) -> torch.nn.Module:
+    """The network with its weights, ready to score; kept for the next feature instance."""
+    network = FidInception()
+    load_into(network, weights, gain=SEEDED_GAIN)
+    return for_inference(network, device=device)
+
+
+@FEATURES.register("inception")
+class Inception(Feature):
+    """`inception` float32 (T,2048)."""
+
+    name, fields = "inception", ("frames",)
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+        super().__init__(protocol, weights=weights, device=device)
+        self.weights = self.use_weights("inception-fid")
+
+    def settings(self) -> Mapping[str, Any]:
+        """The resize."""
+        return {"resize": self.protocol.fid_resize}
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """Features of every frame."""
+        network = load_inception(self.weights, self.device)
+        batch = BATCH if self.device == "cpu" else 8 * BATCH
+        return {"inception": inception_features(clip["frames"], network, resize=self.protocol.fid_resize, batch=batch)}

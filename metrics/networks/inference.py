@@ -1,0 +1,51 @@
+"""Networks made ready for scoring: batch normalisation folded into convolutions, layout, exact float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch normalisation, ReLU; `conv_name` is what the published keys call the convolution."""
+
+    conv_name = "conv"
+    bn: nn.Module
+
+    def fold(self) -> None:
+        """Put the normalisation into the convolution's weight and bias. Only for inference; the keys change."""
+        conv, bn = getattr(self, self.conv_name), self.bn
+        assert isinstance(bn, nn.BatchNorm2d | nn.BatchNorm3d)
+        assert bn.running_var is not None and bn.running_mean is not None
+        with torch.no_grad():
+            scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
+            bias = bn.bias.double() - bn.running_mean.double() * scale
+            weight = conv.weight.double() * scale.reshape(-1, *[1] * (conv.weight.dim() - 1))
+            conv.weight.copy_(weight.to(conv.weight.dtype))
+            conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+        self.bn = nn.Identity()
+
+
+def for_inference(network: nn.Module, *, device: str) -> nn.Module:
+    """The network on `device`, in evaluation mode, folded and in the channels-last layout of its convolutions."""
+    network.eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, ConvUnit):
+            module.fold()
+    network.to(device)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif isinstance(module, nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """No gradients, and float32 that is float32: on CUDA the 10-bit TF32 products are off, as scores must agree."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+        yield
