@@ -129,7 +129,7 @@ def make_portrait(look: Look, *, size: int) -> Portrait:
         _recolour(look), source[..., 0], source[..., 1], cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101
     )
     soft = cv2.GaussianBlur(picture, (0, 0), 0.9 * FINE)
-    picture = np.clip(picture + 0.55 * (picture - soft), 0, 1)
+    picture = np.clip(picture + 0.3 * (picture - soft), 0, 1)
     picture = np.round(picture * 255).astype(np.uint8)
 
     if look.mirrored:
@@ -183,21 +183,17 @@ def _recolour(look: Look) -> np.ndarray:
     mask = masks()
     lab = cv2.cvtColor(sitter().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 
-    def blend(name: str, l: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-        nonlocal lab
-        lab = lab + mask[name][..., None] * (np.stack([l, a, b], axis=-1) - lab)
+    def grade(name: str, factor: float, chroma: float, a: float, b: float) -> None:
+        """Scale L, scale and shift a and b, under one mask."""
+        graded = lab * np.array([factor, chroma, chroma]) + np.array([0, a, b])
+        lab[:] += mask[name][..., None] * (graded - lab)
 
-    l, a, b = np.moveaxis(lab.copy(), -1, 0)
-    blend("brows", l * (1 - look.brow_dark), a, b)
-    l, a, b = np.moveaxis(lab.copy(), -1, 0)
-    blend("skin", l * look.skin[0], a + look.skin[1], b + look.skin[2])
-    l, a, b = np.moveaxis(lab.copy(), -1, 0)
-    blend("lips", l - 0.5 * max(look.lip_colour, 0), a + look.lip_colour, b)
-    l, a, b = np.moveaxis(lab.copy(), -1, 0)
-    chroma = look.hair_colour[1]
-    blend("hair", l * look.hair_colour[0], a * chroma + look.hair_colour[2], b * chroma)
-    l, a, b = np.moveaxis(lab.copy(), -1, 0)
-    blend("background", l * look.background[0], a + look.background[1], b + look.background[2])
+    grade("brows", 1 - look.brow_dark, 1, 0, 0)
+    grade("skin", look.skin[0], 1, *look.skin[1:])
+    grade("inside", 0.6 + 0.4 * min(look.skin[0], 1), 1, 0, 0)
+    grade("lips", 0.97, 1, look.lip_colour, 0)
+    grade("hair", look.hair_colour[0], look.hair_colour[1], look.hair_colour[2], 0)
+    grade("background", look.background[0], 1, *look.background[1:])
     lab[..., 2] += look.warmth * smooth(lab[..., 0], 5, 40)
     rgb = np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1)
     return rgb**look.light

@@ -12,14 +12,14 @@ from scipy.ndimage import gaussian_filter1d
 RATE = 1000
 #: Vowel: mouth opening in face widths, rounding, first and second formant in Hz.
 VOWELS = {
-    "a": (0.150, 0.00, 760, 1250),
-    "e": (0.095, -0.45, 520, 1850),
-    "i": (0.055, -1.00, 300, 2300),
-    "o": (0.100, 0.75, 480, 880),
-    "u": (0.050, 1.00, 320, 760),
+    "a": (0.165, 0.00, 760, 1250),
+    "e": (0.110, -0.45, 520, 1850),
+    "i": (0.065, -1.00, 300, 2300),
+    "o": (0.115, 0.75, 480, 880),
+    "u": (0.060, 1.00, 320, 760),
 }
 #: Consonant: mouth opening in face widths. `m` closes the lips, `s` hisses, `t` is a stop behind the teeth.
-CONSONANTS = {"m": 0.0, "p": 0.0, "s": 0.028, "t": 0.030, "l": 0.042}
+CONSONANTS = {"m": 0.0, "p": 0.0, "s": 0.022, "t": 0.026, "l": 0.042}
 #: A blink: closing, holding, opening, in seconds.
 CLOSE, HOLD, OPEN = 0.090, 0.040, 0.160
 
@@ -92,11 +92,11 @@ def draw_speech(rng: np.random.Generator, voice: Voice, *, seconds: float) -> Sp
     for i, s in enumerate(syllables):
         width, rounding, first, second = VOWELS[s.vowel]
         closed = CONSONANTS[s.consonant]
-        opens_phrase = s.start - keys[-1][0] > 0.05
-        if opens_phrase:
+        if s.start - keys[-1][0] > 0.12:  # a pause came before
             keys.append((s.start - 0.04, 0.0, 0.0, 500, 1500))
         keys.append((s.start + 0.02, closed, 0.5 * rounding, first, second))
-        keys.append((s.peak, width * s.stress, rounding, first, second))
+        for share in (0.40, 0.62):
+            keys.append((s.start + share * s.length, width * s.stress, rounding, first, second))
         end = s.start + s.length
         if i + 1 == len(syllables) or syllables[i + 1].start > end + 0.01:
             keys.append((end + 0.02, 0.0, 0.0, first, second))
@@ -131,7 +131,7 @@ def closure(times: np.ndarray, blinks: np.ndarray) -> np.ndarray:
 
 
 def draw_head(rng: np.random.Generator, speech: Speech, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Yaw, pitch, roll in degrees (T,3) and sway in face widths (T,2) at `times`: slow drift, and nods on the stresses."""
+    """Yaw, pitch, roll in degrees (T,3) and sway in face widths (T,2) at `times`: slow drift, nods on stresses."""
     knots = np.arange(-1.0, speech.seconds + 2.0, 0.85)
     drift = CubicSpline(knots, rng.normal(size=(len(knots), 5)) * [3.2, 1.5, 1.8, 0.012, 0.008])(times)
     for s in speech.syllables:

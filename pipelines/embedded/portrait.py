@@ -75,7 +75,7 @@ def sitter() -> np.ndarray:
 
 @cache
 def masks() -> dict[str, np.ndarray]:
-    """Soft masks of the portrait, float32 (512,512), 0–1: `background`, `hair`, `skin`, `lips`, `brows`."""
+    """Soft masks of the portrait, float32 (512,512), 0–1: `background`, `hair`, `skin`, `lips`, `brows`, `inside` (eyes, teeth)."""
     lab = cv2.cvtColor(sitter().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab = cv2.GaussianBlur(lab, (0, 0), 0.8)
     chroma = np.hypot(lab[..., 1], lab[..., 2])
@@ -91,7 +91,7 @@ def masks() -> dict[str, np.ndarray]:
     skin = _fill(SKIN, 1.5) * (1 - hair) * (1 - background) * (1 - inside) * smooth(lab[..., 0], 14, 30)
     lips = _fill(np.vstack([LANDMARKS[48:55], LANDMARKS[55:60]]), 1.2) * (1 - inside) * smooth(lab[..., 1], 9, 17)
     brows = np.maximum(*(_stroke(LANDMARKS[a : a + 5], 4) for a in (17, 22)))
-    found = {"background": background, "hair": hair, "skin": skin, "lips": lips, "brows": brows}
+    found = {"background": background, "hair": hair, "skin": skin, "lips": lips, "brows": brows, "inside": inside}
     return {name: mask.astype(np.float32) for name, mask in found.items()}
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dawn_bench.pipelines.embedded.face import Expression, Face
+from dawn_bench.pipelines.embedded.face import Expression, Face, Lids
 from dawn_bench.pipelines.embedded.identity import FINE, Portrait
 from dawn_bench.pipelines.embedded.portrait import smooth
 
-TONGUE, DARK = np.array([126, 62, 60], np.float32), np.array([38, 14, 14], np.float32)
+TONGUE, DARK = np.array([150, 78, 74], np.float32), np.array([38, 14, 14], np.float32)
 
 
 class Renderer:
@@ -22,7 +22,7 @@ class Renderer:
         lips = np.vstack([portrait.upper_lip, portrait.lower_lip[::-1]])
         self.inside = [_fill(portrait, line) for line in eyes]
         hole = np.maximum.reduce([*self.inside, _fill(portrait, lips)])
-        grown = cv2.dilate((hole > 0.3).astype(np.uint8), np.ones((5, 5), np.uint8))
+        grown = cv2.dilate((hole > 0.3).astype(np.uint8), np.ones((3, 3), np.uint8))
         #: the skin, continued under the lids and lips so that no white of eyes or teeth sticks to their edges
         self.skin = cv2.inpaint(portrait.picture, grown, 2 * FINE, cv2.INPAINT_TELEA)
         self.teeth = self._teeth()
@@ -32,74 +32,64 @@ class Renderer:
         face = self.face
         frontal = face.unturned(turn, sway)
         source = frontal.copy()
-        layers = []
-        rows, columns = self._patch(face.mouth.box)
-        at = frontal[rows, columns]
-        x = face.mouth.across(at[..., 0], at[..., 1], expression.rounding)
-        source[rows, columns, 0] = x
-        source[rows, columns, 1] += face.mouth.shift(x, at[..., 1], expression.opening)
-        upper, lower = face.mouth.edges(x, expression.opening)
-        layers.append((rows, columns, self._mouth(at, x, upper, lower, expression), _between(at[..., 1], upper, lower)))
-        for eye in face.eyes:
-            rows, columns = self._patch(eye.box)
-            at = frontal[rows, columns]
-            source[rows, columns, 1] += eye.shift(at[..., 0], at[..., 1], expression.closure)
-            upper, lower = eye.edges(at[..., 0], expression.closure)
-            layers.append((rows, columns, self._sample(self.portrait.picture, at), _between(at[..., 1], upper, lower)))
+        part = self._patch(face.mouth.box, turn, sway)
+        at = frontal[part]
+        x = face.mouth.across(at[..., 0], at[..., 1], expression)
+        source[part][..., 0] = x
+        source[part][..., 1] += face.mouth.shift(x, at[..., 1], expression.opening)
+        lids = [self._patch(eye.box, turn, sway) for eye in face.eyes]
+        for eye, part in zip(face.eyes, lids, strict=True):
+            at = frontal[part]
+            source[part][..., 1] += eye.shift(at[..., 0], at[..., 1], expression.closure)
         frame = self._sample(self.skin, source)
-        for rows, columns, colour, share in layers:
-            under = frame[rows, columns].astype(np.float32)
-            frame[rows, columns] = np.round(under + share[..., None] * (colour - under)).astype(np.uint8)
-        self._lines(frame, frontal, expression)
+        part = self._patch(face.mouth.hole, turn, sway)
+        self._draw_mouth(frame[part], frontal[part], expression)
+        for eye, part in zip(face.eyes, lids, strict=True):
+            self._draw_eye(frame[part], frontal[part], eye, expression)
         return frame
 
     def _sample(self, picture: np.ndarray, at: np.ndarray) -> np.ndarray:
         index = (at + (self.portrait.border + 0.5)) * FINE - 0.5
         return cv2.remap(picture, index, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
-    def _patch(self, box: np.ndarray) -> tuple[slice, slice]:
-        """The part of the frame that a box of the portrait can reach when the head moves."""
-        room, size = 0.2 * self.face.fw, self.portrait.size
-        x0, y0, x1, y1 = (
-            int(np.clip(v, 0, size)) for v in (box[0] - room, box[1] - room, box[2] + room, box[3] + room)
-        )
-        return slice(y0, y1), slice(x0, x1)
+    def _patch(self, box: tuple[float, ...], turn: np.ndarray, sway: np.ndarray) -> tuple[slice, slice]:
+        """The part of the frame in which a box of the portrait is seen."""
+        x0, y0, x1, y1 = box
+        ring = np.array([(x, y) for x in np.linspace(x0, x1, 5) for y in np.linspace(y0, y1, 5)], np.float32)
+        seen = self.face.turned(ring, turn, sway)
+        low = np.clip(np.floor(seen.min(axis=0)) - 3, 0, self.portrait.size).astype(int)
+        high = np.clip(np.ceil(seen.max(axis=0)) + 4, 0, self.portrait.size).astype(int)
+        return slice(low[1], high[1]), slice(low[0], high[0])
 
-    def _mouth(
-        self, at: np.ndarray, x: np.ndarray, upper: np.ndarray, lower: np.ndarray, expression: Expression
-    ) -> np.ndarray:
-        """What shows between the lips: the sitter's teeth above, the dark of the mouth, the tongue below."""
-        mouth, fw = self.face.mouth, self.face.fw
-        y = at[..., 1]
+    def _draw_eye(self, frame: np.ndarray, at: np.ndarray, eye: Lids, expression: Expression) -> None:
+        """The eyeball between the lids, in the shade of the upper one; the line of lashes where they meet."""
+        fw, x, y = self.face.fw, at[..., 0], at[..., 1]
+        upper, lower = eye.edges(x, expression.closure)
+        shade = 0.62 + 0.38 * smooth(y - upper, 0, 0.03 * fw)
+        _blend(frame, self._sample(self.portrait.picture, at) * shade[..., None], _between(y, upper, lower))
+        meet = float(smooth(np.asarray(expression.closure), 0.55, 1.0))
+        if meet > 0:
+            gap = eye.lower(x) - eye.upper(x)
+            _darken(frame, y - 0.5 * (upper + lower), 0.012 * fw, 0.6 * meet * np.clip(gap / (0.03 * fw), 0, 1))
+
+    def _draw_mouth(self, frame: np.ndarray, at: np.ndarray, expression: Expression) -> None:
+        """Between the lips the sitter's teeth above, the dark of the mouth, the tongue below; a line where they meet."""
+        mouth, fw, y = self.face.mouth, self.face.fw, at[..., 1]
+        x = mouth.across(at[..., 0], y, expression)
         s = (x - mouth.x) / mouth.half
-        tongue_y = mouth.rest(x) + (0.86 * expression.opening * (1 - 0.25 * s * s) + 0.012) * fw
-        tongue = smooth(y, -0.045 * fw, 0.0) if False else smooth(y - tongue_y, -0.055 * fw, 0.0)
-        tongue = 0.75 * tongue * np.clip(1 - (s / 0.75) ** 2, 0, 1)
+        upper, lower = mouth.edges(x, expression.opening)
+        tongue_y = mouth.rest(x) + (0.70 * expression.opening * (1 - 0.25 * s * s) + 0.012) * fw
+        tongue = 0.85 * smooth(y - tongue_y, -0.055 * fw, 0.0) * np.clip(1 - (s / 0.75) ** 2, 0, 1)
         colour = DARK + tongue[..., None] * (TONGUE - DARK)
         teeth = self._sample(self.teeth, at).astype(np.float32)
-        colour = colour + teeth[..., 3:] / 255 * (teeth[..., :3] - colour)
-        shade = 0.72 + 0.28 * smooth(y - upper, 0, 0.035 * fw)
-        return colour * (shade * (1 - 0.35 * smooth(np.abs(s), 0.5, 1.0)))[..., None]
-
-    def _lines(self, frame: np.ndarray, frontal: np.ndarray, expression: Expression) -> None:
-        """The soft dark line where lips or lids meet."""
-        fw, face = self.face.fw, self.face
-        shut = float(1 - smooth(np.array(expression.opening), 0.01, 0.05))
+        colour += teeth[..., 3:] / 255 * (teeth[..., :3] - colour)
+        light = 0.45 + 0.55 * smooth(np.asarray(expression.opening), 0.01, 0.07)  # little falls in through a slit
+        shade = (0.72 + 0.28 * smooth(y - upper, 0, 0.035 * fw)) * (1 - 0.35 * smooth(np.abs(s), 0.5, 1.0))
+        _blend(frame, colour * (light * shade)[..., None], _between(y, upper, lower))
+        shut = float(1 - smooth(np.asarray(expression.opening), 0.01, 0.05))
         if shut > 0:
-            rows, columns = self._patch(face.mouth.box)
-            at = frontal[rows, columns]
-            x = face.mouth.across(at[..., 0], at[..., 1], expression.rounding)
-            upper, lower = face.mouth.edges(x, expression.opening)
-            side = np.clip(1.04 - np.abs((x - face.mouth.x) / face.mouth.half) ** 6, 0, 1)
-            _darken(frame, rows, columns, at[..., 1] - 0.5 * (upper + lower), 0.011 * fw, 0.5 * shut * side)
-        lashes = float(smooth(np.array(expression.closure), 0.55, 1.0))
-        for eye in face.eyes if lashes > 0 else ():
-            rows, columns = self._patch(eye.box)
-            at = frontal[rows, columns]
-            upper, lower = eye.edges(at[..., 0], expression.closure)
-            gap = eye.lower(at[..., 0]) - eye.upper(at[..., 0])
-            side = np.clip(gap / (0.03 * fw), 0, 1)
-            _darken(frame, rows, columns, at[..., 1] - 0.5 * (upper + lower), 0.012 * fw, 0.6 * lashes * side)
+            side = np.clip(1.04 - np.abs(s) ** 6, 0, 1)
+            _darken(frame, y - 0.5 * (upper + lower), 0.008 * fw, 0.4 * shut * side)
 
     def _teeth(self) -> np.ndarray:
         """The sitter's mouth with its opacity as a fourth channel, uint8 (H,H,4)."""
@@ -125,7 +115,13 @@ def _between(y: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return np.clip(np.minimum(y - upper, lower - y) + 0.5, 0, 1) * np.clip(lower - upper, 0, 1)
 
 
-def _darken(frame: np.ndarray, rows: slice, columns: slice, off: np.ndarray, width: float, share: np.ndarray) -> None:
-    """Darken a line: `off` is each pixel's distance from it."""
+def _blend(frame: np.ndarray, colour: np.ndarray, share: np.ndarray) -> None:
+    """Lay `colour` (h,w,3) over `frame` in place, with opacity `share` (h,w)."""
+    under = frame.astype(np.float32)
+    frame[:] = np.clip(under + share[..., None] * (colour - under) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _darken(frame: np.ndarray, off: np.ndarray, width: float, share: np.ndarray) -> None:
+    """Darken a line of `frame` in place: `off` is each pixel's distance from it."""
     dark = 1 - share * np.exp(-((off / width) ** 2))
-    frame[rows, columns] = (frame[rows, columns] * dark[..., None] + 0.5).astype(np.uint8)
+    frame[:] = (frame * dark[..., None] + 0.5).astype(np.uint8)
