@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,21 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _maps_allowed(wanted: int = 32_768) -> int:
+    """How many shards may be mapped at once: a map keeps its file open, so the limit of open files is raised first."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= limit:
+        return limit // 2
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    except (ValueError, OSError):  # macOS allows less than it says
+        return soft // 2
+    return limit // 2
+
+
 class Cache:
     """A prepared dataset. Iterating yields its usable clips in index order.
 
@@ -66,7 +81,9 @@ class Cache:
         settings = self.root / SETTINGS_FILE
         if not settings.is_file() or not (self.root / INDEX_FILE).is_file():
             raise InputError(
-                "is not a finished cache.", path=self.root, mend="Make one with: dawn-bench prepare --root VIDEOS --cache DIR"
+                "is not a finished cache.",
+                path=self.root,
+                mend="Make one with: dawn-bench prepare --root VIDEOS --cache DIR",
             )
         self.settings: dict[str, Any] = json.loads(settings.read_text())
         if self.settings["schema"] != SCHEMA_VERSION:
@@ -77,7 +94,7 @@ class Cache:
             )
         self.index: pd.DataFrame = pd.read_parquet(self.root / INDEX_FILE)
         self._rows = {row["id"]: row for row in self.index.to_dict("records")}
-        self._shard = lru_cache(maxsize=256)(lambda name: open_shard(self.root / name))
+        self._shard = lru_cache(maxsize=_maps_allowed())(lambda name: open_shard(self.root / name))
 
     def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
         return Cache, (self.root,)  # workers open their own memory maps
@@ -87,16 +104,14 @@ class Cache:
         """Side of the cached frames in pixels."""
         return int(self.settings["size"])
 
-    @property
+    @cached_property
     def fields(self) -> list[str]:
         """Names of the fields that the index knows."""
         return sorted({c.removesuffix(".shard") for c in self.index.columns if c.endswith(".shard")})
 
     def ids(self, split: str | None = None) -> list[str]:
         """Ids of the usable clips, of one split or of all."""
-        return [
-            i for i, row in self._rows.items() if row["status"] == OK and (split is None or row["split"] == split)
-        ]
+        return [i for i, row in self._rows.items() if row["status"] == OK and (split is None or row["split"] == split)]
 
     def clips(self, split: str | None = None) -> list[Clip]:
         """The usable clips, of one split or of all, in index order."""

@@ -263,9 +263,13 @@ def _sweep(cache: Path) -> None:
 
 
 def _empty(cache: Path) -> None:
-    """Remove a cache's own files; index first, so that a half removed cache is never read."""
-    for name in (SETTINGS_FILE, INDEX_FILE, PLAN_FILE):
+    """Remove a cache's own files: the index first and the plan last, so that what is half removed is never taken
+    for a cache, nor for a part of the next one.
+    """
+    for name in (SETTINGS_FILE, INDEX_FILE):
         (cache / name).unlink(missing_ok=True)
-    shutil.rmtree(cache / PARTS, ignore_errors=True)
+    if (cache / PARTS).exists():
+        shutil.rmtree(cache / PARTS)
     for shard in cache.glob("*/*.safetensors"):
         shard.unlink()
+    (cache / PLAN_FILE).unlink(missing_ok=True)

@@ -17,9 +17,7 @@ def prepare(
     cache: Annotated[
         Path | None, typer.Option(help="Folder to write the cache to; an existing one is continued.")
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="crema, hdtf, or folder for any videos. Default: folder.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="crema, hdtf, or folder for any videos. Default: folder.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the cached frames, pixels. Default: 128.")] = None,
     crop: Annotated[
         str | None, typer.Option(help="face: square around the face; paper: plain resize; none: centred square.")

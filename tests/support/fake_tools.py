@@ -67,6 +67,9 @@ class FakeTools:
                     os.kill(os.getpid(), signal.SIGKILL)
         return {"face": "dlib", "tracks": [1, 2]}
 
+    def afterwards(self, settings: PrepareSettings) -> list[str]:
+        return [name for name in settings.extract if name.startswith("late")]
+
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
