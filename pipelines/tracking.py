@@ -55,6 +55,7 @@ class Tracker:
         self.cuts: list[int] = []
         self.faces_max = 0
         self._tracks: list[Track] = []
+        self._next_number = 0
         self._kept: Track | None = None
         self._thumbnail: np.ndarray | None = None
         self._last_detection = -DETECT_EVERY
@@ -78,11 +79,14 @@ class Tracker:
             found = {track.number: (track, box_around(track.last)) for track in alive}
         for track, box in found.values():
             points = self.backend.landmarks(frame, box)
+            if np.isnan(points).any():
+                continue
             if not track.points or replace:  # the detector's box is rough: place the points again in a box of their own
                 points = self.backend.landmarks(frame, box_around(points))
             track.points[t], track.missed = points, 0
+        self._tracks = [track for track in self._tracks if track.points]
         for track in alive:
-            track.missed += track.number not in found
+            track.missed += t not in track.points
         if not self._alive() and t + 1 - self._last_seen() > self.max_gap:
             raise self._lost(t)
 
@@ -163,7 +167,8 @@ class Tracker:
                 found[track.number] = track, boxes[left.pop(0)]
         if self._kept is None:
             for i in left[: max(0, MAX_TRACKS - len(alive))]:
-                track = Track(number=len(self._tracks))
+                track = Track(number=self._next_number)
+                self._next_number += 1
                 self._tracks.append(track)
                 found[track.number] = track, boxes[i]
         return found

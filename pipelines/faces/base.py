@@ -31,7 +31,7 @@ class FaceBackend(Protocol):
         """Boxes (n,4), largest first; `expect` is the side of a face seen just before, in pixels, if any."""
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The 68 points (68,2) of the face in `box`."""
+        """The 68 points (68,2) of the face in `box`; all NaN where the back end sees none there."""
 
 
 #: Back ends by name; one file each in this package.

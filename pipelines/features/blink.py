@@ -18,7 +18,7 @@ class Blink:
     """`blink` float32 (T,2): left and right EAR, about 0.3 open and below 0.2 shut; noise below 60 px faces."""
 
     name = "blink"
-    needs = ("landmarks",)
+    needs: tuple[str, ...] = ("landmarks",)
 
     def fingerprint(self) -> str:
         return "blink-1"

@@ -32,7 +32,7 @@ class Hubert:
     """
 
     name = "hubert"
-    needs = ("audio",)
+    needs: tuple[str, ...] = ("audio",)
 
     @staticmethod
     def missing() -> str | None:

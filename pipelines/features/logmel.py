@@ -21,7 +21,7 @@ class LogMel:
     """`logmel` float16 (T,80): see `log_mel`."""
 
     name = "logmel"
-    needs = ("audio",)
+    needs: tuple[str, ...] = ("audio",)
 
     def fingerprint(self) -> str:
         return f"logmel-1-{BANDS}-{HOP}-{WINDOW}-{FFT}"

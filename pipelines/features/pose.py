@@ -31,7 +31,7 @@ class Pose:
     """`pose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz; see the module."""
 
     name = "pose"
-    needs = ("landmarks",)
+    needs: tuple[str, ...] = ("landmarks",)
 
     def fingerprint(self) -> str:
         return "pose-1-weak-perspective-68"

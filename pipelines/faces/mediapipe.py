@@ -1,0 +1,84 @@
+"""MediaPipe's face landmarker, from a landmarker file that the user has put into the weights folder.
+
+The package is no dependency and no extra: it pins numpy or brings a second OpenCV. Its 478 mesh points are read at the
+iBUG positions.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from dawn_bench import weights
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around
+from dawn_bench.provenance import fingerprint, sha256_file
+
+_FILE = "face_landmarker_v2_with_blendshapes.task"
+#: Mesh vertex of each iBUG point: jaw, brows, nose, eyes, outer and inner lips.
+_MESH = np.array(
+    [127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
+     70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+     168, 197, 5, 4, 75, 97, 2, 326, 305,
+     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
+     78, 82, 13, 312, 308, 317, 14, 87]
+)  # fmt: skip
+
+
+@FACE_BACKENDS.register("mediapipe")
+class MediaPipeBackend:
+    """The landmarker in single-image mode, for up to three faces; boxes follow from the points."""
+
+    name = "mediapipe"
+
+    @staticmethod
+    def missing() -> str | None:
+        if find_spec("mediapipe") is None:
+            return "the package mediapipe is not installed (in an environment of its own: it pins numpy)"
+        return None if _path().is_file() else f"{_FILE} is not in {weights.folder()}"
+
+    def __init__(self) -> None:
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(_path())),
+            running_mode=vision.RunningMode.IMAGE,
+            num_faces=3,
+            min_face_detection_confidence=0.5,
+        )
+        self._landmarker = vision.FaceLandmarker.create_from_options(options)
+
+    def fingerprint(self) -> str:
+        return f"mediapipe-1-{fingerprint([version('mediapipe'), sha256_file(_path())])}"
+
+    def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        boxes = np.array([box_around(points) for points in self._faces(frame)], np.float32).reshape(-1, 4)
+        return boxes[np.argsort(boxes[:, 0] - boxes[:, 2], kind="stable")]
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        centre, side = (box[:2] + box[2:]) / 2, float(box[2] - box[0])
+        height, width = frame.shape[:2]
+        x0, y0 = (int(max(0, c - side)) for c in centre)
+        x1, y1 = (int(min(full, c + side)) for c, full in zip(centre, (width, height), strict=True))
+        found = self._faces(frame[y0:y1, x0:x1])
+        if not found:  # the crop hides what the whole picture showed
+            found, x0, y0 = self._faces(frame), 0, 0
+        if not found:
+            return np.full((68, 2), np.nan, np.float32)
+        placed = [points + np.array([x0, y0]) for points in found]
+        return min(placed, key=lambda p: float(np.linalg.norm(p.mean(axis=0) - centre))).astype(np.float32)
+
+    def _faces(self, frame: np.ndarray) -> list[np.ndarray]:
+        import mediapipe
+
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
+        size = np.array([frame.shape[1], frame.shape[0]])
+        result = self._landmarker.detect(image)
+        return [np.array([(p.x, p.y) for p in face])[_MESH] * size - 0.5 for face in result.face_landmarks]
+
+
+def _path() -> Path:
+    return weights.folder() / _FILE
