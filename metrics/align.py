@@ -6,13 +6,36 @@ Umeyama 1991, "Least-squares estimation of transformation parameters between two
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
-SIDE = 112
-#: Eye centres, nose tip and mouth corners in the crop, left first as seen in the picture; x, y in pixels.
-TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
+
+class Template(NamedTuple):
+    """Where points of the face go: float32 (N,2) x, y in pixels of a square crop, and its side in pixels."""
+
+    points: np.ndarray
+    side: int
+
+
+#: Eye centres, nose tip and mouth corners, left first as seen in the picture.
+ARCFACE = Template(
+    np.array(
+        [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
+    ),
+    112,
+)
+#: dlib's face chip with a quarter of padding: outer and inner corner of the right eye as seen in the picture, of the
+#: left eye, and the foot of the nose (iBUG points 45, 42, 36, 39, 33).
+DLIB = Template(
+    (
+        np.array([[0.8596, 0.2135], [0.6461, 0.2290], [0.1206, 0.2137], [0.3341, 0.2291], [0.4901, 0.6278]], np.float32)
+        + 0.25
+    )
+    / 1.5
+    * 150,
+    150,
 )
 
 
@@ -38,6 +61,6 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.column_stack([scale * rotation, mean_b - scale * (rotation @ mean_a)])
 
 
-def aligned(frame: np.ndarray, five: np.ndarray) -> np.ndarray:
-    """The face cut out of `frame` (H,W,3) uint8 at its five points (5,2): uint8 (112,112,3), black outside."""
-    return cv2.warpAffine(frame, similarity(five, TEMPLATE), (SIDE, SIDE), borderValue=0)
+def aligned(frame: np.ndarray, points: np.ndarray, template: Template = ARCFACE) -> np.ndarray:
+    """The face cut out of `frame` (H,W,3) uint8 at its points (N,2): uint8 (side,side,3), black outside."""
+    return cv2.warpAffine(frame, similarity(points, template.points), (template.side, template.side), borderValue=0)

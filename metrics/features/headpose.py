@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.features.landmarks import landmarks_of
-from dawn_bench.pipelines.features.pose import fit_pose
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.features.pose import Pose, fit_pose
 
 
 @FEATURES.register("headpose")
@@ -16,6 +20,9 @@ class HeadPose(Feature):
 
     name, fields, version = "headpose", ("frames",), 1
     after = ("landmarks",)
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"faces": pick_backend().fingerprint(), "pose": Pose().fingerprint()}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         return {self.name: fit_pose(landmarks_of(given)[1], size=clip["frames"].shape[1])}

@@ -1,8 +1,8 @@
 """IResNet, the backbone of ArcFace: a 512-dimensional embedding of an aligned 112 x 112 face.
 
 Canonical implementation: deepinsight/insightface, recognition/arcface_torch (`backbones/iresnet.py`); module names
-follow its state dict. The ONNX files of insightface's model packs hold the same network with fused layers and other names, and
-run through `cv2.dnn` instead (`dawn_bench.metrics.features.identity`).
+follow its state dict. The ONNX files of insightface's model packs hold the same network with fused layers and other
+names, and run through `cv2.dnn` instead (`dawn_bench.metrics.features.identity`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SyncNet: an embedding of five lip frames and one of the 0.2 s of sound under them.
 
 Canonical implementation: joonson/syncnet_python (`SyncNetModel.py`), weights `syncnet_v2.model`; module names follow
-its state dict. There, every window of five frames is copied out and run alone. The first convolution is the only layer that
-looks across time, so here a whole clip runs once and every frame is read once: the same embeddings, no copies.
+its state dict. There, every window of five frames is copied out and run alone. The first convolution is the only layer
+that looks across time, so here a whole clip runs once and every frame is read once: the same embeddings, no copies.
 
 Shapes: T frames, N = T-4 windows, W windows of sound, C channels, H, W pixels.
 """

