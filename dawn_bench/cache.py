@@ -93,7 +93,8 @@ class Cache:
                 mend="Prepare it again.",
             )
         self.index: pd.DataFrame = pd.read_parquet(self.root / INDEX_FILE)
-        self._rows = {row["id"]: row for row in self.index.to_dict("records")}
+        rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]
+        self._rows = {row["id"]: row for row in rows}
         self._shard = lru_cache(maxsize=_maps_allowed())(lambda name: open_shard(self.root / name))
 
     def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:

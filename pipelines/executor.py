@@ -65,7 +65,12 @@ class ClipTools:
         from dawn_bench.pipelines.features.base import EXTRACTORS
 
         backend = pick_backend(settings.face)
-        names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}
+        names = {}
+        for name in settings.extract:
+            extractor = EXTRACTORS[name]()
+            if lacking := getattr(extractor, "missing", lambda: None)():
+                raise InputError(f"the extractor {name!r} cannot run: {lacking}.", mend="See: dawn-bench weights list")
+            names[f"extractor {name}"] = extractor.fingerprint()
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 
     def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class ClipTools:
     def afterwards(self, settings: PrepareSettings) -> list[str]:
         from dawn_bench.pipelines.features.base import EXTRACTORS
 
-        return [name for name in settings.extract if "frames" in EXTRACTORS[name].needs]
+        return [name for name in settings.extract if "frames" in EXTRACTORS[name]().needs]
 
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
@@ -147,16 +152,16 @@ def process_group(job: Job) -> GroupReport:
         raise
     finally:
         job.marker.unlink(missing_ok=True)  # only a dead process leaves it behind
-    return summary(job.number, rows)
+    return summary(job.number, rows, clips=len(job.ids))
 
 
-def summary(number: int, rows: Sequence[Mapping[str, Any]]) -> GroupReport:
-    """Counts of the rows of a part."""
+def summary(number: int, rows: Sequence[Mapping[str, Any]], *, clips: int) -> GroupReport:
+    """Counts of the rows of a part of a group of `clips` clips."""
     reasons: dict[str, int] = {}
     for row in rows:
         if row.get("status") == QUARANTINED:
             reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    return GroupReport(number, len(rows), sum(row.get("n_frames", 0) for row in rows), reasons)
+    return GroupReport(number, clips, sum(row.get("n_frames", 0) for row in rows), reasons)
 
 
 def _clip_row(job: Job, clip_id: str, writer: ShardWriter) -> dict[str, Any]:
@@ -328,7 +333,7 @@ def run(
     left = [job for job in together if job.number not in done]
     for job in left:
         if job.part.exists():  # done, but the death of another worker hid its report
-            yield summary(job.number, read_part(job.part))
+            yield summary(job.number, read_part(job.part), clips=len(job.ids))
     left = [job for job in left if not job.part.exists()]
     suspects = [job for job in left if job.marker.exists()]
     for job in [*alone, *suspects]:

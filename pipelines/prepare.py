@@ -92,7 +92,7 @@ def prepare(
 
         numbers = range(len(plan.groups))
         done = {n for n in numbers if part_path(cache, n).exists()}
-        reports = [summary(n, read_part(part_path(cache, n))) for n in sorted(done)]
+        reports = [summary(n, read_part(part_path(cache, n)), clips=len(plan.groups[n])) for n in sorted(done)]
         resumed = sum(report.clips for report in reports)
         incomplete = {}
         try:

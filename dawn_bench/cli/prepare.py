@@ -29,7 +29,7 @@ def prepare(
         list[str] | None,
         typer.Option(help="Also compute this: hubert, ... (repeat it, or commas). On an existing cache: only this."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")] = None,
     engine: Annotated[str, typer.Option(help="loky: this machine; dask or ray: a cluster.")] = "loky",
     address: Annotated[str | None, typer.Option(help="Scheduler of the cluster, as tcp://host:8786.")] = None,
     on_cut: Annotated[str | None, typer.Option(help="Scene cuts within a clip: keep, split or quarantine.")] = None,
@@ -82,8 +82,11 @@ def prepare(
         raise InputError("--cache is needed: the folder to write to.", mend="Example: --cache my-cache")
     if engine not in ("loky", "dask", "ray"):
         raise InputError(f"there is no engine {engine!r}.", mend="Known: loky, dask, ray.")
+    from joblib import cpu_count
+
     from dawn_bench.pipelines.prepare import prepare as run
 
+    jobs = jobs or cpu_count()
     report = run(root, cache, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite)  # type: ignore[arg-type]
     _show(report)
     if strict and report.quarantined:

@@ -35,8 +35,9 @@ from dawn_bench.errors import DawnBenchError
 from dawn_bench.pipelines.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 root, cache, jobs, pause = sys.argv[1:]
+settings = PrepareSettings(size=32, extract=("pose",))
 try:
-    prepare(Path(root), Path(cache), PrepareSettings(size=32, extract=("pose",)), jobs=int(jobs), tools=FakeTools(float(pause)))
+    prepare(Path(root), Path(cache), settings, jobs=int(jobs), tools=FakeTools(float(pause)))
 except DawnBenchError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fake_tools import FakeTools, write_video
 
-from dawn_bench.cache import Cache, open_shard
+from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings

@@ -49,8 +49,9 @@ def test_folder_takes_every_video_and_nothing_else(tmp_path: Path) -> None:
 
 def test_folder_ids_are_unique_and_safe_whatever_the_names(tmp_path: Path) -> None:
     names = [
-        "-rf.mp4", "--help.mp4", "with space.mp4", "ünï 人.mp4", "a/b.mp4", "a__b.mp4", "a.b.mp4", "a_b.mp4", "x.mp4", "x.mov",
-        "X.mp4", "quote'\".mp4", "new\nline.mp4", "tab\t.mp4", "dots...mp4", "~.mp4", "$(x).mp4", "%2e.mp4", "n" * 200 + ".mp4",
+        "-rf.mp4", "--help.mp4", "with space.mp4", "ünï 人.mp4", "a/b.mp4", "a__b.mp4", "a.b.mp4", "a_b.mp4",
+        "x.mp4", "x.mov", "X.mp4", "quote'\".mp4", "new\nline.mp4", "tab\t.mp4", "dots...mp4", "~.mp4", "$(x).mp4",
+        "%2e.mp4", "n" * 200 + ".mp4",
         "…/…/clip.mp4", "é.mp4", "e\u0301.mp4", "😀.mp4", "CON.mp4",
     ]  # fmt: skip
     for name in names:
@@ -267,9 +268,10 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
         "WDA_video_url.txt": "\ufeffFirst https://www.youtube.com/watch?v=AAAAAAAAAAA\nSecond https://youtu.be/BBBBBBBBBBB?t=3\n"
         "Third https://www.youtube.com/watch?v=CCCCCCCCCCC&t=1s\nNoStamps https://www.youtube.com/watch?v=DDDDDDDDDDD\n"
         "NoHeight https://www.youtube.com/watch?v=EEEEEEEEEEE\n",
-        "WDA_annotion_time.txt": "First.mp4 00:10-00:40 1:05-01:20 \nSecond.mp4 01:00:00-01:00:30\n\nThird.mp4 0:00-0:09   \n"
-        "NoHeight.mp4 0:00-0:10\n",
-        "WDA_crop_wh.txt": "First_0.mp4 100 400 20 400\nSecond_0.mp4 0 200 160 200\nThird_0.mp4 1 2 3 2\nNoHeight_0.mp4 1 9 1 9\n",
+        "WDA_annotion_time.txt": "First.mp4 00:10-00:40 1:05-01:20 \nSecond.mp4 01:00:00-01:00:30\n\n"
+        "Third.mp4 0:00-0:09   \nNoHeight.mp4 0:00-0:10\n",
+        "WDA_crop_wh.txt": "First_0.mp4 100 400 20 400\nSecond_0.mp4 0 200 160 200\n"
+        "Third_0.mp4 1 2 3 2\nNoHeight_0.mp4 1 9 1 9\n",
         "WDA_resolution.txt": "First.mp4 720\nSecond.mp4 360\nThird.mp4 720\nNoHeight.mp4 0\n",
     }
     for name, text in files.items():
@@ -297,5 +299,5 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
 def test_hdtf_crops_stay_square_and_inside() -> None:
     assert hdtf_module.scale_box((100, 20, 400, 400), 720, 1080) == (150, 30, 600, 600)
     assert hdtf_module.scale_box((0, 321, 401, 401), 722, 361) == (0, 160, 200, 200)
-    x, y, width, height = hdtf_module.scale_box((3, 0, 719, 719), 719, 240)
+    _, y, width, height = hdtf_module.scale_box((3, 0, 719, 719), 719, 240)
     assert width == height and y + height <= 240

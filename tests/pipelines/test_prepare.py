@@ -151,7 +151,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     assert (empty / "notes.txt").exists()
     with pytest.raises(InputError, match="is a file"):
         prepare(tmp_path / "v", empty / "notes.txt", SETTINGS, tools=FakeTools())
-    with pytest.raises(InputError, match="no dataset called 'foldr'. Did you mean folder"):
+    with pytest.raises(InputError, match=r"no dataset called 'foldr'\. Did you mean folder"):
         prepare(tmp_path / "v", tmp_path / "c", SETTINGS.model_copy(update={"dataset": "foldr"}), tools=FakeTools())
 
 
