@@ -103,7 +103,9 @@ def iter_frames(
         stream = video_stream(container, path)
         origin, decoded = _frames_from(container, stream, begin)
         convert = _Converter()
-        for frame, until in _on_screen(decoded, 1 / Fraction(stream.average_rate or FPS)):
+        usual = 1 / Fraction(stream.average_rate or FPS)
+        # only a container with an index writes durations down; others have them guessed from the average rate
+        for frame, until in _on_screen(decoded, usual, trusted=stream.frames > 0):
             while (t := begin + shown * step) < until - origin:
                 if limit is not None and t >= limit:
                     return
@@ -261,8 +263,11 @@ def _frames_from(
     return origin, chain([landed], decoded)
 
 
-def _on_screen(decoded: Iterable[VideoFrame], gap: Fraction) -> Iterator[tuple[VideoFrame, Fraction]]:
-    """Each frame with the stamp until which it is seen: the next one's, or at the end its own duration later."""
+def _on_screen(decoded: Iterable[VideoFrame], gap: Fraction, *, trusted: bool) -> Iterator[tuple[VideoFrame, Fraction]]:
+    """Each frame with the stamp until which it is seen: the next one's.
+
+    The last one stays for its own duration where that can be `trusted`, else for as long as the one before it.
+    """
     held: VideoFrame | None = None
     for frame in decoded:
         if held is not None:
@@ -270,7 +275,7 @@ def _on_screen(decoded: Iterable[VideoFrame], gap: Fraction) -> Iterator[tuple[V
             yield held, _stamp(frame)
         held = frame
     if held is not None:
-        own = Fraction(held.duration * held.time_base) if held.duration and held.time_base else gap
+        own = Fraction(held.duration * held.time_base) if trusted and held.duration and held.time_base else gap
         yield held, _stamp(held) + own
 
 
