@@ -50,7 +50,7 @@ def moments(parts: Sequence[np.ndarray], *, biased: bool = False) -> Moments:
     Two passes over the parts, one part in memory at a time.
     """
     n = sum(len(part) for part in parts)
-    mean = sum(np.sum(part, axis=0, dtype=np.float64) for part in parts) / n
+    mean = np.sum([np.sum(part, axis=0, dtype=np.float64) for part in parts], axis=0) / n
     covariance = np.zeros((len(mean), len(mean)))
     for part in parts:
         centred = np.asarray(part, dtype=np.float64) - mean
@@ -85,13 +85,16 @@ def frechet_by_clip(
     return _from_samples(one, two, biased, influence)
 
 
-def interval(value: float, influence: np.ndarray) -> tuple[float | None, float | None]:
-    """The 95 % interval from the clips' influences; (None, None) for fewer than two clips."""
+def interval(value: float, influence: np.ndarray, *, floor: float) -> tuple[float | None, float | None]:
+    """The 95 % interval of `value` from the clips' influences, not below `floor`, the least possible value.
+
+    (None, None) for fewer than three clips: two say nothing of the spread.
+    """
     n = len(influence)
-    if n < 2:
+    if n < 3:
         return None, None
     reach = float(student.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt(n / (n - 1) * np.sum(influence**2)))
-    return value - reach, value + reach
+    return max(value - reach, floor), value + reach
 
 
 def _from_samples(one: Sequence[np.ndarray], two: Sequence[np.ndarray], biased: bool, influence: bool) -> Frechet:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -93,12 +94,12 @@ def score_method(
 
     reference = fingerprint([(clip.id, content_hash(clip, "frames")) for clip in true_clips])
     used = {k: v for k, v in versions().items() if k != "python"}
-    said = [f"{text} ({count} clips)" for text, count in notes.items()]
+    said = [f"{text} ({count} clip{'s' if count > 1 else ''})" for text, count in notes.items()]
     rows = []
     for metric in chosen:
         began = time.perf_counter()
         score = metric.compute()
-        facts = [metric.name, protocol.fingerprint, extraction.fingerprints(metric), reference]
+        facts: list[Any] = [metric.name, protocol.fingerprint, extraction.fingerprints(metric), reference]
         facts += [score.n_clips, score.n_frames, device.split(":")[0], used]
         rows.append(
             ScoreRow(

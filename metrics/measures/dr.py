@@ -57,7 +57,7 @@ class _Dr(Metric):
         if first.value <= 1e-9 * scale:
             return Score(None, None, None, len(ends), 2 * n, note="the first frames equal the true ones: FID_st is 0")
         value = last.value / first.value - 1
-        low, high = interval(value, (last.influence - (1 + value) * first.influence) / first.value)
+        low, high = interval(value, (last.influence - (1 + value) * first.influence) / first.value, floor=-1.0)
         note = f"FID_st {first.value:.4g}, FID_ed {last.value:.4g} over {n} frames each"
         return Score(value, low, high, len(ends), 2 * n, "; ".join(t for t in (note, self.too_few(n)) if t))
 

@@ -63,7 +63,7 @@ class FrechetMetric(Metric):
                 note=f"a single {self.minimum_of[:-1]} has no covariance",
             )
         found = frechet_by_clip(one, two, biased=self.biased)
-        low, high = interval(found.value, found.influence)
+        low, high = interval(found.value, found.influence, floor=0.0)
         return Score(found.value, low, high, len(records), n * self.frames_each, self.too_few(n))
 
 

@@ -1,0 +1,73 @@
+"""Inception features against pytorch-fid and clean-fid, on the same weights."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from goldens import golden_cases
+from metric_goldens import filled, read_json, relative_error
+
+from dawn_bench.metrics.features.inception import inception_features, resize_clean
+from dawn_bench.metrics.networks.inception import TAPS, FidInception
+from dawn_bench.metrics.networks.inference import for_inference
+
+FILES = golden_cases("metrics", "fid_inception.npz")
+TOLERANCE = 1e-5
+
+
+@lru_cache(maxsize=1)
+def network(folder: Path, gain: float) -> torch.nn.Module:
+    return for_inference(filled(FidInception(), folder, gain=gain), device="cpu")
+
+
+def images(path: Path) -> list[str]:
+    with np.load(path) as held:
+        return [name for name in held.files if held[name].dtype == np.uint8 and held[name].ndim == 4]
+
+
+def cases() -> list:
+    return [
+        pytest.param(path, tag, image, id=f"{path.parents[1].name}-{tag}-{image}")
+        for path in FILES
+        for tag in ("g18", "g10")
+        for image in images(path)
+    ]
+
+
+@pytest.mark.parametrize("path", golden_cases("metrics", "keys_inception_fid.json"), ids=str)
+def test_keys_are_those_of_the_published_file(path: Path) -> None:
+    assert {k: list(v.shape) for k, v in FidInception().state_dict().items()} == read_json(path)
+
+
+@pytest.mark.parametrize(("path", "tag", "image"), cases())
+def test_features_equal_pytorch_fid(path: Path, tag: str, image: str) -> None:
+    net = network(path.parent, int(tag[1:]) / 10)
+    with np.load(path) as held:
+        # two pictures and the last two stages would hide nothing: every tap of every picture is compared
+        for tap in TAPS:
+            wanted = held[f"{tag}_{image}_{tap}"]
+            assert relative_error(inception_features(held[image], net, tap=tap), wanted) < TOLERANCE, tap
+        clean = f"{tag}_cleanfid_{image}_2048"
+        if clean in held.files:
+            found = inception_features(held[image][: len(held[clean])], net, resize="clean")
+            assert relative_error(found, held[clean]) < TOLERANCE
+
+
+def resize_cases() -> list:
+    out = []
+    for path in golden_cases("metrics", "cleanfid_resize.npz"):
+        with np.load(path) as held:
+            out += [pytest.param(path, k.removesuffix("_in"), id=k) for k in held.files if k.endswith("_in")]
+    return out
+
+
+@pytest.mark.parametrize(("path", "name"), resize_cases())
+def test_clean_resize_equals_pil(path: Path, name: str) -> None:
+    with np.load(path) as held:
+        found = resize_clean(torch.from_numpy(held[f"{name}_in"])[None])[0].permute(1, 2, 0).numpy()
+        assert np.abs(found[::5, ::5] - held[f"{name}_clean_stride5"]).max() < 255 * 1e-6
+        assert found.astype(np.float64).sum() == pytest.approx(float(held[f"{name}_clean_sum"]), rel=1e-7)
