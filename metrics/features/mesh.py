@@ -1,24 +1,28 @@
-"""Vertices of a talking mesh, for the methods that make meshes instead of pictures."""
+"""Vertices of a talking mesh, for the methods that make meshes instead of pictures, and the face at rest."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 
 
 @FEATURES.register("mesh")
 class Mesh(Feature):
-    """`mesh.vertices` (T,V,3) and, where the clip has it, `mesh.template` (V,3), the face at rest.
+    """`mesh` float (T,V,3): the clip's `vertices`."""
 
-    They are the clip's arrays `vertices` and `template`. Raises `ItemError("no_mesh")` for a clip without vertices.
-    """
-
-    name, fields, version = "mesh", ("vertices", "template"), 1
+    name, fields, version = "mesh", ("vertices",), 1
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        if "vertices" not in clip:
-            raise ItemError("no_mesh", f"{clip.id} has no vertices")
-        return {f"mesh.{name}": np.asarray(clip[name]) for name in self.fields if name in clip}
+        return {self.name: np.asarray(clip["vertices"])}
+
+
+@FEATURES.register("meshrest")
+class MeshRest(Feature):
+    """`meshrest` float (1,V,3): the clip's `template`, its subject's face at rest."""
+
+    name, fields, version = "meshrest", ("template",), 1
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        return {self.name: np.asarray(clip["template"])}

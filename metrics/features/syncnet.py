@@ -41,8 +41,8 @@ BLOCK = 32
 class SyncNetFeature(Feature):
     """`syncnet.lip` and `syncnet.audio`, float32 (N,1024): window i is frames i..i+4 and the sound under them.
 
-    N is min(frames, whole frames of sound) - 5, the canonical count. Raises `ItemError`: `no_audio`, `too_short`,
-    `no_face` (tracked).
+    N is min(frames, whole frames of sound) - 5, the canonical count. Raises `ItemError`: `too_short`, and
+    `no_face` where nothing can be tracked.
     """
 
     name, fields, version = "syncnet", ("frames", "audio"), 1
@@ -68,8 +68,6 @@ class SyncNetFeature(Feature):
         return {"route": "tracked", "track": [p.lse_min_track, p.lse_min_face], "faces": faces}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        if "audio" not in clip:
-            raise ItemError("no_audio", f"{clip.id} has no sound")
         frames, sound = clip["frames"], np.asarray(clip["audio"])
         if self.protocol.lse_route == "tracked":
             frames, sound = self._tracked(clip.id, frames, sound)

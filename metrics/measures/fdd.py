@@ -10,27 +10,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, Score
 from dawn_bench.metrics.meshes import liveliness, region
 
 
 @METRICS.register("fdd")
 class Fdd(RatioMetric):
-    """Mean over sequences. Needs the protocol field `mesh_upper` and the true clip's `template`."""
+    """Mean over sequences. Needs the protocol field `mesh_upper` and the clips' `template`."""
 
     name, title, unit = "fdd", "FDD", "mesh unit²"
-    needs = ("mesh",)
+    needs = ("mesh", "meshrest")
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
-        ours, theirs = generated["mesh.vertices"], true["mesh.vertices"]
+        ours, theirs = generated["mesh"], true["mesh"]
         if self.protocol.mesh_upper is None:
-            raise InputError("FDD needs the upper face's vertex numbers.", mend="Name their file: mesh_upper=FILE")
-        if "mesh.template" not in true:
-            raise ItemError("no_template", "FDD needs the subject's face at rest, the array `template`")
+            raise ItemError(
+                "no_region", "FDD needs the upper face's vertex numbers: set the field mesh_upper to their file"
+            )
         upper = region(self.protocol.mesh_upper, n_vertices=theirs.shape[1])
-        count, rest = min(len(ours), len(theirs)), true["mesh.template"]
-        difference = liveliness(theirs[:count], rest, upper) - liveliness(ours[:count], rest, upper)
+        count = min(len(ours), len(theirs))
+        lively = liveliness(theirs[:count], true["meshrest"][0], upper)
+        difference = lively - liveliness(ours[:count], generated["meshrest"][0], upper)
         return Part(difference, 1, n_frames=count)
 
     def fold(self, records: Mapping[str, Part]) -> Score:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, Score
 from dawn_bench.metrics.meshes import lip_errors, region
 
@@ -22,9 +22,11 @@ class Lve(RatioMetric):
     needs = ("mesh",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
-        ours, theirs = generated["mesh.vertices"], true["mesh.vertices"]
+        ours, theirs = generated["mesh"], true["mesh"]
         if self.protocol.mesh_lips is None:
-            raise InputError("LVE needs the lips' vertex numbers.", mend="Name their file: mesh_lips=FILE")
+            raise ItemError(
+                "no_region", "LVE needs the lips' vertex numbers: set the protocol field mesh_lips to their file"
+            )
         lips = region(self.protocol.mesh_lips, n_vertices=theirs.shape[1])
         count = min(len(ours), len(theirs))
         errors = lip_errors(ours[:count], theirs[:count], lips)

@@ -14,7 +14,7 @@ class Mve(RatioMetric):
     needs = ("mesh",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
-        ours, theirs = generated["mesh.vertices"], true["mesh.vertices"]
+        ours, theirs = generated["mesh"], true["mesh"]
         count = min(len(ours), len(theirs))
         errors = vertex_errors(ours[:count], theirs[:count])
         return Part(float(errors.sum(dtype=float)), count, n_frames=count)

@@ -1,0 +1,45 @@
+"""S3FD's raw outputs and final boxes against syncnet_python's."""
+
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from goldens import golden_cases
+from metric_goldens import arrays, assert_keys, fill, relative
+
+from dawn_bench.metrics.networks.s3fd import MEAN, S3FD, detect
+
+BOXES = re.compile(r"(s3fd\w*)_boxes_conf(\d+)p(\d+)_scale(\d+)p(\d+)")
+CASES = [
+    (path, match)
+    for path in golden_cases("metrics", "syncnet_pipeline.npz")
+    for match in map(BOXES.fullmatch, arrays(path).files)
+    if match
+]
+
+
+@pytest.mark.parametrize("path", golden_cases("metrics", "keys_s3fd_syncnet_python_sfd_face.json"), ids=str)
+def test_published_keys(path):
+    with torch.device("meta"):
+        assert_keys(S3FD(), path)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].parent}:{case[1].group()}")
+def test_outputs_and_boxes(case):
+    path, match = case
+    stored, name = arrays(path), match[1]
+    confidence, scale = float(f"{match[2]}.{match[3]}"), float(f"{match[4]}.{match[5]}")
+    network = fill(S3FD(), path.parent)
+    small = cv2.resize(stored[f"{name}_img"], None, fx=scale, fy=scale)
+    with torch.inference_mode():
+        picture = torch.from_numpy(small).float().sub(torch.tensor(MEAN)).permute(2, 0, 1)[None]
+        found = [t.numpy() for t in network(picture)]
+    for ours, theirs in zip(found, ("loc", "conf", "priors"), strict=True):
+        assert relative(ours, stored[f"{name}_{theirs}"]) < 1e-5
+    boxes = detect(network, stored[f"{name}_img"], scale=scale, confidence=confidence)
+    assert relative(boxes, stored[match.group()]) < 1e-5
+    assert np.all(np.diff(boxes[:, 4]) <= 0)
