@@ -18,17 +18,18 @@ from dawn_bench.pipelines.embedded.portrait import smooth
 
 #: Depth of landmarks towards the viewer in face widths; the tip of the nose is 0.
 DEPTH = np.array(
-    [-0.72, -0.70, -0.66, -0.60, -0.52, -0.42, -0.32, -0.24, -0.20, -0.24, -0.32, -0.42, -0.52, -0.60, -0.66, -0.70, -0.72,
-     -0.40, -0.31, -0.25, -0.22, -0.20, -0.20, -0.22, -0.25, -0.31, -0.40, -0.19, -0.13, -0.06, 0.0, -0.15, -0.11, -0.09, -0.11,
-     -0.15, -0.38, -0.31, -0.29, -0.30, -0.31, -0.32, -0.30, -0.29, -0.31, -0.38, -0.32, -0.31, -0.27, -0.19, -0.15, -0.14, -0.15,
-     -0.19, -0.27, -0.20, -0.17, -0.16, -0.17, -0.20, -0.26, -0.16, -0.15, -0.16, -0.26, -0.17, -0.16, -0.17]
+    [-0.72, -0.70, -0.66, -0.60, -0.52, -0.42, -0.32, -0.24, -0.20, -0.24, -0.32, -0.42, -0.52, -0.60, -0.66, -0.70,
+     -0.72, -0.40, -0.31, -0.25, -0.22, -0.20, -0.20, -0.22, -0.25, -0.31, -0.40, -0.19, -0.13, -0.06, 0.0, -0.15,
+     -0.11, -0.09, -0.11, -0.15, -0.38, -0.31, -0.29, -0.30, -0.31, -0.32, -0.30, -0.29, -0.31, -0.38, -0.32, -0.31,
+     -0.27, -0.19, -0.15, -0.14, -0.15, -0.19, -0.27, -0.20, -0.17, -0.16, -0.17, -0.20, -0.26, -0.16, -0.15, -0.16,
+     -0.26, -0.17, -0.16, -0.17]
 )  # fmt: skip
 #: Share of the sitter's smile gap (from the upper lip) at which the lips meet.
 SEAM = 0.62
 #: How far the corners of the smile come down at rest, and how far they come in, face and mouth widths.
 DROP, RELAX = 0.034, 0.07
 #: How far the corners fall as the mouth opens, in openings.
-FALL = 0.42
+FALL = 0.32
 #: Cells of the coarse grid on which the head's rotation is inverted, frame pixels.
 CELL = 4
 
@@ -203,7 +204,7 @@ class Face:
         off_x, off_y = at[..., 0] - self.centre[0], at[..., 1] - self.centre[1]
         high = np.where(off_y < 0, np.float32(0.98 * self.fw), np.float32(0.88 * self.fw))
         weight = 1 - smooth(np.hypot(off_x / (0.84 * self.fw), off_y / high), 1.0, 1.75)
-        index = (at / CELL + (0.5 / CELL - 0.5)).astype(np.float32).reshape(1, -1, 2)
+        index = (at / CELL + (0.5 / CELL - 0.5)).astype(np.float32).reshape(-1, at.shape[-2], 2)
         z = cv2.remap(self._depth, index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         z = z.reshape(at.shape[:-1])
         x, y = at[..., 0] - self.pivot[0], self.pivot[1] - at[..., 1]

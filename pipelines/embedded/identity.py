@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from dawn_bench.pipelines.embedded.portrait import LANDMARKS, LIDS, LOWER_LIP, UPPER_LIP, masks, sitter, smooth
+from dawn_bench.pipelines.embedded.portrait import CROWN, LANDMARKS, LIDS, LOWER_LIP, UPPER_LIP, masks, sitter, smooth
 
 #: Canvas pixels a frame pixel (fine enough that a second resampling does not blur), and the canvas's extra border.
 FINE, BORDER = 2, 0.14
 #: What becomes of each landmark when the picture is mirrored.
 MIRROR = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-     54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
+    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
+     41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ class Look:
 
 
 #: (L factor, a, b) of skin, (L factor, chroma factor, a) of hair, (L factor, a, b) of the background.
-SKINS = ((1.0, 0, 0), (0.9, 1, 4), (0.76, 3, 8), (0.62, 4, 8), (1.03, 2, -3), (0.52, 4, 7), (0.84, 0, 7), (0.95, 4, 2))
+SKINS = ((1.0, 0, 0), (0.9, 1, 4), (0.76, 3, 8), (0.68, 4, 8), (1.03, 2, -3), (0.6, 4, 7), (0.84, 0, 7), (0.95, 4, 2))
 HAIRS = (
     (1.0, 1.0, 0),
     (0.42, 0.5, 0),
@@ -71,19 +71,33 @@ GROUNDS = (
 def draw_look(rng: np.random.Generator, index: int) -> Look:
     """The look of speaker `index`: colours go round the palettes so that neighbours differ, shapes are random."""
     shape = np.clip(rng.normal(0, 1, 10), -1.6, 1.6)
-    turn, shift = index % len(SKINS), index // len(SKINS)
+    turn, lap = index % len(SKINS), index // len(SKINS)
     return Look(
-        jaw=0.065 * shape[0], length=0.055 * shape[1], width=0.035 * shape[2], eyes=0.07 * shape[3], spread=0.03 * shape[4],
-        nose=0.10 * shape[5], mouth=0.05 * shape[6], lips=0.16 * shape[7], brows=0.012 * shape[8], hair=0.07 * shape[9],
-        fill=float(rng.uniform(0.42, 0.46)), mirrored=bool(index % 2), skin=SKINS[turn], hair_colour=HAIRS[(turn + 3 * shift) % len(HAIRS)],
-        lip_colour=float(rng.uniform(-3, 9)), brow_dark=float(rng.uniform(0.1, 0.5)), background=GROUNDS[(turn + 5 * shift) % len(GROUNDS)],
-        light=float(rng.uniform(0.9, 1.12)), warmth=float(rng.uniform(-3, 4)),
-    )  # fmt: skip
+        jaw=0.065 * shape[0],
+        length=0.055 * shape[1],
+        width=0.035 * shape[2],
+        eyes=0.07 * shape[3],
+        spread=0.03 * shape[4],
+        nose=0.10 * shape[5],
+        mouth=0.05 * shape[6],
+        lips=0.16 * shape[7],
+        brows=0.012 * shape[8],
+        hair=0.06 * shape[9],
+        fill=float(rng.uniform(0.42, 0.46)),
+        mirrored=bool(index % 2),
+        skin=SKINS[turn],
+        hair_colour=HAIRS[(turn + 3 * lap) % len(HAIRS)],
+        lip_colour=float(rng.uniform(-3, 9)),
+        brow_dark=float(rng.uniform(0.1, 0.5)),
+        background=GROUNDS[(turn + 5 * lap) % len(GROUNDS)],
+        light=float(rng.uniform(0.9, 1.12)),
+        warmth=float(rng.uniform(-3, 4)),
+    )
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A speaker at rest. Coordinates are pixels of the written frame; pictures are `FINE` times as fine, plus a border."""
+    """A speaker at rest. Coordinates are pixels of the written frame; the picture is `FINE` times as fine."""
 
     size: int
     picture: np.ndarray  # uint8 (H,H,3) RGB
@@ -108,12 +122,16 @@ def make_portrait(look: Look, *, size: int) -> Portrait:
 
     curves = [LANDMARKS, UPPER_LIP, LOWER_LIP, *(line for eye in LIDS for line in eye)]
     upright = [(line - middle) @ turn.T + centre for line in curves]
-    shaped = _reshape(upright, look, scale=scale)
+    shaped = _reshape(upright, look)
+    crown = (CROWN - middle) @ turn.T + centre
+    grown = crown + look.hair * (crown - upright[0][27])
 
     border = round(BORDER * size)
     grid = np.arange(-border, size + border + 1, 8.0)
     knots = np.stack(np.meshgrid(grid, grid), axis=-1)
-    back = _thin_plate(np.vstack(shaped), np.vstack(upright), size)(knots.reshape(-1, 2)).reshape(knots.shape)
+    back = _thin_plate(np.vstack([*shaped, grown]), np.vstack([*upright, crown]), size)(knots.reshape(-1, 2)).reshape(
+        knots.shape
+    )
     fine = (np.arange(-border * FINE, (size + border) * FINE, dtype=np.float32) + 0.5) / FINE - 0.5
     index = ((fine + border) / 8).astype(np.float32)
     at = cv2.remap(
@@ -141,7 +159,7 @@ def make_portrait(look: Look, *, size: int) -> Portrait:
     return Portrait(size, picture, points, upper, lower, ((lids[0], lids[1]), (lids[2], lids[3])), width)
 
 
-def _reshape(curves: list[np.ndarray], look: Look, *, scale: float) -> list[np.ndarray]:
+def _reshape(curves: list[np.ndarray], look: Look) -> list[np.ndarray]:
     """Move points of an upright face (pixels) to the proportions of `look`."""
     points = curves[0]
     fw = np.hypot(*(points[16] - points[0]))
@@ -179,7 +197,7 @@ def _thin_plate(moved: np.ndarray, original: np.ndarray, size: int) -> RBFInterp
 
 
 def _recolour(look: Look) -> np.ndarray:
-    """The sitter in the colours of `look`, float32 (512,512,3) RGB, 0–1. Every mask is soft and ends inside its neighbour."""
+    """The sitter in the colours of `look`, float32 (512,512,3) RGB, 0–1."""
     mask = masks()
     lab = cv2.cvtColor(sitter().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 

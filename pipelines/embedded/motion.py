@@ -21,7 +21,7 @@ VOWELS = {
 #: Consonant: mouth opening in face widths. `m` closes the lips, `s` hisses, `t` is a stop behind the teeth.
 CONSONANTS = {"m": 0.0, "p": 0.0, "s": 0.022, "t": 0.026, "l": 0.042}
 #: A blink: closing, holding, opening, in seconds.
-CLOSE, HOLD, OPEN = 0.090, 0.040, 0.160
+CLOSE, HOLD, OPEN = 0.075, 0.045, 0.160
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dawn_bench.pipelines.embedded.face import Expression, Face, Lids
 from dawn_bench.pipelines.embedded.identity import FINE, Portrait
 from dawn_bench.pipelines.embedded.portrait import smooth
 
-TONGUE, DARK = np.array([150, 78, 74], np.float32), np.array([38, 14, 14], np.float32)
+TONGUE, DARK = np.array([112, 52, 50], np.float32), np.array([38, 14, 14], np.float32)
 
 
 class Renderer:
@@ -78,12 +78,12 @@ class Renderer:
         x = mouth.across(at[..., 0], y, expression)
         s = (x - mouth.x) / mouth.half
         upper, lower = mouth.edges(x, expression.opening)
-        tongue_y = mouth.rest(x) + (0.70 * expression.opening * (1 - 0.25 * s * s) + 0.012) * fw
-        tongue = 0.85 * smooth(y - tongue_y, -0.055 * fw, 0.0) * np.clip(1 - (s / 0.75) ** 2, 0, 1)
+        tongue_y = mouth.rest(x) + (0.82 * expression.opening * (1 - 0.25 * s * s) + 0.012) * fw
+        tongue = 0.4 * smooth(y - tongue_y, -0.055 * fw, 0.0) * np.clip(1 - (s / 0.75) ** 2, 0, 1)
         colour = DARK + tongue[..., None] * (TONGUE - DARK)
         teeth = self._sample(self.teeth, at).astype(np.float32)
         colour += teeth[..., 3:] / 255 * (teeth[..., :3] - colour)
-        light = 0.45 + 0.55 * smooth(np.asarray(expression.opening), 0.01, 0.07)  # little falls in through a slit
+        light = 0.8 + 0.2 * smooth(np.asarray(expression.opening), 0.01, 0.07)  # little falls in through a slit
         shade = (0.72 + 0.28 * smooth(y - upper, 0, 0.035 * fw)) * (1 - 0.35 * smooth(np.abs(s), 0.5, 1.0))
         _blend(frame, colour * (light * shade)[..., None], _between(y, upper, lower))
         shut = float(1 - smooth(np.asarray(expression.opening), 0.01, 0.05))
@@ -98,7 +98,7 @@ class Renderer:
         share = _fill(portrait, line + np.array([0, -0.006 * portrait.face_width]))
         share = cv2.GaussianBlur(share, (0, 0), 0.006 * portrait.face_width * FINE)
         grey = portrait.picture.mean(axis=-1, keepdims=True)
-        teeth = 0.92 * (0.55 * portrait.picture + 0.45 * grey)
+        teeth = 1.0 * (0.55 * portrait.picture + 0.45 * grey)
         return np.dstack([teeth, 255 * share]).round().clip(0, 255).astype(np.uint8)
 
 

@@ -39,8 +39,9 @@ not CREMA-D's actors, and no sentence is spoken. Use it to try and to test softw
 VideoFlash/*.mp4          {size}x{size}, {fps} fps, H.264 and AAC
 AudioWAV/*.wav            16 kHz mono, the same sound before AAC
 truth/*.npz               what is really in the clip, a row for each of T frames:
-  pose (T,3)              yaw, pitch, roll in degrees against the portrait, which counts as frontal; yaw > 0 turns the
-                          nose to the left of the picture, pitch > 0 lowers it, roll > 0 is anticlockwise (3DDFA's signs)
+  pose (T,3)              yaw, pitch, roll in degrees against the portrait, which counts as frontal, with 3DDFA's
+                          signs: yaw > 0 turns the nose to the left of the picture, pitch > 0 lowers it, roll > 0 is
+                          anticlockwise
   sway (T,2)              shift of the head in pixels of the frame
   opening, rounding (T,)  mouth opening in face widths; rounding from -1 (wide) to 1 (round)
   closure (T,)            how far the lids are shut, 0 to 1
