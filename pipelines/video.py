@@ -266,7 +266,8 @@ def _frames_from(
 def _on_screen(decoded: Iterable[VideoFrame], gap: Fraction, *, trusted: bool) -> Iterator[tuple[VideoFrame, Fraction]]:
     """Each frame with the stamp until which it is seen: the next one's.
 
-    The last one stays for its own duration where that can be `trusted`, else for as long as the one before it.
+    The last one stays for its own duration where that can be `trusted`, else for as long as the one before it, less
+    the tick by which rounding may have lengthened that.
     """
     held: VideoFrame | None = None
     for frame in decoded:
@@ -275,7 +276,8 @@ def _on_screen(decoded: Iterable[VideoFrame], gap: Fraction, *, trusted: bool) -
             yield held, _stamp(frame)
         held = frame
     if held is not None:
-        own = Fraction(held.duration * held.time_base) if trusted and held.duration and held.time_base else gap
+        assert held.time_base is not None
+        own = Fraction(held.duration * held.time_base) if trusted and held.duration else gap - held.time_base
         yield held, _stamp(held) + own
 
 

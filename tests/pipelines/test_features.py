@@ -1,0 +1,105 @@
+"""Extractors: pose, blink, log mel, and what speech features say when their weights are absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.features.base import EXTRACTORS
+from dawn_bench.pipelines.features.blink import eye_aspect_ratio
+from dawn_bench.pipelines.features.head import HEAD
+from dawn_bench.pipelines.features.hubert import normalise
+from dawn_bench.pipelines.features.logmel import log_mel
+from dawn_bench.pipelines.features.pose import fit_pose, rotation_matrix
+
+
+def project(angles: np.ndarray, *, scale: float = 4.5e-4, shift: tuple[float, float] = (60, 60)) -> np.ndarray:
+    """The generic head seen in a 128 px frame, points (T,68,2)."""
+    seen = scale * np.einsum("tij,nj->tni", rotation_matrix(angles)[:, :2], HEAD) + np.array(shift)
+    seen[..., 1] = 120 - seen[..., 1]
+    return seen * (128 / 120) - 0.5
+
+
+def test_pose_recovers_angles_scale_and_place() -> None:
+    angles = np.random.default_rng(0).uniform(-35, 35, (40, 3))
+    pose = fit_pose(project(angles, shift=(58, 63)), size=128)
+    assert pose.shape == (40, 7) and pose.dtype == np.float32
+    np.testing.assert_allclose(pose[:, :3], angles, atol=1e-3)
+    np.testing.assert_allclose(pose[:, 3:6], np.tile([4.5e-4, 58, 63], (40, 1)), rtol=1e-4)
+
+
+def test_pose_signs() -> None:
+    still = project(np.zeros((1, 3)))[0]
+    yaw, pitch, roll = (project(np.eye(3)[i : i + 1] * 15)[0] for i in range(3))
+    assert yaw[30, 0] < still[30, 0]  # the nose goes to the left of the picture
+    assert pitch[30, 1] > still[30, 1]  # and down
+    assert roll[45, 1] < still[45, 1] and roll[36, 1] > still[36, 1]  # anticlockwise: the right side rises
+
+
+def test_pose_does_not_depend_on_the_frame_size_or_on_speech() -> None:
+    angles = np.array([[12.0, -8.0, 5.0]])
+    points = project(angles)
+    double = (points + 0.5) * 2 - 0.5
+    np.testing.assert_allclose(fit_pose(double, size=256), fit_pose(points, size=128), rtol=1e-4, atol=1e-4)
+    points[:, 48:] += 5  # an open mouth
+    points[:, 6:11] += 5
+    np.testing.assert_allclose(fit_pose(points, size=128)[:, :3], angles, atol=1e-3)
+
+
+def test_pose_withstands_one_wild_point() -> None:
+    points = project(np.array([[12.0, -8.0, 5.0]]))
+    points[0, 42] += 12
+    assert np.abs(fit_pose(points, size=128)[0, :3] - (12, -8, 5)).max() < 2.5
+
+
+def test_eye_aspect_ratio_of_known_eyes() -> None:
+    points = np.zeros((1, 68, 2))
+    points[0, 36:42] = [(0, 0), (3, -1), (6, -1), (9, 0), (6, 1), (3, 1)]  # the person's right eye: 2 / 9
+    points[0, 42:48] = [(20, 0), (23, -2), (26, -1), (30, 0), (26, 1), (23, 2)]  # left: (4 + 2) / (2 · 10)
+    np.testing.assert_allclose(eye_aspect_ratio(points), [[0.3, 2 / 9]], rtol=1e-6)
+
+
+def test_log_mel_finds_a_tone_in_its_band_and_frame() -> None:
+    t = np.arange(16_000) / 16_000
+    sound = np.where((t >= 0.4) & (t < 0.6), 10_000 * np.sin(2 * np.pi * 1000 * t), 0).astype(np.int16)
+    rows = log_mel(sound, 25).astype(float)
+    assert rows.shape == (25, 80)
+    mels = 2595 * np.log10(1 + np.array([1000, 8000]) / 700)
+    assert abs(rows[12].argmax() - (mels[0] / mels[1] * 81 - 1)) <= 1
+    loud = rows.max(axis=1) > 0.5
+    assert list(np.flatnonzero(loud)) == list(range(10, 15))
+    np.testing.assert_allclose(rows[:9], (np.log(1e-6) + 9) / 4, atol=1e-2)
+
+
+def test_log_mel_follows_the_picture_length_and_long_sound() -> None:
+    sound = np.random.default_rng(0).integers(-9000, 9000, 640 * 1100).astype(np.int16)
+    rows = log_mel(sound, 1100)
+    assert np.isfinite(rows.astype(float)).all()
+    assert np.array_equal(rows[:50], log_mel(sound[: 640 * 51], 50)[:50]) or np.allclose(
+        rows[:49].astype(float), log_mel(sound[: 640 * 50], 50)[:49].astype(float), atol=2e-3
+    )
+    assert log_mel(sound[:1000], 10).shape == (10, 80)
+
+
+def test_extractors_name_their_needs() -> None:
+    known = {"frames", "audio", "landmarks", "bbox", "valid"}
+    for name in EXTRACTORS:
+        extractor = EXTRACTORS[name]()
+        assert extractor.name == name
+        assert set(extractor.needs) <= known
+        assert extractor.fingerprint() == EXTRACTORS[name]().fingerprint()
+
+
+def test_speech_features_need_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
+    with pytest.raises(InputError, match=r"hubert-large-ls960-ft.model\.safetensors"):
+        EXTRACTORS["hubert"]().run({"audio": np.zeros(16_000, np.int16)}, size=128, n_frames=25)
+
+
+def test_normalise() -> None:
+    samples = normalise(np.random.default_rng(0).integers(-3000, 5000, 16_000).astype(np.int16))
+    assert samples.dtype == np.float32
+    assert abs(samples.mean()) < 1e-6 and abs(samples.std() - 1) < 1e-4
