@@ -8,6 +8,7 @@ be used as it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -97,13 +98,23 @@ class LFG(nn.Module):
         """Pictures (B, 3, S, S) in [0, 1] for B motions; `encoded` holds one source or B."""
         return self.generator.decode(encoded, flow_Bhh2, occlusion_B1hh)[0]
 
+    def decode_batches(
+        self, encoded: EncodedSource, flow_Thh2: Tensor, occlusion_T1hh: Tensor, *, batch: int | None = None
+    ) -> Iterator[Tensor]:
+        """The pictures of a clip of T frames from one source, (<= batch, 3, S, S) at a time: bounded memory.
+
+        By default 2 frames on a processor, whose caches hold no more, and 16 elsewhere.
+        """
+        batch = batch or (2 if flow_Thh2.device.type == "cpu" else 16)
+        for flow, occlusion in zip(flow_Thh2.split(batch), occlusion_T1hh.split(batch), strict=True):
+            yield self.decode(encoded, flow, occlusion)
+
     @torch.no_grad()
     def decode_clip(
-        self, encoded: EncodedSource, flow_Thh2: Tensor, occlusion_T1hh: Tensor, *, batch: int = 8
+        self, encoded: EncodedSource, flow_Thh2: Tensor, occlusion_T1hh: Tensor, *, batch: int | None = None
     ) -> Tensor:
-        """Pictures of a clip of T frames from one source, `batch` frames at a time: bounded memory, no gradients."""
-        pieces = zip(flow_Thh2.split(batch), occlusion_T1hh.split(batch), strict=True)
-        return torch.cat([self.decode(encoded, flow, occlusion) for flow, occlusion in pieces])
+        """`decode_batches` put together: (T, 3, S, S) in [0, 1], without gradients."""
+        return torch.cat(list(self.decode_batches(encoded, flow_Thh2, occlusion_T1hh, batch=batch)))
 
     def _check(self, picture: Tensor) -> None:
         if picture.shape[2] % self.config.multiple or picture.shape[3] % self.config.multiple:

@@ -41,6 +41,37 @@ class Up(ConvNorm):
         return super().forward(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
 
 
+class MergedUp(Up):
+    """`Up` with 4/9 of the multiplications: neighbours that doubling makes equal are added in the kernel instead.
+
+    Doubling and a 3-tap kernel (a, b, c) are one transposed convolution of stride 2 with taps (c, b + c, a + b, a). It
+    pays where pixels outnumber channels, as in the generator; the hourglasses' coarse maps are better off with `Up`.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        kernel = self.conv.weight.transpose(0, 1)
+        for axis in (2, 3):
+            first, middle, last = kernel.split(1, dim=axis)
+            kernel = torch.cat([last, middle + last, first + middle, first], dim=axis)
+        return F.relu(self.norm(F.conv_transpose2d(x_BCHW, kernel, self.conv.bias, stride=2, padding=1)))
+
+
+class FewOut(nn.Conv2d):
+    """A convolution to a few channels, in two steps that fill a processor's vector units better than one.
+
+    A convolution down the columns gives each column of the kernel its own channels; these are shifted and added.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        c_out, c_in, taps, _ = self.weight.shape
+        width, reach = x_BCHW.shape[3], taps // 2
+        columns = self.weight.permute(3, 0, 1, 2).reshape(taps * c_out, c_in, taps, 1)
+        parts = F.conv2d(F.pad(x_BCHW, (reach, reach, reach, reach)), columns).unflatten(1, (taps, c_out))
+        shifted = [parts[:, i, :, :, i : i + width] for i in range(taps)]
+        assert self.bias is not None
+        return torch.stack(shifted).sum(dim=0) + self.bias.view(1, -1, 1, 1)
+
+
 class Residual(nn.Module):
     """Two rounds of batch norm, ReLU, 3 by 3 convolution, added to the input."""
 

@@ -136,12 +136,12 @@ class Deformation:
         bend = torch.einsum("bnp,bnpi,bp->bni", rise, away.sign(), self.bend_BP)
         return self.theta_B23[:, None, :, :2] + bend[:, :, None, :]
 
-    def warp(self, picture_BCHW: Tensor) -> Tensor:
-        """The deformed pictures, reflected at the border; sampled as the reference does, without aligned corners."""
+    def warp(self, picture_BCHW: Tensor, *, align_corners: bool) -> Tensor:
+        """The deformed pictures, reflected at the border."""
         height, width = picture_BCHW.shape[2:]
         grid = coordinate_grid(height, width, picture_BCHW).view(1, -1, 2)
         grid = self.move(grid.expand(picture_BCHW.shape[0], -1, -1)).view(-1, height, width, 2)
-        return F.grid_sample(picture_BCHW, grid, padding_mode="reflection", align_corners=False)
+        return F.grid_sample(picture_BCHW, grid, padding_mode="reflection", align_corners=align_corners)
 
     def _away(self, at_BN2: Tensor) -> Tensor:
         points_P2 = coordinate_grid(self.points, self.points, at_BN2).view(-1, 2)
@@ -167,7 +167,7 @@ class LFGLoss(nn.Module):
 
         # Regions found in the deformed frame, moved by the deformation, must lie on those of the frame itself.
         driving = out.motion.driving
-        deformed = lfg.region_predictor(deformation.warp(driving_BCSS))
+        deformed = lfg.region_predictor(deformation.warp(driving_BCSS, align_corners=lfg.config.align_corners))
         shift = (driving.shift_BK2 - deformation.move(deformed.shift_BK2)).abs().mean()
         turn = inverse_2x2(driving.affine_BK22) @ deformation.slope(deformed.shift_BK2) @ deformed.affine_BK22
         turn = turn * torch.sign(turn[..., :1, :1])
