@@ -11,6 +11,7 @@ piergiaj's keys.
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -79,7 +80,9 @@ def load_i3d(weights: Resolved, device: str) -> Network:
     """The network with its weights, ready to score; kept for the next feature instance."""
     if weights.path is not None and _is_torchscript(weights.path):
         try:
-            script = torch.jit.load(str(weights.path), map_location=device).eval()
+            with warnings.catch_warnings():  # torch advises against TorchScript, but the published file is one
+                warnings.simplefilter("ignore", FutureWarning)
+                script = torch.jit.load(str(weights.path), map_location=device).eval()
         except RuntimeError as error:
             raise InputError("is damaged; it was not loaded.", path=weights.path) from error
         return partial(script, rescale=False, resize=False, return_features=True)

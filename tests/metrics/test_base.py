@@ -1,0 +1,142 @@
+"""The metric contract: records add over ranks and restarts, intervals are over clips, undefined clips are counted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.metrics.base import FEATURES, METRICS, Arrays, Part, RatioMetric, worst_state
+from dawn_bench.metrics.bootstrap import ratio_interval
+from dawn_bench.metrics.protocols import PAPER_DAWN, protocol
+
+
+class Mean(RatioMetric):
+    name, title, minimum = "mean", "Mean", 3
+
+    def measure(self, generated: Arrays, true: Arrays) -> Part:
+        x = generated["x"]
+        return Part(float(x.sum()), len(x), len(x))
+
+
+def update(metric: Mean, clips: dict[str, list[float]]) -> Mean:
+    for clip, values in clips.items():
+        metric.update({"x": np.array(values)}, {}, clip_id=clip)
+    return metric
+
+
+CLIPS = {"a": [1.0, 2.0], "b": [3.0], "c": [10.0, 2.0, 0.0], "d": []}
+
+
+def test_a_ratio_metric_is_the_weighted_mean_and_counts_undefined_clips() -> None:
+    score = update(Mean(), CLIPS).compute()
+    assert score.value == pytest.approx(18 / 6)
+    assert (score.n_clips, score.n_frames) == (3, 6)
+    assert score.per_clip == {"a": 1.5, "b": 3.0, "c": 4.0, "d": None}
+    assert "undefined for 1 of 4 clips" in score.note
+    assert score.low is not None and score.high is not None and 1.5 <= score.low < 3 < score.high <= 4
+
+
+def test_records_of_ranks_merge_to_the_score_of_one_process_even_where_a_clip_was_seen_twice() -> None:
+    whole = update(Mean(), CLIPS).compute()
+    one, two = update(Mean(), {k: CLIPS[k] for k in "ca"}), update(Mean(), {k: CLIPS[k] for k in "dba"})
+    one.merge(two.records)
+    assert one.compute() == whole
+
+
+def test_too_few_clips_are_flagged_with_the_minimum() -> None:
+    assert "2 clips, at least 3 are needed" in update(Mean(), {"a": [1.0], "b": [2.0]}).compute().note
+
+
+def test_nan_is_refused_for_its_clip_alone() -> None:
+    metric = Mean()
+    with pytest.raises(ItemError, match="not_finite"):
+        update(metric, {"a": [float("nan")]})
+    assert update(metric, {"b": [2.0]}).compute().value == 2.0
+
+
+def test_no_clip_gives_no_value_and_says_so() -> None:
+    score = Mean().compute()
+    assert score.value is None and "no clip" in score.note
+
+
+def test_bootstrap_covers_the_mean_of_a_known_distribution() -> None:
+    rng = np.random.default_rng(3)
+    hits = 0
+    for trial in range(200):
+        low, high = ratio_interval(rng.normal(5, 2, 30), np.ones(30), seed=trial, resamples=400)
+        assert low is not None and high is not None
+        hits += low < 5 < high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_is_none_for_one_clip_and_the_same_for_the_same_seed() -> None:
+    assert ratio_interval(np.ones(1), np.ones(1)) == (None, None)
+    x = np.arange(5.0)
+    assert ratio_interval(x, np.ones(5), seed=4) == ratio_interval(x, np.ones(5), seed=4)
+    assert ratio_interval(x, np.ones(5), seed=4) != ratio_interval(x, np.ones(5), seed=5)
+
+
+def test_the_worst_weights_decide() -> None:
+    assert worst_state(["canonical", "seeded", "user"]) == "seeded"
+    assert worst_state(["canonical", "user"]) == "user"
+    assert worst_state([]) == "none"
+
+
+def test_every_metric_names_existing_features_and_a_docstring_source() -> None:
+    for name in METRICS:
+        metric = METRICS[name]
+        assert metric.name == name
+        assert all(need in FEATURES for need in metric.needs), name
+        assert metric.minimum_of in ("clips", "frames", "windows")
+
+
+def test_protocols_have_ids_that_tell_variants_apart() -> None:
+    assert protocol() is PAPER_DAWN
+    variant = protocol("paper-dawn", ("fid_resize=clean",))
+    assert variant.id != PAPER_DAWN.id and variant.id.startswith("paper-dawn+")
+    assert variant.fingerprint != PAPER_DAWN.fingerprint
+    assert protocol("paper-dawn", ("fid_resize=pytorch-fid",)) == PAPER_DAWN
+    with pytest.raises(InputError, match="fid_resize"):
+        protocol("paper-dawn", ("fid_rezise=clean",))
+    with pytest.raises(InputError, match="paper-dawn"):
+        protocol("paper-down")
+
+
+def test_only_settings_that_matter_change_a_features_fingerprint() -> None:
+    inception = FEATURES["inception"]
+    base = inception(weights="seeded").fingerprint
+    assert inception(protocol("paper-dawn", ("fid_resize=clean",)), weights="seeded").fingerprint != base
+    assert inception(protocol("paper-dawn", ("fvd_stride=8",)), weights="seeded").fingerprint == base
+
+
+RANK = """
+import os, sys
+import numpy as np
+import torch.distributed as dist
+from dawn_bench.metrics.base import METRICS
+
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+metric = METRICS["ssim"]()
+for i in range(5):
+    if i % 2 == rank:
+        metric.update({"images.ssim": np.full(3, i / 10)}, {}, clip_id=str(i))
+score = metric.compute()
+assert score.n_clips == 5 and abs(score.value - 0.2) < 1e-12, score
+dist.barrier()
+"""
+
+
+def test_compute_gathers_the_records_of_every_process(tmp_path: Path) -> None:
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path / "store")], stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        _, said = rank.communicate(timeout=120)
+        assert rank.returncode == 0, said.decode()

@@ -1,0 +1,144 @@
+"""The scorer: one row a metric, failures that cost only themselves, features that are never computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.metrics.feature_cache import FeatureCache, content_hash
+from dawn_bench.metrics.features.images import Images
+from dawn_bench.metrics.scorer import matched, score_method
+
+METRICS = ("psnr", "ssim")
+
+
+def clip(name: str, n_frames: int = 6, *, seed: int = 0, side: int = 32) -> Clip:
+    frames = np.random.default_rng(seed).integers(0, 256, (n_frames, side, side, 3), dtype=np.uint8)
+    return Clip(name, "s", "test", n_frames, {"frames": frames, "audio": np.zeros(n_frames * 640, np.int16)})
+
+
+TRUTH = [clip(name, seed=i) for i, name in enumerate("abcd")]
+MADE = [clip(name, seed=i + 10) for i, name in enumerate("abcd")]
+
+
+def rows(generated, **changes):  # type: ignore[no-untyped-def]
+    settings = {"dataset": "d", "split": "test", "metrics": METRICS, "weights": "seeded"} | changes
+    return {row.metric: row for row in score_method("m", generated, TRUTH, **settings)}
+
+
+def failing(error: ItemError) -> Callable[[], Clip]:
+    def load() -> Clip:
+        raise error
+
+    return load
+
+
+def test_a_row_says_where_its_number_comes_from() -> None:
+    row = rows(MADE)["ssim"]
+    assert (row.method, row.dataset, row.split, row.protocol) == ("m", "d", "test", "paper-dawn")
+    assert (row.n_clips, row.n_frames, row.coverage, row.weights_state) == (4, 24, 1.0, "none")
+    assert row.low < row.value < row.high and set(row.per_clip) == set("abcd")
+    assert row.versions["numpy"] and row.device and row.created
+
+
+def test_a_clip_that_fails_or_is_missing_costs_no_other() -> None:
+    whole = rows(MADE)["psnr"]
+    loaders = {c.id: (lambda c=c: c) for c in MADE[:3]} | {"b": failing(ItemError("timeout", "took too long"))}
+    row = rows(loaders)["psnr"]
+    assert row.coverage == 0.5 and row.n_clips == 2
+    assert row.per_clip == {"a": whole.per_clip["a"], "b": None, "c": whole.per_clip["c"], "d": None}
+    assert "2 clips failed: timeout (b), missing (d)" in row.note
+    assert row.fingerprint != whole.fingerprint
+
+
+def test_shorter_and_smaller_outputs_are_compared_over_what_is_there_and_it_is_said() -> None:
+    short = Clip("a", "s", "test", 4, {"frames": TRUTH[0]["frames"][:4], "audio": TRUTH[0]["audio"]})
+    small = Clip("b", "s", "test", 6, {"frames": TRUTH[1]["frames"][:, ::2, ::2], "audio": TRUTH[1]["audio"]})
+    row = rows([short, small])["psnr"]
+    assert row.per_clip["a"] == 100 and row.per_clip["b"] < 40
+    assert row.n_frames == 10
+    assert "frame counts differ, compared over the shorter (1 clip)" in row.note
+    assert "resized from 16x16 to 32x32 (1 clip)" in row.note
+    made, true, _ = matched(TRUTH[2], Clip("c", "s", "test", 2, {k: TRUTH[2][k][:2] for k in ("frames",)}))
+    assert made.n_frames == true.n_frames == 2 and len(made["audio"]) == 1280
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [np.full((6, 32, 32, 3), np.nan, np.float32), np.zeros((6, 32, 32), np.uint8), np.zeros((0, 32, 32, 3), np.uint8)],
+    ids=["NaN", "grey", "empty"],
+)
+def test_unusable_frames_fail_their_clip_in_one_line(frames: np.ndarray) -> None:
+    bad = Clip("a", "s", "test", len(frames), {"frames": frames})
+    row = rows([bad, *MADE[1:]])["psnr"]
+    assert row.coverage == 0.75 and "bad_output (a)" in row.note and row.value is not None
+
+
+def test_a_one_frame_clip_is_scored() -> None:
+    one = [Clip(c.id, "s", "test", 1, {"frames": c["frames"][:1]}) for c in MADE]
+    assert rows(one)["ssim"].n_frames == 4
+
+
+def test_features_are_computed_once_and_shared_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    run = Images.run
+    monkeypatch.setattr(Images, "run", lambda self, a, b: calls.append(a.id) or run(self, a, b))
+    first = rows(MADE, features_dir=tmp_path)
+    assert len(calls) == 4  # two metrics, one feature
+    again = rows([clip(c.id, seed=i + 10) for i, c in enumerate(MADE)], features_dir=tmp_path)
+    assert len(calls) == 4
+    assert [again[m].value for m in METRICS] == [first[m].value for m in METRICS]
+    assert [again[m].fingerprint for m in METRICS] == [first[m].fingerprint for m in METRICS]
+    rows([clip("a", seed=77), *MADE[1:]], features_dir=tmp_path)
+    assert len(calls) == 5
+
+
+def test_a_failure_is_remembered_and_a_damaged_file_is_made_again(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.put("f", "0", "k", {"x": np.arange(3.0), "empty": np.zeros((0, 4), np.float32)})
+    held = cache.get("f", "0", "k")
+    assert held is not None and held["x"].tolist() == [0, 1, 2] and held["empty"].shape == (0, 4)
+    assert cache.get("f", "1", "k") is None
+    next(tmp_path.rglob("*.safetensors")).write_bytes(b"\x10")
+    assert cache.get("f", "0", "k") is None
+    cache.put_failure("f", "0", "bad", ItemError("no_face", "none found"))
+    with pytest.raises(ItemError, match="no_face"):
+        cache.get("f", "0", "bad")
+
+
+def test_the_content_hash_follows_the_content_and_the_caches_own_hash_is_the_same() -> None:
+    import hashlib
+
+    assert content_hash(MADE[0], "frames") == content_hash(clip("other", seed=10), "frames")
+    assert content_hash(MADE[0], "frames") != content_hash(MADE[1], "frames")
+    digest = hashlib.sha256(MADE[0]["frames"].tobytes()).hexdigest()
+    known = Clip("a", "s", "test", 6, {}, meta={"frames_sha256": digest})
+    assert content_hash(known, "frames") == content_hash(MADE[0], "frames")
+
+
+def test_nothing_to_compare_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="true clip"):
+        rows([clip("z")])
+    with pytest.raises(InputError, match="psnr"):
+        rows(MADE, metrics=("psrn",))
+
+
+def test_a_missing_field_fails_only_the_metrics_that_need_it() -> None:
+    silent = [Clip(c.id, "s", "test", c.n_frames, {"frames": c["frames"]}) for c in MADE]
+    found = rows(silent, metrics=("psnr", "lse-c"))
+    assert found["psnr"].coverage == 1.0
+    assert found["lse-c"].value is None and found["lse-c"].coverage == 0.0 and "no_audio" in found["lse-c"].note
+
+
+def test_stand_in_weights_are_said_and_equal_clips_have_fid_0(tmp_path: Path) -> None:
+    row = rows([*TRUTH[:3], clip("d", seed=3)], metrics=("fid",), features_dir=tmp_path)["fid"]
+    assert row.value == pytest.approx(0, abs=1e-6) and row.weights_state == "seeded"
+    assert "24 frames, at least 2049" in row.note
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 4  # generated and true clips have the same content
+    other = rows([*TRUTH[:3], clip("d", seed=99)], metrics=("fid",), features_dir=tmp_path)["fid"]
+    assert other.value > 1 and other.fingerprint == row.fingerprint
