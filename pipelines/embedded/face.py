@@ -205,7 +205,7 @@ class Face:
         high = np.where(off_y < 0, np.float32(0.98 * self.fw), np.float32(0.88 * self.fw))
         weight = 1 - smooth(np.hypot(off_x / (0.84 * self.fw), off_y / high), 1.0, 1.75)
         index = (at / CELL + (0.5 / CELL - 0.5)).astype(np.float32).reshape(-1, at.shape[-2], 2)
-        z = cv2.remap(self._depth, index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        z = cv2.remap(self._depth, index[..., 0], index[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         z = z.reshape(at.shape[:-1])
         x, y = at[..., 0] - self.pivot[0], self.pivot[1] - at[..., 1]
         (xx, xy, xz), (yx, yy, yz) = turn[:2].tolist()

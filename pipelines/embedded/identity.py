@@ -140,8 +140,7 @@ def make_portrait(look: Look, *, size: int) -> Portrait:
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    at[..., 0] += fine[None, :]
-    at[..., 1] += fine[:, None]
+    at = at + np.stack(np.meshgrid(fine, fine), axis=-1)
     source = ((at - centre) @ np.linalg.inv(turn).T + middle).astype(np.float32)
     picture = cv2.remap(
         _recolour(look), source[..., 0], source[..., 1], cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101
@@ -212,6 +211,6 @@ def _recolour(look: Look) -> np.ndarray:
     grade("lips", 0.97, 1, look.lip_colour, 0)
     grade("hair", look.hair_colour[0], look.hair_colour[1], look.hair_colour[2], 0)
     grade("background", look.background[0], 1, *look.background[1:])
-    lab[..., 2] += look.warmth * smooth(lab[..., 0], 5, 40)
+    lab[..., 2] = lab[..., 2] + look.warmth * smooth(lab[..., 0], 5, 40)
     rgb = np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1)
     return rgb**look.light

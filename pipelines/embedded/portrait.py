@@ -84,7 +84,7 @@ def sitter() -> np.ndarray:
 
 @cache
 def masks() -> dict[str, np.ndarray]:
-    """Soft masks of the portrait, float32 (512,512), 0–1: `background`, `hair`, `skin`, `lips`, `brows`, `inside` (eyes, teeth)."""
+    """Soft masks of the portrait, float32 (512,512), 0–1, by name; `inside` is eyes and teeth."""
     lab = cv2.cvtColor(sitter().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab = cv2.GaussianBlur(lab, (0, 0), 0.8)
     chroma = np.hypot(lab[..., 1], lab[..., 2])

@@ -50,7 +50,7 @@ class Renderer:
 
     def _sample(self, picture: np.ndarray, at: np.ndarray) -> np.ndarray:
         index = (at + (self.portrait.border + 0.5)) * FINE - 0.5
-        return cv2.remap(picture, index, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(picture, index[..., 0], index[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
     def _patch(self, box: tuple[float, ...], turn: np.ndarray, sway: np.ndarray) -> tuple[slice, slice]:
         """The part of the frame in which a box of the portrait is seen."""
@@ -73,7 +73,7 @@ class Renderer:
             _darken(frame, y - 0.5 * (upper + lower), 0.012 * fw, 0.6 * meet * np.clip(gap / (0.03 * fw), 0, 1))
 
     def _draw_mouth(self, frame: np.ndarray, at: np.ndarray, expression: Expression) -> None:
-        """Between the lips the sitter's teeth above, the dark of the mouth, the tongue below; a line where they meet."""
+        """Between the lips the sitter's teeth, the dark of the mouth and the tongue; a line where the lips meet."""
         mouth, fw, y = self.face.mouth, self.face.fw, at[..., 1]
         x = mouth.across(at[..., 0], y, expression)
         s = (x - mouth.x) / mouth.half
@@ -98,7 +98,7 @@ class Renderer:
         share = _fill(portrait, line + np.array([0, -0.006 * portrait.face_width]))
         share = cv2.GaussianBlur(share, (0, 0), 0.006 * portrait.face_width * FINE)
         grey = portrait.picture.mean(axis=-1, keepdims=True)
-        teeth = 1.0 * (0.55 * portrait.picture + 0.45 * grey)
+        teeth = 1.0 * (0.55 * portrait.picture + 0.45 * grey) * np.array([1.0, 0.96, 0.91])
         return np.dstack([teeth, 255 * share]).round().clip(0, 255).astype(np.uint8)
 
 

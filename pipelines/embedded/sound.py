@@ -22,11 +22,8 @@ def synthesise(rng: np.random.Generator, speech: Speech, voice: Voice) -> np.nda
     grid = np.arange(len(speech.opening)) / RATE
     opening = np.interp(times, grid, speech.opening)
 
-    wobble = np.interp(
-        times,
-        np.arange(0, speech.seconds + 0.2, 0.1),
-        rng.normal(size=int(speech.seconds / 0.1) + 3)[: len(np.arange(0, speech.seconds + 0.2, 0.1))],
-    )
+    knots = np.arange(0, speech.seconds + 0.1, 0.1)
+    wobble = np.interp(times, knots, rng.normal(size=len(knots)))
     pitch = voice.pitch * (1 + 0.03 * wobble + 0.10 * np.interp(times, *_melody(speech)))
     phase = np.cumsum(pitch / SAMPLE_RATE) % 1.0
     rise = np.clip(phase / 0.4, 0, 1)
@@ -46,12 +43,7 @@ def synthesise(rng: np.random.Generator, speech: Speech, voice: Voice) -> np.nda
             low, high, length, loud = NOISES[syllable.consonant]
             count, at = round(length * SAMPLE_RATE), round((syllable.start + 0.01) * SAMPLE_RATE)
             hiss = sosfilt(butter(2, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos"), rng.normal(size=count))
-            hiss = (
-                0.25 * loud * syllable.stress * np.hanning(count) * hiss[: max(0, n - at)]
-                if at + count <= n
-                else hiss[:0]
-            )
-            sound[at : at + len(hiss)] += hiss
+            sound[at : at + count] += 0.25 * loud * syllable.stress * np.hanning(count) * hiss
     return np.round(np.tanh(sound) * 30_000).astype(np.int16)
 
 
