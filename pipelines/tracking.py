@@ -22,6 +22,7 @@ CUT_THRESHOLD = 20.0
 MAX_TRACKS = 3
 _SAME_FACE_IOU = 0.3
 _TRUST_POINTS_IOU = 0.5
+_SAME_PLACE_IOU = 0.1
 
 
 @dataclass
@@ -79,8 +80,8 @@ class Tracker:
             found = {track.number: (track, box_around(track.last)) for track in alive}
         for track, box in found.values():
             points = self.backend.landmarks(frame, box)
-            if np.isnan(points).any():
-                continue
+            if np.isnan(points).any() or _iou(box_around(points), box) < _SAME_PLACE_IOU:
+                continue  # nothing there, or the points fled to another face
             if not track.points or replace:  # the detector's box is rough: place the points again in a box of their own
                 points = self.backend.landmarks(frame, box_around(points))
             track.points[t], track.missed = points, 0

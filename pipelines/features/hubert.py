@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,7 @@ class Hubert:
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         device = "cuda" if _cuda() else "cpu"
-        model = _model(device)
+        model = _model(_file(), device)
 
         def encode(samples: np.ndarray) -> np.ndarray:
             import torch
@@ -97,24 +98,29 @@ def _resample(rows: np.ndarray, count: int) -> np.ndarray:
     return rows[low] * (1 - share) + rows[high] * share
 
 
+def _file() -> Path:
+    """The weights; raises `InputError` saying where to put them."""
+    path = weights.resolve(_WEIGHTS, "files").path
+    assert path is not None  # that is what the policy means
+    return path
+
+
 @lru_cache(maxsize=1)
-def _model(device: str) -> torch.nn.Module:
+def _model(path: Path, device: str) -> torch.nn.Module:
     """The network, loaded once a process."""
     import torch
     from transformers import HubertConfig, HubertModel
 
-    resolved = weights.resolve(_WEIGHTS, "files")
-    assert resolved.path is not None
-    config_file = resolved.path.parent / "config.json"
+    config_file = path.parent / "config.json"
     if not config_file.is_file():
         raise InputError("the model's config.json is missing.", path=config_file, mend="Put it beside the weights.")
     model = HubertModel(HubertConfig.from_json_file(config_file))
-    state = {key.removeprefix("hubert."): value for key, value in weights.read_state_dict(resolved.path).items()}
+    state = {key.removeprefix("hubert."): value for key, value in weights.read_state_dict(path).items()}
     wanted = model.state_dict().keys()
     state = {_modern(key): value for key, value in state.items()}
     absent = wanted - state.keys() - {"masked_spec_embed"}
     if absent:
-        raise InputError(f"does not fit HuBERT: {sorted(absent)[0]} is missing.", path=resolved.path)
+        raise InputError(f"does not fit HuBERT: {sorted(absent)[0]} is missing.", path=path)
     model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
     return model.eval().to(torch.device(device))
 

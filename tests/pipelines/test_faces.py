@@ -1,0 +1,168 @@
+"""Face back ends and tracking, on the photograph that the embedded dataset is made from and on scripted faces."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, FaceBackend, box_around, pick_backend
+from dawn_bench.pipelines.tracking import Tracker
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    """A picture with one face, about 90 px wide, around (225, 125)."""
+    return astronaut()
+
+
+@pytest.fixture(scope="module")
+def backend() -> FaceBackend:
+    return pick_backend("dlib")
+
+
+def test_dlib_finds_the_face_and_places_its_points(backend: FaceBackend, portrait: np.ndarray) -> None:
+    boxes = backend.detect(portrait)
+    assert boxes.shape == (1, 4)
+    points = backend.landmarks(portrait, boxes[0])
+    assert points.shape == (68, 2) and points.dtype == np.float32
+    np.testing.assert_allclose(points[30], (225, 127), atol=4)  # tip of the nose
+    np.testing.assert_allclose(points[36:42].mean(axis=0), (203, 102), atol=4)  # her right eye
+    np.testing.assert_allclose(points[8], (221, 178), atol=6)  # chin
+    overlap = box_around(points)
+    assert np.abs(overlap - boxes[0]).max() < 0.2 * (boxes[0][2] - boxes[0][0])
+
+
+@pytest.mark.parametrize("size", [64, 128, 1400])
+def test_dlib_works_on_small_generated_frames_and_large_ones(
+    backend: FaceBackend, portrait: np.ndarray, size: int
+) -> None:
+    face = cv2.resize(portrait[40:220, 135:315], (size, size), interpolation=cv2.INTER_AREA)
+    boxes = backend.detect(face)
+    assert len(boxes) == 1
+    points = backend.landmarks(face, boxes[0])
+    np.testing.assert_allclose(points[30] / size, ((225 - 135) / 180, (127 - 40) / 180), atol=0.03)
+
+
+def test_dlib_finds_small_faces_in_large_pictures(backend: FaceBackend, portrait: np.ndarray) -> None:
+    wide = np.zeros((720, 1280, 3), np.uint8)
+    wide[100:612, 200:712] = portrait
+    assert len(backend.detect(wide)) == 1
+
+
+def test_points_do_not_depend_on_earlier_frames(backend: FaceBackend, portrait: np.ndarray) -> None:
+    before = backend.detect(portrait)
+    backend.detect(np.zeros((1000, 300, 3), np.uint8))
+    assert np.array_equal(backend.detect(portrait), before)
+    assert backend.fingerprint() == type(backend)().fingerprint()
+
+
+def test_auto_is_what_can_run_and_the_others_say_what_they_lack() -> None:
+    for name in FACE_BACKENDS:
+        lacking = FACE_BACKENDS[name].missing()
+        if lacking:
+            with pytest.raises(InputError, match="cannot run") as caught:
+                pick_backend(name)
+            assert lacking in str(caught.value) and "\n" not in str(caught.value)
+    expected = "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
+    assert pick_backend("auto").name == expected
+
+
+class Scripted:
+    """Faces whose places are painted into the frame: pixel (0, i) holds x, y and side of face i, each in units of 4."""
+
+    name = "scripted"
+
+    @staticmethod
+    def missing() -> str | None:
+        return None
+
+    def __init__(self) -> None:
+        self.detections = 0
+        rng = np.random.default_rng(0)
+        self.shape = rng.uniform(-0.5, 0.5, (68, 2))
+
+    def fingerprint(self) -> str:
+        return "scripted"
+
+    def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        self.detections += 1
+        faces = [self.points(row) for row in frame[0].astype(float) * 4 if row[2]]
+        boxes = [box_around(points) for points in faces]
+        return np.array(sorted(boxes, key=lambda b: b[0] - b[2]), np.float32).reshape(-1, 4)
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        centre = (box[:2] + box[2:]) / 2
+        faces = [self.points(row) for row in frame[0].astype(float) * 4 if row[2]]
+        if not faces:
+            return np.full((68, 2), np.nan, np.float32)
+        return min(faces, key=lambda p: float(np.abs(p.mean(axis=0) - centre).sum())).astype(np.float32)
+
+    def points(self, row: np.ndarray) -> np.ndarray:
+        return self.shape * row[2] + row[:2]
+
+
+def frame_of(*faces: tuple[int, int, int], gray: int = 0) -> np.ndarray:
+    frame = np.full((256, 256, 3), gray, np.uint8)
+    frame[0] = 0
+    for i, face in enumerate(faces):
+        frame[0, i] = face
+    return frame
+
+
+def track(frames: list[np.ndarray], *, max_gap: int = 5) -> tuple[Tracker, np.ndarray, np.ndarray, Scripted]:
+    backend = Scripted()
+    tracker = Tracker(backend, max_gap=max_gap)
+    for frame in frames:
+        tracker.step(frame)
+    points, valid = tracker.result(tracker.choose())
+    return tracker, points, valid, backend
+
+
+def test_detection_runs_every_fifth_frame() -> None:
+    tracker, points, valid, backend = track([frame_of((20 + k // 2, 25, 12)) for k in range(40)])
+    assert backend.detections == 8
+    assert points.shape == (40, 68, 2) and points.dtype == np.float32 and valid.all()
+    assert tracker.faces_max == 1 and tracker.n_tracks == 1 and not tracker.cuts
+    middle = points.mean(axis=1)
+    np.testing.assert_allclose(np.diff(middle[:, 0]), [4 * ((k + 1) // 2 - k // 2) for k in range(39)], atol=1e-3)
+
+
+def test_short_gaps_are_interpolated_and_marked() -> None:
+    frames = [frame_of((20, 25, 12)) for _ in range(10)] + [frame_of() for _ in range(4)]
+    frames += [frame_of((25, 25, 12)) for _ in range(10)]
+    _, points, valid, _ = track(frames)
+    assert list(np.flatnonzero(~valid)) == [10, 11, 12, 13]
+    np.testing.assert_allclose(np.diff(points[9:15].mean(axis=1)[:, 0]), 4.0, atol=1e-3)
+
+
+def test_long_gaps_lose_the_clip() -> None:
+    frames = [frame_of((20, 25, 12)) for _ in range(10)] + [frame_of() for _ in range(6)]
+    with pytest.raises(ItemError) as caught:
+        track(frames)
+    assert caught.value.reason == "no_face" and "%" in caught.value.detail
+    with pytest.raises(ItemError, match="no_face"):
+        track([frame_of() for _ in range(3)])
+    assert track(frames, max_gap=6)[2].sum() == 10
+
+
+def test_of_two_faces_the_one_longest_in_frame_is_kept() -> None:
+    short, long = (45, 20, 16), (15, 30, 10)
+    frames = [frame_of(long, short) for _ in range(12)] + [frame_of(long) for _ in range(20)]
+    tracker, points, valid, _ = track(frames)
+    assert tracker.faces_max == 2 and tracker.n_tracks == 2 and valid.all()
+    assert np.abs(points.mean(axis=1) - (60, 120)).max() < 12
+
+
+def test_on_a_tie_the_larger_face_is_kept() -> None:
+    _, points, _, _ = track([frame_of((45, 20, 16), (15, 30, 10)) for _ in range(12)])
+    assert points[:, :, 0].mean() > 150
+
+
+def test_cuts_are_found_and_the_face_is_found_again() -> None:
+    frames = [frame_of((15, 30, 10)) for _ in range(13)] + [frame_of((45, 20, 12), gray=90) for _ in range(13)]
+    tracker, points, valid, _ = track(frames)
+    assert tracker.cuts == [13] and valid.all()
+    assert points[12, :, 0].mean() < 80 < points[13, :, 0].mean()
