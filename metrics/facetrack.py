@@ -78,7 +78,9 @@ def smoothed(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return medfilt(centre[:, 0], MEDIAN), medfilt(centre[:, 1], MEDIAN), medfilt(half, MEDIAN)
+    wide = np.pad([centre[:, 0], centre[:, 1], half], ((0, 0), (MEDIAN // 2, MEDIAN // 2)))
+    x, y, size = (medfilt(row, MEDIAN)[MEDIAN // 2 : -(MEDIAN // 2)] for row in wide)
+    return x, y, size
 
 
 def crop(frame: np.ndarray, x: float, y: float, half: float) -> np.ndarray:

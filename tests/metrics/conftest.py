@@ -1,0 +1,34 @@
+"""Clips of the embedded dataset with their truth, made once a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from dawn_bench.clip import Clip
+from dawn_bench.pipelines.audio import read_audio
+from dawn_bench.pipelines.embedded.write import write_embedded
+from dawn_bench.pipelines.video import read_frames
+
+
+@dataclass(frozen=True)
+class Known:
+    """A clip and the arrays of its truth file."""
+
+    clip: Clip
+    truth: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def embedded_clips(tmp_path_factory) -> list[Known]:
+    """Two clips of 4 s by two speakers, 128 px."""
+    root = write_embedded(tmp_path_factory.mktemp("embedded"), speakers=2, clips=2, seconds=4.0, size=128, seed=3)
+    found = []
+    for video in sorted(root.rglob("*.mp4")):
+        frames = read_frames(video)
+        arrays = {"frames": frames, "audio": read_audio(video)}
+        truth = dict(np.load(root / "truth" / f"{video.stem}.npz"))
+        found.append(Known(Clip(video.stem, video.stem[:4], "test", len(frames), arrays), truth))
+    return found

@@ -1,0 +1,124 @@
+"""Lip sync: known shifts, one pass against windows, short and silent clips, the tracked route."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
+from dawn_bench.errors import ItemError
+from dawn_bench.metrics.facetrack import tracks
+from dawn_bench.metrics.features.syncnet import SyncNetFeature
+from dawn_bench.metrics.measures.lse import LseC, LseD, LseOffset
+from dawn_bench.metrics.networks.syncnet import LIP_WINDOW, SyncNet
+from dawn_bench.metrics.protocols import protocol
+from dawn_bench.weights import seeded_fill
+
+TRACKED = protocol("paper-dawn", ("lse_route=tracked",))
+
+
+def clip(frames: np.ndarray, sound: np.ndarray) -> Clip:
+    return Clip("c", "s", "test", len(frames), {"frames": frames, "audio": sound})
+
+
+def noise_clip(n_frames: int, *, size: int = 32) -> Clip:
+    rng = np.random.default_rng(n_frames)
+    sound = rng.integers(-3000, 3000, n_frames * SAMPLES_PER_FRAME).astype(np.int16)
+    return clip(rng.integers(0, 256, (n_frames, size, size, 3), dtype=np.uint8), sound)
+
+
+def talking(n_frames: int, *, delay: int) -> Clip:
+    """A mouth that opens with the loudness of the sound, the sound delayed by some frames."""
+    rng = np.random.default_rng(4)
+    level = np.convolve(rng.random(n_frames + 40), np.ones(3) / 3, mode="same")
+    frames = np.full((n_frames, 64, 64, 3), 200, np.uint8)
+    for t, opening in enumerate(level[20 : 20 + n_frames]):
+        frames[t, 32 : 32 + round(30 * opening), 16:48] = 30
+    loud = np.repeat(level[20 - delay : 20 - delay + n_frames], SAMPLES_PER_FRAME)
+    return clip(frames, (8000 * loud * rng.uniform(-1, 1, len(loud))).astype(np.int16))
+
+
+def level_embedding(c: Clip) -> dict[str, np.ndarray]:
+    """Mouth openings and sound levels, in place of SyncNet, whose stand-in weights cannot align anything."""
+    opening = (c["frames"][..., 0] < 100).sum(axis=(1, 2)).astype(float)
+    loud = c["audio"].astype(float).reshape(c.n_frames, -1).std(axis=1)
+    windows = [np.lib.stride_tricks.sliding_window_view((x - x.mean()) / x.std(), 5)[:-1] for x in (opening, loud)]
+    return {"syncnet.lip": windows[0], "syncnet.audio": windows[1]}
+
+
+@pytest.mark.parametrize("delay", [-9, -2, 0, 1, 6, 13])
+def test_delaying_the_sound_by_k_frames_lowers_the_offset_by_k(delay):
+    offset, confidence, distance = LseOffset(), LseC(), LseD()
+    for metric in (offset, confidence, distance):
+        metric.update(level_embedding(talking(120, delay=delay)), {}, clip_id="shifted")
+    assert offset.compute().value == -delay
+    assert confidence.compute().value > distance.compute().value
+
+
+def test_the_whole_clip_at_once_gives_the_embeddings_of_copied_windows():
+    network = SyncNet().eval()
+    seeded_fill(network, salt="test/")
+    frames = torch.rand(9, 3, 224, 224) * 255
+    with torch.inference_mode():
+        at_once = network.lips(frames, batch=3)
+        windows = torch.stack([frames[i : i + LIP_WINDOW].transpose(0, 1) for i in range(5)])
+        alone = network.netfclip(network.netcnnlip(windows).flatten(1))
+    assert (at_once - alone).abs().max() < 1e-5 * alone.abs().max()
+
+
+def test_short_clips_are_scored_from_six_frames_on():
+    feature = SyncNetFeature(weights="seeded")
+    assert feature.weights_state == "seeded"
+    assert feature.run(noise_clip(6), {})["syncnet.lip"].shape == (1, 1024)
+    with pytest.raises(ItemError, match="too_short") as caught:
+        feature.run(noise_clip(5), {})
+    assert caught.value.reason == "too_short"
+    long_picture = noise_clip(20)
+    little_sound = clip(long_picture["frames"], long_picture["audio"][: 8 * SAMPLES_PER_FRAME])
+    assert len(feature.run(little_sound, {})["syncnet.audio"]) == 3
+
+
+def test_padding_is_mentioned_for_short_clips():
+    metric = LseD()
+    metric.update(level_embedding(talking(18, delay=0)), {}, clip_id="a")
+    assert "1 clips have 15 windows or fewer" in metric.compute().note
+    metric.update(level_embedding(talking(60, delay=0)), {}, clip_id="a")
+    assert "windows" not in metric.compute().note
+
+
+def test_silence_has_a_defined_score():
+    c = noise_clip(12)
+    found = SyncNetFeature(weights="seeded").run(clip(c["frames"], np.zeros_like(c["audio"])), {})
+    assert all(np.isfinite(a).all() for a in found.values())
+    for metric in (LseC(), LseD(), LseOffset()):
+        metric.update(found, {}, clip_id="silent")
+        assert np.isfinite(metric.compute().value)
+
+
+def test_routes_are_told_apart():
+    direct, tracked = SyncNetFeature(weights="seeded"), SyncNetFeature(TRACKED, weights="seeded")
+    assert direct.fingerprint != tracked.fingerprint
+    with pytest.raises(ItemError) as caught:
+        tracked.run(clip(np.zeros((6, 64, 64, 3), np.uint8), np.zeros(6 * SAMPLES_PER_FRAME, np.int16)), {})
+    assert caught.value.reason == "no_face"
+
+
+def test_the_tracked_crop_of_a_face_is_another_picture_than_the_frame(embedded_clips):
+    c = embedded_clips[0].clip
+    part = clip(c["frames"][:10], c["audio"][: 10 * SAMPLES_PER_FRAME])
+    whole = SyncNetFeature(weights="seeded").run(part, {})
+    cropped = SyncNetFeature(TRACKED, weights="seeded").run(part, {})
+    assert cropped["syncnet.lip"].shape == whole["syncnet.lip"].shape
+    assert np.array_equal(cropped["syncnet.audio"], whole["syncnet.audio"])
+    assert np.abs(cropped["syncnet.lip"] - whole["syncnet.lip"]).max() > 1
+
+
+def test_tracks_join_across_gaps_and_split_where_faces_jump():
+    here, there = np.array([[10.0, 10, 40, 40]]), np.array([[60.0, 60, 90, 90]])
+    nobody = np.zeros((0, 4))
+    found = tracks([here, here + 2, nobody, here + 6, here + 8, there, there, there], more_than=2, larger_than=0)
+    assert [list(track.frames) for track in found] == [[0, 1, 2, 3, 4], [5, 6, 7]]
+    assert np.allclose(found[0].boxes[:, 0], [10, 12, 14, 16, 18])
+    assert tracks([here, nobody, nobody, nobody, here], more_than=1, larger_than=0, max_gap=2) == []
+    assert tracks([here] * 5, more_than=2, larger_than=100) == []
