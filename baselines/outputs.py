@@ -8,25 +8,26 @@ An item whose key is unchanged and whose file is there is not generated again, s
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dawn_bench.baselines.base import Item, Method
-from dawn_bench.clip import Clip
-from dawn_bench.errors import ItemError
+from dawn_bench.clip import FPS, Clip
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.audio import fit_length, read_audio
-from dawn_bench.pipelines.video import read_frames, write_video
+from dawn_bench.pipelines.video import probe, read_frames, write_video
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 
 OK = "ok"
 ITEMS_FILE = "items.jsonl"
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
 
 
 @dataclass(frozen=True)
@@ -62,31 +63,63 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     return done
 
 
-def read_output(path: Path, truth: Clip) -> tuple[Clip, list[str]]:
-    """A generated file as a clip of the truth's id, and notes on what had to be changed.
+def read_output(path: Path, truth: Clip) -> Clip:
+    """A generated file as a clip of the truth's id at 25 fps by timestamps; `meta["notes"]` says what was lacking.
 
-    25 fps by timestamps; the picture is resized to the truth's side; longer outputs are cut to the truth's length.
-    A file without sound gets the truth's. Raises `ItemError("bad_output", …)` for a file that cannot be read.
+    A file without sound gets the truth's. Length and size stay as they are: the scorer matches them and says so.
+    Raises `ItemError("bad_output", …)` for a file that cannot be read.
     """
     notes: list[str] = []
     try:
         frames = read_frames(path)
     except ItemError as error:
         raise ItemError("bad_output", f"{path}: {error.detail}") from error
-    side = truth["frames"].shape[1]
-    if frames.shape[1:3] != (side, side):
-        notes.append(f"resized from {frames.shape[2]}x{frames.shape[1]} to {side}x{side}")
-        frames = np.stack([cv2.resize(f, (side, side), interpolation=cv2.INTER_AREA) for f in frames])
-    if len(frames) != truth.n_frames:
-        notes.append(f"{len(frames)} frames against {truth.n_frames} true ones: compared over the shorter")
-    frames = frames[: truth.n_frames]
     try:
         audio = read_audio(path)
     except ItemError:
         notes.append("no sound of its own: scored with the true sound")
         audio = np.asarray(truth["audio"])
+    rate = probe(path).fps
+    if abs(rate - FPS) > 0.01:
+        notes.append(f"{rate:.2f} fps, read at {FPS} by timestamps")
     arrays: Mapping[str, np.ndarray] = {"frames": frames, "audio": fit_length(audio, len(frames))}
-    return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays), notes
+    return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays, meta={"notes": notes})
+
+
+def find_outputs(folder: Path, clips: Sequence[Clip], mapping: Path | None) -> dict[str, Path]:
+    """A user's files by clip id: named like the clip (any video suffix, any sub-folder), or by a CSV `clip,file`.
+
+    Raises `InputError` for a folder without videos, a CSV that does not fit, or two files for one clip.
+    """
+    if not folder.is_dir():
+        raise InputError("is no folder of outputs.", path=folder, mend="Give the folder with your mp4 files.")
+    wanted = {c.id for c in clips}
+    if mapping is not None:
+        return _mapped(folder, wanted, mapping)
+    found: dict[str, Path] = {}
+    videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    for path in videos:
+        if path.stem in found and path.stem in wanted:
+            raise InputError(
+                f"has two files for clip {path.stem}: {found[path.stem].name} and {path.name}.",
+                path=folder,
+                mend="Remove one, or say which with --mapping CSV.",
+            )
+        found[path.stem] = path
+    if not videos:
+        raise InputError("has no video file.", path=folder, mend=f"Looked for {', '.join(sorted(VIDEO_SUFFIXES))}.")
+    return {clip: path for clip, path in found.items() if clip in wanted}
+
+
+def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
+    try:
+        with mapping.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot be read as CSV ({error}).", path=mapping) from error
+    if not rows or not {"clip", "file"} <= set(rows[0]):
+        raise InputError("has no columns `clip` and `file`.", path=mapping, mend="First line: clip,file")
+    return {row["clip"]: folder / row["file"] for row in rows if row["clip"] in wanted}
 
 
 def _produce_one(method: Method, item: Item, path: Path, key: str) -> Output:

@@ -20,7 +20,7 @@ def source_of(clip: Clip) -> Source:
 
 
 class Dawn:
-    """`drive="truth"` takes pose and blinks of the true clip instead of PBNet's (the tables' ground-truth-pose rows)."""
+    """`drive="truth"` takes pose and blinks of the true clip, not PBNet's (the tables' ground-truth-pose rows)."""
 
     method_class: MethodClass = "portrait"
     licence = "Apache-2.0 (weights: of whoever trained them)"

@@ -32,13 +32,18 @@ def doctor() -> None:
         screen.print(table)
 
     section("Versions", list(versions().items()))
-    ffmpeg = ".".join(map(str, av.ffmpeg_version_info.split("-")[:1])) if hasattr(av, "ffmpeg_version_info") else "bundled"
+    ffmpeg = (
+        ".".join(map(str, av.ffmpeg_version_info.split("-")[:1])) if hasattr(av, "ffmpeg_version_info") else "bundled"
+    )
     section(
         "Machine",
         [
             ("device", device_name(pick_device())),
             ("cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())),
-            ("torch CUDA", str(torch.version.cuda or "not built in") + ("" if torch.cuda.is_available() else ", no device")),
+            (
+                "torch CUDA",
+                str(torch.version.cuda or "not built in") + ("" if torch.cuda.is_available() else ", no device"),
+            ),
             ("decoder", f"PyAV {av.__version__} with its own FFmpeg {ffmpeg}"),
             ("ffmpeg program", shutil.which("ffmpeg") or "absent (not needed)"),
         ],
@@ -54,7 +59,8 @@ def doctor() -> None:
     section("Metrics", [(name, _backend(METRICS[name], "")) for name in METRICS])
     if any(r.path is None for r in found.values()):
         screen.print(
-            "\nNetworks without a file run with deterministic stand-ins; such scores are marked and never ranked.", markup=False
+            "\nNetworks without a file run with deterministic stand-ins; such scores are marked and never ranked.",
+            markup=False,
         )
 
 

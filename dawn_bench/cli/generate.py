@@ -19,7 +19,7 @@ def generate(
     steps: Annotated[int, typer.Option(min=1, help="Diffusion steps.")] = 20,
     eta: Annotated[float, typer.Option(help="DDIM noise: 1 as released, 0 deterministic.")] = 1.0,
     cond_scale: Annotated[float, typer.Option(help="Guidance scale.")] = 1.0,
-    solver: Annotated[str, typer.Option(help="ddim, or a faster solver.")] = "ddim",
+    solver: Annotated[str, typer.Option(help="ddim (as released) or dpm2m (good in fewer steps).")] = "ddim",
     max_seconds: Annotated[float | None, typer.Option(help="Use only the first seconds of the sound.")] = None,
     face: Annotated[str, typer.Option(help="Face back end.")] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same clip.")] = 0,
@@ -29,9 +29,12 @@ def generate(
 
     Example: dawn-bench generate --image me.png --audio speech.wav --checkpoint demo/run --out talk.mp4
     """
+    from typing import cast
+
     from dawn_bench.errors import InputError
     from dawn_bench.generation.portrait import read_drive, read_portrait, read_speech, read_tracks
     from dawn_bench.generation.talker import SamplingOptions, Talker
+    from dawn_bench.models.dawn.solver import SolverName
     from dawn_bench.pipelines.faces.base import pick_backend
     from dawn_bench.pipelines.video import write_video
     from dawn_bench.progress import console, meter
@@ -43,13 +46,21 @@ def generate(
         raise InputError("--drive and --pose both say where the head goes.", mend="Give one of them.")
     if out.suffix.lower() != ".mp4":
         raise InputError("is not the name of an mp4 file.", path=out, mend="Example: --out talk.mp4")
+    if solver not in ("ddim", "dpm2m"):
+        raise InputError(f"there is no solver called {solver!r}.", mend="Known: ddim, dpm2m.")
     talker = Talker.load(checkpoint, device=pick_device(device))
     backend = pick_backend(face)
     source = read_portrait(image, size=talker.size, backend=backend)
     sound, features = read_speech(audio, encoder=talker.audio_encoder, max_seconds=max_seconds)
     tracks = {}
     if drive is not None:
-        tracks = dict(zip(("pose", "blink"), read_drive(drive, size=talker.size, backend=backend, n_frames=len(features)), strict=True))
+        tracks = dict(
+            zip(
+                ("pose", "blink"),
+                read_drive(drive, size=talker.size, backend=backend, n_frames=len(features)),
+                strict=True,
+            )
+        )
     elif pose is not None:
         tracks = dict(zip(("pose", "blink"), read_tracks(pose, n_frames=len(features)), strict=True))
     with meter("sample", total=steps, unit="steps") as progress:
@@ -57,7 +68,7 @@ def generate(
             source,
             features,
             seed=seed,
-            options=SamplingOptions(steps=steps, eta=eta, cond_scale=cond_scale, solver=solver),
+            options=SamplingOptions(steps=steps, eta=eta, cond_scale=cond_scale, solver=cast(SolverName, solver)),
             progress=progress,
             **tracks,
         )

@@ -57,7 +57,9 @@ def verify() -> None:
             continue
         present += 1
         digest = sha256_file(path)
-        verdict = "no published hash" if weight.sha256 is None else "canonical" if digest == weight.sha256 else "DIFFERS"
+        verdict = (
+            "no published hash" if weight.sha256 is None else "canonical" if digest == weight.sha256 else "DIFFERS"
+        )
         if verdict == "DIFFERS":
             wrong.append(weight.name)
         screen.print(f"{weight.name}: {verdict}, sha256 {digest}", markup=False)
@@ -69,7 +71,9 @@ def verify() -> None:
 @app.command()
 def add(
     path: Annotated[Path, typer.Argument(help="A weight file that you already have.")],
-    name: Annotated[str | None, typer.Option(help="Which registry entry it is, when its hash and name do not tell.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Which registry entry it is, when its hash and name do not tell.")
+    ] = None,
 ) -> None:
     """Copy a file that you have into the weights folder."""
     from dawn_bench.progress import console

@@ -40,8 +40,8 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend) -> Source:
     largest = boxes[np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))]
     landmarks = np.asarray(backend.landmarks(frame, largest), np.float32)[None]
     given = {"landmarks": landmarks, "frames": frame[None]}
-    pose = EXTRACTORS["pose"].run(given, size=size, n_frames=1)["pose"][0]
-    blink = EXTRACTORS["blink"].run(given, size=size, n_frames=1)["blink"][0]
+    pose = EXTRACTORS["pose"]().run(given, size=size, n_frames=1)["pose"][0]
+    blink = EXTRACTORS["blink"]().run(given, size=size, n_frames=1)["blink"][0]
     bbox = np.concatenate([landmarks[0].min(0), landmarks[0].max(0)])
     return Source(frame, pose, blink, bbox)
 
@@ -65,11 +65,11 @@ def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple
             mend=f"At least {MIN_FRAMES / FPS:.1f} s are needed.",
         )
     audio = fit_length(audio, n_frames)
-    return audio, EXTRACTORS[encoder].run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
+    return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
 
 
 def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Head pose (T,7) and blinks (T,2) of a driving video, for `n_frames` frames (a shorter video is played to and fro).
+    """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one is played to and fro.
 
     Raises `InputError` when the video cannot be read or shows no face.
     """

@@ -5,8 +5,11 @@ T frames, S picture side, h latent side. One diffusion sample covers the whole c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,16 +56,35 @@ class SamplingOptions:
 class Talker:
     """LFG, A2V-FDM and PBNet of one trained run."""
 
-    def __init__(self, lfg: LFG, a2v: A2VFDM, pbnet: PBNet, *, device: str = "cpu", identity: str = "") -> None:
+    def __init__(
+        self,
+        lfg: LFG,
+        a2v: A2VFDM,
+        pbnet: PBNet,
+        *,
+        device: str = "cpu",
+        identity: str = "",
+        facts: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
         self.lfg: LFG = lfg.to(device).eval()
         self.a2v: A2VFDM = a2v.to(device).eval()
         self.pbnet: PBNet = pbnet.to(device).eval()
-        self.device, self.identity = device, identity
+        self.device, self.identity, self.facts = device, identity, facts
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures that it was trained on, pixels."""
+        return int(self.facts["lfg"]["size"])
+
+    @property
+    def audio_encoder(self) -> str:
+        """Name of the audio features that it was trained on."""
+        return str(self.facts["a2v"]["audio_encoder"])
 
     @classmethod
     def load(cls, run: Path, *, device: str = "cpu") -> Talker:
         """The three models of a run folder; raises `InputError` naming the model that is missing."""
-        modules, hashes = [], []
+        modules, hashes, facts = [], [], {}
         for kind, names in RUN_FILES.items():
             path = next((run / n for n in names if (run / n).is_file()), None)
             if path is None:
@@ -71,9 +93,11 @@ class Talker:
                     path=run,
                     mend=f"Train it: dawn-bench train --stage all --cache CACHE --out {run}",
                 )
-            modules.append(load_checkpoint(path, kind)[0])
+            module, provenance = load_checkpoint(path, kind)
+            modules.append(module)
+            facts[kind] = provenance
             hashes.append(sha256_file(path))
-        return cls(*modules, device=device, identity=fingerprint(hashes))
+        return cls(*modules, device=device, identity=fingerprint(hashes), facts=facts)
 
     @torch.no_grad()
     def talk(
@@ -127,8 +151,13 @@ class Talker:
             progress=progress,
         )
         flow_BFhh2, occlusion_BF1hh = self.a2v.unpack_motion(z_B3Fhh)
-        frames_TCSS = self.lfg.decode_clip(encoded, flow_BFhh2[0], occlusion_BF1hh[0])
-        return (frames_TCSS.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        pieces = self.lfg.decode_batches(encoded, flow_BFhh2[0], occlusion_BF1hh[0])
+        return np.concatenate([_bytes(piece) for piece in pieces])
+
+
+def _bytes(pictures_TCSS: torch.Tensor) -> np.ndarray:
+    """float (T,3,S,S) in [0,1] -> uint8 (T,S,S,3), rounded."""
+    return (pictures_TCSS.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _picture(frame: np.ndarray, device: str) -> torch.Tensor:

@@ -44,7 +44,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
     loop: LoopConfig = stage.loop
     _prepare_folder(stage, out, resume)
     module = stage.module.to(device).train()
-    optimizers = [
+    optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(p, lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay)
         for p in stage.parameter_groups()
     ]

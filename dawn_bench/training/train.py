@@ -40,6 +40,8 @@ def train(
         "cache": fingerprint(cache.settings),
         "clips": len(cache.ids("train") or cache.ids()),
         "dataset": cache.settings.get("dataset"),
+        "size": cache.size,
+        "audio_encoder": next(iter(cache)).audio_encoder,
     }
     done: dict[str, Path] = {}
     with distributed(device) as device:

@@ -83,7 +83,7 @@ def lfg_beats_copying(
 def lips_follow_sound(
     heard: dict[str, Output], shuffled: dict[str, Output], clips: Sequence[Clip], backend: FaceBackend
 ) -> Signal:
-    """Mean over clips of the correlation of generated with true mouth opening; baseline: the same model, other sound."""
+    """Correlation of generated with true mouth opening, mean over clips; baseline: the same model with other sound."""
     own: list[float] = []
     other: list[float] = []
     for clip in clips:
@@ -93,7 +93,7 @@ def lips_follow_sound(
         for outputs, values in ((heard, own), (shuffled, other)):
             path = outputs[clip.id].path
             assert path is not None
-            opening = mouth_opening(frame_landmarks(read_output(path, clip)[0]["frames"], backend))
+            opening = mouth_opening(frame_landmarks(read_output(path, clip)["frames"], backend))
             values.append(correlation(opening, truth[: len(opening)]))
     name = "generated mouth opening follows the sound (correlation)"
     if not own:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.a2v import A2VFDM, build_condition
+from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.checkpoint import load_checkpoint, save_checkpoint
-from dawn_bench.models.dawn.conditions import box_mask
+from dawn_bench.models.dawn.conditions import box_mask, build_condition
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.training.augment import jitter, unit
 from dawn_bench.training.data import step_rng, windows

@@ -1,0 +1,180 @@
+"""Quickstart: the same code paths as a user's run, on an embedded synthetic dataset, offline and in minutes.
+
+<out>/dataset     CREMA-D-shaped mp4 and wav files with their known truth
+<out>/cache       what `prepare` makes of them
+<out>/run         the trained models
+<out>/results     outputs, scores, report
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawn_bench.baselines.base import METHODS, Context
+from dawn_bench.baselines.outputs import produce
+from dawn_bench.cache import Cache
+from dawn_bench.config import Config
+from dawn_bench.errors import InputError
+from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.pipelines.embedded import write_embedded
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.progress import console, meter
+from dawn_bench.reports.page import write_report
+from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
+from dawn_bench.training.presets import preset as find_preset
+from dawn_bench.training.train import train
+from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
+from dawn_bench.workflow.learning import Signal, lfg_beats_copying, lips_follow_sound, loss_falls
+
+MARK = "quickstart.json"
+
+
+class Plan(Config):
+    """How much quickstart does; written into its folder, so that a stopped run goes on with the same."""
+
+    preset: str
+    speakers: int
+    clips: int
+    seconds: float
+    source_size: int
+    size: int
+    scored_clips: int
+    seed: int
+
+
+#: What each preset works on. `tiny` stays under ten minutes on two cores, `small` under forty-five.
+PLANS = {
+    "tiny": {"speakers": 8, "clips": 24, "seconds": 3.0, "source_size": 256, "size": 64, "scored_clips": 4},
+    "small": {"speakers": 12, "clips": 48, "seconds": 4.0, "source_size": 256, "size": 128, "scored_clips": 6},
+}
+
+
+@dataclass(frozen=True)
+class Quickstarted:
+    """Lines for a person, the learning signals, and the page."""
+
+    summary: list[str]
+    signals: list[Signal]
+    report: Path
+
+
+def run_quickstart(out: Path, *, preset: str, jobs: int, seed: int, device: str) -> Quickstarted:
+    """Do the whole job into `out`; what a stopped run finished is not done again.
+
+    Raises `InputError` when the preset is unknown or `out` holds something else.
+    """
+    if preset not in PLANS:
+        raise InputError(f"quickstart has no preset {preset!r}.", mend=f"Known: {', '.join(PLANS)}.")
+    plan = Plan.model_validate(PLANS[preset] | {"preset": preset, "seed": seed})
+    _claim(out, plan)
+    timings: dict[str, float] = {}
+
+    with _timed("dataset", timings):
+        _dataset(out / "dataset", plan, jobs=jobs)
+    with _timed("prepare", timings):
+        prepare(out / "dataset", out / "cache", PrepareSettings(dataset="crema", size=plan.size), jobs=jobs)
+    cache = Cache(out / "cache")
+    settings = find_preset(preset)
+    with _timed("train", timings):
+        train(cache, settings, out=out / "run", stages=["all"], seed=seed, device=device, resume=True)
+    with _timed("evaluate", timings):
+        scored = evaluate_methods(
+            Evaluation(
+                cache=out / "cache",
+                out=out / "results",
+                checkpoint=out / "run",
+                max_clips=plan.scored_clips,
+                seed=seed,
+                device=device,
+                notes=(
+                    "Quickstart: synthetic clips made from one photograph, no recordings of people talking.",
+                    f"Preset {preset}: {settings.note}.",
+                ),
+            )
+        )
+    with _timed("learning signals", timings):
+        signals = _signals(out, cache, plan, device=device)
+
+    store = ResultsStore(out / "results")
+    store.set_facts(
+        Facts(
+            title="dawn-bench quickstart",
+            learning=[LearningSignal.model_validate(s.as_fact()) for s in signals],
+            timings=timings,
+        )
+    )
+    pages = write_report(out / "results", out / "results" / "report")
+    page = next(p for p in pages if p.suffix == ".html")
+    lines = [*scored.summary, *(_line(s) for s in signals), ", ".join(f"{k} {v:.0f} s" for k, v in timings.items())]
+    return Quickstarted(lines, signals, page.resolve())
+
+
+def _claim(out: Path, plan: Plan) -> None:
+    """Make the folder ours, or go on with the same plan; anything else in it is not touched."""
+    mark = out / MARK
+    if mark.is_file():
+        if json.loads(mark.read_text()) != plan.model_dump(mode="json"):
+            raise InputError(
+                "holds a quickstart with another preset or seed.", path=out, mend="Choose another --out, or remove it."
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("is not an empty folder.", path=out, mend="Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps(plan.model_dump(mode="json")))
+
+
+def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
+    done = root / "complete"
+    if done.is_file():
+        return
+    with meter("write the dataset", total=plan.clips, unit="clips") as progress:
+        write_embedded(
+            root,
+            speakers=plan.speakers,
+            clips=plan.clips,
+            seconds=plan.seconds,
+            size=plan.source_size,
+            seed=plan.seed,
+            jobs=jobs,
+            progress=progress,
+        )
+    done.touch()
+
+
+def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[Signal]:
+    """Losses, the LFG on held-out frames, and lips against sound on the clips that were scored."""
+    run, clips = out / "run", cache.clips("test")
+    scored = clips[: plan.scored_clips]
+    stages = sorted(p.parent.name for p in run.glob("*/metrics.jsonl"))
+    lfg = load_checkpoint(run / "lfg" / "model.safetensors", "lfg")[0]
+    context = Context(run, device, plan.seed)
+    outputs = {
+        name: produce(METHODS[name](context), scored, out / "results" / "outputs", seed=plan.seed)
+        for name in ("dawn", "dawn-shuffled")
+    }
+    return [
+        *(loss_falls(run, stage) for stage in stages),
+        lfg_beats_copying(lfg, clips, seed=plan.seed, device=device),
+        lips_follow_sound(outputs["dawn"], outputs["dawn-shuffled"], scored, pick_backend("auto")),
+    ]
+
+
+def _line(signal: Signal) -> str:
+    value, baseline = (f"{v:.3g}" if v is not None else "–" for v in (signal.value, signal.baseline))
+    return f"{'ok' if signal.passed else 'NOT SHOWN'}: {signal.signal}: {value}, baseline {baseline} ({signal.note})"
+
+
+@contextmanager
+def _timed(part: str, timings: dict[str, float]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[part] = round(time.perf_counter() - began, 1)
+    console().print(f"{part}: {timings[part]:.0f} s", markup=False)
