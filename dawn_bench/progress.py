@@ -116,8 +116,10 @@ class _Lines:
         spent = time.monotonic() - self.start
         rate = self.done / spent if spent > 0 else 0.0
         of = f"/{self.total:.0f}" if self.total is not None else ""
-        left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and rate and self.done < self.total else ""
+        going = self.total and rate and self.done < self.total
+        left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and going else ""
         note = f"  {self.note}" if self.note else ""
-        sys.stderr.write(f"{self.label}: {self.done:.0f}{of} {self.unit}, {rate:.1f} {self.unit}/s, {spent:.0f} s{left}{note}\n")
+        speed = f"{rate:.1f} {self.unit}/s, {spent:.0f} s{left}"
+        sys.stderr.write(f"{self.label}: {self.done:.0f}{of} {self.unit}, {speed}{note}\n")
         sys.stderr.flush()
         self.printed = self.done

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pydantic import Field
+
 from dawn_bench.config import Config
 
 
@@ -37,11 +39,11 @@ class ScoreRow(Config):
     rankable: bool = True
     fingerprint: str
     device: str = ""
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     seed: int = 0
     wall_seconds: float = 0.0
     note: str = ""
-    per_clip: dict[str, float | None] = {}
+    per_clip: dict[str, float | None] = Field(default_factory=dict)
     created: str = ""
 
     @staticmethod

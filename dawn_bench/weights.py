@@ -121,8 +121,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise InputError("there is no such checkpoint.", path=path) from error
     except Exception as error:  # torch and safetensors raise a dozen types for a bad file
-        kind = "holds objects other than tensors, which could run code" if "weights_only" in str(error).lower() else "is damaged or no checkpoint"
-        raise InputError(f"{kind}; it was not loaded.", path=path, mend="Get the file again from its origin.") from error
+        foreign = "weights_only" in str(error).lower()
+        kind = "holds objects other than tensors, which could run code" if foreign else "is damaged or no checkpoint"
+        mend = "Get the file again from its origin."
+        raise InputError(f"{kind}; it was not loaded.", path=path, mend=mend) from error
 
 
 def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> None:
@@ -167,7 +169,9 @@ def add(path: Path, name: str | None = None) -> Resolved:
         matches = [w for w in WEIGHTS if w.sha256 == digest] or [w for w in WEIGHTS if w.file == path.name]
         if not matches:
             raise InputError(
-                "is none of the registry's files by hash or name.", path=path, mend="Say which: weights add PATH --name NAME"
+                "is none of the registry's files by hash or name.",
+                path=path,
+                mend="Say which: weights add PATH --name NAME",
             )
         name = matches[0].name
     weight = entry(name)
@@ -211,7 +215,8 @@ def download(name: str) -> Resolved:
     weight = entry(name)
     if weight.url is None:
         raise InputError(
-            f"{weight.file} has no direct address.", mend=f"Get it from {weight.origin}, then: dawn-bench weights add FILE"
+            f"{weight.file} has no direct address.",
+            mend=f"Get it from {weight.origin}, then: dawn-bench weights add FILE",
         )
     target = folder() / weight.file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +231,9 @@ def download(name: str) -> Resolved:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         partial.unlink(missing_ok=True)
         raise InputError(
-            f"could not be downloaded ({error}).", path=weight.url, mend="On a machine without network: dawn-bench weights add FILE"
+            f"could not be downloaded ({error}).",
+            path=weight.url,
+            mend="On a machine without network: dawn-bench weights add FILE",
         ) from error
     if weight.sha256 is not None and (digest := sha256_file(partial)) != weight.sha256:
         partial.unlink()

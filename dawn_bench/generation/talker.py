@@ -113,8 +113,8 @@ class Talker:
     ) -> np.ndarray:
         """Frames uint8 (T,S,S,3) RGB for audio features (T,A).
 
-        `pose` (T,≥6) and `blink` (T,2) drive the head where given; else PBNet draws them from the sound and the source's
-        own state. The same seed gives the same clip.
+        `pose` (T,≥6) and `blink` (T,2) drive the head where given; else PBNet draws them from the sound and the
+        source's own state. The same seed gives the same clip.
         """
         device = self.device
         generator = torch.Generator(device=device).manual_seed(seed)
