@@ -82,9 +82,11 @@ class Protocol(Config):
 
 
 PAPER_DAWN = Protocol()
+#: The same with LSE on the tracked face crop: the second lip-sync number, never mixed with the first.
+PAPER_DAWN_TRACKED = Protocol(id="paper-dawn-tracked", lse_route="tracked")
 
 #: Named protocols.
-PROTOCOLS: dict[str, Protocol] = {PAPER_DAWN.id: PAPER_DAWN}
+PROTOCOLS: dict[str, Protocol] = {p.id: p for p in (PAPER_DAWN, PAPER_DAWN_TRACKED)}
 
 
 def protocol(name: str = PAPER_DAWN.id, /, overrides: tuple[str, ...] = ()) -> Protocol:

@@ -15,7 +15,7 @@ from dawn_bench.metrics.networks.syncnet import LIP_WINDOW, SyncNet
 from dawn_bench.metrics.protocols import protocol
 from dawn_bench.weights import seeded_fill
 
-TRACKED = protocol("paper-dawn", ("lse_route=tracked",))
+TRACKED = protocol("paper-dawn-tracked")
 
 
 def clip(frames: np.ndarray, sound: np.ndarray) -> Clip:
