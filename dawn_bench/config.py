@@ -25,9 +25,7 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-def resolve_config(
-    default: C, *, file: Path | None = None, overrides: Sequence[str] = (), where: str = "--set"
-) -> C:
+def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[str] = (), where: str = "--set") -> C:
     """`default`, updated by a YAML file, updated by `key.sub=value` strings (values are read as YAML).
 
     Raises `InputError` naming the key when a key is unknown or a value has the wrong type.

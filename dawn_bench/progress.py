@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -62,7 +62,7 @@ def meter(label: str, *, total: float | None, unit: str = "it") -> Iterator[Mete
 
 def track(items: Iterable[T], label: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
     """Yield `items` while showing progress; `total` defaults to `len(items)` where there is one."""
-    size = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    size = len(items) if total is None and isinstance(items, Sized) else total
     with meter(label, total=size, unit=unit) as progress:
         for item in items:
             yield item

@@ -47,7 +47,7 @@ def test_each_command_says_what_it_does_with_an_example(name: str) -> None:
         ("prepare", "--dataset", "nonsense", "--root", ".", "--cache", "c"),
         ("train", "--cache", "missing", "--out", "run"),
         ("evaluate", "--method", "still", "--cache", "missing", "--out", "results"),
-        ("report", "--results", "missing"),
+        ("report", "missing"),
         ("generate", "--image", "missing.png", "--audio", "missing.wav", "--checkpoint", "missing", "--out", "x.mp4"),
         ("weights", "fetch", "nonsense"),
         ("weights", "add", "missing.pth"),
