@@ -8,6 +8,7 @@ seconds, the first seconds of a large or long one) and one fixed square is decid
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.features.base import EXTRACTORS
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.source import Source
-from dawn_bench.pipelines.tracking import Track, Tracker
+from dawn_bench.pipelines.tracking import CutDetector, Track, Tracker
 from dawn_bench.pipelines.video import iter_frames, probe, resize
 
 #: Frames held back for the face crop's decision, in bytes: 12 s at 512×512, 1.2 s at 1080p.
@@ -51,7 +52,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     """Decode, track, crop and hand a clip's arrays to `sink`; returns what is worth knowing about the clip.
 
     Appends `frames` while decoding; then `audio`, `landmarks`, `bbox`, `valid` and the fields of those extractors in
-    `settings.extract` that need no more than these. Raises `ItemError` (unreadable, no_face, no_audio, too_short, cut,
+    `settings.extract` that need no more than these. A source for `on_cut="split"` has been through `split_at_cuts`, so
+    that a cut left in it quarantines it too. Raises `ItemError` (unreadable, no_face, no_audio, too_short, cut,
     face_leaves, bad_crop or the source's own reason) when the clip cannot be used; what was appended is then void.
     """
     if source.problem is not None:
@@ -71,7 +73,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         if window is None and settings.crop != "face":
             window = _whole(frame, square=settings.crop == "none")
         tracker.step(frame)
-        if tracker.cuts and settings.on_cut == "quarantine":
+        if tracker.cuts and settings.on_cut != "keep":
             raise ItemError("cut", f"the scene changes at {tracker.cuts[0] / FPS:.2f} s")
         if window is not None:
             writer.write(frame, window)
@@ -126,6 +128,26 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "silent": not has_audio or int(np.abs(audio.astype(np.int32)).max(initial=0)) < _SILENT,
         "audio_seconds": len(audio) / SAMPLE_RATE if has_audio else 0.0,
     }
+
+
+def split_at_cuts(source: Source) -> list[Source]:
+    """The source's scenes as sources of their own, numbered; the source itself where it has no cut.
+
+    Decodes the clip once, looking at thumbnails only. Raises `ItemError("unreadable")`.
+    """
+    is_cut = CutDetector()
+    edges, n_frames = [0], 0
+    for frame in _framed(iter_frames(source.video, start=source.start, stop=source.stop), source):
+        if is_cut(frame):
+            edges.append(n_frames)
+        n_frames += 1
+    if len(edges) == 1:
+        return [source]
+    spans = zip(edges, [*edges[1:], n_frames], strict=True)
+    return [
+        replace(source, id=f"{source.id}_scene{i}", start=source.start + a / FPS, stop=source.start + b / FPS)
+        for i, (a, b) in enumerate(spans)
+    ]
 
 
 def to_window(points: np.ndarray, window: Window, size: int) -> np.ndarray:

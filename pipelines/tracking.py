@@ -58,7 +58,7 @@ class Tracker:
         self._tracks: list[Track] = []
         self._next_number = 0
         self._kept: Track | None = None
-        self._thumbnail: np.ndarray | None = None
+        self._is_cut = CutDetector()
         self._last_detection = -DETECT_EVERY
         self._new_shot = False  # a cut was seen, and no face since
 
@@ -174,7 +174,14 @@ class Tracker:
                 found[track.number] = track, boxes[i]
         return found
 
-    def _is_cut(self, frame: np.ndarray) -> bool:
+
+class CutDetector:
+    """Call with every frame in order; True at the first frame of a new scene."""
+
+    def __init__(self) -> None:
+        self._thumbnail: np.ndarray | None = None
+
+    def __call__(self, frame: np.ndarray) -> bool:
         step = max(1, min(frame.shape[:2]) // 128)  # every pixel of a large frame would cost more than it tells
         gray = cv2.cvtColor(np.ascontiguousarray(frame[::step, ::step]), cv2.COLOR_RGB2GRAY)
         thumbnail = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)

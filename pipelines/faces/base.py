@@ -7,10 +7,12 @@ the same numbers whichever worker takes it and whatever came before.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
 
@@ -38,7 +40,6 @@ class FaceBackend(Protocol):
 FACE_BACKENDS: Registry[type[FaceBackend]] = Registry("face", "dawn_bench.pipelines.faces")
 
 
-@lru_cache(maxsize=4)
 def pick_backend(name: str = "auto") -> FaceBackend:
     """The back end called `name`, made once a process; `auto` is face-alignment where it can run, else dlib.
 
@@ -46,11 +47,16 @@ def pick_backend(name: str = "auto") -> FaceBackend:
     """
     if name == "auto":
         name = "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
-    backend = FACE_BACKENDS[name]
-    lacking = backend.missing()
+    lacking = FACE_BACKENDS[name].missing()
     if lacking:
         raise InputError(f"the face back end {name!r} cannot run: {lacking}.", mend="Without it: --face dlib")
-    return backend()
+    return _made(name, weights.folder())
+
+
+@lru_cache(maxsize=4)
+def _made(name: str, folder: Path) -> FaceBackend:
+    """One back end a process and weights folder: loading takes a second and a hundred megabytes."""
+    return FACE_BACKENDS[name]()
 
 
 def box_around(points: np.ndarray) -> np.ndarray:

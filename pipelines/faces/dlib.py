@@ -17,9 +17,10 @@ from dawn_bench import weights
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.provenance import fingerprint, sha256_file, versions
 
-#: Longest side of the picture that HOG scans, in the order tried; its smallest face is about 80 px there.
+#: Longest side of the picture that HOG scans, in the order tried; it is sure of faces from 80 px there, and finds most
+#: from `_SMALLEST`.
 _SIDES = (320, 640, 1280)
-_SMALLEST = 90.0
+_SMALLEST = 64.0
 #: Border added at the last try, a share of the picture, for faces larger than the picture.
 _PADDING = 0.25
 #: The patch on which points are placed: side of the face box in it, and of the whole patch, in pixels. dlib rounds

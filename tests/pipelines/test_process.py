@@ -13,7 +13,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines import process
 from dawn_bench.pipelines.embedded.write import write_embedded
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
-from dawn_bench.pipelines.process import face_window, outside_share, process_clip, to_window
+from dawn_bench.pipelines.process import face_window, outside_share, process_clip, split_at_cuts, to_window
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.source import Source
 from dawn_bench.pipelines.video import read_frames, write_video
@@ -164,6 +164,16 @@ def test_quarantine(embedded: Path, backend: FaceBackend, tmp_path: Path) -> Non
     assert reason(face[:6]) == "too_short"
     cut = np.concatenate([face[:10], 255 - face[:10, ::-1], face[10:]])
     assert reason(cut, on_cut="quarantine") == "cut"
+    assert reason(cut, on_cut="split") == "cut"
+    scenes = split_at_cuts(Source("c", "s", "train", tmp_path / "clip.mp4", start=0.08))
+    assert [(scene.id, round(scene.start * 25)) for scene in scenes] == [
+        ("c_scene0", 2),
+        ("c_scene1", 10),
+        ("c_scene2", 20),
+    ]
+    sink = Sink()
+    assert process_clip(scenes[2], PrepareSettings(on_cut="split", extract=()), backend, sink)["n_frames"] == 10
+    assert split_at_cuts(scenes[0]) == scenes[:1]
     (tmp_path / "clip.mp4").write_bytes(b"")
     with pytest.raises(ItemError, match="unreadable"):
         run(tmp_path / "clip.mp4", backend)
