@@ -62,7 +62,8 @@ class DlibBackend:
         self._yunet_file = weights.resolve("yunet")
         self._yunet: Any = None
         if self._yunet_file.path is not None:
-            cv2.setLogLevel(2)  # errors only: OpenCV 5 warns about a default of its own
+            # errors only: OpenCV 5 warns about a default of its own
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
             # at 0.7 no clip without a face gave a false one, and none with a face was missed
             self._yunet = cv2.FaceDetectorYN.create(str(self._yunet_file.path), "", (160, 160), 0.7)
 

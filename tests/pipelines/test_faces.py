@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -167,3 +169,16 @@ def test_cuts_are_found_and_the_face_is_found_again() -> None:
     tracker, points, valid, _ = track(frames)
     assert tracker.cuts == [13] and valid.all()
     assert points[12, :, 0].mean() < 80 < points[13, :, 0].mean()
+
+
+@pytest.mark.real
+def test_yunet_takes_the_detectors_place_where_it_is_present(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray, backend: FaceBackend
+) -> None:
+    (tmp_path / "yunet_n_dynamic.onnx").write_bytes((shared / "data/nets/yunet_n_dynamic.onnx").read_bytes())
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
+    with_network = pick_backend("dlib")
+    assert with_network.fingerprint() != backend.fingerprint()
+    box, hog = with_network.detect(portrait)[0], backend.detect(portrait)[0]
+    assert np.abs(box - hog).max() < 0.25 * (hog[2] - hog[0])
+    assert not len(with_network.detect(np.full((300, 400, 3), 90, np.uint8)))
