@@ -19,7 +19,8 @@ from typing import Any
 from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.executor import ClipTools, Engine, GroupReport, Job, Tools, run, summary
+from dawn_bench.pipelines.executor import Engine, run
+from dawn_bench.pipelines.group import ClipTools, GroupReport, Job, Tools, summary
 from dawn_bench.pipelines.plan import PARTS, PLAN_FILE, Plan, check_same, make_groups, part_path, read_part
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.shards import TEMPORARY, write_atomic
@@ -102,7 +103,7 @@ def prepare(
                 parts = [read_part(part_path(cache, n, extractor=name)) for n in numbers]
                 incomplete[name] = sum(row["status"] != OK for part in parts for row in part)
         finally:
-            _sweep(cache)
+            _sweep(cache, ended=True)
         write_index(cache, plan)
     report = _report(cache, reports, wall=time.monotonic() - begun, resumed=resumed, incomplete=incomplete)
     if not report.ok:
@@ -255,11 +256,14 @@ def _locked(cache: Path) -> Iterator[None]:
         lock.release()
 
 
-def _sweep(cache: Path) -> None:
-    """Remove what interrupted workers left."""
+def _sweep(cache: Path, *, ended: bool = False) -> None:
+    """Remove what interrupted workers left; until the run has `ended`, the marks of unfinished groups are evidence."""
     for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
         for path in cache.glob(pattern):
             path.unlink(missing_ok=True)
+    for mark in (cache / PARTS).rglob("*.running"):
+        if ended or mark.with_suffix(".json").exists():
+            mark.unlink(missing_ok=True)
 
 
 def _empty(cache: Path) -> None:

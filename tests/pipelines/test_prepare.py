@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.executor import Job, run
+from dawn_bench.pipelines.executor import run
+from dawn_bench.pipelines.group import Job
 from dawn_bench.pipelines.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -188,3 +189,6 @@ def test_a_local_dask_cluster_writes_the_same_bytes(root: Path, tmp_path: Path) 
     prepare(root, tmp_path / "one", SETTINGS, tools=FakeTools())
     prepare(root, tmp_path / "dask", SETTINGS, tools=FakeTools(), jobs=2, engine="dask")
     assert contents(tmp_path / "one") == contents(tmp_path / "dask")
+    write_video(root / "killer.mp4", frames=9, then="die")
+    report = prepare(root, tmp_path / "dask", SETTINGS, tools=FakeTools(), jobs=2, engine="dask")
+    assert (report.ok, report.resumed, report.quarantined["worker_died"]) == (22, 24, 1)
