@@ -13,6 +13,7 @@ def doctor() -> None:
 
     import av
     import torch
+    from rich.markup import escape
     from rich.table import Table
 
     from dawn_bench.metrics.base import METRICS
@@ -28,7 +29,7 @@ def doctor() -> None:
         screen.print(f"\n[bold]{title}[/bold]")
         table = Table(box=None, show_header=False, pad_edge=False)
         for left, right in rows:
-            table.add_row(f"  {left}", right)
+            table.add_row(f"  {left}", escape(right))
         screen.print(table)
 
     section("Versions", list(versions().items()))
@@ -53,10 +54,10 @@ def doctor() -> None:
         f"Weights in {folder()}",
         [(n, "absent" if r.path is None else f"{r.state}  {r.path.name}") for n, r in found.items()],
     )
-    chosen = pick_backend("auto")
-    section("Faces", [(name, "used by default" if name == chosen.name else "") for name in FACE_BACKENDS])
-    section("Extractors", [(name, _backend(EXTRACTORS[name], "ready")) for name in EXTRACTORS])
-    section("Metrics", [(name, _backend(METRICS[name], "")) for name in METRICS])
+    chosen = pick_backend("auto").name
+    section("Faces", [(name, _face(name, chosen)) for name in FACE_BACKENDS])
+    section("Extractors", [(name, _extractor(name)) for name in EXTRACTORS])
+    section("Metrics", [(name, METRICS[name].backend() or "no network") for name in METRICS])
     if any(r.path is None for r in found.values()):
         screen.print(
             "\nNetworks without a file run with deterministic stand-ins; such scores are marked and never ranked.",
@@ -64,7 +65,25 @@ def doctor() -> None:
         )
 
 
-def _backend(item: object, otherwise: str) -> str:
-    """What an extractor or metric says of itself, in one line."""
-    describe = getattr(item, "backend", None)
-    return str(describe() if callable(describe) else describe or otherwise)
+def _face(name: str, chosen: str) -> str:
+    """Whether a face back end can be used here, and if not, why."""
+    from dawn_bench.errors import InputError
+    from dawn_bench.pipelines.faces.base import pick_backend
+
+    try:
+        pick_backend(name)
+    except InputError as error:
+        return f"not usable: {error}"
+    return "ready, used by default" if name == chosen else "ready"
+
+
+def _extractor(name: str) -> str:
+    """Whether an extractor can be used here, and if not, why."""
+    from dawn_bench.errors import InputError
+    from dawn_bench.pipelines.features.base import EXTRACTORS
+
+    try:
+        identity = EXTRACTORS[name]().fingerprint()
+    except InputError as error:
+        return f"not usable: {error}"
+    return "not usable: its weights are absent" if "seeded" in identity else f"ready, {identity}"
