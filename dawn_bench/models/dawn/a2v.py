@@ -6,16 +6,19 @@ Motion z has 3 channels: flow x, flow y (sampling positions in −1…1 of the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.a2v_config import A2VConfig
+from dawn_bench.models.dawn.checkpoint import load_keys
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder, condition_scales, drop_conditions, identity_grid
 from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
+from dawn_bench.models.dawn.fast_unet import FastClip, FastUNet
 from dawn_bench.models.dawn.schedule import sampling_steps
 from dawn_bench.models.dawn.solver import Denoise, SolverName, ddim, dpm_solver_2m
 from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS
@@ -147,20 +150,21 @@ class A2VFDM(nn.Module):
     ) -> Denoise:
         """The network for one clip, with guidance: null + (conditioned − null) · cond_scale."""
 
-        def predict(x: Tensor, t_B: Tensor, cond: Tensor) -> Tensor:
-            return self.diffusion.denoise_fn(
-                x, t_B, source_BCHW=source_CHW[None], mask_BMHW=mask_MHW[None], cond_BFD=cond[None], win_width=win_width
-            )
+        fast = FastUNet(self.diffusion.denoise_fn)
+
+        def clip(cond: Tensor) -> FastClip:
+            return fast.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
+
+        conditioned = clip(cond_FD)
+        null = clip(torch.zeros_like(cond_FD)) if cond_scale != 1 else None
 
         def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-            t_B = torch.full((1,), t, device=x.device)
-            eps = predict(x, t_B, cond_FD)
-            if cond_scale != 1:
-                null = predict(x, t_B, torch.zeros_like(cond_FD))
-                eps = null + (eps - null) * cond_scale
+            predicted = conditioned(x[0], t)
+            if null is not None:
+                predicted = torch.lerp(null(x[0], t), predicted, cond_scale)
             if progress is not None:
                 progress.advance()
-            return self.diffusion.clean_and_noise(x, t_B, eps)
+            return self.diffusion.clean_and_noise(x, torch.tensor([t], device=x.device), predicted[None])
 
         return denoise
 
@@ -170,29 +174,11 @@ def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
 
     Raises `InputError` in one line for a damaged or foreign file, naming missing and unexpected keys.
     """
+    state: Any = read_state_dict(path)
+    if not isinstance(state, Mapping) or not isinstance(state.get("diffusion"), Mapping):
+        raise InputError("is no A2V-FDM checkpoint: it has no 'diffusion'.", path=path, mend="Use DAWN_128.pth.")
     model = A2VFDM(config or A2VConfig.reference())
-    state = read_state_dict(path).get("diffusion")
-    if not isinstance(state, dict):
-        raise InputError(
-            "has no entry 'diffusion', so it is no released A2V-FDM.",
-            path=path,
-            mend="Use DAWN_128.pth or DAWN_256.pth.",
-        )
-    own = model.diffusion.state_dict()
-    problems = [
-        f"{len(keys)} {kind} (first: {keys[0]})"
-        for kind, keys in (
-            ("keys are missing", sorted(own.keys() - state.keys())),
-            ("keys are unexpected", sorted(state.keys() - own.keys())),
-            ("tensors have another shape", [k for k in own if k in state and own[k].shape != state[k].shape]),
-        )
-        if keys
-    ]
-    if problems:
-        raise InputError(
-            f"does not fit the A2V-FDM: {', '.join(problems)}.", path=path, mend="Use DAWN_128.pth or DAWN_256.pth."
-        )
-    model.diffusion.load_state_dict(state)
+    load_keys(model.diffusion, state["diffusion"], path=path, what="the A2V-FDM")
     return model.eval()
 
 

@@ -180,6 +180,12 @@ class CrossAttention(nn.Module):
         self.to_kv = nn.Linear(context_dim, 2 * heads * head_dim, bias=False)
         self.to_out = nn.Sequential(nn.Linear(heads * head_dim, out_dim, bias=False), GainLayerNorm(out_dim))
 
+    def output(self) -> tuple[nn.Linear, GainLayerNorm]:
+        """The output's projection and the norm after it."""
+        projection, norm = self.to_out
+        assert isinstance(projection, nn.Linear) and isinstance(norm, GainLayerNorm)
+        return projection, norm
+
     def forward(self, x_BCFHW: Tensor, context_BFK: Tensor) -> Tensor:
         H, W = x_BCFHW.shape[-2:]
         split = (self.heads, self.head_dim)

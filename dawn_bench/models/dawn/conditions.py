@@ -1,7 +1,7 @@
-"""What the A2V-FDM is told: conditions of every frame, the face and lip masks, and the motion that it diffuses.
+"""What the A2V-FDM is told: the conditions of every frame and the source's face mask.
 
 Pure functions of tensors. Shape suffixes: B batch, F frames, A width of the sound feature, S picture size, H, W latent
-size, L landmarks, D condition width.
+size, M mask channels, D condition width.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 #: The training script's seed, and how many draws its random generator gave before it came to the face-mask encoder.
 MASK_ENCODER_SEED, MASK_ENCODER_OFFSET = 1234, 115_785_680
-#: Landmarks (of 68) whose bounding box is the lip region. The released code leaves the last, 67, out.
-LIP_LANDMARKS = slice(48, 67)
 
 
 def build_condition(
@@ -38,10 +36,10 @@ def identity_grid(height: int, width: int, *, device: torch.device | None = None
 
 
 def box_mask(box_B4: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Tensor:
-    """Ones inside a face box, [B, 1, size, size] float32 (paper section 3.3).
+    """Ones inside a face box, [B, 1, size, size] float32 (paper section 3.3), ends included.
 
-    `box_B4`: x_min, x_max, y_min, y_max in pixels of a picture of height and width `hw_B2`. The upper ends are
-    inclusive. `swap_axes` scales x by the height and y by the width, as the released code does.
+    `box_B4`: x_min, x_max, y_min, y_max in pixels of a picture of height and width `hw_B2`. `swap_axes` scales x by
+    the height and y by the width, as the released code does.
     """
     high, wide = hw_B2[:, 0], hw_B2[:, 1]
     scale_x, scale_y = (size / high, size / wide) if swap_axes else (size / wide, size / high)
@@ -51,15 +49,6 @@ def box_mask(box_B4: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Te
     columns = (line >= x0[:, None]) & (line <= x1[:, None])
     rows = (line >= y0[:, None]) & (line <= y1[:, None])
     return (rows[:, :, None] & columns[:, None, :])[:, None].float()
-
-
-def lip_mask(landmarks_BFL2: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Tensor:
-    """Ones inside the bounding box of the given lip landmarks (x, y), [B, F, size, size] float32; box as `box_mask`."""
-    low, high = landmarks_BFL2.amin(dim=2), landmarks_BFL2.amax(dim=2)
-    box = torch.stack((low[..., 0], high[..., 0], low[..., 1], high[..., 1]), dim=-1)
-    frames = box.shape[1]
-    mask = box_mask(box.flatten(0, 1), hw_B2.repeat_interleave(frames, dim=0), size, swap_axes=swap_axes)
-    return mask.view(-1, frames, size, size)
 
 
 def drop_conditions(cond_BFD: Tensor, probability: float, *, per_frame: bool, generator: torch.Generator) -> Tensor:

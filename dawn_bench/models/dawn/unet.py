@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ class UNet3D(nn.Module):
         first = x
         x = self.init_temporal_attn(x, bias)
         skips = []
-        for block1, block2, spatial, temporal, resample in _levels(self.downs):
+        for block1, block2, spatial, temporal, resample in unet_levels(self.downs):
             x = block2(block1(x, time, conditions), time, conditions)
             x = temporal(spatial(x), bias)
             skips.append(x)
@@ -121,7 +122,7 @@ class UNet3D(nn.Module):
         x = self.mid_block1(x, time, conditions)
         x = self.mid_temporal_attn(self.mid_spatial_attn(x), bias)
         x = self.mid_block2(x, time, conditions)
-        for block1, block2, spatial, temporal, resample in _levels(self.ups):
+        for block1, block2, spatial, temporal, resample in unet_levels(self.ups):
             x = torch.cat((x, skips.pop()), dim=1)
             x = block2(block1(x, time, conditions), time, conditions)
             x = resample(temporal(spatial(x), bias))
@@ -133,11 +134,20 @@ class UNet3D(nn.Module):
         return cond.split([self.config.audio_dim, self.config.pose_dim, self.config.eye_dim], dim=-1)
 
 
-def _levels(levels: nn.ModuleList) -> Iterator[tuple[nn.Module, ...]]:
-    """The parts of each level: two blocks, spatial and temporal attention, resampling."""
+class Level(NamedTuple):
+    """The parts of one level, in the order of the published keys."""
+
+    block1: ConditionedBlock
+    block2: ConditionedBlock
+    spatial: Residual
+    temporal: Residual
+    resample: nn.Module
+
+
+def unet_levels(levels: nn.ModuleList) -> Iterator[Level]:
+    """The levels of `downs` or `ups`."""
     for level in levels:
-        assert isinstance(level, nn.ModuleList)
-        yield tuple(level)
+        yield Level(*cast(nn.ModuleList, level))
 
 
 def windowed_bias(bias_NFJ: Tensor, win_width: int | None) -> Tensor:

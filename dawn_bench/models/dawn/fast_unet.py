@@ -1,0 +1,235 @@
+"""The U-Net for inference: the numbers of `unet.py`, several times faster, in memory linear in the frames.
+
+What makes the difference: everything that does not change between diffusion steps is computed once a clip (the static
+channels of the first convolution, the conditions' keys and values); temporal attention is banded; and each block walks
+over chunks of frames that stay in the cache, group-norm statistics being gathered on the way.
+
+Shape suffixes: F frames, n frames of a chunk, P pixels, C channels, H, W latent size, D condition width, M mask
+channels. The working layout is frames, pixels, channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dawn_bench.models.dawn.fast_attention import (
+    Bands,
+    CrossKeys,
+    FastCross,
+    FastTemporal,
+    linear_attention_,
+    spatial_attention_,
+)
+from dawn_bench.models.dawn.unet import MOTION_CHANNELS, Level, UNet3D, unet_levels
+from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, NormedConv
+
+#: Pixels of one chunk of frames: about 1 MB at the first level of the released model.
+CHUNK_PIXELS_CPU, CHUNK_PIXELS_GPU = 4096, 1 << 20
+
+#: The input of a block: frames -> [n, P, C].
+Frames = Callable[[slice], Tensor]
+
+
+def chunks(frames: int, pixels: int, *, gpu: bool) -> Iterator[slice]:
+    """Slices of frames of about the chunk size."""
+    step = max(1, (CHUNK_PIXELS_GPU if gpu else CHUNK_PIXELS_CPU) // pixels)
+    for start in range(0, frames, step):
+        yield slice(start, min(start + step, frames))
+
+
+def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int, int]) -> Tensor:
+    """A spatial convolution in the working layout; `hw` is the picture's size before it."""
+    if conv.kernel_size == (1, 1, 1):
+        return F.linear(x_nPC, conv.weight.flatten(1), conv.bias)
+    x = x_nPC.unflatten(1, hw).permute(0, 3, 1, 2)
+    weight = conv.weight.squeeze(2)
+    apply = F.conv_transpose2d if isinstance(conv, nn.ConvTranspose3d) else F.conv2d
+    y = apply(x, weight, conv.bias, conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
+    return y.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class GroupStatistics:
+    """Mean and variance of each group of channels over all frames, gathered chunk by chunk."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        self.norm = norm
+        self.count = 0
+        self.first = self.second = norm.weight.new_zeros((), dtype=torch.float64)
+
+    def add(self, y_nPC: Tensor) -> None:
+        mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None], None, None, 0.0)
+        count = y_nPC.shape[0] * y_nPC.shape[1]
+        mean, variance = mean.double(), variance.double()
+        self.count += count
+        self.first = self.first + count * mean
+        self.second = self.second + count * (variance + mean**2)
+
+    def affine(self, scale_shift: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The norm, then the time's scale and shift, as one factor and one summand per channel."""
+        norm = self.norm
+        groups = (torch.stack((self.first, self.second)) / self.count).view(2, norm.num_groups, -1).mean(dim=-1)
+        mean, variance = groups[0], groups[1] - groups[0] ** 2
+        wide = norm.num_channels // norm.num_groups
+        factor = (variance + norm.eps).rsqrt().repeat_interleave(wide) * norm.weight
+        summand = norm.bias - mean.repeat_interleave(wide) * factor
+        if scale_shift is not None:
+            scale, shift = scale_shift.chunk(2)
+            factor, summand = factor * (scale + 1), summand * (scale + 1) + shift
+        return factor.to(norm.weight.dtype), summand.to(norm.weight.dtype)
+
+
+class FastBlock:
+    """A residual block over a clip: three passes over chunks of frames, parted by the two group norms."""
+
+    def __init__(self, block: ConditionedBlock) -> None:
+        self.block = block
+        self.cross = FastCross(block) if block.time_mlp is not None else None
+
+    def __call__(
+        self,
+        source: Frames,
+        slices: list[slice],
+        hw: tuple[int, int],
+        *,
+        time_E: Tensor | None = None,
+        clip: CrossKeys | None = None,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield each chunk's frames and output [n, P, C], without holding the whole output."""
+        block = self.block
+        scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
+        stats = GroupStatistics(block.block1.norm)
+        middle: list[Tensor] = []
+        for frames in slices:
+            middle.append(_convolve_and_count(source(frames), block.block1, hw, stats))
+        factor, summand = stats.affine(scale_shift)
+        stats = GroupStatistics(block.block2.norm)
+        for i, frames in enumerate(slices):
+            h = F.silu(torch.addcmul(summand, middle[i], factor), inplace=True)
+            if self.cross is not None and clip is not None:
+                self.cross(h, source(frames), clip, frames)
+            middle[i] = _convolve_and_count(h, block.block2, hw, stats)
+        factor, summand = stats.affine(None)
+        for i, frames in enumerate(slices):
+            h = F.silu(torch.addcmul(summand, middle[i], factor), inplace=True)
+            middle[i] = h[:0]
+            x = source(frames)
+            h += x if isinstance(block.res_conv, nn.Identity) else convolve(x, block.res_conv, hw)
+            yield frames, h
+
+
+def _convolve_and_count(x: Tensor, conv: NormedConv, hw: tuple[int, int], stats: GroupStatistics) -> Tensor:
+    y = convolve(x, conv.proj, hw)
+    stats.add(y)
+    return y
+
+
+class FastUNet:
+    """Inference for a `UNet3D`, whose weights it reads in place. Not differentiable."""
+
+    def __init__(self, unet: UNet3D) -> None:
+        self.unet = unet
+        self.blocks = {
+            name: FastBlock(module) for name, module in unet.named_modules() if isinstance(module, ConditionedBlock)
+        }
+
+    @torch.no_grad()
+    def prepare(self, *, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None) -> FastClip:
+        """Everything about a clip that its diffusion steps share; the result predicts noise."""
+        return FastClip(self, source_CHW, mask_MHW, cond_FD, win_width)
+
+
+class FastClip:
+    """One clip's U-Net: call it with the noisy motion and the timestep, as often as there are steps."""
+
+    def __init__(
+        self, fast: FastUNet, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None
+    ) -> None:
+        unet = self.unet = fast.unet
+        self.blocks = fast.blocks
+        self.frames, self.hw = len(cond_FD), (source_CHW.shape[1], source_CHW.shape[2])
+        self.bands = Bands(unet.time_rel_pos_bias, self.frames, win_width)
+        weight = unet.init_conv.weight.squeeze(2)[:, MOTION_CHANNELS:]
+        static = F.conv2d(torch.cat((source_CHW, mask_MHW))[None], weight, unet.init_conv.bias, padding=3)
+        self.static_1PC = static.flatten(2).transpose(1, 2).contiguous()
+        audio, pose, eye = unet.split_conditions(cond_FD[None])
+        self.cross = {
+            name: CrossKeys(fast.block, (audio, pose, eye)) for name, fast in self.blocks.items() if fast.cross
+        }
+
+    @torch.no_grad()
+    def __call__(self, x_3FHW: Tensor, t: int) -> Tensor:
+        """The predicted noise, like `x_3FHW`."""
+        unet, hw = self.unet, self.hw
+        self.time_E = unet.time_mlp(torch.tensor([t], device=x_3FHW.device))[0]
+        x = self._first(x_3FHW)
+        first = x.clone()
+        FastTemporal(unet.init_temporal_attn)(x, self.bands)
+        skips = []
+        for i, level in enumerate(unet_levels(unet.downs)):
+            x = self._level(f"downs.{i}", level, x, None, hw)
+            skips.append(x)
+            if isinstance(level.resample, nn.Identity):
+                x = x.clone()  # the middle works in place
+            else:
+                x, hw = self._resample(x, level.resample, hw)
+        x = self._block("mid_block1", x, None, hw)
+        for frames in self._chunks(x):
+            spatial_attention_(x[frames], unet.mid_spatial_attn)
+        FastTemporal(unet.mid_temporal_attn)(x, self.bands)
+        x = self._block("mid_block2", x, None, hw)
+        for i, level in enumerate(unet_levels(unet.ups)):
+            x = self._level(f"ups.{i}", level, x, skips.pop(), hw)
+            if not isinstance(level.resample, nn.Identity):
+                x, hw = self._resample(x, level.resample, hw)
+        out = [self._head(name, x, first) for name in ("final_conv", "occlusion_map")]
+        return torch.cat(out, dim=-1).permute(2, 0, 1).unflatten(-1, hw)
+
+    def _chunks(self, x: Tensor) -> Iterator[slice]:
+        return chunks(self.frames, x.shape[1], gpu=x.is_cuda)
+
+    def _first(self, x_3FHW: Tensor) -> Tensor:
+        """The first convolution: its static channels are done, only the motion's are left."""
+        weight = self.unet.init_conv.weight.squeeze(2)[:, :MOTION_CHANNELS]
+        out = self.static_1PC.expand(self.frames, -1, -1).clone()
+        for frames in self._chunks(out):
+            y = F.conv2d(x_3FHW[:, frames].transpose(0, 1), weight, padding=3)
+            out[frames] += y.flatten(2).transpose(1, 2)
+        return out
+
+    def _level(self, name: str, level: Level, x: Tensor, skip: Tensor | None, hw: tuple[int, int]) -> Tensor:
+        x = self._block(f"{name}.0", x, skip, hw)
+        x = self._block(f"{name}.1", x, None, hw)
+        for frames in self._chunks(x):
+            linear_attention_(x[frames], level.spatial)
+        FastTemporal(level.temporal)(x, self.bands)
+        return x
+
+    def _block(self, name: str, x: Tensor, skip: Tensor | None, hw: tuple[int, int]) -> Tensor:
+        """A conditioned block on x, or on x beside its skip; in place where the width stays."""
+        fast = self.blocks[name]
+        in_place = isinstance(fast.block.res_conv, nn.Identity)
+        out = x if in_place else x.new_empty(*x.shape[:2], fast.block.block1.proj.out_channels)
+
+        def source(frames: slice) -> Tensor:
+            return x[frames] if skip is None else torch.cat((x[frames], skip[frames]), dim=-1)
+
+        for frames, y in fast(source, list(self._chunks(x)), hw, time_E=self.time_E, clip=self.cross[name]):
+            out[frames] = y
+        return out
+
+    def _head(self, name: str, x: Tensor, first: Tensor) -> Tensor:
+        conv = getattr(self.unet, name)[1]
+        parts = self.blocks[f"{name}.0"](
+            lambda frames: torch.cat((x[frames], first[frames]), dim=-1), list(self._chunks(x)), self.hw
+        )
+        return torch.cat([convolve(y, conv, self.hw) for _, y in parts])
+
+    def _resample(self, x: Tensor, conv: nn.Module, hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        assert isinstance(conv, nn.Conv3d | nn.ConvTranspose3d)
+        out = torch.cat([convolve(x[frames], conv, hw) for frames in self._chunks(x)])
+        up = isinstance(conv, nn.ConvTranspose3d)
+        return out, (hw[0] * 2, hw[1] * 2) if up else (hw[0] // 2, hw[1] // 2)
