@@ -117,15 +117,15 @@ def _from_samples(one: Sequence[np.ndarray], two: Sequence[np.ndarray], biased: 
 
 def _from_moments(one: Sequence[np.ndarray], two: Sequence[np.ndarray], biased: bool, influence: bool) -> Frechet:
     m1, m2 = moments(one, biased=biased), moments(two, biased=biased)
+    value = frechet_of_moments(m1, m2)
     if not influence:
-        return Frechet(frechet_of_moments(m1, m2), np.zeros(0))
+        return Frechet(value, np.zeros(0))
     root, solve = _root_of(m1.covariance)
     values, vectors = scipy.linalg.eigh(root.T @ m2.covariance @ root, check_finite=False, overwrite_a=True)
     s = np.sqrt(np.maximum(values, 0))
     gap = m1.mean - m2.mean
-    value = float(gap @ gap + np.trace(m1.covariance) + np.trace(m2.covariance) - 2 * s.sum())
     # the optimal map from one to two is F1 F1ᵀ, and back F2 F2ᵀ; directions without variance have no map
-    kept = s > s.max() * 1e-9
+    kept = s > s.max() * 1e-7
     map1 = solve(vectors[:, kept] * np.sqrt(s[kept]))
     map2 = root @ (vectors[:, kept] / np.sqrt(s[kept]))
     shares = np.zeros(len(one))
@@ -135,7 +135,7 @@ def _from_moments(one: Sequence[np.ndarray], two: Sequence[np.ndarray], biased: 
             x = np.asarray(part, dtype=np.float64) - m.mean
             change.append(np.sum(x * x) - np.sum((x @ to) ** 2) + 2 * sign * np.sum(x @ gap))
         shares += _shares(np.array(change) / m.n, parts)
-    return Frechet(max(value, 0.0), shares)
+    return Frechet(value, shares)
 
 
 def _centred(parts: Sequence[np.ndarray], biased: bool) -> tuple[np.ndarray, np.ndarray, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goldens import golden_cases
-from metric_goldens import read_json
+from metric_goldens import facts
 
 from dawn_bench.metrics.base import METRICS
 from dawn_bench.metrics.protocols import protocol
@@ -19,7 +19,7 @@ REFERENCES = {"matched_windows": "matching", "against_all_gt": "all"}
 @pytest.mark.parametrize("length", [25, 50])
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_dr_equals_the_reference(path: Path, length: int, reference: str) -> None:
-    wanted = read_json(path)[f"n{length}"][reference]
+    wanted = facts(path)[f"n{length}"][reference]
     chosen = protocol("paper-dawn", (f"dr_reference={REFERENCES[reference]}",))
     metric = METRICS[f"dr{length}"](chosen)
     with np.load(path.with_suffix(".npz")) as held:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goldens import golden_cases
-from metric_goldens import read_json, recipes
+from metric_goldens import facts, recipes
 
 from dawn_bench.metrics.frechet import frechet, frechet_by_clip, frechet_of_moments, moments
 
@@ -19,8 +19,7 @@ LARGEST = 1000
 def cases() -> list:
     out = []
     for path in golden_cases("metrics", "frechet.json"):
-        for name, case in read_json(path)["cases"].items():
-            # two numbers at 2,048 dimensions and N > D take 2 s each, the one distance of the largest case is enough
+        for name, case in facts(path)["cases"].items():
             out.append(pytest.param(path, case, id=f"{path.parents[1].name}-{name}"))
     return out
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from goldens import golden_cases
-from metric_goldens import filled, read_json, relative_error
+from metric_goldens import assert_keys, fill, relative
 
 from dawn_bench.metrics.features.i3d import i3d_features, prepare_window
 from dawn_bench.metrics.networks.i3d import I3D
@@ -20,7 +20,7 @@ TOLERANCE = 1e-5
 
 @lru_cache(maxsize=1)
 def network(folder: Path, eps: str) -> torch.nn.Module:
-    return for_inference(filled(I3D(eps=float(eps)), folder, gain=1.8), device="cpu")
+    return for_inference(fill(I3D(eps=float(eps)), folder, gain=1.8), device="cpu")
 
 
 def cases(*suffixes: str) -> list:
@@ -34,17 +34,17 @@ def cases(*suffixes: str) -> list:
 
 @pytest.mark.parametrize("path", golden_cases("metrics", "keys_i3d_videogpt_piergiaj.json"), ids=str)
 def test_keys_are_piergiajs(path: Path) -> None:
-    assert {k: list(v.shape) for k, v in I3D().state_dict().items()} == read_json(path)
+    assert_keys(I3D(), path)
 
 
 @pytest.mark.parametrize(("path", "name", "eps"), cases("1e-3", "1e-5"))
 def test_logits_equal_the_reference(path: Path, name: str, eps: str) -> None:
     with np.load(path) as held:
         found = i3d_features(held[f"{name}_video"][None], network(path.parent, eps))[0]
-        assert relative_error(found, held[f"{name}_logits_eps{eps}"]) < TOLERANCE
+        assert relative(found, held[f"{name}_logits_eps{eps}"]) < TOLERANCE
         misuse = f"{name}_logits_eps{eps}_unscaled01"
         if misuse in held.files:
-            assert relative_error(found, held[misuse]) > 1e-3
+            assert relative(found, held[misuse]) > 1e-3
 
 
 @pytest.mark.parametrize(("path", "name", "_"), cases(""))

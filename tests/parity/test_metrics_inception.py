@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from goldens import golden_cases
-from metric_goldens import filled, read_json, relative_error
+from metric_goldens import assert_keys, fill, relative
 
 from dawn_bench.metrics.features.inception import inception_features, resize_clean
 from dawn_bench.metrics.networks.inception import TAPS, FidInception
@@ -21,7 +21,7 @@ TOLERANCE = 1e-5
 
 @lru_cache(maxsize=1)
 def network(folder: Path, gain: float) -> torch.nn.Module:
-    return for_inference(filled(FidInception(), folder, gain=gain), device="cpu")
+    return for_inference(fill(FidInception(), folder, gain=gain), device="cpu")
 
 
 def images(path: Path) -> list[str]:
@@ -40,7 +40,7 @@ def cases() -> list:
 
 @pytest.mark.parametrize("path", golden_cases("metrics", "keys_inception_fid.json"), ids=str)
 def test_keys_are_those_of_the_published_file(path: Path) -> None:
-    assert {k: list(v.shape) for k, v in FidInception().state_dict().items()} == read_json(path)
+    assert_keys(FidInception(), path)
 
 
 @pytest.mark.parametrize(("path", "tag", "image"), cases())
@@ -50,11 +50,11 @@ def test_features_equal_pytorch_fid(path: Path, tag: str, image: str) -> None:
         # two pictures and the last two stages would hide nothing: every tap of every picture is compared
         for tap in TAPS:
             wanted = held[f"{tag}_{image}_{tap}"]
-            assert relative_error(inception_features(held[image], net, tap=tap), wanted) < TOLERANCE, tap
+            assert relative(inception_features(held[image], net, tap=tap), wanted) < TOLERANCE, tap
         clean = f"{tag}_cleanfid_{image}_2048"
         if clean in held.files:
             found = inception_features(held[image][: len(held[clean])], net, resize="clean")
-            assert relative_error(found, held[clean]) < TOLERANCE
+            assert relative(found, held[clean]) < TOLERANCE
 
 
 def resize_cases() -> list:
