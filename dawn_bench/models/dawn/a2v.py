@@ -122,7 +122,6 @@ class A2VFDM(nn.Module):
         the initial noise, then one for each step but the last. `progress` advances by one a step.
         """
         window = self.config.win_width if win_width is None else win_width
-        mask_BMHW = self.face_loc_emb(face_mask_B1SS)
         clips = []
         for b, cond_FD in enumerate(cond_BFD * self.condition_scales):
             fresh = _noise_source(
@@ -131,7 +130,8 @@ class A2VFDM(nn.Module):
                 given=None if noise is None else noise[:, b : b + 1],
                 device=cond_FD.device,
             )
-            denoise = self._denoiser(source_feat_BCHW[b], mask_BMHW[b], cond_FD, window, cond_scale, progress)
+            mask_MHW = self.face_loc_emb(face_mask_B1SS[b : b + 1])[0]
+            denoise = self._denoiser(source_feat_BCHW[b], mask_MHW, cond_FD, window, cond_scale, progress)
             times = sampling_steps(self.diffusion.alphas_cumprod, steps, off_by_one=self.config.ddim_off_by_one)
             if solver == "ddim":
                 clips.append(ddim(denoise, fresh(0), times, eta=eta, noise=fresh))

@@ -150,8 +150,9 @@ class FastCross:
     """h += the three cross attentions of a block, in closed form.
 
     With one key beside the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the output before its layer norm
-    is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. The query's layer norm folds into W_q: its mean by centring W_q, its scale
-    cancels in the L2 norm. The output's layer norm needs only a 9 x 9 Gram matrix per frame and condition.
+    is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. Gates are counted from ½, as tanh/2: that keeps the sum well conditioned.
+    The query's layer norm folds into W_q: its mean by centring W_q, while its scale cancels in the L2 norm. The
+    output's layer norm needs only a 9 x 9 Gram matrix per frame and condition.
     """
 
     def __init__(self, block: ConditionedBlock) -> None:
@@ -180,7 +181,7 @@ class FastCross:
         logits_nPJ = (query_nPDJ * clip.keys_FDJ[frames, None]).sum(dim=2)
         logits_nPJ *= query_nPDJ.square_().sum(dim=2).clamp_(min=1e-24).rsqrt_()
         gates_nPcg = h_nPC.new_ones(n, pixels, self.conditions, 1 + self.heads)
-        gates_nPcg[..., 1:] = logits_nPJ.sigmoid_().unflatten(-1, (self.conditions, self.heads))
+        gates_nPcg[..., 1:] = logits_nPJ.mul_(0.5).tanh_().mul_(0.5).unflatten(-1, (self.conditions, self.heads))
 
         rows_nGC, gram_nGG = self._outputs(clip.values_FJD[frames])
         variance_nPc1 = (torch.bmm(gates_nPcg.flatten(2), gram_nGG).view_as(gates_nPcg) * gates_nPcg).sum(-1, True)
@@ -188,11 +189,12 @@ class FastCross:
         h_nPC.baddbmm_(gates_nPcg.flatten(2), rows_nGC)
 
     def _outputs(self, values_nJD: Tensor) -> tuple[Tensor, Tensor]:
-        """Per condition and frame, W_o v₀ and W_o (v − v₀)_h, centred, times the output's gain, as rows [n, G, C]; and
-        the block-diagonal Gram matrices of the rows before the gain, over C, [n, G, G]."""
+        """What the gates weigh, as rows [n, G, C]: per condition W_o (v₀ + v)/2 and each W_o (v − v₀)_h, centred, times
+        the output's gain. And the block-diagonal Gram matrices of the rows before the gain, over C, [n, G, G]."""
         heads_nJC = torch.bmm(values_nJD.transpose(0, 1), self.output_JDC).transpose(0, 1)
-        base_nc1C = self.base_c1C.expand(len(values_nJD), -1, -1, -1)
-        rows_ncgC = torch.cat((base_nc1C, heads_nJC.unflatten(1, (self.conditions, self.heads))), dim=2)
+        heads_ncNC = heads_nJC.unflatten(1, (self.conditions, self.heads))
+        base_nc1C = self.base_c1C + heads_ncNC.sum(dim=2, keepdim=True) / 2
+        rows_ncgC = torch.cat((base_nc1C, heads_ncNC), dim=2)
         gram_ncgg = rows_ncgC @ rows_ncgC.transpose(2, 3) / rows_ncgC.shape[-1]
         size = 1 + self.heads
         gram_nGG = values_nJD.new_zeros(len(values_nJD), self.conditions * size, self.conditions * size)
