@@ -34,7 +34,7 @@ def lpips_per_frame(generated: np.ndarray, true: np.ndarray, network: torch.nn.M
     with exact_inference():
         for start in range(0, len(generated), BATCH):
             x, y = (
-                torch.from_numpy(frames[start : start + BATCH]).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+                torch.tensor(frames[start : start + BATCH], device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
                 for frames in (np.ascontiguousarray(generated), np.ascontiguousarray(true))
             )
             rows.append(network(x, y).double().cpu().numpy())
