@@ -43,7 +43,10 @@ def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[
         key, sep, value = text.partition("=")
         if not sep:
             raise InputError(f"{where} {text!r} is not of the form key=value.", mend="Example: --set steps=500")
-        nested: Any = yaml.safe_load(value)
+        try:
+            nested: Any = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"{where} {text!r}: the value is no YAML.", mend="Example: --set steps=500") from error
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         _merge(data, nested)

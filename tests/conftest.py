@@ -20,3 +20,21 @@ def shared() -> Path:
 def clips_dir(shared: Path) -> Path:
     """Real talking-head clips."""
     return shared / "data" / "clips"
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six clips of 30 small frames: four to train on, two to test on."""
+    from tiny_cache import write_tiny_cache
+
+    return write_tiny_cache(tmp_path_factory.mktemp("tiny") / "cache")
+
+
+@pytest.fixture(scope="session")
+def micro_run(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of every stage on the tiny cache; tests must not change it."""
+    from micro import micro_train
+
+    run = tmp_path_factory.mktemp("micro") / "run"
+    micro_train(tiny_cache, run)
+    return run

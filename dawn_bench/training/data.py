@@ -1,11 +1,11 @@
-"""Batches straight from the memory-mapped cache: pure functions of (cache, ids, seed, step).
+"""Batches straight from the memory-mapped cache: pure functions of (clips, seed, step).
 
 B items, F frames, S pixels. Pictures stay uint8 until they are on the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,42 +24,56 @@ def step_rng(seed: int, step: int, *, stream: str) -> np.random.Generator:
     return np.random.default_rng([seed, step, *stream.encode()])
 
 
-def draw_clips(
-    cache: Cache, ids: Sequence[str], rng: np.random.Generator, count: int, *, min_frames: int
-) -> list[Clip]:
-    """`count` clips drawn uniformly with replacement among those of at least `min_frames` frames."""
-    usable = [c for c in (cache[i] for i in ids) if c.n_frames >= min_frames]
-    if not usable:
-        longest = max((cache[i].n_frames for i in ids), default=0)
-        raise InputError(
-            f"no clip has the {min_frames} frames that this stage trains on (longest: {longest}).",
-            path=cache.root,
-            mend="Prepare longer clips or lower the window with --set.",
-        )
-    return [usable[i] for i in rng.integers(len(usable), size=count)]
+class ClipPool:
+    """The clips that a stage trains on, with their lengths, so that drawing does not walk the whole index.
+
+    Raises `InputError` when no clip has `min_frames` frames.
+    """
+
+    def __init__(self, cache: Cache, *, min_frames: int = 2, split: str = "train") -> None:
+        self.cache, self.ids = cache, training_ids(cache, split)
+        self.lengths = np.array([cache[i].n_frames for i in self.ids])
+        if max(self.lengths, default=0) < min_frames:
+            raise InputError(
+                f"no clip has the {min_frames} frames that this stage trains on (longest: {max(self.lengths)}).",
+                path=cache.root,
+                mend="Prepare longer clips or lower the window with --set.",
+            )
+
+    def draw(self, rng: np.random.Generator, count: int, *, min_frames: int) -> tuple[list[Clip], Tensor]:
+        """`count` clips drawn uniformly with replacement among those long enough, and their places in `ids`."""
+        usable = np.flatnonzero(self.lengths >= min_frames)
+        places = usable[rng.integers(len(usable), size=count)]
+        return [self.cache[self.ids[i]] for i in places], torch.from_numpy(places)
 
 
-def frame_pairs(cache: Cache, ids: Sequence[str], rng: np.random.Generator, *, count: int) -> Batch:
+def training_ids(cache: Cache, split: str = "train") -> list[str]:
+    """Ids to train on; a cache without that split trains on everything."""
+    return cache.ids(split) or cache.ids()
+
+
+def frame_pairs(pool: ClipPool, rng: np.random.Generator, *, count: int) -> Batch:
     """LFG batch: `source`, `driving` uint8 (B,3,S,S), two frames of one clip, the earlier one first (spec A.6)."""
     source, driving = [], []
-    for clip in draw_clips(cache, ids, rng, count, min_frames=2):
+    clips, places = pool.draw(rng, count, min_frames=2)
+    for clip in clips:
         first, second = np.sort(rng.integers(clip.n_frames, size=2))
         source.append(clip["frames"][first])
         driving.append(clip["frames"][second])
-    return {"source": _pictures(np.stack(source)), "driving": _pictures(np.stack(driving))}
+    return {"clip": places, "source": _pictures(np.stack(source)), "driving": _pictures(np.stack(driving))}
 
 
-def windows(
-    cache: Cache, ids: Sequence[str], rng: np.random.Generator, *, count: int, frames: int, random_source: bool
-) -> Batch:
+def windows(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int, random_source: bool) -> Batch:
     """A2V-FDM batch: consecutive `frames` of a clip and a source frame.
 
     Stage 1 takes the window's first frame as source, stage 2 (`random_source`) any frame of the clip (Section 3.5).
-    Keys: `source` uint8 (B,3,S,S), `frames` uint8 (B,3,F,S,S), `audio` (B,F,A), `pose` (B,F,6), `blink` (B,F,2),
-    `source_pose` (B,6), `source_blink` (B,2), `source_bbox` (B,4), `lip_box` (B,F,4) x0,y0,x1,y1 in pixels; float32.
+    Keys: `clip` (B,), `source` uint8 (B,3,S,S), `frames` uint8 (B,3,F,S,S), `audio` (B,F,A), `pose` (B,F,6),
+    `blink` (B,F,2), `source_pose` (B,6), `source_blink` (B,2), `source_bbox` (B,4), `lip_box` (B,F,4) x0,y0,x1,y1 in
+    pixels; float32.
     """
     items: list[dict[str, np.ndarray]] = []
-    for clip in draw_clips(cache, ids, rng, count, min_frames=frames):
+    clips, places = pool.draw(rng, count, min_frames=frames)
+    for clip in clips:
         start = int(rng.integers(clip.n_frames - frames + 1))
         source = int(rng.integers(clip.n_frames)) if random_source else start
         span = slice(start, start + frames)
@@ -78,16 +92,18 @@ def windows(
         )
     batch = {k: np.stack([i[k] for i in items]) for k in items[0]}
     pictures = {"source": _pictures(batch.pop("source")), "frames": _pictures(batch.pop("frames")).transpose(1, 2)}
-    return pictures | {k: torch.from_numpy(np.asarray(v, dtype=np.float32)) for k, v in batch.items()}
+    numbers = {k: torch.from_numpy(np.asarray(v, dtype=np.float32)) for k, v in batch.items()}
+    return {"clip": places} | pictures | numbers
 
 
-def sequences(cache: Cache, ids: Sequence[str], rng: np.random.Generator, *, count: int, frames: int) -> Batch:
-    """PBNet batch: `audio` (B,N,A), `state` (B,N,8) = pose 6 and blink 2 in raw units, `mask` bool (B,N).
+def sequences(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int) -> Batch:
+    """PBNet batch: `clip` (B,), `audio` (B,N,A), `state` (B,N,8) = pose 6 and blink 2 in raw units, `mask` bool (B,N).
 
     Clips shorter than `frames` are used whole and zero-padded (spec a.5).
     """
     states, audios, masks = [], [], []
-    for clip in draw_clips(cache, ids, rng, count, min_frames=2):
+    clips, places = pool.draw(rng, count, min_frames=2)
+    for clip in clips:
         length = min(frames, clip.n_frames)
         start = int(rng.integers(clip.n_frames - length + 1))
         span, pad = slice(start, start + length), ((0, frames - length), (0, 0))
@@ -96,6 +112,7 @@ def sequences(cache: Cache, ids: Sequence[str], rng: np.random.Generator, *, cou
         audios.append(np.pad(np.asarray(clip[clip.audio_encoder][span], np.float32), pad))
         masks.append(np.arange(frames) < length)
     return {
+        "clip": places,
         "audio": torch.from_numpy(np.stack(audios)),
         "state": torch.from_numpy(np.stack(states).astype(np.float32)),
         "mask": torch.from_numpy(np.stack(masks)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from dawn_bench.config import Config
 from dawn_bench.models.dawn.a2v_config import A2VConfig
@@ -34,6 +36,12 @@ class A2VTraining(Config):
     frames: int = Field(20, ge=2, description="longest window, frames")
     min_frames: int | None = Field(None, ge=2, description="shortest window; None: always `frames`")
     random_source: bool = Field(False, description="source is any frame of the clip, not the window's first")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_frames is not None and self.min_frames > self.frames:
+            raise ValueError(f"min_frames {self.min_frames} is more than frames {self.frames}")
+        return self
 
 
 class PBNetTraining(Config):

@@ -8,7 +8,8 @@ from pathlib import Path
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.provenance import fingerprint
-from dawn_bench.training.loop import MODEL_FILE, distributed, fit, rank
+from dawn_bench.training.data import training_ids
+from dawn_bench.training.loop import MODEL_FILE, claim, distributed, fit, rank
 from dawn_bench.training.presets import fit_to_cache
 from dawn_bench.training.settings import TrainSettings
 from dawn_bench.training.stage import STAGES
@@ -38,18 +39,21 @@ def train(
     provenance = {
         "preset": settings.preset,
         "cache": fingerprint(cache.settings),
-        "clips": len(cache.ids("train") or cache.ids()),
+        "clips": len(training_ids(cache)),
         "dataset": cache.settings.get("dataset"),
         "size": cache.size,
         "audio_encoder": next(iter(cache)).audio_encoder,
     }
     done: dict[str, Path] = {}
+    builders = {name: STAGES[name] for name in names}
+    for name in names:  # refused before anything is written or trained
+        if (config := getattr(settings, name.replace("-", "_"), None)) is not None:
+            claim(out / name, config, resume=resume)
     with distributed(device) as device:
         if rank() == 0:
             out.mkdir(parents=True, exist_ok=True)
             settings.to_yaml(out / "settings.yaml")
-        for name in names:
-            build = STAGES[name]
+        for name, build in builders.items():
             if name.startswith("a2v") and not (out / "lfg" / MODEL_FILE).is_file():
                 raise InputError(
                     "holds no trained LFG, which A2V-FDM learns from.", path=out, mend="Train --stage lfg first."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dawn_bench.config import Config
 
@@ -62,6 +62,14 @@ class A2VConfig(Config):
     )
     flow_bound: float = Field(1.5, gt=0, description="`threshold=clamp`: bound of the flow, in pictures' half-widths")
     silu_on_conditions: bool = Field(True, description="SiLU on the raw conditions, which mutes negative differences")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.dim % self.norm_groups:
+            raise ValueError(f"dim {self.dim} is no multiple of norm_groups {self.norm_groups}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim {self.head_dim} is odd")
+        return self
 
     @property
     def condition_dim(self) -> int:

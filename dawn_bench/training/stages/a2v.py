@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,10 +15,11 @@ from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.conditions import box_mask, build_condition
 from dawn_bench.models.dawn.lfg import LFG
+from dawn_bench.models.dawn.unet import MOTION_CHANNELS
 from dawn_bench.training.augment import jitter, unit
-from dawn_bench.training.data import step_rng, windows
+from dawn_bench.training.data import ClipPool, step_rng, windows
 from dawn_bench.training.settings import A2VTraining, TrainSettings
-from dawn_bench.training.stage import STAGES, Batch, clip_ids
+from dawn_bench.training.stage import STAGES, Batch
 
 
 class A2VStage:
@@ -27,7 +29,8 @@ class A2VStage:
         self, name: str, config: A2VTraining, cache: Cache, *, run: Path, start: Path | None, seed: int, device: str
     ) -> None:
         self.name, self.config, self.loop = name, config, config.loop
-        self.cache, self.ids, self.seed = cache, clip_ids(cache), seed
+        self.pool, self.seed = ClipPool(cache, min_frames=config.frames), seed
+        self.ids, self.size = self.pool.ids, cache.size
         self.lfg: LFG = load_checkpoint(run / "lfg" / "model.safetensors", "lfg")[0].to(device).requires_grad_(False)
         torch.manual_seed(seed)
         self.module: nn.Module = A2VFDM(config.model)
@@ -35,17 +38,15 @@ class A2VStage:
             self.module.load_state_dict(load_checkpoint(start, "a2v")[0].state_dict())
 
     def batch(self, step: int) -> Batch:
-        rng = step_rng(self.seed, step, stream=self.name)
-        shortest = self.config.min_frames or self.config.frames
-        frames = int(rng.integers(shortest, self.config.frames + 1))
-        return windows(
-            self.cache,
-            self.ids,
-            rng,
-            count=self.loop.batch_size,
-            frames=frames,
-            random_source=self.config.random_source,
-        )
+        rng, count, model = step_rng(self.seed, step, stream=self.name), self.loop.batch_size, self.config.model
+        frames = int(rng.integers(self.config.min_frames or self.config.frames, self.config.frames + 1))
+        held = windows(self.pool, rng, count=count, frames=frames, random_source=self.config.random_source)
+        side = self.size // self.lfg.config.factor
+        noise = rng.standard_normal((count, MOTION_CHANNELS, frames, side, side), dtype=np.float32)
+        kept = rng.random((count, frames if model.drop_per_frame else 1)) >= model.null_probability
+        timestep = rng.integers(model.timesteps, size=count)
+        draws = {"noise": noise, "kept": kept, "timestep": timestep}
+        return held | {name: torch.from_numpy(values) for name, values in draws.items()}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         source_BCSS, frames_BCFSS = unit(batch["source"]), unit(batch["frames"])
@@ -59,13 +60,15 @@ class A2VStage:
         condition_BFD = build_condition(
             batch["audio"], batch["pose"], batch["blink"], batch["source_pose"], batch["source_blink"]
         )
-        losses = model.loss(
+        face = box_mask(_xxyy(batch["source_bbox"]), _square(batch["source_bbox"], size), size, swap_axes=swap)
+        losses = model.diffusion.losses(
             z_B3Fhh,
-            features_BChh,
-            box_mask(_xxyy(batch["source_bbox"]), _square(batch["source_bbox"], size), size, swap_axes=swap),
-            condition_BFD,
-            _per_frame(batch["lip_box"], size, side, swap=swap),
-            generator=generator,
+            batch["timestep"],
+            batch["noise"],
+            source_BCHW=features_BChh,
+            mask_BMHW=model.face_loc_emb(face),
+            cond_BFD=condition_BFD * model.condition_scales * batch["kept"][..., None],
+            lip_mask_BFHW=_per_frame(batch["lip_box"], size, side, swap=swap),
         )
         return losses._asdict()
 

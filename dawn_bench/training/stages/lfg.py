@@ -13,9 +13,9 @@ from dawn_bench.models.dawn.checkpoint import save_checkpoint
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, picture_loss
 from dawn_bench.training.augment import flips, jitter, unit
-from dawn_bench.training.data import frame_pairs, step_rng
+from dawn_bench.training.data import ClipPool, frame_pairs, step_rng
 from dawn_bench.training.settings import TrainSettings
-from dawn_bench.training.stage import STAGES, Batch, clip_ids
+from dawn_bench.training.stage import STAGES, Batch
 
 
 class LFGStage:
@@ -23,21 +23,25 @@ class LFGStage:
 
     def __init__(self, cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> None:
         self.config, self.loop = settings.lfg, settings.lfg.loop
-        self.cache, self.ids, self.seed = cache, clip_ids(cache), seed
+        self.pool, self.seed = ClipPool(cache), seed
+        self.ids = self.pool.ids
         torch.manual_seed(seed)
         self.module: nn.Module = LFG(self.config.model)
         self.criterion = LFGLoss(picture_loss(self.config.perceptual), self.config.loss).to(device)
 
     def batch(self, step: int) -> Batch:
         rng = step_rng(self.seed, step, stream=self.name)
-        return frame_pairs(self.cache, self.ids, rng, count=self.loop.batch_size)
+        held = frame_pairs(self.pool, rng, count=self.loop.batch_size)
+        own = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        bend = Deformation.draw(self.loop.batch_size, self.config.loss, generator=own, like=torch.zeros(()))
+        return held | {"theta": bend.theta_B23, "bend": bend.bend_BP}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         source, driving = unit(batch["source"]), unit(batch["driving"])
         if self.config.flip:
             source, driving = flips(source, driving, generator)
         source, driving = jitter([source, driving], self.config.jitter, generator)
-        bend = Deformation.draw(len(source), self.config.loss, generator=generator, like=source)
+        bend = Deformation(batch["theta"], batch["bend"], self.config.loss.bend_points)
         assert isinstance(self.module, LFG)
         return self.criterion(self.module, source, driving, deformation=bend)[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,9 +14,9 @@ from dawn_bench.models.dawn.checkpoint import save_checkpoint
 from dawn_bench.models.dawn.discriminator import PatchDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet, normalise
 from dawn_bench.models.dawn.pbnet_loss import pbnet_losses
-from dawn_bench.training.data import sequences, step_rng
+from dawn_bench.training.data import ClipPool, sequences, step_rng
 from dawn_bench.training.settings import TrainSettings
-from dawn_bench.training.stage import STAGES, Batch, clip_ids
+from dawn_bench.training.stage import STAGES, Batch
 
 
 class _Both(nn.Module):
@@ -31,7 +32,8 @@ class PBNetStage:
 
     def __init__(self, cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> None:
         self.config, self.loop = settings.pbnet, settings.pbnet.loop
-        self.cache, self.ids, self.seed = cache, clip_ids(cache), seed
+        self.pool, self.seed = ClipPool(cache), seed
+        self.ids = self.pool.ids
         torch.manual_seed(seed)
         pbnet = PBNet(self.config.model)
         judge = PatchDiscriminator(pbnet.config.state_dim) if self.config.adversarial else None
@@ -40,9 +42,10 @@ class PBNetStage:
 
     def batch(self, step: int) -> Batch:
         rng = step_rng(self.seed, step, stream=self.name)
-        held = sequences(self.cache, self.ids, rng, count=self.loop.batch_size, frames=self.config.frames)
+        held = sequences(self.pool, rng, count=self.loop.batch_size, frames=self.config.frames)
         epoch = torch.full((self.loop.batch_size,), step // self.steps_per_epoch)
-        return held | {"epoch": epoch}
+        shape = (self.loop.batch_size, self.config.frames, self.config.model.latent_dim)
+        return held | {"epoch": epoch, "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         both = self.module
@@ -50,15 +53,13 @@ class PBNetStage:
         config, mask_BN = both.pbnet.config, batch["mask"]
         state_BND = batch["state"][..., : config.state_dim] if config.pos_dim else batch["state"][..., 6:]
         x_BND = normalise(state_BND, config) * mask_BN[..., None]
-        shape = (x_BND.shape[1], x_BND.shape[0], config.latent_dim)
-        noise = torch.randn(shape, generator=generator, device=generator.device)
         losses, _ = pbnet_losses(
             both.pbnet,
             x_BND,
             batch["audio"],
             mask_BN,
             epoch=int(batch["epoch"][0]),
-            noise_NBZ=noise,
+            noise_NBZ=batch["noise"].transpose(0, 1),
             discriminator=both.discriminator,
         )
         return dict(vars(losses))
