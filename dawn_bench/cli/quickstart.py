@@ -24,9 +24,9 @@ def quickstart(
     """
     from dawn_bench.progress import console
     from dawn_bench.provenance import pick_device
-    from dawn_bench.workflow.quickstart import run_quickstart
+    from dawn_bench.workflow.quickstart import plan_for, run_quickstart
 
-    done = run_quickstart(out, preset=preset, jobs=jobs, seed=seed, device=pick_device(device))
+    done = run_quickstart(out, plan_for(preset, seed=seed), jobs=jobs, device=pick_device(device))
     for line in done.summary:
         console().print(line, markup=False)
     console().print(f"report: {done.report}", markup=False)

@@ -18,7 +18,7 @@ from pathlib import Path
 from dawn_bench.baselines.base import METHODS, Context
 from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
-from dawn_bench.config import Config
+from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.checkpoint import load_checkpoint
 from dawn_bench.pipelines.embedded import write_embedded
@@ -46,14 +46,22 @@ class Plan(Config):
     source_size: int
     size: int
     scored_clips: int
-    seed: int
+    training: tuple[str, ...] = ()  # changes to the preset, as `--set` takes them
+    seed: int = 0
 
 
 #: What each preset works on. `tiny` stays under ten minutes on two cores, `small` under forty-five.
 PLANS = {
-    "tiny": {"speakers": 8, "clips": 24, "seconds": 3.0, "source_size": 256, "size": 64, "scored_clips": 4},
-    "small": {"speakers": 12, "clips": 48, "seconds": 4.0, "source_size": 256, "size": 128, "scored_clips": 6},
+    "tiny": Plan(preset="tiny", speakers=8, clips=24, seconds=3, source_size=256, size=64, scored_clips=4),
+    "small": Plan(preset="small", speakers=12, clips=48, seconds=4, source_size=256, size=64, scored_clips=6),
 }
+
+
+def plan_for(preset: str, *, seed: int) -> Plan:
+    """The plan of a preset; raises `InputError` listing the known ones."""
+    if preset not in PLANS:
+        raise InputError(f"quickstart has no preset {preset!r}.", mend=f"Known: {', '.join(PLANS)}.")
+    return PLANS[preset].model_copy(update={"seed": seed})
 
 
 @dataclass(frozen=True)
@@ -65,15 +73,13 @@ class Quickstarted:
     report: Path
 
 
-def run_quickstart(out: Path, *, preset: str, jobs: int, seed: int, device: str) -> Quickstarted:
+def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstarted:
     """Do the whole job into `out`; what a stopped run finished is not done again.
 
-    Raises `InputError` when the preset is unknown or `out` holds something else.
+    Raises `InputError` when `out` holds something else.
     """
-    if preset not in PLANS:
-        raise InputError(f"quickstart has no preset {preset!r}.", mend=f"Known: {', '.join(PLANS)}.")
-    plan = Plan.model_validate(PLANS[preset] | {"preset": preset, "seed": seed})
     _claim(out, plan)
+    seed = plan.seed
     timings: dict[str, float] = {}
 
     with _timed("dataset", timings):
@@ -81,7 +87,7 @@ def run_quickstart(out: Path, *, preset: str, jobs: int, seed: int, device: str)
     with _timed("prepare", timings):
         prepare(out / "dataset", out / "cache", PrepareSettings(dataset="crema", size=plan.size), jobs=jobs)
     cache = Cache(out / "cache")
-    settings = find_preset(preset)
+    settings = resolve_config(find_preset(plan.preset), overrides=plan.training)
     with _timed("train", timings):
         train(cache, settings, out=out / "run", stages=["all"], seed=seed, device=device, resume=True)
     with _timed("evaluate", timings):
@@ -95,7 +101,7 @@ def run_quickstart(out: Path, *, preset: str, jobs: int, seed: int, device: str)
                 device=device,
                 notes=(
                     "Quickstart: synthetic clips made from one photograph, no recordings of people talking.",
-                    f"Preset {preset}: {settings.note}.",
+                    f"Preset {plan.preset}: {settings.note}.",
                 ),
             )
         )
