@@ -85,7 +85,7 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
     with _timed("dataset", timings):
         _dataset(out / "dataset", plan, jobs=jobs)
     with _timed("prepare", timings):
-        prepare(out / "dataset", out / "cache", PrepareSettings(dataset="crema", size=plan.size), jobs=jobs)
+        prepare(out / "dataset", out / "cache", PrepareSettings(dataset="embedded", size=plan.size), jobs=jobs)
     cache = Cache(out / "cache")
     settings = resolve_config(find_preset(plan.preset), overrides=plan.training)
     with _timed("train", timings):

@@ -14,6 +14,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.crema import SENTENCES, TEST_ACTORS
 from dawn_bench.pipelines.embedded.face import Expression, rotation
 from dawn_bench.pipelines.embedded.identity import draw_look, make_portrait
 from dawn_bench.pipelines.embedded.motion import RATE, closure, draw_blinks, draw_head, draw_speech, draw_voice
@@ -24,9 +25,7 @@ from dawn_bench.progress import Meter
 
 #: Quality of the H.264 files: hardly any visible loss.
 CRF = 16
-SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
-#: CREMA-D actors that the field tests on (Diffused Heads' list); everyone else trains.
-TEST_ACTORS = (1015, 1020, 1021, 1030, 1033, 1052, 1062, 1081, 1082, 1089)
+#: Actor ids in CREMA-D's range, test actors apart.
 TRAIN_ACTORS = tuple(a for a in range(1001, 1092) if a not in TEST_ACTORS)
 README = """\
 A synthetic talking-head dataset in the layout of CREMA-D, written by dawn-bench (seed {seed}).
@@ -138,7 +137,7 @@ def cast_actors(speakers: int) -> list[int]:
     tests = max(1, speakers // 4) if speakers > 1 else 0
     if speakers < 1 or tests > len(TEST_ACTORS):
         raise InputError(f"{speakers} speakers: there can be 1 to 43.")
-    return [*TRAIN_ACTORS[: speakers - tests], *TEST_ACTORS[:tests]]
+    return [*TRAIN_ACTORS[: speakers - tests], *sorted(TEST_ACTORS)[:tests]]
 
 
 def _run(work: list[Job], jobs: int) -> Iterator[None]:
