@@ -115,7 +115,7 @@ class FastBlock:
         factor, summand = stats.affine(None)
         for i, frames in enumerate(slices):
             h = F.silu(torch.addcmul(summand, middle[i], factor), inplace=True)
-            middle[i] = h[:0]
+            middle[i] = h.new_empty(0)  # its memory goes to the output
             x = source(frames)
             h += x if isinstance(block.res_conv, nn.Identity) else convolve(x, block.res_conv, hw)
             yield frames, h
@@ -230,6 +230,9 @@ class FastClip:
 
     def _resample(self, x: Tensor, conv: nn.Module, hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         assert isinstance(conv, nn.Conv3d | nn.ConvTranspose3d)
-        out = torch.cat([convolve(x[frames], conv, hw) for frames in self._chunks(x)])
         up = isinstance(conv, nn.ConvTranspose3d)
-        return out, (hw[0] * 2, hw[1] * 2) if up else (hw[0] // 2, hw[1] // 2)
+        after = (hw[0] * 2, hw[1] * 2) if up else (hw[0] // 2, hw[1] // 2)
+        out = x.new_empty(len(x), after[0] * after[1], conv.out_channels)
+        for frames in self._chunks(x):
+            out[frames] = convolve(x[frames], conv, hw)
+        return out, after
