@@ -1,7 +1,8 @@
 """The method contract: something that makes one clip out of one item.
 
 A method is given a true clip of the test set and may use only what it declares in `uses`: `source` (the first frame),
-`audio` (sound and audio features), `pose` (the true head pose and blink tracks) or `truth` (everything: sanity rows).
+`audio` (sound and audio features), `pose` (the true head pose and blink tracks), `truth` (everything: sanity rows),
+`others` (other clips of the set: its outputs are made anew when the set changes).
 """
 
 from __future__ import annotations

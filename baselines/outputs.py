@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dawn_bench.baselines.base import Item, Method
+from dawn_bench.baselines.base import Generated, Item, Method
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.audio import fit_length, read_audio
@@ -48,9 +49,11 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     folder.mkdir(parents=True, exist_ok=True)
     held = _read_items(folder)
     done: dict[str, Output] = {}
+    others = [c.id for c in clips] if "others" in method.uses else []
     with meter(f"generate {method.name}", total=sum(c.n_frames for c in clips), unit="frames") as progress:
         for clip in clips:
-            key = fingerprint([method.fingerprint, clip.id, clip.n_frames, clip.meta.get("frames_sha256"), seed])
+            content = [clip.meta.get(f"{field}_sha256") for field in ("frames", "audio")]
+            key = fingerprint([method.fingerprint, clip.id, clip.n_frames, content, others, seed])
             old = held.get(clip.id)
             if old is not None and old.key == key and old.status == OK and old.path is not None and old.path.is_file():
                 done[clip.id] = old
@@ -89,7 +92,8 @@ def read_output(path: Path, truth: Clip) -> Clip:
 def find_outputs(folder: Path, clips: Sequence[Clip], mapping: Path | None) -> dict[str, Path]:
     """A user's files by clip id: named like the clip (any video suffix, any sub-folder), or by a CSV `clip,file`.
 
-    Raises `InputError` for a folder without videos, a CSV that does not fit, or two files for one clip.
+    Clips without a file are left out. Raises `InputError` for a folder without videos, a CSV that does not fit, or two
+    files for one clip.
     """
     if not folder.is_dir():
         raise InputError("is no folder of outputs.", path=folder, mend="Give the folder with your mp4 files.")
@@ -113,34 +117,50 @@ def find_outputs(folder: Path, clips: Sequence[Clip], mapping: Path | None) -> d
 
 def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
     try:
-        with mapping.open(newline="") as file:
+        with mapping.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark in front
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot be read as CSV ({error}).", path=mapping) from error
     if not rows or not {"clip", "file"} <= set(rows[0]):
         raise InputError("has no columns `clip` and `file`.", path=mapping, mend="First line: clip,file")
-    return {row["clip"]: folder / row["file"] for row in rows if row["clip"] in wanted}
+    found: dict[str, Path] = {}
+    for row in rows:
+        if row["clip"] in found:
+            raise InputError(f"names clip {row['clip']} twice.", path=mapping, mend="Leave one line for each clip.")
+        if row["clip"] in wanted and row["file"] and (folder / row["file"]).is_file():
+            found[row["clip"]] = folder / row["file"]
+    return found
 
 
 def _produce_one(method: Method, item: Item, path: Path, key: str) -> Output:
     began = time.perf_counter()
     try:
         made = method.generate(item)
+        _check(made)
         write_video(path, made.frames, audio=made.audio, lossless=True)
     except ItemError as error:
         return Output(item.clip.id, error.reason, None, time.perf_counter() - began, key, error.detail)
     except MemoryError as error:
         return Output(item.clip.id, "oom", None, time.perf_counter() - began, key, str(error))
-    except RuntimeError as error:
+    except Exception as error:  # a method may fail in any way; the other items go on
         kind = "oom" if "out of memory" in str(error).lower() else "crash"
-        return Output(item.clip.id, kind, None, time.perf_counter() - began, key, str(error).splitlines()[0])
+        detail = " ".join(f"{type(error).__name__}: {error}".split())
+        return Output(item.clip.id, kind, None, time.perf_counter() - began, key, detail)
     return Output(item.clip.id, OK, path, time.perf_counter() - began, key)
+
+
+def _check(made: Generated) -> None:
+    frames = made.frames
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ItemError("bad_output", f"frames are {frames.dtype} {frames.shape}, not uint8 (T, H, W, 3)")
 
 
 def _append_item(folder: Path, output: Output) -> None:
     line = asdict(output) | {"path": output.path.name if output.path else None}
-    with (folder / ITEMS_FILE).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with (folder / ITEMS_FILE).open("a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        cut = file.read(1) not in (b"", b"\n")  # a kill cut the last line short: it must not swallow this one
+        file.write(b"\n" * cut + json.dumps(line).encode() + b"\n")
 
 
 def _read_items(folder: Path) -> dict[str, Output]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,13 +50,18 @@ def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         _merge(data, nested)
+    return validated(type(default), data, file=file)
+
+
+def validated(kind: type[C], data: Mapping[str, Any], *, what: str = "setting", file: Path | None = None) -> C:
+    """`data` as a configuration of one kind; raises `InputError` naming the first key that is unknown or wrong."""
     try:
-        return type(default).model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(p) for p in first["loc"])
-        known = ", ".join(type(default).model_fields)
-        raise InputError(f"setting {name!r}: {first['msg']}.", path=file, mend=f"Known settings: {known}.") from error
+        known = ", ".join(kind.model_fields)
+        raise InputError(f"{what} {name!r}: {first['msg']}.", path=file, mend=f"Known {what}s: {known}.") from error
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

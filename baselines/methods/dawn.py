@@ -9,6 +9,7 @@ import numpy as np
 from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass
 from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
+from dawn_bench.config import validated
 from dawn_bench.errors import InputError
 from dawn_bench.generation.talker import SamplingOptions, Source, Talker
 from dawn_bench.provenance import fingerprint
@@ -27,11 +28,12 @@ class Dawn:
 
     def __init__(self, talker: Talker, options: SamplingOptions, *, name: str, drive: str, swap_sound: bool) -> None:
         self.talker, self.options, self.name, self.drive, self.swap_sound = talker, options, name, drive, swap_sound
-        self.uses = ("source", "audio", "pose") if drive == "truth" else ("source", "audio")
+        tracks, sounds = ("pose",) if drive == "truth" else (), ("others",) if swap_sound else ()
+        self.uses = ("source", "audio", *tracks, *sounds)
 
     @property
     def fingerprint(self) -> str:
-        return f"dawn/1/{self.talker.identity}/{fingerprint([vars(self.options), self.drive, self.swap_sound])}"
+        return f"dawn/1/{self.talker.identity}/{fingerprint([self.options.model_dump(), self.drive, self.swap_sound])}"
 
     def generate(self, item: Item) -> Generated:
         clip = item.clip
@@ -60,8 +62,11 @@ def _build(context: Context, *, name: str, swap_sound: bool) -> Dawn:
         raise InputError("DAWN needs a trained run.", mend="Give one with --checkpoint RUN; dawn-bench train makes it.")
     options = dict(context.options)
     drive = str(options.pop("drive", "pbnet"))
+    if drive not in ("pbnet", "truth"):
+        raise InputError(f"option 'drive' is {drive!r}.", mend="Known: pbnet, truth.")
+    sampling = validated(SamplingOptions, options, what="option")
     talker = Talker.load(context.checkpoint, device=context.device)
-    return Dawn(talker, SamplingOptions(**options), name=name, drive=drive, swap_sound=swap_sound)
+    return Dawn(talker, sampling, name=name, drive=drive, swap_sound=swap_sound)
 
 
 def _item_seed(item: Item) -> int:

@@ -29,12 +29,10 @@ def generate(
 
     Example: dawn-bench generate --image me.png --audio speech.wav --checkpoint demo/run --out talk.mp4
     """
-    from typing import cast
-
+    from dawn_bench.config import validated
     from dawn_bench.errors import InputError
     from dawn_bench.generation.portrait import read_drive, read_portrait, read_speech, read_tracks
     from dawn_bench.generation.talker import SamplingOptions, Talker
-    from dawn_bench.models.dawn.solver import SolverName
     from dawn_bench.pipelines.faces.base import pick_backend
     from dawn_bench.pipelines.video import write_video
     from dawn_bench.progress import console, meter
@@ -46,8 +44,8 @@ def generate(
         raise InputError("--drive and --pose both say where the head goes.", mend="Give one of them.")
     if out.suffix.lower() != ".mp4":
         raise InputError("is not the name of an mp4 file.", path=out, mend="Example: --out talk.mp4")
-    if solver not in ("ddim", "dpm2m"):
-        raise InputError(f"there is no solver called {solver!r}.", mend="Known: ddim, dpm2m.")
+    sampling = {"steps": steps, "eta": eta, "cond_scale": cond_scale, "solver": solver}
+    options = validated(SamplingOptions, sampling, what="option")
     talker = Talker.load(checkpoint, device=pick_device(device))
     backend = pick_backend(face)
     source = read_portrait(image, size=talker.size, backend=backend)
@@ -68,7 +66,7 @@ def generate(
             source,
             features,
             seed=seed,
-            options=SamplingOptions(steps=steps, eta=eta, cond_scale=cond_scale, solver=cast(SolverName, solver)),
+            options=options,
             progress=progress,
             **tracks,
         )

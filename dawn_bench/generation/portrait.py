@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from dawn_bench.pipelines.features.base import EXTRACTORS
 from dawn_bench.pipelines.process import process_clip
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.source import Source as ClipSource
+from dawn_bench.pipelines.video import resize
 
 #: Sound shorter than this many frames gives no clip worth the name.
 MIN_FRAMES = 5
@@ -26,24 +28,37 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend) -> Source:
 
     Raises `InputError` when the file is no picture or shows no face.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InputError("cannot be read as a picture.", path=path, mend="Give a PNG or JPEG file.")
-    frame = cv2.resize(picture[..., ::-1], (size, size), interpolation=cv2.INTER_AREA)
-    boxes = backend.detect(frame)
-    if len(boxes) == 0:
+    picture = _picture(path)
+    boxes = backend.detect(picture)  # in the whole picture: detectors miss faces as small as the models' frames
+    points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
+    if not np.isfinite(points).all():
         raise InputError(
             "shows no face that the detector finds.",
             path=path,
             mend="Give a frontal portrait, face large in the picture.",
         )
-    largest = boxes[np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))]
-    landmarks = np.asarray(backend.landmarks(frame, largest), np.float32)[None]
+    frame = resize(picture, size, size)
+    scale = size / np.array(picture.shape[1::-1])
+    landmarks = (points * scale).astype(np.float32)[None]
     given = {"landmarks": landmarks, "frames": frame[None]}
     pose = EXTRACTORS["pose"]().run(given, size=size, n_frames=1)["pose"][0]
     blink = EXTRACTORS["blink"]().run(given, size=size, n_frames=1)["blink"][0]
     bbox = np.concatenate([landmarks[0].min(0), landmarks[0].max(0)])
     return Source(frame, pose, blink, bbox)
+
+
+def _picture(path: Path) -> np.ndarray:
+    """uint8 RGB (H,W,3). OpenCV is kept from printing its own lines about damaged files."""
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror}).", path=path, mend="Give a PNG or JPEG file.") from error
+    loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    cv2.utils.logging.setLogLevel(loud)
+    if picture is None:
+        raise InputError("cannot be read as a picture.", path=path, mend="Give a PNG or JPEG file.")
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +94,9 @@ def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) ->
         def append(self, field: str, rows: np.ndarray) -> None:
             held.setdefault(field, []).append(rows)
 
-    settings = PrepareSettings(size=size, extract=("pose", "blink"), require_audio=False, max_frames=n_frames)
+    settings = PrepareSettings(
+        size=size, extract=("pose", "blink"), require_audio=False, on_cut="keep", min_frames=1, max_frames=n_frames
+    )
     try:
         process_clip(ClipSource(path.stem, "drive", "test", path), settings, backend, Sink())
     except ItemError as error:
@@ -95,8 +112,12 @@ def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as held:
             pose, blink = held["pose"], held["blink"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"has no arrays `pose` and `blink` ({error}).", path=path) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+        raise InputError(
+            f"has no arrays `pose` and `blink` ({error}).", path=path, mend="Write it with numpy.savez."
+        ) from error
+    if any(values.dtype.kind not in "fiu" or not np.isfinite(values).all() for values in (pose, blink)):
+        raise InputError("holds values that are no finite numbers.", path=path, mend="Fill the gaps in its tracks.")
     if pose.ndim != 2 or pose.shape[1] < 6 or blink.shape[1:] != (2,) or min(len(pose), len(blink)) < n_frames:
         raise InputError(
             f"has pose {pose.shape} and blink {blink.shape}.",

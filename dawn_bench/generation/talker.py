@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
+from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.checkpoint import load_checkpoint
@@ -42,15 +44,14 @@ class Source:
     bbox: np.ndarray
 
 
-@dataclass(frozen=True)
-class SamplingOptions:
+class SamplingOptions(Config):
     """How the diffusion is sampled; the defaults are the released ones."""
 
-    steps: int = 20
-    eta: float = 1.0
-    cond_scale: float = 1.0
+    steps: int = Field(20, ge=1, le=999)
+    eta: float = Field(1.0, ge=0, le=1, description="randomness of `ddim`: 0 none, 1 as released")
+    cond_scale: float = Field(1.0, ge=0, allow_inf_nan=False, description="classifier-free guidance; 1 none")
     solver: SolverName = "ddim"
-    window: int | None = None  # None: the checkpoint's own local attention window
+    window: int | None = Field(None, ge=1, description="frames seen each way; None: the checkpoint's own")
 
 
 class Talker:
@@ -118,18 +119,16 @@ class Talker:
         """
         device = self.device
         generator = torch.Generator(device=device).manual_seed(seed)
-        audio_BFA = torch.as_tensor(np.asarray(audio, np.float32), device=device)[None]
-        source_pose_B6 = torch.as_tensor(np.asarray(source.pose, np.float32)[None, :6], device=device)
-        source_blink_B2 = torch.as_tensor(np.asarray(source.blink, np.float32)[None], device=device)
+        audio_BFA = torch.as_tensor(np.array(audio, np.float32), device=device)[None]
+        source_pose_B6 = torch.as_tensor(np.array(source.pose, np.float32)[None, :6], device=device)
+        source_blink_B2 = torch.as_tensor(np.array(source.blink, np.float32)[None], device=device)
         if pose is None or blink is None:
             drawn = self.pbnet.generate(torch.cat([source_pose_B6, source_blink_B2], 1), audio_BFA, generator=generator)
             drawn_pose, drawn_blink = drawn[..., :6], drawn[..., 6:]
         pose_BF6 = (
-            drawn_pose if pose is None else torch.as_tensor(np.asarray(pose, np.float32)[None, :, :6], device=device)
+            drawn_pose if pose is None else torch.as_tensor(np.array(pose, np.float32)[None, :, :6], device=device)
         )
-        blink_BF2 = (
-            drawn_blink if blink is None else torch.as_tensor(np.asarray(blink, np.float32)[None], device=device)
-        )
+        blink_BF2 = drawn_blink if blink is None else torch.as_tensor(np.array(blink, np.float32)[None], device=device)
 
         picture_BCSS = _picture(source.frame, device)
         size = picture_BCSS.shape[-1]
@@ -162,4 +161,4 @@ def _bytes(pictures_TCSS: torch.Tensor) -> np.ndarray:
 
 def _picture(frame: np.ndarray, device: str) -> torch.Tensor:
     """uint8 (S,S,3) -> float (1,3,S,S) in [0,1]."""
-    return torch.as_tensor(np.asarray(frame), device=device).permute(2, 0, 1)[None].float() / 255
+    return torch.as_tensor(np.array(frame), device=device).permute(2, 0, 1)[None].float() / 255

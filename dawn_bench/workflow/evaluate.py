@@ -19,7 +19,8 @@ from dawn_bench.baselines.base import METHODS, SANITY, Context
 from dawn_bench.baselines.outputs import OK, find_outputs, produce, read_output
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.metrics.base import METRICS
 from dawn_bench.metrics.protocols import protocol as find_protocol
 from dawn_bench.metrics.scorer import Load, score_method
 from dawn_bench.provenance import device_name, versions
@@ -72,6 +73,17 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, mend=f"Its splits: {splits}.")
     protocol = find_protocol(job.protocol, job.protocol_set)
     store = ResultsStore(job.out)
+    for metric in job.metrics or ():
+        METRICS[metric]
+    own = [m for m in job.methods if m not in METHODS]
+    if job.outputs is not None and len(own) != 1:
+        raise InputError(
+            f"is given as the outputs of {' and '.join(own) or 'no method'}.",
+            path=job.outputs,
+            mend="Name your method once: --method mine --outputs FOLDER",
+        )
+    if job.mapping is not None and job.outputs is None:
+        raise InputError("--mapping says how files are called, but there is no --outputs.", mend="Give both.")
     names = [*(SANITY if job.sanity else ()), *(m for m in job.methods if m not in SANITY or not job.sanity)]
     makers = {name: _maker(name, job, clips) for name in names}  # every method is found wanting before work begins
 
@@ -82,8 +94,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         began = time.perf_counter()
         made = maker()
         timings[f"generate {name}"] = round(time.perf_counter() - began, 1)
-        failed += [(name, clip, status) for clip, status in made.failed.items()]
         if not made.loaders:
+            failed += [(name, clip, status) for clip, status in made.failed.items()]
             continue
         began = time.perf_counter()
         scored = score_method(
@@ -101,6 +113,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
             rankable=made.method_class not in ("sanity", "reference"),
             seed=job.seed,
         )
+        failed += [(name, clip, status) for clip, status in made.failed.items()]  # with those that could not be read
         timings[f"score {name}"] = round(time.perf_counter() - began, 1)
         store.append(scored)  # a method that is done is kept, whatever happens to the next
         rows += scored
@@ -137,17 +150,29 @@ def _maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], _M
     def make() -> _Made:
         outputs = produce(native, clips, job.out / "outputs", seed=job.seed)
         files = {i: o.path for i, o in outputs.items() if o.status == OK and o.path is not None}
-        found = _found(files, clips)
         statuses = {i: o.status for i, o in outputs.items() if o.status != OK}
-        return _Made(native.method_class, found.loaders, files, statuses)
+        return _made(native.method_class, files, clips, statuses)
 
     return make
 
 
 def _found(files: Mapping[str, Path], clips: Sequence[Clip]) -> _Made:
+    return _made("portrait", files, clips, {c.id: "missing" for c in clips if c.id not in files})
+
+
+def _made(method_class: str, files: Mapping[str, Path], clips: Sequence[Clip], failed: dict[str, str]) -> _Made:
+    """`failed` grows while the files are read."""
+
+    def load(path: Path, truth: Clip) -> Clip:
+        try:
+            return read_output(path, truth)
+        except ItemError as error:
+            failed[truth.id] = error.reason
+            raise
+
     truth = {c.id: c for c in clips}
-    loaders: dict[str, Load] = {i: partial(read_output, path, truth[i]) for i, path in files.items()}
-    return _Made("portrait", loaders, dict(files), {i: "missing" for i in truth if i not in files})
+    loaders: dict[str, Load] = {i: partial(load, path, truth[i]) for i, path in files.items()}
+    return _Made(method_class, loaders, dict(files), failed)
 
 
 def _facts(

@@ -65,7 +65,7 @@ def lfg_beats_copying(
     lfg = lfg.to(device).eval()
     for _ in range(pairs):
         clip = clips[int(rng.integers(len(clips)))]
-        first, second = rng.integers(clip.n_frames, size=2)
+        first, second = rng.choice(clip.n_frames, size=2, replace=False)
         source, driving = (_picture(clip["frames"][i], device) for i in (first, second))
         prediction = lfg(source, driving).prediction_BCSS.clamp(0, 1)
         rebuilt.append(_psnr(prediction, driving))

@@ -1,0 +1,79 @@
+"""Every method that needs no training gives a clip of the right length and type; DAWN is built with its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_bench.baselines.base import METHODS, SANITY, Context, Item
+from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError, ItemError
+
+
+@pytest.fixture(scope="module")
+def clips(tiny_cache: Path) -> list[Clip]:
+    return Cache(tiny_cache).clips("test")
+
+
+@pytest.mark.parametrize("name", SANITY)
+def test_sanity_rows_give_a_clip_like_the_truth(name: str, clips: list[Clip]) -> None:
+    method = METHODS[name](Context())
+    made = method.generate(Item(clips[0], clips, 0))
+    assert (method.name, method.method_class) == (name, "sanity")
+    assert made.frames.dtype == np.uint8 and made.frames.shape == clips[0]["frames"].shape
+    assert made.audio.dtype == np.int16 and made.audio.shape == clips[0]["audio"].shape
+    again = METHODS[name](Context()).generate(Item(clips[0], clips, 0))
+    np.testing.assert_array_equal(made.frames, again.frames)
+
+
+def test_sanity_rows_are_what_their_names_say(clips: list[Clip]) -> None:
+    item = Item(clips[0], clips, 0)
+    made = {name: METHODS[name](Context()).generate(item) for name in SANITY}
+    truth = clips[0]
+    np.testing.assert_array_equal(made["ground-truth"].frames, truth["frames"])
+    assert (made["still"].frames == truth["frames"][0]).all()
+    np.testing.assert_array_equal(made["shuffled-sound"].frames, truth["frames"])
+    np.testing.assert_array_equal(made["shuffled-sound"].audio, clips[1]["audio"])
+    lossy = made["ground-truth-reencoded"].frames.astype(float) - truth["frames"]
+    assert 0.1 < np.abs(lossy).mean() < 20
+
+
+def test_a_lone_clip_has_no_other_sound(clips: list[Clip]) -> None:
+    with pytest.raises(ItemError, match="no_other_clip"):
+        METHODS["shuffled-sound"](Context()).generate(Item(clips[0], clips[:1], 0))
+
+
+def test_dawn_listens_and_its_shuffled_twin_hears_another_clip(micro_run: Path, clips: list[Clip]) -> None:
+    context = Context(micro_run, options={"steps": 2})
+    dawn, shuffled = (METHODS[name](context) for name in ("dawn", "dawn-shuffled"))
+    truth = METHODS["dawn"](Context(micro_run, options={"steps": 2, "drive": "truth"}))
+    made = [m.generate(Item(clips[0], clips, 0)).frames for m in (dawn, shuffled, truth)]
+    assert all(frames.shape == (30, 32, 32, 3) and frames.dtype == np.uint8 for frames in made)
+    assert (made[0] != made[1]).any() and (made[0] != made[2]).any()
+    assert len({dawn.fingerprint, shuffled.fingerprint, truth.fingerprint}) == 3
+    assert "pose" in truth.uses and "pose" not in dawn.uses and "others" in shuffled.uses
+    again = METHODS["dawn"](context)
+    assert again.fingerprint == dawn.fingerprint
+    alone = again.generate(Item(clips[0], clips[:1], 0)).frames
+    np.testing.assert_array_equal(made[0], alone)  # the other clips do not matter to it
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": "many"}, "option 'steps'"),
+        ({"step": 3}, "option 'step'.*steps"),
+        ({"drive": "video"}, "'drive' is 'video'.*pbnet, truth"),
+    ],
+)
+def test_wrong_options_of_dawn_are_one_line(options: dict, message: str, micro_run: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        METHODS["dawn"](Context(micro_run, options=options))
+
+
+def test_dawn_without_a_run_says_where_to_get_one() -> None:
+    with pytest.raises(InputError, match="--checkpoint RUN"):
+        METHODS["dawn"](Context())

@@ -1,0 +1,196 @@
+"""Outputs: made once, kept bit-exact, failures cost only themselves, users' files are found or refused clearly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_bench.baselines.base import Generated, Item
+from dawn_bench.baselines.outputs import ITEMS_FILE, find_outputs, produce, read_output
+from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pipelines.video import write_video
+
+
+@pytest.fixture(scope="module")
+def clips(tiny_cache: Path) -> list[Clip]:
+    return Cache(tiny_cache).clips("train")
+
+
+class Inverted:
+    """The true frames as a negative; counts what it makes, and fails where `faults` says."""
+
+    name, method_class, licence = "inverted", "portrait", "of the tests"
+
+    def __init__(self, *, fingerprint: str = "1", uses: tuple[str, ...] = ("truth",)) -> None:
+        self.fingerprint, self.uses = fingerprint, uses
+        self.made: list[str] = []
+        self.faults: dict[str, Callable[[], Generated]] = {}
+
+    def generate(self, item: Item) -> Generated:
+        self.made.append(item.clip.id)
+        if item.clip.id in self.faults:
+            return self.faults[item.clip.id]()
+        return Generated(255 - item.clip["frames"], np.asarray(item.clip["audio"]))
+
+
+def test_outputs_read_back_bit_exact_with_their_sound(clips: list[Clip], tmp_path: Path) -> None:
+    outputs = produce(Inverted(), clips, tmp_path, seed=0)
+    assert list(outputs) == ["c0", "c1", "c2", "c3"] and {o.status for o in outputs.values()} == {"ok"}
+    path = outputs["c1"].path
+    assert path == tmp_path / "inverted" / "c1.mp4"
+    back = read_output(path, clips[1])
+    np.testing.assert_array_equal(back["frames"], 255 - clips[1]["frames"])
+    assert (back.id, back.n_frames, back.meta["notes"]) == ("c1", 30, [])
+    assert np.corrcoef(back["audio"], clips[1]["audio"])[0, 1] > 0.95
+
+
+def test_nothing_is_made_twice(clips: list[Clip], tmp_path: Path) -> None:
+    first = produce(Inverted(), clips, tmp_path, seed=0)
+    method = Inverted()
+    assert produce(method, clips, tmp_path, seed=0) == first and method.made == []
+    (tmp_path / "inverted" / "c2.mp4").unlink()
+    produce(method, clips, tmp_path, seed=0)
+    assert method.made == ["c2"]
+
+
+def test_a_line_cut_short_costs_its_own_item_only(clips: list[Clip], tmp_path: Path) -> None:
+    produce(Inverted(), clips, tmp_path, seed=0)
+    log = tmp_path / "inverted" / ITEMS_FILE
+    log.write_bytes(log.read_bytes()[:-40])
+    method = Inverted()
+    outputs = produce(method, clips, tmp_path, seed=0)
+    assert method.made == ["c3"] and outputs["c3"].status == "ok"
+    method = Inverted()
+    produce(method, clips, tmp_path, seed=0)
+    assert method.made == []
+
+
+@pytest.mark.parametrize("change", ["seed", "fingerprint", "content"])
+def test_what_an_output_is_made_from_makes_it_anew(change: str, clips: list[Clip], tmp_path: Path) -> None:
+    produce(Inverted(), clips, tmp_path, seed=0)
+    method = Inverted(fingerprint="2" if change == "fingerprint" else "1")
+    if change == "content":
+        clips = [Clip(**(vars(clips[0]) | {"meta": {"frames_sha256": "other"}})), *clips[1:]]
+    produce(method, clips, tmp_path, seed=1 if change == "seed" else 0)
+    assert method.made == (["c0"] if change == "content" else ["c0", "c1", "c2", "c3"])
+
+
+def test_only_methods_that_use_other_clips_are_made_anew_when_the_set_changes(
+    clips: list[Clip], tmp_path: Path
+) -> None:
+    for uses, again in ((("truth",), []), (("truth", "others"), ["c0", "c1"])):
+        folder = tmp_path / str(len(uses))
+        produce(Inverted(uses=uses), clips, folder, seed=0)
+        method = Inverted(uses=uses)
+        produce(method, clips[:2], folder, seed=0)
+        assert method.made == again
+
+
+def _raise(error: Exception) -> Callable[[], Generated]:
+    def fail() -> Generated:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "detail"),
+    [
+        (_raise(ItemError("no_face", "none seen")), "no_face", "none seen"),
+        (_raise(RuntimeError("CUDA out of memory. Tried\nmore")), "oom", "out of memory"),
+        (_raise(MemoryError()), "oom", ""),
+        (_raise(RuntimeError()), "crash", "RuntimeError"),
+        (_raise(KeyError("pose")), "crash", "pose"),
+        (lambda: Generated(np.zeros((3, 32, 32, 3), np.float32), np.zeros(9, np.int16)), "bad_output", "float32"),
+        (lambda: Generated(np.zeros((0, 32, 32, 3), np.uint8), np.zeros(9, np.int16)), "bad_output", "(0, 32"),
+    ],
+)
+def test_a_method_that_fails_costs_no_other_item(
+    fault: Callable[[], Generated], status: str, detail: str, clips: list[Clip], tmp_path: Path
+) -> None:
+    method = Inverted()
+    method.faults["c1"] = fault
+    outputs = produce(method, clips, tmp_path, seed=0)
+    assert [o.status for o in outputs.values()] == ["ok", status, "ok", "ok"]
+    assert detail in outputs["c1"].detail and "\n" not in outputs["c1"].detail and outputs["c1"].path is None
+    line = json.loads((tmp_path / "inverted" / ITEMS_FILE).read_text().splitlines()[1])
+    assert (line["clip"], line["status"]) == ("c1", status)
+    healed = Inverted()
+    assert produce(healed, clips, tmp_path, seed=0)["c1"].status == "ok" and healed.made == ["c1"]
+
+
+def test_a_user_file_without_sound_or_at_another_rate_is_taken_and_it_is_said(
+    clips: list[Clip], tmp_path: Path
+) -> None:
+    write_video(tmp_path / "c0.mp4", np.asarray(clips[0]["frames"]), fps=50, lossless=True)
+    back = read_output(tmp_path / "c0.mp4", clips[0])
+    assert back.n_frames == 15
+    np.testing.assert_array_equal(back["frames"], clips[0]["frames"][::2])
+    np.testing.assert_array_equal(back["audio"], clips[0]["audio"][: 15 * 640])
+    assert [note.split(":")[0].split(",")[0] for note in back.meta["notes"]] == ["no sound of its own", "50.00 fps"]
+
+
+def test_a_damaged_user_file_is_a_bad_output(clips: list[Clip], tmp_path: Path) -> None:
+    (tmp_path / "c0.mp4").write_bytes(b"no video")
+    with pytest.raises(ItemError) as caught:
+        read_output(tmp_path / "c0.mp4", clips[0])
+    assert caught.value.reason == "bad_output" and "c0.mp4" in caught.value.detail
+
+
+def _touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_files_named_like_clips_are_found_in_any_folder_and_format(clips: list[Clip], tmp_path: Path) -> None:
+    _touch(tmp_path, "c0.mp4", "deep/er/c1.WEBM", "c2.txt", "other.mp4", "a/other.mp4")
+    found = find_outputs(tmp_path, clips, None)
+    assert found == {"c0": tmp_path / "c0.mp4", "c1": tmp_path / "deep" / "er" / "c1.WEBM"}
+
+
+def test_folders_that_cannot_be_used_are_one_line(clips: list[Clip], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no folder of outputs"):
+        find_outputs(tmp_path / "absent", clips, None)
+    with pytest.raises(InputError, match=r"has no video file.*\.mp4"):
+        find_outputs(_touch(tmp_path / "empty", "notes.txt"), clips, None)
+    with pytest.raises(InputError, match=r"two files for clip c0.*--mapping"):
+        find_outputs(_touch(tmp_path / "twice", "c0.mp4", "x/c0.mov"), clips, None)
+
+
+def _csv(path: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def test_a_mapping_says_which_file_is_which_clip(clips: list[Clip], tmp_path: Path) -> None:
+    """Also one that a spreadsheet wrote; clips without a file, and files of other clips, are left out."""
+    _touch(tmp_path, "x_1.mp4", "sub/x_2.mp4")
+    text = "clip,file,remark\nc0,x_1.mp4,\nc1,sub/x_2.mp4,good\nc2,absent.mp4,\nc3,,\nzz,x_1.mp4,\n"
+    for encoding in ("utf-8", "utf-8-sig"):
+        found = find_outputs(tmp_path, clips, _csv(tmp_path / "m.csv", text, encoding=encoding))
+        assert found == {"c0": tmp_path / "x_1.mp4", "c1": tmp_path / "sub" / "x_2.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,path\nc0,x.mp4\n", "no columns `clip` and `file`"),
+        ("", "no columns"),
+        ("clip,file\nc0,a.mp4\nc0,b.mp4\n", "names clip c0 twice"),
+        ("\0\0", "CSV|columns"),
+    ],
+)
+def test_mappings_that_do_not_fit_are_one_line(text: str, message: str, clips: list[Clip], tmp_path: Path) -> None:
+    _touch(tmp_path, "a.mp4", "b.mp4")
+    with pytest.raises(InputError, match=message):
+        find_outputs(tmp_path, clips, _csv(tmp_path / "m.csv", text))
+    with pytest.raises(InputError, match="cannot be read"):
+        find_outputs(tmp_path, clips, tmp_path / "absent.csv")

@@ -1,0 +1,164 @@
+"""Evaluation end to end on a tiny cache: sanity rows, a user's folder, a user's method; nothing is done twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_bench.baselines.base import METHODS, SANITY, Context, Generated, Item
+from dawn_bench.cache import Cache
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.video import write_video
+from dawn_bench.reports.store import ResultsStore
+from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
+
+CHEAP = ("psnr", "ssim")
+
+
+@pytest.fixture(scope="module")
+def mine(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's outputs: the true clips, darker."""
+    folder = tmp_path_factory.mktemp("mine")
+    for clip in Cache(tiny_cache).clips("test"):
+        write_video(folder / f"{clip.id}.mp4", clip["frames"] // 2, audio=np.asarray(clip["audio"]), lossless=True)
+    return folder
+
+
+@pytest.fixture
+def job(tiny_cache: Path, mine: Path, tmp_path: Path) -> Evaluation:
+    return Evaluation(tiny_cache, tmp_path / "results", methods=("mine",), outputs=mine, metrics=CHEAP)
+
+
+def test_sanity_rows_and_a_users_folder_are_scored_side_by_side(job: Evaluation) -> None:
+    done = evaluate_methods(job)
+    rows = {(r.method, r.metric): r for r in ResultsStore(job.out).rows()}
+    assert set(rows) == {(m, k) for m in (*SANITY, "mine") for k in CHEAP}
+    psnr = {m: rows[m, "psnr"] for m in (*SANITY, "mine")}
+    assert psnr["ground-truth"].value == 100 > psnr["ground-truth-reencoded"].value > psnr["still"].value
+    assert psnr["mine"].rankable and not psnr["still"].rankable
+    assert all(r.coverage == 1 and r.n_clips == 2 and r.n_frames == 60 for r in psnr.values())
+    assert done.failed == [] and done.report.is_file() and done.report.suffix == ".html"
+    assert any(line.startswith("mine: psnr ") for line in done.summary)
+    gallery = {(i.clip_id, i.method) for i in ResultsStore(job.out).gallery()}
+    assert ("c4", "mine") in gallery and ("c5", "still") in gallery
+
+
+def test_a_second_run_makes_nothing_and_adds_nothing_twice(job: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = evaluate_methods(job)
+    monkeypatch.setattr("dawn_bench.baselines.outputs._produce_one", lambda *a: pytest.fail("an output was made twice"))
+    monkeypatch.setattr(
+        "dawn_bench.metrics.features.images.Images.run", lambda *a: pytest.fail("a feature was computed twice")
+    )
+    second = evaluate_methods(job)
+    rows = ResultsStore(job.out).rows()
+    assert len(rows) == len(CHEAP) * 5
+    assert [(r.method, r.metric, r.value, r.fingerprint) for r in first.rows] == [
+        (r.method, r.metric, r.value, r.fingerprint) for r in second.rows
+    ]
+
+
+def test_missing_and_damaged_outputs_are_counted_and_named(job: Evaluation, mine: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "c4.mp4").write_bytes(b"no video")
+    broken = evaluate_methods(replace(job, outputs=folder, sanity=False))
+    assert sorted(broken.failed) == [("mine", "c4", "bad_output"), ("mine", "c5", "missing")]
+    assert {(r.value, r.coverage) for r in broken.rows} == {(None, 0.0)}
+    (folder / "c4.mp4").write_bytes((mine / "c4.mp4").read_bytes())
+    half = evaluate_methods(replace(job, outputs=folder, sanity=False))
+    assert half.failed == [("mine", "c5", "missing")]
+    assert {r.coverage for r in half.rows} == {0.5}
+    assert "failed: mine, c5: missing" in half.summary
+
+
+@pytest.fixture
+def negative() -> Iterator[None]:
+    """A new method, ten lines long."""
+
+    @METHODS.register("negative")
+    class Negative:
+        name, method_class, licence, uses = "negative", "portrait", "mine", ("truth",)
+        fingerprint = "negative/1"
+
+        def __init__(self, context: Context) -> None: ...
+
+        def generate(self, item: Item) -> Generated:
+            if item.clip.id == "c5":
+                raise ValueError("it does not like this one")
+            return Generated(255 - item.clip["frames"], np.asarray(item.clip["audio"]))
+
+    yield
+    del METHODS._items["negative"]
+
+
+def test_a_new_method_in_ten_lines_is_evaluated(negative: None, job: Evaluation) -> None:
+    done = evaluate_methods(replace(job, methods=("negative", "mine"), sanity=False))
+    assert [(r.method, r.metric) for r in done.rows] == [(m, k) for m in ("negative", "mine") for k in CHEAP]
+    assert done.failed == [("negative", "c5", "crash")]
+    assert done.rows[0].coverage == 0.5 and done.rows[2].coverage == 1
+
+
+def test_dawn_is_evaluated_from_a_run(job: Evaluation, micro_run: Path) -> None:
+    dawn = replace(job, methods=("dawn",), outputs=None, checkpoint=micro_run, options={"steps": 2}, sanity=False)
+    done = evaluate_methods(dawn)
+    assert {(r.method, r.coverage) for r in done.rows} == {("dawn", 1.0)}
+    assert set(ResultsStore(job.out).facts().curves) == {"lfg", "a2v-1", "a2v-2", "pbnet"}
+
+
+def test_only_the_first_clips_are_scored_when_asked(job: Evaluation) -> None:
+    done = evaluate_methods(replace(job, max_clips=1, sanity=False))
+    assert {r.n_clips for r in done.rows} == {1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outputs": None}, r"no method called 'mine'"),
+        ({"outputs": None, "methods": ("stil",)}, r"'stil'\. Did you mean still"),
+        ({"split": "holdout"}, r"no clip in split 'holdout'\. Its splits: test, train"),
+        ({"metrics": ("psrn",)}, r"metric called 'psrn'\. Did you mean psnr"),
+        ({"protocol": "home-made"}, "home-made"),
+        ({"methods": ("dawn",)}, "outputs of no method"),
+        ({"methods": ("mine", "yours")}, "outputs of mine and yours"),
+        ({"methods": ("still",), "outputs": None, "mapping": Path("m.csv")}, "there is no --outputs"),
+        ({"methods": ("dawn",), "outputs": None}, "--checkpoint"),
+        ({"cache": Path("nowhere")}, "no finished cache|not a finished cache"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_before_work(change: dict, message: str, job: Evaluation) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate_methods(replace(job, **change))
+    assert "\n" not in str(caught.value) and not job.out.exists()
+
+
+def test_outputs_of_other_clips_are_refused(job: Evaluation, mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "holiday.mp4").write_bytes((mine / "c4.mp4").read_bytes())
+    with pytest.raises(InputError, match=r"no file named like a clip of split 'test'.*c4\.mp4"):
+        evaluate_methods(replace(job, outputs=tmp_path / "else"))
+
+
+def _evaluate(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dawn_bench", "evaluate", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_exit_codes_of_the_command(job: Evaluation, mine: Path, tmp_path: Path) -> None:
+    """0 although an output is missing, 3 when that is not acceptable, 2 where nothing can be done."""
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "c4.mp4").write_bytes((mine / "c4.mp4").read_bytes())
+    common = ("--cache", job.cache, "--out", job.out, "--metrics", "psnr", "--no-sanity", "--method", "mine")
+    lenient = _evaluate(*common, "--outputs", folder)
+    assert lenient.returncode == 0, lenient.stderr
+    assert "failed: mine, c5: missing" in lenient.stderr and "report: " in lenient.stderr
+    strict = _evaluate(*common, "--outputs", folder, "--strict")
+    assert strict.returncode == 3 and "Traceback" not in strict.stderr
+    refused = _evaluate(*common, "--outputs", tmp_path / "absent")
+    assert refused.returncode == 2 and refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
