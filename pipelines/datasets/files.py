@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import unicodedata
@@ -68,15 +69,9 @@ def digest(text: str) -> str:
 
 
 def hash_split(groups: Iterable[str], *, seed: int) -> dict[str, str]:
-    """`train` or `test` for each group (a speaker, or a clip), about 9:1, by a hash of seed and name alone.
-
-    Where there are two groups or more, each split has at least one; a single group is `train`.
+    """`train` or `test` for each group (a speaker, or a clip), 9:1: test is the tenth whose hash of seed and name is
+    lowest, rounded up, so that a small folder has one too. A single group is `train`.
     """
-    names = sorted(set(groups))
-    place = {name: int(digest(f"{seed}/{name}")[:13], 16) / 16**13 for name in names}
-    split = {name: "test" if place[name] < TEST_SHARE else "train" for name in names}
-    if len(names) > 1 and "test" not in split.values():
-        split[min(names, key=place.__getitem__)] = "test"
-    if names and "train" not in split.values():
-        split[max(names, key=place.__getitem__)] = "train"
-    return split
+    names = sorted(set(groups), key=lambda name: digest(f"{seed}/{name}"))
+    tests = math.ceil(len(names) * TEST_SHARE) if len(names) > 1 else 0
+    return {name: "test" if place < tests else "train" for place, name in enumerate(names)}
