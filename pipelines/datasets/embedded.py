@@ -1,4 +1,4 @@
-"""The embedded synthetic dataset: CREMA-D's files and names, under its own name so that no score passes for CREMA-D's."""
+"""The embedded synthetic dataset: CREMA-D's files and names, under its own name so that no score passes for its."""
 
 from __future__ import annotations
 
