@@ -63,6 +63,8 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
     ]
     average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True) if loop.ema else None
     start = _restore(out / STATE_FILE, module, optimizers, average, device, origin=origin) if resume else 0
+    if start == loop.steps and (out / MODEL_FILE).is_file():
+        return out / MODEL_FILE  # finished: written again, its bytes (not its tensors) would differ
     if start < loop.steps:
         _steps(stage, module, optimizers, average, start=start, out=out, seed=seed, device=device, origin=origin)
     final = average.module if average is not None else module
