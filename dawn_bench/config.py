@@ -34,8 +34,8 @@ def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[
     if file is not None:
         try:
             loaded = yaml.safe_load(file.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"cannot be read as YAML ({error}).", path=file) from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"cannot be read as YAML ({' '.join(str(error).split())}).", path=file) from error
         if not isinstance(loaded, dict):
             raise InputError("is not a YAML mapping of settings.", path=file)
         _merge(data, loaded)

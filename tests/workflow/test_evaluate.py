@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 
 from dawn_bench.baselines.base import METHODS, SANITY, Context, Generated, Item
 from dawn_bench.cache import Cache
+from dawn_bench.cli import main
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.video import write_video
 from dawn_bench.reports.store import ResultsStore
@@ -144,21 +144,24 @@ def test_outputs_of_other_clips_are_refused(job: Evaluation, mine: Path, tmp_pat
         evaluate_methods(replace(job, outputs=tmp_path / "else"))
 
 
-def _evaluate(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dawn_bench", "evaluate", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_exit_codes_of_the_command(job: Evaluation, mine: Path, tmp_path: Path) -> None:
+def test_exit_codes_of_the_command(
+    job: Evaluation, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """0 although an output is missing, 3 when that is not acceptable, 2 where nothing can be done."""
+
+    def evaluate(*words: object) -> tuple[int, str]:
+        common = ("--cache", job.cache, "--out", job.out, "--metrics", "psnr", "--no-sanity", "--method", "mine")
+        monkeypatch.setattr(sys, "argv", ["dawn-bench", "evaluate", *map(str, (*common, *words))])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0), capsys.readouterr().err
+
     folder = tmp_path / "some"
     folder.mkdir()
     (folder / "c4.mp4").write_bytes((mine / "c4.mp4").read_bytes())
-    common = ("--cache", job.cache, "--out", job.out, "--metrics", "psnr", "--no-sanity", "--method", "mine")
-    lenient = _evaluate(*common, "--outputs", folder)
-    assert lenient.returncode == 0, lenient.stderr
-    assert "failed: mine, c5: missing" in lenient.stderr and "report: " in lenient.stderr
-    strict = _evaluate(*common, "--outputs", folder, "--strict")
-    assert strict.returncode == 3 and "Traceback" not in strict.stderr
-    refused = _evaluate(*common, "--outputs", tmp_path / "absent")
-    assert refused.returncode == 2 and refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+    code, text = evaluate("--outputs", folder)
+    assert code == 0 and "failed: mine, c5: missing" in text and "report: " in text
+    code, text = evaluate("--outputs", folder, "--strict")
+    assert code == 3 and "Traceback" not in text
+    code, text = evaluate("--outputs", tmp_path / "absent")
+    assert code == 2 and text.startswith("error: ") and text.count("\n") == 1

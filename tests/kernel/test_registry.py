@@ -1,0 +1,70 @@
+"""The registry: one file is one item, near names are offered, plug-ins of other distributions are found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dawn_bench import registry as registry_module
+from dawn_bench.errors import InputError
+from dawn_bench.registry import Registry
+
+
+@pytest.fixture
+def things(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[object]:
+    """A registry over a package of two files; importing the third would fail if it were imported twice."""
+    package = tmp_path / "thing_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "holder.py").write_text(
+        "from dawn_bench.registry import Registry\nTHINGS = Registry('thing', 'thing_package')\n"
+    )
+    for name in ("apple", "apricot"):
+        text = (
+            f"from thing_package.holder import THINGS\n@THINGS.register('{name}')\ndef make():\n    return '{name}'\n"
+        )
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield __import__("thing_package.holder", fromlist=["THINGS"]).THINGS  # type: ignore[misc]
+    for name in [n for n in sys.modules if n.startswith("thing_package")]:
+        del sys.modules[name]
+
+
+def test_items_are_found_by_their_files_alone(things: Registry) -> None:
+    assert list(things) == ["apple", "apricot"]
+    assert things["apple"]() == "apple" and "apricot" in things and "pear" not in things
+
+
+def test_unknown_names_get_the_nearest_or_all(things: Registry) -> None:
+    with pytest.raises(InputError, match=r"no thing called 'aple'\. Did you mean apple"):
+        things["aple"]
+    with pytest.raises(InputError, match=r"Known: apple, apricot\."):
+        things["zzz"]
+
+
+def test_two_items_of_one_name_are_refused_and_a_reload_is_not(things: Registry) -> None:
+    apple = things["apple"]
+    things.register("apple")(apple)
+    with pytest.raises(ValueError, match="two things are called 'apple'"):
+        things.register("apple")(lambda: 1)
+
+
+def test_other_distributions_add_theirs_but_replace_none(things: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def load(self) -> object:
+            return lambda: f"plug-in {self.name}"
+
+    groups = []
+
+    def entries(*, group: str) -> list[Entry]:
+        groups.append(group)
+        return [Entry("apple"), Entry("cherry")]
+
+    monkeypatch.setattr(registry_module, "entry_points", entries)
+    assert things["cherry"]() == "plug-in cherry" and things["apple"]() == "apple"
+    assert groups == ["dawn_bench.thing"]
