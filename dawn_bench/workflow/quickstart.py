@@ -53,7 +53,7 @@ class Plan(Config):
 #: What each preset works on. `tiny` stays under ten minutes on two cores, `small` under forty-five.
 PLANS = {
     "tiny": Plan(preset="tiny", speakers=8, clips=24, seconds=3, source_size=256, size=64, scored_clips=4),
-    "small": Plan(preset="small", speakers=12, clips=40, seconds=4, source_size=256, size=128, scored_clips=4),
+    "small": Plan(preset="small", speakers=12, clips=40, seconds=4, source_size=256, size=64, scored_clips=4),
 }
 
 
