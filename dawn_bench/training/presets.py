@@ -94,7 +94,7 @@ def small() -> TrainSettings:
     return base.model_copy(
         update={
             "preset": "small",
-            "note": "small models, some thousand steps, both stages of the curriculum: shows learning, not how good DAWN is",
+            "note": "small models, both stages of the curriculum: shows that they learn, not how good DAWN is",
             "lfg": base.lfg.model_copy(update={"model": lfg, "loop": base.lfg.loop.model_copy(update={"steps": 600})}),
             "a2v_1": stage,
             "a2v_2": stage.model_copy(update={"loop": second, "frames": 14, "min_frames": 8, "random_source": True}),
