@@ -25,8 +25,9 @@ def test_sanity_rows_give_a_clip_like_the_truth(name: str, clips: list[Clip]) ->
     assert (method.name, method.method_class) == (name, "sanity")
     assert made.frames.dtype == np.uint8 and made.frames.shape == clips[0]["frames"].shape
     assert made.audio.dtype == np.int16 and made.audio.shape == clips[0]["audio"].shape
-    again = METHODS[name](Context()).generate(Item(clips[0], clips, 0))
-    np.testing.assert_array_equal(made.frames, again.frames)
+    for _ in range(8):  # x264 has differed once in four times
+        again = METHODS[name](Context()).generate(Item(clips[0], clips, 0))
+        np.testing.assert_array_equal(made.frames, again.frames)
 
 
 def test_sanity_rows_are_what_their_names_say(clips: list[Clip]) -> None:
