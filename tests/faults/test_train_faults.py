@@ -25,7 +25,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 def test_kill_9_and_resume_give_the_uninterrupted_run(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
     child = subprocess.run(
         [sys.executable, SUPPORT / "train_child.py", tiny_cache, tmp_path, "pbnet"],
-        env=os.environ | {"DIE_AT": "3", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"DIE_AT": "3", "OMP_NUM_THREADS": str(torch.get_num_threads())},
         capture_output=True,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
