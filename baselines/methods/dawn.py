@@ -40,8 +40,15 @@ class Dawn:
         heard = other_clip(item) if self.swap_sound else clip
         features = np.resize(heard[heard.audio_encoder], (clip.n_frames, heard[heard.audio_encoder].shape[1]))
         sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
-        tracks = {"pose": clip["pose"], "blink": clip["blink"]} if self.drive == "truth" else {}
-        frames = self.talker.talk(source_of(clip), features, seed=_item_seed(item), options=self.options, **tracks)
+        driven = self.drive == "truth"
+        frames = self.talker.talk(
+            source_of(clip),
+            features,
+            seed=_item_seed(item),
+            options=self.options,
+            pose=clip["pose"] if driven else None,
+            blink=clip["blink"] if driven else None,
+        )
         return Generated(frames, sound)
 
 

@@ -13,7 +13,7 @@ class GroundTruth:
     name = "ground-truth"
     method_class: MethodClass = "sanity"
     licence = "of the dataset"
-    uses = ("truth",)
+    uses: tuple[str, ...] = ("truth",)
     fingerprint = "ground-truth/1"
 
     def generate(self, item: Item) -> Generated:

@@ -20,7 +20,7 @@ class Reencoded:
     name = "ground-truth-reencoded"
     method_class: MethodClass = "sanity"
     licence = "of the dataset"
-    uses = ("truth",)
+    uses: tuple[str, ...] = ("truth",)
     fingerprint = f"ground-truth-reencoded/1/crf{CRF}"
 
     def generate(self, item: Item) -> Generated:

@@ -28,7 +28,7 @@ class ShuffledSound:
     name = "shuffled-sound"
     method_class: MethodClass = "sanity"
     licence = "of the dataset"
-    uses = ("truth", "others")
+    uses: tuple[str, ...] = ("truth", "others")
     fingerprint = "shuffled-sound/1"
 
     def generate(self, item: Item) -> Generated:

@@ -13,7 +13,7 @@ class Still:
     name = "still"
     method_class: MethodClass = "sanity"
     licence = "of the dataset"
-    uses = ("source", "audio")
+    uses: tuple[str, ...] = ("source", "audio")
     fingerprint = "still/1"
 
     def generate(self, item: Item) -> Generated:

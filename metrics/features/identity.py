@@ -103,7 +103,8 @@ def arcface(path: Path) -> Embed:
 def mobilefacenet(path: Path) -> Embed:
     """foamliu's network: the same crop, normalised with ImageNet's mean and deviation, float32 (128,)."""
     network = cv2.dnn.readNetFromONNX(str(path))
-    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    mean = np.array([0.485, 0.456, 0.406], np.float32)
+    deviation = np.array([0.229, 0.224, 0.225], np.float32)
 
     def embed(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
         crop = aligned(frame, five_points(points), align.ARCFACE).astype(np.float32) / 255

@@ -110,13 +110,19 @@ def _as_pictures(trunk: nn.Sequential) -> list[Callable[[Tensor], Tensor]]:
             conv = layer
         elif isinstance(layer, nn.BatchNorm3d):
             assert layer.running_mean is not None and layer.running_var is not None
-            weight, bias = fuse_conv_bn_weights(
+            fused, bias = fuse_conv_bn_weights(
                 conv.weight, conv.bias, layer.running_mean, layer.running_var, layer.eps, layer.weight, layer.bias
             )
-            weight = weight.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+            weight = fused.flatten(1, 2).contiguous(memory_format=torch.channels_last)
             steps.append(partial(F.conv2d, weight=weight, bias=bias, stride=conv.stride[1:], padding=conv.padding[1:]))
         elif isinstance(layer, nn.MaxPool3d):
-            steps.append(nn.MaxPool2d(layer.kernel_size[1:], layer.stride[1:], layer.padding[1:]))
+            kernel, stride, padding = (_triple(v)[1:] for v in (layer.kernel_size, layer.stride, layer.padding))
+            steps.append(nn.MaxPool2d(kernel, stride, padding))
         else:
             steps.append(layer)
     return steps
+
+
+def _triple(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    """A pooling size as PyTorch keeps it, one number or three."""
+    return value if isinstance(value, tuple) else (value,) * 3
