@@ -10,7 +10,7 @@ import typer
 
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything that it makes.")],
-    preset: Annotated[str, typer.Option(help="tiny (minutes) or small (under 45 minutes on two cores).")] = "tiny",
+    preset: Annotated[str, typer.Option(help="tiny (minutes) or small (longer, both training stages).")] = "tiny",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes for preparing.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the dataset and of training.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",

@@ -1,4 +1,4 @@
-"""Presets: `tiny` (quickstart), `small` (under 45 minutes on two cores), `dawn-128` and `dawn-256` (as released).
+"""Presets: `tiny` (quickstart), `small` (longer, both stages of the curriculum), `dawn-128` and `dawn-256` (as released).
 
 `dawn-*` carries the settings of the released training files (spec A.6, B.4, dawn-pbnet-data a.5); where the paper's
 text differs, `dawn-128-paper` has the paper's. The audio width is taken from the cache (`fit_to_cache`).
@@ -78,7 +78,7 @@ def tiny() -> TrainSettings:
 
 
 def small() -> TrainSettings:
-    """Larger and longer than `tiny`, with both stages of the curriculum; quickstart with it stays under 45 minutes."""
+    """Larger and longer than `tiny`, with both stages of the curriculum."""
     base = tiny()
     lfg = base.lfg.model.model_copy(
         update={

@@ -50,7 +50,7 @@ class Plan(Config):
     seed: int = 0
 
 
-#: What each preset works on. `tiny` stays under ten minutes on two cores, `small` under forty-five.
+#: What each preset works on. `tiny` stays under ten minutes on two cores.
 PLANS = {
     "tiny": Plan(preset="tiny", speakers=8, clips=24, seconds=3, source_size=256, size=64, scored_clips=4),
     "small": Plan(preset="small", speakers=12, clips=40, seconds=4, source_size=256, size=64, scored_clips=4),
