@@ -1,4 +1,4 @@
-"""Augmentation on the device, as the reference's (spec A.6, B.4): one draw for all pictures that must stay alike."""
+"""Augmentation on the device, as in the released training: one draw for all pictures that must stay alike."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def jitter(pictures: list[Tensor], config: JitterConfig, generator: torch.Genera
 
 
 def flips(source: Tensor, driving: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """With probability ½ swap source and driving; else with probability ½ mirror both (spec A.6: never both)."""
+    """With probability ½ swap source and driving; else with probability ½ mirror both, never both (released code)."""
     swap, mirror = (torch.rand(2, generator=generator, device=generator.device) < 0.5).tolist()
     if swap:
         return driving, source

@@ -53,7 +53,7 @@ def training_ids(cache: Cache, split: str = "train") -> list[str]:
 
 
 def frame_pairs(pool: ClipPool, rng: np.random.Generator, *, count: int) -> Batch:
-    """LFG batch: `source`, `driving` uint8 (B,3,S,S), two frames of one clip, the earlier one first (spec A.6)."""
+    """LFG batch: `source`, `driving` uint8 (B,3,S,S), two frames of one clip, the earlier one first."""
     source, driving = [], []
     clips, places = pool.draw(rng, count, min_frames=2)
     for clip in clips:
@@ -99,7 +99,7 @@ def windows(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int
 def sequences(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int) -> Batch:
     """PBNet batch: `clip` (B,), `audio` (B,N,A), `state` (B,N,8) = pose 6 and blink 2 in raw units, `mask` bool (B,N).
 
-    Clips shorter than `frames` are used whole and zero-padded (spec a.5).
+    Clips shorter than `frames` are used whole and zero-padded, as in the released code.
     """
     states, audios, masks = [], [], []
     clips, places = pool.draw(rng, count, min_frames=2)

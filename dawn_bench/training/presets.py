@@ -1,6 +1,6 @@
-"""Presets: `tiny` (quickstart), `small` (longer, both stages of the curriculum), `dawn-128` and `dawn-256` (as released).
+"""Presets: `tiny` (quickstart), `small` (longer, both stages of the curriculum), `dawn-128`, `dawn-256` (as released).
 
-`dawn-*` carries the settings of the released training files (spec A.6, B.4, dawn-pbnet-data a.5); where the paper's
+`dawn-*` carries the settings of the released training files; where the paper's
 text differs, `dawn-128-paper` has the paper's. The audio width is taken from the cache (`fit_to_cache`).
 """
 

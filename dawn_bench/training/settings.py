@@ -17,7 +17,7 @@ from dawn_bench.weights import Policy
 
 
 class LFGTraining(Config):
-    """Stage `lfg`: two frames of one clip, perceptual and equivariance losses (spec A.6)."""
+    """Stage `lfg`: two frames of one clip, perceptual and equivariance losses (paper, Eq. 1 to 4)."""
 
     model: LFGConfig = LFGConfig()
     loss: LFGLossConfig = LFGLossConfig()
