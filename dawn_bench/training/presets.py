@@ -1,7 +1,7 @@
 """Presets: `tiny` (quickstart), `small` (longer, both stages of the curriculum), `dawn-128`, `dawn-256` (as released).
 
-`dawn-*` carries the settings of the released training files; where the paper's
-text differs, `dawn-128-paper` has the paper's. The audio width is taken from the cache (`fit_to_cache`).
+`dawn-*` carries the settings of the released training files; where the paper's text differs, `dawn-128-paper` has the
+paper's. The audio width is taken from the cache (`fit_to_cache`).
 """
 
 from __future__ import annotations
