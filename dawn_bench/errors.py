@@ -1,13 +1,14 @@
 """Errors that reach a person: one line that says what is wrong, where, and what to do.
 
-Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but some items failed under `--strict`.
+Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but some items failed under `--strict`;
+130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT = 1, 2, 3
+EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_STOPPED = 1, 2, 3, 130
 
 
 class DawnBenchError(Exception):

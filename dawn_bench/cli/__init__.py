@@ -11,7 +11,7 @@ from importlib import import_module
 
 import typer
 
-from dawn_bench.errors import EXIT_INTERNAL, DawnBenchError
+from dawn_bench.errors import EXIT_INTERNAL, EXIT_STOPPED, DawnBenchError
 from dawn_bench.progress import console
 
 app = typer.Typer(
@@ -61,8 +61,13 @@ def main() -> None:
         app()
     except DawnBenchError as error:
         _stop(error, error.exit_code, prefix="error")
-    except KeyboardInterrupt as error:
-        _stop(error, 130, prefix="stopped", line="what was finished is kept; run the same command again to go on")
+    except SystemExit as end:
+        if end.code == EXIT_STOPPED:  # Typer's answer to Ctrl-C
+            console().print(
+                "stopped: what was finished is kept; run the same command again to go on (train: with --resume)",
+                markup=False,
+            )
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

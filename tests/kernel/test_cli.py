@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,15 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(words: tuple[str, ...], t
     assert "Traceback" not in answer.stderr
     assert len(answer.stderr.strip().splitlines()) == 1
     assert answer.stderr.startswith("error: ")
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dawn_bench", "quickstart", "--out", str(tmp_path / "demo"), "--jobs", "1"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
+        while not (tmp_path / "demo" / "quickstart.json").is_file():
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert said.strip().splitlines()[-1].startswith("stopped: what was finished is kept")
+    assert "Traceback" not in said
