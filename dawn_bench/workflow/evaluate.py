@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.base import METRICS
 from dawn_bench.metrics.protocols import protocol as find_protocol
 from dawn_bench.metrics.scorer import Load, score_method
+from dawn_bench.models.dawn.checkpoint import read_metadata
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
@@ -185,6 +187,7 @@ def _facts(
             f"Scores of {', '.join(stand_ins)} use stand-in networks: they compare with no paper and rank nothing."
         )
     run = job.checkpoint
+    notes += _training_notes(run) if run is not None else []
     logs = sorted(run.glob("*/metrics.jsonl")) if run is not None else []
     return Facts(
         title=f"dawn-bench: {cache.settings['dataset']}, {job.split} split",
@@ -204,6 +207,19 @@ def _facts(
         versions=versions(),
         timings=timings,
     )
+
+
+def _training_notes(run: Path) -> list[str]:
+    """What a reader must know of the trained models: the preset, and a loss that stood in for the perceptual one."""
+    path = run / "lfg" / "model.safetensors"
+    if not path.is_file():
+        return []
+    provenance = json.loads(read_metadata(path)["provenance"])
+    notes = [f"Models trained with preset {provenance.get('preset')} on {provenance.get('clips')} clips."]
+    loss = str(provenance.get("perceptual_loss", ""))
+    if "substitute" in loss:
+        notes.append(f"LFG was trained without VGG-19's weights, on a {loss}.")
+    return notes
 
 
 def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -> list[str]:
