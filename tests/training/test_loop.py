@@ -101,7 +101,7 @@ def _near(first: Path, second: Path, stage: str) -> None:
     for step, (ours, theirs) in enumerate(zip(losses(first, stage), losses(second, stage), strict=True)):
         norms = ours.pop("grad_norm"), theirs.pop("grad_norm")
         if step == 0:
-            assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+            assert norms[0] == pytest.approx(norms[1], rel=2e-4)
         assert ours == pytest.approx(theirs, rel=2e-4)
         assert ours["total"] == pytest.approx(theirs["total"], rel=1e-5)
 
