@@ -12,8 +12,9 @@ import cv2
 import joblib
 import numpy as np
 
-from dawn_bench.clip import FPS, SAMPLE_RATE
+from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.audio import write_wav
 from dawn_bench.pipelines.datasets.crema import SENTENCES, TEST_ACTORS
 from dawn_bench.pipelines.embedded.face import Expression, rotation
 from dawn_bench.pipelines.embedded.identity import draw_look, make_portrait
@@ -181,7 +182,7 @@ def _make_clip(job: Job) -> None:
     turns = [rotation(*angles) for angles in pose]
     frames = (renderer(e, turn, s) for e, turn, s in zip(expressions, turns, sway, strict=True))
     write_video(job.root / "VideoFlash" / f"{job.name}.mp4", frames, audio=sound, crf=CRF)
-    _write_wav(job.root / "AudioWAV" / f"{job.name}.wav", sound)
+    write_wav(job.root / "AudioWAV" / f"{job.name}.wav", sound)
     moves = Expression(opening[:, None], rounding[:, None], shut[:, None])
     landmarks = renderer.face.landmarks(moves, np.stack(turns), sway)
     np.savez(
@@ -198,9 +199,3 @@ def _make_clip(job: Job) -> None:
         face_width=np.float32(renderer.face.fw),
         sound_offset=np.int64(0),
     )
-
-
-def _write_wav(path: Path, sound: np.ndarray) -> None:
-    import soundfile
-
-    soundfile.write(path, sound, SAMPLE_RATE, subtype="PCM_16")
