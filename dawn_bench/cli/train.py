@@ -11,8 +11,11 @@ import typer
 def train(
     cache: Annotated[Path, typer.Option(help="A cache made by `prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder: a sub-folder a stage.")],
-    stage: Annotated[list[str] | None, typer.Option(help="lfg, a2v-1, a2v-2, pbnet or all; repeatable.")] = None,
-    preset: Annotated[str, typer.Option(help="tiny, small, dawn-128, dawn-128-paper, dawn-256.")] = "tiny",
+    model: Annotated[str, typer.Option(help="What to train: dawn or diffspeaker (on a mesh cache).")] = "dawn",
+    stage: Annotated[
+        list[str] | None, typer.Option(help="A stage of the model (dawn: lfg, a2v-1, a2v-2, pbnet) or all; repeatable.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="tiny; dawn: small, dawn-128, dawn-128-paper, dawn-256.")] = "tiny",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     config: Annotated[Path | None, typer.Option(help="YAML with settings that replace the preset's.")] = None,
     set_: Annotated[
@@ -21,7 +24,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights, data order and noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
 ) -> None:
-    """Train DAWN: LFG, A2V-FDM in its stages, PBNet. Several GPUs: torchrun --nproc-per-node N -m dawn_bench train ...
+    """Train a model. Several GPUs: torchrun --nproc-per-node N -m dawn_bench train ...
 
     Example: dawn-bench train --cache CACHE --out RUN --preset small --stage all
     """
@@ -29,12 +32,19 @@ def train(
     from dawn_bench.config import resolve_config
     from dawn_bench.progress import console
     from dawn_bench.provenance import pick_device
-    from dawn_bench.training.presets import preset as find_preset
+    from dawn_bench.training.recipe import RECIPES
     from dawn_bench.training.train import train as run
 
-    settings = resolve_config(find_preset(preset), file=config, overrides=set_ or ())
+    settings = resolve_config(RECIPES[model].preset(preset), file=config, overrides=set_ or ())
     done = run(
-        Cache(cache), settings, out=out, stages=stage or ["all"], seed=seed, device=pick_device(device), resume=resume
+        Cache(cache),
+        settings,
+        out=out,
+        stages=stage or ["all"],
+        seed=seed,
+        device=pick_device(device),
+        resume=resume,
+        model=model,
     )
     for name, path in done.items():
         console().print(f"{name}: {path}", markup=False)

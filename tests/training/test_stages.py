@@ -64,7 +64,7 @@ def test_the_loss_of_one_clip_falls_clearly(stage: str, one_clip: Path, tmp_path
 def test_a2v_without_an_lfg_and_absent_stages_are_refused_before_work(
     tiny_cache: Path, micro_run: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="no trained LFG"):
+    with pytest.raises(InputError, match="no trained lfg"):
         micro_train(tiny_cache, tmp_path, stage="a2v-1")
     with pytest.raises(InputError, match=r"training stage called 'lgf'.*lfg"):
         micro_train(tiny_cache, tmp_path, stage="lgf")
