@@ -21,12 +21,15 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 
 
+def content_sha256(array: np.ndarray) -> str:
+    """The sha256 of an array's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
 def content_hash(clip: Clip, field: str) -> str:
-    """The sha256 of the bytes of one field, from `meta` where the cache knows it, and the number of frames."""
+    """The sha256 of the bytes of one field, from `meta` where it is known, and the number of frames."""
     known = clip.meta.get(f"{field}_sha256")
-    if not isinstance(known, str):
-        known = hashlib.sha256(np.ascontiguousarray(clip[field]).data).hexdigest()
-    return f"{known}-{clip.n_frames}"
+    return f"{known if isinstance(known, str) else content_sha256(clip[field])}-{clip.n_frames}"
 
 
 class FeatureCache:

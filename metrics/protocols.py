@@ -20,6 +20,12 @@ class Protocol(Config):
 
     id: str = "paper-dawn"
 
+    # clips
+    skip_first: int = Field(0, ge=0, description="frames left out at the start of each clip; 1: without the source")
+    transcode: Literal["none", "h264"] = Field(
+        "none", description="none: generated frames as they are; h264: once through H.264 4:2:0, crf 18"
+    )
+
     # FID, DR
     fid_resize: Literal["pytorch-fid", "clean"] = Field(
         "pytorch-fid", description="pytorch-fid: bilinear without antialias, 2x-1; clean: PIL bicubic, (x-128)/128"

@@ -22,8 +22,9 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.base import METRICS
+from dawn_bench.metrics.matching import FileLoad, Load
 from dawn_bench.metrics.protocols import protocol as find_protocol
-from dawn_bench.metrics.scorer import Load, score_method
+from dawn_bench.metrics.scorer import score_method
 from dawn_bench.models.dawn.checkpoint import read_metadata
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
@@ -173,7 +174,7 @@ def _made(method_class: str, files: Mapping[str, Path], clips: Sequence[Clip], f
             raise
 
     truth = {c.id: c for c in clips}
-    loaders: dict[str, Load] = {i: partial(load, path, truth[i]) for i, path in files.items()}
+    loaders: dict[str, Load] = {i: FileLoad(path, partial(load, path, truth[i])) for i, path in files.items()}
     return _Made(method_class, loaders, dict(files), failed)
 
 

@@ -12,7 +12,9 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.feature_cache import FeatureCache, content_hash
 from dawn_bench.metrics.features.images import Images
-from dawn_bench.metrics.scorer import matched, score_method
+from dawn_bench.metrics.matching import FileLoad, matched
+from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.scorer import score_method
 
 METRICS = ("psnr", "ssim")
 
@@ -119,6 +121,68 @@ def test_the_content_hash_follows_the_content_and_the_caches_own_hash_is_the_sam
     digest = hashlib.sha256(MADE[0]["frames"].tobytes()).hexdigest()
     known = Clip("a", "s", "test", 6, {}, meta={"frames_sha256": digest})
     assert content_hash(known, "frames") == content_hash(MADE[0], "frames")
+
+
+def test_a_file_is_decoded_once_whatever_is_asked_of_it_later(tmp_path: Path) -> None:
+    from dawn_bench.baselines.outputs import read_output
+    from dawn_bench.pipelines.video import write_video
+
+    decoded = []
+
+    def stored(seed: int) -> dict[str, FileLoad]:
+        found = {}
+        for i, true in enumerate(TRUTH):
+            path = tmp_path / f"{true.id}.mp4"
+            made = clip(true.id, 5 if i == 0 else 6, seed=seed + i, side=64)
+            write_video(path, made["frames"], lossless=True)
+            found[true.id] = FileLoad(path, lambda p=path, t=true: decoded.append(t.id) or read_output(p, t))
+        return found
+
+    loads = stored(10)
+    first = rows(loads, features_dir=tmp_path / "f")
+    assert sorted(decoded) == list("abcd")
+    again = rows(loads, features_dir=tmp_path / "f")
+    assert sorted(decoded) == list("abcd")  # the same metrics: from the features alone
+    assert [again[m].fingerprint for m in METRICS] == [first[m].fingerprint for m in METRICS]
+    assert [(again[m].value, again[m].note) for m in METRICS] == [(first[m].value, first[m].note) for m in METRICS]
+    assert "compared over the shorter (1 clip)" in again["psnr"].note and "resized from 64x64" in again["psnr"].note
+    more = rows(loads, features_dir=tmp_path / "f", metrics=(*METRICS, "psnr"))
+    assert more["ssim"].value == first["ssim"].value and sorted(decoded) == list("abcd")
+    rows(loads, features_dir=tmp_path / "f", metrics=("lse-d",))  # a new feature needs the pictures: decoded once more
+    assert sorted(decoded) == sorted("abcd" * 2)
+    rows(stored(20), features_dir=tmp_path / "f")  # other files under the same names
+    assert sorted(decoded) == sorted("abcd" * 3)
+    rows(loads)  # without a folder nothing is remembered
+    assert len(decoded) == 16
+
+
+def test_features_of_the_truth_are_shared_between_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dawn_bench.metrics.features.inception import Inception
+
+    calls = []
+    monkeypatch.setattr(
+        Inception,
+        "run",
+        lambda self, c, given: calls.append(c.id) or {"inception": np.zeros((c.n_frames, 4), np.float32)},
+    )
+    for method_seed in (10, 20, 30):
+        made = [clip(name, seed=i + method_seed) for i, name in enumerate("abcd")]
+        rows(made, metrics=("fid",), features_dir=tmp_path)
+    assert len(calls) == 4 + 3 * 4  # the truth once, each method once
+
+
+def test_protocol_fields_leave_out_the_source_frame_and_code_once_more() -> None:
+    skipping, coded = (protocol("paper-dawn", (field,)) for field in ("skip_first=2", "transcode=h264"))
+    made, true, _ = matched(MADE[0], TRUTH[0], skipping)
+    assert np.array_equal(made["frames"], MADE[0]["frames"][2:]) and np.array_equal(
+        true["frames"], TRUTH[0]["frames"][2:]
+    )
+    assert len(made["audio"]) == 4 * 640
+    assert rows(MADE, protocol=skipping)["psnr"].n_frames == 16
+    with pytest.raises(ItemError, match="only 2 frames"):
+        matched(MADE[0], clip("a", 2), skipping)
+    perfect = rows(TRUTH, protocol=coded)["psnr"]
+    assert perfect.value < 60 and perfect.protocol.startswith("paper-dawn+")
 
 
 def test_nothing_to_compare_is_an_input_error() -> None:
