@@ -6,9 +6,9 @@ import errno
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +16,13 @@ import numpy as np
 
 from dawn_bench.cache import OK, QUARANTINED, open_shard
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.plan import part_path, read_part, write_part
+from dawn_bench.pipelines.origin import origin
+from dawn_bench.pipelines.plan import listed_id, part_path, read_part, write_part
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.shards import ShardWriter
 from dawn_bench.pipelines.source import Source
-from dawn_bench.provenance import sha256_file
 
-WORKER_DIED = "worker_died"
+WORKER_DIED, FAILED = "worker_died", "failed"
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -38,6 +38,12 @@ class Tools(Protocol):
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
         """What computes: `face`, `face fingerprint`, and `extractor NAME` (its fingerprint) for each one."""
+
+    def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
+        """The clips that a source is: itself, or its scenes where `settings.on_cut` asks for them, as stretches of it.
+
+        Raises `ItemError` when it cannot be read.
+        """
 
     def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
         """Write the arrays of one source to `sink`; raises `ItemError` when it cannot be used."""
@@ -67,6 +73,11 @@ class ClipTools:
             names[f"extractor {name}"] = extractor.fingerprint()
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 
+    def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
+        from dawn_bench.pipelines.process import split_at_cuts
+
+        return split_at_cuts(source) if settings.on_cut == "split" else [source]
+
     def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
         from dawn_bench.pipelines.faces.base import pick_backend
         from dawn_bench.pipelines.process import process_clip
@@ -90,8 +101,9 @@ class ClipTools:
 class Job:
     """One group for one worker: everything it needs, small enough to send anywhere.
 
-    `extractor` None: process `sources`; else add that extractor's fields to the finished group. `owner` is the
-    process whose death ends the work (None: another machine may own it). `killers` are clips that killed a worker.
+    `extractor` None: process `sources`; else add that extractor's fields to these clips of the finished group.
+    `owner` is the process whose death ends the work (None: another machine may own it). `killers` are clips that
+    killed a worker.
     """
 
     cache: Path
@@ -118,12 +130,16 @@ class Job:
 
 @dataclass(frozen=True)
 class GroupReport:
-    """What came of one group."""
+    """What came of one group of `clips` listed clips, which may be more once they are split into scenes.
+
+    `faults` are the errors that nobody foresaw, one for each clip left out for it: a line, then the traceback.
+    """
 
     number: int
     clips: int
     frames: int
     quarantined: Mapping[str, int] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
 
 def process_group(job: Job) -> GroupReport:
@@ -132,11 +148,9 @@ def process_group(job: Job) -> GroupReport:
         return summary(job.number, read_part(job.part), clips=len(job.ids))
     _settle_worker(job)
     job.part.parent.mkdir(parents=True, exist_ok=True)
+    faults: list[str] = []
     try:
-        with ShardWriter(job.cache, number=job.number, ids=job.ids) as writer:
-            rows = _extract_rows(job, writer) if job.extractor else [_clip_row(job, i, writer) for i in job.ids]
-            _check_owner(job)
-            writer.close()
+        rows = _process_clips(job, faults) if job.extractor is None else _extract_clips(job, faults)
         write_part(job.part, rows)
     except OSError as error:
         if error.errno in _DISK_FULL:
@@ -148,11 +162,11 @@ def process_group(job: Job) -> GroupReport:
         raise
     finally:
         job.marker.unlink(missing_ok=True)  # only a dead process leaves it behind
-    return summary(job.number, rows, clips=len(job.ids))
+    return replace(summary(job.number, rows, clips=len(job.ids)), faults=tuple(faults))
 
 
 def summary(number: int, rows: Sequence[Mapping[str, Any]], *, clips: int) -> GroupReport:
-    """Counts of the rows of a part of a group of `clips` clips."""
+    """Counts of the rows of a part of a group of `clips` listed clips."""
     reasons: dict[str, int] = {}
     for row in rows:
         if row.get("status") == QUARANTINED:
@@ -160,86 +174,135 @@ def summary(number: int, rows: Sequence[Mapping[str, Any]], *, clips: int) -> Gr
     return GroupReport(number, clips, sum(row.get("n_frames", 0) for row in rows), reasons)
 
 
-def _clip_row(job: Job, clip_id: str, writer: ShardWriter) -> dict[str, Any]:
-    """Process one clip into `writer`; its row of the index, with the arrays under `fields`."""
-    _check_owner(job)
+def _process_clips(job: Job, faults: list[str]) -> list[dict[str, Any]]:
+    """Process every clip of the group; their rows of the index, with the arrays under `fields`."""
+    clips = [scene for clip_id in job.ids for scene in _scenes(job, clip_id, faults)]
+    with ShardWriter(job.cache, number=job.number, ids=[clip.id for clip in clips]) as writer:
+        rows = [_clip_row(job, clip, writer, faults) for clip in clips]
+        _check_owner(job)
+        writer.close()
+    return rows
+
+
+def _scenes(job: Job, clip_id: str, faults: list[str]) -> list[Source]:
+    """A listed clip, or its scenes: `talk@000`, `talk@001`, ... (no dataset has an @ in its ids).
+
+    A clip that cannot be looked at has its problem, and is still one clip.
+    """
     source = job.sources.get(clip_id)
     if source is None:
-        empty = {"speaker": "", "split": "", "source": "", "source_sha256": ""}
-        return _quarantined(clip_id, empty, "missing_file", "the file was there when the cache was planned")
-    facts = {
-        "speaker": source.speaker,
-        "split": source.split,
-        "source": _relative(source.video, job.root),
-        "source_sha256": _file_hash(source.video),
-    }
+        problem = "missing_file", "the file was there when the cache was planned"
+        return [Source(clip_id, speaker="", split="", video=Path(os.devnull), problem=problem)]
+    if source.problem is not None or clip_id in job.killers:
+        return [source]
+    _check_owner(job)
+    job.marker.write_text(clip_id)
     try:
-        if clip_id in job.killers:
+        scenes = job.tools.scenes(source, job.settings)
+    except InputError:
+        raise
+    except Exception as error:
+        item = _as_item(error, clip_id, faults)
+        return [replace(source, problem=(item.reason, item.detail))]
+    if len(scenes) == 1:
+        return [source]
+    return [
+        replace(scene, id=f"{clip_id}@{k:03d}", meta={**source.meta, "scene_of": clip_id, "scene": k})
+        for k, scene in enumerate(scenes)
+    ]
+
+
+def _clip_row(job: Job, source: Source, writer: ShardWriter, faults: list[str]) -> dict[str, Any]:
+    """Process one clip into `writer`."""
+    _check_owner(job)
+    facts: dict[str, Any] = {"speaker": source.speaker, "split": source.split, **origin(source, root=job.root)}
+    if source.stop is not None:  # a stretch of a file, seconds
+        facts |= {"start": source.start, "stop": source.stop}
+    facts |= {key: source.meta[key] for key in ("scene_of", "scene") if key in source.meta}
+    try:
+        if source.id in job.killers:
             raise ItemError(WORKER_DIED, "the worker process died on it, twice")
         if source.problem is not None:
             raise ItemError(*source.problem)
-        job.marker.write_text(clip_id)
+        job.marker.write_text(source.id)
         sink = _Sink(writer, job)
-        writer.begin(clip_id)
+        writer.begin(source.id)
         try:
             meta = {**source.meta, **job.tools.process(source, job.settings, sink)}
         except InputError:
             raise  # about the run, not about this clip
         except Exception as error:
             if sink.failure is None:
-                raise error if isinstance(error, ItemError) else _unexpected(error) from error
+                raise _as_item(error, source.id, faults) from error
         if sink.failure is not None:  # whatever the processor made of it, a full disk is no fault of the clip
             raise sink.failure
         if not sink.frames:
             raise ItemError("unreadable", "no frame was read")
     except ItemError as error:
         writer.rollback()
-        return _quarantined(clip_id, facts, error.reason, error.detail)
-    row = {"id": clip_id, **facts, "n_frames": sink.frames, "status": OK, "reason": "", "detail": ""}
+        return _quarantined(source.id, error, facts)
+    row = {"id": source.id, **facts, "n_frames": sink.frames, "status": OK, "reason": "", "detail": ""}
     return {**row, "meta": {k: v for k, v in meta.items() if k not in row}, "fields": writer.finish()}
 
 
-def _unexpected(error: Exception) -> ItemError:
-    return ItemError("failed", f"{type(error).__name__}: {error}")
+def _extract_clips(job: Job, faults: list[str]) -> list[dict[str, Any]]:
+    """Run one extractor over the usable clips of a finished group; a clip that it cannot use goes without."""
+    parts = read_part(part_path(job.cache, job.number))
+    usable = [row for row in parts if row["status"] == OK and listed_id(row) in job.ids]
+    with ShardWriter(job.cache, number=job.number, ids=[row["id"] for row in usable]) as writer:
+        rows = [_extract_row(job, row, writer, faults) for row in usable]
+        _check_owner(job)
+        writer.close()
+    return rows
 
 
-def _quarantined(clip_id: str, facts: Mapping[str, str], reason: str, detail: str) -> dict[str, Any]:
-    detail = " ".join(detail.split())
+def _extract_row(job: Job, row: Mapping[str, Any], writer: ShardWriter, faults: list[str]) -> dict[str, Any]:
+    assert job.extractor is not None
+    clip_id, known = row["id"], {key: row[key] for key in ("scene_of",) if key in row}
+    arrays = {f: open_shard(job.cache / at["shard"])[at["key"]] for f, at in row["fields"].items()}
+    job.marker.write_text(clip_id)
+    sink = _Sink(writer, job)
+    try:
+        if clip_id in job.killers:
+            raise ItemError(WORKER_DIED, "the worker process died on it, twice")
+        writer.begin(clip_id)
+        try:
+            made = job.tools.extract(job.extractor, arrays, size=job.settings.size, n_frames=row["n_frames"])
+            for name, array in made.items():
+                sink.append(name, array)
+        except InputError:
+            raise
+        except Exception as error:
+            if sink.failure is not None:
+                raise sink.failure from None
+            raise _as_item(error, clip_id, faults) from error
+    except ItemError as error:
+        writer.rollback()
+        return _quarantined(clip_id, error, known)
+    return {"id": clip_id, **known, "status": OK, "n_frames": row["n_frames"], "fields": writer.finish()}
+
+
+def _as_item(error: Exception, clip_id: str, faults: list[str]) -> ItemError:
+    """The error of one clip; one that nobody foresaw is also put down in `faults`."""
+    if isinstance(error, ItemError):
+        return error
+    item = ItemError(FAILED, f"{type(error).__name__}: {error}")
+    line = " ".join(f"{clip_id} {item}".split())
+    faults.append("\n".join([line, *traceback.format_exception(error)]))
+    return item
+
+
+def _quarantined(clip_id: str, error: ItemError, facts: Mapping[str, Any]) -> dict[str, Any]:
+    detail = " ".join(error.detail.split())
     return {
         "id": clip_id,
         **facts,
         "n_frames": 0,
         "status": QUARANTINED,
-        "reason": reason,
+        "reason": error.reason,
         "detail": detail,
         "fields": {},
     }
-
-
-def _extract_rows(job: Job, writer: ShardWriter) -> list[dict[str, Any]]:
-    """Run one extractor over the usable clips of a finished group; a clip that it cannot use goes without."""
-    assert job.extractor is not None
-    rows = []
-    for row in read_part(part_path(job.cache, job.number)):
-        if row["status"] != OK:
-            continue
-        arrays = {f: open_shard(job.cache / at["shard"])[at["key"]] for f, at in row["fields"].items()}
-        job.marker.write_text(row["id"])
-        try:
-            if row["id"] in job.killers:
-                raise ItemError(WORKER_DIED, "the worker process died on it, twice")
-            made = job.tools.extract(job.extractor, arrays, size=job.settings.size, n_frames=row["n_frames"])
-        except ItemError as error:
-            rows.append(
-                {"id": row["id"], "status": QUARANTINED, "reason": error.reason, "detail": error.detail, "fields": {}}
-            )
-            continue
-        writer.begin(row["id"])
-        for name, array in made.items():
-            _check_owner(job)
-            writer.append(name, array)
-        rows.append({"id": row["id"], "status": OK, "n_frames": row["n_frames"], "fields": writer.finish()})
-    return rows
 
 
 class _Sink:
@@ -259,25 +322,6 @@ class _Sink:
             raise
         if field == "frames":
             self.frames += len(rows)
-
-
-def _relative(path: Path, root: Path) -> str:
-    """`path` below `root` as text that every file format can hold, whatever bytes the name is made of."""
-    shown = path.relative_to(root) if path.is_relative_to(root) else path
-    return os.fsencode(shown.as_posix()).decode("utf-8", "replace")
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        state = path.stat()
-        return _hash(path, state.st_size, state.st_mtime_ns)
-    except OSError:
-        return ""
-
-
-@lru_cache(maxsize=64)  # several clips may be stretches of one file
-def _hash(path: Path, size: int, changed: int) -> str:
-    return sha256_file(path)
 
 
 def _settle_worker(job: Job) -> None:

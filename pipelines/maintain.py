@@ -90,6 +90,12 @@ def stats(root: Path) -> dict[str, Any]:
         "frames_with_face": float(sum(faces) / max(1, good["n_frames"].sum())) if faces else None,
         "splits": splits,
         "quarantined": cache.quarantined(),
+        "without": [
+            (str(row["id"]), name.removeprefix("without."), str(row[name]))
+            for name in good.columns
+            if name.startswith("without.")
+            for _, row in good[good[name].notna()].iterrows()
+        ],
         "bytes": {f: sum(p.stat().st_size for p in (cache.root / f).glob("*.safetensors")) for f in cache.fields},
         "clips_with": {f: int(good[f"{f}.shard"].notna().sum()) for f in cache.fields},
         "fingerprints": cache.settings["fingerprints"],
@@ -153,7 +159,8 @@ def _members(clip: Clip) -> Iterator[tuple[str, int, Iterator[bytes]]]:
         head = _wav_head(array.nbytes) if field == "audio" else _npy_head(array)
         yield f"{field}.{'wav' if field == 'audio' else 'npy'}", len(head) + array.nbytes, _content(head, array)
     facts = {"id": clip.id, "speaker": clip.speaker, "split": clip.split, "fps": clip.fps, "n_frames": clip.n_frames}
-    text = json.dumps({**facts, "meta": dict(clip.meta)}, indent=1, sort_keys=True, default=str).encode()
+    meta = {key: value for key, value in clip.meta.items() if value == value}  # a NaN: other clips have it
+    text = json.dumps({**facts, "meta": meta}, indent=1, sort_keys=True, default=str, allow_nan=False).encode()
     yield "json", len(text), iter([text])
 
 

@@ -70,7 +70,15 @@ class Plan:
         new = [source for source in sources if source.id not in known]
         if not new:
             return self
-        return replace(self, groups=(*self.groups, *make_groups(new, size=self.settings["size"])))
+        return self.redone(new)
+
+    def redone(self, sources: Sequence[Source]) -> Plan:
+        """This plan with new groups for these sources; what older groups hold of them counts no more."""
+        return replace(self, groups=(*self.groups, *make_groups(sources, size=self.settings["size"])))
+
+    def owners(self) -> dict[str, int]:
+        """The number of the group that each clip counts in: its latest."""
+        return {clip_id: number for number, ids in enumerate(self.groups) for clip_id in ids}
 
 
 def make_groups(
@@ -154,6 +162,11 @@ def part_path(cache: Path, number: int, *, extractor: str | None = None) -> Path
     """Where the part of a group is."""
     folder = cache / PARTS if extractor is None else cache / PARTS / extractor
     return folder / f"{number:05d}.json"
+
+
+def listed_id(row: Mapping[str, Any]) -> str:
+    """The id under which the dataset lists the clip of a part's row: scenes belong to one listed clip."""
+    return row.get("scene_of", row["id"])
 
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

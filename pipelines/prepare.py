@@ -1,12 +1,13 @@
 """From videos to a cache: list the sources, plan, run what is not done, index.
 
-A run on an existing cache continues it: finished groups stay, new clips become new groups, and extractors that were
-not there are computed from the cached arrays.
+A run on an existing cache continues it: finished groups stay, new clips and those whose files changed become new
+groups, and extractors that were not there are computed from the cached arrays.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -20,12 +21,13 @@ from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.executor import Engine, run
-from dawn_bench.pipelines.group import ClipTools, GroupReport, Job, Tools, summary
-from dawn_bench.pipelines.plan import PARTS, PLAN_FILE, Plan, check_same, make_groups, part_path, read_part
+from dawn_bench.pipelines.group import ClipTools, GroupReport, Job, Tools
+from dawn_bench.pipelines.origin import has_changed
+from dawn_bench.pipelines.plan import PARTS, PLAN_FILE, Plan, check_same, listed_id, make_groups, part_path, read_part
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.shards import TEMPORARY, write_atomic
 from dawn_bench.pipelines.source import DATASETS, Source
-from dawn_bench.progress import meter
+from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
 
 LOCK_FILE = ".lock"
@@ -42,10 +44,14 @@ class PrepareReport:
     ok: int
     quarantined: Mapping[str, int]
     frames: int
-    seconds: float
     wall: float
     resumed: int = 0
     incomplete: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all usable clips in seconds."""
+        return self.frames / FPS
 
     @property
     def clips(self) -> int:
@@ -80,32 +86,46 @@ def prepare(
         _sweep(cache)
         plan = _planned(root, cache, sources, settings, tools)
         made = PrepareSettings.model_validate(plan.settings)
-        by_id = {source.id: source for source in sources}
+        changed = _changed(root, cache, plan, sources)
+        if changed:
+            plan = plan.redone(changed)
+            plan.save(cache)
+        by_id, owners = {source.id: source for source in sources}, plan.owners()
 
         def job(number: int, extractor: str | None = None) -> Job:
-            ids = plan.groups[number]
+            ids = tuple(i for i in plan.groups[number] if owners[i] == number)
             here = {i: by_id[i] for i in ids if i in by_id}
             return Job(cache, root, number, ids, here if extractor is None else {}, made, tools, extractor)
 
-        def work(todo: list[Job], label: str, resumed: int = 0) -> list[GroupReport]:
-            reports = run(todo, workers=jobs, engine=engine, address=address)
-            return _watched(reports, label, total=sum(len(job.ids) for job in todo), resumed=resumed)
+        def work(numbers: Sequence[int], label: str, extractor: str | None = None) -> None:
+            todo = [job(n, extractor) for n in numbers if not part_path(cache, n, extractor=extractor).exists()]
+            if todo:
+                reports = run(todo, workers=jobs, engine=engine, address=address)
+                _watch(reports, label, clips=sum(len(job.ids) for job in todo))
 
         numbers = range(len(plan.groups))
         done = {n for n in numbers if part_path(cache, n).exists()}
-        reports = [summary(n, read_part(part_path(cache, n)), clips=len(plan.groups[n])) for n in sorted(done)]
-        resumed = sum(report.clips for report in reports)
+        _say_what_is_there(sum(n in done for n in owners.values()), of=len(owners), changed=len(changed))
         incomplete = {}
         try:
-            reports += work([job(n) for n in numbers if n not in done], "prepare", resumed)
+            work(numbers, "prepare")
             for name in (key.removeprefix("extractor ") for key in plan.added):
-                work([job(n, name) for n in numbers if not part_path(cache, n, extractor=name).exists()], name)
+                work(numbers, name, name)
                 parts = [read_part(part_path(cache, n, extractor=name)) for n in numbers]
-                incomplete[name] = sum(row["status"] != OK for part in parts for row in part)
+                incomplete[name] = sum(row["status"] != OK for row in _current(parts, owners))
         finally:
             _sweep(cache, ended=True)
-        write_index(cache, plan)
-    report = _report(cache, reports, wall=time.monotonic() - begun, resumed=resumed, incomplete=incomplete)
+        rows = write_index(cache, plan)
+        _drop_superseded(cache, plan)
+    report = PrepareReport(
+        cache,
+        ok=sum(row["status"] == OK for row in rows),
+        quarantined=dict(sorted(Counter(row["reason"] for row in rows if row["status"] != OK).items())),
+        frames=sum(row["n_frames"] for row in rows),
+        wall=time.monotonic() - begun,
+        resumed=sum(owners[listed_id(row)] in done for row in rows),
+        incomplete=incomplete,
+    )
     if not report.ok:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.quarantined.items())
         raise InputError(
@@ -130,17 +150,17 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     return sources
 
 
-def write_index(cache: Path, plan: Plan) -> None:
-    """Make `index.parquet` and `cache.json` from the parts of a finished plan."""
+def write_index(cache: Path, plan: Plan) -> list[dict[str, Any]]:
+    """Make `index.parquet` and `cache.json` from the parts of a finished plan; returns the clips' rows."""
     import pandas as pd
 
-    rows: dict[str, dict[str, Any]] = {}
-    for number in range(len(plan.groups)):
-        for row in read_part(part_path(cache, number)):
-            rows[row["id"]] = row
-        for key in plan.added:
-            for row in read_part(part_path(cache, number, extractor=key.removeprefix("extractor "))):
-                rows[row["id"]]["fields"].update(row["fields"])
+    numbers, owners = range(len(plan.groups)), plan.owners()
+    rows = {row["id"]: row for row in _current([read_part(part_path(cache, n)) for n in numbers], owners)}
+    for name in (key.removeprefix("extractor ") for key in plan.added):
+        for row in _current([read_part(part_path(cache, n, extractor=name)) for n in numbers], owners):
+            rows[row["id"]]["fields"].update(row["fields"])
+            if row["status"] != OK:
+                rows[row["id"]][f"without.{name}"] = f"{row['reason']}: {row['detail']}"
     flat = [_flat(row) for _, row in sorted(rows.items())]
     table = pd.DataFrame(flat, columns=_ordered(flat))
     for name in table.columns:
@@ -162,6 +182,12 @@ def write_index(cache: Path, plan: Plan) -> None:
         "versions": versions(),
     }
     write_atomic(cache / SETTINGS_FILE, f"{json.dumps(facts, indent=1)}\n".encode())
+    return list(rows.values())
+
+
+def _current(parts: Sequence[Sequence[dict[str, Any]]], owners: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The rows of the parts of all groups, without what a later group did anew."""
+    return [row for number, part in enumerate(parts) for row in part if owners[listed_id(row)] == number]
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,31 +227,49 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
     return plan
 
 
-def _watched(work: Iterator[GroupReport], label: str, *, total: int, resumed: int) -> list[GroupReport]:
-    """The reports of running groups, with a progress bar of clips and frames a second."""
-    if not total:
-        return []
-    reports: list[GroupReport] = []
+def _changed(root: Path, cache: Path, plan: Plan, sources: Sequence[Source]) -> list[Source]:
+    """The sources whose files are others than those that their finished clips were made from."""
+    owners, rows, since = plan.owners(), dict[str, dict[str, Any]](), dict[int, int]()
+    for number in set(owners.values()):
+        part = part_path(cache, number)
+        if part.exists():
+            since[number] = part.stat().st_mtime_ns
+            rows |= {i: row for row in read_part(part) if owners[i := listed_id(row)] == number}
+    return [
+        source
+        for source in sources
+        if source.id in rows and has_changed(rows[source.id], source, root=root, since=since[owners[source.id]])
+    ]
+
+
+def _say_what_is_there(done: int, *, of: int, changed: int) -> None:
+    screen = console()
+    if changed:
+        screen.print(f"{changed} clips changed since they were prepared: they are done again", markup=False)
+    if 0 < done < of:
+        screen.print(f"going on: {done} of {of} clips are done already", markup=False)
+
+
+def _watch(reports: Iterator[GroupReport], label: str, *, clips: int) -> None:
+    """Run groups with a progress bar of clips and frames a second; errors that nobody foresaw are shown."""
     begun, frames, bad = time.monotonic(), 0, 0
-    with meter(label, total=total, unit="clips") as bar:
-        if resumed:
-            bar.say(f"going on: {resumed} clips are done already")
-        for report in work:
-            reports.append(report)
+    with meter(label, total=clips, unit="clips") as bar:
+        for report in reports:
             frames += report.frames
             bad += sum(report.quarantined.values())
             rate = frames / max(time.monotonic() - begun, 1e-9)
+            for fault in report.faults:
+                bar.say(fault if os.environ.get("DAWN_BENCH_DEBUG") else fault.partition("\n")[0])
             bar.advance(report.clips, note=f"{rate:.0f} frames/s" + (f", {bad} quarantined" if bad else ""))
-    return reports
 
 
-def _report(cache: Path, groups: Sequence[GroupReport], **more: Any) -> PrepareReport:
-    reasons: Counter[str] = Counter()
-    for group in groups:
-        reasons.update(group.quarantined)
-    frames = sum(group.frames for group in groups)
-    ok = sum(group.clips for group in groups) - reasons.total()
-    return PrepareReport(cache, ok, dict(sorted(reasons.items())), frames, frames / FPS, **more)
+def _drop_superseded(cache: Path, plan: Plan) -> None:
+    """Remove the shards of groups all of whose clips were done anew."""
+    current = set(plan.owners().values())
+    for number in range(len(plan.groups)):
+        if number not in current:
+            for shard in cache.glob(f"*/*-{number:05d}.safetensors"):
+                shard.unlink()
 
 
 def _make_folder(cache: Path) -> None:

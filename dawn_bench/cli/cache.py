@@ -71,6 +71,10 @@ def stats(root: _Root) -> None:
         screen.print(f"\n{len(facts['quarantined'])} clips left out")
         for clip_id, reason, detail in facts["quarantined"]:
             screen.print(f"  {clip_id}  {reason}: {detail}", markup=False)
+    if facts["without"]:
+        screen.print("\nclips without what an extractor adds")
+        for clip_id, name, why in facts["without"]:
+            screen.print(f"  {clip_id}  no {name}: {why}", markup=False)
 
 
 @app.command()

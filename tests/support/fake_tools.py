@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,22 @@ class FakeTools:
             **{f"extractor {n}": self.version for n in settings.extract},
         }
 
+    def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
+        """With `on_cut="split"` a video that says `then=cutN` has N scenes of equal length."""
+        words = source.video.read_text().split(" ")
+        if settings.on_cut != "split" or not words[-1].startswith("cut"):
+            return [source]
+        count = int(words[-1].removeprefix("cut"))
+        length = int(words[0]) / count / 25
+        return [replace(source, start=k * length, stop=(k + 1) * length) for k in range(count)]
+
     def process(self, source: Source, settings: PrepareSettings, sink: Any) -> dict[str, Any]:
         words = source.video.read_text().split(" ")
         if len(words) != 3:
             raise ItemError("unreadable", f"{source.video.name} is no video")
         frames, value, then = int(words[0]), int(words[1]), words[2]
+        if source.stop is not None:
+            frames = round(25 * (source.stop - source.start))
         noise = np.random.default_rng(value)
         for k in range(frames):
             time.sleep(self.pause)
@@ -73,6 +84,10 @@ class FakeTools:
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
+        if name == "late_crash" and n_frames % 7 == 1:
+            raise RuntimeError("a fault of\nthe network")
+        if name == "late_die" and n_frames % 7 == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
         if n_frames % 7 == 0:
             raise ItemError("no_audio", "seven is no good")
         return {name: np.repeat(arrays["pose"][:, :1], 4, axis=1).astype(np.float16)}
