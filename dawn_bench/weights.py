@@ -10,12 +10,18 @@ by a worker or a metric, only by `dawn-bench weights fetch`.
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import json
 import os
 import shutil
+import urllib.error
+import urllib.request
+import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +29,6 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError
-from dawn_bench.provenance import sha256_file
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -64,21 +69,43 @@ def entry(name: str) -> Weight:
     raise InputError(f"there are no weights called {name!r}.", mend=f"Known: {', '.join(w.name for w in WEIGHTS)}.")
 
 
+def locate(weight: Weight) -> Path | None:
+    """The file of an entry: in the weights folder, else in the package that brings it along, else None."""
+    path = folder() / weight.file
+    if path.is_file():
+        return path
+    if weight.package is not None:
+        package, _, inside = weight.package.partition("/")
+        spec = find_spec(package)
+        for place in (spec and spec.submodule_search_locations) or ():
+            if (Path(place) / inside / weight.file).is_file():
+                return Path(place) / inside / weight.file
+    return None
+
+
+def is_published(weight: Weight, hashes: Mapping[str, str]) -> bool:
+    """Whether a file with these hashes (`sha256`, `git_blob`) is the published one, as far as its publisher tells."""
+    if weight.sha256 is not None:
+        return hashes["sha256"].startswith(weight.sha256)
+    return weight.git_blob is not None and hashes["git_blob"] == weight.git_blob
+
+
 def resolve(name: str, policy: Policy = "auto") -> Resolved:
     """Decide what fills the network `name` under `policy`.
 
     Raises `InputError` when `policy` is `files` and the file is absent; the message says where to put it.
     """
     weight = entry(name)
-    path = folder() / weight.file
-    if policy != "seeded" and path.is_file():
-        digest = _cached_sha256(path)
-        return Resolved(weight, "canonical" if digest == weight.sha256 else "user", path, digest)
+    path = locate(weight)
+    if policy != "seeded" and path is not None:
+        held = _hashes(path)
+        return Resolved(weight, "canonical" if is_published(weight, held) else "user", path, held["sha256"])
     if policy == "files":
+        fetch = f", or: dawn-bench weights fetch {name}" if weight.url else ""
         raise InputError(
             f"the weights of {weight.purpose} are missing.",
-            path=path,
-            mend=f"Put {weight.file} (from {weight.origin}) there, or: dawn-bench weights fetch {name}",
+            path=folder() / weight.file,
+            mend=f"Put {weight.file} (from {weight.origin}) there{fetch}",
         )
     return Resolved(weight, "seeded", None, SEEDED_SALT + name)
 
@@ -158,85 +185,160 @@ def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.n
 
 
 def add(path: Path, name: str | None = None) -> Resolved:
-    """Copy a user's file into the weights folder under the registry's file name, found by name or by file name.
+    """Copy a user's file into the weights folder under the registry's file name, found by hash or by file name.
 
-    Raises `InputError` when no entry matches.
+    Raises `InputError` when no entry matches, or when `name` is a wrong one: the file is another entry's.
     """
     if not path.is_file():
-        raise InputError("there is no such file.", path=path)
-    if name is None:
-        digest = sha256_file(path)
-        matches = [w for w in WEIGHTS if w.sha256 == digest] or [w for w in WEIGHTS if w.file == path.name]
-        if not matches:
-            raise InputError(
-                "is none of the registry's files by hash or name.",
-                path=path,
-                mend="Say which: weights add PATH --name NAME",
-            )
-        name = matches[0].name
-    weight = entry(name)
+        raise InputError("there is no such file." if not path.is_dir() else "is a folder, not a file.", path=path)
+    hashes = hash_file(path)
+    known = [w for w in WEIGHTS if is_published(w, hashes)]
+    matches = known or [w for w in WEIGHTS if Path(w.file).name == path.name]
+    if name is None and len(matches) != 1:
+        which = "or ".join(f"--name {w.name} " for w in matches)
+        raise InputError(
+            "fits more than one entry." if matches else "is none of the registry's files by hash or name.",
+            path=path,
+            mend=f"Say which: weights add PATH {which.strip() or '--name NAME'}",
+        )
+    weight = entry(name) if name is not None else matches[0]
+    if known and weight not in known:
+        raise InputError(f"is the published file of {known[0].name}, not of {weight.name}.", path=path)
     target = folder() / weight.file
+    if target.exists() and target.samefile(path):
+        return resolve(weight.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(target.suffix + ".part")
-    shutil.copyfile(path, partial)
-    partial.replace(target)
-    return resolve(name)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copyfile(path, partial)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"could not be written ({error.strerror}).", path=target) from error
+    return resolve(weight.name)
 
 
-def _cached_sha256(path: Path) -> str:
-    """The file's sha256, remembered beside it by size and mtime: large files are hashed once."""
-    note = path.with_name(path.name + ".sha256.json")
+def hash_file(path: Path) -> dict[str, str]:
+    """`sha256`, and `git_blob`, the sha1 under which git keeps the file; one reading."""
+    sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+            git.update(block)
+    return {"sha256": sha256.hexdigest(), "git_blob": git.hexdigest()}
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """The file's hashes, remembered in the weights folder by place, size and mtime: large files are hashed once."""
     stat = path.stat()
-    stamp = [stat.st_size, stat.st_mtime_ns]
+    stamp = [str(path), stat.st_size, stat.st_mtime_ns]
+    note = folder() / f"{path.name}.sha256.json"
     try:
         held = json.loads(note.read_text())
         if held["stamp"] == stamp:
-            return held["sha256"]
+            return {"sha256": held["sha256"], "git_blob": held["git_blob"]}
     except (OSError, ValueError, KeyError):
         held = None
-    digest = sha256_file(path)
+    found = hash_file(path)
     try:
-        note.write_text(json.dumps({"stamp": stamp, "sha256": digest}))
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"stamp": stamp, **found}))
     except OSError:
-        return digest  # a read-only weights folder only costs hashing again
-    return digest
+        return found  # a read-only weights folder only costs hashing again
+    return found
 
 
 def download(name: str) -> Resolved:
-    """Fetch a file from its public origin into the weights folder, atomically, and check its hash.
+    """Fetch a file from its public origin into the weights folder and check its hash.
 
-    Raises `InputError` when there is no direct address, the network fails, or the hash is not the published one.
+    The file appears under its name only when it is whole and its hash is right. A download that was cut short is gone
+    on with. Raises `InputError` when there is no direct address, the network fails, the transfer is cut, the hash is
+    not the published one, or another process fetches the same file.
     """
-    import urllib.error
-    import urllib.request
-
-    from dawn_bench.progress import meter
+    from filelock import FileLock, Timeout
 
     weight = entry(name)
     if weight.url is None:
         raise InputError(
             f"{weight.file} has no direct address.",
-            mend=f"Get it from {weight.origin}, then: dawn-bench weights add FILE",
+            mend=f"Get it from {weight.origin}, then: dawn-bench weights add FILE --name {name}",
         )
     target = folder() / weight.file
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(target.suffix + ".part")
+    partial = target.with_name(f"{target.name}.part")
     try:
-        with urllib.request.urlopen(weight.url, timeout=60) as answer, partial.open("wb") as file:
-            size = int(answer.headers.get("Content-Length") or 0) or weight.bytes
-            with meter(weight.file, total=size and size / 1e6, unit="MB") as progress:
-                while block := answer.read(1 << 20):
-                    file.write(block)
-                    progress.advance(len(block) / 1e6)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(
-            f"could not be downloaded ({error}).",
-            path=weight.url,
-            mend="On a machine without network: dawn-bench weights add FILE",
-        ) from error
-    if weight.sha256 is not None and (digest := sha256_file(partial)) != weight.sha256:
-        partial.unlink()
-        raise InputError(f"has sha256 {digest}, published is {weight.sha256}; it was deleted.", path=weight.url)
-    partial.replace(target)
+        with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
+            try:
+                _transfer(weight, partial)
+            except (OSError, http.client.HTTPException) as error:
+                raise InputError(
+                    f"could not be downloaded ({_in_words(error)}).",
+                    path=weight.url,
+                    mend=f"Run it again to go on; without network, get {weight.file} elsewhere and: "
+                    f"dawn-bench weights add FILE --name {name}",
+                ) from error
+            if weight.member is not None:
+                _unpack(weight, partial)
+            found = hash_file(partial)
+            if (weight.sha256 or weight.git_blob) and not is_published(weight, found):
+                partial.unlink()
+                raise InputError(
+                    f"has sha256 {found['sha256']}, which is not the published file; it was deleted.",
+                    path=weight.url,
+                    mend=f"Get {weight.file} from {weight.origin}.",
+                )
+            partial.replace(target)
+    except Timeout as error:
+        raise InputError("is being fetched by another process.", path=target) from error
     return resolve(name)
+
+
+def _transfer(weight: Weight, partial: Path) -> None:
+    """Bring `weight.url` to `partial`, behind what an earlier try left there where the server can; OSError if cut."""
+    from dawn_bench.progress import meter
+
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(weight.url or "", headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        partial.unlink()  # what is there is no beginning of the file: all over again
+        return _transfer(weight, partial)
+    with answer:
+        goes_on = have > 0 and answer.status == 206
+        rest = int(answer.headers.get("Content-Length") or 0)
+        done, size = (have if goes_on else 0), (have if goes_on else 0) + rest
+        with (
+            partial.open("ab" if goes_on else "wb") as file,
+            meter(weight.file, total=size / 1e6, unit="MB") as progress,
+        ):
+            progress.advance(done / 1e6)
+            while block := answer.read(1 << 20):
+                file.write(block)
+                done += len(block)
+                progress.advance(len(block) / 1e6)
+    if rest and done < size:
+        raise ConnectionError(f"cut off after {done / 1e6:.1f} of {size / 1e6:.1f} MB")
+
+
+def _unpack(weight: Weight, partial: Path) -> None:
+    """Replace the archive at `partial` by its member."""
+    archive = hash_file(partial)["sha256"]
+    if archive != weight.archive_sha256:
+        partial.unlink()
+        raise InputError(
+            f"has sha256 {archive}, published is {weight.archive_sha256}; it was deleted.", path=weight.url
+        )
+    unpacked = partial.with_name(f"{partial.name}.member")
+    with zipfile.ZipFile(partial) as held:
+        name = next(n for n in held.namelist() if n.rpartition("/")[2] == weight.member)
+        with held.open(name) as source, unpacked.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+    unpacked.replace(partial)
+
+
+def _in_words(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return " ".join(str(reason or error or type(error).__name__).split())

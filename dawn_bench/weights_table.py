@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Weight:
-    """One published file. `sha256` is None where nobody published one; `url` is None where it cannot be fetched."""
+    """One published file. `url` is None where it cannot be fetched.
+
+    `sha256` is what its publisher states: all 64 digits, or the first 8 where the file's name carries them (torchvision
+    does that), or None. `git_blob` is the git hash of a file that is published in a repository. `member` is the file's
+    name inside a zip at `url`, whose own hash is `archive_sha256`. `package` is an installed distribution's folder that
+    brings the file along.
+    """
 
     name: str
     file: str
@@ -17,7 +23,14 @@ class Weight:
     sha256: str | None = None
     bytes: int | None = None
     url: str | None = None
+    git_blob: str | None = None
+    member: str | None = None
+    archive_sha256: str | None = None
+    package: str | None = None
 
+
+#: Both region files are 0-based vertex numbers of BIWI's 23,370 vertices.
+_CODETALKER = "https://github.com/Doubiiu/CodeTalker/raw/e687bbe64bb3553d5653041a9d80a62eae593ebf/BIWI/regions/"
 
 WEIGHTS: tuple[Weight, ...] = (
     Weight(
@@ -36,6 +49,7 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the I3D network of FVD",
         origin="StyleGAN-V (universome/stylegan-v); also ByteDance/LatentSync auxiliary/",
         url="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
+        git_blob="93daef59c7ae0e9e8f76225521407e60cbafa6aa",
         licence="no licence file; from TF-Hub i3d-kinetics-400 (Apache-2.0)",
     ),
     Weight(
@@ -57,12 +71,56 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="none stated by VGG (code MIT)",
     ),
     Weight(
+        name="s3fd-wav2lip",
+        file="s3fd-619a316812.pth",
+        purpose="the S3FD copy that Wav2Lip and face-alignment use (protocol field lse_detector)",
+        origin="adrianbulat.com/downloads/python-fan",
+        url="https://www.adrianbulat.com/downloads/python-fan/s3fd-619a316812.pth",
+        sha256="619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
+        bytes=89_843_225,
+        licence="none stated for the weights (face-alignment's code BSD-3-Clause)",
+    ),
+    Weight(
         name="arcface-r50",
         file="w600k_r50.onnx",
         purpose="the ArcFace IResNet50 of CSIM",
         origin="insightface pack buffalo_l (deepinsight/insightface release v0.7, buffalo_l.zip)",
+        url="https://github.com/deepinsight/insightface/releases/download/v0.7/buffalo_l.zip",
+        member="w600k_r50.onnx",
+        archive_sha256="80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f",
         sha256="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
         licence="non-commercial research only",
+    ),
+    Weight(
+        name="arcface-r100",
+        file="glintr100.onnx",
+        purpose="the ArcFace IResNet100 of older papers (another protocol, never ranked with the IResNet50)",
+        origin="insightface pack antelopev2 (deepinsight/insightface release v0.7, antelopev2.zip)",
+        url="https://github.com/deepinsight/insightface/releases/download/v0.7/antelopev2.zip",
+        member="glintr100.onnx",
+        archive_sha256="8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
+        sha256="4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
+        licence="non-commercial research only",
+    ),
+    Weight(
+        name="dlib-68",
+        file="shape_predictor_68_face_landmarks.dat",
+        purpose="dlib's 68 face points, behind blinks, head pose and alignment",
+        origin="dlib.net/files; comes with the package face_recognition_models",
+        package="face_recognition_models/models",
+        sha256="fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+        bytes=99_693_937,
+        licence="trained on iBUG 300-W: not for commercial use",
+    ),
+    Weight(
+        name="dlib-face",
+        file="dlib_face_recognition_resnet_model_v1.dat",
+        purpose="dlib's face embedding, the offline stand-in for ArcFace",
+        origin="dlib.net/files; comes with the package face_recognition_models",
+        package="face_recognition_models/models",
+        sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        bytes=22_466_066,
+        licence="CC0-1.0",
     ),
     Weight(
         name="lpips-alex",
@@ -70,6 +128,7 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the AlexNet backbone of LPIPS",
         origin="torchvision (download.pytorch.org/models)",
         url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        sha256="7be5be79",
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
@@ -78,6 +137,16 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the VGG-16 backbone of LPIPS",
         origin="torchvision (download.pytorch.org/models)",
         url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        sha256="397923af",
+        licence="BSD-3-Clause (torchvision)",
+    ),
+    Weight(
+        name="lpips-squeeze",
+        file="squeezenet1_1-b8a52dc0.pth",
+        purpose="the SqueezeNet 1.1 backbone of LPIPS",
+        origin="torchvision (download.pytorch.org/models)",
+        url="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+        sha256="b8a52dc0",
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
@@ -86,6 +155,7 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the VGG-19 of LFG's perceptual loss",
         origin="torchvision (download.pytorch.org/models)",
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        sha256="dcbb9e9d",
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
@@ -96,11 +166,38 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="Apache-2.0",
     ),
     Weight(
+        name="wav2vec2-base",
+        file="wav2vec2-base-960h/model.safetensors",
+        purpose="the Wav2Vec2 speech encoder of DiT-Head",
+        origin="huggingface.co/facebook/wav2vec2-base-960h",
+        licence="Apache-2.0",
+    ),
+    Weight(
         name="tddfa-v2",
         file="mb1_120x120.pth",
         purpose="the 3DDFA_V2 pose network",
         origin="github.com/cleardusk/3DDFA_V2, weights/",
         url="https://github.com/cleardusk/3DDFA_V2/raw/master/weights/mb1_120x120.pth",
+        licence="MIT",
+    ),
+    Weight(
+        name="tddfa-v2-small",
+        file="mb05_120x120.pth",
+        purpose="the small 3DDFA_V2 pose network (used where the large one is absent)",
+        origin="github.com/cleardusk/3DDFA_V2, weights/",
+        url="https://github.com/cleardusk/3DDFA_V2/raw/master/weights/mb05_120x120.pth",
+        sha256="f93ed7f1c4c0382b16d7c18480a5f67473c1917a47475a9823924f38aeb27280",
+        bytes=3_752_462,
+        licence="MIT",
+    ),
+    Weight(
+        name="tddfa-v2-params",
+        file="param_mean_std_62d_120x120.pkl",
+        purpose="the 3DDFA_V2 pose network's parameter means and spreads",
+        origin="github.com/cleardusk/3DDFA_V2, configs/",
+        url="https://github.com/cleardusk/3DDFA_V2/raw/master/configs/param_mean_std_62d_120x120.pkl",
+        sha256="090d7150f77cb66c29ddae21e4508fbde59123dcd1dea7facc24a7ed06d1c795",
+        bytes=713,
         licence="MIT",
     ),
     Weight(
@@ -164,5 +261,30 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="DAWN's PBNet for blinks",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         licence="none stated by the authors",
+    ),
+    Weight(
+        name="biwi-lips",
+        file="regions/biwi_lve.txt",
+        purpose="the lip vertices of BIWI's mesh, for LVE",
+        origin="CodeTalker (Doubiiu/CodeTalker, BIWI/regions/lve.txt)",
+        url=_CODETALKER + "lve.txt",
+        sha256="bf9c9202a73154cab9b7635d42c05effc30078b2b9aa3c7dc49367cff80cc767",
+        licence="MIT",
+    ),
+    Weight(
+        name="biwi-upper",
+        file="regions/biwi_fdd.txt",
+        purpose="the upper-face vertices of BIWI's mesh, for FDD",
+        origin="CodeTalker (Doubiiu/CodeTalker, BIWI/regions/fdd.txt)",
+        url=_CODETALKER + "fdd.txt",
+        sha256="5a0b657fcbc1f5cbdf4dddfc9a0a883e4644408006fec699e27ade2634124198",
+        licence="MIT",
+    ),
+    Weight(
+        name="flame-masks",
+        file="regions/FLAME_masks.pkl",
+        purpose="the vertex groups of FLAME's mesh (VOCASET), for LVE and FDD",
+        origin="flame.is.tue.mpg.de, FLAME Vertex Masks (an account is needed)",
+        licence="FLAME licence: non-commercial",
     ),
 )

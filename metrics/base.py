@@ -189,8 +189,14 @@ class Metric(ABC):
     @classmethod
     def backend(cls) -> str:
         """The weights behind the metric and their state, in words; empty where it needs none."""
-        used = [r for need in cls.needs for r in FEATURES[need]().resolved]
-        return ", ".join(f"{r.weight.name} {r.state}" for r in used)
+        waiting, seen, used = list(cls.needs), set[str](), dict[str, str]()
+        while waiting:
+            feature = FEATURES[waiting.pop(0)]()
+            if feature.name not in seen:
+                seen.add(feature.name)
+                used |= {r.weight.name: r.state for r in feature.resolved}
+                waiting += feature.after if isinstance(feature, Feature) else ()
+        return ", ".join(f"{name} {state}" for name, state in used.items())
 
     def too_few(self, count: int) -> str:
         """A note naming the minimum when `count` is below it, else an empty text."""

@@ -61,7 +61,7 @@ class Protocol(Config):
         "true", description="true: frame t against true frame t; source: every frame against the first true frame"
     )
 
-    csim_network: Literal["arcface", "mobilefacenet", "dlib"] = Field(
+    csim_network: Literal["arcface", "arcface-r100", "mobilefacenet", "dlib"] = Field(
         "arcface", description="the identity network; where arcface's file is absent dlib's stands in, and is named"
     )
 

@@ -19,24 +19,28 @@ def list_weights() -> None:
     from rich.table import Table
 
     from dawn_bench.progress import console
-    from dawn_bench.weights import WEIGHTS, folder, resolve
+    from dawn_bench.weights import ENVIRONMENT, WEIGHTS, folder, resolve
 
     table = Table("name", "state", "file", "licence", "origin", box=None, pad_edge=False)
     for weight in WEIGHTS:
         found = resolve(weight.name)
         state = "absent" if found.path is None else found.state
+        state += ", with a package" if found.path is not None and folder() not in found.path.parents else ""
         table.add_row(weight.name, state, weight.file, weight.licence, weight.origin)
     screen = console()
-    screen.print(f"weights folder: {folder()}")
+    screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})", markup=False)
     screen.print(table)
+    screen.print("canonical: the published file; user: another file, or one without a published hash; absent: stand-in")
 
 
 @app.command()
 def fetch(names: Annotated[list[str], typer.Argument(help="Names from `weights list`.")]) -> None:
-    """Download weights from their public origin and check their sha256."""
+    """Download weights from their public origin and check their sha256; one that was cut short is gone on with."""
     from dawn_bench.progress import console
-    from dawn_bench.weights import download
+    from dawn_bench.weights import download, entry
 
+    for name in names:
+        entry(name)  # a wrong name is said before anything is fetched
     for name in names:
         found = download(name)
         console().print(f"{name}: {found.state}, {found.path}", markup=False)
@@ -47,23 +51,22 @@ def verify() -> None:
     """Hash every present file again and compare it with the published sha256."""
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
-    from dawn_bench.provenance import sha256_file
-    from dawn_bench.weights import WEIGHTS, folder
+    from dawn_bench.weights import WEIGHTS, folder, hash_file, is_published, locate
 
     screen, present, wrong = console(), 0, []
     for weight in WEIGHTS:
-        path = folder() / weight.file
-        if not path.is_file():
+        path = locate(weight)
+        if path is None:
             continue
         present += 1
-        digest = sha256_file(path)
-        verdict = (
-            "no published hash" if weight.sha256 is None else "canonical" if digest == weight.sha256 else "DIFFERS"
-        )
+        hashes = hash_file(path)
+        verdict = "canonical" if is_published(weight, hashes) else "DIFFERS"
+        if weight.sha256 is None and weight.git_blob is None:
+            verdict = "no published hash"
         if verdict == "DIFFERS":
             wrong.append(weight.name)
-        screen.print(f"{weight.name}: {verdict}, sha256 {digest}", markup=False)
-    screen.print(f"{present} of {len(WEIGHTS)} files present in {folder()}", markup=False)
+        screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}", markup=False)
+    screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}", markup=False)
     if wrong:
         raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), mend="Fetch or add them again.")
 
@@ -81,3 +84,5 @@ def add(
 
     found = add_file(path, name)
     console().print(f"{found.weight.name}: {found.state}, {found.path}", markup=False)
+    if found.state == "user" and (found.weight.sha256 or found.weight.git_blob):
+        console().print("This is not the published file: numbers made with it say `user` and compare with no paper's.")

@@ -3,6 +3,7 @@
 Networks, never mixed in one number:
 
 * `arcface` (canonical): insightface's w600k_r50, the IResNet50 of the pack buffalo_l, through OpenCV. 512 numbers.
+* `arcface-r100`: glintr100, the IResNet100 of the pack antelopev2, fed alike.
 * `mobilefacenet`: a small network trained the same way, for those who choose it by protocol. 128 numbers.
 * `dlib`: dlib's face embedding, which comes with a package wheel and so works offline. 128 numbers of every fifth
   frame. It stands in where ArcFace's file is absent: a real network of another kind. Its cosines are all high (two
@@ -20,32 +21,26 @@ import cv2
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.errors import InputError
 from dawn_bench.metrics import align
 from dawn_bench.metrics.align import aligned, five_points
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.features.landmarks import FOUND, landmarks_of
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 from dawn_bench.pipelines.faces.base import pick_backend
-from dawn_bench.pipelines.faces.dlib import model_file
-from dawn_bench.provenance import sha256_file
-from dawn_bench.weights import Policy, Resolved
-from dawn_bench.weights_table import Weight
+from dawn_bench.weights import Policy, resolve
 
 #: Frame, five or 68 points to an embedding.
 Embed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-ENTRIES = {"arcface": "arcface-r50", "mobilefacenet": "mobilefacenet"}
-DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
-DLIB_WEIGHT = Weight(
-    name="dlib-face",
-    file=DLIB_FILE,
-    purpose="dlib's face embedding, the offline stand-in for ArcFace",
-    origin="the package face_recognition_models",
-    licence="CC0-1.0",
-)
+#: Entry of the weights registry by network.
+ENTRIES = {
+    "arcface": "arcface-r50",
+    "arcface-r100": "arcface-r100",
+    "mobilefacenet": "mobilefacenet",
+    "dlib": "dlib-face",
+}
 #: Only every n-th frame is embedded: dlib's network costs 76 ms a face on one core.
-STRIDE = {"arcface": 1, "mobilefacenet": 1, "dlib": 5}
+STRIDE = {"arcface": 1, "arcface-r100": 1, "mobilefacenet": 1, "dlib": 5}
 
 
 @FEATURES.register("identity")
@@ -61,14 +56,12 @@ class Identity(Feature):
     def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.network: str = protocol.csim_network
-        path = None
-        if self.network in ENTRIES:
-            path = self.use_weights(ENTRIES[self.network]).path
+        path = self.use_weights(ENTRIES[self.network]).path if self.network != "dlib" else None
         if path is None:
-            self.network, path = "dlib", model_file(DLIB_FILE)
-            if path is None:
-                raise InputError("there is no identity network.", mend="pip install face_recognition_models")
-            self.resolved.append(Resolved(DLIB_WEIGHT, "user", path, sha256_file(path)))
+            self.network, stand_in = "dlib", resolve(ENTRIES["dlib"], "files")
+            self.resolved.append(stand_in)
+            path = stand_in.path
+        assert path is not None
         self.embed = _EMBEDDERS[self.network](path)
 
     def settings(self) -> Mapping[str, Any]:
@@ -86,7 +79,7 @@ class Identity(Feature):
         return {f"{self.name}.{self.network}": table, f"{self.name}.found": found}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def arcface(path: Path) -> Embed:
     """insightface's network: (RGB - 127.5) / 127.5 of the 112 x 112 crop, float32 (512,)."""
     network = cv2.dnn.readNetFromONNX(str(path))
@@ -130,6 +123,7 @@ def dlib_face(path: Path) -> Embed:
 
 _EMBEDDERS: dict[str, Callable[[Path], Embed]] = {
     "arcface": arcface,
+    "arcface-r100": arcface,
     "mobilefacenet": mobilefacenet,
     "dlib": dlib_face,
 }

@@ -14,9 +14,11 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
-from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
 from dawn_bench.pipelines.tracking import Tracker
-from dawn_bench.weights import Policy
+from dawn_bench.provenance import fingerprint
+from dawn_bench.weights import Policy, Resolved, resolve
+from dawn_bench.weights_table import Weight
 
 FOUND = "landmarks.found"
 
@@ -34,6 +36,7 @@ class Landmarks(Feature):
     def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.backend = pick_backend()
+        self.resolved += face_weights(self.backend)
 
     def settings(self) -> Mapping[str, Any]:
         return {"faces": self.backend.fingerprint()}
@@ -45,6 +48,23 @@ class Landmarks(Feature):
             tracker.step(np.ascontiguousarray(frame))
         points, found = tracker.result(tracker.choose())
         return {f"{self.name}.{self.backend.name}": points, FOUND: found}
+
+
+def face_weights(backend: FaceBackend) -> list[Resolved]:
+    """The files behind a face back end and their states; one that keeps its own files counts as `user`.
+
+    They are real networks under every policy: a stand-in finds no face.
+    """
+    if backend.name != "dlib":
+        network = Weight(
+            name=backend.name,
+            file="",
+            purpose="face points",
+            origin=f"the package {backend.name}",
+            licence="the package's own",
+        )
+        return [Resolved(network, "user", None, fingerprint(backend.fingerprint()))]
+    return [resolve("dlib-68"), *(r for r in [resolve("yunet")] if r.path is not None)]
 
 
 def landmarks_of(arrays: Arrays) -> tuple[str, np.ndarray]:

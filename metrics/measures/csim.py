@@ -17,6 +17,7 @@ from dawn_bench.metrics.features.landmarks import variant_of
 
 #: Notes for networks other than the canonical one.
 NOTES = {
+    "arcface-r100": "ArcFace IResNet100, not the IResNet50",
     "dlib": "dlib 128-d embedding, not ArcFace, every 5th frame",
     "mobilefacenet": "MobileFaceNet 128-d embedding, not insightface's ArcFace",
 }

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import urllib.error
-import urllib.request
-from dataclasses import replace
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 
 from dawn_bench import weights
@@ -105,33 +108,158 @@ def test_added_files_are_known_by_hash_then_by_name(published: weights.Weight, t
     assert weights.add(tmp_path / "strange.bin", NAME).path == folder / published.file
     with pytest.raises(InputError, match="no such file"):
         weights.add(tmp_path / "absent.bin")
+    with pytest.raises(InputError, match="is a folder"):
+        weights.add(tmp_path)
+    with pytest.raises(InputError, match=f"published file of {NAME}, not of syncnet"):
+        weights.add(tmp_path / "any.bin", "syncnet")
+    assert weights.add(folder / published.file).path == folder / published.file  # it is there already
 
 
-class _Answer(io.BytesIO):
-    headers: dict[str, str] = {}  # noqa: RUF012
+@dataclass
+class Origin:
+    """A web server with one file: how much of it an answer holds before it is cut, and what was asked for."""
+
+    data: bytes = DATA
+    cut_at: int | None = None
+    ranges: bool = True
+    asked: list[str | None] = field(default_factory=list)
+    url: str = ""
 
 
-def test_downloads_are_checked_and_leave_nothing_half_done(
-    published: weights.Weight, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def origin(published: weights.Weight, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
+    held = Origin()
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            held.asked.append(wanted)
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and held.ranges else 0
+            if start > len(held.data):
+                self.send_error(416)
+                return
+            rest = held.data[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(rest)))
+            self.end_headers()
+            self.wfile.write(rest if held.cut_at is None else rest[: held.cut_at])
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    held.url = f"http://127.0.0.1:{server.server_port}/file.pth"
+    served = replace(published, url=held.url)
+    monkeypatch.setattr(weights, "WEIGHTS", [served if w.name == NAME else w for w in WEIGHTS])
+    yield held
+    server.shutdown()
+    server.server_close()
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if "sha256" not in p.name and p.suffix != ".lock")
+
+
+def test_a_download_is_checked_and_appears_whole(origin: Origin, published: weights.Weight, folder: Path) -> None:
+    assert weights.download(NAME).state == "canonical"
+    assert files_in(folder) == [published.file]
+
+
+def test_a_cut_download_leaves_no_half_file_and_is_gone_on_with(
+    origin: Origin, published: weights.Weight, folder: Path
 ) -> None:
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: _Answer(DATA))
+    origin.cut_at = 7
+    with pytest.raises(InputError, match=r"cut off after .* of .* MB.*Run it again"):
+        weights.download(NAME)
+    assert files_in(folder) == [f"{published.file}.part"] and weights.resolve(NAME).state == "seeded"
+    origin.cut_at = None
+    assert weights.download(NAME).state == "canonical"
+    assert origin.asked == [None, "bytes=7-"] and files_in(folder) == [published.file]
+
+
+def test_a_server_that_cannot_go_on_starts_again(origin: Origin, published: weights.Weight, folder: Path) -> None:
+    folder.mkdir()
+    (folder / f"{published.file}.part").write_bytes(b"something else")
+    origin.ranges = False
     assert weights.download(NAME).state == "canonical"
     (folder / published.file).unlink()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: _Answer(DATA[:-1]))
+    (folder / f"{published.file}.part").write_bytes(b"longer than the file " * 3)
+    origin.ranges = True
+    assert weights.download(NAME).state == "canonical"  # 416, then all of it
+
+
+def test_a_wrong_file_is_deleted(origin: Origin, folder: Path) -> None:
+    origin.data = b"<html>log in first</html>"
+    with pytest.raises(InputError, match="not the published file; it was deleted"):
+        weights.download(NAME)
+    assert files_in(folder) == []
+
+
+def test_without_network_one_line_says_what_to_do(
+    published: weights.Weight, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("http://127.0.0.1:9/file.pth", (folder / "none.pth").as_uri()):
+        served = replace(published, url=url)
+        monkeypatch.setattr(weights, "WEIGHTS", [served if w.name == NAME else w for w in WEIGHTS])
+        with pytest.raises(InputError, match=r"could not be downloaded.*weights add") as caught:
+            weights.download(NAME)
+        assert "\n" not in str(caught.value) and files_in(folder) == []
+    with pytest.raises(InputError, match=r"no direct address.*weights add FILE --name hubert-large"):
+        weights.download("hubert-large")
+
+
+def test_two_fetches_of_one_file_do_not_mix(origin: Origin, published: weights.Weight, folder: Path) -> None:
+    folder.mkdir()
+    with (
+        FileLock(folder / f".{published.file}.lock"),
+        pytest.raises(InputError, match="fetched by another process"),
+    ):
+        weights.download(NAME)
+
+
+def test_a_member_of_an_archive_is_unpacked(
+    origin: Origin, published: weights.Weight, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("pack/net.onnx", DATA)
+    origin.data = packed.getvalue()
+    digest = hashlib.sha256(origin.data).hexdigest()
+    entry = replace(published, url=origin.url, member="net.onnx", archive_sha256=digest)
+    monkeypatch.setattr(weights, "WEIGHTS", [entry if w.name == NAME else w for w in WEIGHTS])
+    found = weights.download(NAME)
+    assert found.state == "canonical" and found.path is not None and found.path.read_bytes() == DATA
+    assert files_in(folder) == [published.file]
+    origin.data += b"!"
     with pytest.raises(InputError, match="it was deleted"):
         weights.download(NAME)
 
-    def offline(url: str, timeout: int) -> None:
-        raise urllib.error.URLError("no route")
 
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
-    with pytest.raises(InputError, match=r"could not be downloaded.*weights add"):
-        weights.download(NAME)
-    assert not [p for p in folder.iterdir() if "sha256" not in p.name]
+def test_published_hashes_may_be_short_or_gits(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(DATA)
+    hashes = weights.hash_file(tmp_path / "x")
+    assert hashes["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert hashes["git_blob"] == hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest()
+    plain = replace(weights.entry(NAME), sha256=None)
+    assert not weights.is_published(plain, hashes)
+    assert weights.is_published(replace(plain, sha256=hashes["sha256"][:8]), hashes)
+    assert weights.is_published(replace(plain, git_blob=hashes["git_blob"]), hashes)
+    assert not weights.is_published(replace(plain, git_blob="0" * 40), hashes)
+
+
+def test_files_of_installed_packages_are_found_and_those_in_the_folder_come_first(folder: Path) -> None:
+    found = weights.resolve("dlib-68")
+    assert found.state == "canonical" and found.path is not None and folder not in found.path.parents
+    folder.mkdir(exist_ok=True)
+    (folder / found.weight.file).write_bytes(b"mine")
+    assert weights.resolve("dlib-68").path == folder / found.weight.file
+    assert weights.resolve("dlib-68").state == "user"
 
 
 def test_every_entry_says_what_a_person_needs() -> None:
     assert len({w.name for w in WEIGHTS}) == len({w.file for w in WEIGHTS}) == len(WEIGHTS)
     for weight in WEIGHTS:
         assert weight.purpose and weight.origin and weight.licence, weight.name
-        assert weight.sha256 is None or len(weight.sha256) == 64, weight.name
+        assert weight.sha256 is None or len(weight.sha256) in (8, 64), weight.name
+        assert (weight.member is None) == (weight.archive_sha256 is None), weight.name

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from dawn_bench.clip import Clip
 from dawn_bench.metrics.blinks import closing_edges, closures
 from dawn_bench.metrics.features.landmarks import Landmarks
+from dawn_bench.metrics.measures.bas import Bas
 from dawn_bench.metrics.measures.blink import Blink
 from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.scorer import score_method
 
 CLOSING = (0.3, 0.2, 0.1, 0.1, 0.18, 0.25, 0.3)
 
@@ -63,3 +68,18 @@ def test_the_embedded_dataset_blinks_as_it_says(embedded_clips):
         true, seconds = true + len(known.truth["blinks"]), seconds + known.clip.seconds
     assert true > 0
     assert metric.compute().value == pytest.approx(true / seconds)
+
+
+def test_the_score_says_which_landmark_model_it_stands_on(embedded_clips):
+    known = embedded_clips[0]
+    short = Clip("c", "s", "test", 6, {k: known.clip[k][: 6 * n] for k, n in (("frames", 1), ("audio", 640))})
+    rows = score_method("m", [short], [short], dataset="d", split="test", metrics=("blink", "bas"), weights="seeded")
+    assert Blink.backend() == "dlib-68 canonical" and Bas.backend() == Blink.backend()
+    assert [row.weights_state for row in rows] == ["canonical", "canonical"]
+
+
+def test_another_landmark_file_is_another_fingerprint(monkeypatch):
+    feature, print_ = Landmarks(), Landmarks().fingerprint
+    other = replace(feature.resolved[0], state="user", sha256="0" * 64)
+    monkeypatch.setattr("dawn_bench.metrics.features.landmarks.face_weights", lambda backend: [other])
+    assert Landmarks().weights_state == "user" and Landmarks().fingerprint != print_

@@ -75,7 +75,7 @@ def test_without_arcface_dlib_stands_in_and_the_score_is_not_comparable(embedded
     with pytest.raises(InputError, match=r"w600k_r50\.onnx"):
         Identity(weights="files")
     chosen = Identity(protocol("paper-dawn", ("csim_network=dlib",)))
-    assert chosen.weights_state == "user"
+    assert chosen.weights_state == "canonical"  # the file that was asked for
     assert chosen.fingerprint != feature.fingerprint
 
 
