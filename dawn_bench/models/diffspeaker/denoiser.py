@@ -1,0 +1,152 @@
+"""DiffSpeaker's denoiser: a decoder whose attention sees two condition tokens and leans to near frames.
+
+B items, T frames, V vertex coordinates (vertices · 3), D latent size, H heads, L layers. Module names are those of
+the released checkpoints. Bias and positions are computed for the length at hand, so that it has no limit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig
+
+#: Length from which the stored table of positions is rounded up to whole periods; only its first period is read.
+_TABLE = 5000
+#: The condition tokens of every layer: style, diffusion step.
+CONDITIONS = 2
+
+
+class PeriodicPositions(nn.Module):
+    """Sines and cosines that start again every `period` frames. `pe` is kept because released files have it."""
+
+    def __init__(self, latent: int, period: int, dropout: float) -> None:
+        super().__init__()
+        self.period, self.dropout = period, nn.Dropout(dropout)
+        angle = torch.arange(period)[:, None] * torch.exp(-math.log(10_000.0) / latent * torch.arange(0, latent, 2))
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+        self.pe: Tensor
+        self.register_buffer("pe", table.repeat(_TABLE // period + 1, 1)[None])
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        place = torch.arange(x_BTD.shape[1], device=x_BTD.device) % self.period
+        return self.dropout(x_BTD + self.pe[:, place])
+
+
+class StepEmbedding(nn.Module):
+    """A diffusion step as sinusoids [cos, sin] of size `width`, then two linear layers with SiLU between."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear_1, self.linear_2 = nn.Linear(width, out), nn.Linear(out, out)
+
+    def forward(self, step_B: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(step_sinusoids(step_B, self.width))))
+
+
+def step_sinusoids(step_B: Tensor, width: int) -> Tensor:
+    """float32 (B,width): cosines, then sines, of the step at frequencies 10000^(-k / (width/2))."""
+    half = width // 2
+    frequency = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32, device=step_B.device) / half)
+    angle = step_B[:, None].float() * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm: frames attend to themselves, then to the sound; both see the condition tokens first, un-normalised."""
+
+    def __init__(self, config: DiffSpeakerConfig) -> None:
+        super().__init__()
+        size, dropout = config.latent, config.dropout
+        self.self_attn = nn.MultiheadAttention(size, config.heads, dropout=dropout, batch_first=True)
+        self.multihead_attn = nn.MultiheadAttention(size, config.heads, dropout=dropout, batch_first=True)
+        self.linear1, self.linear2 = nn.Linear(size, config.ff), nn.Linear(config.ff, size)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(size) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x_BTD: Tensor, memory_BTD: Tensor, tokens_B2D: Tensor, self_bias: Tensor, cross_bias: Tensor
+    ) -> Tensor:
+        own = self.norm1(x_BTD)
+        seen = torch.cat([tokens_B2D, own], dim=1)
+        x_BTD = x_BTD + self.dropout(self.self_attn(own, seen, seen, attn_mask=self_bias, need_weights=False)[0])
+        heard = torch.cat([tokens_B2D, memory_BTD], dim=1)
+        x_BTD = x_BTD + self.dropout(
+            self.multihead_attn(self.norm2(x_BTD), heard, heard, attn_mask=cross_bias, need_weights=False)[0]
+        )
+        return x_BTD + self.dropout(self.linear2(self.dropout(F.gelu(self.linear1(self.norm3(x_BTD))))))
+
+
+class Decoder(nn.Module):
+    """The layers, under their published name."""
+
+    def __init__(self, config: DiffSpeakerConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([DecoderLayer(config) for _ in range(config.layers)])
+
+
+class Denoiser(nn.Module):
+    """Predicts the clean offsets from noisy ones, sound, step and style. The last layer starts at zero."""
+
+    def __init__(self, config: DiffSpeakerConfig) -> None:
+        super().__init__()
+        self.config = config
+        size, coordinates = config.latent, config.vertices * 3
+        self.audio_feature_map = nn.Linear(config.audio.hidden, size)
+        self.vertice_map = nn.Linear(coordinates, size)
+        self.PPE = PeriodicPositions(size, config.period, config.dropout)
+        self.transformer_decoder = Decoder(config)
+        self.time_embedding = StepEmbedding(config.audio.hidden, size * config.layers)
+        self.motion_decoder = nn.Linear(size, coordinates)
+        nn.init.zeros_(self.motion_decoder.weight)
+        nn.init.zeros_(self.motion_decoder.bias)
+        self.obj_vector = nn.Embedding(len(config.subjects), size * config.layers)
+
+    def forward(
+        self, x_BTV: Tensor, memory_BTD: Tensor, step_B: Tensor, style_B: Tensor, valid_BT: Tensor | None = None
+    ) -> Tensor:
+        """Offsets (B,T,V) at the noise of `step_B` -> clean offsets.
+
+        `memory_BTD` is `audio_feature_map` of the sound, a row a frame; `style_B` counts in the subjects; frames where
+        `valid_BT` is False are seen by none.
+        """
+        tokens_B2 = torch.stack([self.obj_vector(style_B), self.time_embedding(step_B)], dim=1)
+        self_bias, cross_bias = self._biases(x_BTV, valid_BT)
+        h_BTD = self.PPE(self.vertice_map(x_BTV))
+        for layer, tokens_B2D in zip(
+            self.transformer_decoder.layers, tokens_B2.split(self.config.latent, -1), strict=True
+        ):
+            h_BTD = layer(h_BTD, memory_BTD, tokens_B2D, self_bias, cross_bias)
+        return self.motion_decoder(h_BTD)
+
+    def _biases(self, x_BTV: Tensor, valid_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is added to the logits of both attentions: (B·H,T,2+T) each."""
+        batch, frames = x_BTV.shape[:2]
+        own = near_bias(frames, self.config.heads, self.config.period).to(x_BTV)
+        other = torch.full((frames, frames), -math.inf).fill_diagonal_(0).to(x_BTV)
+        both = []
+        for bias_HTT in (own, other.expand_as(own)):
+            bias = bias_HTT.expand(batch, *bias_HTT.shape)
+            if valid_BT is not None:
+                bias = bias.masked_fill(~valid_BT.bool()[:, None, None, :], -math.inf)
+            both.append(F.pad(bias, (CONDITIONS, 0)).flatten(0, 1))
+        return both[0], both[1]
+
+
+def near_bias(frames: int, heads: int, period: int) -> Tensor:
+    """float32 (H,T,T): minus each head's slope times the whole periods from query to key; the future a frame nearer."""
+    place = torch.arange(frames)
+    gap = place[:, None] - place[None, :]
+    periods = torch.where(gap >= 0, gap, -gap - 1) // period
+    return -torch.tensor(slopes(heads))[:, None, None] * periods
+
+
+def slopes(heads: int) -> list[float]:
+    """ALiBi's slopes: 2^(-8(h+1)/H) for H a power of two, else those of the power below and every other of twice it."""
+    power = 2 ** math.floor(math.log2(heads))
+    regular = [2 ** (-8 * (h + 1) / power) for h in range(power)]
+    return regular if power == heads else regular + slopes(2 * power)[0::2][: heads - power]

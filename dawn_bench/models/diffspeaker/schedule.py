@@ -1,0 +1,54 @@
+"""The noise schedule of DiffSpeaker and its two samplers.
+
+`official011` is what the released weights were tuned with: diffusers 0.11's DDIM, which for a network that predicts
+x0 takes that prediction for the noise direction as well. The noise is never estimated again, and the last step scales
+the result by 1.0287. `textbook` is DDIM as published (Song et al. 2021, Eq. 12 with eta 0): the noise direction is
+derived from x and x0. Later diffusers do that, and released weights then give badly wrong meshes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dawn_bench.models.diffspeaker.config import Sampler
+
+TIMESTEPS, BETA_START, BETA_END = 1000, 0.00085, 0.012
+
+
+def alphas_cumprod() -> Tensor:
+    """float32 (1000,): products of 1 - β, with √β linear from √0.00085 to √0.012."""
+    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TIMESTEPS, dtype=torch.float32) ** 2
+    return torch.cumprod(1 - betas, dim=0)
+
+
+def timesteps(steps: int) -> list[int]:
+    """Evenly spaced, from high to low, the lowest 1: 981, 961, …, 1 for 50 steps."""
+    stride = TIMESTEPS // steps
+    return [min(k * stride + 1, TIMESTEPS - 1) for k in reversed(range(steps))]
+
+
+def add_noise(x0_BTV: Tensor, noise_BTV: Tensor, step_B: Tensor) -> Tensor:
+    """x at `step_B` (int64): √ᾱ x0 + √(1-ᾱ) noise."""
+    alpha_B11 = alphas_cumprod().to(x0_BTV.device)[step_B][:, None, None]
+    return alpha_B11.sqrt() * x0_BTV + (1 - alpha_B11).sqrt() * noise_BTV
+
+
+def ddim_step(x: Tensor, x0: Tensor, *, step: int, steps: int, sampler: Sampler) -> Tensor:
+    """From x at `step` and the predicted x0 to x at the step before; below step 0 counts as step 0."""
+    alphas = alphas_cumprod()
+    before = step - TIMESTEPS // steps
+    alpha, alpha_before = alphas[step].item(), alphas[max(before, 0)].item()
+    direction = x0 if sampler == "official011" else (x - alpha**0.5 * x0) / (1 - alpha) ** 0.5
+    return alpha_before**0.5 * x0 + (1 - alpha_before) ** 0.5 * direction
+
+
+def sample(predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor, *, steps: int, sampler: Sampler) -> Tensor:
+    """Denoise `noise` (B,...) with `predict(x, step_B) -> x0`."""
+    x = noise
+    for step in timesteps(steps):
+        step_B = torch.full((len(x),), step, dtype=torch.long, device=x.device)
+        x = ddim_step(x, predict(x, step_B), step=step, steps=steps, sampler=sampler)
+    return x
