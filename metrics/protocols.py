@@ -50,6 +50,9 @@ class Protocol(Config):
     lse_route: Literal["direct", "tracked"] = Field(
         "direct", description="direct: the whole frame; tracked: the crop around the tracked face"
     )
+    lse_detector: Literal["syncnet", "wav2lip"] = Field(
+        "syncnet", description="tracked: the S3FD of syncnet_python, or Wav2Lip's copy of it"
+    )
     lse_min_track: int = Field(
         5, ge=0, description="tracked: a face must be found in more frames than this (canonical: 100)"
     )

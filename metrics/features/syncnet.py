@@ -25,8 +25,10 @@ from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.facetrack import crop, smoothed, tracks
+from dawn_bench.metrics.features.landmarks import face_weights
 from dawn_bench.metrics.mfcc import mfcc
-from dawn_bench.metrics.networks import s3fd
+from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
+from dawn_bench.metrics.networks.s3fd_wav2lip import S3FDWav2Lip
 from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 from dawn_bench.metrics.sync import window_count
@@ -52,19 +54,22 @@ class SyncNetFeature(Feature):
         self.network = SyncNet()
         load_into(self.network, self.use_weights("syncnet"))
         self.network.eval().to(device)
-        self.detector: s3fd.S3FD | None = None
+        self.detector: s3fd.S3FD | S3FDWav2Lip | None = None
         if protocol.lse_route == "tracked":
-            found = self.use_weights("s3fd")
+            wav2lip = protocol.lse_detector == "wav2lip"
+            found = self.use_weights("s3fd-wav2lip" if wav2lip else "s3fd")
             if found.path is not None:
-                self.detector = s3fd.S3FD()
+                self.detector = S3FDWav2Lip() if wav2lip else s3fd.S3FD()
                 load_into(self.detector, found)
                 self.detector.eval().to(device)
+            else:
+                self.resolved += face_weights(pick_backend())
 
     def settings(self) -> Mapping[str, Any]:
         p = self.protocol
         if p.lse_route == "direct":
             return {"route": "direct"}
-        faces = "s3fd" if self.detector is not None else pick_backend().fingerprint()
+        faces = type(self.detector).__name__ if self.detector is not None else pick_backend().fingerprint()
         return {"route": "tracked", "track": [p.lse_min_track, p.lse_min_face], "faces": faces}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
@@ -110,6 +115,8 @@ class SyncNetFeature(Feature):
 
     def _detect(self, frames: np.ndarray) -> list[np.ndarray]:
         """Boxes (n,4) of every frame."""
+        if isinstance(self.detector, S3FDWav2Lip):
+            return [s3fd_wav2lip.detect(self.detector, frame)[:, :4] for frame in frames]
         if self.detector is not None:
             # The canonical scale is 0.25, for large pictures; smaller ones keep a short side of 128 px.
             scale = min(1.0, max(0.25, 128 / min(frames.shape[1:3])))

@@ -2,8 +2,7 @@
 
 Canonical implementation: joonson/syncnet_python (`detectors/s3fd`), weights `sfd_face.pth`; module names follow its
 state dict. Wav2Lip carries another copy (`s3fd-619a316812.pth`) with other names, a padded instead of a dilated
-`fc6`, other pools, and the blue and red means swapped; it finds faces for generating, never for scoring, and is not
-built here.
+`fc6`, other pools, and the blue and red means swapped: `s3fd_wav2lip`.
 """
 
 from __future__ import annotations
@@ -117,17 +116,20 @@ def decode(offsets: Tensor, priors: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=1)
 
 
-def suppress(boxes: np.ndarray, overlap: float, *, at_most: int | None = None) -> np.ndarray:
-    """Indices of the boxes (n,5) that stay when of two that overlap more than `overlap` the less probable goes."""
+def suppress(boxes: np.ndarray, overlap: float, *, at_most: int | None = None, pixel: float = 0.0) -> np.ndarray:
+    """Indices of the boxes (n,5) that stay when of two that overlap more than `overlap` the less probable goes.
+
+    `pixel` is added to every side: 1 where the last pixel counts as inside.
+    """
     order = np.argsort(-boxes[:, 4], kind="stable")[:at_most]
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    area = (boxes[:, 2] - boxes[:, 0] + pixel) * (boxes[:, 3] - boxes[:, 1] + pixel)
     keep = []
     while order.size:
         best, order = order[0], order[1:]
         keep.append(best)
         low = np.maximum(boxes[best, :2], boxes[order, :2])
         high = np.minimum(boxes[best, 2:4], boxes[order, 2:4])
-        shared = np.maximum(0, high - low).prod(axis=1)
+        shared = np.maximum(0, high - low + pixel).prod(axis=1)
         order = order[shared / (area[best] + area[order] - shared) <= overlap]
     return np.array(keep, dtype=np.intp)
 
