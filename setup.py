@@ -12,6 +12,7 @@ setup(
     package_dir={f"dawn_bench.{room}": room for room in ROOMS},
     package_data={
         "dawn_bench": ["py.typed"],
+        "dawn_bench.baselines": ["adapters/*.yaml"],
         "dawn_bench.pipelines.datasets": ["*.json"],
         "dawn_bench.reports": ["*.j2", "*.css", "*.js", "*.json"],
     },

@@ -31,24 +31,40 @@ class Item:
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may be built from: a trained run's folder, the device, and options from the command line."""
+    """What a method may be built from: a trained run's folder, the device, and options from the command line.
+
+    External methods also take the file that says where they are installed, and a folder for their logs.
+    """
 
     checkpoint: Path | None = None
     device: str = "cpu"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    methods_file: Path | None = None
+    logs: Path = Path("logs")
 
 
 @dataclass(frozen=True)
 class Generated:
-    """A method's answer: `frames` uint8 (T,S,S,3) RGB at 25 fps and the `audio` int16 (n,) that belongs to them."""
+    """A method's answer: `frames` uint8 (T,S,S,3) RGB at 25 fps and the `audio` int16 (n,) that belongs to them.
+
+    `notes` say in words what was changed on the way, for the score's row; `facts` are what the output was before;
+    `load_seconds` is the part of the time that went into loading models, where the method can tell.
+    """
 
     frames: np.ndarray
     audio: np.ndarray
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    load_seconds: float | None = None
 
 
 class Method(Protocol):
-    """A method. `fingerprint` changes whenever its outputs would (weights, settings, code version)."""
+    """A method. `fingerprint` changes whenever its outputs would (weights, settings, code version).
+
+    A method that frames the face otherwise than its portrait may say `changes_crop = True`: it is then scored a second
+    time with its faces put where the truth has them.
+    """
 
     name: str
     method_class: MethodClass

@@ -1,7 +1,7 @@
 """Outputs in one normal form: a lossless 25 fps mp4 with sound per clip, and a line of facts about each.
 
     <out>/<method>/<clip>.mp4
-    <out>/<method>/items.jsonl     clip, status, detail, seconds, key (what the output was made from)
+    <out>/<method>/items.jsonl     clip, status, detail, seconds, key (what the output was made from), notes, facts
 
 An item whose key is unchanged and whose file is there is not generated again, so a killed run goes on where it was.
 """
@@ -11,10 +11,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,10 @@ VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
 
 @dataclass(frozen=True)
 class Output:
-    """What became of one item: `status` is ok, no_face, timeout, oom, crash or bad_output."""
+    """What became of one item: `status` is ok, no_face, timeout, oom, crash or bad_output.
+
+    `seconds` is the wall time from the item to its frames, `load_seconds` the part of it that loaded models.
+    """
 
     clip: str
     status: str
@@ -41,6 +46,9 @@ class Output:
     seconds: float
     key: str
     detail: str = ""
+    load_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> dict[str, Output]:
@@ -66,13 +74,14 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     return done
 
 
-def read_output(path: Path, truth: Clip) -> Clip:
-    """A generated file as a clip of the truth's id at 25 fps by timestamps; `meta["notes"]` says what was lacking.
+def read_output(path: Path, truth: Clip, *, said: Sequence[str] = ()) -> Clip:
+    """A generated file as a clip of the truth's id at 25 fps by timestamps; `meta["notes"]` says what was lacking,
+    after what was `said` when it was made.
 
     A file without sound gets the truth's. Length and size stay as they are: the scorer matches them and says so.
     Raises `ItemError("bad_output", …)` for a file that cannot be read.
     """
-    notes: list[str] = []
+    notes = list(said)
     try:
         frames = read_frames(path)
     except ItemError as error:
@@ -89,8 +98,12 @@ def read_output(path: Path, truth: Clip) -> Clip:
     return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays, meta={"notes": notes})
 
 
-def find_outputs(folder: Path, clips: Sequence[Clip], mapping: Path | None) -> dict[str, Path]:
-    """A user's files by clip id: named like the clip (any video suffix, any sub-folder), or by a CSV `clip,file`.
+def find_outputs(
+    folder: Path, clips: Sequence[Clip], mapping: Path | None, *, naming: str = "{clip}"
+) -> dict[str, Path]:
+    """A user's files by clip id: called as `naming` says (any video suffix, any sub-folder), or by a CSV `clip,file`.
+
+    In `naming`, `{clip}` stands for the clip's id and `*` for anything: `{clip}_*_{clip}`.
 
     Clips without a file are left out. Raises `InputError` for a folder without videos, a CSV that does not fit, or two
     files for one clip.
@@ -100,19 +113,24 @@ def find_outputs(folder: Path, clips: Sequence[Clip], mapping: Path | None) -> d
     wanted = {c.id for c in clips}
     if mapping is not None:
         return _mapped(folder, wanted, mapping)
+    if "{clip}" not in naming:
+        raise InputError(f"--naming {naming!r} does not hold {{clip}}.", mend="Example: --naming '{clip}_*'")
     found: dict[str, Path] = {}
     videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-    for path in videos:
-        if path.stem in found and path.stem in wanted:
+    if not videos:
+        raise InputError("has no video file.", path=folder, mend=f"Looked for {', '.join(sorted(VIDEO_SUFFIXES))}.")
+    for clip in sorted(wanted):
+        fits = re.compile(".*".join(re.escape(part.replace("{clip}", clip)) for part in naming.split("*")))
+        named = [p for p in videos if fits.fullmatch(p.stem)]
+        if len(named) > 1:
             raise InputError(
-                f"has two files for clip {path.stem}: {found[path.stem].name} and {path.name}.",
+                f"has two files for clip {clip}: {named[0].name} and {named[1].name}.",
                 path=folder,
                 mend="Remove one, or say which with --mapping CSV.",
             )
-        found[path.stem] = path
-    if not videos:
-        raise InputError("has no video file.", path=folder, mend=f"Looked for {', '.join(sorted(VIDEO_SUFFIXES))}.")
-    return {clip: path for clip, path in found.items() if clip in wanted}
+        if named:
+            found[clip] = named[0]
+    return found
 
 
 def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
@@ -136,6 +154,7 @@ def _produce_one(method: Method, item: Item, path: Path, key: str) -> Output:
     began = time.perf_counter()
     try:
         made = method.generate(item)
+        seconds = time.perf_counter() - began
         _check(made)
         write_video(path, made.frames, audio=made.audio, lossless=True)
     except ItemError as error:
@@ -146,7 +165,8 @@ def _produce_one(method: Method, item: Item, path: Path, key: str) -> Output:
         kind = "oom" if "out of memory" in str(error).lower() else "crash"
         detail = " ".join(f"{type(error).__name__}: {error}".split())
         return Output(item.clip.id, kind, None, time.perf_counter() - began, key, detail)
-    return Output(item.clip.id, OK, path, time.perf_counter() - began, key)
+    loading = made.load_seconds or 0.0
+    return Output(item.clip.id, OK, path, seconds, key, load_seconds=loading, notes=made.notes, facts=dict(made.facts))
 
 
 def _check(made: Generated) -> None:
@@ -172,6 +192,7 @@ def _lines(folder: Path) -> Iterator[Output]:
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             held = json.loads(line)
-            yield Output(**(held | {"path": folder / held["path"] if held["path"] else None}))
+            name, notes = held["path"], tuple(held.get("notes", ()))
+            yield Output(**(held | {"path": folder / name if name else None, "notes": notes}))
         except (ValueError, TypeError, KeyError):
             continue  # a line cut short by a kill; its item is made again

@@ -18,7 +18,8 @@ class ScoreRow(Config):
     `value`, `low` and `high` are in the metric's unit; the interval is a 95 % bootstrap over clips. A value is None
     when the metric is undefined there, and `note` then says why. `weights_state` is `canonical` (published weights,
     hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or `none`
-    (the metric needs no network). `rankable` is False for sanity and reference rows.
+    (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` holds what making the
+    outputs took, where it is known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds an item).
     """
 
     method: str
@@ -42,6 +43,7 @@ class ScoreRow(Config):
     versions: dict[str, str] = Field(default_factory=dict)
     seed: int = 0
     wall_seconds: float = 0.0
+    cost: dict[str, float] = Field(default_factory=dict)
     note: str = ""
     per_clip: dict[str, float | None] = Field(default_factory=dict)
     created: str = ""

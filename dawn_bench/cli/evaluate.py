@@ -19,6 +19,18 @@ def evaluate(
     mapping: Annotated[
         Path | None, typer.Option(help="CSV with columns clip,file where your files have other names.")
     ] = None,
+    naming: Annotated[
+        str, typer.Option(help="How the files of --outputs are called: {clip}, and * for anything.")
+    ] = "{clip}",
+    method_class: Annotated[
+        str | None, typer.Option(help="Class of --outputs: portrait, dub, static-lips; each has its own table.")
+    ] = None,
+    methods_file: Annotated[
+        Path | None, typer.Option("--methods", help="YAML that says where external methods are installed.")
+    ] = None,
+    min_coverage: Annotated[
+        float, typer.Option(min=0, max=1, help="A method that solves a smaller share of the clips is not ranked.")
+    ] = 0.5,
     split: Annotated[str, typer.Option(help="Which clips are scored.")] = "test",
     metrics: Annotated[str | None, typer.Option(help="Metrics, separated by commas; default: all that apply.")] = None,
     max_clips: Annotated[int | None, typer.Option(min=1, help="Score only the first clips of the split.")] = None,
@@ -41,6 +53,7 @@ def evaluate(
 
     import yaml
 
+    from dawn_bench.baselines.base import MethodClass
     from dawn_bench.errors import EXIT_STRICT, InputError
     from dawn_bench.progress import console
     from dawn_bench.provenance import pick_device
@@ -49,6 +62,8 @@ def evaluate(
 
     if weights not in ("auto", "files", "seeded"):
         raise InputError(f"--weights {weights!r} is not known.", mend="Known: auto, files, seeded.")
+    if method_class not in (None, "portrait", "dub", "static-lips"):
+        raise InputError(f"--method-class {method_class!r} is not known.", mend="Known: portrait, dub, static-lips.")
     options = {}
     for text in option or ():
         key, sep, value = text.partition("=")
@@ -71,6 +86,10 @@ def evaluate(
             weights=cast(Policy, weights),
             options=options,
             sanity=sanity,
+            methods_file=methods_file,
+            method_class=cast(MethodClass | None, method_class),
+            naming=naming,
+            min_coverage=min_coverage,
             seed=seed,
             device=pick_device(device),
         )

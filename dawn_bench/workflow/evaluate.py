@@ -16,17 +16,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.baselines.base import METHODS, SANITY, Context
+from dawn_bench.baselines.base import METHODS, SANITY, Context, Method, MethodClass
+from dawn_bench.baselines.external.adapter import bundled, installed_names, methods_file, read_adapter
+from dawn_bench.baselines.methods.external import builder as external
 from dawn_bench.baselines.outputs import OK, find_outputs, produce, read_output
+from dawn_bench.baselines.reframe import Reframed
 from dawn_bench.cache import Cache
-from dawn_bench.clip import Clip
+from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.base import METRICS
 from dawn_bench.metrics.matching import FileLoad, Load
 from dawn_bench.metrics.protocols import protocol as find_protocol
 from dawn_bench.metrics.scorer import score_method
 from dawn_bench.models.dawn.checkpoint import read_metadata
-from dawn_bench.provenance import device_name, versions
+from dawn_bench.pipelines.video import probe
+from dawn_bench.provenance import device_name, fingerprint, sha256_file, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
@@ -51,6 +55,10 @@ class Evaluation:
     weights: Policy = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
     sanity: bool = True
+    methods_file: Path | None = None
+    method_class: MethodClass | None = None
+    naming: str = "{clip}"
+    min_coverage: float = 0.5
     seed: int = 0
     device: str = "cpu"
     notes: tuple[str, ...] = ()
@@ -78,33 +86,30 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
-    own = [m for m in job.methods if m not in METHODS]
-    if job.outputs is not None and len(own) != 1:
-        raise InputError(
-            f"is given as the outputs of {' and '.join(own) or 'no method'}.",
-            path=job.outputs,
-            mend="Name your method once: --method mine --outputs FOLDER",
-        )
-    if job.mapping is not None and job.outputs is None:
-        raise InputError("--mapping says how files are called, but there is no --outputs.", mend="Give both.")
+    if job.outputs is not None:
+        _one_owner(job)
+    elif job.mapping is not None or job.naming != "{clip}":
+        flag = "--mapping" if job.mapping is not None else "--naming"
+        raise InputError(f"{flag} says how files are called, but there is no --outputs.", mend="Give both.")
     names = [*(SANITY if job.sanity else ()), *(m for m in job.methods if m not in SANITY or not job.sanity)]
     makers = {name: _maker(name, job, clips) for name in names}  # every method is found wanting before work begins
 
-    rows: list[ScoreRow] = []
-    failed: list[tuple[str, str, str]] = []
     timings: dict[str, float] = {}
+    made: dict[str, _Made] = {}
     for name, maker in makers.items():
         began = time.perf_counter()
-        made = maker()
+        made |= {m.name: m for m in maker()}
         timings[f"generate {name}"] = round(time.perf_counter() - began, 1)
-        if not made.loaders:
-            failed += [(name, clip, status) for clip, status in made.failed.items()]
-            continue
+    common, left_out = _common(made, clips, job.min_coverage)
+
+    rows: list[ScoreRow] = []
+    for name, one in made.items():
         began = time.perf_counter()
+        chosen = clips if name in left_out else common
         scored = score_method(
             name,
-            made.loaders,
-            clips,
+            {c.id: one.loaders[c.id] for c in chosen if c.id in one.loaders},
+            chosen,
             dataset=str(cache.settings["dataset"]),
             split=job.split,
             metrics=job.metrics,
@@ -112,16 +117,17 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
             weights=job.weights,
             device=job.device,
             features_dir=job.out / "features",
-            method_class=made.method_class,
-            rankable=made.method_class not in ("sanity", "reference"),
+            method_class=one.method_class,
+            rankable=one.method_class not in ("sanity", "reference") and name not in left_out,
             seed=job.seed,
         )
-        failed += [(name, clip, status) for clip, status in made.failed.items()]  # with those that could not be read
         timings[f"score {name}"] = round(time.perf_counter() - began, 1)
+        scored = [_over(row, one, clips, chosen, left_out.get(name, "")) for row in scored]
         store.append(scored)  # a method that is done is kept, whatever happens to the next
         rows += scored
-        store.add_gallery([GalleryItem(clip_id=c, method=name, video=p) for c, p in made.files.items()])
-    store.set_facts(_facts(job, cache, clips, rows, timings))
+        store.add_gallery([GalleryItem(clip_id=c, method=name, video=p) for c, p in one.files.items()])
+    failed = [(name, clip, status) for name, one in made.items() for clip, status in one.failed.items()]
+    store.set_facts(_facts(job, cache, clips, common, rows, timings))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
     return Evaluated(rows, failed, _summary(rows, failed), page, timings)
@@ -129,57 +135,148 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a method has to be scored: loaders and files by clip id, its class, and what failed."""
+    """What a method has to be scored: loaders and files by clip id, its class, what failed, and what it cost."""
 
-    method_class: str
+    name: str
+    method_class: MethodClass
     loaders: dict[str, Load]
     files: dict[str, Path]
     failed: dict[str, str]
+    cost: dict[str, float] = field(default_factory=dict)
 
 
-def _maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], _Made]:
+def _one_owner(job: Evaluation) -> None:
+    """Outputs belong to one method: the only one named that does not run by itself."""
+    own = [m for m in job.methods if m not in METHODS or m in bundled()]
+    if len(own) != 1:
+        raise InputError(
+            f"is given as the outputs of {' and '.join(own) or 'no method'}.",
+            path=job.outputs,
+            mend="Name your method once: --method mine --outputs FOLDER",
+        )
+
+
+def _maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], list[_Made]]:
     """A function that makes or finds the outputs of `name`; the method itself is built now, so that it fails early."""
-    if job.outputs is not None and name not in METHODS:
-        files = find_outputs(job.outputs, clips, job.mapping)
+    adapter = read_adapter(bundled()[name]) if name in bundled() else None
+    if job.outputs is not None and (name not in METHODS or adapter is not None):
+        files = find_outputs(job.outputs, clips, job.mapping, naming=job.naming)
         if not files:
             raise InputError(
                 f"has no file named like a clip of split {job.split!r}.",
                 path=job.outputs,
-                mend=f"Expected for example {clips[0].id}.mp4, or give --mapping CSV.",
+                mend=f"Expected for example {job.naming.format(clip=clips[0].id)}.mp4, or give --mapping CSV.",
             )
-        return partial(_found, files, clips)
-    native = METHODS[name](Context(job.checkpoint, job.device, job.seed, job.options))
-
-    def make() -> _Made:
-        outputs = produce(native, clips, job.out / "outputs", seed=job.seed)
-        files = {i: o.path for i, o in outputs.items() if o.status == OK and o.path is not None}
-        statuses = {i: o.status for i, o in outputs.items() if o.status != OK}
-        return _made(native.method_class, files, clips, statuses)
-
-    return make
+        method_class = job.method_class or (adapter.method_class if adapter else "portrait")
+        return partial(_found, name, method_class, files, job, clips, adapter is not None and adapter.changes_crop)
+    context = Context(job.checkpoint, job.device, job.seed, job.options, job.methods_file, job.out / "logs")
+    own = name not in METHODS and name in installed_names(methods_file(job.methods_file))
+    method = external(name)(context) if own else METHODS[name](context)
+    return partial(_produced, method, job, clips)
 
 
-def _found(files: Mapping[str, Path], clips: Sequence[Clip]) -> _Made:
-    return _made("portrait", files, clips, {c.id: "missing" for c in clips if c.id not in files})
+def _produced(method: Method, job: Evaluation, clips: Sequence[Clip]) -> list[_Made]:
+    """The outputs of one method, and where it crops in its own way a second version framed as the truth is."""
+    outputs = produce(method, clips, job.out / "outputs", seed=job.seed)
+    files = {i: o.path for i, o in outputs.items() if o.status == OK and o.path is not None}
+    failed = {i: o.status for i, o in outputs.items() if o.status != OK}
+    said = {i: o.notes for i, o in outputs.items()}
+    seconds = {c.id: c.n_frames / FPS for c in clips if c.id in files}
+    cost = {}
+    if files and method.method_class not in ("sanity", "reference"):
+        loading = sum(outputs[i].load_seconds for i in files)
+        spent = sum(outputs[i].seconds for i in files) - loading
+        cost = {"generate_s_per_s": spent / sum(seconds.values()), "load_s": loading / len(files)}
+    made = [_Made(method.name, method.method_class, _loaders(files, clips, failed, said), files, failed, cost)]
+    if getattr(method, "changes_crop", False):
+        made += _aligned(method.name, method.method_class, files, job, clips, method.fingerprint)
+    return made
 
 
-def _made(method_class: str, files: Mapping[str, Path], clips: Sequence[Clip], failed: dict[str, str]) -> _Made:
-    """`failed` grows while the files are read."""
+def _found(
+    name: str,
+    method_class: MethodClass,
+    files: dict[str, Path],
+    job: Evaluation,
+    clips: Sequence[Clip],
+    changes_crop: bool,
+) -> list[_Made]:
+    """Outputs that a user supplied."""
+    failed = {c.id: "missing" for c in clips if c.id not in files}
+    for clip, path in list(files.items()):
+        try:
+            probe(path)
+        except ItemError:
+            failed[clip] = "bad_output"
+            del files[clip]
+    made = [_Made(name, method_class, _loaders(files, clips, failed, {}), files, failed)]
+    if changes_crop:
+        contents = fingerprint({i: sha256_file(p) for i, p in files.items()})
+        made += _aligned(name, method_class, files, job, clips, contents)
+    return made
+
+
+def _aligned(
+    name: str, method_class: MethodClass, files: dict[str, Path], job: Evaluation, clips: Sequence[Clip], key: str
+) -> list[_Made]:
+    return _produced(Reframed(name, method_class, files, key), job, clips) if files else []
+
+
+def _loaders(
+    files: Mapping[str, Path], clips: Sequence[Clip], failed: dict[str, str], said: Mapping[str, tuple[str, ...]]
+) -> dict[str, Load]:
+    """Functions that read one output each, or raise its failure; `failed` grows while they are read."""
 
     def load(path: Path, truth: Clip) -> Clip:
         try:
-            return read_output(path, truth)
+            return read_output(path, truth, said=said.get(truth.id, ()))
         except ItemError as error:
             failed[truth.id] = error.reason
             raise
 
+    def refuse(status: str, clip: str) -> Clip:
+        raise ItemError(status, f"{clip} was not made")
+
     truth = {c.id: c for c in clips}
-    loaders: dict[str, Load] = {i: FileLoad(path, partial(load, path, truth[i])) for i, path in files.items()}
-    return _Made(method_class, loaders, dict(files), failed)
+    loaders: dict[str, Load] = {i: partial(refuse, status, i) for i, status in failed.items()}
+    return loaders | {i: FileLoad(path, partial(load, path, truth[i])) for i, path in files.items()}
+
+
+def _common(made: Mapping[str, _Made], clips: Sequence[Clip], min_coverage: float) -> tuple[list[Clip], dict[str, str]]:
+    """The clips that every contestant solved, and the contestants that solved too few to have a say, with the reason.
+
+    Scores over different clips cannot be compared, so all methods are scored over the same ones.
+    """
+    left_out = {}
+    common = {c.id for c in clips}
+    for name, one in made.items():
+        if one.method_class in ("sanity", "reference"):
+            continue
+        if len(one.files) < min_coverage * len(clips):
+            left_out[name] = f"not ranked: solved {len(one.files)} of {len(clips)} clips"
+        else:
+            common &= set(one.files)
+    if not common:  # each solved enough, but no clip was solved by all
+        return list(clips), {n: "not ranked: no clip was solved by all methods" for n in made if made[n].files}
+    return [c for c in clips if c.id in common], left_out
+
+
+def _over(row: ScoreRow, made: _Made, clips: Sequence[Clip], chosen: Sequence[Clip], why: str) -> ScoreRow:
+    """A row with its coverage of all clips, what it is over, and the method's cost."""
+    lost = round((1 - row.coverage) * len(chosen)) - sum(c.id in made.failed for c in chosen)  # to this metric alone
+    coverage = (len(clips) - len(made.failed) - lost) / len(clips)
+    over = f"over the {len(chosen)} of {len(clips)} clips that all methods solved" if len(chosen) < len(clips) else ""
+    note = "; ".join(text for text in (why, row.note, over) if text)
+    return row.model_copy(update={"coverage": coverage, "note": note, "cost": made.cost})
 
 
 def _facts(
-    job: Evaluation, cache: Cache, clips: Sequence[Clip], rows: Sequence[ScoreRow], timings: dict[str, float]
+    job: Evaluation,
+    cache: Cache,
+    clips: Sequence[Clip],
+    common: Sequence[Clip],
+    rows: Sequence[ScoreRow],
+    timings: dict[str, float],
 ) -> Facts:
     notes = list(job.notes)
     stand_ins = sorted({r.metric for r in rows if r.weights_state == "seeded"})
@@ -198,8 +295,9 @@ def _facts(
         dataset={
             "dataset": cache.settings["dataset"],
             "split": job.split,
-            "clips scored": len(clips),
-            "frames": sum(c.n_frames for c in clips),
+            "clips": len(clips),
+            "clips scored (solved by all methods)": len(common),
+            "frames": sum(c.n_frames for c in common),
             "size": f"{cache.size} px",
             "speakers": len({c.speaker for c in clips}),
             "quarantined clips": len(cache.quarantined()),

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_repos import PYTHON, fake_repo
 
 from dawn_bench.baselines.base import METHODS, SANITY, Context, Generated, Item
+from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.cache import Cache
 from dawn_bench.cli import main
 from dawn_bench.errors import InputError
@@ -102,6 +104,48 @@ def test_a_new_method_in_ten_lines_is_evaluated(negative: None, job: Evaluation)
     assert [(r.method, r.metric) for r in done.rows] == [(m, k) for m in ("negative", "mine") for k in CHEAP]
     assert done.failed == [("negative", "c5", "crash")]
     assert done.rows[0].coverage == 0.5 and done.rows[2].coverage == 1
+
+
+def test_all_methods_are_scored_over_the_clips_that_all_solved(negative: None, job: Evaluation, tmp_path: Path) -> None:
+    done = evaluate_methods(replace(job, methods=("negative", "mine")))
+    rows = {(r.method, r.metric): r for r in done.rows}
+    mine, other, truth = (rows[m, "psnr"] for m in ("mine", "negative", "ground-truth"))
+    assert [r.n_clips for r in (mine, other, truth)] == [1, 1, 1]
+    assert (mine.coverage, other.coverage, truth.coverage) == (1, 0.5, 1)
+    assert mine.fingerprint == other.fingerprint and "over the 1 of 2 clips that all methods solved" in mine.note
+    assert other.cost["generate_s_per_s"] > 0 and other.cost["load_s"] == 0 and not truth.cost
+    strict = evaluate_methods(replace(job, methods=("negative", "mine"), min_coverage=0.9))
+    rows = {(r.method, r.metric): r for r in strict.rows}
+    assert rows["mine", "psnr"].n_clips == 2 and rows["mine", "psnr"].rankable
+    assert rows["negative", "psnr"].n_clips == 1 and not rows["negative", "psnr"].rankable
+    assert "not ranked: solved 1 of 2 clips" in rows["negative", "psnr"].note
+
+
+def test_an_external_method_is_run_from_a_methods_file(job: Evaluation, tmp_path: Path) -> None:
+    repo = fake_repo(tmp_path, "wav2lip", weights=tuple(read_adapter(bundled()["wav2lip"]).weights.values()))
+    file = tmp_path / "methods.yaml"
+    file.write_text(
+        f"wav2lip: {{python: {PYTHON}, repo: '{repo}'}}\nlips: {{python: {PYTHON}, repo: '{repo}', adapter: wav2lip}}\n"
+    )
+    asked = replace(job, methods=("wav2lip", "lips"), outputs=None, methods_file=file, sanity=False)
+    rows = {r.method: r for r in evaluate_methods(asked).rows if r.metric == "psnr"}
+    assert set(rows) == {"wav2lip", "lips"}
+    assert {(r.method_class, r.coverage, r.n_frames) for r in rows.values()} == {("static-lips", 1, 54)}
+    assert "fewer frames than asked (2 clips)" in rows["lips"].note and rows["lips"].cost["generate_s_per_s"] > 0
+    assert (job.out / "logs" / "lips" / "c4.log").is_file()
+
+
+def test_outputs_of_a_known_method_have_its_class_and_names_of_their_own(
+    job: Evaluation, mine: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for path in mine.iterdir():
+        (folder / f"{path.stem}_x_{path.stem}.mp4").write_bytes(path.read_bytes())
+    theirs = replace(job, methods=("wav2lip",), outputs=folder, naming="{clip}_*_{clip}", sanity=False)
+    assert {(r.method_class, r.coverage) for r in evaluate_methods(theirs).rows} == {("static-lips", 1.0)}
+    with pytest.raises(InputError, match=r"Expected for example c4\.mp4"):
+        evaluate_methods(replace(theirs, naming="{clip}"))
 
 
 def test_dawn_is_evaluated_from_a_run(job: Evaluation, micro_run: Path) -> None:

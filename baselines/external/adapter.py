@@ -1,0 +1,189 @@
+"""Two small files say how an external method is run.
+
+The adapter (`baselines/adapters/<name>.yaml`, or the user's own) holds what the repository is: its command as a
+template, where its output appears, which folders it writes to, its limits, licence and quirks. The methods file holds
+what only the user knows, where his copy is:
+
+    wav2lip:
+      python: /envs/wav2lip/bin/python
+      repo: /src/Wav2Lip
+      weights: {checkpoint: checkpoints/wav2lip_gan.pth}
+
+Templates take `{image}` `{audio}` `{out}` (a folder of the item's own) `{work}` (the working copy, where the command
+runs) `{seed}` `{frames}` `{seconds}` `{size}` `{weights[NAME]}` `{options[NAME]}` `{files[NAME]}` `{tracks[NAME]}`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from dawn_bench.baselines.base import MethodClass
+from dawn_bench.config import Config, validated
+from dawn_bench.errors import InputError
+
+BUNDLED = Path(__file__).parents[1] / "adapters"
+#: Environment variable with the methods file where none is given.
+METHODS_FILE = "DAWN_BENCH_METHODS"
+
+
+class Limits(Config):
+    """What the method can take; an item beyond is not run. Seconds of sound; `timeout` in seconds of wall time."""
+
+    min_seconds: float = 0.0
+    max_seconds: float | None = None
+    silent: bool = True
+    timeout: float = 1800.0
+
+
+class Refusal(Config):
+    """A repository whose `file` holds `text` is refused, with what to do about it."""
+
+    file: str
+    text: str
+    mend: str
+
+
+class Track(Config):
+    """A MATLAB file of per-frame arrays under `keys` (frames first), lengthened to the item by going back and forth."""
+
+    path: str
+    keys: tuple[str, ...]
+
+
+class Adapter(Config):
+    """How one external method is run; the fields are those of the YAML file."""
+
+    name: str
+    method_class: MethodClass
+    licence: str
+    source: str
+    commit: str = ""
+    argv: tuple[str, ...]
+    output: str
+    environment: dict[str, str] = Field(default_factory=dict)
+    scratch: tuple[str, ...] = ()
+    files: dict[str, str] = Field(default_factory=dict)
+    tracks: dict[str, Track] = Field(default_factory=dict)
+    weights: dict[str, str] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    portrait_size: int | None = None
+    seeded_launch: bool = False
+    changes_crop: bool = False
+    refuse: tuple[Refusal, ...] = ()
+    says: dict[str, str] = Field(default_factory=dict)
+    ready: str | None = None
+    quirks: tuple[str, ...] = ()
+
+    @field_validator("says")
+    @classmethod
+    def _known(cls, says: dict[str, str]) -> dict[str, str]:
+        for status, pattern in says.items():
+            if status not in ("no_face", "oom"):
+                raise ValueError(f"status {status!r} is not one of no_face, oom")
+            re.compile(pattern)
+        return says
+
+
+class Install(Config):
+    """Where the user has a method: its interpreter, its repository, weights and options that differ."""
+
+    python: Path
+    repo: Path
+    adapter: str = ""
+    weights: dict[str, str] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    timeout: float | None = None
+
+
+def bundled() -> dict[str, Path]:
+    """The adapter files that come with dawn-bench, by method name."""
+    return {path.stem: path for path in sorted(BUNDLED.glob("*.yaml"))}
+
+
+def read_adapter(path: Path) -> Adapter:
+    """One adapter file; raises `InputError` naming the key that is unknown or wrong."""
+    return validated(Adapter, _mapping(path), what="key", file=path)
+
+
+def methods_file(given: Path | None) -> Path | None:
+    """The methods file given, or the one that the environment names."""
+    named = os.environ.get(METHODS_FILE)
+    return given or (Path(named) if named else None)
+
+
+def installed_names(path: Path | None) -> list[str]:
+    """The methods that a methods file names, unchecked; none without a file."""
+    return list(_mapping(path)) if path is not None else []
+
+
+def installs(path: Path, *, only: str | None = None) -> dict[str, tuple[Adapter, Install]]:
+    """The methods of a methods file (or one of them) by name, with paths made absolute from the file's folder.
+
+    Raises `InputError` for a file that cannot be read, an unknown key or adapter, and an interpreter, repository or
+    weight that is not there, or a repository that its adapter refuses.
+    """
+    found = {}
+    for name, entry in _mapping(path).items():
+        if only not in (None, name):
+            continue
+        if not isinstance(entry, Mapping):
+            raise InputError(f"{name!r} is no mapping.", path=path, mend="Give it `python:` and `repo:`.")
+        install = validated(Install, entry, what=f"key of {name}:", file=path)
+        found[name] = _checked(name, install, path)
+    return found
+
+
+def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]:
+    known, base = bundled(), path.absolute().parent
+    wanted = install.adapter or name
+    file = known.get(wanted, base / wanted)
+    if not file.is_file():
+        raise InputError(
+            f"{name}: there is no adapter {wanted!r}.",
+            path=path,
+            mend=f"Bundled: {', '.join(known)}; or give your own file: adapter: my_method.yaml",
+        )
+    adapter = read_adapter(file).model_copy(update={"name": name})
+    if install.timeout is not None:
+        limits = adapter.limits.model_copy(update={"timeout": install.timeout})
+        adapter = adapter.model_copy(update={"limits": limits})
+    python, repo = base / install.python.expanduser(), base / install.repo.expanduser()
+    if not os.access(python, os.X_OK):
+        raise InputError(f"{name}: {python} is no program.", path=path, mend="`python:` is its own interpreter.")
+    if not repo.is_dir():
+        raise InputError(f"{name}: {repo} is no folder.", path=path, mend=f"Clone {adapter.source} there.")
+    for kind, given, allowed in (
+        ("weight", install.weights, adapter.weights),
+        ("option", install.options, adapter.options),
+    ):
+        for key in given:
+            if key not in allowed:
+                raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, mend=f"Known: {', '.join(allowed)}.")
+    weights = {key: str(repo / given) for key, given in (adapter.weights | install.weights).items()}
+    for key, weight in weights.items():
+        if not Path(weight).exists():
+            raise InputError(f"{name}: {key}: {weight} is not there.", path=path, mend="See the repository's README.")
+    for refusal in adapter.refuse:
+        script = repo / refusal.file
+        if script.is_file() and refusal.text in script.read_text(errors="replace"):
+            raise InputError(f"{name}: {script} holds {refusal.text!r}.", path=path, mend=refusal.mend)
+    options = adapter.options | install.options
+    return adapter, install.model_copy(update={"python": python, "repo": repo, "weights": weights, "options": options})
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        held = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot be read as YAML ({' '.join(str(error).split())}).", path=path) from error
+    if not isinstance(held, dict):
+        raise InputError("is not a YAML mapping.", path=path)
+    return held

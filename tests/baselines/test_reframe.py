@@ -1,0 +1,59 @@
+"""Outputs framed again: a tighter crop of a real photograph comes back to where the truth has its face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from dawn_bench.baselines.base import Item
+from dawn_bench.baselines.reframe import Reframed, face_of_output, place
+from dawn_bench.clip import Clip
+from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.embedded.portrait import LANDMARKS
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.video import write_video
+
+LEFT, TOP, SIDE = 112, 12, 224
+
+
+def portrait() -> np.ndarray:
+    return astronaut()[TOP : TOP + SIDE, LEFT : LEFT + SIDE]
+
+
+def test_placing_moves_one_box_onto_another() -> None:
+    frame = np.zeros((1, 100, 100, 3), np.uint8)
+    frame[0, 40:60, 20:40] = 255
+    placed = place(frame, np.array([20, 40, 40, 60.0]), np.array([10, 10, 50, 50.0]), size=80)
+    assert placed.shape == (1, 80, 80, 3)
+    ys, xs = np.nonzero(placed[0, ..., 0] > 127)
+    assert abs(ys.min() - 10) <= 1 and abs(ys.max() - 49) <= 1 and abs(xs.min() - 10) <= 1 and abs(xs.max() - 49) <= 1
+
+
+def test_a_tighter_crop_is_framed_as_the_truth(tmp_path: Path) -> None:
+    truth = np.repeat(portrait()[None], 5, axis=0)
+    marks = np.repeat((LANDMARKS - [LEFT, TOP])[None], 5, axis=0).astype(np.float32)
+    clip = Clip("c", "s", "test", 5, {"frames": truth, "landmarks": marks, "audio": np.zeros(5 * 640, np.int16)})
+    tight = cv2.resize(portrait()[20:200, 15:195], (256, 256), interpolation=cv2.INTER_CUBIC)
+    write_video(tmp_path / "c.mp4", np.repeat(tight[None], 5, axis=0), audio=clip["audio"], lossless=True)
+    method = Reframed("echomimic", "portrait", {"c": tmp_path / "c.mp4"}, "1")
+    made = method.generate(Item(clip, [clip], seed=0))
+    assert method.name == "echomimic-aligned" and made.frames.shape == truth.shape
+    want = face_of_output(truth, pick_backend())
+    assert np.abs(face_of_output(made.frames, pick_backend()) - want).max() < 4
+    squashed = cv2.resize(tight, (SIDE, SIDE))
+    inner = np.s_[40:180, 40:180]
+    error = [np.abs(f[inner].astype(float) - truth[0][inner]).mean() for f in (made.frames[0], squashed)]
+    assert error[0] < error[1] / 2
+
+
+def test_an_output_without_a_face_fails_alone(tmp_path: Path) -> None:
+    frames = np.zeros((3, 64, 64, 3), np.uint8)
+    write_video(tmp_path / "c.mp4", frames, lossless=True)
+    marks = np.repeat((LANDMARKS / 8)[None], 3, axis=0)
+    clip = Clip("c", "s", "test", 3, {"frames": frames, "landmarks": marks, "audio": np.zeros(3 * 640, np.int16)})
+    with pytest.raises(ItemError, match="no face in 15 frames"):
+        Reframed("m", "portrait", {"c": tmp_path / "c.mp4"}, "1").generate(Item(clip, [clip], seed=0))
