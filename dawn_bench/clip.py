@@ -7,6 +7,7 @@ T frames, S pixels a side, n sound samples. First axis is time everywhere.
 | frames     | uint8 (T,S,S,3)     | RGB, 0–255, 25 fps                                                       |
 | audio      | int16 (n,)          | 16 kHz mono, sample 0 at the instant of frame 0                          |
 | hubert     | float16 (T,1024)    | HuBERT-large last hidden state at 25 fps                                 |
+| wav2vec2   | float16 (T,768)     | Wav2Vec2-base last hidden state at 25 fps (DiT-Head)                     |
 | logmel     | float16 (T,80)      | log mel energies, the offline stand-in for an audio encoder              |
 | pose       | float32 (T,7)       | yaw, pitch, roll in degrees, scale, tx, ty, tz                           |
 | blink      | float32 (T,2)       | left, right eye aspect ratio                                             |

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from dawn_bench import weights
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.features.base import EXTRACTORS
+from dawn_bench.provenance import pick_device
 
 if TYPE_CHECKING:
     import torch
@@ -47,17 +48,19 @@ class Hubert:
         return f"hubert-1-{weights.resolve(_WEIGHTS).identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
-        device = "cuda" if _cuda() else "cpu"
-        model = _model(_file(), device)
+        device = pick_device()
+        model = network(_file(), device, family="hubert")
+        steps = partial(hidden_states, model, device=device)
+        return {"hubert": chunked(normalise(arrays["audio"]), steps, n_frames=n_frames).astype(np.float16)}
 
-        def encode(samples: np.ndarray) -> np.ndarray:
-            import torch
 
-            with torch.inference_mode():
-                hidden = model(torch.from_numpy(samples)[None].to(device)).last_hidden_state
-            return hidden[0].float().cpu().numpy()
+def hidden_states(model: torch.nn.Module, samples: np.ndarray, *, device: str) -> np.ndarray:
+    """The network's last hidden states float32 (steps,C), one every 20 ms, of normalised samples (n,)."""
+    import torch
 
-        return {"hubert": chunked(normalise(arrays["audio"]), encode, n_frames=n_frames).astype(np.float16)}
+    with torch.inference_mode():
+        hidden = model(torch.from_numpy(samples)[None].to(device)).last_hidden_state
+    return hidden[0].float().cpu().numpy()
 
 
 def normalise(audio: np.ndarray) -> np.ndarray:
@@ -106,21 +109,26 @@ def _file() -> Path:
 
 
 @lru_cache(maxsize=1)
-def _model(path: Path, device: str) -> torch.nn.Module:
-    """The network, loaded once a process."""
+def network(path: Path, device: str, *, family: Literal["hubert", "wav2vec2"]) -> torch.nn.Module:
+    """A speech encoder from its published file and the `config.json` beside it, loaded once a process.
+
+    Raises `InputError` when the configuration is missing or the file does not fit.
+    """
     import torch
-    from transformers import HubertConfig, HubertModel
+    import transformers
 
     config_file = path.parent / "config.json"
     if not config_file.is_file():
         raise InputError("the model's config.json is missing.", path=config_file, mend="Put it beside the weights.")
-    model = HubertModel(HubertConfig.from_json_file(config_file))
-    state = {key.removeprefix("hubert."): value for key, value in weights.read_state_dict(path).items()}
+    name = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2"}[family]
+    config = getattr(transformers, f"{name}Config").from_json_file(config_file)
+    model: torch.nn.Module = getattr(transformers, f"{name}Model")(config)
+    state = {key.removeprefix(f"{family}."): value for key, value in weights.read_state_dict(path).items()}
     wanted = model.state_dict().keys()
     state = {_modern(key): value for key, value in state.items()}
     absent = wanted - state.keys() - {"masked_spec_embed"}
     if absent:
-        raise InputError(f"does not fit HuBERT: {sorted(absent)[0]} is missing.", path=path)
+        raise InputError(f"does not fit {name}: {sorted(absent)[0]} is missing.", path=path)
     model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
     return model.eval().to(torch.device(device))
 
@@ -130,9 +138,3 @@ def _modern(key: str) -> str:
     return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
         "conv.weight_v", "conv.parametrizations.weight.original1"
     )
-
-
-def _cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

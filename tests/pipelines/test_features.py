@@ -95,32 +95,44 @@ def test_extractors_name_their_needs() -> None:
         assert extractor.fingerprint() == EXTRACTORS[name]().fingerprint()
 
 
-def test_speech_features_need_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+SPEECH = {"hubert": "hubert-large-ls960-ft", "wav2vec2": "wav2vec2-base-960h"}
+
+
+@pytest.mark.parametrize("name", list(SPEECH))
+def test_speech_features_need_their_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(InputError, match=r"hubert-large-ls960-ft.model\.safetensors"):
-        EXTRACTORS["hubert"]().run({"audio": np.zeros(16_000, np.int16)}, size=128, n_frames=25)
+    assert f"{SPEECH[name]}/model.safetensors is not there" in EXTRACTORS[name].missing()  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=rf"{SPEECH[name]}.model\.safetensors"):
+        EXTRACTORS[name]().run({"audio": np.zeros(16_000, np.int16)}, size=128, n_frames=25)
 
 
-def test_speech_features_are_those_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small HuBERT in the published file's form: keys under `hubert.`, weight norm by its old names."""
-    config = transformers.HubertConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, conv_dim=(16,) * 7,
-        do_stable_layer_norm=True, feat_extract_norm="layer", num_conv_pos_embeddings=16,
-    )  # fmt: skip
+@pytest.mark.parametrize("name", list(SPEECH))
+def test_speech_features_are_those_of_the_network(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network in the published file's form: keys under its name, weight norm by its old names."""
+    small = {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+        "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16,
+    }  # fmt: skip
     torch.manual_seed(0)
-    network = transformers.HubertModel(config).eval()
-    folder = tmp_path / "hubert-large-ls960-ft"
+    network: torch.nn.Module
+    if name == "hubert":
+        config = transformers.HubertConfig(do_stable_layer_norm=True, feat_extract_norm="layer", **small)
+        network = transformers.HubertModel(config).eval()
+    else:
+        config = transformers.Wav2Vec2Config(**small)
+        network = transformers.Wav2Vec2Model(config).eval()
+    folder = tmp_path / SPEECH[name]
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json_string())
     old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-    state = {f"hubert.{key}": value.contiguous() for key, value in network.state_dict().items()}
-    for new, name in old.items():
-        state = {key.replace(new, name): value for key, value in state.items()}
+    state = {f"{name}.{key}": value.contiguous() for key, value in network.state_dict().items()}
+    for new, former in old.items():
+        state = {key.replace(new, former): value for key, value in state.items()}
     save_file({**state, "lm_head.weight": torch.zeros(4, 4)}, folder / "model.safetensors")
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
 
     sound = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype(np.int16)
-    rows = EXTRACTORS["hubert"]().run({"audio": sound}, size=128, n_frames=25)["hubert"]
+    rows = EXTRACTORS[name]().run({"audio": sound}, size=128, n_frames=25)[name]
     with torch.inference_mode():
         steps = network(torch.from_numpy(normalise(sound))[None]).last_hidden_state[0].numpy()
     assert rows.shape == (25, 32) and rows.dtype == np.float16

@@ -1,0 +1,82 @@
+"""DiT-Head (arXiv 2312.06400) from a trained run: it dubs the true video, whose mouth it does not see, or a portrait.
+
+Dubbing shows the method the true frames but for the lower face, so its rows are a class of their own ("dub") and are
+never ranked with methods that have one portrait; with one portrait only its lips move ("static-lips").
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Literal
+
+import numpy as np
+
+from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass
+from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
+from dawn_bench.config import validated
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.generation.dit_head import Dubber, DubOptions
+from dawn_bench.provenance import fingerprint
+
+Mode = Literal["dub", "portrait"]
+
+
+class DitHead:
+    """`swap_sound`: it listens to another clip's sound, which shows whether its lips follow what it hears."""
+
+    licence = "Apache-2.0 (no official code or weights exist; weights: of whoever trained them)"
+
+    def __init__(self, dubber: Dubber, options: DubOptions, *, name: str, mode: Mode, swap_sound: bool) -> None:
+        self.dubber, self.options, self.name, self.mode, self.swap_sound = dubber, options, name, mode, swap_sound
+        self.method_class: MethodClass = "dub" if mode == "dub" else "static-lips"
+        seen = ("masked-truth",) if mode == "dub" else ("source",)
+        self.uses = (*seen, "audio", *(("others",) if swap_sound else ()))
+
+    @property
+    def fingerprint(self) -> str:
+        facts = [self.options.model_dump(), self.mode, self.swap_sound]
+        return f"dit-head/1/{self.dubber.identity}/{fingerprint(facts)}"
+
+    def generate(self, item: Item) -> Generated:
+        clip, encoder = item.clip, self.dubber.audio_encoder
+        heard = other_clip(item) if self.swap_sound else clip
+        if encoder not in heard:
+            raise ItemError("no_audio", f"the cache has no {encoder} features, which this run was trained on")
+        features = np.resize(heard[encoder], (clip.n_frames, heard[encoder].shape[1]))
+        sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
+        seen = slice(None) if self.mode == "dub" else slice(1)
+        frames = self.dubber.dub(
+            np.asarray(clip["frames"][seen]),
+            np.asarray(clip["landmarks"][seen]),
+            features,
+            seed=(item.seed * 1_000_003 + zlib.crc32(clip.id.encode())) % 2**63,
+            options=self.options,
+        )
+        return Generated(frames, sound)
+
+
+@METHODS.register("dit-head")
+def build(context: Context) -> DitHead:
+    """The paper's protocol. Options: `steps`, `eta`, `guidance`, `interpolation` (none, blend), `seam`."""
+    return _build(context, name="dit-head", mode="dub")
+
+
+@METHODS.register("dit-head-portrait")
+def build_portrait(context: Context) -> DitHead:
+    """From the first frame alone: its head stands still."""
+    return _build(context, name="dit-head-portrait", mode="portrait")
+
+
+@METHODS.register("dit-head-shuffled")
+def build_shuffled(context: Context) -> DitHead:
+    """Dubbing with another clip's sound."""
+    return _build(context, name="dit-head-shuffled", mode="dub", swap_sound=True)
+
+
+def _build(context: Context, *, name: str, mode: Mode, swap_sound: bool = False) -> DitHead:
+    if context.checkpoint is None:
+        mend = "Give one with --checkpoint RUN; dawn-bench train --model dit-head makes it."
+        raise InputError("DiT-Head needs a trained run.", mend=mend)
+    options = validated(DubOptions, dict(context.options), what="option")
+    dubber = Dubber.load(context.checkpoint, device=context.device)
+    return DitHead(dubber, options, name=name, mode=mode, swap_sound=swap_sound)

@@ -1,0 +1,127 @@
+"""The first stage (paper, Section 3; Esser et al. 2021): pictures to small maps of codes and back.
+
+Shape letters: B batch, C channels, H height, W width, S picture side, h latent side, Z latent channels, K codes.
+Pictures are RGB in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dawn_bench.models.dit_head.config import VQGANConfig
+
+
+def _norm(channels: int, groups: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(groups, channels // 4), channels, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """Two rounds of group norm, SiLU, 3 by 3 convolution, added to the input."""
+
+    def __init__(self, c_in: int, c_out: int, groups: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = _norm(c_in, groups), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm2, self.conv2 = _norm(c_out, groups), nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        hidden = self.conv1(F.silu(self.norm1(x_BCHW)))
+        return self.skip(x_BCHW) + self.conv2(F.silu(self.norm2(hidden)))
+
+
+class Encoder(nn.Module):
+    """(B,3,S,S) -> (B,Z,h,h)."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        widths = [config.channels * m for m in config.multipliers]
+        layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1)]
+        c_in = widths[0]
+        for level, width in enumerate(widths):
+            if level:
+                layers.append(nn.Conv2d(c_in, c_in, 3, stride=2, padding=1))
+            for _ in range(config.blocks):
+                layers.append(Residual(c_in, width, config.groups))
+                c_in = width
+        layers += [Residual(c_in, c_in, config.groups), _norm(c_in, config.groups), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(c_in, config.latent_channels, 3, padding=1))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.layers(x_BCHW)
+
+
+class Decoder(nn.Module):
+    """(B,Z,h,h) -> (B,3,S,S)."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        widths = [config.channels * m for m in reversed(config.multipliers)]
+        layers: list[nn.Module] = [nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)]
+        layers.append(Residual(widths[0], widths[0], config.groups))
+        c_in = widths[0]
+        for level, width in enumerate(widths):
+            if level:
+                layers += [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(c_in, c_in, 3, padding=1)]
+            for _ in range(config.blocks):
+                layers.append(Residual(c_in, width, config.groups))
+                c_in = width
+        self.layers = nn.Sequential(*layers, _norm(c_in, config.groups), nn.SiLU())
+        self.out = nn.Conv2d(c_in, 3, 3, padding=1)
+
+    def forward(self, z_BZhh: Tensor) -> Tensor:
+        return self.out(self.layers(z_BZhh))
+
+
+class Quantised(NamedTuple):
+    """`codes` (B,Z,h,h) with the gradient of what was quantised, `index` (B,h,h), and the two pulls as scalars."""
+
+    codes_BZhh: Tensor
+    index_Bhh: Tensor
+    codebook: Tensor
+    commitment: Tensor
+
+
+class Quantiser(nn.Module):
+    """Each latent pixel becomes its nearest code; codes start spread out as a normal distribution [ours]."""
+
+    def __init__(self, codes: int, channels: int) -> None:
+        super().__init__()
+        self.codebook = nn.Parameter(torch.randn(codes, channels))
+
+    def forward(self, z_BZhh: Tensor) -> Quantised:
+        z_NZ = z_BZhh.permute(0, 2, 3, 1).flatten(0, 2)
+        with torch.no_grad():
+            index_N = torch.cdist(z_NZ.float(), self.codebook.float()).argmin(dim=1)
+        chosen_NZ = self.codebook[index_N]
+        pulled, commitment = F.mse_loss(chosen_NZ, z_NZ.detach()), F.mse_loss(z_NZ, chosen_NZ.detach())
+        through_NZ = z_NZ + (chosen_NZ - z_NZ).detach()
+        batch, _, height, width = z_BZhh.shape
+        codes = through_NZ.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return Quantised(codes, index_N.view(batch, height, width), pulled, commitment)
+
+
+class VQGAN(nn.Module):
+    """Encoder, codebook, decoder. The diffusion works on what the encoder gives, before quantisation (LDM)."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.quantiser = Quantiser(config.codes, config.latent_channels)
+
+    def encode(self, picture_B3SS: Tensor) -> Tensor:
+        """Latents (B,Z,h,h), not quantised; S must be a multiple of the factor."""
+        return self.encoder(picture_B3SS)
+
+    def decode(self, z_BZhh: Tensor) -> Tensor:
+        """Pictures (B,3,S,S) of latents, quantised first."""
+        return self.decoder(self.quantiser(z_BZhh).codes_BZhh)
+
+    def forward(self, picture_B3SS: Tensor) -> tuple[Tensor, Quantised]:
+        """The rebuilt pictures, and what the quantiser did."""
+        quantised = self.quantiser(self.encode(picture_B3SS))
+        return self.decoder(quantised.codes_BZhh), quantised
