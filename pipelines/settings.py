@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from dawn_bench.config import Config
 
@@ -20,7 +20,15 @@ class PrepareSettings(Config):
         description="face: square around the face; paper: plain resize to a square; none: centred square, resized",
     )
     face: Literal["auto", "dlib", "face-alignment", "insightface", "mediapipe"] = "auto"
-    extract: tuple[str, ...] = Field(default=("pose", "blink", "logmel"), description="extractors to run, by name")
+    frames: Literal["raw", "lossless"] = Field(
+        default="raw", description="lossless: packed to about half the bytes, and slower to read"
+    )
+    pose: Literal["landmarks", "3ddfa"] = Field(
+        default="landmarks", description="landmarks: fitted to the 68 points; 3ddfa: 3DDFA_V2, from its published files"
+    )
+    extract: tuple[str, ...] = Field(
+        default=("pose", "blink", "logmel"), description="extractors to run, by name", validate_default=True
+    )
     on_cut: Literal["split", "quarantine", "keep"] = "keep"
     max_gap: int = Field(default=5, ge=0, description="longest run of frames without a face that is interpolated")
     min_frames: int = Field(default=10, ge=1, description="shorter clips are quarantined")
@@ -31,3 +39,14 @@ class PrepareSettings(Config):
     )
     labels: Path | None = Field(default=None, description="table with the columns file, speaker, split (folder)")
     seed: int = 0
+
+    @field_validator("extract")
+    @classmethod
+    def _one_pose(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Both pose extractors write the field `pose`: the setting `pose` says which one stands in the list."""
+        if "pose" not in info.data:
+            return names  # `pose` itself is wrong, and is named in the error
+        chosen = {"landmarks": "pose", "3ddfa": "pose-3ddfa"}[info.data["pose"]]
+        if "pose-3ddfa" in names and chosen == "pose":
+            raise ValueError("pose-3ddfa takes the place of pose: ask for it by --pose 3ddfa")
+        return tuple(dict.fromkeys(chosen if name == "pose" else name for name in names))

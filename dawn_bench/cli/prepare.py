@@ -25,6 +25,10 @@ def prepare(
     face: Annotated[
         str | None, typer.Option(help="Face back end: auto, dlib, face-alignment, insightface, mediapipe.")
     ] = None,
+    pose: Annotated[
+        str | None, typer.Option(help="Head pose from landmarks, or by the network 3ddfa. Default: landmarks.")
+    ] = None,
+    frames: Annotated[str | None, typer.Option(help="How frames are kept: raw, or lossless in half the bytes.")] = None,
     extract: Annotated[
         list[str] | None,
         typer.Option(help="Also compute this: hubert, ... (repeat it, or commas). On an existing cache: only this."),
@@ -66,6 +70,8 @@ def prepare(
             "size": size,
             "crop": crop,
             "face": face,
+            "pose": pose,
+            "frames": frames,
             "on_cut": on_cut,
             "require_audio": require_audio,
             "max_frames": max_frames,
@@ -104,14 +110,13 @@ def _settings(
     """Defaults, then the file, then the flags, then `--set`; `--extract` adds to the extractors of all these."""
     import yaml
 
-    from dawn_bench.config import resolve_config
+    from dawn_bench.config import resolve_config, validated
 
     given = [
         f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in flags.items() if value is not None
     ]
     settings = resolve_config(default, file=file, overrides=[*given, *overrides])
-    names = [*settings.extract, *(name for name in extract if name not in settings.extract)]
-    return settings.model_copy(update={"extract": tuple(dict.fromkeys(names))})
+    return validated(type(settings), {**settings.model_dump(), "extract": (*settings.extract, *extract)})
 
 
 def _list_missing(root: Path, settings: PrepareSettings) -> None:

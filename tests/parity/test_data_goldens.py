@@ -14,6 +14,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.features.blink import reference_eye_ratio
 from dawn_bench.pipelines.features.hubert import chunked
 from dawn_bench.pipelines.features.pose import decode_matrix, rotation_matrix
+from dawn_bench.pipelines.features.tddfa import cut, square
 from dawn_bench.pipelines.masks import reference_face_mask, reference_lip_mask
 
 
@@ -37,6 +38,14 @@ def test_pose_decoding(path: Path) -> None:
     np.testing.assert_allclose(pose[:, :3], golden["pose7"][:, :3], atol=1e-3)
     np.testing.assert_allclose(pose[:, 3:], golden["pose7"][:, 3:], rtol=1e-6)
     np.testing.assert_allclose(rotation_matrix(golden["true_angles_deg"]), golden["R_from_angles"], atol=1e-12)
+
+
+@cases("data_geometry*.npz")
+def test_the_square_that_3ddfa_sees(path: Path) -> None:
+    golden = np.load(path)
+    np.testing.assert_allclose(square(golden["det_box"]), golden["roi_box"], atol=1e-6)
+    for k, box in enumerate(golden["crop_boxes"]):
+        assert np.array_equal(cut(golden["crop_img"], box, side=None), golden[f"crop_{k}"])
 
 
 @cases("data_masks*.npz")
