@@ -6,7 +6,17 @@
     <field>/<field>-00012.safetensors
 
 This module only reads; `dawn_bench.pipelines.shards` writes. Arrays are views of memory-mapped files: slicing one
-reads only the pages it needs, and nothing is copied until it is used.
+reads only the pages it needs, and nothing is copied until it is used. Where frames are kept lossless (their shards'
+metadata have a `codec`), slicing unpacks the frames of the slice; the index tells dtype, shape and sha256 of the
+unpacked array, so that nothing but the shard differs.
+
+Without this package, a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")`:
+
+    tensors = safetensors.numpy.load_file(c["pose.shard"]); pose = tensors[c["pose.key"]]
+
+    data, at = tensors[key], tensors[key + "/offsets"]     # frame k of S px, lossless
+    rows = numpy.frombuffer(pyarrow.decompress(data[at[k]:at[k + 1]], S * S * 3, "zstd"), "u1").reshape(S, S, 3)
+    frame = rows.cumsum(0, dtype="u1"); frame[..., ::2] += frame[..., 1:2]
 """
 
 from __future__ import annotations
@@ -15,12 +25,13 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +47,7 @@ _DTYPES = {
 
 
 def open_shard(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a safetensors file as a read-only view of one memory map.
+    """Every tensor of a safetensors file as a read-only view of one memory map; packed frames as `PackedFrames`.
 
     `safetensors` itself copies each slice it hands out to numpy; the format is a length, a JSON header and raw bytes,
     so a view needs no more than this.
@@ -45,12 +56,28 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     data = np.memmap(path, mode="r", dtype=np.uint8, offset=0)
-    header.pop("__metadata__", None)
+    facts = header.pop("__metadata__", {})
     arrays = {}
     for key, entry in header.items():
         start, stop = (8 + length + offset for offset in entry["data_offsets"])
         arrays[key] = np.asarray(data[start:stop]).view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return arrays
+    return _packed(arrays, facts, path) if "codec" in facts else arrays
+
+
+def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
+    """Packed tensors as what stands for their unpacked arrays; raises `InputError` for a codec of a later version."""
+    if facts["codec"] != CODEC:
+        raise InputError(f"is packed as {facts['codec']!r}; this dawn-bench reads {CODEC!r}.", path=path)
+    row = json.loads(facts["row"])
+    keys = [key for key in tensors if not key.endswith(OFFSETS)]
+    return {key: cast(np.ndarray, PackedFrames(tensors[key], tensors[key + OFFSETS], row)) for key in keys}
+
+
+def raw_blocks(array: np.ndarray, *, block: int = 2**22) -> Iterator[np.ndarray]:
+    """The bytes of an array of a cache, uint8 (n,), in parts of about `block` bytes; packed frames come unpacked."""
+    rows = max(1, block // max(1, array.nbytes // max(1, len(array))))
+    for start in range(0, len(array), rows):
+        yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8)
 
 
 def _maps_allowed(wanted: int = 32_768) -> int:

@@ -177,7 +177,8 @@ def summary(number: int, rows: Sequence[Mapping[str, Any]], *, clips: int) -> Gr
 def _process_clips(job: Job, faults: list[str]) -> list[dict[str, Any]]:
     """Process every clip of the group; their rows of the index, with the arrays under `fields`."""
     clips = [scene for clip_id in job.ids for scene in _scenes(job, clip_id, faults)]
-    with ShardWriter(job.cache, number=job.number, ids=[clip.id for clip in clips]) as writer:
+    packed = ("frames",) if job.settings.frames == "lossless" else ()
+    with ShardWriter(job.cache, number=job.number, ids=[clip.id for clip in clips], packed=packed) as writer:
         rows = [_clip_row(job, clip, writer, faults) for clip in clips]
         _check_owner(job)
         writer.close()

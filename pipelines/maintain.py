@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dawn_bench.cache import OK, Cache, open_shard
+from dawn_bench.cache import OK, Cache, open_shard, raw_blocks
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError
 from dawn_bench.progress import track
@@ -53,15 +53,18 @@ def verify(root: Path) -> VerifyReport:
 
 def _fault(path: Path, row: dict[str, Any], field: str) -> str | None:
     """What is wrong with one array, or None."""
+    digest = hashlib.sha256()
     try:
         array = open_shard(path)[row[f"{field}.key"]]
+        if str(array.dtype) != row[f"{field}.dtype"] or list(array.shape) != list(row[f"{field}.shape"]):
+            return f"{path.name} holds {array.dtype} {array.shape} for it"
+        for block in raw_blocks(array):
+            digest.update(block.data)
     except FileNotFoundError:
         return f"{path.name} is absent"
     except (KeyError, ValueError, OSError) as error:
         return f"{path.name} cannot be read ({error})"
-    if str(array.dtype) != row[f"{field}.dtype"] or list(array.shape) != list(row[f"{field}.shape"]):
-        return f"{path.name} holds {array.dtype} {array.shape} for it"
-    if hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest() != row[f"{field}.sha256"]:
+    if digest.hexdigest() != row[f"{field}.sha256"]:
         return f"checksum differs in {path.name}"
     return None
 
@@ -164,16 +167,16 @@ def _members(clip: Clip) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     yield "json", len(text), iter([text])
 
 
-def _content(head: bytes, array: np.ndarray, *, block: int = 2**22) -> Iterator[bytes]:
+def _content(head: bytes, array: np.ndarray) -> Iterator[bytes]:
     yield head
-    data = array.reshape(-1).view(np.uint8)
-    for start in range(0, len(data), block):
-        yield data[start : start + block].tobytes()
+    for block in raw_blocks(array):
+        yield block.tobytes()
 
 
 def _npy_head(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, np.lib.format.header_data_from_array_1_0(array))
+    facts = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(buffer, facts)
     return buffer.getvalue()
 
 

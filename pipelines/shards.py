@@ -19,6 +19,8 @@ from uuid import uuid4
 
 import numpy as np
 
+from dawn_bench.packed import CODEC, OFFSETS, pack
+
 #: numpy dtype name -> safetensors dtype name.
 DTYPES = {
     "uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
@@ -68,12 +70,13 @@ class ShardWriter:
     """Streams clips into the shards numbered `number` of the cache at `root`, a file for each field.
 
     Call `begin(id)`, then `append(field, rows)` any number of times, then `finish()` (which returns what the index
-    needs) or `rollback()`; `close()` makes everything durable. `ids` are all clips that may be written. Used as a
-    context manager, it removes its temporary files when left by an exception.
+    needs) or `rollback()`; `close()` makes everything durable. `ids` are all clips that may be written; the fields
+    `packed` hold frames, and are packed without loss (`dawn_bench.packed`). Used as a context manager, it removes its
+    temporary files when left by an exception.
     """
 
-    def __init__(self, root: Path, *, number: int, ids: Sequence[str]) -> None:
-        self.root, self.number = root, number
+    def __init__(self, root: Path, *, number: int, ids: Sequence[str], packed: Sequence[str] = ()) -> None:
+        self.root, self.number, self.packed = root, number, packed
         keys = sum(len(json.dumps(i)) for i in ids)
         self._header_bytes = -(-(16 + keys + _ENTRY_BYTES * len(ids)) // 64) * 64
         self._files: dict[str, _FieldFile] = {}
@@ -88,7 +91,8 @@ class ShardWriter:
         """Add `rows` (n, ...) along axis 0 of `field` of the current clip; raises OSError when the disk is full."""
         assert self._clip is not None, "append outside a clip"
         if field not in self._files:
-            self._files[field] = _FieldFile(self.root / shard_name(field, self.number), self._header_bytes)
+            kind = _PackedFile if field in self.packed else _FieldFile
+            self._files[field] = kind(self.root / shard_name(field, self.number), self._header_bytes)
         self._files[field].append(rows)
 
     def finish(self) -> dict[str, dict[str, Any]]:
@@ -137,6 +141,7 @@ class _FieldFile:
         self.file: BinaryIO = self.temporary.open("wb")
         self.file.seek(8 + header_bytes)
         self.entries: dict[str, dict[str, Any]] = {}
+        self.facts: dict[str, str] = {}  # the shard's metadata
         self.dtype: np.dtype | None = None
         self.end = 0  # of the finished clips, in bytes of data
         self._reset()
@@ -155,22 +160,26 @@ class _FieldFile:
         assert rows.dtype == self.dtype, f"{self.path.parent.name}: {rows.dtype} after {self.dtype}"
         assert rows.shape[1:] == self.shape, f"{self.path.parent.name}: rows {rows.shape[1:]} after {self.shape}"
         if rows.nbytes:
-            data = rows.reshape(-1).view(np.uint8).data
-            self.file.write(data)
-            self.digest.update(data)
+            self.digest.update(rows.reshape(-1).view(np.uint8).data)
+            self.write(rows)
         self.rows += len(rows)
-        self.bytes += rows.nbytes
+
+    def write(self, rows: np.ndarray) -> None:
+        self.bytes += self.file.write(rows.reshape(-1).view(np.uint8).data)
 
     def finish(self, key: str) -> dict[str, Any]:
         assert self.dtype is not None
-        dtype, shape = str(self.dtype), [self.rows, *self.shape]
+        dtype, shape, digest = str(self.dtype), [self.rows, *self.shape], self.digest.hexdigest()
+        self.enter(key, dtype, shape)
+        self._reset()
+        return {"dtype": dtype, "shape": shape, "sha256": digest}
+
+    def enter(self, key: str, dtype: str, shape: list[int]) -> None:
+        """Make what was written since the last entry a tensor of the shard."""
         self.entries[key] = {
             "dtype": DTYPES[dtype], "shape": shape, "data_offsets": [self.end, self.end + self.bytes]
         }  # fmt: skip
-        digest = self.digest.hexdigest()
-        self.end += self.bytes
-        self._reset()
-        return {"dtype": dtype, "shape": shape, "sha256": digest}
+        self.end, self.bytes = self.end + self.bytes, 0
 
     def rollback(self) -> None:
         if self.open:
@@ -185,7 +194,8 @@ class _FieldFile:
             self.abort()
             return
         # every reader must find the data at the offsets of the header, padded with spaces as the format allows
-        header = json.dumps(self.entries, separators=(",", ":")).encode().ljust(self.header_bytes)
+        table = {"__metadata__": self.facts, **self.entries} if self.facts else self.entries
+        header = json.dumps(table, separators=(",", ":")).encode().ljust(self.header_bytes)
         assert len(header) == self.header_bytes, "the header outgrew the room kept for it"
         self.file.seek(0)
         self.file.write(len(header).to_bytes(8, "little") + header)
@@ -199,3 +209,27 @@ class _FieldFile:
         with suppress(OSError):  # it may still hold rows that the full disk refused
             self.file.close()
         self.temporary.unlink(missing_ok=True)
+
+
+class _PackedFile(_FieldFile):
+    """A shard of packed frames: for every clip its bytes, and where each frame's begin."""
+
+    def __init__(self, path: Path, header_bytes: int) -> None:
+        super().__init__(path, 2 * header_bytes + _ENTRY_BYTES)  # two tensors a clip, and the metadata
+
+    def _reset(self) -> None:
+        super()._reset()
+        self.offsets = [0]
+
+    def write(self, rows: np.ndarray) -> None:
+        for data in pack(rows):
+            self.bytes += self.file.write(data)
+            self.offsets.append(self.bytes)
+
+    def enter(self, key: str, dtype: str, shape: list[int]) -> None:
+        self.facts = {"codec": CODEC, "row": json.dumps(shape[1:])}
+        self.bytes += self.file.write(bytes(-self.bytes % 8))  # the offsets' place must suit their type
+        super().enter(key, "uint8", [self.bytes])
+        offsets = np.array(self.offsets, np.int64)
+        self.bytes = self.file.write(offsets.data)
+        super().enter(key + OFFSETS, "int64", list(offsets.shape))
