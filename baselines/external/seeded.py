@@ -3,23 +3,23 @@
 Runs in the method's own interpreter, which may be as old as Python 3.6, and imports nothing of dawn-bench.
 """
 
+import importlib
 import os
 import random
 import runpy
 import sys
 
+GENERATORS = (("numpy.random", "seed"), ("torch", "manual_seed"))
+
 
 def main():
     seed, script = int(sys.argv[1]), sys.argv[2]
     random.seed(seed)
-    for name, seeder in (("numpy", "random.seed"), ("torch", "manual_seed")):
+    for module, function in GENERATORS:
         try:
-            found = __import__(name)
+            getattr(importlib.import_module(module), function)(seed)
         except ImportError:
             continue
-        for part in seeder.split("."):
-            found = getattr(found, part)
-        found(seed % 2**32)
     sys.argv = sys.argv[2:]
     sys.path[0] = os.path.dirname(os.path.realpath(script))  # noqa: PTH120 (as the interpreter itself does)
     runpy.run_path(script, run_name="__main__")
