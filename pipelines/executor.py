@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
 
@@ -93,16 +93,11 @@ def _parallel(
     if engine == "dask":
         yield from _dask(jobs, work, workers, address)
         return
+    if engine == "ray":
+        yield from _ray(jobs, work, workers, address)
+        return
     from joblib import Parallel, delayed, parallel_config
 
-    if engine == "ray":  # its joblib back end returns lists only: a chunk at a time
-        size = 4 * workers
-        with _ray(workers, address):
-            for start in range(0, len(jobs), size):
-                yield from Parallel(n_jobs=workers, batch_size=1)(
-                    delayed(work)(job) for job in jobs[start : start + size]
-                )
-        return
     with parallel_config(backend="loky", inner_max_num_threads=1) if workers > 1 else parallel_config(n_jobs=1):
         parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
     results = parallel(delayed(work)(job) for job in jobs)
@@ -130,22 +125,38 @@ def _dask(
             yield future.result()
 
 
-@contextmanager
-def _ray(workers: int, address: str | None) -> Iterator[None]:
-    from joblib import parallel_config
-
+def _ray(
+    jobs: Sequence[Job], work: Callable[[Job], GroupReport], workers: int, address: str | None
+) -> Iterator[GroupReport]:
+    """On Ray, without joblib between: its back end hands out no result before the last, and a dead worker ends it."""
     try:
         import ray
-        from ray.util.joblib import register_ray
     except ImportError:
-        raise InputError("--engine ray needs Ray.", mend="pip install 'ray[default]'") from None
-    ray.init(address=address, num_cpus=None if address else workers, ignore_reinit_error=True)
-    register_ray()
-    with parallel_config(backend="ray"):
-        yield
+        raise InputError("--engine ray needs Ray.", mend="pip install 'dawn-bench[ray]'") from None
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            if address:
+                ray.init(address=address, logging_level="warning")
+            else:
+                ray.init(num_cpus=workers, include_dashboard=False, logging_level="warning")
+        except ConnectionError as error:
+            raise InputError(f"no Ray cluster answers at {address} ({error}).", mend="Check --address.") from None
+    task = ray.remote(max_retries=0)(work)
+    try:
+        waiting = [task.remote(job) for job in jobs]
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            try:
+                yield ray.get(ready[0])
+            except ray.exceptions.RayTaskError as error:  # its text is a traceback of the worker
+                raise error.cause from None
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 def _is_worker_death(error: Exception) -> bool:
-    """Whether a worker process died (loky's and Dask's errors, by name: Dask may be absent)."""
+    """Whether a worker process died (loky's, Dask's and Ray's errors, by name: the latter may be absent)."""
     names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"BrokenProcessPool", "TerminatedWorkerError", "KilledWorker"})
+    return bool(names & {"BrokenProcessPool", "TerminatedWorkerError", "KilledWorker", "WorkerCrashedError"})

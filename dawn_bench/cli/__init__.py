@@ -29,7 +29,9 @@ app = typer.Typer(
 )
 
 #: Subcommands in the order in which a user meets them; each module has a function of the same name.
-COMMANDS = ("quickstart", "prepare", "train", "generate", "evaluate", "report", "weights", "cache", "doctor")
+COMMANDS = (
+    "quickstart", "download", "prepare", "train", "generate", "evaluate", "report", "weights", "cache", "doctor"
+)  # fmt: skip
 GROUPS = ("weights", "cache")
 
 

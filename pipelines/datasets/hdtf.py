@@ -23,10 +23,13 @@ from typing import Any
 
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, walk
+from dawn_bench.pipelines.download import Video, once, read_log
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.source import DATASETS, MISSING, Source
 
 SUBSETS = ("RD", "WDA", "WRA")
+#: Where `dawn-bench download` puts the raw videos.
+RAW_FOLDER = "raw"
 _CLIP = re.compile(r"(RD|WDA|WRA)_(.+)_(\d{3})")
 _YOUTUBE = re.compile(r"(?:v=|youtu\.be/)([\w-]{11})")
 log = logging.getLogger(__name__)
@@ -58,6 +61,33 @@ def hdtf(root: Path, settings: PrepareSettings) -> Iterable[Source]:
 def missing(root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
     """Clips of the published list that cannot be prepared from what is below `root`, each with its reason."""
     return _survey(root, settings)[1]
+
+
+def raw_videos(root: Path, *, only: Iterable[str] = ()) -> list[Video]:
+    """The raw videos of the published lists below `root`, or `only` those of these talks, each address once.
+
+    A video that is anywhere below `root` already is left out. Raises `InputError` without lists, or for a talk that
+    is not in them.
+    """
+    if not root.is_dir():
+        raise InputError("does not exist.", path=root, mend="Check --root.")
+    entries, _ = _read_lists(root)
+    if not entries:
+        raise InputError(
+            "has no *_annotion_time.txt with *_video_url.txt.",
+            path=root,
+            mend="Get the lists there first: git clone https://github.com/MRzzm/HDTF",
+        )
+    talks = {entry.id[:-4]: entry for entry in entries}
+    if unknown := sorted(set(only) - set(talks)):
+        raise InputError(f"no talk is called {unknown[0]!r}.", path=root, mend="Names are as WDA_KatieHill.")
+    wanted = {name: entry for name, entry in talks.items() if not set(only) or name in set(only)}
+    elsewhere = _Raw([path for path in find_videos(root) if path.parent != root / RAW_FOLDER])
+    return once(
+        Video(name, entry.youtube, entry.height or None)
+        for name, entry in wanted.items()
+        if elsewhere.find(entry) is None
+    )
 
 
 def person(clip_id: str) -> str:
@@ -110,13 +140,15 @@ def _survey(root: Path, settings: PrepareSettings) -> tuple[list[Source], list[t
     for clip_id in unstamped:
         gone[clip_id] = ("no_time_stamps", "the published list has no time stamps for it")
     raw = _Raw(videos)
+    refused = {stem[-12:-1]: (reason, detail) for stem, (_, reason, detail) in read_log(root / RAW_FOLDER).items()}
     for entry in entries:
         if entry.id not in sources:
             made = _stretch(entry, raw, settings)
             if isinstance(made, Source):
                 sources[entry.id] = made
             else:
-                gone[entry.id] = made
+                tried = made[0] == "not_downloaded" and entry.youtube in refused
+                gone[entry.id] = refused[entry.youtube] if tried else made
     for clip_id in [*lists()["clips"], *lists()["without_crop"]]:
         if clip_id not in sources:
             gone.setdefault(clip_id, ("not_downloaded", "neither the clip nor its raw video with the lists is here"))

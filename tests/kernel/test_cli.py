@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("quickstart", "prepare", "train", "generate", "evaluate", "report", "weights", "cache", "doctor")
+COMMANDS = (
+    "quickstart", "download", "prepare", "train", "generate", "evaluate", "report", "weights", "cache", "doctor"
+)  # fmt: skip
 
 
 def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

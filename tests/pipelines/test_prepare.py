@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.executor import run
+from dawn_bench.pipelines.executor import Engine, run
 from dawn_bench.pipelines.group import Job
 from dawn_bench.pipelines.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -184,11 +184,12 @@ def test_engines_that_are_not_installed_say_how_to_get_them(tmp_path: Path, monk
 
 
 @pytest.mark.slow
-def test_a_local_dask_cluster_writes_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
+@pytest.mark.parametrize(("engine", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_local_cluster_writes_the_same_bytes(root: Path, tmp_path: Path, engine: Engine, package: str) -> None:
+    pytest.importorskip(package)
     prepare(root, tmp_path / "one", SETTINGS, tools=FakeTools())
-    prepare(root, tmp_path / "dask", SETTINGS, tools=FakeTools(), jobs=2, engine="dask")
-    assert contents(tmp_path / "one") == contents(tmp_path / "dask")
+    prepare(root, tmp_path / "two", SETTINGS, tools=FakeTools(), jobs=2, engine=engine)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
     write_video(root / "killer.mp4", frames=9, then="die")
-    report = prepare(root, tmp_path / "dask", SETTINGS, tools=FakeTools(), jobs=2, engine="dask")
+    report = prepare(root, tmp_path / "two", SETTINGS, tools=FakeTools(), jobs=2, engine=engine)
     assert (report.ok, report.resumed, report.quarantined["worker_died"]) == (22, 24, 1)
