@@ -63,8 +63,10 @@ def frame_pairs(pool: ClipPool, rng: np.random.Generator, *, count: int) -> Batc
     return {"clip": places, "source": _pictures(np.stack(source)), "driving": _pictures(np.stack(driving))}
 
 
-def windows(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int, random_source: bool) -> Batch:
-    """A2V-FDM batch: consecutive `frames` of a clip and a source frame.
+def windows(
+    pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int, random_source: bool, stride: int = 1
+) -> Batch:
+    """A2V-FDM batch: `frames` of a clip, every `stride`-th, and a source frame.
 
     Stage 1 takes the window's first frame as source, stage 2 (`random_source`) any frame of the clip (Section 3.5).
     Keys: `clip` (B,), `source` uint8 (B,3,S,S), `frames` uint8 (B,3,F,S,S), `audio` (B,F,A), `pose` (B,F,6),
@@ -72,11 +74,12 @@ def windows(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int
     pixels; float32.
     """
     items: list[dict[str, np.ndarray]] = []
-    clips, places = pool.draw(rng, count, min_frames=frames)
+    reach = (frames - 1) * stride + 1
+    clips, places = pool.draw(rng, count, min_frames=reach)
     for clip in clips:
-        start = int(rng.integers(clip.n_frames - frames + 1))
+        start = int(rng.integers(clip.n_frames - reach + 1))
         source = int(rng.integers(clip.n_frames)) if random_source else start
-        span = slice(start, start + frames)
+        span = slice(start, start + reach, stride)
         items.append(
             {
                 "source": clip["frames"][source],

@@ -8,12 +8,11 @@ is said: batch norm and dropout see each part for itself, and so do means over a
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +22,38 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dawn_bench.config import Config
-from dawn_bench.errors import DawnBenchError, InputError
+from dawn_bench.errors import InputError
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.training.data import Batch, batches
+from dawn_bench.training.memory import TrainingError, memory_named
+from dawn_bench.training.processes import average, average_gradients, distributed, rank, together, world_size
 from dawn_bench.training.stage import LoopConfig, Stage
+from dawn_bench.training.watch import LOG_FILE, Watch
 
-STATE_FILE, MODEL_FILE, LOG_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "metrics.jsonl", "config.yaml"
+__all__ = [
+    "CONFIG_FILE",
+    "LOG_FILE",
+    "MODEL_FILE",
+    "STATE_FILE",
+    "TrainingError",
+    "claim",
+    "distributed",
+    "fit",
+    "rank",
+]
 
-
-class TrainingError(DawnBenchError):
-    """Training cannot go on (a loss that is no number); names the step, its clips and what to do."""
+STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.yaml"
 
 
 def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, provenance: dict[str, Any]) -> Path:
     """Train `stage` into the folder `out`; returns the checkpoint's path.
 
-    Writes `config.yaml`, `metrics.jsonl` (a line every `log_every` steps), `state.pt` (to resume) and
+    Writes `config.yaml`, the logs and samples of `dawn_bench.training.watch`, `state.pt` (to resume) and
     `model.safetensors`. A finished stage is not trained again when `resume` is set.
 
     Raises `InputError` when `out` holds another run and `resume` is not set, or was made with other settings, another
-    seed or another cache; `TrainingError` when a loss or a gradient becomes NaN or infinite.
+    seed or another cache; `TrainingError` when a loss or a gradient becomes NaN or infinite, or memory runs out.
     """
     loop: LoopConfig = stage.loop
     if loop.batch_size % (world_size() * loop.accumulate):
@@ -55,26 +65,34 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
     origin = {"seed": seed, "cache": provenance.get("cache")}
     if rank() == 0:
         _write_folder(stage, out)
-    _together()
-    module = stage.module.to(device).train()
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(p, lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay)
-        for p in stage.parameter_groups()
-    ]
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True) if loop.ema else None
-    start = _restore(out / STATE_FILE, module, optimizers, average, device, origin=origin) if resume else 0
-    if start == loop.steps and (out / MODEL_FILE).is_file():
-        return out / MODEL_FILE  # finished: written again, its bytes (not its tensors) would differ
-    if start < loop.steps:
-        _steps(stage, module, optimizers, average, start=start, out=out, seed=seed, device=device, origin=origin)
-    final = average.module if average is not None else module
+    together()
+    facts = {"stage": stage.name, "seed": seed, "device": device_name(device), "versions": versions()}
+
+    def save(path: Path, trained: nn.Module, step: int) -> None:
+        held, stage.module = stage.module, trained
+        stage.save(path, provenance | facts | {"steps": step})
+        stage.module = held
+
+    with memory_named(stage, key=_key(stage), device=device):
+        module = stage.module.to(device).train()
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(p, lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay)
+            for p in stage.parameter_groups()
+        ]
+        mean = (
+            AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True) if loop.ema else None
+        )
+        start = _restore(out / STATE_FILE, module, optimizers, mean, device, origin=origin) if resume else 0
+        if start == loop.steps and (out / MODEL_FILE).is_file():
+            return out / MODEL_FILE  # finished: written again, its bytes (not its tensors) would differ
+        if start < loop.steps:
+            watch = Watch(stage, out, start=start, save=save) if rank() == 0 else None
+            _steps(
+                stage, module, optimizers, mean, watch, start=start, out=out, seed=seed, device=device, origin=origin
+            )
     if rank() == 0:
-        trained = stage.module
-        stage.module = final
-        facts = {"stage": stage.name, "steps": loop.steps, "seed": seed, "device": device_name(device)}
-        stage.save(out / MODEL_FILE, provenance | facts | {"versions": versions()})
-        stage.module = trained
-    _together()  # the next stage may read what rank 0 has just written
+        save(out / MODEL_FILE, mean.module if mean is not None else module, loop.steps)
+    together()  # the next stage may read what rank 0 has just written
     return out / MODEL_FILE
 
 
@@ -82,7 +100,8 @@ def _steps(
     stage: Stage,
     module: nn.Module,
     optimizers: list[torch.optim.Optimizer],
-    average: AveragedModel | None,
+    mean: AveragedModel | None,
+    watch: Watch | None,
     *,
     start: int,
     out: Path,
@@ -95,25 +114,27 @@ def _steps(
     loader = batches(stage.batch, start=start, stop=loop.steps, workers=loop.workers, pin=cuda)
     waiting = time.perf_counter()
     spent = {"data": 0.0, "total": 0.0}
-    with meter(f"train {stage.name}", total=loop.steps, unit="steps") as progress, (out / LOG_FILE).open("a") as log:
+    with meter(f"train {stage.name}", total=loop.steps, unit="steps") as progress:
         progress.advance(start)
         for step, batch in zip(range(start, loop.steps), loader, strict=True):
             began = time.perf_counter()
             spent["data"] += began - waiting
             values = _one_step(stage, module, optimizers, batch, step=step, seed=seed, device=device)
-            if average is not None:
-                average.update_parameters(module)
-            now = time.perf_counter()
-            spent["total"] += now - waiting
-            waiting = now
+            if mean is not None:
+                mean.update_parameters(module)
+            spent["total"] += time.perf_counter() - waiting
             done = step + 1
-            if rank() == 0 and (done % loop.log_every == 0 or done == loop.steps or step == 0):
-                line = {"step": done, **values, "data_share": round(spent["data"] / spent["total"], 4)}
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-            if rank() == 0 and (done % loop.save_every == 0 or done == loop.steps):
-                _save_state(out / STATE_FILE, done, module, optimizers, average, origin)
+            if watch is not None:
+                if done % loop.log_every == 0 or done == loop.steps or step == 0:
+                    watch.step(done, values, data_share=spent["data"] / spent["total"])
+                if watch.due(done):
+                    watch.validate(mean.module if mean is not None else module, done, device=device)
+                if done % loop.save_every == 0 or done == loop.steps:
+                    _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+            waiting = time.perf_counter()
             progress.advance(note=f"loss {values['total']:.4f}")
+    if watch is not None:
+        watch.close()
 
 
 def _one_step(
@@ -142,8 +163,8 @@ def _one_step(
         (losses["total"] / loop.accumulate).backward()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() / loop.accumulate
-    _average(totals)
-    _average_gradients(module)
+    average(totals)
+    average_gradients(module)
     for number, parameters in enumerate(stage.parameter_groups()):
         limit = loop.clip_norm if loop.clip_norm is not None and number == 0 else math.inf
         totals["grad_norm" if number == 0 else f"grad_norm_{number}"] = nn.utils.clip_grad_norm_(parameters, limit)
@@ -169,33 +190,6 @@ def learning_rate(loop: LoopConfig, step: int) -> float:
     return low + (loop.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def rank() -> int:
-    """This process's number among those that train together; 0 when there is one."""
-    return int(os.environ.get("RANK", 0))
-
-
-def world_size() -> int:
-    """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-@contextmanager
-def distributed(device: str) -> Iterator[str]:
-    """Join the processes that `torchrun` started (gloo on the CPU, nccl on CUDA); yields this process's device."""
-    if world_size() == 1:
-        yield device
-        return
-    cuda = device.startswith("cuda")
-    if cuda:
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield device
-    finally:
-        torch.distributed.destroy_process_group()
-
-
 def _key(stage: Stage) -> str:
     """What `--set` calls this stage."""
     return stage.name.replace("-", "_")
@@ -208,34 +202,9 @@ def _parts(batch: Batch, accumulate: int) -> Iterator[tuple[int, Batch]]:
         yield index, {k: v.chunk(count)[index] for k, v in batch.items()}
 
 
-def _together() -> None:
-    """Wait for the other processes."""
-    if world_size() > 1:
-        torch.distributed.barrier()
-
-
-def _average(values: dict[str, Tensor]) -> None:
-    """Mean over processes, in place."""
-    if world_size() > 1:
-        for value in values.values():
-            torch.distributed.all_reduce(value)
-            value /= world_size()
-
-
-def _average_gradients(module: nn.Module) -> None:
-    """Mean of the gradients over processes: plain data parallelism for models that fit one device many times over."""
-    if world_size() == 1:
-        return
-    for parameter in module.parameters():
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= world_size()
-
-
-@contextmanager
-def _precision(loop: LoopConfig, device: str) -> Iterator[None]:
-    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=loop.amp and device.startswith("cuda")):
-        yield
+def _precision(loop: LoopConfig, device: str) -> AbstractContextManager[None]:
+    """bfloat16 where `amp` is set; it has float32's range, so that no loss scaling is needed."""
+    return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=loop.amp)
 
 
 def claim(out: Path, config: Config, *, resume: bool) -> None:
@@ -252,23 +221,11 @@ def claim(out: Path, config: Config, *, resume: bool) -> None:
 
 
 def _write_folder(stage: Stage, out: Path) -> None:
-    """The folder with its settings; log lines after the last saved state, or cut short, are dropped."""
+    """The folder with its settings."""
     out.mkdir(parents=True, exist_ok=True)
     fresh = out / (CONFIG_FILE + ".new")
     stage.config.to_yaml(fresh)
     fresh.replace(out / CONFIG_FILE)
-    log = out / LOG_FILE
-    if log.exists():
-        reached = torch.load(out / STATE_FILE, weights_only=True)["step"] if (out / STATE_FILE).exists() else 0
-        kept = [line for line in log.read_text(errors="replace").splitlines() if _step_of(line) <= reached]
-        log.write_text("".join(f"{line}\n" for line in kept))
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf  # a line cut short by a kill
 
 
 def _save_state(
@@ -276,7 +233,7 @@ def _save_state(
     step: int,
     module: nn.Module,
     optimizers: list[torch.optim.Optimizer],
-    average: AveragedModel | None,
+    mean: AveragedModel | None,
     origin: dict[str, Any],
 ) -> None:
     partial = path.with_suffix(".part")
@@ -285,7 +242,7 @@ def _save_state(
         "origin": origin,
         "module": module.state_dict(),
         "optimizers": [o.state_dict() for o in optimizers],
-        "average": average.state_dict() if average is not None else None,
+        "average": mean.state_dict() if mean is not None else None,
     }
     with partial.open("wb") as file:
         torch.save(state, file)
@@ -298,7 +255,7 @@ def _restore(
     path: Path,
     module: nn.Module,
     optimizers: list[torch.optim.Optimizer],
-    average: AveragedModel | None,
+    mean: AveragedModel | None,
     device: str,
     *,
     origin: dict[str, Any],
@@ -315,8 +272,8 @@ def _restore(
     module.load_state_dict(state["module"])
     for optimizer, held in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(held)
-    if average is not None:
-        average.load_state_dict(state["average"])
+    if mean is not None:
+        mean.load_state_dict(state["average"])
     return int(state["step"])
 
 

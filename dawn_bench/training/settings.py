@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,9 @@ class LFGTraining(Config):
     jitter: JitterConfig = JitterConfig()
     flip: bool = Field(True, description="time and mirror flips of the pair")
     perceptual: Policy = Field("auto", description="VGG-19's weights; seeded: the pixel substitute, which says so")
+    init: Path | None = Field(
+        None, description="start from this LFG: VoxCeleb's vox256.pth (MRAA), a released LFG_*.pth, or one of ours"
+    )
 
 
 class A2VTraining(Config):
@@ -35,6 +39,7 @@ class A2VTraining(Config):
     jitter: JitterConfig = JitterConfig(brightness=0.25, contrast=0.25, saturation=0.25, hue=0.04)
     frames: int = Field(20, ge=2, description="longest window, frames")
     min_frames: int | None = Field(None, ge=2, description="shortest window; None: always `frames`")
+    stride: int = Field(1, ge=1, description="every how many frames: 1 all; more for a coarse temporal resolution")
     random_source: bool = Field(False, description="source is any frame of the clip, not the window's first")
 
     @model_validator(mode="after")
@@ -62,4 +67,5 @@ class TrainSettings(Config):
     lfg: LFGTraining = LFGTraining()
     a2v_1: A2VTraining = A2VTraining()
     a2v_2: A2VTraining | None = None
-    pbnet: PBNetTraining = PBNetTraining()
+    a2v_ttr: A2VTraining | None = Field(None, description="the coarse model of two temporal resolutions")
+    pbnet: PBNetTraining | None = PBNetTraining()

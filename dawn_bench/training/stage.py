@@ -34,9 +34,13 @@ class LoopConfig(Config):
     ema: float | None = Field(
         None, gt=0, lt=1, description="decay of the weights' moving average, saved instead of them"
     )
-    amp: bool = Field(False, description="bfloat16 autocast on CUDA")
+    amp: bool = Field(False, description="bfloat16 autocast, on the CPU and on CUDA")
     log_every: int = Field(10, ge=1)
     save_every: int = Field(200, ge=1)
+    validate_every: int | None = Field(
+        None, ge=1, description="steps between looks at held-out clips (and at the end); None: never"
+    )
+    validation_clips: int = Field(2, ge=1, description="how many held-out clips are looked at")
     workers: int = Field(0, ge=0, description="processes that read batches ahead")
 
     @model_validator(mode="after")

@@ -15,9 +15,7 @@ from dawn_bench.baselines.outputs import OK, Output, read_output
 from dawn_bench.clip import Clip
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.pipelines.faces.base import FaceBackend
-
-#: Mouth opening: pairs of inner-lip points, and the jaw's ends for scale (iBUG 68).
-INNER_LIPS = ((61, 67), (62, 66), (63, 65))
+from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_opening
 
 
 @dataclass(frozen=True)
@@ -100,31 +98,6 @@ def lips_follow_sound(
         return Signal(name, None, None, False, "no clip was generated both ways")
     value, baseline = float(np.mean(own)), float(np.mean(other))
     return Signal(name, value, baseline, value > baseline, f"{len(own)} held-out clips; baseline: another clip's sound")
-
-
-def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
-    """(T,68,2) -> (T,): inner-lip gap over face width (points 0 to 16); NaN where the landmarks are."""
-    gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1) for a, b in INNER_LIPS]
-    return np.mean(gaps, axis=0) / np.linalg.norm(landmarks[:, 0] - landmarks[:, 16], axis=-1)
-
-
-def frame_landmarks(frames: np.ndarray, backend: FaceBackend) -> np.ndarray:
-    """Landmarks (T,68,2) frame by frame; the last found box serves where the detector misses; NaN before the first."""
-    found, box = [], None
-    for frame in frames:
-        boxes = backend.detect(frame)
-        box = boxes[0] if len(boxes) else box
-        found.append(np.full((68, 2), np.nan) if box is None else backend.landmarks(frame, box))
-    return np.stack(found)
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r over the frames where both are known; 0 where one of them does not vary."""
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = a[known], b[known]
-    if len(a) < 3 or a.std() < 1e-9 or b.std() < 1e-9:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -46,7 +46,7 @@ class A2VConfig(Config):
     residual_flow: bool = Field(False, description="diffuse the flow minus the identity grid, not absolute positions")
     flow_scale: float = Field(1.0, gt=0, description="the flow is multiplied by this before it is diffused")
     pose_scales: tuple[float, ...] = Field((1.0,) * 6, description="factor for each pose difference before the network")
-    eye_scale: float = Field(1.0, gt=0, description="factor for the blink differences before the network")
+    eye_scale: float = Field(1.0, ge=0, description="factor for the blink differences before the network")
     # quirks of the released code
     ddim_off_by_one: bool = Field(
         True, description="samplers ask the network at a timestep but step along ᾱ of the timestep before it"
@@ -75,6 +75,11 @@ class A2VConfig(Config):
     def condition_dim(self) -> int:
         """Width of one frame's condition: sound, then pose, then eyes (1032 in the released model)."""
         return self.audio_dim + self.pose_dim + self.eye_dim
+
+    @property
+    def driven(self) -> bool:
+        """Whether pose and blinks reach the network; where they do not, it makes them from the sound by itself."""
+        return any(self.pose_scales) or self.eye_scale > 0
 
     @classmethod
     def reference(cls, **changes: object) -> A2VConfig:

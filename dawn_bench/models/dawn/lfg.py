@@ -84,14 +84,18 @@ class LFG(nn.Module):
         return motion.flow_Bhh2, motion.occlusion_B1hh
 
     def motion_details(self, source_BCSS: Tensor, driving_BCSS: Tensor) -> Motion:
-        """`motion` with the regions and the background's motion that it came from."""
+        """`motion` with the regions and the background's motion that it came from.
+
+        Float32 under autocast too: bfloat16 has 8 bits for positions that must tell pixels apart.
+        """
         self._check(driving_BCSS)
         batch = driving_BCSS.shape[0]
-        source = self.region_predictor(source_BCSS).expand(batch)
-        driving = self.region_predictor(driving_BCSS)
-        source_BCSS = source_BCSS.expand(batch, -1, -1, -1)
-        background = self.bg_predictor(source_BCSS, driving_BCSS)
-        flow, occlusion = self.generator.pixelwise_flow_predictor(source_BCSS, source, driving, background)
+        with torch.autocast(driving_BCSS.device.type, enabled=False):
+            source = self.region_predictor(source_BCSS).expand(batch)
+            driving = self.region_predictor(driving_BCSS)
+            source_BCSS = source_BCSS.expand(batch, -1, -1, -1)
+            background = self.bg_predictor(source_BCSS, driving_BCSS)
+            flow, occlusion = self.generator.pixelwise_flow_predictor(source_BCSS, source, driving, background)
         return Motion(flow, occlusion, background, source, driving)
 
     def decode(self, encoded: EncodedSource, flow_Bhh2: Tensor, occlusion_B1hh: Tensor) -> Tensor:

@@ -78,11 +78,16 @@ class Generator(nn.Module):
             moved = warp(skip, resize_flow(flow_Bhh2, size, align_corners=align), align_corners=align)
             if level == 0:
                 x = self.bottleneck(moved * share)
-            x = up(torch.lerp(x, moved, share.expand_as(x)))
+            x = up(_blend(x, moved, share))
         size = (source.picture_BCSS.shape[2], source.picture_BCSS.shape[3])
         share = resize_map(occlusion_B1hh, size, align_corners=align)
         flow = resize_flow(flow_Bhh2, size, align_corners=align)
-        x = torch.lerp(x, warp(source.maps[0], flow, align_corners=align), share.expand_as(x))
+        x = _blend(x, warp(source.maps[0], flow, align_corners=align), share)
         painted = torch.sigmoid(self.final(x))
         deformed = warp(source.picture_BCSS, flow, align_corners=align)
-        return torch.lerp(painted, deformed, share.expand_as(painted)), deformed
+        return _blend(painted, deformed, share), deformed
+
+
+def _blend(ours: Tensor, warped: Tensor, share: Tensor) -> Tensor:
+    """`warped` where `share` is 1; in the type of `share`, as autocast leaves the three in different ones."""
+    return torch.lerp(ours.to(share.dtype), warped.to(share.dtype), share.expand_as(ours))

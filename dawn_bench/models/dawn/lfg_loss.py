@@ -167,7 +167,8 @@ class LFGLoss(nn.Module):
 
         # Regions found in the deformed frame, moved by the deformation, must lie on those of the frame itself.
         driving = out.motion.driving
-        deformed = lfg.region_predictor(deformation.warp(driving_BCSS, align_corners=lfg.config.align_corners))
+        with torch.autocast(driving_BCSS.device.type, enabled=False):
+            deformed = lfg.region_predictor(deformation.warp(driving_BCSS, align_corners=lfg.config.align_corners))
         shift = (driving.shift_BK2 - deformation.move(deformed.shift_BK2)).abs().mean()
         turn = inverse_2x2(driving.affine_BK22) @ deformation.slope(deformed.shift_BK2) @ deformed.affine_BK22
         turn = turn * torch.sign(turn[..., :1, :1])

@@ -17,10 +17,10 @@ def facts(cache: Cache) -> Mapping[str, Any]:
 
 RECIPES.register("dawn")(
     Recipe(
-        stages=("lfg", "a2v-1", "a2v-2", "pbnet"),
+        stages=("lfg", "a2v-1", "a2v-2", "a2v-ttr", "pbnet"),
         preset=preset,
         fit_to_cache=fit_to_cache,
         facts=facts,
-        after={"a2v-1": "lfg", "a2v-2": "lfg"},
+        after={"a2v-1": "lfg", "a2v-2": "lfg", "a2v-ttr": "lfg"},
     )
 )

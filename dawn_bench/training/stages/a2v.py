@@ -1,4 +1,7 @@
-"""Stages `a2v-1` and `a2v-2`: the diffusion learns the frozen LFG's motion from sound, pose, blinks (Section 3.5)."""
+"""Stages `a2v-1` and `a2v-2`: the diffusion learns the frozen LFG's motion from sound, pose, blinks (Section 3.5).
+
+Stage `a2v-ttr` is the coarse model of the strategy of two temporal resolutions.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.conditions import box_mask, build_condition
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS
+from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.training.augment import jitter, unit
 from dawn_bench.training.data import ClipPool, step_rng, windows
+from dawn_bench.training.mouth import correlation, landmarks_where_true, mouth_opening
 from dawn_bench.training.settings import A2VTraining, TrainSettings
 from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows, side_by_side, ssim, to_bytes
 
 
 class A2VStage:
@@ -29,7 +36,8 @@ class A2VStage:
         self, name: str, config: A2VTraining, cache: Cache, *, run: Path, start: Path | None, seed: int, device: str
     ) -> None:
         self.name, self.config, self.loop = name, config, config.loop
-        self.pool, self.seed = ClipPool(cache, min_frames=config.frames), seed
+        self.cache, self.seed = cache, seed
+        self.pool = ClipPool(cache, min_frames=(config.frames - 1) * config.stride + 1)
         self.ids, self.size = self.pool.ids, cache.size
         self.lfg: LFG = load_checkpoint(run / "lfg" / "model.safetensors", "lfg")[0].to(device).requires_grad_(False)
         torch.manual_seed(seed)
@@ -40,7 +48,8 @@ class A2VStage:
     def batch(self, step: int) -> Batch:
         rng, count, model = step_rng(self.seed, step, stream=self.name), self.loop.batch_size, self.config.model
         frames = int(rng.integers(self.config.min_frames or self.config.frames, self.config.frames + 1))
-        held = windows(self.pool, rng, count=count, frames=frames, random_source=self.config.random_source)
+        source = self.config.random_source
+        held = windows(self.pool, rng, count=count, frames=frames, random_source=source, stride=self.config.stride)
         side = self.size // self.lfg.config.factor
         noise = rng.standard_normal((count, MOTION_CHANNELS, frames, side, side), dtype=np.float32)
         kept = rng.random((count, frames if model.drop_per_frame else 1)) >= model.null_probability
@@ -82,6 +91,47 @@ class A2VStage:
         z = model.pack_motion(flow.unflatten(0, (batch, frames)), occlusion.unflatten(0, (batch, frames)))
         return self.lfg.encode(source_BCSS).features_BChh, z
 
+    @torch.no_grad()
+    def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
+        """Each clip's first frames, sampled with its true head pose and blinks, released sampling.
+
+        PSNR in dB and SSIM against the truth, and `mouth_r`, the correlation of generated with true mouth opening.
+        """
+        assert isinstance(module, A2VFDM)
+        self.lfg.eval()
+        found: dict[str, list[float]] = {"psnr": [], "ssim": [], "mouth_r": []}
+        pictures, videos = [], {}
+        for clip in clips:
+            truth = np.asarray(clip["frames"][:SAMPLE_FRAMES])
+            made = to_bytes(self._sample(module, clip, len(truth), device=device))
+            landmarks = np.asarray(clip["landmarks"][: len(truth)])
+            seen = landmarks_where_true(made, landmarks, pick_backend("auto"))
+            found["psnr"].append(psnr(made, truth))
+            found["ssim"].append(ssim(made, truth))
+            found["mouth_r"].append(correlation(mouth_opening(seen), mouth_opening(landmarks)))
+            widest = int(np.nan_to_num(mouth_opening(landmarks)).argmax())
+            pictures.append(side_by_side(truth[0], truth[widest], made[widest]))
+            videos[clip.id] = side_by_side(truth, made)
+        values = {name: float(np.mean(each)) for name, each in found.items()}
+        return Validation(values, "mouth_r", pictures={"source-truth-made": rows(np.stack(pictures))}, videos=videos)
+
+    def _sample(self, model: A2VFDM, clip: Clip, frames: int, *, device: str) -> Tensor:
+        """Pictures (T,3,S,S) in [0,1] of the first `frames` frames, from the first one as source."""
+        fields = (clip.audio_encoder, "pose", "blink", "bbox")
+        tracks = (torch.from_numpy(np.array(clip[f][:frames], np.float32))[None].to(device) for f in fields)
+        audio_BFA, pose_BF7, blink_BF2, box_BF4 = tracks
+        source_BCSS = unit(torch.from_numpy(np.array(clip["frames"][0])).movedim(-1, 0)[None]).to(device)
+        encoded, size = self.lfg.encode(source_BCSS), source_BCSS.shape[-1]
+        box_B4 = _xxyy(box_BF4[:, 0])
+        z_B3Fhh = model.sample(
+            encoded.features_BChh,
+            box_mask(box_B4, _square(box_B4, size), size, swap_axes=model.config.swap_mask_axes),
+            build_condition(audio_BFA, pose_BF7[..., :6], blink_BF2, pose_BF7[:, 0, :6], blink_BF2[:, 0]),
+            generator=torch.Generator(device=device).manual_seed(self.seed),
+        )
+        flow_BFhh2, occlusion_BF1hh = model.unpack_motion(z_B3Fhh)
+        return self.lfg.decode_clip(encoded, flow_BFhh2[0], occlusion_BF1hh[0])
+
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         return [[p for p in self.module.parameters() if p.requires_grad]]
 
@@ -104,6 +154,13 @@ def stage_two(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, de
     first = run / "a2v-1" / "model.safetensors"
     start = first if first.is_file() else None
     return A2VStage("a2v-2", settings.a2v_2, cache, run=run, start=start, seed=seed, device=device)
+
+
+@STAGES.register("a2v-ttr")
+def coarse(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> A2VStage:
+    if settings.a2v_ttr is None:
+        raise InputError(f"preset {settings.preset!r} has no stage a2v-ttr.", mend="Use a preset with +ttr: small+ttr.")
+    return A2VStage("a2v-ttr", settings.a2v_ttr, cache, run=run, start=None, seed=seed, device=device)
 
 
 def _xxyy(box: Tensor) -> Tensor:

@@ -1,0 +1,81 @@
+"""TensorBoard beside the plain logs, where it is installed (`pip install 'dawn-bench[train]'`)."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawn_bench.clip import FPS
+from dawn_bench.progress import console
+
+FOLDER = "tensorboard"
+
+
+class Board:
+    """Scalars, pictures and videos of one stage, in `<stage>/tensorboard`; does nothing without TensorBoard.
+
+    A resumed run hides what was written after `start`, the step that it goes on from.
+    """
+
+    def __init__(self, folder: Path, *, start: int) -> None:
+        self._writer: Any = None
+        if _installed():
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / FOLDER), purge_step=start + 1 if start else None)
+
+    def scalars(self, values: dict[str, float], step: int, *, under: str) -> None:
+        """One point a name, called `under/name`."""
+        for name, value in values.items() if self._writer is not None else ():
+            self._writer.add_scalar(f"{under}/{name}", value, step)
+
+    def picture(self, name: str, picture: np.ndarray, step: int) -> None:
+        """uint8 RGB (H,W,3)."""
+        if self._writer is not None:
+            self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def video(self, name: str, frames: np.ndarray, step: int) -> None:
+        """uint8 RGB (T,H,W,3), shown as a moving picture at 25 fps."""
+        if self._writer is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        # TensorBoard plays animated GIFs as images; its own `add_video` needs a further package to write one.
+        height, width = frames.shape[1:3]
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=_gif(frames))
+        self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+
+    def flush(self) -> None:
+        """Let a reader see all that was added."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+@cache
+def _installed() -> bool:
+    """Whether TensorBoard is there; where it is not, that is said once a process."""
+    if find_spec("tensorboard") is not None:
+        return True
+    console().print(
+        "no TensorBoard here, so metrics.jsonl alone (for it: pip install 'dawn-bench[train]')", markup=False
+    )
+    return False
+
+
+def _gif(frames: np.ndarray) -> bytes:
+    from PIL import Image
+
+    pictures = [Image.fromarray(frame) for frame in frames]
+    file = BytesIO()
+    pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / FPS), loop=0)
+    return file.getvalue()

@@ -1,0 +1,60 @@
+"""Out of memory, in one line that says what to lower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dawn_bench.errors import DawnBenchError
+from dawn_bench.training.processes import world_size
+from dawn_bench.training.stage import Stage
+
+
+class TrainingError(DawnBenchError):
+    """Training cannot go on (no number, no memory); names the step or stage and what to do."""
+
+
+#: How PyTorch, CUDA's libraries and the kernel of the system say it in errors that have no type of their own.
+_SAID = ("out of memory", "allocate memory", "alloc_failed", "worker (pid(s)", "is killed by signal: killed")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU, on the CPU or in a loader's process."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _SAID)
+
+
+@contextmanager
+def memory_named(stage: Stage, *, key: str, device: str) -> Iterator[None]:
+    """Turn running out of memory into a `TrainingError` that says what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"{stage.name}: out of memory on {device}. {advice(stage, key=key, device=device)}"
+        ) from error
+
+
+def advice(stage: Stage, *, key: str, device: str) -> str:
+    """What to lower, what changes least first."""
+    loop = stage.loop
+    share = loop.batch_size // world_size()
+    ways = []
+    finer = next((n for n in range(loop.accumulate + 1, share + 1) if share % n == 0), None)
+    if finer is not None:
+        ways.append(f"--set {key}.loop.accumulate={finer} (same batch, a part at a time)")
+    if not loop.amp and device.startswith("cuda"):
+        ways.append(f"--set {key}.loop.amp=true")
+    if loop.batch_size > world_size():
+        ways.append(f"--set {key}.loop.batch_size={max(world_size(), loop.batch_size // 2)}")
+    frames = getattr(stage.config, "frames", None)
+    if frames is not None and frames > 2:
+        ways.append(f"--set {key}.frames={max(2, frames // 2)}")
+    if loop.workers:
+        ways.append(f"--set {key}.loop.workers=0")
+    return f"Lower one of: {', '.join(ways)}." if ways else "Use a smaller model or a larger machine."
