@@ -20,6 +20,7 @@ class ScoreRow(Config):
     hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or `none`
     (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` holds what making the
     outputs took, where it is known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds an item).
+    `over_time` is the mean of each second along the clips, empty where a metric has no value a frame.
     """
 
     method: str
@@ -46,6 +47,7 @@ class ScoreRow(Config):
     cost: dict[str, float] = Field(default_factory=dict)
     note: str = ""
     per_clip: dict[str, float | None] = Field(default_factory=dict)
+    over_time: list[float] = Field(default_factory=list)
     created: str = ""
 
     @staticmethod

@@ -48,13 +48,13 @@ distributed sampler saw twice counts once), `compute` folds the records in the o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from dawn_bench.clip import Clip
+from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
@@ -73,7 +73,8 @@ class Score:
     """One number with its 95 % interval over clips, its sample counts and what a reader must know (`note`).
 
     `value` is None where the metric is undefined, and `note` then says why. `per_clip` has the clip's own value, None
-    where it is undefined there.
+    where it is undefined there. `over_time` is the mean of each
+    second of the clips, for metrics that have a value a frame.
     """
 
     value: float | None
@@ -83,6 +84,7 @@ class Score:
     n_frames: int
     note: str = ""
     per_clip: Mapping[str, float | None] = field(default_factory=dict)
+    over_time: tuple[float, ...] = ()
 
 
 class Extractor(ABC):
@@ -208,7 +210,8 @@ class Part:
     """One clip's share of a weighted mean: the score is sum(total) / sum(weight), the clip's own total / weight.
 
     `weight` 1 gives a mean over clips, `weight` n_frames a mean over frames, `weight` seconds a rate; `weight` 0 says
-    that the metric is undefined for this clip: it is counted, and left out of the mean.
+    that the metric is undefined for this clip: it is counted, and left out of the mean. `seconds` are the means over
+    each whole second of the clip, for metrics of single frames: they show how errors grow along a clip.
     """
 
     total: float
@@ -216,6 +219,20 @@ class Part:
     n_frames: int
     n_windows: int = 0
     n_identical: int = 0
+    seconds: tuple[float, ...] = ()
+
+
+def by_second(values: np.ndarray) -> tuple[float, ...]:
+    """The mean of each whole second of a clip's values per frame (T,)."""
+    whole = np.asarray(values, np.float64)[: len(values) // FPS * FPS].reshape(-1, FPS)
+    return tuple(whole.mean(axis=1).tolist())
+
+
+def mean_over_time(clips: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The mean over clips second by second, as far as at least half of the clips reach."""
+    lengths = sorted((len(c) for c in clips), reverse=True)
+    reach = lengths[(len(lengths) - 1) // 2] if lengths else 0
+    return tuple(float(np.mean([c[k] for c in clips if len(c) > k])) for k in range(reach))
 
 
 class RatioMetric(Metric):
@@ -251,7 +268,8 @@ class RatioMetric(Metric):
         identical = sum(p.n_identical for p in used.values())
         same = f"{identical} of {n_frames} frames equal the true ones" if identical else ""
         note = "; ".join(text for text in (left_out, same, self.too_few(count[self.minimum_of])) if text)
-        return Score(float(total.sum() / weight.sum()), low, high, len(used), n_frames, note, per_clip)
+        over_time = mean_over_time([p.seconds for p in used.values()])
+        return Score(float(total.sum() / weight.sum()), low, high, len(used), n_frames, note, per_clip, over_time)
 
 
 #: Feature and pair feature classes by name.

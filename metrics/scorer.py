@@ -117,6 +117,7 @@ def score_method(
                 seed=seed,
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
                 note="; ".join(text for text in (score.note, _failures(failed[metric.name]), *said) if text),
+                over_time=list(score.over_time),
                 per_clip={**dict.fromkeys(failed[metric.name]), **score.per_clip},
                 created=ScoreRow.now(),
             )

@@ -71,6 +71,11 @@ class Line:
         """The smallest share of the clips that the method solved, 0–1."""
         return min((c.row.coverage for c in self.cells if c and c.row), default=1.0)
 
+    @property
+    def cost(self) -> dict[str, float]:
+        """What making the outputs took (see `ScoreRow.cost`), empty where it is not known."""
+        return next((c.row.cost for c in self.cells if c and c.row and c.row.cost), {})
+
 
 @dataclass(frozen=True)
 class Table:
@@ -82,6 +87,11 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def costed(self) -> bool:
+        """Whether the cost of any method is known."""
+        return any(line.cost for line in self.lines)
 
     @property
     def seeded(self) -> bool:

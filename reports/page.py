@@ -98,7 +98,7 @@ def html(
     gallery: Sequence[ClipRow],
 ) -> str:
     """The page as text. `curves` are SVG elements by name; everything else is escaped."""
-    from dawn_bench.reports.plots import score_plots
+    from dawn_bench.reports.plots import drift_plots, score_plots
 
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
@@ -111,6 +111,7 @@ def html(
         boards=boards,
         cards=cards(rows),
         plots={_slug(exports.title(b)): [Markup(p) for p in score_plots(b)] for b in boards},
+        drifts={_slug(exports.title(b)): [Markup(p) for p in drift_plots(b)] for b in boards},
         comparisons={_slug(exports.title(b)): comparisons(b) for b in boards},
         clips={_slug(exports.title(b)): per_clip(b) for b in boards},
         curves={name: Markup(svg) for name, svg in curves.items()},

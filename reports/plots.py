@@ -95,6 +95,40 @@ def score_plots(table: Table) -> list[str]:
     return plots
 
 
+def drift_plots(table: Table) -> list[str]:
+    """One SVG per metric that has a value a frame: its mean second by second along the clips, one line a method."""
+    plots = []
+    for index, column in enumerate(table.columns):
+        held = [
+            (line, cell.row.over_time)
+            for line in table.lines
+            if (cell := line.cells[index]) is not None and cell.row and len(cell.row.over_time) > 1
+        ]
+        held = [(line, values) for line, values in held if line.method != GROUND_TRUTH][: len(SERIES)]
+        if not held:
+            continue
+        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        for (line, values), colour in zip(held, SERIES, strict=False):
+            dashes = "-" if line.group == "ranked" else (0, (3, 2))
+            seconds = np.arange(len(values)) + 0.5
+            label = _short(line.method)
+            axes.plot(
+                seconds, values, color=colour, linewidth=1.6, linestyle=dashes, marker="o", markersize=3, label=label
+            )
+        axes.set_xlabel("seconds from the start")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        unit = f"  ({column.unit})" if column.unit else ""
+        axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
+        _style(axes)
+        legend = figure.legend(loc="outside lower left", frameon=False, ncols=3, fontsize=8.5, handlelength=1.6)
+        for text in legend.get_texts():
+            text.set_color(INK)
+        name = f"drift-{table.dataset}-{table.split}-{table.method_class}-{index}"
+        plots.append(_svg(figure, name=name, label=f"{column.label} along the clip"))
+    return plots
+
+
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
     """The mean over `width` values around each, over what there is at the ends."""
     kernel = np.ones(max(1, width))

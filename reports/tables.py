@@ -25,7 +25,8 @@ def markdown(tables: Sequence[Table]) -> str:
     """GitHub-flavoured Markdown; stand-in values carry `†`."""
     parts = []
     for table in tables:
-        head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in table.columns), "clips"]
+        head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in table.columns)]
+        head += [*(["time s/s"] if table.costed else []), "clips"]
         lines = [f"## {md(title(table))}", ""]
         if table.seeded:
             lines += [f"> † {STAND_IN}.", ""]
@@ -33,6 +34,8 @@ def markdown(tables: Sequence[Table]) -> str:
         lines += ["", f"| {' | '.join(map(md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         for line in table.lines:
             values = [_md_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
+            if table.costed:
+                values.append(number(line.cost.get("generate_s_per_s"), 2) if line.cost else "")
             name = md(line.method) if line.group == "ranked" else f"_{md(line.method)}_"
             lines.append(f"| {name} | {' | '.join(values)} | {line.n_clips or '–'} |")
         parts.append("\n".join(lines) + "\n")
@@ -62,8 +65,8 @@ def title(table: Table) -> str:
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """One line per score with all of its row's fields but versions and per-clip values, and its rank and group."""
-    fields = [f for f in ScoreRow.model_fields if f not in ("versions", "per_clip")]
+    """One line per score with its row's fields, but versions and values by clip and second, and its rank and group."""
+    fields = [f for f in ScoreRow.model_fields if f not in ("versions", "per_clip", "over_time")]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*fields, "group", "rank"])

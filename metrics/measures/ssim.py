@@ -6,7 +6,7 @@ and which libraries' defaults give other numbers, stands in `dawn_bench.metrics.
 
 from __future__ import annotations
 
-from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric
+from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, by_second
 
 
 @METRICS.register("ssim")
@@ -19,4 +19,4 @@ class Ssim(RatioMetric):
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         """The clip's mean."""
         values = generated["images.ssim"]
-        return Part(float(values.mean()), 1, len(values))
+        return Part(float(values.mean()), 1, len(values), seconds=by_second(values))

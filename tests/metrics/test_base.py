@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.base import FEATURES, METRICS, Arrays, Part, RatioMetric, worst_state
+from dawn_bench.metrics.base import FEATURES, METRICS, Arrays, Part, RatioMetric, by_second, mean_over_time, worst_state
 from dawn_bench.metrics.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols import PAPER_DAWN, protocol
 
@@ -140,3 +140,9 @@ def test_compute_gathers_the_records_of_every_process(tmp_path: Path) -> None:
     for rank in ranks:
         _, said = rank.communicate(timeout=120)
         assert rank.returncode == 0, said.decode()
+
+
+def test_values_per_frame_are_kept_second_by_second() -> None:
+    assert by_second(np.r_[np.full(25, 2.0), np.full(25, 4.0), np.full(24, 9.0)]) == (2.0, 4.0)
+    assert mean_over_time([(1.0, 2.0, 3.0), (3.0, 4.0), (5.0,)]) == (3.0, 3.0)
+    assert mean_over_time([(), (1.0,)]) == (1.0,) and mean_over_time([]) == ()

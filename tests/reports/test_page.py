@@ -199,3 +199,18 @@ def test_json_holds_whole_rows(store: ResultsStore, tmp_path: Path) -> None:
     (path,) = write_report(store.root, tmp_path / "out", formats=["json"])
     lines = json.loads(path.read_text(encoding="utf-8"))["leaderboards"][0]["lines"]
     assert ScoreRow.model_validate(lines[0]["scores"][0]["row"]).per_clip == {"a": 3.0, "b": 1.0, "c": None}
+
+
+def test_errors_are_drawn_along_the_clip_and_cost_is_shown(row: Make, tmp_path: Path) -> None:
+    store = ResultsStore(tmp_path)
+    cost = {"generate_s_per_s": 3.25, "load_s": 2.0}
+    store.append(
+        [row("ours", 20.0, metric="psnr", over_time=[22.0, 20.0, 18.0], cost=cost), row("theirs", 19.0, metric="psnr")]
+    )
+    text = next(p for p in write_report(tmp_path, tmp_path / "out") if p.suffix == ".html").read_text()
+    assert "Along the clip" in text and "seconds from the start" in text and ">3.25<" in text
+    assert "3.25" in (tmp_path / "out" / "report.md").read_text()
+    store = ResultsStore(tmp_path / "plain")
+    store.append([row("ours", 20.0, metric="psnr")])
+    text = next(p for p in write_report(tmp_path / "plain", tmp_path / "o2") if p.suffix == ".html").read_text()
+    assert "Along the clip" not in text and "s/s" not in text
