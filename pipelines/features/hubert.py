@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dawn_bench import weights
 from dawn_bench.clip import FPS, SAMPLE_RATE
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.features.base import EXTRACTORS
+from dawn_bench.pipelines.snapshot import Snapshot
 from dawn_bench.provenance import pick_device
 
 if TYPE_CHECKING:
@@ -22,15 +20,17 @@ if TYPE_CHECKING:
 #: Samples of a chunk's 1000 steps of 20 ms, the overhang that its last window needs, and the shortest usable sound.
 CHUNK, OVERHANG, SHORTEST = 320_000, 80, 400
 _STEP = 320
-_WEIGHTS = "hubert-large"
+#: The published folder `hubert-large-ls960-ft` in the weights folder.
+_SNAPSHOT = Snapshot("Hubert", ("hubert-large", "hubert-large-bin"), "hubert-large-config")
 
 
 @EXTRACTORS.register("hubert")
 class Hubert:
     """`hubert` float16 (T,1024): facebook/hubert-large-ls960-ft, last hidden state.
 
-    Raises `InputError` when the weights are not in the weights folder; it is never filled with a stand-in, which
-    would look like speech features and be none (`logmel` is the honest stand-in).
+    Its files lie in the weights folder as published: `hubert-large-ls960-ft/` with `config.json` and
+    `model.safetensors` or `pytorch_model.bin`. Raises `InputError` when they do not; it is never filled with a
+    stand-in, which would look like speech features and be none (`logmel` is the honest stand-in).
     """
 
     name = "hubert"
@@ -39,17 +39,14 @@ class Hubert:
     @staticmethod
     def missing() -> str | None:
         """What keeps it from running here, in words, or None."""
-        if find_spec("transformers") is None:
-            return "the package transformers is not installed"
-        resolved = weights.resolve(_WEIGHTS)
-        return None if resolved.path else f"{weights.folder() / resolved.weight.file} is not there"
+        return _SNAPSHOT.missing()
 
     def fingerprint(self) -> str:
-        return f"hubert-1-{weights.resolve(_WEIGHTS).identity}"
+        return f"hubert-1-{_SNAPSHOT.identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         device = pick_device()
-        model = network(_file(), device, family="hubert")
+        model = _SNAPSHOT.load(device)
         steps = partial(hidden_states, model, device=device)
         return {"hubert": chunked(normalise(arrays["audio"]), steps, n_frames=n_frames).astype(np.float16)}
 
@@ -99,42 +96,3 @@ def _resample(rows: np.ndarray, count: int) -> np.ndarray:
     high = np.minimum(low + 1, len(rows) - 1)
     share = (where - low)[:, None].astype(np.float32)
     return rows[low] * (1 - share) + rows[high] * share
-
-
-def _file() -> Path:
-    """The weights; raises `InputError` saying where to put them."""
-    path = weights.resolve(_WEIGHTS, "files").path
-    assert path is not None  # that is what the policy means
-    return path
-
-
-@lru_cache(maxsize=1)
-def network(path: Path, device: str, *, family: Literal["hubert", "wav2vec2"]) -> torch.nn.Module:
-    """A speech encoder from its published file and the `config.json` beside it, loaded once a process.
-
-    Raises `InputError` when the configuration is missing or the file does not fit.
-    """
-    import torch
-    import transformers
-
-    config_file = path.parent / "config.json"
-    if not config_file.is_file():
-        raise InputError("the model's config.json is missing.", path=config_file, mend="Put it beside the weights.")
-    name = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2"}[family]
-    config = getattr(transformers, f"{name}Config").from_json_file(config_file)
-    model: torch.nn.Module = getattr(transformers, f"{name}Model")(config)
-    state = {key.removeprefix(f"{family}."): value for key, value in weights.read_state_dict(path).items()}
-    wanted = model.state_dict().keys()
-    state = {_modern(key): value for key, value in state.items()}
-    absent = wanted - state.keys() - {"masked_spec_embed"}
-    if absent:
-        raise InputError(f"does not fit {name}: {sorted(absent)[0]} is missing.", path=path)
-    model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
-    return model.eval().to(torch.device(device))
-
-
-def _modern(key: str) -> str:
-    """Weight-normalised convolutions changed their keys in torch 2: old checkpoints have the old ones."""
-    return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
-        "conv.weight_v", "conv.parametrizations.weight.original1"
-    )

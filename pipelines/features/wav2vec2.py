@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 
-from dawn_bench import weights
 from dawn_bench.pipelines.features.base import EXTRACTORS
-from dawn_bench.pipelines.features.hubert import chunked, hidden_states, network, normalise
+from dawn_bench.pipelines.features.hubert import chunked, hidden_states, normalise
+from dawn_bench.pipelines.snapshot import Snapshot
 from dawn_bench.provenance import pick_device
 
-_WEIGHTS = "wav2vec2-base"
+#: The published folder `wav2vec2-base-960h` in the weights folder.
+_SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2vec2-base-config")
 
 
 @EXTRACTORS.register("wav2vec2")
@@ -30,17 +30,12 @@ class Wav2Vec2:
     @staticmethod
     def missing() -> str | None:
         """What keeps it from running here, in words, or None."""
-        if find_spec("transformers") is None:
-            return "the package transformers is not installed"
-        resolved = weights.resolve(_WEIGHTS)
-        return None if resolved.path else f"{weights.folder() / resolved.weight.file} is not there"
+        return _SNAPSHOT.missing()
 
     def fingerprint(self) -> str:
-        return f"wav2vec2-1-{weights.resolve(_WEIGHTS).identity}"
+        return f"wav2vec2-1-{_SNAPSHOT.identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
-        path = weights.resolve(_WEIGHTS, "files").path
-        assert path is not None  # that is what the policy means
         device = pick_device()
-        steps = partial(hidden_states, network(path, device, family="wav2vec2"), device=device)
+        steps = partial(hidden_states, _SNAPSHOT.load(device), device=device)
         return {"wav2vec2": chunked(normalise(arrays["audio"]), steps, n_frames=n_frames).astype(np.float16)}

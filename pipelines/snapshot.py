@@ -1,0 +1,85 @@
+"""A speech network as Hugging Face publishes it: a folder with its configuration and its weights in either format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dawn_bench import weights
+from dawn_bench.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`networks` are the registry's names of the weights, the better format first, `config` that of `config.json`.
+
+    `family` is `Hubert` or `Wav2Vec2`, as in the names of transformers' classes.
+    """
+
+    family: str
+    networks: tuple[str, ...]
+    config: str
+
+    def missing(self) -> str | None:
+        """What keeps the network from running here, in words, or None."""
+        if find_spec("transformers") is None:
+            return "the package transformers is not installed"
+        found = weights.resolve(self._network)
+        if found.path is None:
+            others = " or ".join(Path(weights.entry(name).file).name for name in self.networks[1:])
+            return f"{weights.folder() / found.weight.file} is not there, nor is {others}"
+        config = weights.resolve(self.config)
+        return None if config.path else f"{weights.folder() / config.weight.file} is not there, beside the weights"
+
+    @property
+    def identity(self) -> str:
+        """The weights' entry, state and hash, for fingerprints."""
+        return weights.resolve(self._network).identity
+
+    def load(self, device: str) -> torch.nn.Module:
+        """The network on `device`, made once a process; raises `InputError` when a file is absent or does not fit."""
+        paths = [weights.resolve(name, "files").path for name in (self._network, self.config)]
+        network, config = (path for path in paths if path is not None)  # None of them is, by the policy
+        return _load(self.family, network, config, device)
+
+    @property
+    def _network(self) -> str:
+        """The weights that are there; the better ones where none are."""
+        return next((name for name in self.networks if weights.resolve(name).path), self.networks[0])
+
+
+@lru_cache(maxsize=2)
+def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.Module:
+    import torch
+    import transformers
+
+    try:
+        config = getattr(transformers, f"{family}Config").from_json_file(config_file)
+        model: torch.nn.Module = getattr(transformers, f"{family}Model")(config)
+    except Exception as error:  # not JSON, or a dozen kinds of values that no network can be made of
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"is no {family} configuration ({said}).", path=config_file) from error
+    prefix = f"{family.lower()}."
+    state = {_modern(key.removeprefix(prefix)): value for key, value in weights.read_state_dict(path).items()}
+    wanted = model.state_dict()
+    for key in sorted(wanted.keys() - {"masked_spec_embed"}):
+        if key not in state:
+            raise InputError(f"does not fit {family}: {key} is missing.", path=path)
+        if state[key].shape != wanted[key].shape:
+            shapes = f"{tuple(state[key].shape)}, {config_file.name} asks for {tuple(wanted[key].shape)}"
+            raise InputError(f"does not fit {family}: {key} is {shapes}.", path=path)
+    model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
+    return model.eval().to(torch.device(device))
+
+
+def _modern(key: str) -> str:
+    """Weight-normalised convolutions changed their keys in torch 2: old checkpoints have the old ones."""
+    return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
+        "conv.weight_v", "conv.parametrizations.weight.original1"
+    )
