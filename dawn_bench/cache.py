@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from dawn_bench.clip import Clip
+from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
 
@@ -155,13 +155,14 @@ class Cache:
         row = self._rows[clip_id]
         fixed = {"id", "speaker", "split", "n_frames"}
         meta = {k: v for k, v in row.items() if k not in fixed and "." not in k}
-        meta |= {f"{f}_sha256": row[f"{f}.sha256"] for f in ("frames", "audio") if f"{f}.sha256" in row}
+        meta |= {f"{f}_sha256": row[f"{f}.sha256"] for f in ("frames", "audio", "vertices") if f"{f}.sha256" in row}
         return Clip(
             id=clip_id,
             speaker=str(row["speaker"]),
             split=str(row["split"]),
             n_frames=int(row["n_frames"]),
             arrays=_LazyArrays(self, row, self.fields),
+            fps=int(self.settings.get("fps", FPS)),
             meta=meta,
         )
 

@@ -15,6 +15,9 @@ T frames, S pixels a side, n sound samples. First axis is time everywhere.
 | bbox       | float32 (T,4)       | face box x0, y0, x1, y1 in pixels of the cached frame                    |
 | valid      | bool (T,)           | False where the face was interpolated over a gap                         |
 
+A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 (1,V,3), the face at rest, and maybe
+`lips`, `upper` int32 (1,n), vertex numbers, and `triangles` int32 (1,F,3); its `fps` may be 30.
+
 `face_mask` and `lip_mask` (T,S,S) bool are computed from `bbox` and `landmarks` (`dawn_bench.pipelines.masks`).
 """
 

@@ -23,6 +23,8 @@ from dawn_bench.pipelines.shards import ShardWriter
 from dawn_bench.pipelines.source import Source
 
 WORKER_DIED, FAILED = "worker_died", "failed"
+#: Fields with a row a frame of the clip; a dataset has pictures or meshes.
+FRAME_FIELDS = ("frames", "vertices")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -321,7 +323,7 @@ class _Sink:
         except OSError as error:
             self.failure = error
             raise
-        if field == "frames":
+        if field in FRAME_FIELDS:
             self.frames += len(rows)
 
 

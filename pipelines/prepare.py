@@ -22,6 +22,7 @@ from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.executor import Engine, run
 from dawn_bench.pipelines.group import ClipTools, GroupReport, Job, Tools
+from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.origin import has_changed
 from dawn_bench.pipelines.plan import PARTS, PLAN_FILE, Plan, check_same, listed_id, make_groups, part_path, read_part
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -47,11 +48,12 @@ class PrepareReport:
     wall: float
     resumed: int = 0
     incomplete: Mapping[str, int] = field(default_factory=dict)
+    fps: int = FPS
 
     @property
     def seconds(self) -> float:
         """Length of all usable clips in seconds."""
-        return self.frames / FPS
+        return self.frames / self.fps
 
     @property
     def clips(self) -> int:
@@ -77,8 +79,9 @@ def prepare(
     is full, or the cache was made with other settings (`overwrite` makes it anew).
     """
     begun = time.monotonic()
-    root, cache, tools = root.resolve(), cache.resolve(), tools or ClipTools()
+    root, cache = root.resolve(), cache.resolve()
     sources = list_sources(root, settings)
+    tools = tools or mesh_tools(root, settings) or ClipTools()
     _make_folder(cache)
     with _locked(cache):
         if overwrite:
@@ -125,6 +128,7 @@ def prepare(
         wall=time.monotonic() - begun,
         resumed=sum(owners[listed_id(row)] in done for row in rows),
         incomplete=incomplete,
+        fps=int(plan.facts.get("fps", FPS)),
     )
     if not report.ok:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.quarantined.items())
@@ -175,7 +179,7 @@ def write_index(cache: Path, plan: Plan) -> list[dict[str, Any]]:
         "schema": SCHEMA_VERSION,
         "dataset": plan.settings["dataset"],
         "size": plan.settings["size"],
-        "fps": FPS,
+        "fps": int(plan.facts.get("fps", FPS)),
         "root": plan.root,
         "settings": plan.settings,
         "fingerprints": {**plan.facts, **plan.added},

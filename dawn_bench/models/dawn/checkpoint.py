@@ -49,6 +49,9 @@ CHECKPOINT_KINDS: dict[str, Kind] = {
     "a2v": Kind("dawn_bench.models.dawn.a2v_config:A2VConfig", "dawn_bench.models.dawn.a2v:A2VFDM"),
     "pbnet": Kind("dawn_bench.models.dawn.pbnet:PBNetConfig", "dawn_bench.models.dawn.pbnet:PBNet"),
     "dit-head-vqgan": Kind("dawn_bench.models.dit_head.config:VQGANConfig", "dawn_bench.models.dit_head.vqgan:VQGAN"),
+    "diffspeaker": Kind(
+        "dawn_bench.models.diffspeaker.config:DiffSpeakerConfig", "dawn_bench.models.diffspeaker.model:DiffSpeaker"
+    ),
     "dit-head-dit": Kind("dawn_bench.models.dit_head.config:DiTConfig", "dawn_bench.models.dit_head.dit:DiT"),
 }
 

@@ -1,0 +1,35 @@
+"""BIWI (3-D Audiovisual Corpus of Affective Communication), as FaceFormer and CodeTalker lay it out: 25 fps.
+
+Train on sentences 1-32 of six subjects, validate on 33-36, test on 37-40 (Test-A, split `test`). Test-B, split
+`test-b`, is sentences 37-40 of the eight other subjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dawn_bench.pipelines.meshes.layout import LAYOUTS, Layout, sources
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import DATASETS, Source
+
+TRAIN_SUBJECTS = ("F2", "F3", "F4", "M3", "M4", "M5")
+UNSEEN_SUBJECTS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")
+
+
+def split(subject: str, sentence: int) -> str | None:
+    """The published part of one sequence."""
+    if subject in UNSEEN_SUBJECTS:
+        return "test-b" if 37 <= sentence <= 40 else None
+    if subject not in TRAIN_SUBJECTS or not 1 <= sentence <= 40:
+        return None
+    return "train" if sentence <= 32 else "val" if sentence <= 36 else "test"
+
+
+LAYOUTS["biwi"] = Layout(fps=25, stride=1, split=split)
+
+
+@DATASETS.register("biwi")
+def biwi(root: Path, settings: PrepareSettings) -> Iterable[Source]:
+    """Sequences of the published split below `root`."""
+    return sources(root, dataset="biwi")

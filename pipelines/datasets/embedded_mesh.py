@@ -1,0 +1,19 @@
+"""The embedded synthetic meshes: BIWI's files, names and split, under a name of their own: no score passes for its."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dawn_bench.pipelines.datasets.biwi import split
+from dawn_bench.pipelines.meshes.layout import LAYOUTS, Layout, sources
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import DATASETS, Source
+
+LAYOUTS["embedded-mesh"] = Layout(fps=25, stride=1, split=split)
+
+
+@DATASETS.register("embedded-mesh")
+def embedded_mesh(root: Path, settings: PrepareSettings) -> Iterable[Source]:
+    """List what `dawn_bench.pipelines.meshes.write.write_meshes` wrote below `root`."""
+    return sources(root, dataset="embedded-mesh")

@@ -1,0 +1,1 @@
+"""Talking meshes: BIWI, VOCASET and a synthetic set in their layout, read, drawn and written."""

@@ -1,0 +1,82 @@
+"""How the two mesh datasets lie on disk, and which of their sequences train and test.
+
+    wav/<name>.wav               16 kHz
+    vertices_npy/<name>.npy      (frames, 3 vertices); name = <subject>_<anything ending in two digits>
+    templates.pkl                subject -> (vertices, 3), the face at rest
+    regions/lve.txt, fdd.txt     vertex numbers of lips and upper face (BIWI, from CodeTalker), where the user has them
+    FLAME_masks.pkl              the same for VOCASET, from the FLAME site (its licence forbids bundling)
+    *.ply                        triangles, to draw the mesh
+
+Sequences of BIWI and VOCASET outside the published split are left out, as in the released loaders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.files import file_problem, safe_id, walk
+from dawn_bench.pipelines.source import Source
+
+TEMPLATES = "templates.pkl"
+#: A subject's name and the number of its sentence -> train, val, test, …; None: in no part of the published split.
+Split = Callable[[str, int], str | None]
+_NAME = re.compile(r"(?P<subject>.+)_(?P<rest>[^_]*?(?P<sentence>\d\d))")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`stride` takes every n-th stored frame; `fps` is the rate after it."""
+
+    fps: int
+    stride: int
+    split: Split
+
+
+#: Layouts by dataset name; the dataset files register theirs.
+LAYOUTS: dict[str, Layout] = {}
+
+
+def sources(root: Path, *, dataset: str) -> Iterable[Source]:
+    """The published sequences below `root`, with the sound of the same name.
+
+    Raises `InputError` when there is no `vertices_npy` folder or no `templates.pkl`.
+    """
+    files = list(walk(root))
+    templates_file(root, dataset=dataset, files=files)
+    arrays = [p for p in files if p.suffix == ".npy" and p.parent.name == "vertices_npy"]
+    if not arrays:
+        raise InputError("has no vertices_npy/*.npy.", path=root, mend=f"Give {dataset}'s folder as --root.")
+    sounds = {p.stem: p for p in files if p.suffix.lower() == ".wav"}
+    for path in arrays:
+        match = _NAME.fullmatch(path.stem)
+        split = LAYOUTS[dataset].split(match["subject"], int(match["sentence"])) if match else None
+        if match is None or split is None:
+            continue
+        problem = file_problem(path)
+        if problem is None and path.stem not in sounds:
+            problem = ("no_audio", f"there is no wav/{path.stem}.wav")
+        yield Source(
+            id=safe_id(path.stem),
+            speaker=match["subject"],
+            split=split,
+            video=path,
+            audio=sounds.get(path.stem),
+            problem=problem,
+            meta={"sentence": match["sentence"], "fps": LAYOUTS[dataset].fps},
+        )
+
+
+def templates_file(root: Path, *, dataset: str, files: Iterable[Path] | None = None) -> Path:
+    """The dataset's `templates.pkl`; raises `InputError` where it is not."""
+    found = [p for p in (files or walk(root)) if p.name == TEMPLATES]
+    if not found:
+        raise InputError(
+            f"has no {TEMPLATES}, the faces at rest.",
+            path=root,
+            mend=f"Put {dataset}'s {TEMPLATES} beside its wav folder.",
+        )
+    return found[0]

@@ -1,0 +1,149 @@
+"""What preparing does to one mesh sequence: the counterpart of `ClipTools` for datasets without pictures.
+
+Fields of a prepared sequence: `vertices` float32 (T,V,3), `template` float32 (1,V,3), `audio` int16 (n,) as it is in
+the file, and where the user's folder has them `lips`, `upper` int32 (1,n) and `triangles` int32 (1,F,3). The units are
+the files' own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pipelines.audio import read_audio
+from dawn_bench.pipelines.datasets.files import walk
+from dawn_bench.pipelines.meshes.files import (
+    checked,
+    read_numbers,
+    read_pickle,
+    read_templates,
+    read_triangles,
+    read_vertices,
+)
+from dawn_bench.pipelines.meshes.layout import LAYOUTS, templates_file
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.source import DATASETS, Source
+
+#: CodeTalker's index files, by the field that they become.
+_REGION_FILES = {"lips": "lve.txt", "upper": "fdd.txt"}
+#: FLAME's masks, by the field that they become.
+_FLAME_MASKS = "FLAME_masks.pkl"
+_FLAME_REGIONS = {"lips": ("lips",), "upper": ("forehead", "eye_region")}
+
+
+class Sink(Protocol):
+    """Where the arrays of one sequence go."""
+
+    def append(self, field: str, rows: np.ndarray) -> None:
+        """Rows of a field."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Vertex numbers int32 (n,) and what the set is called in reports."""
+
+    numbers: np.ndarray
+    name: str
+
+
+@dataclass(frozen=True)
+class MeshTools:
+    """What all sequences of a dataset share."""
+
+    fps: int
+    stride: int
+    templates: Mapping[str, np.ndarray]
+    regions: Mapping[str, Region]
+    triangles: np.ndarray | None
+
+    @staticmethod
+    def of(root: Path, dataset: str) -> MeshTools:
+        """Read templates, regions and triangles below `root`; raises `InputError` for templates that are not there."""
+        layout = LAYOUTS[dataset]
+        templates = read_templates(templates_file(root, dataset=dataset))
+        vertices = len(next(iter(templates.values())))
+        files = {p.name: p for p in walk(root)}
+        ply = next((p for name, p in sorted(files.items()) if p.suffix.lower() == ".ply"), None)
+        triangles = read_triangles(ply, vertices=vertices) if ply is not None else None
+        return MeshTools(layout.fps, layout.stride, templates, find_regions(files, vertices=vertices), triangles)
+
+    def facts(self, settings: PrepareSettings) -> dict[str, str]:
+        """No face is looked for; what is shared is hashed, so that a cache is never half of one and half of another."""
+        shared = hashlib.sha256()
+        for name, array in sorted(self.templates.items()):
+            shared.update(name.encode() + array.tobytes())
+        for name, region in sorted(self.regions.items()):
+            shared.update(name.encode() + region.numbers.tobytes())
+        shared.update(b"" if self.triangles is None else self.triangles.tobytes())
+        return {
+            "face": settings.face,
+            "face fingerprint": "none",
+            "meshes": shared.hexdigest()[:16],
+            "fps": str(self.fps),
+        }
+
+    def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
+        """A sequence is one clip."""
+        return [source]
+
+    def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
+        """Write one sequence; raises `ItemError` (no_template, unreadable, bad_shape, not_finite, too_short, …)."""
+        template = self.templates.get(source.speaker)
+        if template is None:
+            raise ItemError("no_template", f"templates.pkl has no face of subject {source.speaker}")
+        assert source.audio is not None
+        vertices = read_vertices(source.video, vertices=len(template))[:: self.stride][: settings.max_frames]
+        if len(vertices) < settings.min_frames:
+            raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are asked for")
+        audio = read_audio(source.audio)
+        sink.append("vertices", vertices)
+        sink.append("audio", audio)
+        sink.append("template", template[None])
+        for name, region in self.regions.items():
+            sink.append(name, region.numbers[None])
+        if self.triangles is not None:
+            sink.append("triangles", self.triangles[None])
+        named = {f"{name}_set": f"{r.name}, {len(r.numbers)} vertices" for name, r in self.regions.items()}
+        return {"fps": self.fps, "n_vertices": len(template), **named}
+
+    def afterwards(self, settings: PrepareSettings) -> list[str]:
+        """No extractor runs on meshes."""
+        return []
+
+    def extract(
+        self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
+    ) -> dict[str, np.ndarray]:
+        """Never asked for."""
+        raise InputError(f"the extractor {name!r} needs pictures, and this dataset has meshes.")
+
+
+def mesh_tools(root: Path, settings: PrepareSettings) -> MeshTools | None:
+    """The tools of a mesh dataset, None for a dataset of videos."""
+    DATASETS[settings.dataset]  # imports the dataset files
+    return MeshTools.of(root, settings.dataset) if settings.dataset in LAYOUTS else None
+
+
+def find_regions(files: Mapping[str, Path], *, vertices: int) -> dict[str, Region]:
+    """Lips and upper face from the user's index files: CodeTalker's lists, else FLAME's masks; maybe neither."""
+    found = {}
+    for field, name in _REGION_FILES.items():
+        if name in files:
+            numbers = read_numbers(files[name], vertices=vertices)
+            digest = hashlib.sha256(files[name].read_bytes()).hexdigest()[:8]
+            found[field] = Region(numbers, f"{name} {digest}")
+    if _FLAME_MASKS in files:
+        path = files[_FLAME_MASKS]
+        masks = read_pickle(path)
+        for field, names in _FLAME_REGIONS.items():
+            lacking = [n for n in names if n not in masks]
+            if lacking:
+                raise InputError(f"has no mask {lacking[0]!r}.", path=path, mend="Get it from the FLAME site.")
+            numbers = checked(np.concatenate([masks[n].reshape(-1) for n in names]), vertices=vertices, path=path)
+            found.setdefault(field, Region(numbers, f"FLAME {'+'.join(names)}"))
+    return found

@@ -1,0 +1,104 @@
+"""Writes the embedded mesh dataset: files laid out and named as BIWI's or VOCASET's, synthetic through and through."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.audio import write_wav
+from dawn_bench.pipelines.datasets import biwi, vocaset
+from dawn_bench.pipelines.embedded.motion import RATE, closure, draw_blinks, draw_speech, draw_voice
+from dawn_bench.pipelines.embedded.sound import synthesise
+from dawn_bench.pipelines.meshes.face import MeshFace, draw_shape, make_face
+from dawn_bench.progress import Meter
+
+README = """\
+Synthetic talking meshes in the layout of {layout}, written by dawn-bench (seed {seed}). No recording is in them: the
+face is a formula, the sound is synthesised, and subjects and sentences only follow {layout}'s names. Use them to try
+and to test software, never as a benchmark of quality. The face is one unit wide; {fps} frames a second are stored.
+"""
+#: Frames a second as stored.
+_STORED_FPS = {"biwi": 25, "vocaset": 60}
+
+
+def write_meshes(
+    root: Path,
+    *,
+    subjects: int = 3,
+    train: int = 6,
+    test: int = 2,
+    seconds: float = 3.0,
+    seed: int = 0,
+    layout: Literal["biwi", "vocaset"] = "biwi",
+    progress: Meter | None = None,
+) -> Path:
+    """Write `train` and `test` sequences of `seconds` for each subject below `root`, and return it.
+
+    In BIWI's layout the same subjects train and test, and there is one sequence to validate on for each; in VOCASET's
+    two further subjects validate and test. `seed` decides everything.
+
+    Raises `InputError` where these numbers do not go together.
+    """
+    if not (1 <= subjects <= 6 and 1 <= train <= 32 and 1 <= test <= 4) or seconds < 1:
+        raise InputError(
+            f"{subjects} subjects, {train} + {test} sequences of {seconds} s.", mend="1-6, 1-32, 1-4, from 1 s."
+        )
+    for folder in ("wav", "vertices_npy", "regions"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    templates = {}
+    for k, (subject, sentences) in enumerate(_cast(layout, subjects, train, test)):
+        face = make_face(draw_shape(np.random.default_rng([seed, 11, k])))
+        templates[subject] = face.rest.astype(np.float32)
+        for sentence in sentences:
+            name = f"{subject}_{sentence:02d}" if layout == "biwi" else f"{subject}_sentence{sentence:02d}"
+            vertices, sound = _sequence(face, seconds, _STORED_FPS[layout], seed=seed, subject=k, sentence=sentence)
+            np.save(root / "vertices_npy" / f"{name}.npy", vertices.reshape(len(vertices), -1))
+            write_wav(root / "wav" / f"{name}.wav", sound)
+            if progress is not None:
+                progress.advance()
+    (root / "templates.pkl").write_bytes(pickle.dumps(templates, protocol=4))
+    (root / "regions" / "lve.txt").write_text(", ".join(map(str, face.lips)))
+    (root / "regions" / "fdd.txt").write_text(", ".join(map(str, face.upper)))
+    _write_ply(root / "mesh.ply", face.rest, face.triangles)
+    (root / "README.txt").write_text(README.format(layout=layout.upper(), seed=seed, fps=_STORED_FPS[layout]))
+    return root
+
+
+def _cast(layout: str, subjects: int, train: int, test: int) -> list[tuple[str, list[int]]]:
+    """Subjects with the numbers of their sentences, such that the published split has what was asked for."""
+    learn, judge = list(range(1, train + 1)), list(range(37, 37 + test))
+    if layout == "biwi":
+        return [(name, [*learn, 33, *judge]) for name in biwi.TRAIN_SUBJECTS[:subjects]]
+    seen = [(name, learn) for name in vocaset.TRAIN_SUBJECTS[:subjects]]
+    return [*seen, (vocaset.VAL_SUBJECTS[0], [21]), (vocaset.TEST_SUBJECTS[0], judge)]
+
+
+def _sequence(
+    face: MeshFace, seconds: float, fps: int, *, seed: int, subject: int, sentence: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (T,V,3) and int16 (n,) of one sequence; frame k shows second (k + 0.5) / fps."""
+    rng = np.random.default_rng([seed, 12, subject, sentence])
+    voice = draw_voice(np.random.default_rng([seed, 13, subject]))
+    speech = draw_speech(rng, voice, seconds=seconds)
+    times = (np.arange(round(seconds * fps)) + 0.5) / fps
+    grid = np.arange(len(speech.opening)) / RATE
+    opening, rounding = (np.interp(times, grid, track) for track in (speech.opening, speech.rounding))
+    brows = np.zeros(len(times))
+    for syllable in speech.syllables:
+        if syllable.stress > 0.95:
+            brows = np.maximum(brows, np.clip(1 - ((times - syllable.peak) / 0.3) ** 2, 0, 1) ** 2)
+    vertices = face.move(opening, rounding, brows, closure(times, draw_blinks(rng, seconds=seconds)))
+    return vertices.astype(np.float32), synthesise(rng, speech, voice)
+
+
+def _write_ply(path: Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
+    header = ["ply", "format ascii 1.0", f"element vertex {len(vertices)}"]
+    header += [f"property float {axis}" for axis in "xyz"]
+    header += [f"element face {len(triangles)}", "property list uchar int vertex_indices", "end_header"]
+    rows = [" ".join(f"{value:.6f}" for value in row) for row in vertices]
+    rows += [f"3 {' '.join(map(str, row))}" for row in triangles]
+    path.write_text("\n".join([*header, *rows, ""]))
