@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dawn_bench.baselines.base import METHODS, Context, Method, MethodClass
 from dawn_bench.baselines.external.adapter import bundled, installed_names, methods_file, read_adapter
+from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.methods.external import builder as external
 from dawn_bench.baselines.outputs import OK, find_outputs, produce, read_output
 from dawn_bench.baselines.reframe import Reframed
@@ -19,6 +20,7 @@ from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.matching import FileLoad, Load
 from dawn_bench.pipelines.video import probe
+from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint, sha256_file
 from dawn_bench.workflow.evaluation import Evaluation
 
@@ -67,6 +69,8 @@ def maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], lis
 
 def _produced(method: Method, job: Evaluation, clips: Sequence[Clip]) -> list[Contestant]:
     """The outputs of one method, and where it crops in its own way a second version framed as the truth is."""
+    if isinstance(method, External):
+        console().print(f"{method.name}: licence {method.licence}", markup=False)
     outputs = produce(method, clips, job.out / "outputs", seed=job.seed)
     files = {i: o.path for i, o in outputs.items() if o.status == OK and o.path is not None}
     failed = {i: o.status for i, o in outputs.items() if o.status != OK}
