@@ -23,8 +23,12 @@ from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, Res
 
 #: Queries attend in blocks of this many frames, each to the keys that its window reaches.
 QUERY_BLOCK = 32
+#: The number of keys of a block is rounded up to a multiple of this, where the clip has them: kernels like it.
+KEY_MULTIPLE = 16
 #: Rows (frames x pixels) of one pass of temporal attention: its queries, keys and values stay in the CPU's cache.
 ROWS_CPU, ROWS_GPU = 800, 1 << 20
+#: Pixels of one pass of cross attention, whose queries are the widest thing it makes.
+GATED_CPU, GATED_GPU = 1024, 1 << 20
 
 
 class Bands:
@@ -41,6 +45,8 @@ class Bands:
         for start in range(0, frames, QUERY_BLOCK):
             stop = min(start + QUERY_BLOCK, frames)
             low, high = max(0, start - reach), min(frames, stop + reach)
+            high = min(frames, high + -(high - low) % KEY_MULTIPLE)
+            low = max(0, low - -(high - low) % KEY_MULTIPLE)
             shape = (start - low, stop - start, high - low)
             if shape not in known:  # all inner blocks look alike
                 query = torch.arange(start, stop, device=weight.device)
@@ -107,13 +113,13 @@ def linear_attention_(x_nPC: Tensor, residual: Residual) -> None:
     normed = _normed(x_nPC, residual)
     to_q, to_k, to_v = attention.to_qkv.weight.flatten(1).chunk(3)
     q_nPND = F.linear(normed, to_q).unflatten(-1, (heads, head_dim)).softmax(dim=-1)
-    k_nKP = torch.matmul(to_k, normed.transpose(1, 2)).softmax(dim=-1)
+    k_nPK = F.linear(normed, to_k).softmax(dim=1)
     if pixels > width:
-        summary_nNDC = torch.bmm(k_nKP, normed).view(frames, heads, head_dim, width)
+        summary_nNDC = torch.bmm(k_nPK.transpose(1, 2), normed).view(frames, heads, head_dim, width)
         context_nNDD = summary_nNDC @ to_v.view(heads, head_dim, width).transpose(1, 2)
     else:
         v_nPND = F.linear(normed, to_v).unflatten(-1, (heads, head_dim))
-        context_nNDD = k_nKP.view(frames, heads, head_dim, pixels) @ v_nPND.transpose(1, 2)
+        context_nNDD = k_nPK.unflatten(-1, (heads, head_dim)).permute(0, 2, 3, 1) @ v_nPND.transpose(1, 2)
     context_nNDD *= head_dim**-0.5
     assert attention.to_out.bias is not None
     x_nPC += attention.to_out.bias
@@ -131,11 +137,12 @@ def _normed(x_nPC: Tensor, residual: Residual) -> Tensor:
 
 
 class CrossKeys:
-    """What one block's three cross attentions need of a clip's conditions: keys and values less the null's."""
+    """What one block's three cross attentions need of a clip's conditions: keys and values less the null's, and the
+    Gram matrices by which `FastCross` finds its outputs' variance."""
 
-    def __init__(self, block: ConditionedBlock, conditions: Conditions) -> None:
+    def __init__(self, cross: FastCross, conditions: Conditions) -> None:
         keys, values = [], []
-        for attention, context_BFK in block.contexts(conditions):
+        for attention, context_BFK in cross.block.contexts(conditions):
             split = (attention.heads, attention.head_dim)
             key, value = (part.unflatten(-1, split)[0] for part in attention.to_kv(context_BFK).chunk(2, dim=-1))
             null_key, null_value = attention.null_kv
@@ -144,6 +151,8 @@ class CrossKeys:
             values.append(value - null_value)
         self.keys_FDJ = torch.cat(keys, dim=1).transpose(1, 2).contiguous()
         self.values_FJD = torch.cat(values, dim=1)
+        rows_Fcgc = (cross.rows(values_nJD) for values_nJD in self.values_FJD.split(256))
+        self.gram_Fcgg = torch.cat([rows @ rows.transpose(2, 3) / rows.shape[-1] for rows in rows_Fcgc])
 
 
 class FastCross:
@@ -156,6 +165,7 @@ class FastCross:
     """
 
     def __init__(self, block: ConditionedBlock) -> None:
+        self.block = block
         attentions = (block.cross_attn_aud, block.cross_attn_pose, block.cross_attn_eye)
         first = attentions[0]
         self.heads, self.head_dim, self.conditions = first.heads, first.head_dim, len(attentions)
@@ -170,12 +180,19 @@ class FastCross:
             outputs.append(output_NDC)
             gains.append(norm.g)
             bases.append(torch.einsum("d,ndc->c", attention.null_kv[1], output_NDC))
-        self.query_QC = torch.cat(queries).transpose(0, 1).flatten(0, 1).contiguous()  # rows D-major: see __call__
+        self.query_QC = torch.cat(queries).transpose(0, 1).flatten(0, 1).contiguous()  # rows D-major: see _add
         self.output_JDC = torch.cat(outputs).contiguous()
         self.base_c1C = torch.stack(bases)[:, None]
         self.gain_c1C = torch.stack(gains)[:, None]
 
     def __call__(self, h_nPC: Tensor, x_nPC: Tensor, clip: CrossKeys, frames: slice) -> None:
+        """`h_nPC` grows by the attentions of `x_nPC`; both are the `frames` of the clip."""
+        step = max(1, (GATED_GPU if x_nPC.is_cuda else GATED_CPU) // x_nPC.shape[1])
+        for i in range(0, len(x_nPC), step):
+            these = slice(frames.start + i, min(frames.start + i + step, frames.stop))
+            self._add(h_nPC[i : i + step], x_nPC[i : i + step], clip, these)
+
+    def _add(self, h_nPC: Tensor, x_nPC: Tensor, clip: CrossKeys, frames: slice) -> None:
         n, pixels, _ = x_nPC.shape
         query_nPDJ = F.linear(x_nPC, self.query_QC).unflatten(-1, (self.head_dim, -1))
         logits_nPJ = (query_nPDJ * clip.keys_FDJ[frames, None]).sum(dim=2)
@@ -183,25 +200,28 @@ class FastCross:
         gates_nPcg = h_nPC.new_ones(n, pixels, self.conditions, 1 + self.heads)
         gates_nPcg[..., 1:] = logits_nPJ.mul_(0.5).tanh_().mul_(0.5).unflatten(-1, (self.conditions, self.heads))
 
-        rows_nGC, gram_nGG = self._outputs(clip.values_FJD[frames])
+        gram_nGG = self._block_diagonal(clip.gram_Fcgg[frames])
         variance_nPc1 = (torch.bmm(gates_nPcg.flatten(2), gram_nGG).view_as(gates_nPcg) * gates_nPcg).sum(-1, True)
         gates_nPcg *= (variance_nPc1 + self.eps).rsqrt_()
-        h_nPC.baddbmm_(gates_nPcg.flatten(2), rows_nGC)
+        rows_ncgC = self.rows(clip.values_FJD[frames]).mul_(self.gain_c1C)
+        h_nPC.baddbmm_(gates_nPcg.flatten(2), rows_ncgC.flatten(1, 2))
 
-    def _outputs(self, values_nJD: Tensor) -> tuple[Tensor, Tensor]:
-        """What the gates weigh, as rows [n, G, C]: per condition W_o (v₀ + v)/2 and each W_o (v − v₀)_h, centred, times
-        the output's gain. And the block-diagonal Gram matrices of the rows before the gain, over C, [n, G, G]."""
+    def rows(self, values_nJD: Tensor) -> Tensor:
+        """What the gates weigh, [n, conditions, 1 + heads, C], before the output's gain: W_o (v₀ + v)/2 and each
+        W_o (v − v₀)_h, centred over C."""
         heads_nJC = torch.bmm(values_nJD.transpose(0, 1), self.output_JDC).transpose(0, 1)
         heads_ncNC = heads_nJC.unflatten(1, (self.conditions, self.heads))
         base_nc1C = self.base_c1C + heads_ncNC.sum(dim=2, keepdim=True) / 2
-        rows_ncgC = torch.cat((base_nc1C, heads_ncNC), dim=2)
-        gram_ncgg = rows_ncgC @ rows_ncgC.transpose(2, 3) / rows_ncgC.shape[-1]
+        return torch.cat((base_nc1C, heads_ncNC), dim=2)
+
+    def _block_diagonal(self, gram_ncgg: Tensor) -> Tensor:
+        """One matrix [n, G, G] a frame of its conditions' matrices, so that one product serves all gates."""
         size = 1 + self.heads
-        gram_nGG = values_nJD.new_zeros(len(values_nJD), self.conditions * size, self.conditions * size)
+        gram_nGG = gram_ncgg.new_zeros(len(gram_ncgg), self.conditions * size, self.conditions * size)
         for i in range(self.conditions):
             part = slice(i * size, (i + 1) * size)
             gram_nGG[:, part, part] = gram_ncgg[:, i]
-        return (rows_ncgC * self.gain_c1C).flatten(1, 2), gram_nGG
+        return gram_nGG
 
 
 def _centred(weight: Tensor, dim: int) -> Tensor:

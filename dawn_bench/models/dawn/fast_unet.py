@@ -157,7 +157,7 @@ class FastClip:
         self.static_1PC = static.flatten(2).transpose(1, 2).contiguous()
         audio, pose, eye = unet.split_conditions(cond_FD[None])
         self.cross = {
-            name: CrossKeys(fast.block, (audio, pose, eye)) for name, fast in self.blocks.items() if fast.cross
+            name: CrossKeys(fast.cross, (audio, pose, eye)) for name, fast in self.blocks.items() if fast.cross
         }
 
     @torch.no_grad()
