@@ -225,6 +225,14 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="Apache-2.0",
     ),
     Weight(
+        name="hubert-base",
+        file="hubert-base-ls960/pytorch_model.bin",
+        purpose="the HuBERT-base speech encoder that DiffSpeaker's training starts from",
+        origin="huggingface.co/facebook/hubert-base-ls960",
+        url="https://huggingface.co/facebook/hubert-base-ls960/resolve/main/pytorch_model.bin",
+        licence="Apache-2.0",
+    ),
+    Weight(
         name="wav2vec2-base",
         file="wav2vec2-base-960h/model.safetensors",
         purpose="the Wav2Vec2 speech encoder of DiT-Head",

@@ -11,7 +11,7 @@ import typer
 def train(
     cache: Annotated[Path, typer.Option(help="A cache made by `prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder: a sub-folder a stage.")],
-    model: Annotated[str, typer.Option(help="What to train: dawn or diffspeaker (on a mesh cache).")] = "dawn",
+    model: Annotated[str, typer.Option(help="dawn, dit-head, or diffspeaker (on a mesh cache).")] = "dawn",
     stage: Annotated[
         list[str] | None, typer.Option(help="A stage of the model (dawn: lfg, a2v-1, a2v-2, pbnet) or all; repeatable.")
     ] = None,

@@ -132,7 +132,7 @@ def _steps(
                 if done % loop.save_every == 0 or done == loop.steps:
                     _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
             waiting = time.perf_counter()
-            progress.advance(note=f"loss {values['total']:.4f}")
+            progress.advance(note=f"loss {values['total']:.4g}")
     if watch is not None:
         watch.close()
 
