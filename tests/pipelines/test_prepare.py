@@ -185,8 +185,11 @@ def test_engines_that_are_not_installed_say_how_to_get_them(tmp_path: Path, monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "package"), [("dask", "distributed"), ("ray", "ray")])
-def test_a_local_cluster_writes_the_same_bytes(root: Path, tmp_path: Path, engine: Engine, package: str) -> None:
+def test_a_local_cluster_writes_the_same_bytes(
+    root: Path, tmp_path: Path, engine: Engine, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip(package)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))  # Ray's workers begin elsewhere
     prepare(root, tmp_path / "one", SETTINGS, tools=FakeTools())
     prepare(root, tmp_path / "two", SETTINGS, tools=FakeTools(), jobs=2, engine=engine)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")

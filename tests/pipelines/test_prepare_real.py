@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from dawn_bench.cache import Cache
 from dawn_bench.pipelines.maintain import verify
 from dawn_bench.pipelines.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.video import iter_frames
 
 pytestmark = pytest.mark.real
 
@@ -64,3 +68,84 @@ def test_an_extractor_added_later_equals_one_from_the_start(root: Path, tmp_path
     assert any(name.parts[0] == "blink" for name in names)
     for name in (Path("index.parquet"), *names):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def table(clips_dir: Path) -> list[dict[str, str]]:
+    """What is known of every clip: rates, sizes, sound, faces, and `flags` for its odd kind."""
+    with (clips_dir.parent / "clips.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_every_kind_of_clip_ends_as_it_should(clips_dir: Path, tmp_path: Path) -> None:
+    """Rates of 22 to 30 and variable ones, vertical, no sound, silent sound, no face, cuts, lying frame counts."""
+    report = prepare(
+        clips_dir, tmp_path / "c", PrepareSettings(size=32, face="dlib", max_frames=25, extract=()), jobs=2
+    )
+    index = Cache(tmp_path / "c").index.set_index("id")
+    rows = {Path(row["file"]).stem: row for row in table(clips_dir)}
+    assert set(index.index) == set(rows) and report.clips == 40
+    starts_without_face = {"pyfeat_no_face", "pyfeat_noface_face"}
+    for name, row in rows.items():
+        clip, flags = index.loc[name], row["flags"].split("; ")
+        if "no-audio-stream" in flags:
+            assert clip["reason"] == "no_audio", name
+        elif name in starts_without_face:
+            assert clip["reason"] == "no_face", name
+        else:
+            assert clip["status"] == "ok" and clip["n_frames"] == 25, name
+            assert clip["source_fps"] == pytest.approx(float(row["fps_avg"]), abs=0.1), name
+            assert (clip["source_width"], clip["source_height"]) == (int(row["width"]), int(row["height"])), name
+            assert clip["silent"] == ("silent-audio-track" in flags), name
+    assert not verify(tmp_path / "c").faults
+
+
+def test_every_clip_shows_the_frame_on_screen(clips_dir: Path) -> None:
+    """The oracle decodes, and looks each instant up among the stamps."""
+    for row in table(clips_dir):
+        stamps, pictures = [], []
+        with av.open(str(clips_dir / row["file"])) as container:
+            for frame in container.decode(video=0):
+                assert frame.pts is not None and frame.time_base is not None
+                stamps.append(float(frame.pts * frame.time_base))
+                pictures.append(frame.to_ndarray(format="rgb24"))
+                if stamps[-1] - stamps[0] > 0.35:
+                    break
+        frames = list(iter_frames(clips_dir / row["file"], stop=0.32))
+        places = np.searchsorted(np.array(stamps) - stamps[0], np.arange(8) / 25 + 1e-6, side="right") - 1
+        assert len(frames) == 8, row["file"]
+        assert all(np.array_equal(a, pictures[i]) for a, i in zip(frames, places, strict=True)), row["file"]
+
+
+def test_sound_longer_or_shorter_than_the_picture_ends_with_it(clips_dir: Path, tmp_path: Path) -> None:
+    """GRID's sound is 23 ms short, VoxCeleb2's 30 ms long: 640 samples a frame, silence at a short one's end."""
+    (tmp_path / "v").mkdir()
+    for name in ("grid_sbwe5n.mpg", "voxceleb2_620900105.mp4", "1001_DFA_HAP_XX.flv"):
+        (tmp_path / "v" / name).symlink_to(clips_dir / name)
+    prepare(tmp_path / "v", tmp_path / "c", PrepareSettings(size=32, face="dlib", extract=()))
+    frames = {"grid_sbwe5n": 75, "voxceleb2_620900105": 108, "1001_DFA_HAP_XX": 47}
+    for clip in Cache(tmp_path / "c"):
+        assert clip.n_frames == frames[clip.id] and len(clip["audio"]) == 640 * clip.n_frames
+        spare = round(16_000 * (clip.n_frames / 25 - clip.meta["audio_seconds"]))
+        assert (spare > 100) == (clip.id == "grid_sbwe5n")
+        assert (
+            clip["audio"][-max(spare, 0) - 800 :].any()
+            and not clip["audio"][len(clip["audio"]) - max(spare, 0) :].any()
+        )
+
+
+def test_a_real_cut_is_split_or_refused(clips_dir: Path, tmp_path: Path) -> None:
+    """A face for 2.4 s, then a cartoon without one, in a file of variable rate."""
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "cut.mov").symlink_to(clips_dir / "pyfeat_face_noface.mov")
+    (tmp_path / "v" / "whole.mp4").symlink_to(clips_dir / "pyfeat_single_face.mp4")
+    ends: dict[str, dict[str, str]] = {}
+    for on_cut in ("split", "quarantine"):
+        settings = PrepareSettings(size=32, face="dlib", extract=(), on_cut=on_cut, max_frames=66)  # type: ignore[arg-type]
+        prepare(tmp_path / "v", tmp_path / on_cut, settings)
+        ends[on_cut] = dict(Cache(tmp_path / on_cut).index.set_index("id")["reason"])
+    assert ends["quarantine"] == {"cut": "cut", "whole": ""}
+    assert ends["split"].pop("cut@000") == ends["split"].pop("whole") == ""
+    assert len(ends["split"]) >= 1 and set(ends["split"].values()) <= {"no_face", "too_short"}
+    scene = Cache(tmp_path / "split")["cut@000"]
+    assert scene.n_frames == 60 and scene["valid"].all() and len(scene["audio"]) == 640 * 60
