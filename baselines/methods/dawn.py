@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
+from dawn_bench.generation.strategies import STRATEGIES
 from dawn_bench.generation.talker import SamplingOptions, Source, Talker
 from dawn_bench.provenance import fingerprint
 
@@ -21,19 +23,35 @@ def source_of(clip: Clip) -> Source:
 
 
 class Dawn:
-    """`drive="truth"` takes pose and blinks of the true clip, not PBNet's (the tables' ground-truth-pose rows)."""
+    """DAWN by one of its `strategies`, `nar` being its own.
+
+    `drive="truth"` takes pose and blinks of the true clip, not PBNet's (the tables' ground-truth-pose rows).
+    """
 
     method_class: MethodClass = "portrait"
     licence = "Apache-2.0 (weights: of whoever trained them)"
 
-    def __init__(self, talker: Talker, options: SamplingOptions, *, name: str, drive: str, swap_sound: bool) -> None:
+    def __init__(
+        self,
+        talker: Talker,
+        options: SamplingOptions,
+        *,
+        name: str,
+        drive: str = "pbnet",
+        swap_sound: bool = False,
+        strategy: str = "nar",
+    ) -> None:
         self.talker, self.options, self.name, self.drive, self.swap_sound = talker, options, name, drive, swap_sound
+        self.strategy = strategy
         tracks, sounds = ("pose",) if drive == "truth" else (), ("others",) if swap_sound else ()
         self.uses = ("source", "audio", *tracks, *sounds)
 
     @property
     def fingerprint(self) -> str:
-        return f"dawn/1/{self.talker.identity}/{fingerprint([self.options.model_dump(), self.drive, self.swap_sound])}"
+        settings = [self.options.model_dump(), self.drive, self.swap_sound]
+        if self.strategy != "nar":
+            settings.append(self.strategy)
+        return f"dawn/1/{self.talker.identity}/{fingerprint(settings)}"
 
     def generate(self, item: Item) -> Generated:
         clip = item.clip
@@ -41,7 +59,9 @@ class Dawn:
         features = np.resize(heard[heard.audio_encoder], (clip.n_frames, heard[heard.audio_encoder].shape[1]))
         sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
         driven = self.drive == "truth"
-        frames = self.talker.talk(
+        make, _ = STRATEGIES[self.strategy]
+        frames = make(
+            self.talker,
             source_of(clip),
             features,
             seed=_item_seed(item),
@@ -54,26 +74,47 @@ class Dawn:
 
 @METHODS.register("dawn")
 def build(context: Context) -> Dawn:
-    """Options: `steps`, `eta`, `cond_scale`, `solver`, `window` (sampling), `drive` (pbnet or truth)."""
-    return _build(context, name="dawn", swap_sound=False)
+    """Options: `steps`, `eta`, `cond_scale`, `solver`, `window` (frames each way, as sampling knows them), `drive`
+    (pbnet or truth), `stage` (a2v-1 or a2v-2; by default the last that the run has)."""
+    return dawn(context, name="dawn")
 
 
 @METHODS.register("dawn-shuffled")
 def build_shuffled(context: Context) -> Dawn:
     """DAWN listening to another clip's sound: shows whether its lips follow what it hears."""
-    return _build(context, name="dawn-shuffled", swap_sound=True)
+    return dawn(context, name="dawn-shuffled", swap_sound=True)
 
 
-def _build(context: Context, *, name: str, swap_sound: bool) -> Dawn:
+@METHODS.register("dawn-true-pose")
+def build_driven(context: Context) -> Dawn:
+    """DAWN with the true head pose and blinks in place of PBNet's."""
+    options = {"drive": "truth", **context.options}
+    return dawn(replace(context, options=options), name="dawn-true-pose")
+
+
+@METHODS.register("dawn-sar")
+def build_sar(context: Context) -> Dawn:
+    """DAWN's models, semi-autoregressive; a further option is `segment`, frames."""
+    return dawn(context, name="dawn-sar", strategy="sar")
+
+
+@METHODS.register("dawn-ttr")
+def build_ttr(context: Context) -> Dawn:
+    """DAWN's models, in two temporal resolutions; a further option is `stride`, frames."""
+    return dawn(context, name="dawn-ttr", strategy="ttr")
+
+
+def dawn(context: Context, *, name: str, swap_sound: bool = False, strategy: str = "nar") -> Dawn:
+    """DAWN called `name`; raises `InputError` without a trained run, or for options that are unknown or wrong."""
     if context.checkpoint is None:
         raise InputError("DAWN needs a trained run.", mend="Give one with --checkpoint RUN; dawn-bench train makes it.")
     options = dict(context.options)
-    drive = str(options.pop("drive", "pbnet"))
+    drive, stage = str(options.pop("drive", "pbnet")), options.pop("stage", None)
     if drive not in ("pbnet", "truth"):
         raise InputError(f"option 'drive' is {drive!r}.", mend="Known: pbnet, truth.")
-    sampling = validated(SamplingOptions, options, what="option")
-    talker = Talker.load(context.checkpoint, device=context.device)
-    return Dawn(talker, sampling, name=name, drive=drive, swap_sound=swap_sound)
+    sampling = validated(STRATEGIES[strategy][1], options, what="option")
+    talker = Talker.load(context.checkpoint, device=context.device, stage=stage)
+    return Dawn(talker, sampling, name=name, drive=drive, swap_sound=swap_sound, strategy=strategy)
 
 
 def _item_seed(item: Item) -> int:

@@ -18,9 +18,9 @@ from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.checkpoint import load_keys
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder, condition_scales, drop_conditions, identity_grid
 from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
-from dawn_bench.models.dawn.fast_unet import FastClip, FastUNet
+from dawn_bench.models.dawn.fast_unet import FastUNet
 from dawn_bench.models.dawn.schedule import sampling_steps
-from dawn_bench.models.dawn.solver import Denoise, SolverName, ddim, dpm_solver_2m
+from dawn_bench.models.dawn.solver import Denoise, SolverName, ddim, dpm_solver_2m, holding
 from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS
 from dawn_bench.progress import Meter
 from dawn_bench.weights import read_state_dict
@@ -112,6 +112,8 @@ class A2VFDM(nn.Module):
         noise: Tensor | None = None,
         progress: Meter | None = None,
         solver: SolverName = "ddim",
+        held: tuple[Tensor, Tensor] | None = None,
+        compiled: bool = False,
     ) -> Tensor:
         """Motion z_B3FHW of any length, every frame at once.
 
@@ -120,6 +122,9 @@ class A2VFDM(nn.Module):
         window (a window as long as the clip is none at all). Noise comes from `generator` (one for all, or one for
         each clip, which makes a clip's motion independent of its batch), or is given as `noise` [n, B, 3, F, H, W]:
         the initial noise, then one for each step but the last. `progress` advances by one a step.
+
+        `held` are the numbers [n] of frames whose motion z_B3nHW is known: they keep it, and the others are drawn to go
+        with them. `compiled` runs the U-Net through `torch.compile`, anew for every length of clip.
         """
         window = self.config.win_width if win_width is None else win_width
         clips = []
@@ -131,8 +136,12 @@ class A2VFDM(nn.Module):
                 device=cond_FD.device,
             )
             mask_MHW = self.face_loc_emb(face_mask_B1SS[b : b + 1])[0]
-            denoise = self._denoiser(source_feat_BCHW[b], mask_MHW, cond_FD, window, cond_scale, progress)
+            denoise = self._denoiser(
+                source_feat_BCHW[b], mask_MHW, cond_FD, window, cond_scale, progress, compiled=compiled
+            )
             times = sampling_steps(self.diffusion.alphas_cumprod, steps, off_by_one=self.config.ddim_off_by_one)
+            if held is not None:
+                denoise = holding(denoise, held[0], held[1][b : b + 1], times)
             if solver == "ddim":
                 clips.append(ddim(denoise, fresh(0), times, eta=eta, noise=fresh))
             else:
@@ -147,24 +156,28 @@ class A2VFDM(nn.Module):
         win_width: int | None,
         cond_scale: float,
         progress: Meter | None,
+        *,
+        compiled: bool,
     ) -> Denoise:
         """The network for one clip, with guidance: null + (conditioned − null) · cond_scale."""
 
         fast = FastUNet(self.diffusion.denoise_fn)
 
-        def clip(cond: Tensor) -> FastClip:
-            return fast.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
+        def clip(cond: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+            made = fast.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
+            return torch.compile(made, dynamic=False) if compiled else made
 
         conditioned = clip(cond_FD)
         null = clip(torch.zeros_like(cond_FD)) if cond_scale != 1 else None
 
         def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-            predicted = conditioned(x[0], t)
+            t_B = torch.tensor([t], device=x.device)
+            predicted = conditioned(x[0], t_B)
             if null is not None:
-                predicted = torch.lerp(null(x[0], t), predicted, cond_scale)
+                predicted = torch.lerp(null(x[0], t_B), predicted, cond_scale)
             if progress is not None:
                 progress.advance()
-            return self.diffusion.clean_and_noise(x, torch.tensor([t], device=x.device), predicted[None])
+            return self.diffusion.clean_and_noise(x, t_B, predicted[None])
 
         return denoise
 

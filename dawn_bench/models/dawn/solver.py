@@ -52,5 +52,23 @@ def dpm_solver_2m(denoise: Denoise, x: Tensor, steps: Sequence[Step]) -> Tensor:
     return x
 
 
+def holding(denoise: Denoise, frames: Tensor, z_B3nHW: Tensor, steps: Sequence[Step]) -> Denoise:
+    """`denoise` that knows the clean motion of some `frames` [n]: the sampler ends there with it exactly.
+
+    Their noise is what is left of the noisy sample, so that they stay at every step's noise level and the network sees
+    them beside the frames that it has to draw.
+    """
+    levels = {step.t: step.now for step in steps}
+
+    def known(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        x0, eps = (prediction.clone() for prediction in denoise(x, t))
+        now = levels[t]
+        x0[:, :, frames] = z_B3nHW
+        eps[:, :, frames] = (x[:, :, frames] - math.sqrt(now) * z_B3nHW) / math.sqrt(1 - now)
+        return x0, eps
+
+    return known
+
+
 def _half_log_snr(alpha_bar: float) -> float:
     return 0.5 * math.log(alpha_bar / (1 - alpha_bar))

@@ -1,0 +1,163 @@
+"""Generation strategies on the micro models: what each is made of."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from micro import micro_train
+
+from dawn_bench.baselines.base import METHODS, Context, Item
+from dawn_bench.baselines.methods.dawn import source_of
+from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
+from dawn_bench.generation.strategies import SarOptions, TtrOptions, nar, sar, tracks, ttr
+from dawn_bench.generation.talker import SamplingOptions, Source, Talker
+from dawn_bench.models.dawn.solver import Step, ddim, dpm_solver_2m, holding
+
+QUICK = {"steps": 3}
+
+
+@pytest.fixture(scope="module")
+def talker(micro_run: Path) -> Talker:
+    return Talker.load(micro_run)
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_cache: Path) -> Clip:
+    return Cache(tiny_cache).clips("test")[0]
+
+
+def test_one_long_segment_is_the_whole_clip_at_once(talker: Talker, clip: Clip) -> None:
+    """PBNet's draw is the same; the noise then is another, as nar's follows that draw: so with given tracks."""
+    source, sound = source_of(clip), clip["logmel"]
+    driven = {"pose": clip["pose"], "blink": clip["blink"], "seed": 4}
+    whole = nar(talker, source, sound, options=SamplingOptions(**QUICK), **driven)
+    assert np.array_equal(sar(talker, source, sound, options=SarOptions(segment=30, **QUICK), **driven), whole)
+    assert not np.array_equal(sar(talker, source, sound, options=SarOptions(segment=10, **QUICK), **driven), whole)
+
+
+def test_a_segment_starts_from_the_last_picture_of_the_one_before(
+    talker: Talker, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Source, int]] = []
+    real = Talker.talk
+
+    def noting(self, source, audio, **settings):  # type: ignore[no-untyped-def]
+        asked.append((source, len(audio)))
+        return real(self, source, audio, **settings)
+
+    monkeypatch.setattr(Talker, "talk", noting)
+    made = sar(talker, source_of(clip), clip["logmel"], seed=0, options=SarOptions(segment=12, **QUICK))
+    assert [n for _, n in asked] == [12, 12, 6] and len(made) == 30
+    assert np.array_equal(asked[0][0].frame, clip["frames"][0])
+    assert np.array_equal(asked[1][0].frame, made[11]) and np.array_equal(asked[2][0].frame, made[23])
+    pose, blink = tracks(talker, source_of(clip), clip["logmel"], seed=0)
+    assert np.array_equal(asked[1][0].pose, pose[11]) and np.array_equal(asked[2][0].blink, blink[23])
+
+
+def test_tracks_are_those_that_talk_draws(talker: Talker, clip: Clip) -> None:
+    pose, blink = tracks(talker, source_of(clip), clip["logmel"], seed=9)
+    scene = talker.scene(source_of(clip), clip["logmel"], seed=9)
+    ours = talker.scene(source_of(clip), clip["logmel"], seed=9, pose=pose, blink=blink)
+    torch.testing.assert_close(scene.cond_BFD, ours.cond_BFD)
+
+
+def test_two_resolutions_keep_the_key_frames(talker: Talker, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[torch.Tensor] = []
+    real = Talker.sample
+
+    def noting(self, scene, options, **settings):  # type: ignore[no-untyped-def]
+        drawn.append(real(self, scene, options, **settings))
+        return drawn[-1]
+
+    monkeypatch.setattr(Talker, "sample", noting)
+    made = ttr(talker, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(stride=4, **QUICK))
+    keys = [0, 4, 8, 12, 16, 20, 24, 28, 29]
+    assert made.shape == (30, 32, 32, 3)
+    assert drawn[0].shape[2] == len(keys) and drawn[1].shape[2] == 30
+    torch.testing.assert_close(drawn[1][:, :, keys], drawn[0])
+    again = ttr(talker, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(stride=4, **QUICK))
+    assert np.array_equal(made, again)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm2m"])
+def test_held_frames_stay_at_every_steps_noise_level(solver: str) -> None:
+    """With the true denoiser of a constant clip, held frames end exactly, and are noisy as the others midway."""
+    steps = [Step(900, 0.1, 0.5), Step(500, 0.5, 0.9), Step(100, 0.9, 1.0)]
+    clean, known = torch.full((1, 3, 4, 2, 2), 0.3), torch.full((1, 3, 2, 2, 2), -0.7)
+    seen = []
+
+    def denoise(x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        now = {s.t: s.now for s in steps}[t]
+        seen.append(x)
+        return clean, (x - now**0.5 * clean) / (1 - now) ** 0.5
+
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, 4, 2, 2, generator=generator)
+    held = holding(denoise, torch.tensor([1, 3]), known, steps)
+    end = (
+        ddim(held, noise, steps, eta=0, noise=lambda i: noise)
+        if solver == "ddim"
+        else dpm_solver_2m(held, noise, steps)
+    )
+    torch.testing.assert_close(end[:, :, [1, 3]], known)
+    torch.testing.assert_close(end[:, :, [0, 2]], clean[:, :, :2])
+    if solver == "ddim":
+        expected = 0.5**0.5 * known + 0.5**0.5 * (noise[:, :, [1, 3]] - 0.1**0.5 * known) / 0.9**0.5
+        torch.testing.assert_close(seen[1][:, :, [1, 3]], expected)
+
+
+def test_a_coarse_model_of_the_run_makes_the_key_frames(micro_run: Path, tmp_path: Path, clip: Clip) -> None:
+    shutil.copytree(micro_run, tmp_path / "run")
+    (tmp_path / "run" / "a2v-ttr").mkdir()
+    shutil.copy(micro_run / "a2v-1" / "model.safetensors", tmp_path / "run" / "a2v-ttr")
+    with_coarse, without = Talker.load(tmp_path / "run"), Talker.load(micro_run)
+    assert with_coarse.coarse is not None and with_coarse.identity != without.identity
+    made = [
+        ttr(t, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(**QUICK)) for t in (with_coarse, without)
+    ]
+    assert not np.array_equal(*made)
+
+
+def test_the_strategies_and_stages_are_methods(micro_run: Path, tiny_cache: Path, clip: Clip) -> None:
+    clips = Cache(tiny_cache).clips("test")
+    made, prints = {}, set()
+    for name, options in (
+        ("dawn", {}),
+        ("dawn", {"stage": "a2v-1"}),
+        ("dawn", {"window": 2}),
+        ("dawn-true-pose", {}),
+        ("dawn-sar", {"segment": 8}),
+        ("dawn-ttr", {"stride": 5}),
+    ):
+        method = METHODS[name](Context(micro_run, options=QUICK | options))
+        assert method.name == name
+        prints.add(method.fingerprint)
+        made[name, *options] = method.generate(Item(clip, clips, 0)).frames
+    assert len(prints) == len(made) == len({frames.tobytes() for frames in made.values()}) == 6
+    driven = METHODS["dawn-true-pose"](Context(micro_run))
+    assert "pose" in driven.uses
+    with pytest.raises(InputError, match="option 'segment'"):
+        METHODS["dawn"](Context(micro_run, options={"segment": 8}))
+    with pytest.raises(InputError, match="no trained a2v-9"):
+        METHODS["dawn"](Context(micro_run, options={"stage": "a2v-9"}))
+
+
+def test_a_run_without_pbnet_talks_and_does_not_heed_pose(
+    tiny_cache: Path, micro_run: Path, tmp_path: Path, clip: Clip
+):  # type: ignore[no-untyped-def]
+    (tmp_path / "lfg").symlink_to(micro_run / "lfg")
+    deaf = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
+    micro_train(tiny_cache, tmp_path, *deaf, stage="a2v-1")
+    talker, options = Talker.load(tmp_path), SamplingOptions(**QUICK)
+    assert talker.pbnet is None
+    source, sound = source_of(clip), clip["logmel"]
+    plain = talker.talk(source, sound, seed=0, options=options)
+    driven = talker.talk(source, sound, seed=0, options=options, pose=clip["pose"] + 20, blink=clip["blink"])
+    assert np.array_equal(plain, driven)
+    assert len(sar(talker, source, sound, seed=0, options=SarOptions(segment=20, **QUICK))) == 30
