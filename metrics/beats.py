@@ -2,8 +2,8 @@
 
 Sound: onset envelope, tempo and beats as librosa 0.11 computes them (`onset.onset_strength`, `feature.tempo`,
 `beat.beat_track`, `onset.onset_detect`; the beat tracker is Ellis 2007, "Beat tracking by dynamic programming") for
-16 kHz sound and a hop of 640 samples, one value per frame of picture. librosa itself is no dependency: it drags numba
-in, and its beat tracker has changed between releases.
+16 kHz sound and, by default, a hop of 640 samples, one value per frame of picture. librosa itself is no dependency: it
+drags numba in, and its beat tracker has changed between releases.
 
 Motion and score: Bailando's `utils/beat_align_score.py`; the other direction is the formula of AI Choreographer.
 """
@@ -23,30 +23,32 @@ TEMPO_WINDOW = 8.0  # seconds of envelope that are correlated with each other
 START_BPM, MAX_BPM, OCTAVES, TIGHTNESS = 120.0, 320.0, 1.0, 100.0
 
 
-def onset_envelope(sound: np.ndarray) -> np.ndarray:
+def onset_envelope(sound: np.ndarray, *, hop: int = HOP, median: bool = False) -> np.ndarray:
     """How much louder each moment is than the one before: the mean rise over mel bands, decibels.
 
     Args:
         sound: int16 (n,) at 16 kHz.
+        hop: samples between two values; 640 gives one per frame of picture.
+        median: over the bands instead of the mean, as librosa's beat tracker does when it is given sound.
 
     Returns:
-        float32 (1 + n // 640,), one value per frame of picture, >= 0; all zeros for silence.
+        float32 (1 + n // hop,), >= 0; all zeros for silence.
     """
     padded = np.pad(sound.astype(np.float32) / 32768, FFT // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::hop]
     power = np.abs(rfft(windows * get_window("hann", FFT).astype(np.float32), axis=1)) ** 2
     level = 10 * np.log10(np.maximum(power @ _mel_filters().T, 1e-10))
     level = np.maximum(level, level.max() - 80)
-    rise = np.maximum(level[1:] - level[:-1], 0).mean(axis=1)
+    rise = (np.median if median else np.mean)(np.maximum(level[1:] - level[:-1], 0), axis=1)
     # One for the difference, one because a window reaches 1024 samples ahead of its centre.
-    return np.pad(rise, (1 + FFT // (2 * HOP), 0))[: len(level)].astype(np.float32)
+    return np.pad(rise, (1 + FFT // (2 * hop), 0))[: len(level)].astype(np.float32)
 
 
-def beat_frames(envelope: np.ndarray) -> np.ndarray:
-    """Beats of an onset envelope at 25 values a second: int64 frame numbers, empty where the envelope is all zero."""
+def beat_frames(envelope: np.ndarray, *, rate: float = RATE) -> np.ndarray:
+    """Beats of an onset envelope of `rate` values a second: int64 places in it, none where all is zero."""
     if len(envelope) < 2 or not envelope.any():
         return np.zeros(0, dtype=np.int64)
-    period = round(RATE * 60 / tempo(envelope))
+    period = round(rate * 60 / tempo(envelope, rate=rate))
     normal = (envelope / envelope.std(ddof=1)).astype(np.float64)
     bell = np.exp(-0.5 * (np.arange(-period, period + 1) * 32 / period) ** 2)
     local = np.convolve(normal, bell)[len(bell) // 2 :][: len(normal)]
@@ -61,32 +63,34 @@ def beat_frames(envelope: np.ndarray) -> np.ndarray:
     return found[(found >= strong[0]) & (found <= strong[-1])]
 
 
-def tempo(envelope: np.ndarray) -> float:
+def tempo(envelope: np.ndarray, *, rate: float = RATE) -> float:
     """Beats per minute: the strongest mean self-similarity in 8 s windows under a log-normal prior around 120."""
-    width = int(TEMPO_WINDOW * RATE)
+    width = int(TEMPO_WINDOW * rate)
     padded = np.pad(envelope, width // 2, mode="linear_ramp")
     windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(envelope)] * get_window("hann", width)
     length = next_fast_len(2 * width - 1, real=True)
     similarity = irfft(np.abs(rfft(windows, length, axis=1)) ** 2, length, axis=1)[:, :width]
     peak = np.abs(similarity).max(axis=1, keepdims=True)
     similarity /= np.where(peak < np.finfo(similarity.dtype).tiny, 1, peak)
-    shortest = int(60 * RATE / MAX_BPM) + 1
-    bpm = 60 * RATE / np.arange(shortest, width)
+    shortest = int(60 * rate / MAX_BPM) + 1
+    bpm = 60 * rate / np.arange(shortest, width)
     prior = -0.5 * ((np.log2(bpm) - np.log2(START_BPM)) / OCTAVES) ** 2
     return float(bpm[np.argmax(np.log1p(1e6 * similarity.mean(axis=0)[shortest:]) + prior)])
 
 
-def onset_frames(envelope: np.ndarray) -> np.ndarray:
-    """Onsets of an envelope at 25 values a second: int64 frame numbers.
+def onset_frames(envelope: np.ndarray, *, rate: float = RATE) -> np.ndarray:
+    """Onsets of an envelope of `rate` values a second, 33 at most: int64 places in it.
 
-    A frame is an onset when it is at least 0.07 of the envelope's range above the mean of the five frames around it;
-    librosa's other conditions (local maximum, waiting time) are shorter than a frame at this rate.
+    A value is an onset when it is at least 0.07 of the envelope's range above the mean of the tenth of a second around
+    it; librosa's other conditions (local maximum, waiting time) are shorter than a value at such rates.
     """
+    reach = int(0.1 * rate)
     x = envelope - envelope.min()
     x = x / (x.max() + np.finfo(x.dtype).tiny)
     if not x.any():
         return np.zeros(0, dtype=np.int64)
-    return np.array([n for n in range(len(x)) if x[n] >= x[max(0, n - 2) : n + 3].mean() + 0.07], dtype=np.int64)
+    means = [x[max(0, n - reach) : n + reach + 1].mean() for n in range(len(x))]
+    return np.flatnonzero(x >= np.array(means) + 0.07)
 
 
 def motion_beats(points: np.ndarray, *, smooth: float = 5.0) -> np.ndarray:

@@ -13,6 +13,8 @@ from scipy.signal import find_peaks
 _EYES = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))
 #: Frames between two blinks, at least.
 APART = 4
+#: Rise of the eye aspect ratio in a frame with which the online detector takes an eye for open again.
+OPENING = 0.01
 
 
 def openness(landmarks: np.ndarray) -> np.ndarray:
@@ -36,3 +38,49 @@ def closures(ear: np.ndarray, *, threshold: float = 0.2, frames: int = 2) -> np.
     shut = np.concatenate([[0], ear < threshold, [0]]).astype(np.int8)
     first, after = np.flatnonzero(np.diff(shut) == 1), np.flatnonzero(np.diff(shut) == -1)
     return first[(after - first >= frames) & (after < len(ear))]
+
+
+def spans(ear: np.ndarray, edges: np.ndarray) -> list[tuple[int, int]]:
+    """First and last frame of each blink around its closing edge, as the canonical offline detector gives them.
+
+    A blink begins at the last local peak of `ear` (T,) before its edge that lies above the middle of the range (frame 0
+    without one; the edge itself where the eye was not closing yet) and ends at the first such peak behind it. One
+    without such a peak before the next edge is dropped, the last one ends with the clip: peaks that are plateaus are
+    missed, so of five clean blinks four may be left. The score counts edges, not spans.
+    """
+    middle, found = (ear.min() + ear.max()) / 2, []
+    for i, edge in enumerate(edges):
+        before = find_peaks(ear[: edge + 1], height=middle, distance=1)[0]
+        start = edge if ear[edge - 1] <= ear[edge] else before[-1] if len(before) else 0
+        last = i == len(edges) - 1
+        behind = find_peaks(ear[edge:] if last else ear[edge : edges[i + 1]], height=middle, distance=1)[0]
+        if len(behind) or last:
+            found.append((int(start), int(edge + behind[0] if len(behind) else len(ear) - 1)))
+    return found
+
+
+def online(ear: np.ndarray, *, threshold: float = 0.2, frames: int = 2) -> list[tuple[int, int]]:
+    """Blinks of the canonical detector for live pictures: the frame at which each ended and its length in frames.
+
+    `frames` frames in a row below `threshold` are a blink; it ends when `ear` (T,) is above the threshold and has risen
+    by more than 0.01. Its length counts from the moment at which the eye last was at rest or opening, so it includes
+    the closing. One that is still shut at the end is no blink.
+    """
+    found: list[tuple[int, int]] = []
+    shut, length, below, previous = False, 0, 0, 0.0
+    for t, now in enumerate(ear):
+        length += 1
+        if shut:
+            if now > threshold and now - previous > OPENING:
+                found.append((t, length))
+                shut, length, below, previous = False, 0, 0, 0.0
+                continue
+        elif now < threshold:
+            below += 1
+            shut = below >= frames
+        else:
+            below = 0
+            if now > previous or abs(previous - now) < OPENING:
+                length = 0
+        previous = float(now)
+    return found

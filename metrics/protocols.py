@@ -27,8 +27,10 @@ class Protocol(Config):
     )
 
     # FID, DR
-    fid_resize: Literal["pytorch-fid", "clean"] = Field(
-        "pytorch-fid", description="pytorch-fid: bilinear without antialias, 2x-1; clean: PIL bicubic, (x-128)/128"
+    fid_resize: Literal["pytorch-fid", "clean", "torch-fidelity"] = Field(
+        "pytorch-fid",
+        description="pytorch-fid: bilinear without antialias, 2x-1; clean: PIL bicubic, (x-128)/128; "
+        "torch-fidelity (torchmetrics too): TensorFlow 1's bilinear, (x-128)/128",
     )
     dr_reference: Literal["matching", "all"] = Field(
         "matching", description="true frames that the first and last frames are compared with: the same ones, or all"
@@ -40,11 +42,21 @@ class Protocol(Config):
     fvd_resize: Literal["short-side", "squash"] = Field(
         "short-side", description="short-side: shorter side to 224, centred crop; squash: both sides to 224"
     )
+    fvd_batch_norm: Literal["0.001", "0.00001"] = Field(
+        "0.001", description="eps in I3D: TF-Hub's, or that of VideoGPT's copy (weights with piergiaj's keys only)"
+    )
     fvd_covariance: Literal["unbiased", "biased"] = "unbiased"
 
     # pictures
     psnr_cap: float = Field(100.0, description="dB given to identical frames")
-    lpips_net: Literal["alex", "vgg"] = "alex"
+    psnr_mean: Literal["frames", "pooled"] = Field(
+        "frames", description="frames: mean of the frames' dB; pooled: dB of the error over all frames (torchmetrics)"
+    )
+    ssim_window: Literal["gaussian", "uniform"] = Field(
+        "gaussian", description="gaussian: 11x11, sigma 1.5, population covariance; uniform: scikit-image's default 7x7"
+    )
+    lpips_net: Literal["alex", "vgg", "squeeze"] = "alex"
+    lpips_spatial: bool = Field(False, description="mean of the maps enlarged to the picture (common_metrics)")
 
     # lip sync
     lse_route: Literal["direct", "tracked"] = Field(
@@ -73,12 +85,25 @@ class Protocol(Config):
     bas_sigma: float = Field(3.0, gt=0, description="width of the match, frames")
     bas_smooth: float = Field(5.0, gt=0, description="width of the Gaussian over the motion signal, frames")
     bas_audio: Literal["beat", "onset"] = "beat"
+    bas_hop: Literal[640, 512] = Field(
+        640, description="samples between values of the onset envelope; 512: librosa's front end"
+    )
+    bas_points: Literal["rigid", "rotation"] = Field(
+        "rigid", description="head points that move with the whole pose, or with its rotation alone"
+    )
 
     # blinks
-    blink_rule: Literal["closing-edge", "threshold"] = "closing-edge"
-    blink_edge: float = Field(0.072, gt=0, description="closing-edge: fall of the eye aspect ratio per frame at 25 fps")
-    blink_threshold: float = Field(0.2, gt=0, description="threshold: eye aspect ratio below which an eye is closed")
-    blink_frames: int = Field(2, ge=1, description="threshold: frames that it must stay closed")
+    blink_rule: Literal["closing-edge", "online", "threshold"] = Field(
+        "closing-edge",
+        description="closing-edge: sharp falls; online: the same authors' live rule; threshold: runs of shut frames",
+    )
+    blink_edge: float = Field(
+        0.072, gt=0, description="closing-edge: least fall of the eye aspect ratio per frame at 25 fps"
+    )
+    blink_threshold: float = Field(
+        0.2, gt=0, description="threshold, online: eye aspect ratio below which an eye is closed"
+    )
+    blink_frames: int = Field(2, ge=1, description="threshold, online: frames that it must stay closed")
 
     # meshes
     mesh_lips: str | None = Field(None, description="file of the lips' vertex numbers")

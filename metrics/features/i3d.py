@@ -4,8 +4,8 @@ Windows are consecutive, start at frame 0 and do not overlap (`fvd_stride`); the
 clip shorter than a window has none. The shorter side becomes 224 (bilinear, no antialias), the centre is cut out,
 values are 2x/255 - 1.
 
-A weights file may be StyleGAN-V's TorchScript (run as it is, without its own resize) or a state dict with
-piergiaj's keys.
+A weights file may be StyleGAN-V's TorchScript (run as it is, without its own resize) or a state dict with the keys of
+piergiaj (VideoGPT, TATS, common_metrics) or hassony2, or with the names of the TF-Hub graph's variables.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.features.inception import SEEDED_GAIN, distinct_parts
 from dawn_bench.metrics.networks.i3d import I3D
+from dawn_bench.metrics.networks.i3d_keys import piergiajs_keys
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 from dawn_bench.weights import Policy, Resolved, load_into
@@ -76,8 +77,11 @@ def i3d_features(
 
 
 @lru_cache(maxsize=1)
-def load_i3d(weights: Resolved, device: str) -> Network:
-    """The network with its weights, ready to score; kept for the next feature instance."""
+def load_i3d(weights: Resolved, device: str, *, eps: float = 1e-3) -> Network:
+    """The network with its weights, ready to score; kept for the next feature instance.
+
+    `eps` is for state dicts; a TorchScript file brings its own.
+    """
     if weights.path is not None and _is_torchscript(weights.path):
         try:
             with warnings.catch_warnings():  # torch advises against TorchScript, but the published file is one
@@ -86,8 +90,8 @@ def load_i3d(weights: Resolved, device: str) -> Network:
         except RuntimeError as error:
             raise InputError("is damaged; it was not loaded.", path=weights.path) from error
         return partial(script, rescale=False, resize=False, return_features=True)
-    network = I3D()
-    load_into(network, weights, gain=SEEDED_GAIN)
+    network = I3D(eps=eps)
+    load_into(network, weights, gain=SEEDED_GAIN, adapt=piergiajs_keys)
     return for_inference(network, device=device)
 
 
@@ -109,7 +113,8 @@ class _Windows(Feature):
     def settings(self) -> Mapping[str, Any]:
         """Stride, choice and resize of the windows."""
         p = self.protocol
-        return {"stride": p.fvd_stride or self.length, "first": p.fvd_first_n, "resize": p.fvd_resize}
+        held = {"stride": p.fvd_stride or self.length, "first": p.fvd_first_n, "resize": p.fvd_resize}
+        return held | {"eps": p.fvd_batch_norm}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         """Logits of every window; `ItemError("too_short")` for a clip without one."""
@@ -117,7 +122,7 @@ class _Windows(Feature):
         windows = cut_windows(clip["frames"], self.length, stride=p.fvd_stride, first=p.fvd_first_n)
         if not len(windows):
             raise ItemError("too_short", f"{clip.id} has {clip.n_frames} frames, a window has {self.length}")
-        network = load_i3d(self.weights, self.device)
+        network = load_i3d(self.weights, self.device, eps=float(p.fvd_batch_norm))
         return {self.name: i3d_features(windows, network, resize=p.fvd_resize, device=self.device)}
 
 

@@ -1,13 +1,21 @@
-"""LPIPS of every frame of a generated clip against its true clip: AlexNet, version 0.1, values in [-1, 1], not spatial.
+"""LPIPS of every frame of a generated clip against its true clip: version 0.1, values in [-1, 1].
 
-Feeding [0, 1] gives distances 5 to 15 times smaller; the spatial variant differs in the fourth digit. `lpips_net=vgg`
-is what some papers take. The linear weights are always the published ones; only the backbone can be a stand-in.
+The network is the `lpips` package's (0.1.4, Zhang et al. 2018), which is the canonical implementation; torchmetrics'
+copy of it gives the same bits and takes as long. The linear weights are always the package's published ones; only the
+backbone, torchvision's, can be a stand-in.
+
+AlexNet and the mean of the stages' maps, as the authors recommend. What else is printed: VGG-16 or SqueezeNet
+(`lpips_net`), the mean of maps enlarged to the picture (`lpips_spatial`, common_metrics: other in the fourth digit).
+Feeding [0, 1], a common mistake, gives distances 5 to 15 times smaller.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +25,6 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import FEATURES, PairFeature
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
-from dawn_bench.metrics.networks.lpips import Lpips, Net, package_lins
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 from dawn_bench.provenance import sha256_file
 from dawn_bench.weights import Policy, Resolved, load_into
@@ -37,42 +44,63 @@ def lpips_per_frame(generated: np.ndarray, true: np.ndarray, network: torch.nn.M
                 torch.tensor(frames[start : start + BATCH], device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
                 for frames in (np.ascontiguousarray(generated), np.ascontiguousarray(true))
             )
-            rows.append(network(x, y).double().cpu().numpy())
+            rows.append(network(x, y).double().mean(dim=(1, 2, 3)).cpu().numpy())
     return np.concatenate(rows)
 
 
+def package_network(net: str, *, spatial: bool = False) -> torch.nn.Module:
+    """The package's network with its linear weights and a backbone (`net`) that is still to be filled."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package asks torchvision in a way that is out of fashion
+        from lpips import LPIPS
+
+        return LPIPS(net=net, pnet_rand=True, spatial=spatial, verbose=False)
+
+
 @lru_cache(maxsize=1)
-def load_lpips(net: Net, weights: Resolved, device: str) -> torch.nn.Module:
+def load_lpips(net: str, weights: Resolved, device: str, *, spatial: bool = False) -> torch.nn.Module:
     """The network with its weights, ready to score; kept for the next feature instance."""
-    network = Lpips(net)
-    load_into(network.features, weights, gain=2**0.5, adapt=_features_only)
-    network.load_lins(package_lins(net))
+    network = package_network(net, spatial=spatial)
+    backbone = network.get_submodule("net")
+    # the package cuts torchvision's `features` into slices and keeps the numbers: slice2.3.weight is features.3.weight
+    names = {key: f"features.{key.partition('.')[2]}" for key in backbone.state_dict()}
+    load_into(backbone, weights, gain=2**0.5, adapt=lambda state: {key: state[name] for key, name in names.items()})
     return for_inference(network, device=device)
 
 
-def _features_only(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+def package_lins(net: str) -> Path:
+    """The file of linear weights inside the installed package."""
+    spec = find_spec("lpips")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "weights" / "v0.1" / f"{net}.pth"
 
 
 @FEATURES.register("lpips")
 class LpipsFrames(PairFeature):
     """`lpips` float64 (T,)."""
 
-    name, fields = "lpips", ("frames",)
+    name, fields, version = "lpips", ("frames",), 2
 
     def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.weights = self.use_weights(f"lpips-{protocol.lpips_net}")
 
     def settings(self) -> Mapping[str, Any]:
-        """The backbone and the linear weights."""
-        return {"net": self.protocol.lpips_net, "lins": sha256_file(package_lins(self.protocol.lpips_net))[:16]}
+        """The backbone, the linear weights and the kind of mean."""
+        p = self.protocol
+        return {
+            "net": p.lpips_net,
+            "lins": sha256_file(package_lins(p.lpips_net))[:16],
+            "spatial": p.lpips_spatial,
+        }
 
     def run(self, generated: Clip, true: Clip) -> dict[str, np.ndarray]:
         """The distance of every frame."""
-        a, b = generated["frames"], true["frames"]
+        p, a, b = self.protocol, generated["frames"], true["frames"]
         if min(a.shape[1:3]) < MIN_SIDE:
             raise ItemError(
                 "too_small", f"LPIPS needs a side of {MIN_SIDE} pixels, the frames have {a.shape[2]} x {a.shape[1]}"
             )
-        return {"lpips": lpips_per_frame(a, b, load_lpips(self.protocol.lpips_net, self.weights, self.device))}
+        return {
+            "lpips": lpips_per_frame(a, b, load_lpips(p.lpips_net, self.weights, self.device, spatial=p.lpips_spatial))
+        }

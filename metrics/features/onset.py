@@ -1,19 +1,31 @@
-"""The onset envelope of the sound, at the rate of the picture."""
+"""The onset envelope of the sound, at the rate of the picture or a little above it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
-from dawn_bench.metrics.beats import onset_envelope
+from dawn_bench.metrics.beats import HOP, onset_envelope
 
 
 @FEATURES.register("onset")
 class Onset(Feature):
-    """`onset` float32 (1 + n // 640,): see `dawn_bench.metrics.beats.onset_envelope`."""
+    """`onset` float32 (1 + n // hop,): see `dawn_bench.metrics.beats.onset_envelope`."""
 
     name, fields, version = "onset", ("audio",), 1
 
+    def settings(self) -> Mapping[str, Any]:
+        """The hop and the mean over bands, where they are not the usual ones."""
+        return {} if self.protocol.bas_hop == HOP else {"hop": self.protocol.bas_hop, "median": self.median}
+
+    @property
+    def median(self) -> bool:
+        """At librosa's own hop beats are tracked as librosa does it, from sound alone."""
+        return self.protocol.bas_hop != HOP and self.protocol.bas_audio == "beat"
+
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        return {self.name: onset_envelope(np.asarray(clip["audio"]))}
+        return {self.name: onset_envelope(np.asarray(clip["audio"]), hop=self.protocol.bas_hop, median=self.median)}

@@ -4,7 +4,9 @@ Formula, smoothing and direction of Bailando (Siyao et al. 2022, `utils/beat_ali
 beats of exp(-d^2 / 2 sigma^2), d the frames to the nearest rest of the motion. Talking-head papers do not say what
 they took; the values they print fit this direction and not AI Choreographer's (`bas_direction=motion`). The motion is
 that of a rigid head under the estimated pose, so that the mouth does not count; the beats are librosa's beat tracker's,
-or its onsets (`bas_audio=onset`). Undefined where either side has no beat: such clips are counted and left out.
+or its onsets (`bas_audio=onset`), at one value a frame (`bas_hop=512`: librosa's usual 31 a second, whose beats lie
+between frames; `bas_points=rotation`: the head turns on the spot). Undefined where either side has no beat: such
+clips are counted and left out.
 
 A still or trembling head scores at random: read nearness to the ground truth's value, not height.
 """
@@ -13,8 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dawn_bench.clip import FPS
 from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric
-from dawn_bench.metrics.beats import alignment, beat_frames, motion_beats, onset_frames
+from dawn_bench.metrics.beats import SAMPLE_RATE, alignment, beat_frames, motion_beats, onset_frames
 from dawn_bench.pipelines.features.head import HEAD
 from dawn_bench.pipelines.features.pose import rotation_matrix
 
@@ -29,8 +32,12 @@ class Bas(RatioMetric):
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         p = self.protocol
-        motion = motion_beats(head_points(generated["headpose"]), smooth=p.bas_smooth)
-        sound = (beat_frames if p.bas_audio == "beat" else onset_frames)(generated["onset"])
+        pose = generated["headpose"]
+        if p.bas_points == "rotation":
+            pose = np.column_stack([pose[:, :3], np.broadcast_to(pose[0, 3:], (len(pose), pose.shape[1] - 3))])
+        motion = motion_beats(head_points(pose), smooth=p.bas_smooth)
+        rate = SAMPLE_RATE / p.bas_hop
+        sound = (beat_frames if p.bas_audio == "beat" else onset_frames)(generated["onset"], rate=rate) * (FPS / rate)
         n_frames = len(generated["headpose"])
         if not len(motion) or not len(sound):
             return Part(0, 0, n_frames=n_frames)

@@ -1,12 +1,12 @@
 """LPIPS: perceptual distance to the true frames (Zhang et al. 2018, version 0.1, AlexNet). Lower is better, no unit.
 
 The mean over a clip's frames, then over clips. `lpips_net=vgg` gives the number that some papers print; the two are
-never comparable.
+never comparable. The network is the `lpips` package's own.
 """
 
 from __future__ import annotations
 
-from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric
+from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, by_second
 
 
 @METRICS.register("lpips")
@@ -19,4 +19,4 @@ class LpipsMean(RatioMetric):
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         """The clip's mean."""
         values = generated["lpips"]
-        return Part(float(values.mean()), 1, len(values))
+        return Part(float(values.mean()), 1, len(values), seconds=by_second(values))

@@ -31,7 +31,7 @@ def eyes(blinks: list[int], n_frames: int) -> np.ndarray:
     return points
 
 
-@pytest.mark.parametrize("rule", ["closing-edge", "threshold"])
+@pytest.mark.parametrize("rule", ["closing-edge", "online", "threshold"])
 def test_known_blinks_give_their_rate(rule):
     metric = Blink(protocol("paper-dawn", (f"blink_rule={rule}",)))
     metric.update({"landmarks.dlib": eyes([20, 60, 130], 200)}, {}, clip_id="three in 8 s")

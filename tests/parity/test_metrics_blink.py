@@ -7,7 +7,7 @@ import pytest
 from goldens import golden_cases
 from metric_goldens import arrays, facts
 
-from dawn_bench.metrics.blinks import closing_edges, closures, openness
+from dawn_bench.metrics.blinks import closing_edges, closures, online, openness, spans
 
 CASES = [(path, name) for path in golden_cases("metrics", "blink.json") for name in facts(path)]
 
@@ -25,3 +25,7 @@ def test_openness_edges_and_closures(case):
     for rule, count in fact["threshold"].items():
         threshold, frames = rule.split("_")
         assert len(closures(ear, threshold=float(threshold), frames=int(frames))) == count, rule
+    found = spans(ear, closing_edges(ear))
+    assert [start for start, _ in found] == fact["dinoman_offline_start"]
+    assert [end for _, end in found] == fact["dinoman_offline_end"]
+    assert [list(blink) for blink in online(ear)] == fact["dinoman_online"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from metric_goldens import assert_keys, fill, relative
 
 from dawn_bench.metrics.features.i3d import i3d_features, prepare_window
 from dawn_bench.metrics.networks.i3d import I3D
+from dawn_bench.metrics.networks.i3d_keys import piergiajs_keys
 from dawn_bench.metrics.networks.inference import for_inference
 
 TOLERANCE = 1e-5
@@ -35,6 +37,24 @@ def cases(*suffixes: str) -> list:
 @pytest.mark.parametrize("path", golden_cases("metrics", "keys_i3d_videogpt_piergiaj.json"), ids=str)
 def test_keys_are_piergiajs(path: Path) -> None:
     assert_keys(I3D(), path)
+
+
+@pytest.mark.parametrize("style", ["hassony2", "tfhub_kinetics400"])
+@pytest.mark.parametrize("path", golden_cases("metrics", "keys_i3d_videogpt_piergiaj.json"), ids=str)
+def test_other_published_names_are_understood(path: Path, style: str) -> None:
+    shapes = json.loads((path.parent / f"keys_i3d_{style}.json").read_text())
+    renamed = piergiajs_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    assert {key: list(tensor.shape) for key, tensor in renamed.items()} == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(("path", "name", "_"), cases(""))
+def test_pooled_features_and_logits_of_each_time_step_equal_the_reference(path: Path, name: str, _: str) -> None:
+    net = network(path.parent, "1e-3")
+    with np.load(path) as held, torch.inference_mode():
+        pooled = net.pooled(prepare_window(torch.from_numpy(held[f"{name}_video"]))[None])
+        steps = net.logits(pooled)[0, :, :, 0, 0].numpy()
+        assert relative(pooled.mean(dim=2).flatten().numpy(), held[f"{name}_feat1024_eps1e-3"]) < TOLERANCE
+        assert relative(steps, held[f"{name}_pertime_eps1e-3"]) < TOLERANCE
 
 
 @pytest.mark.parametrize(("path", "name", "eps"), cases("1e-3", "1e-5"))

@@ -11,7 +11,7 @@ import torch
 from goldens import golden_cases
 from metric_goldens import assert_keys, fill, relative
 
-from dawn_bench.metrics.features.inception import inception_features, resize_clean
+from dawn_bench.metrics.features.inception import inception_features, resize_clean, resize_pytorch_fid
 from dawn_bench.metrics.networks.inception import TAPS, FidInception
 from dawn_bench.metrics.networks.inference import for_inference
 
@@ -57,6 +57,17 @@ def test_features_equal_pytorch_fid(path: Path, tag: str, image: str) -> None:
             assert relative(found, held[clean]) < TOLERANCE
 
 
+@pytest.mark.parametrize("path", golden_cases("metrics", "torchfidelity_inception_g18.npz"), ids=str)
+def test_features_equal_torch_fidelity(path: Path) -> None:
+    net = network(path.parent, 1.8)
+    with np.load(path) as held, np.load(path.parent / "fid_inception.npz") as pictures:
+        for name in held.files:
+            image, tap = name.rsplit("_", 1)
+            found = inception_features(pictures[image], net, resize="torch-fidelity", tap=int(tap))
+            assert relative(found, held[name]) < TOLERANCE, name
+            assert relative(inception_features(pictures[image], net, tap=int(tap)), held[name]) > 1e-4, name
+
+
 def resize_cases() -> list:
     out = []
     for path in golden_cases("metrics", "cleanfid_resize.npz"):
@@ -71,3 +82,11 @@ def test_clean_resize_equals_pil(path: Path, name: str) -> None:
         found = resize_clean(torch.from_numpy(held[f"{name}_in"])[None])[0].permute(1, 2, 0).numpy()
         assert np.abs(found[::5, ::5] - held[f"{name}_clean_stride5"]).max() < 255 * 1e-6
         assert found.astype(np.float64).sum() == pytest.approx(float(held[f"{name}_clean_sum"]), rel=1e-7)
+        # clean-fid's rounded variant differs by the roundings alone, its legacy mode is pytorch-fid's resize
+        rounded = found.round()[::5, ::5] - held[f"{name}_pilquant_stride5"]
+        assert np.abs(rounded).max() <= 1
+        legacy = (resize_pytorch_fid(torch.from_numpy(held[f"{name}_in"])[None])[0] + 1).permute(
+            1, 2, 0
+        ).numpy() * 127.5
+        assert np.abs(legacy[::5, ::5] - held[f"{name}_legacy_pytorch_stride5"]).max() < 255 * 1e-6
+        assert legacy.astype(np.float64).sum() == pytest.approx(float(held[f"{name}_legacy_pytorch_sum"]), rel=1e-6)
