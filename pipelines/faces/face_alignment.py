@@ -1,6 +1,7 @@
 """The face-alignment package (Bulat and Tzimiropoulos 2017): S3FD detection and the FAN 68-point network.
 
-The default where the package and its two weight files are present; nothing is ever downloaded here.
+The default where the package and its two weight files are present, in the weights folder or where torch.hub keeps
+what the package itself has downloaded; nothing is ever downloaded here.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from dawn_bench import weights
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
-from dawn_bench.provenance import fingerprint, pick_device
+from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
+from dawn_bench.provenance import fingerprint, pick_device, sha256_file
 
-#: Published files, by the names under which the package looks for them.
-_FILES = ("s3fd-619a316812.pth", "2DFAN4-cd938726ad.zip", "2DFAN4-11f355bf06.pth.tar")
+#: Registry names.
+_DETECTOR, _POINTS = "s3fd-wav2lip", "fan-2d"
+#: The detector sees the frame reduced to this longest side: it was trained on faces from 16 px.
+_LONGEST = 640
 
 
 @FACE_BACKENDS.register("face-alignment")
@@ -29,39 +35,54 @@ class FaceAlignmentBackend:
     def missing() -> str | None:
         if find_spec("face_alignment") is None:
             return "the package face-alignment is not installed (pip install 'dawn-bench[faces]')"
-        if not (_folder() / _FILES[0]).is_file() or not _points_file().is_file():
-            return f"its weights {_FILES[0]} and {_FILES[2]} are not in {_folder()}"
-        return None
+        installed = version("face-alignment")
+        if tuple(int(part) for part in installed.split(".")[:2]) < (1, 5):  # other files, other loading
+            return f"face-alignment {installed} is installed; it takes 1.5 or later"
+        absent = [name for name in (_DETECTOR, _POINTS) if _file(name) is None]
+        if not absent:
+            return None
+        files = " and ".join(weights.entry(name).file for name in absent)
+        fetch = " && ".join(f"dawn-bench weights fetch {name}" for name in absent)
+        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()} (get them with: {fetch})"
 
     def __init__(self) -> None:
         import face_alignment
+        import torch
 
-        device = pick_device()
-        self._network = face_alignment.FaceAlignment(
-            face_alignment.LandmarksType.TWO_D, device=device, face_detector="sfd", compile=False
-        )
+        detector, points = _file(_DETECTOR), _file(_POINTS)
+        assert detector is not None and points is not None, "pick_backend asks missing() first"
+        hub = torch.hub.get_dir()
+        torch.hub.set_dir(points.parent.parent)  # the package asks torch.hub for FAN's file
+        try:
+            self._network = face_alignment.FaceAlignment(
+                face_alignment.LandmarksType.TWO_D,
+                device=pick_device(),
+                face_detector="sfd",
+                face_detector_kwargs={"path_to_detector": str(detector)},
+                compile=False,
+            )
+        finally:
+            torch.hub.set_dir(hub)
 
     def fingerprint(self) -> str:
-        sizes = [file.stat().st_size for file in (_folder() / _FILES[0], _points_file())]
-        return f"face-alignment-1-{fingerprint([version('face-alignment'), _points_file().name, sizes])}"
+        files = [sha256_file(path) for name in (_DETECTOR, _POINTS) if (path := _file(name))]
+        return f"face-alignment-2-{fingerprint([version('face-alignment'), _LONGEST, files])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        scale = min(1.0, _LONGEST / max(frame.shape[:2]))
+        if scale < 1:
+            frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         found = self._network.face_detector.detect_from_image(frame)
-        boxes = np.array(found, np.float32).reshape(-1, 5)[:, :4]
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        return boxes[np.argsort(-area, kind="stable")]
+        return square_boxes(np.array(found, np.float64).reshape(-1, 5)[:, :4] / scale)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        points = self._network.get_landmarks_from_image(frame, detected_faces=[box])
+        # plain floats: with float32 the package fails
+        points = self._network.get_landmarks_from_image(frame, detected_faces=[upright_box(box).tolist()])
         return np.asarray(points[0], np.float32)[:, :2]
 
 
-def _folder() -> Path:
-    """Where torch.hub, and so the package, keeps weight files."""
+def _file(name: str) -> Path | None:
+    """A file of the registry in the weights folder, else among torch.hub's checkpoints, else None."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
-    return Path(home) / "hub" / "checkpoints"
-
-
-def _points_file() -> Path:
-    """The FAN weights: a plain state dict since version 1.5, TorchScript before."""
-    return next((path for name in _FILES[:0:-1] if (path := _folder() / name).is_file()), _folder() / _FILES[2])
+    downloaded = Path(home) / "hub" / "checkpoints" / Path(weights.entry(name).file).name
+    return weights.locate(weights.entry(name)) or (downloaded if downloaded.is_file() else None)

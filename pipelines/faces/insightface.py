@@ -1,4 +1,4 @@
-"""The insightface package: SCRFD detection and its 3-D 68-point network, from the user's own model pack.
+"""The insightface package: SCRFD detection and its 3-D 68-point network, of the user's own model pack buffalo_l.
 
 The packs are for non-commercial research only; nothing is ever downloaded here.
 """
@@ -11,16 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from dawn_bench import weights
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
-from dawn_bench.provenance import fingerprint, pick_device
+from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
+from dawn_bench.provenance import fingerprint, pick_device, sha256_file
 
-_PACK = Path.home() / ".insightface" / "models" / "buffalo_l"
-_DETECTOR, _POINTS = "det_10g.onnx", "1k3d68.onnx"
+#: Registry names.
+_DETECTOR, _POINTS = "scrfd-10g", "insightface-68"
+_INPUT = (640, 640)
 
 
 @FACE_BACKENDS.register("insightface")
 class InsightFaceBackend:
-    """SCRFD boxes, and x, y of the 68 3-D points, of the pack buffalo_l."""
+    """SCRFD boxes, and x, y of the 68 3-D points."""
 
     name = "insightface"
 
@@ -29,34 +32,47 @@ class InsightFaceBackend:
         for package in ("insightface", "onnxruntime"):
             if find_spec(package) is None:
                 return f"the package {package} is not installed (pip install 'dawn-bench[faces]')"
-        absent = [file for file in (_DETECTOR, _POINTS) if not (_PACK / file).is_file()]
-        return f"{' and '.join(absent)} of the model pack buffalo_l are not in {_PACK}" if absent else None
+        absent = [weights.entry(name).file for name in (_DETECTOR, _POINTS) if _file(name) is None]
+        if not absent:
+            return None
+        files = f"{' and '.join(absent)} of the model pack buffalo_l"
+        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()} nor in {_pack()}"
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model
+        from onnxruntime import get_available_providers
 
-        providers = ["CUDAExecutionProvider"] if pick_device() == "cuda" else ["CPUExecutionProvider"]
-        context = 0 if pick_device() == "cuda" else -1
-        self._detector = get_model(str(_PACK / _DETECTOR), providers=providers)
-        self._detector.prepare(context, input_size=(640, 640), det_thresh=0.5)
-        self._points = get_model(str(_PACK / _POINTS), providers=providers)
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")[pick_device() != "cuda" :]
+        providers = [name for name in wanted if name in get_available_providers()]
+        self._detector, self._points = (get_model(str(_file(n)), providers=providers) for n in (_DETECTOR, _POINTS))
+        context = 0 if "CUDAExecutionProvider" in providers else -1
+        self._detector.prepare(context, input_size=_INPUT, det_thresh=0.5)
         self._points.prepare(context)
 
     def fingerprint(self) -> str:
-        sizes = [(_PACK / file).stat().st_size for file in (_DETECTOR, _POINTS)]
-        return f"insightface-1-{fingerprint([version('insightface'), sizes])}"
+        files = [sha256_file(path) for name in (_DETECTOR, _POINTS) if (path := _file(name))]
+        return f"insightface-2-{fingerprint([version('insightface'), _INPUT, files])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
         # the network misses faces that fill most of its input: a border keeps every face below that
         border = max(frame.shape[:2]) // 4
         padded = np.pad(frame[..., ::-1], ((border, border), (border, border), (0, 0)))
         found, _ = self._detector.detect(padded)
-        boxes = found[:, :4].astype(np.float32) - border
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        return boxes[np.argsort(-area, kind="stable")]
+        return square_boxes(found[:, :4] - border)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         from insightface.app.common import Face
 
-        points = self._points.get(np.ascontiguousarray(frame[..., ::-1]), Face(bbox=box))
+        points = self._points.get(np.ascontiguousarray(frame[..., ::-1]), Face(bbox=upright_box(box)))
         return np.asarray(points, np.float32)[:, :2]
+
+
+def _pack() -> Path:
+    """Where the package itself keeps the pack."""
+    return Path.home() / ".insightface" / "models" / "buffalo_l"
+
+
+def _file(name: str) -> Path | None:
+    """A file of the registry in the weights folder, else in the package's own, else None."""
+    unpacked = _pack() / weights.entry(name).file
+    return weights.locate(weights.entry(name)) or (unpacked if unpacked.is_file() else None)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.provenance import fingerprint
 
-_FILE = "face_landmarker_v2_with_blendshapes.task"
+_WEIGHTS = "mediapipe-landmarker"
 #: Mesh vertex of each iBUG point: jaw, brows, nose, eyes, outer and inner lips.
 _MESH = np.array(
     [127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
@@ -38,13 +37,15 @@ class MediaPipeBackend:
     def missing() -> str | None:
         if find_spec("mediapipe") is None:
             return "the package mediapipe is not installed (in an environment of its own: it pins numpy)"
-        return None if _path().is_file() else f"{_FILE} is not in {weights.folder()}"
+        file = weights.resolve(_WEIGHTS)
+        fetch = f"dawn-bench weights fetch {_WEIGHTS}"
+        return None if file.path else f"{file.weight.file} is not in {weights.folder()} (get it with: {fetch})"
 
     def __init__(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision
 
         options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(_path())),
+            base_options=BaseOptions(model_asset_path=str(weights.resolve(_WEIGHTS, "files").path)),
             running_mode=vision.RunningMode.IMAGE,
             num_faces=3,
             min_face_detection_confidence=0.5,
@@ -52,7 +53,7 @@ class MediaPipeBackend:
         self._landmarker = vision.FaceLandmarker.create_from_options(options)
 
     def fingerprint(self) -> str:
-        return f"mediapipe-1-{fingerprint([version('mediapipe'), sha256_file(_path())])}"
+        return f"mediapipe-2-{fingerprint([version('mediapipe'), weights.resolve(_WEIGHTS).identity])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
         boxes = np.array([box_around(points) for points in self._faces(frame)], np.float32).reshape(-1, 4)
@@ -63,13 +64,17 @@ class MediaPipeBackend:
         height, width = frame.shape[:2]
         x0, y0 = (int(max(0, c - side)) for c in centre)
         x1, y1 = (int(min(full, c + side)) for c, full in zip(centre, (width, height), strict=True))
+        if x0 >= x1 or y0 >= y1:
+            return np.full((68, 2), np.nan, np.float32)
         found = self._faces(frame[y0:y1, x0:x1])
         if not found:  # the crop hides what the whole picture showed
             found, x0, y0 = self._faces(frame), 0, 0
         if not found:
             return np.full((68, 2), np.nan, np.float32)
         placed = [points + np.array([x0, y0]) for points in found]
-        return min(placed, key=lambda p: float(np.linalg.norm(p.mean(axis=0) - centre))).astype(np.float32)
+        nearest = min(placed, key=lambda p: float(np.linalg.norm(p.mean(axis=0) - centre)))
+        there = np.linalg.norm(nearest.mean(axis=0) - centre) < side
+        return nearest.astype(np.float32) if there else np.full((68, 2), np.nan, np.float32)
 
     def _faces(self, frame: np.ndarray) -> list[np.ndarray]:
         import mediapipe
@@ -78,7 +83,3 @@ class MediaPipeBackend:
         size = np.array([frame.shape[1], frame.shape[0]])
         result = self._landmarker.detect(image)
         return [np.array([(p.x, p.y) for p in face])[_MESH] * size - 0.5 for face in result.face_landmarks]
-
-
-def _path() -> Path:
-    return weights.folder() / _FILE
