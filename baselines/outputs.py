@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     """Generate every clip with `method` into `out/<method>`; one that fails is recorded and costs no other."""
     folder = out / method.name
     folder.mkdir(parents=True, exist_ok=True)
-    held = _read_items(folder)
+    held = read_items(folder)
     done: dict[str, Output] = {}
     others = [c.id for c in clips] if "others" in method.uses else []
     with meter(f"generate {method.name}", total=sum(c.n_frames for c in clips), unit="frames") as progress:
@@ -67,7 +67,7 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
                 done[clip.id] = old
             else:
                 done[clip.id] = _produce_one(method, Item(clip, clips, seed), folder / f"{clip.id}.mp4", key)
-                _append_item(folder, done[clip.id])
+                append_item(folder, done[clip.id])
                 if done[clip.id].status != OK:
                     progress.say(f"{method.name}, {clip.id}: {done[clip.id].status}: {done[clip.id].detail}")
             progress.advance(clip.n_frames)
@@ -150,23 +150,32 @@ def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
     return found
 
 
-def _produce_one(method: Method, item: Item, path: Path, key: str) -> Output:
+def attempt(clip: str, key: str, work: Callable[[], Output]) -> Output:
+    """What `work` makes of a clip, or what kept it from it: one that fails costs no other."""
     began = time.perf_counter()
     try:
+        return work()
+    except ItemError as error:
+        return Output(clip, error.reason, None, time.perf_counter() - began, key, error.detail)
+    except MemoryError as error:
+        return Output(clip, "oom", None, time.perf_counter() - began, key, str(error))
+    except Exception as error:  # a method may fail in any way; the other items go on
+        kind = "oom" if "out of memory" in str(error).lower() else "crash"
+        detail = " ".join(f"{type(error).__name__}: {error}".split())
+        return Output(clip, kind, None, time.perf_counter() - began, key, detail)
+
+
+def _produce_one(method: Method, item: Item, path: Path, key: str) -> Output:
+    def work() -> Output:
+        began = time.perf_counter()
         made = method.generate(item)
         seconds = time.perf_counter() - began
         _check(made)
         write_video(path, made.frames, audio=made.audio, lossless=True)
-    except ItemError as error:
-        return Output(item.clip.id, error.reason, None, time.perf_counter() - began, key, error.detail)
-    except MemoryError as error:
-        return Output(item.clip.id, "oom", None, time.perf_counter() - began, key, str(error))
-    except Exception as error:  # a method may fail in any way; the other items go on
-        kind = "oom" if "out of memory" in str(error).lower() else "crash"
-        detail = " ".join(f"{type(error).__name__}: {error}".split())
-        return Output(item.clip.id, kind, None, time.perf_counter() - began, key, detail)
-    loading = made.load_seconds or 0.0
-    return Output(item.clip.id, OK, path, seconds, key, load_seconds=loading, notes=made.notes, facts=dict(made.facts))
+        held, facts = made.load_seconds or 0.0, dict(made.facts)
+        return Output(item.clip.id, OK, path, seconds, key, load_seconds=held, notes=made.notes, facts=facts)
+
+    return attempt(item.clip.id, key, work)
 
 
 def _check(made: Generated) -> None:
@@ -175,7 +184,8 @@ def _check(made: Generated) -> None:
         raise ItemError("bad_output", f"frames are {frames.dtype} {frames.shape}, not uint8 (T, H, W, 3)")
 
 
-def _append_item(folder: Path, output: Output) -> None:
+def append_item(folder: Path, output: Output) -> None:
+    """Put down what became of one clip, at the end of the folder's list."""
     line = asdict(output) | {"path": output.path.name if output.path else None}
     with (folder / ITEMS_FILE).open("a+b") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
@@ -183,7 +193,8 @@ def _append_item(folder: Path, output: Output) -> None:
         file.write(b"\n" * cut + json.dumps(line).encode() + b"\n")
 
 
-def _read_items(folder: Path) -> dict[str, Output]:
+def read_items(folder: Path) -> dict[str, Output]:
+    """What became of the clips of a folder, by id; lines that a kill cut short are left out."""
     return {o.clip: o for o in _lines(folder)}
 
 

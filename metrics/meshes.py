@@ -6,11 +6,12 @@ in the meshes' own dtype, as there: float32 meshes give the same float32 numbers
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
 
 
 def region(path: Path | str, *, n_vertices: int | None = None) -> np.ndarray:
@@ -44,3 +45,22 @@ def liveliness(vertices: np.ndarray, template: np.ndarray, upper: np.ndarray) ->
 def vertex_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean distance over all vertices, per frame: (T,), in units of the mesh."""
     return np.linalg.norm(predicted - true, axis=2).mean(axis=1)
+
+
+def chosen_region(arrays: Mapping[str, np.ndarray], name: str, file: str | None, *, what: str) -> np.ndarray:
+    """The vertex numbers among a clip's `arrays`, else those of the protocol's `file`.
+
+    Raises `ItemError("no_region")` where there are neither, `InputError` where the mesh has no such vertex.
+    """
+    n_vertices = arrays["mesh"].shape[1]
+    numbers = arrays.get(name)
+    if numbers is not None:
+        if numbers.min() < 0 or numbers.max() >= n_vertices:
+            raise InputError(f"the {what}'s vertex numbers do not fit a mesh of {n_vertices} vertices.", path=file)
+        return numbers
+    if file is None:
+        field = name.replace("mesh", "mesh_")
+        raise ItemError(
+            "no_region", f"the {what}'s vertex numbers are needed: set the protocol field {field} to their file"
+        )
+    return region(file, n_vertices=n_vertices)

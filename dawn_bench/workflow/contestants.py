@@ -27,7 +27,10 @@ from dawn_bench.workflow.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class Contestant:
-    """What a method has to be scored: loaders and files by clip id, its class, what failed, and what it cost."""
+    """What a method has to be scored: loaders and files by clip id, its class, what failed, and what it cost.
+
+    `takes` are loaders of further versions of the same clips, whose scores are averaged with the first's.
+    """
 
     name: str
     method_class: MethodClass
@@ -35,6 +38,7 @@ class Contestant:
     files: dict[str, Path]
     failed: dict[str, str]
     cost: dict[str, float] = field(default_factory=dict)
+    takes: tuple[dict[str, Load], ...] = ()
 
 
 def one_owner(job: Evaluation) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dawn_bench.baselines.base import SANITY
+from dawn_bench.baselines.meshes import MESH_SANITY
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
@@ -28,6 +29,7 @@ from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.contestants import Contestant, maker, one_owner
 from dawn_bench.workflow.evaluation import Evaluation
+from dawn_bench.workflow.mesh_contestants import averaged, mesh_maker
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     elif job.mapping is not None or job.naming != "{clip}":
         flag = "--mapping" if job.mapping is not None else "--naming"
         raise InputError(f"{flag} says how files are called, but there is no --outputs.", mend="Give both.")
-    names = [*(SANITY if job.sanity else ()), *(m for m in job.methods if m not in SANITY or not job.sanity)]
-    makers = {name: maker(name, job, clips) for name in names}  # every method is found wanting before work begins
+    sanity, find = (MESH_SANITY, mesh_maker) if "vertices" in clips[0] else (SANITY, maker)
+    names = [*(sanity if job.sanity else ()), *(m for m in job.methods if m not in sanity or not job.sanity)]
+    makers = {name: find(name, job, clips) for name in names}  # every method is found wanting before work begins
 
     timings: dict[str, float] = {}
     made: dict[str, Contestant] = {}
@@ -72,21 +75,25 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     for name, one in made.items():
         began = time.perf_counter()
         chosen = clips if name in left_out else common
-        scored = score_method(
-            name,
-            {c.id: one.loaders[c.id] for c in chosen if c.id in one.loaders},
-            chosen,
-            dataset=str(cache.settings["dataset"]),
-            split=job.split,
-            metrics=job.metrics,
-            protocol=protocol,
-            weights=job.weights,
-            device=job.device,
-            features_dir=job.out / "features",
-            method_class=one.method_class,
-            rankable=one.method_class not in ("sanity", "reference") and name not in left_out,
-            seed=job.seed,
-        )
+        takes = [
+            score_method(
+                name,
+                {c.id: loaders[c.id] for c in chosen if c.id in loaders},
+                chosen,
+                dataset=str(cache.settings["dataset"]),
+                split=job.split,
+                metrics=job.metrics,
+                protocol=protocol,
+                weights=job.weights,
+                device=job.device,
+                features_dir=job.out / "features",
+                method_class=one.method_class,
+                rankable=one.method_class not in ("sanity", "reference") and name not in left_out,
+                seed=job.seed,
+            )
+            for loaders in (one.loaders, *one.takes)
+        ]
+        scored = averaged(takes)
         timings[f"score {name}"] = round(time.perf_counter() - began, 1)
         scored = [_over(row, one, clips, chosen, left_out.get(name, "")) for row in scored]
         store.append(scored)  # a method that is done is kept, whatever happens to the next
@@ -157,7 +164,7 @@ def _facts(
             "clips": len(clips),
             "clips scored (solved by all methods)": len(common),
             "frames": sum(c.n_frames for c in common),
-            "size": f"{cache.size} px",
+            **_shape(cache, clips[0]),
             "speakers": len({c.speaker for c in clips}),
             "quarantined clips": len(cache.quarantined()),
         },
@@ -191,6 +198,16 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
         lines.append("* made with stand-in networks: not comparable with any published number")
     lines += [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
     return lines
+
+
+def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:
+    """How large pictures or meshes are, and which vertices are lips and upper face."""
+    if "vertices" not in clip:
+        return {"size": f"{cache.size} px"}
+    unknown = "unknown: the dataset's folder has no index file"
+    fields = (("lips", "lips_set"), ("upper face", "upper_set"))
+    sets = {name: clip.meta.get(field) or unknown for name, field in fields}
+    return {"vertices": clip["vertices"].shape[1], "fps": clip.fps, **sets}
 
 
 def _short(row: ScoreRow) -> str:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.meshes import region
+from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.provenance import sha256_file
+from dawn_bench.weights import Policy
 
 
 @FEATURES.register("mesh")
@@ -26,3 +33,42 @@ class MeshRest(Feature):
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         return {self.name: np.asarray(clip["template"])}
+
+
+class _Region(Feature):
+    """Vertex numbers: those of the protocol's file where it names one, else the clip's own."""
+
+    field: str
+    version = 1
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+        super().__init__(protocol, weights=weights, device=device)
+        named = getattr(protocol, f"mesh_{self.field}")
+        self.file = Path(named) if named is not None else None
+        if self.file is None:
+            return
+        if not self.file.is_file():
+            raise InputError("the file of vertex numbers cannot be read.", path=self.file)
+        self.fields = ("template",)  # type: ignore[misc]  # the clip's own numbers are not asked for
+
+    def settings(self) -> dict[str, str]:
+        return {"file": sha256_file(self.file)} if self.file is not None else {}
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        if self.file is not None:
+            return {self.name: region(self.file)}
+        return {self.name: np.asarray(clip[self.field][0], dtype=np.int64)}
+
+
+@FEATURES.register("meshlips")
+class MeshLips(_Region):
+    """`meshlips` int64 (n,): the lips' vertices."""
+
+    name, field, fields = "meshlips", "lips", ("lips",)
+
+
+@FEATURES.register("meshupper")
+class MeshUpper(_Region):
+    """`meshupper` int64 (n,): the upper face's vertices."""
+
+    name, field, fields = "meshupper", "upper", ("upper",)

@@ -10,25 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, Score
-from dawn_bench.metrics.meshes import liveliness, region
+from dawn_bench.metrics.meshes import chosen_region, liveliness
 
 
 @METRICS.register("fdd")
 class Fdd(RatioMetric):
-    """Mean over sequences. Needs the protocol field `mesh_upper` and the clips' `template`."""
+    """Mean over sequences. The upper face is that of the protocol field `mesh_upper`, else the dataset's own."""
 
     name, title, unit = "fdd", "FDD", "mesh unit²"
-    needs = ("mesh", "meshrest")
+    needs = ("mesh", "meshrest", "meshupper")
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         ours, theirs = generated["mesh"], true["mesh"]
-        if self.protocol.mesh_upper is None:
-            raise ItemError(
-                "no_region", "FDD needs the upper face's vertex numbers: set the field mesh_upper to their file"
-            )
-        upper = region(self.protocol.mesh_upper, n_vertices=theirs.shape[1])
+        upper = chosen_region(true, "meshupper", self.protocol.mesh_upper, what="upper face")
         count = min(len(ours), len(theirs))
         lively = liveliness(theirs[:count], true["meshrest"][0], upper)
         difference = lively - liveliness(ours[:count], generated["meshrest"][0], upper)

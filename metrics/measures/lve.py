@@ -9,25 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, Score
-from dawn_bench.metrics.meshes import lip_errors, region
+from dawn_bench.metrics.meshes import chosen_region, lip_errors
 
 
 @METRICS.register("lve")
 class Lve(RatioMetric):
-    """Mean over frames. Needs the protocol field `mesh_lips`."""
+    """Mean over frames. The lips are those of the protocol field `mesh_lips`, else the dataset's own."""
 
     name, title, unit, higher_is_better = "lve", "LVE", "mesh unit²", False
-    needs = ("mesh",)
+    needs = ("mesh", "meshlips")
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         ours, theirs = generated["mesh"], true["mesh"]
-        if self.protocol.mesh_lips is None:
-            raise ItemError(
-                "no_region", "LVE needs the lips' vertex numbers: set the protocol field mesh_lips to their file"
-            )
-        lips = region(self.protocol.mesh_lips, n_vertices=theirs.shape[1])
+        lips = chosen_region(true, "meshlips", self.protocol.mesh_lips, what="lips")
         count = min(len(ours), len(theirs))
         errors = lip_errors(ours[:count], theirs[:count], lips)
         return Part(float(errors.sum(dtype=float)), count, n_frames=count)
