@@ -65,7 +65,7 @@ def measure(version: str, frames: int, size: int, repeats: int, threads: int) ->
 
     def step() -> torch.Tensor:
         if version == "fast":
-            return clip(x, 500)
+            return clip(x, torch.tensor([500]))
         more = {"source_BCHW": source[None], "mask_BMHW": mask[None], "cond_BFD": cond[None]}
         return unet(x[None], torch.tensor([500]), win_width=window, **more)[0]
 

@@ -12,6 +12,7 @@ from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
+from dawn_bench.generation.released import load_talker
 from dawn_bench.generation.strategies import STRATEGIES
 from dawn_bench.generation.talker import SamplingOptions, Source, Talker
 from dawn_bench.provenance import fingerprint
@@ -56,7 +57,13 @@ class Dawn:
     def generate(self, item: Item) -> Generated:
         clip = item.clip
         heard = other_clip(item) if self.swap_sound else clip
-        features = np.resize(heard[heard.audio_encoder], (clip.n_frames, heard[heard.audio_encoder].shape[1]))
+        encoder = self.talker.audio_encoder
+        if encoder not in heard:
+            raise InputError(
+                f"clip {heard.id} has no {encoder} features, which this model hears.",
+                mend=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
+            )
+        features = np.resize(heard[encoder], (clip.n_frames, heard[encoder].shape[1]))
         sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
         driven = self.drive == "truth"
         make, _ = STRATEGIES[self.strategy]
@@ -113,7 +120,7 @@ def dawn(context: Context, *, name: str, swap_sound: bool = False, strategy: str
     if drive not in ("pbnet", "truth"):
         raise InputError(f"option 'drive' is {drive!r}.", mend="Known: pbnet, truth.")
     sampling = validated(STRATEGIES[strategy][1], options, what="option")
-    talker = Talker.load(context.checkpoint, device=context.device, stage=stage)
+    talker = load_talker(context.checkpoint, device=context.device, stage=stage)
     return Dawn(talker, sampling, name=name, drive=drive, swap_sound=swap_sound, strategy=strategy)
 
 

@@ -10,16 +10,25 @@ import typer
 
 def generate(
     image: Annotated[Path, typer.Option(help="Portrait: PNG or JPEG, one face.")],
-    audio: Annotated[Path, typer.Option(help="Speech: any sound or video file.")],
+    audio: Annotated[Path, typer.Option(help="Speech: any sound or video file, of any length.")],
     out: Annotated[Path, typer.Option(help="The mp4 to write.")],
-    checkpoint: Annotated[Path, typer.Option(help="Folder of a trained run (made by `train` or `quickstart`).")],
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of a trained run or of DAWN's published files, or released-128 or released-256: the published "
+            "files in the weights folder."
+        ),
+    ],
     method: Annotated[str, typer.Option(help="Which model.")] = "dawn",
+    crop: Annotated[str, typer.Option(help="face: square around the face; paper: all of it, resized.")] = "face",
     drive: Annotated[Path | None, typer.Option(help="Take head pose and blinks from this video.")] = None,
     pose: Annotated[Path | None, typer.Option(help="Take them from a .npz with `pose` and `blink`.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Diffusion steps.")] = 20,
     eta: Annotated[float, typer.Option(help="DDIM noise: 1 as released, 0 deterministic.")] = 1.0,
     cond_scale: Annotated[float, typer.Option(help="Guidance scale.")] = 1.0,
     solver: Annotated[str, typer.Option(help="ddim (as released) or dpm2m (good in fewer steps).")] = "ddim",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 or fp16 where the device has it.")] = "fp32",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the U-Net (long clips on CUDA).")] = False,
     max_seconds: Annotated[float | None, typer.Option(help="Use only the first seconds of the sound.")] = None,
     face: Annotated[str, typer.Option(help="Face back end.")] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same clip.")] = 0,
@@ -28,11 +37,15 @@ def generate(
     """Make a talking clip from a portrait and speech.
 
     Example: dawn-bench generate --image me.png --audio speech.wav --checkpoint demo/run --out talk.mp4
+
+    Another head's motion: add --drive video.mp4. DAWN's published weights: --checkpoint released-128
     """
     from dawn_bench.config import validated
     from dawn_bench.errors import InputError
+    from dawn_bench.generation.passes import passes, stream
     from dawn_bench.generation.portrait import read_drive, read_portrait, read_speech, read_tracks
-    from dawn_bench.generation.talker import SamplingOptions, Talker
+    from dawn_bench.generation.released import load_talker
+    from dawn_bench.generation.talker import SamplingOptions
     from dawn_bench.pipelines.faces.base import pick_backend
     from dawn_bench.pipelines.video import write_video
     from dawn_bench.progress import console, meter
@@ -40,36 +53,35 @@ def generate(
 
     if method != "dawn":
         raise InputError(f"there is no generator called {method!r}.", mend="Known: dawn.")
+    if crop != "face" and crop != "paper":
+        raise InputError(f"--crop {crop!r} is not known.", mend="Known: face, paper.")
     if drive is not None and pose is not None:
         raise InputError("--drive and --pose both say where the head goes.", mend="Give one of them.")
     if out.suffix.lower() != ".mp4":
         raise InputError("is not the name of an mp4 file.", path=out, mend="Example: --out talk.mp4")
     sampling = {"steps": steps, "eta": eta, "cond_scale": cond_scale, "solver": solver}
-    options = validated(SamplingOptions, sampling, what="option")
-    talker = Talker.load(checkpoint, device=pick_device(device))
+    options = validated(SamplingOptions, sampling | {"precision": precision, "compile": compiled}, what="option")
+    talker = load_talker(checkpoint, device=pick_device(device))
     backend = pick_backend(face)
-    source = read_portrait(image, size=talker.size, backend=backend)
+    source, found = read_portrait(image, size=talker.size, backend=backend, crop=crop)
+    if not found:
+        console().print(f"{image}: no face found; goes on as if a frontal one filled the middle", markup=False)
     sound, features = read_speech(audio, encoder=talker.audio_encoder, max_seconds=max_seconds)
+    n_frames = len(features)
     tracks = {}
     if drive is not None:
-        tracks = dict(
-            zip(
-                ("pose", "blink"),
-                read_drive(drive, size=talker.size, backend=backend, n_frames=len(features)),
-                strict=True,
-            )
-        )
+        given = read_drive(drive, size=talker.size, backend=backend, n_frames=n_frames)
+        tracks = dict(zip(("pose", "blink"), given, strict=True))
     elif pose is not None:
-        tracks = dict(zip(("pose", "blink"), read_tracks(pose, n_frames=len(features)), strict=True))
-    with meter("sample", total=steps, unit="steps") as progress:
-        frames = talker.talk(
-            source,
-            features,
-            seed=seed,
-            options=options,
-            progress=progress,
-            **tracks,
+        tracks = dict(zip(("pose", "blink"), read_tracks(pose, n_frames=n_frames), strict=True))
+    parts = passes(n_frames)
+    if len(parts) > 1:
+        console().print(
+            f"{n_frames / 1500:.1f} minutes of sound: {len(parts)} passes of a minute at most", markup=False
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_video(out, frames, audio=sound)
-    console().print(f"wrote {out}: {len(frames)} frames, {len(frames) / 25:.1f} s", markup=False)
+    scene = talker.scene(source, features, seed=seed, **tracks)
+    with meter("sample", total=steps * len(parts), unit="steps") as progress:
+        pieces = stream(talker, scene, options, progress=progress)
+        write_video(out, (frame for piece in pieces for frame in piece), audio=sound)
+    console().print(f"wrote {out}: {n_frames} frames, {n_frames / 25:.1f} s", markup=False)

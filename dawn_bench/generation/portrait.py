@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile
 
 import cv2
@@ -14,7 +15,7 @@ from dawn_bench.generation.talker import Source
 from dawn_bench.pipelines.audio import fit_length, read_audio
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.features.base import EXTRACTORS
-from dawn_bench.pipelines.process import process_clip
+from dawn_bench.pipelines.process import face_window, process_clip, to_window
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.source import Source as ClipSource
 from dawn_bench.pipelines.video import resize
@@ -23,28 +24,46 @@ from dawn_bench.pipelines.video import resize
 MIN_FRAMES = 5
 
 
-def read_portrait(path: Path, *, size: int, backend: FaceBackend) -> Source:
-    """A picture file as a portrait of `size` pixels a side: resized as the paper does, without keeping the aspect.
+#: State of a portrait without a face: frontal and open-eyed, the released code's own fallback.
+NO_POSE, NO_BLINK = (0.0, 0.0, 0.0, 4.79e-4, 56.5, 64.9, -66.67), (0.3, 0.3)
+#: The part of a square portrait that a face is expected in: x0, y0, x1, y1 in sides.
+NO_BOX = (0.25, 0.25, 0.75, 0.8)
 
-    Raises `InputError` when the file is no picture or shows no face.
+Crop = Literal["face", "paper"]
+
+
+def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face") -> tuple[Source, bool]:
+    """A picture file as a portrait of `size` pixels a side, and whether a face was found in it.
+
+    `crop` is as in preparation: `face` cuts the square around the face; `paper` resizes the whole picture without
+    keeping the aspect, and goes on without a face as if a frontal one filled the middle.
+
+    Raises `InputError` when the file is no picture, or with `face` when it shows none.
     """
     picture = _picture(path)
     boxes = backend.detect(picture)  # in the whole picture: detectors miss faces as small as the models' frames
     points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
+    height, width = picture.shape[:2]
     if not np.isfinite(points).all():
-        raise InputError(
-            "shows no face that the detector finds.",
-            path=path,
-            mend="Give a frontal portrait, face large in the picture.",
-        )
-    frame = resize(picture, size, size)
-    scale = size / np.array(picture.shape[1::-1])
-    landmarks = (points * scale).astype(np.float32)[None]
+        if crop == "face":
+            raise InputError(
+                "shows no face that the detector finds.",
+                path=path,
+                mend="Give a frontal portrait, face large in the picture, or take it as it is: --crop paper",
+            )
+        box = np.array(NO_BOX, np.float32) * size
+        frame = resize(picture, size, size)
+        return Source(frame, np.array(NO_POSE, np.float32), np.array(NO_BLINK, np.float32), box), False
+    window = face_window(points[None], width, height) if crop == "face" else (0, 0, width, height)
+    x, y, wide, high = window
+    frame = resize(picture[y : y + high, x : x + wide], size, size)
+    landmarks = to_window(points[None], window, size)
     given = {"landmarks": landmarks, "frames": frame[None]}
     pose = EXTRACTORS["pose"]().run(given, size=size, n_frames=1)["pose"][0]
     blink = EXTRACTORS["blink"]().run(given, size=size, n_frames=1)["blink"][0]
-    bbox = np.concatenate([landmarks[0].min(0), landmarks[0].max(0)])
-    return Source(frame, pose, blink, bbox)
+    corner = np.array([x, y])
+    bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
+    return Source(frame, pose, blink, bbox, (high, wide)), True
 
 
 def _picture(path: Path) -> np.ndarray:

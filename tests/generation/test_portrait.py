@@ -22,8 +22,8 @@ class OneFace:
 
     name = "one-face"
 
-    def __init__(self, *, faces: int = 1, blind: bool = False) -> None:
-        self.faces, self.blind = faces, blind
+    def __init__(self, *, faces: int = 1, blind: bool = False, share: float = 0.5) -> None:
+        self.faces, self.blind, self.share = faces, blind, share
         self.seen: list[tuple[int, ...]] = []
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
@@ -31,7 +31,8 @@ class OneFace:
         return np.tile(np.array([0, 0, frame.shape[1], frame.shape[0]], np.float32), (self.faces, 1))
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        grid = np.stack(np.meshgrid(np.linspace(0.25, 0.75, 17), np.linspace(0.3, 0.7, 4)), -1).reshape(68, 2)
+        wide, high = self.share / 2, 0.4 * self.share
+        grid = np.stack(np.meshgrid(np.linspace(-wide, wide, 17), np.linspace(-high, high, 4)), -1).reshape(68, 2) + 0.5
         return np.where(self.blind, np.nan, grid * frame.shape[1::-1])
 
 
@@ -40,31 +41,46 @@ def _save(path: Path, picture: np.ndarray) -> Path:
     return path
 
 
-def test_a_portrait_is_resized_and_its_face_measured_in_the_new_pixels(tmp_path: Path) -> None:
+def test_the_whole_picture_is_resized_and_its_face_measured(tmp_path: Path) -> None:
     picture = np.zeros((200, 100, 3), np.uint8)
     picture[..., 0] = 250  # red: channels are not swapped
     backend = OneFace()
-    source = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=backend)
-    assert source.frame.shape == (64, 64, 3) and source.frame[5, 5].tolist() == [250, 0, 0]
-    np.testing.assert_allclose(source.bbox, [16, 19.2, 48, 44.8], atol=1e-4)
-    assert source.pose.shape == (7,) and source.blink.shape == (2,)
+    source, found = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=backend, crop="paper")
+    assert found and source.frame.shape == (64, 64, 3) and source.frame[5, 5].tolist() == [250, 0, 0]
+    np.testing.assert_allclose(source.bbox, [25, 60, 75, 140], atol=1e-4)  # in the picture's own pixels
+    assert source.hw == (200, 100) and source.pose.shape == (7,) and source.blink.shape == (2,)
     assert backend.seen == [(200, 100, 3)]  # looked for in the whole picture
+
+
+def test_the_face_is_cut_out_as_in_preparation(tmp_path: Path) -> None:
+    picture = np.zeros((400, 300, 3), np.uint8)
+    picture[:, 150:] = 200
+    source, _ = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=OneFace(share=0.2))
+    high, wide = source.hw or (0, 0)
+    assert high == wide < 300  # a square smaller than the picture
+    x0, y0, x1, y1 = source.bbox / wide
+    assert 0 < x0 < x1 < 1 and 0 < y0 < y1 < 1
+    assert max(x1 - x0, y1 - y0) == pytest.approx(0.6, abs=0.02)
+    assert source.frame[:, :24].max() < 60 and source.frame[:, 40:].min() > 150  # the middle stays in the middle
 
 
 def test_a_real_face_is_found_even_for_the_smallest_models(tmp_path: Path) -> None:
     """At 64 pixels a side the detector would see nothing."""
     picture = astronaut()[:300, 80:380]
-    source = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=pick_backend("dlib"))
-    x0, y0, x1, y1 = source.bbox
-    assert 15 < x0 < 35 < x1 < 55 and 10 < y0 < 30 < y1 < 50
+    source, found = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=pick_backend("dlib"))
+    x0, y0, x1, y1 = source.bbox / (source.hw or (1, 1))[0]
+    assert found and 0 < x0 < 0.5 < x1 < 1 and 0 < y0 < 0.6 < y1 < 1
     assert np.abs(source.pose[:3]).max() < 40 and (source.blink > 0.1).all()
 
 
 @pytest.mark.parametrize("backend", [OneFace(faces=0), OneFace(blind=True)], ids=["no face", "no points"])
-def test_a_picture_without_a_face_is_refused(backend: OneFace, tmp_path: Path) -> None:
-    path = _save(tmp_path / "p.png", np.zeros((32, 32, 3), np.uint8))
-    with pytest.raises(InputError, match=r"p\.png: shows no face"):
+def test_a_picture_without_a_face_is_refused_or_taken_as_it_is(backend: OneFace, tmp_path: Path) -> None:
+    path = _save(tmp_path / "p.png", np.full((32, 48, 3), 9, np.uint8))
+    with pytest.raises(InputError, match=r"p\.png: shows no face.*--crop paper"):
         read_portrait(path, size=32, backend=backend)
+    source, found = read_portrait(path, size=32, backend=backend, crop="paper")
+    assert not found and source.frame.shape == (32, 32, 3)
+    assert source.pose[:3].tolist() == [0, 0, 0] and (source.bbox > 0).all() and (source.bbox < 32).all()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\nbroken", b"hello"])

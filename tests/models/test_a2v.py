@@ -55,7 +55,7 @@ def test_inference_form_equals_the_plain_unet(frames: int, window: int | None, s
     x, mask = torch.randn(1, 3, frames, side, side), torch.rand(1, 4, side, side)
     plain = unet(x, torch.tensor([321]), source_BCHW=features, mask_BMHW=mask, cond_BFD=cond, win_width=window)
     clip = FastUNet(unet).prepare(source_CHW=features[0], mask_MHW=mask[0], cond_FD=cond[0], win_width=window)
-    torch.testing.assert_close(clip(x[0], 321), plain[0], rtol=0, atol=5e-5)
+    torch.testing.assert_close(clip(x[0], torch.tensor([321])), plain[0], rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm2m"])

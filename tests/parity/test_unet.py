@@ -40,9 +40,9 @@ def predict_fast(
 ) -> torch.Tensor:
     fast = FastUNet(unet)
     clips = []
-    for b, t in enumerate(case["t"].tolist()):
+    for b, t in enumerate(case["t"]):
         clip = fast.prepare(source_CHW=case["fea"][b], mask_MHW=case["face"][b], cond_FD=cond[b], win_width=window)
-        clips.append(clip(case["x"][b], t))
+        clips.append(clip(case["x"][b], t[None]))
     return torch.stack(clips)
 
 

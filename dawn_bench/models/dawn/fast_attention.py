@@ -56,6 +56,17 @@ class Bands:
             self.blocks.append((slice(start, stop), slice(low, high), known[shape]))
 
 
+def turned(x: Tensor, turn_Fd: Tensor) -> Tensor:
+    """The rotary embedding of x [..., F, D] by complex numbers of size one; in place for float32 on a processor."""
+    if x.dtype == torch.float32 and not x.is_cuda:
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+        pairs *= turn_Fd
+        return x
+    cos, sin = turn_Fd.real, turn_Fd.imag
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+
+
 class FastTemporal:
     """x += attention over the frames of every pixel, a few pixels at a time."""
 
@@ -74,12 +85,11 @@ class FastTemporal:
             x_pFC = x_FPC[:, start : start + step].transpose(0, 1)
             qkv = self.attention.to_qkv(F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps))
             qkv_pNFD = qkv.unflatten(-1, (3 * heads, self.attention.head_dim)).transpose(1, 2)
-            turned = torch.view_as_complex(qkv_pNFD[:, : 2 * heads].unflatten(-1, (-1, 2)))
-            turned *= turn_Fd
-            q, k, v = qkv_pNFD.chunk(3, dim=1)
+            q, k = turned(qkv_pNFD[:, : 2 * heads], turn_Fd).chunk(2, dim=1)
+            v = qkv_pNFD[:, 2 * heads :]
             for queries, keys, bias_NFJ in bands.blocks:
                 out_pNnD = F.scaled_dot_product_attention(
-                    q[:, :, queries], k[:, :, keys], v[:, :, keys], attn_mask=bias_NFJ[None]
+                    q[:, :, queries], k[:, :, keys], v[:, :, keys], attn_mask=bias_NFJ[None].to(v.dtype)
                 )
                 x_pFC[:, queries] += self.attention.to_out(out_pNnD.transpose(1, 2).flatten(-2))
 
@@ -126,9 +136,17 @@ def linear_attention_(x_nPC: Tensor, residual: Residual) -> None:
     out_CK = attention.to_out.weight.flatten(1)
     if pixels > width:
         out_NDC = out_CK.view(width, heads, head_dim).permute(1, 2, 0)
-        x_nPC.baddbmm_(q_nPND.flatten(-2), (context_nNDD @ out_NDC).flatten(1, 2))
+        add_product_(x_nPC, q_nPND.flatten(-2), (context_nNDD @ out_NDC).flatten(1, 2))
     else:
         x_nPC += F.linear((q_nPND.transpose(1, 2) @ context_nNDD).transpose(1, 2).flatten(-2), out_CK)
+
+
+def add_product_(x: Tensor, a: Tensor, b: Tensor) -> None:
+    """x += a b, without a copy where the types are the same (under autocast they are not)."""
+    if a.dtype == b.dtype == x.dtype:
+        x.baddbmm_(a, b)
+    else:
+        x += torch.bmm(a, b)
 
 
 def _normed(x_nPC: Tensor, residual: Residual) -> Tensor:

@@ -52,6 +52,11 @@ def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int,
     return y.permute(0, 2, 3, 1).flatten(1, 2)
 
 
+def in_float32(like: Tensor) -> torch.autocast:
+    """A block without autocast, for what needs the precision and is not where the time goes."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 class GroupStatistics:
     """Mean and variance of each group of channels over all frames, gathered chunk by chunk."""
 
@@ -61,7 +66,7 @@ class GroupStatistics:
         self.first = self.second = norm.weight.new_zeros((), dtype=torch.float64)
 
     def add(self, y_nPC: Tensor) -> None:
-        mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None], None, None, 0.0)
+        mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
         count = y_nPC.shape[0] * y_nPC.shape[1]
         mean, variance = mean.double(), variance.double()
         self.count += count
@@ -110,7 +115,8 @@ class FastBlock:
         for i, frames in enumerate(slices):
             h = F.silu(torch.addcmul(summand, middle[i], factor), inplace=True)
             if self.cross is not None and clip is not None:
-                self.cross(h, source(frames), clip, frames)
+                with in_float32(h):
+                    self.cross(h, source(frames), clip, frames)
             middle[i] = _convolve_and_count(h, block.block2, hw, stats)
         factor, summand = stats.affine(None)
         for i, frames in enumerate(slices):
@@ -139,7 +145,8 @@ class FastUNet:
     @torch.no_grad()
     def prepare(self, *, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None) -> FastClip:
         """Everything about a clip that its diffusion steps share; the result predicts noise."""
-        return FastClip(self, source_CHW, mask_MHW, cond_FD, win_width)
+        with in_float32(source_CHW):
+            return FastClip(self, source_CHW, mask_MHW, cond_FD, win_width)
 
 
 class FastClip:
@@ -161,10 +168,10 @@ class FastClip:
         }
 
     @torch.no_grad()
-    def __call__(self, x_3FHW: Tensor, t: int) -> Tensor:
-        """The predicted noise, like `x_3FHW`."""
+    def __call__(self, x_3FHW: Tensor, t_B: Tensor) -> Tensor:
+        """The predicted noise, like `x_3FHW`, at a timestep [1]."""
         unet, hw = self.unet, self.hw
-        self.time_E = unet.time_mlp(torch.tensor([t], device=x_3FHW.device))[0]
+        self.time_E = unet.time_mlp(t_B)[0].float()
         x = self._first(x_3FHW)
         first = x.clone()
         FastTemporal(unet.init_temporal_attn)(x, self.bands)
@@ -186,7 +193,7 @@ class FastClip:
             if not isinstance(level.resample, nn.Identity):
                 x, hw = self._resample(x, level.resample, hw)
         out = [self._head(name, x, first) for name in ("final_conv", "occlusion_map")]
-        return torch.cat(out, dim=-1).permute(2, 0, 1).unflatten(-1, hw)
+        return torch.cat(out, dim=-1).float().permute(2, 0, 1).unflatten(-1, hw)
 
     def _chunks(self, x: Tensor) -> Iterator[slice]:
         return chunks(self.frames, x.shape[1], gpu=x.is_cuda)

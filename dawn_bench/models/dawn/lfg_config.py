@@ -35,6 +35,10 @@ class LFGConfig(Config):
         " samples as if those were the picture's edges, so that the identity flow shrinks a picture by (S-1)/S. True"
         " samples and resizes in the grid's own convention: the identity flow is the identity.",
     )
+    truncate_pixels: bool = Field(
+        default=True,
+        description="Quirk switch. The reference (True) cuts 0…255 pictures to whole numbers; False rounds them.",
+    )
     covariance_floor: float = Field(
         default=0.0,
         ge=0,
@@ -65,4 +69,4 @@ class LFGConfig(Config):
     @classmethod
     def fixed(cls, **changes: Any) -> LFGConfig:
         """The quirks mended: for training from scratch."""
-        return cls(**{"align_corners": True, "covariance_floor": 1e-4, **changes})
+        return cls(**{"align_corners": True, "covariance_floor": 1e-4, "truncate_pixels": False, **changes})

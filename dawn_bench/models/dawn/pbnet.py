@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dawn_bench.models.dawn.pbnet_attention import CrossAttention, RelativeBias, Rotary, SelfAttention
 from dawn_bench.models.dawn.pbnet_config import PBNetConfig
 
-__all__ = ["PBNet", "PBNetConfig", "normalise", "restore"]
+__all__ = ["PBNet", "PBNetConfig", "SeparatePBNets", "normalise", "restore"]
 
 
 def normalise(state: Tensor, config: PBNetConfig) -> Tensor:
@@ -221,3 +221,18 @@ class PBNet(nn.Module):
         )
         first = normalise(initial_state_BD, self.config)
         return restore(self.decode(first, z, audio_BNA) + first[:, None], self.config)
+
+
+class SeparatePBNets(nn.Module):
+    """The released pair: one network for the head pose, one for the blinks, drawn in this order."""
+
+    def __init__(self, pose: PBNet, blink: PBNet) -> None:
+        super().__init__()
+        self.pose, self.blink = pose, blink
+
+    @torch.no_grad()
+    def generate(self, initial_state_BD: Tensor, audio_BNA: Tensor, *, generator: torch.Generator) -> Tensor:
+        """As `PBNet.generate`: states (B, N, D), pose and then blinks."""
+        pose, blink = initial_state_BD.split([self.pose.config.state_dim, self.blink.config.state_dim], dim=1)
+        drawn = self.pose.generate(pose, audio_BNA, generator=generator)
+        return torch.cat([drawn, self.blink.generate(blink, audio_BNA, generator=generator)], dim=-1)
