@@ -84,7 +84,7 @@ class Dubber:
     @classmethod
     def load(cls, run: Path, *, device: str = "cpu") -> Dubber:
         """The three models of a run folder; raises `InputError` naming the one that is missing."""
-        modules, hashes, facts = [], [], {}
+        modules, hashes, facts = [], [], dict[str, Any]()
         for stage, kind in RUN_FILES.items():
             path = run / stage / "model.safetensors"
             if not path.is_file():

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dawn_bench.baselines.base import SANITY
 from dawn_bench.baselines.meshes import MESH_SANITY
@@ -174,17 +175,38 @@ def _facts(
     )
 
 
+#: The first stage of each model that `dawn-bench train` knows, and what the model is called.
+_FIRST_STAGES = {"lfg": "DAWN", "dit": "DiT-Head"}
+
+
 def _training_notes(run: Path) -> list[str]:
-    """What a reader must know of the trained models: the preset, and a loss that stood in for the perceptual one."""
-    path = run / "lfg" / "model.safetensors"
-    if not path.is_file():
-        return []
-    provenance = json.loads(read_metadata(path)["provenance"])
-    notes = [f"Models trained with preset {provenance.get('preset')} on {provenance.get('clips')} clips."]
-    loss = str(provenance.get("perceptual_loss", ""))
-    if "substitute" in loss:
-        notes.append(f"LFG was trained without VGG-19's weights, on a {loss}.")
+    """What a reader must know of the trained models: presets, stand-ins, and what is not the paper's."""
+    notes = []
+    for stage, model in _FIRST_STAGES.items():
+        path = run / stage / "model.safetensors"
+        if path.is_file():
+            held = json.loads(read_metadata(path)["provenance"])
+            notes.append(f"{model} trained with preset {held.get('preset')} on {held.get('clips')} clips.")
+    for path in sorted(run.glob("*/model.safetensors")):
+        held, stage = json.loads(read_metadata(path)["provenance"]), path.parent.name
+        loss = str(held.get("perceptual_loss", ""))
+        if "substitute" in loss:
+            notes.append(f"Stage {stage} was trained without VGG-19's weights, on a {loss}.")
+        if stage == "dit" and held.get("audio_encoder") != "wav2vec2":
+            notes.append(f"DiT-Head hears {held.get('audio_encoder')} features in place of the paper's Wav2Vec2.")
+        if ours := held.get("ours"):
+            listed = ", ".join(f"{name}={value}" for name, value in _flat(ours))
+            notes.append(f"Stage {stage}: these choices are ours, not the paper's: {listed}.")
     return notes
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Settings as dotted names and values."""
+    found = []
+    for name, value in settings.items():
+        nested = isinstance(value, Mapping)
+        found += _flat(value, f"{prefix}{name}.") if nested else [(prefix + name, value)]
+    return found
 
 
 def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -74,7 +74,7 @@ def vqgan_losses(
     }
 
 
-def adaptive_weight(likeness: Tensor, judged: Tensor, last: nn.Parameter) -> Tensor:
+def adaptive_weight(likeness: Tensor, judged: Tensor, last: Tensor) -> Tensor:
     """The weight at which both losses pull the last layer alike (Esser et al. 2021, Eq. 7)."""
     of_likeness, of_judged = (torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (likeness, judged))
     return (of_likeness.norm() / (of_judged.norm() + 1e-4)).clamp(0, _LARGEST_WEIGHT).detach()
