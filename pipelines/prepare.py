@@ -118,7 +118,7 @@ def prepare(
                 incomplete[name] = sum(row["status"] != OK for row in _current(parts, owners))
         finally:
             _sweep(cache, ended=True)
-        rows = write_index(cache, plan)
+        rows = write_index(cache, plan, by_id)
         _drop_superseded(cache, plan)
     report = PrepareReport(
         cache,
@@ -154,8 +154,11 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     return sources
 
 
-def write_index(cache: Path, plan: Plan) -> list[dict[str, Any]]:
-    """Make `index.parquet` and `cache.json` from the parts of a finished plan; returns the clips' rows."""
+def write_index(cache: Path, plan: Plan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
+    """Make `index.parquet` and `cache.json` from the parts of a finished plan; returns the clips' rows.
+
+    Speaker and split are those that the dataset lists now (`sources` by id), whatever they were when the clip was done.
+    """
     import pandas as pd
 
     numbers, owners = range(len(plan.groups)), plan.owners()
@@ -165,6 +168,13 @@ def write_index(cache: Path, plan: Plan) -> list[dict[str, Any]]:
             rows[row["id"]]["fields"].update(row["fields"])
             if row["status"] != OK:
                 rows[row["id"]][f"without.{name}"] = f"{row['reason']}: {row['detail']}"
+    relisted = 0
+    for row in rows.values():
+        if (source := sources.get(listed_id(row))) is not None:
+            relisted += (row["speaker"], row["split"]) != (source.speaker, source.split)
+            row |= {"speaker": source.speaker, "split": source.split}
+    if relisted:
+        console().print(f"{relisted} clips have another speaker or split than when they were prepared", markup=False)
     flat = [_flat(row) for _, row in sorted(rows.items())]
     table = pd.DataFrame(flat, columns=_ordered(flat))
     for name in table.columns:

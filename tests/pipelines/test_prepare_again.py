@@ -153,6 +153,17 @@ def test_sound_that_comes_later_is_seen(tmp_path: Path) -> None:
     assert again(tmp_path / "v", tmp_path / "c", crema).resumed == 2
 
 
+def test_speakers_and_splits_follow_the_table(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again(root, tmp_path / "c", SPLIT)
+    (root / "clips.csv").write_text("file,speaker,split\nclip11.mp4,anna,val\nclip12.mp4,anna,val\n")
+    report = again(root, tmp_path / "c", SPLIT)
+    assert report.resumed == 34 and "another speaker or split" in capsys.readouterr().err
+    cache = Cache(tmp_path / "c")
+    assert cache.ids("val") == ["clip11@000", "clip11@001", "clip12"] and cache["clip12"].speaker == "anna"
+    again(root, tmp_path / "fresh", SPLIT)
+    assert (tmp_path / "c" / "index.parquet").read_bytes() == (tmp_path / "fresh" / "index.parquet").read_bytes()
+
+
 # --- faults of extractors --------------------------------------------------------------------------------------------
 
 
