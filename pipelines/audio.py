@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 _HOLE = 0.05
 
 
-def read_audio(path: Path | str, *, start: float = 0.0, stop: float | None = None) -> np.ndarray:
+def read_audio(
+    path: Path | str, *, start: float = 0.0, stop: float | None = None, origin: float | None = None
+) -> np.ndarray:
     """The sound from `start` to `stop` seconds as int16 (n,), 16 kHz mono (channels averaged).
 
     Seconds count from the first video frame's instant, or from the first sample in a file without pictures; sound
-    that begins later is preceded by silence, sound that begins earlier is cut. Resampled by soxr (HQ).
+    that begins later is preceded by silence, sound that begins earlier is cut. Resampled by soxr (HQ). `origin` is
+    that instant, in the file's own seconds, where it is known already.
     Raises `ItemError("no_audio")` without a sound stream, `ItemError("unreadable")` for a damaged file.
     """
     import soxr
@@ -32,7 +35,8 @@ def read_audio(path: Path | str, *, start: float = 0.0, stop: float | None = Non
     with opened(path) as container:
         if not container.streams.audio:
             raise ItemError("no_audio", f"{Path(path).name}: has no sound stream")
-        origin = first_stamp(path)
+        if origin is None:
+            origin = first_stamp(path)
         pieces: list[np.ndarray] = []
         resampler: soxr.ResampleStream | None = None
         for rate, block in _aligned(container, origin=origin, start=start, stop=stop):

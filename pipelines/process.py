@@ -19,13 +19,14 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.audio import fit_length, read_audio
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.features.base import EXTRACTORS
+from dawn_bench.pipelines.picture import Picture, Window
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.source import Source
 from dawn_bench.pipelines.tracking import CutDetector, Track, Tracker
-from dawn_bench.pipelines.video import iter_frames, probe, resize
+from dawn_bench.pipelines.video import iter_pictures, probe
 
-#: Frames held back for the face crop's decision, in bytes: 12 s at 512×512, 1.2 s at 1080p.
-LOOKAHEAD_BYTES = 192 << 20
+#: Frames held back for the face crop's decision, in bytes as decoded: 13 s at 512×512, 1.7 s at 1080p.
+LOOKAHEAD_BYTES = 128 << 20
 #: Share of the crop's side that the face's longer side (brows to chin, or jaw to jaw) takes, as in HDTF's crops.
 FACE_SHARE = 0.6
 #: The crop's centre lies this share of the face's height above the middle of the points: they end at the brows.
@@ -36,9 +37,6 @@ _OUTSIDE_LIMIT = 0.05
 _CHUNK = 64
 #: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
 _SILENT = 33
-
-#: A crop in source pixels: x, y, width, height.
-Window = tuple[int, int, int, int]
 
 
 class ClipSink(Protocol):
@@ -59,27 +57,29 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     if source.problem is not None:
         raise ItemError(*source.problem)
     info = probe(source.video)
-    audio, has_audio = _sound(source, settings)
+    audio, has_audio = _sound(source, settings, origin=info.start_time)
 
     tracker = Tracker(backend, max_gap=settings.max_gap)
-    decoded = iter_frames(source.video, start=source.start, stop=source.stop)
-    stream = _framed(islice(decoded, settings.max_frames), source)
+    gray = getattr(backend, "takes_gray", False)
+    decoded = iter_pictures(source.video, start=source.start, stop=source.stop)
     writer = _FrameWriter(sink, settings.size)
-    held: list[np.ndarray] = []
+    held: list[Picture] = []
+    held_bytes = 0
     window: Window | None = None
     shape = 0, 0
-    for frame in stream:
-        shape = frame.shape[1], frame.shape[0]
+    for picture in _framed(islice(decoded, settings.max_frames), source):
+        shape = picture.width, picture.height
         if window is None and settings.crop != "face":
-            window = _whole(frame, square=settings.crop == "none")
-        tracker.step(frame)
+            window = _whole(*shape, square=settings.crop == "none")
+        tracker.step(picture.gray() if gray else picture.rgb())
         if tracker.cuts and settings.on_cut != "keep":
             raise ItemError("cut", f"the scene changes at {tracker.cuts[0] / FPS:.2f} s")
         if window is not None:
-            writer.write(frame, window)
+            writer.write(picture, window)
             continue
-        held.append(frame)
-        if len(held) * frame.nbytes >= LOOKAHEAD_BYTES:
+        held.append(picture)
+        held_bytes += picture.nbytes
+        if held_bytes >= LOOKAHEAD_BYTES:
             window = _decide(tracker, held, writer)
     if tracker.n_frames < settings.min_frames:
         raise ItemError(
@@ -137,8 +137,8 @@ def split_at_cuts(source: Source) -> list[Source]:
     """
     is_cut = CutDetector()
     edges, n_frames = [0], 0
-    for frame in _framed(iter_frames(source.video, start=source.start, stop=source.stop), source):
-        if is_cut(frame):
+    for picture in _framed(iter_pictures(source.video, start=source.start, stop=source.stop), source):
+        if is_cut(picture.gray()):
             edges.append(n_frames)
         n_frames += 1
     if len(edges) == 1:
@@ -160,7 +160,8 @@ def to_window(points: np.ndarray, window: Window, size: int) -> np.ndarray:
 def face_window(points: np.ndarray, width: int, height: int) -> Window:
     """One square for the clip from its faces' points (T,68,2): the median face takes `FACE_SHARE` of the side.
 
-    It grows where the head moves further than that, is shifted into the picture, and is never larger than it.
+    It grows where the head moves further than that, is shifted into the picture, and is never larger than it. Its
+    edges are even where the picture allows, because most video stores colours for two pixels at a time.
     """
     low, high = points.min(axis=1), points.max(axis=1)
     faces = high - low
@@ -169,8 +170,8 @@ def face_window(points: np.ndarray, width: int, height: int) -> Window:
     centre = np.median((low + high) / 2, axis=0) - (0, lift)
     # the square must hold all but the most extreme 1 % of the positions
     reach = np.maximum(centre - np.percentile(low, 1, axis=0), np.percentile(high, 99, axis=0) - centre).max()
-    edge = min(round(max(side, 2.1 * reach)), width, height)
-    x, y = (int(np.clip(round(c - edge / 2), 0, full - edge)) for c, full in zip(centre, (width, height), strict=True))
+    edge = min(2 * round(max(side, 2.1 * reach) / 2), width, height)
+    x, y = (_even(np.clip(c - edge / 2, 0, full - edge)) for c, full in zip(centre, (width, height), strict=True))
     return x, y, edge, edge
 
 
@@ -188,9 +189,8 @@ class _FrameWriter:
     def __init__(self, sink: ClipSink, size: int) -> None:
         self.sink, self.size, self.rows = sink, size, list[np.ndarray]()
 
-    def write(self, frame: np.ndarray, window: Window) -> None:
-        x, y, width, height = window
-        self.rows.append(resize(frame[y : y + height, x : x + width], self.size, self.size))
+    def write(self, picture: Picture, window: Window) -> None:
+        self.rows.append(picture.cut(window, self.size))
         if len(self.rows) == _CHUNK:
             self.flush()
 
@@ -200,46 +200,52 @@ class _FrameWriter:
             self.rows.clear()
 
 
-def _sound(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, bool]:
-    """The clip's sound, and whether it has any; without any (where that is allowed) an empty array."""
+def _sound(source: Source, settings: PrepareSettings, *, origin: float) -> tuple[np.ndarray, bool]:
+    """The clip's sound, and whether it has any; without any (where that is allowed) an empty array.
+
+    `origin` is the instant of the video's first frame.
+    """
     try:
-        return read_audio(source.audio or source.video, start=source.start, stop=source.stop), True
+        if source.audio is not None:
+            return read_audio(source.audio, start=source.start, stop=source.stop), True
+        return read_audio(source.video, start=source.start, stop=source.stop, origin=origin), True
     except ItemError as error:
         if error.reason != "no_audio" or settings.require_audio:
             raise
         return np.zeros(0, np.int16), False
 
 
-def _framed(frames: Iterable[np.ndarray], source: Source) -> Iterator[np.ndarray]:
-    """The source's own crop of each frame; `ItemError("bad_crop")` where it does not lie in the picture."""
-    if source.crop is None:
-        yield from frames
-        return
-    x, y, width, height = source.crop
-    for frame in frames:
-        part = frame[y : y + height, x : x + width]
-        if min(x, y) < 0 or part.shape[:2] != (height, width):
-            shape = f"{frame.shape[1]}x{frame.shape[0]}"
+def _framed(pictures: Iterable[Picture], source: Source) -> Iterator[Picture]:
+    """The source's own crop of each picture; `ItemError("bad_crop")` where the picture does not hold it."""
+    for picture in pictures:
+        part = picture if source.crop is None else picture.within(source.crop)
+        if part is None:
+            assert source.crop is not None
+            x, y, width, height = source.crop
+            shape = f"{picture.width}x{picture.height}"
             raise ItemError("bad_crop", f"the crop {width}x{height} at {x},{y} does not fit the {shape} picture")
         yield part
 
 
-def _whole(frame: np.ndarray, *, square: bool) -> Window:
+def _whole(width: int, height: int, *, square: bool) -> Window:
     """The whole picture, or its centred square."""
-    height, width = frame.shape[:2]
     if not square:
         return 0, 0, width, height
     edge = min(height, width)
-    return (width - edge) // 2, (height - edge) // 2, edge, edge
+    return _even((width - edge) / 2), _even((height - edge) / 2), edge, edge
 
 
-def _decide(tracker: Tracker, held: list[np.ndarray], writer: _FrameWriter) -> Window:
+def _even(position: float) -> int:
+    """The even number at or below a position."""
+    return int(position // 2) * 2
+
+
+def _decide(tracker: Tracker, held: list[Picture], writer: _FrameWriter) -> Window:
     """Choose the face, follow it alone from here on, fix the crop, and write the frames held back."""
     track: Track = tracker.choose()
     tracker.keep(track)
-    height, width = held[0].shape[:2]
-    window = face_window(np.stack(list(track.points.values())), width, height)
-    for frame in held:
-        writer.write(frame, window)
+    window = face_window(np.stack(list(track.points.values())), held[0].width, held[0].height)
+    for picture in held:
+        writer.write(picture, window)
     held.clear()
     return window

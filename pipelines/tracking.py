@@ -1,12 +1,14 @@
 """Follow faces through a clip, frame by frame, holding no frames.
 
 A detector runs every few frames, at scene cuts and after a miss; between, each face's box follows from its previous
-points. Scene cuts show in the mean difference of 32×32 gray thumbnails: at most 12 within shots and at least 38 at
-cuts of real clips, so 20 separates them.
+points. Where the back end can, most of those runs look only where the faces were, and the whole picture is searched
+once a second. Scene cuts show in the mean difference of 32×32 gray thumbnails: at most 12 within shots and at least 38
+at cuts of real clips, so 20 separates them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -17,6 +19,8 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around
 
 DETECT_EVERY = 5
+#: As often the whole picture is searched where the back end has a quicker look.
+SEARCH_EVERY = 25
 CUT_THRESHOLD = 20.0
 #: More faces at once than this are counted, not followed.
 MAX_TRACKS = 3
@@ -32,11 +36,7 @@ class Track:
     number: int
     points: dict[int, np.ndarray] = field(default_factory=dict)
     missed: int = 0  # frames since the face was last found
-
-    @property
-    def last(self) -> np.ndarray:
-        """The points most recently found."""
-        return next(reversed(self.points.values()))
+    box: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))  # around the points found last
 
     def size(self) -> float:
         """Median side of the face box, pixels."""
@@ -59,11 +59,12 @@ class Tracker:
         self._next_number = 0
         self._kept: Track | None = None
         self._is_cut = CutDetector()
-        self._last_detection = -DETECT_EVERY
+        self._detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = getattr(backend, "detect_near", None)
+        self._last_detection, self._last_search = -DETECT_EVERY, -SEARCH_EVERY
         self._new_shot = False  # a cut was seen, and no face since
 
     def step(self, frame: np.ndarray) -> None:
-        """Take the next uint8 RGB frame (H,W,3)."""
+        """Take the next frame: uint8 RGB (H,W,3), or gray (H,W) for a back end that takes it."""
         t = self.n_frames
         self.n_frames += 1
         cut = self._is_cut(frame)
@@ -71,20 +72,27 @@ class Tracker:
             self.cuts.append(t)
             self._new_shot = True
         alive = self._alive()
-        searching = not alive or any(track.missed for track in alive)
+        searching = cut or not alive or any(track.missed for track in alive)
         replace = self._new_shot  # boxes come from the detector, not from the last shot's points
-        if cut or searching or t - self._last_detection >= DETECT_EVERY:
+        if searching or t - self._last_detection >= DETECT_EVERY:
             self._last_detection = t
-            found = self._match(frame, alive)
+            found = None
+            if self._detect_near is not None and not searching and t - self._last_search < SEARCH_EVERY:
+                found = _look_again(self._detect_near, frame, alive)
+            if found is None:
+                self._last_search = t
+                found = self._match(frame, alive)
         else:
-            found = {track.number: (track, box_around(track.last)) for track in alive}
+            found = {track.number: (track, track.box) for track in alive}
         for track, box in found.values():
             points = self.backend.landmarks(frame, box)
-            if np.isnan(points).any() or _iou(box_around(points), box) < _SAME_PLACE_IOU:
+            around = box_around(points)
+            if np.isnan(around[0]) or _iou(around, box) < _SAME_PLACE_IOU:
                 continue  # nothing there, or the points fled to another face
             if not track.points or replace:  # the detector's box is rough: place the points again in a box of their own
-                points = self.backend.landmarks(frame, box_around(points))
-            track.points[t], track.missed = points, 0
+                points = self.backend.landmarks(frame, around)
+                around = box_around(points)
+            track.points[t], track.missed, track.box = points, 0, around
         self._tracks = [track for track in self._tracks if track.points]
         for track in alive:
             track.missed += t not in track.points
@@ -150,20 +158,17 @@ class Tracker:
     def _match(self, frame: np.ndarray, alive: list[Track]) -> dict[int, tuple[Track, np.ndarray]]:
         """Detect, and give each box to the track whose face it is, or to a new one."""
         cut = self._new_shot
-        sides = [float(np.ptp(box_around(track.last)[::2])) for track in alive]
+        sides = [float(track.box[2] - track.box[0]) for track in alive]
         boxes = self.backend.detect(frame, expect=max(sides) if sides and not cut else None)
         self._new_shot = cut and not len(boxes)
         self.faces_max = max(self.faces_max, len(boxes))
         left = list(range(len(boxes)))
         found: dict[int, tuple[Track, np.ndarray]] = {}
         for track in sorted(alive, key=lambda track: -len(track.points)):
-            own = box_around(track.last)
-            overlaps = [_iou(own, boxes[i]) for i in left]
-            if overlaps and max(overlaps) > _SAME_FACE_IOU:
-                best = int(np.argmax(overlaps))
-                trusted = overlaps[best] > _TRUST_POINTS_IOU and not cut
-                found[track.number] = track, own if trusted else boxes[left[best]]
-                del left[best]
+            best = _best(track.box, boxes[left])
+            if best is not None:
+                box = boxes[left.pop(best)]
+                found[track.number] = track, box if cut else _trusted(track.box, box)
             elif cut and left:  # after a cut the clip's face may be anywhere: the largest goes on as the longest track
                 found[track.number] = track, boxes[left.pop(0)]
         if self._kept is None:
@@ -176,21 +181,49 @@ class Tracker:
 
 
 class CutDetector:
-    """Call with every frame in order; True at the first frame of a new scene."""
+    """Call with every frame in order, RGB (H,W,3) or gray (H,W); True at the first frame of a new scene."""
 
     def __init__(self) -> None:
         self._thumbnail: np.ndarray | None = None
 
     def __call__(self, frame: np.ndarray) -> bool:
-        step = max(1, min(frame.shape[:2]) // 128)  # every pixel of a large frame would cost more than it tells
-        gray = cv2.cvtColor(np.ascontiguousarray(frame[::step, ::step]), cv2.COLOR_RGB2GRAY)
-        thumbnail = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        # every pixel of a large frame would cost more than it tells
+        sample = cv2.resize(frame, (128, 128), interpolation=cv2.INTER_NEAREST)
+        gray = sample if sample.ndim == 2 else cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY)
+        thumbnail = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA)
         before, self._thumbnail = self._thumbnail, thumbnail
-        return before is not None and float(np.abs(thumbnail - before).mean()) > CUT_THRESHOLD
+        return before is not None and cv2.norm(thumbnail, before, cv2.NORM_L1) > CUT_THRESHOLD * thumbnail.size
+
+
+def _look_again(
+    detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray], frame: np.ndarray, alive: list[Track]
+) -> dict[int, tuple[Track, np.ndarray]] | None:
+    """Each track with its box where a face is still seen there; None where one is not."""
+    found: dict[int, tuple[Track, np.ndarray]] = {}
+    for track in alive:
+        boxes = detect_near(frame, track.box)
+        best = _best(track.box, boxes)
+        if best is None:
+            return None
+        found[track.number] = track, _trusted(track.box, boxes[best])
+    return found
+
+
+def _best(own: np.ndarray, boxes: np.ndarray) -> int | None:
+    """Which of `boxes` (n,4) shows the face that was at `own`, if any does."""
+    overlaps = [_iou(own, box) for box in boxes]
+    best = max(range(len(boxes)), key=overlaps.__getitem__, default=None)
+    return best if best is not None and overlaps[best] > _SAME_FACE_IOU else None
+
+
+def _trusted(own: np.ndarray, detected: np.ndarray) -> np.ndarray:
+    """The box that the points themselves give, unless the detector's says that they have slipped."""
+    return own if _iou(own, detected) > _TRUST_POINTS_IOU else detected
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boxes."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    inner = float(np.prod(np.maximum(sides, 0)))
-    return inner / (float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - inner)
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    inner = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    return inner / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - inner)

@@ -2,8 +2,8 @@
 
 Frame k is the one on screen at t = k/fps seconds after the first frame's instant, by the frames' own timestamps, so
 variable rates, containers that lie about counts and clips that do not start at zero come out right. PyAV decodes and
-encodes: it carries its own FFmpeg with libx264. One reused colour converter on one thread keeps it as fast as decord,
-which hides start times and returned other pictures for some FLV and MPEG-1 clips.
+encodes: it carries its own FFmpeg with libx264. One reused colour converter on one thread (`picture`) keeps it as fast
+as decord, which hides start times and returned other pictures for some FLV and MPEG-1 clips.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ import numpy as np
 
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pipelines.picture import Converter, Picture, resize
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+    #: The instant, in seconds, from which a frame is on screen, and the frame.
+    _Stamped = tuple[Fraction, VideoFrame]
 
 #: FFmpeg shows text files as animated pictures through these decoders; for us they are no video.
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
@@ -72,7 +76,7 @@ def probe(path: Path | str) -> VideoInfo:
     """What the file holds, from its header and its first frame; raises `ItemError("unreadable")`."""
     with opened(path) as container:
         stream = video_stream(container, path)
-        first = next(_decoded(container, stream))
+        begun, first = next(_decoded(container, stream))
         if stream.duration is not None and stream.time_base is not None:
             seconds = float(stream.duration * stream.time_base)
         else:
@@ -83,7 +87,7 @@ def probe(path: Path | str) -> VideoInfo:
             height=first.width if turned else first.height,
             fps=float(stream.average_rate or stream.guessed_rate or 0),
             seconds=seconds,
-            start_time=float(_stamp(first)),
+            start_time=float(begun),
             codec=stream.codec_context.name,
             has_audio=bool(container.streams.audio),
             rotation=first.rotation,
@@ -99,21 +103,33 @@ def iter_frames(
     twice where the source is slower. Pixels are as stored (no aspect correction), turned as the file asks.
     Raises `ItemError("unreadable")` for a file that is damaged, cut off, or no video.
     """
+    return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))
+
+
+def iter_pictures(
+    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
+) -> Iterator[Picture]:
+    """The same as pictures that are not converted yet; the same one may come twice where the source is slower."""
     begin, step = _exact(start), 1 / _exact(fps)
     limit = None if stop is None else _exact(stop)
-    shown = 0
+    shown, due = 0, begin
     with opened(path) as container:
         stream = video_stream(container, path)
         origin, decoded = _frames_from(container, stream, begin)
-        convert = _Converter()
+        converter = Converter()
         usual = 1 / Fraction(stream.average_rate or FPS)
         # only a container with an index writes durations down; others have them guessed from the average rate
         for frame, until in _on_screen(decoded, usual, trusted=stream.frames > 0):
-            while (t := begin + shown * step) < until - origin:
-                if limit is not None and t >= limit:
+            until -= origin
+            if due >= until:
+                continue
+            picture = Picture(frame, converter)
+            while due < until:
+                if limit is not None and due >= limit:
                     return
-                yield convert(frame)
+                yield picture
                 shown += 1
+                due = begin + shown * step
 
 
 def read_frames(path: Path | str, *, fps: float = FPS, size: int | None = None) -> np.ndarray:
@@ -123,16 +139,6 @@ def read_frames(path: Path | str, *, fps: float = FPS, size: int | None = None) 
     if not rows:
         raise ItemError("unreadable", f"{Path(path).name}: is shorter than one frame")
     return np.stack(rows)
-
-
-def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    """One picture at another size: pixel-area averaging when it shrinks, linear when it grows."""
-    import cv2
-
-    if frame.shape[:2] == (height, width):
-        return frame
-    shrinks = height * width < frame.shape[0] * frame.shape[1]
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def write_video(
@@ -208,27 +214,6 @@ class _SoundWriter:
         self.container.mux(self.stream.encode(None))
 
 
-class _Converter:
-    """Decoded frames as RGB arrays of the first frame's size, each converted once, turned upright."""
-
-    def __init__(self) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None
-        self._last: tuple[VideoFrame, np.ndarray] | None = None
-
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        if self._last is not None and self._last[0] is frame:
-            return self._last[1]
-        self._size = self._size or (frame.width, frame.height)
-        rgb: np.ndarray = self._reformatter.reformat(frame, *self._size, format="rgb24", threads=1).to_ndarray()
-        if frame.rotation:
-            rgb = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
-        self._last = frame, rgb
-        return rgb
-
-
 def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
     """The picture stream, set to decode on one thread; cover art and text are none."""
     from av.stream import Disposition
@@ -247,46 +232,47 @@ def first_stamp(path: Path | str) -> float | None:
     with opened(path) as container:
         if all(s.disposition & Disposition.attached_pic for s in container.streams.video):
             return None
-        return float(_stamp(next(_decoded(container, video_stream(container, path)))))
+        return float(next(_decoded(container, video_stream(container, path)))[0])
 
 
 def _frames_from(
     container: InputContainer, stream: VideoStream, begin: Fraction
-) -> tuple[Fraction, Iterator[VideoFrame]]:
+) -> tuple[Fraction, Iterator[_Stamped]]:
     """The first frame's stamp, and the frames from the one on screen `begin` seconds later or from earlier ones."""
     decoded = _decoded(container, stream)
     first = next(decoded)
-    origin = _stamp(first)
+    origin = first[0]
     if begin < _SEEK_FROM or stream.time_base is None:
         return origin, chain([first], decoded)
     container.seek(int((origin + begin) / stream.time_base), stream=stream)
     decoded = _decoded(container, stream, whole=False)
     landed = next(decoded, None)
-    if landed is None or _stamp(landed) - origin > begin:  # the index lies: decode from the start
+    if landed is None or landed[0] - origin > begin:  # the index lies: decode from the start
         container.seek(int(origin / stream.time_base), stream=stream)
         return origin, _decoded(container, stream, whole=False)
     return origin, chain([landed], decoded)
 
 
-def _on_screen(decoded: Iterable[VideoFrame], gap: Fraction, *, trusted: bool) -> Iterator[tuple[VideoFrame, Fraction]]:
+def _on_screen(decoded: Iterable[_Stamped], gap: Fraction, *, trusted: bool) -> Iterator[tuple[VideoFrame, Fraction]]:
     """Each frame with the stamp until which it is seen: the next one's.
 
     The last one stays for its own duration where that can be `trusted`, else for as long as the one before it, less
     the tick by which rounding may have lengthened that.
     """
-    held: VideoFrame | None = None
-    for frame in decoded:
+    held: _Stamped | None = None
+    for stamp, frame in decoded:
         if held is not None:
-            gap = _stamp(frame) - _stamp(held)
-            yield held, _stamp(frame)
-        held = frame
+            gap = stamp - held[0]
+            yield held[1], stamp
+        held = stamp, frame
     if held is not None:
-        assert held.time_base is not None
-        own = Fraction(held.duration * held.time_base) if trusted and held.duration else gap - held.time_base
-        yield held, _stamp(held) + own
+        stamp, frame = held
+        assert frame.time_base is not None
+        own = Fraction(frame.duration * frame.time_base) if trusted and frame.duration else gap - frame.time_base
+        yield frame, stamp + own
 
 
-def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[VideoFrame]:
+def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[_Stamped]:
     """Decoded frames in rising order of their stamps, at least one.
 
     `whole`: complain where the file ends before its index or its header says.
@@ -305,9 +291,10 @@ def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tr
             assert isinstance(frame, av.VideoFrame)
             if frame.pts is None or frame.time_base is None:
                 frame.pts, frame.time_base = packets, 1 / Fraction(stream.average_rate or FPS)
-            if last is None or _stamp(frame) > last:
-                last = _stamp(frame)
-                yield frame
+            stamp = Fraction(frame.pts * frame.time_base)
+            if last is None or stamp > last:
+                last = stamp
+                yield stamp, frame
     name = Path(container.name).name
     if last is None:
         raise ItemError("unreadable", f"{name}: no frame can be decoded")
@@ -316,12 +303,6 @@ def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tr
     told = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
     if whole and not stream.frames and told - reached > max(0.5, 0.1 * told):
         raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {told:.1f} s")
-
-
-def _stamp(frame: VideoFrame) -> Fraction:
-    """The instant, in seconds, from which a frame is on screen."""
-    assert frame.pts is not None and frame.time_base is not None  # `_decoded` has seen to it
-    return Fraction(frame.pts * frame.time_base)
 
 
 def _exact(seconds: float) -> Fraction:

@@ -36,6 +36,16 @@ class FaceBackend(Protocol):
         """The 68 points (68,2) of the face in `box`; all NaN where the back end sees none there."""
 
 
+class QuickBackend(FaceBackend, Protocol):
+    """A back end with shortcuts, which `Tracker` and `process_clip` take where they are offered."""
+
+    #: Whether gray frames (uint8 (H,W)) serve as well as RGB ones.
+    takes_gray: bool
+
+    def detect_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Boxes (n,4) of faces about as large as `box` and where it is; far cheaper than `detect`."""
+
+
 #: Back ends by name; one file each in this package.
 FACE_BACKENDS: Registry[type[FaceBackend]] = Registry("face", "dawn_bench.pipelines.faces")
 

@@ -5,6 +5,7 @@ Where the registry's small YuNet network is present it takes the detector's plac
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,12 +24,11 @@ _SIDES = (320, 640, 1280)
 _SMALLEST = 64.0
 #: Border added at the last try, a share of the picture, for faces larger than the picture.
 _PADDING = 0.25
-#: The patch on which points are placed: side of the face box in it, and of the whole patch, in pixels. dlib rounds
-#: points to whole pixels, so the box is drawn large.
-_BOX, _PATCH = 240, 336
-#: Shifts of the box, in shares of its side, over which points are averaged. Two take a quarter off the trembling of
-#: one; a third takes a tenth more and costs as much again.
-_SHIFTS = ((-0.02, -0.015), (0.02, 0.015))
+#: A look where a face was: side of the face in the picture that HOG scans, pixels, and of that picture, in faces.
+_NEAR, _AROUND = 100.0, 1.8
+#: Side of the face box in the patch on which points are placed, pixels: dlib rounds points to whole pixels, which makes
+#: those of a smaller face tremble. The regressor looks at pixels up to `_REACH` half sides from the box's middle.
+_BOX, _REACH = 400, 1.4
 
 
 def model_file(name: str) -> Path | None:
@@ -67,10 +67,12 @@ class DlibBackend:
             # at 0.7 no clip without a face gave a false one, and none with a face was missed
             self._yunet = cv2.FaceDetectorYN.create(str(self._yunet_file.path), "", (160, 160), 0.7)
 
+        self.takes_gray = self._yunet is None
+
     def fingerprint(self) -> str:
         detector = "hog" if self._yunet is None else self._yunet_file.identity
-        facts = [_SIDES, _PADDING, _BOX, _PATCH, _SHIFTS, versions().get("dlib-bin"), _points_sha256(), detector]
-        return f"dlib-1-{fingerprint(facts)}"
+        facts = [_SIDES, _PADDING, _NEAR, _AROUND, _BOX, _REACH, versions().get("dlib-bin"), _points_sha256(), detector]
+        return f"dlib-2-{fingerprint(facts)}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
         """Boxes (n,4), largest first. Tries the scale that suits a face of side `expect`, then the others."""
@@ -88,26 +90,33 @@ class DlibBackend:
         padded = cv2.copyMakeBorder(frame, *(border,) * 4, cv2.BORDER_CONSTANT)
         return self._scan(padded, _SIDES[0] / max(padded.shape[:2])) - border
 
+    def detect_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Boxes (n,4) around the place of `box`, at one scale."""
+        side = float(box[2] - box[0])
+        x, y = (float(c) for c in (box[:2] + box[2:]) / 2 - side * _AROUND / 2)
+        x0, y0 = max(0, int(x)), max(0, int(y))
+        part = frame[y0 : max(0, int(y + side * _AROUND)), x0 : max(0, int(x + side * _AROUND))]
+        if not part.size:
+            return np.zeros((0, 4), np.float32)
+        if self._yunet is not None:
+            return self._detect_yunet(part) + np.array([x0, y0, x0, y0], np.float32)
+        return self._scan(part, _NEAR / side) + np.array([x0, y0, x0, y0], np.float32)
+
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The 68 points (68,2), the mean over slightly shifted boxes."""
+        """The 68 points (68,2)."""
         side = float(max(box[2] - box[0], box[3] - box[1], 8.0))
-        corner = (box[:2] + box[2:]) / 2 - side * _PATCH / _BOX / 2
-        scale = _BOX / side
-        patch = _gray_patch(frame, corner, scale)
-        total = np.zeros((68, 2))
-        margin = (_PATCH - _BOX) / 2
-        for dx, dy in _SHIFTS:
-            x, y = round(margin + dx * _BOX), round(margin + dy * _BOX)
-            shape = self._points(patch, self._rectangle(x, y, x + _BOX - 1, y + _BOX - 1))
-            total += [(point.x, point.y) for point in shape.parts()]
-        return ((total / len(_SHIFTS) + 0.5) / scale - 0.5 + corner).astype(np.float32)
+        patch, corner, scale = _gray_patch(frame, (box[:2] + box[2:]) / 2, side)
+        x0, y0 = (round(c) for c in ((box[:2] + box[2:] - side) / 2 - corner) * scale)
+        shape = self._points(patch, self._rectangle(x0, y0, x0 + _BOX - 1, y0 + _BOX - 1))
+        points = np.array([(point.x, point.y) for point in shape.parts()])
+        return ((points + 0.5) / scale - 0.5 + corner).astype(np.float32)
 
     def _scan(self, frame: np.ndarray, scale: float) -> np.ndarray:
         """HOG on the gray picture enlarged or reduced by `scale`; boxes in the frame's pixels."""
         height, width = frame.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        found = self._hog(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+        found = self._hog(_gray(small))
         boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in found]
         return _largest_first(np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale))
 
@@ -136,22 +145,29 @@ def _points_sha256() -> str:
     return sha256_file(path) if path else ""
 
 
-def _gray_patch(frame: np.ndarray, corner: np.ndarray, scale: float) -> np.ndarray:
-    """The gray _PATCH-sided picture of the square at `corner` (x, y), enlarged by `scale`; edges are repeated."""
+def _gray(frame: np.ndarray) -> np.ndarray:
+    """A frame's brightness; a gray frame is its own."""
+    return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def _gray_patch(frame: np.ndarray, middle: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gray picture around a face box with this middle and side, the box enlarged to `_BOX` pixels.
+
+    Returns it, its corner (x, y) in the frame, and the enlargements (2,) along x and y. Edges are repeated.
+    """
     height, width = frame.shape[:2]
-    x0, y0 = (max(0, int(np.floor(c)) - 2) for c in corner)
-    x1, y1 = (int(np.ceil(c + _PATCH / scale)) + 2 for c in corner)
-    x0, y0 = min(x0, width - 2), min(y0, height - 2)
-    part = cv2.cvtColor(frame[y0 : max(y1, y0 + 2), x0 : max(x1, x0 + 2)], cv2.COLOR_RGB2GRAY)
-    shrink = max(1, int(1 / scale))
-    if shrink > 1:  # a face far larger than the patch is averaged down first, or it would alias
-        part = cv2.resize(part, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
-    step = 1 / (scale * shrink)  # patch pixel centres, in pixels of `part`
-    shift = (corner - (x0, y0)) / shrink + 0.5 * step - 0.5
-    matrix = np.array([[step, 0, shift[0]], [0, step, shift[1]]])
-    return cv2.warpAffine(
-        part, matrix, (_PATCH, _PATCH), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-    )
+    x0, y0 = (math.floor(c - _REACH * side / 2) for c in middle)
+    x1, y1 = (math.ceil(c + _REACH * side / 2) for c in middle)
+    left, top = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    right, bottom = max(min(x1, width), left + 1), max(min(y1, height), top + 1)
+    part = _gray(frame[top:bottom, left:right])
+    above, below, before, behind = (max(0, n) for n in (top - y0, y1 - bottom, left - x0, x1 - right))
+    if above or below or before or behind:
+        part = cv2.copyMakeBorder(part, above, below, before, behind, cv2.BORDER_REPLICATE)
+    size = round((x1 - x0) * _BOX / side), round((y1 - y0) * _BOX / side)
+    shrinks = side > 2 * _BOX  # a face far larger than the patch is averaged, or it would alias
+    patch = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return patch, np.array([x0, y0]), np.array(size) / (x1 - x0, y1 - y0)
 
 
 def _largest_first(boxes: np.ndarray) -> np.ndarray:

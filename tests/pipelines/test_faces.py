@@ -62,6 +62,33 @@ def test_points_do_not_depend_on_earlier_frames(backend: FaceBackend, portrait: 
     assert backend.fingerprint() == type(backend)().fingerprint()
 
 
+def test_gray_frames_serve_as_well(backend: FaceBackend, portrait: np.ndarray) -> None:
+    gray = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
+    box = backend.detect(portrait)[0]
+    assert np.abs(backend.detect(gray)[0] - box).max() <= 2
+    np.testing.assert_allclose(backend.landmarks(gray, box), backend.landmarks(portrait, box), atol=1)
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.0, 3.0])
+def test_dlib_looks_again_where_a_face_was(backend: FaceBackend, portrait: np.ndarray, scale: float) -> None:
+    picture = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    box = box_around(backend.landmarks(picture, backend.detect(picture)[0]))
+    side = box[2] - box[0]
+    (again,) = backend.detect_near(picture, box + 0.1 * side)
+    assert np.abs(again - box).max() < 0.25 * side
+    assert not len(backend.detect_near(picture, box + 2 * side))
+    assert not len(backend.detect_near(picture, box + 9000))
+    assert not len(backend.detect_near(np.full_like(picture, 90), box))
+
+
+def test_points_of_a_face_that_the_picture_cuts_off(backend: FaceBackend, portrait: np.ndarray) -> None:
+    points = backend.landmarks(portrait, backend.detect(portrait)[0])
+    corner = 180, 60  # through her right temple and brow
+    part = np.ascontiguousarray(portrait[corner[1] :, corner[0] :])
+    seen = backend.landmarks(part, box_around(points - corner))
+    assert np.abs(seen[27:36] + corner - points[27:36]).max() < 8
+
+
 def test_auto_is_what_can_run_and_the_others_say_what_they_lack() -> None:
     for name in FACE_BACKENDS:
         lacking = FACE_BACKENDS[name].missing()
@@ -131,6 +158,40 @@ def test_detection_runs_every_fifth_frame() -> None:
     assert tracker.faces_max == 1 and tracker.n_tracks == 1 and not tracker.cuts
     middle = points.mean(axis=1)
     np.testing.assert_allclose(np.diff(middle[:, 0]), [4 * ((k + 1) // 2 - k // 2) for k in range(39)], atol=1e-3)
+
+
+class Quick(Scripted):
+    """The same with a quick look, which sees only where it looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def detect_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        self.looks += 1
+        boxes = [box_around(self.points(row)) for row in frame[0].astype(float) * 4 if row[2]]
+        return np.array([b for b in boxes if np.abs(b - box).max() < 20], np.float32).reshape(-1, 4)
+
+
+def test_a_quick_look_replaces_most_searches() -> None:
+    backend = Quick()
+    tracker = Tracker(backend, max_gap=5)
+    for k in range(100):
+        tracker.step(frame_of((20 + k // 4, 25, 12), *([(52, 50, 8)] if k > 30 else [])))
+    points, valid = tracker.result(tracker.choose())
+    assert backend.detections == 4 and backend.looks == 16 + 8  # the second face came to notice at frame 50
+    assert valid.all() and tracker.n_tracks == 2 and tracker.faces_max == 2
+    assert abs(points[-1].mean(axis=0)[0] - 4 * (20 + 99 // 4)) < 4
+
+
+def test_a_face_that_a_quick_look_misses_is_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quick, "detect_near", lambda self, frame, box: np.zeros((0, 4), np.float32))
+    backend = Quick()
+    tracker = Tracker(backend, max_gap=5)
+    for _ in range(40):
+        tracker.step(frame_of((20, 25, 12)))
+    _, valid = tracker.result(tracker.choose())
+    assert backend.detections == 8 and tracker.n_tracks == 1 and valid.all()
 
 
 def test_short_gaps_are_interpolated_and_marked() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.features.base import EXTRACTORS
 from dawn_bench.pipelines.features.blink import eye_aspect_ratio
-from dawn_bench.pipelines.features.head import HEAD
+from dawn_bench.pipelines.features.head import HEAD, WEIGHTS
 from dawn_bench.pipelines.features.hubert import normalise
 from dawn_bench.pipelines.features.logmel import log_mel
 from dawn_bench.pipelines.features.pose import fit_pose, rotation_matrix
@@ -32,6 +32,31 @@ def test_pose_recovers_angles_scale_and_place() -> None:
     assert pose.shape == (40, 7) and pose.dtype == np.float32
     np.testing.assert_allclose(pose[:, :3], angles, atol=1e-3)
     np.testing.assert_allclose(pose[:, 3:6], np.tile([4.5e-4, 58, 63], (40, 1)), rtol=1e-4)
+
+
+def test_pose_of_a_frame_does_not_depend_on_the_others() -> None:
+    rng = np.random.default_rng(1)
+    points = project(rng.uniform(-35, 35, (20, 3))) + rng.normal(0, 1, (20, 68, 2))
+    np.testing.assert_allclose(fit_pose(points[7:8], size=128), fit_pose(points, size=128)[7:8], rtol=1e-6)
+
+
+def test_pose_is_the_best_fit_of_trembling_points() -> None:
+    """No small turn away from it lowers the weighted distance that it stands for."""
+    rng = np.random.default_rng(2)
+    points = project(rng.uniform(-30, 30, (10, 3))) + rng.normal(0, 0.5, (10, 68, 2))
+    pose = fit_pose(points, size=128).astype(float)
+
+    def distance(angles: np.ndarray) -> np.ndarray:
+        seen = np.einsum("tij,nj->tni", rotation_matrix(angles)[:, :2], HEAD) * pose[:, 3, None, None]
+        seen = seen + pose[:, None, 4:6]
+        seen[..., 1] = 120 - seen[..., 1]
+        off = np.linalg.norm(seen * (128 / 120) - 0.5 - points, axis=2)
+        typical = np.sqrt(off**2 @ WEIGHTS / WEIGHTS.sum())[:, None]
+        return (WEIGHTS * np.log1p((off / (2 * typical)) ** 2) * typical**2).sum(axis=1)
+
+    best = distance(pose[:, :3])
+    for turn in np.vstack([np.eye(3), -np.eye(3)]) * 3:
+        assert (distance(pose[:, :3] + turn) > best).all()
 
 
 def test_pose_signs() -> None:

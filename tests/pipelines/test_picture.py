@@ -1,0 +1,110 @@
+"""Pictures that are converted only where they are looked at, against plain conversion of the whole."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from dawn_bench.pipelines.picture import Picture
+from dawn_bench.pipelines.video import iter_pictures, write_video
+
+
+def photo(width: int = 320, height: int = 240) -> np.ndarray:
+    return cv2.resize(astronaut(), (width, height), interpolation=cv2.INTER_AREA)
+
+
+def turned(path: Path) -> Path:
+    """The file with a note that it is to be shown turned by a quarter, as phones write it."""
+    data = path.read_bytes()
+    at = data.index(b"tkhd") + 44
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    out = path.with_stem("turned")
+    out.write_bytes(data[:at] + quarter + data[at + 36 :])
+    return out
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    write_video(tmp_path / "clip.mp4", np.stack([photo()] * 3))
+    return tmp_path / "clip.mp4"
+
+
+def first(path: Path) -> Picture:
+    return next(iter(iter_pictures(path)))
+
+
+def check(picture: Picture) -> None:
+    """Gray, parts and cuts agree with the colours of the whole."""
+    rgb, gray = picture.rgb().astype(int), picture.gray().astype(float)
+    assert rgb.shape[:2] == gray.shape == (picture.height, picture.width)
+    brightness = rgb @ [0.299, 0.587, 0.114]
+    assert np.corrcoef(gray.ravel(), brightness.ravel())[0, 1] > 0.999
+    part = picture.within((20, 30, 180, 160))
+    assert part is not None and (part.width, part.height) == (180, 160)
+    assert np.array_equal(part.rgb(), rgb[30:190, 20:200]) and np.array_equal(part.gray(), gray[30:190, 20:200])
+    for window in ((10, 20, 120, 120), (10, 20, 120, 90), (11, 21, 121, 121)):  # the last cannot be cut from halves
+        x, y, width, height = window
+        wanted = cv2.resize(
+            rgb[y + 30 : y + 30 + height, x + 20 : x + 20 + width].astype(np.uint8),
+            (64, 64),
+            interpolation=cv2.INTER_AREA,
+        )
+        cut = part.cut(window, 64)
+        assert cut.shape == (64, 64, 3) and cut.dtype == np.uint8
+        error = cut.astype(int) - wanted
+        assert np.abs(error).mean() < 2.5 and np.abs(error).max() < 40
+        grown = part.cut(window, 200)
+        assert grown.shape == (200, 200, 3) and np.abs(grown.mean(axis=(0, 1)) - cut.mean(axis=(0, 1))).max() < 2
+
+
+def test_every_view_shows_the_same_picture(video: Path) -> None:
+    picture = first(video)
+    assert (picture.width, picture.height) == (320, 240)
+    check(picture)
+
+
+def test_pictures_turned_by_the_file(video: Path) -> None:
+    picture, stored = first(turned(video)), first(video)
+    assert (picture.width, picture.height) == (240, 320)
+    assert any(np.array_equal(picture.rgb(), np.rot90(stored.rgb(), k)) for k in (1, 3))
+    check(picture)
+
+
+def test_rgb_sources_and_odd_sides(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", np.stack([photo(321, 241)] * 2), lossless=True)
+    picture = first(tmp_path / "clip.mp4")
+    assert np.array_equal(picture.rgb(), photo(321, 241))
+    check(picture)
+    window = 10, 20, 120, 120
+    assert np.array_equal(picture.cut(window, 120), photo(321, 241)[20:140, 10:130])
+
+
+def test_a_cut_at_its_own_size_is_not_resampled(video: Path) -> None:
+    picture = first(video)
+    assert np.array_equal(picture.cut((10, 20, 100, 100), 100), picture.rgb()[20:120, 10:110])
+
+
+def test_colours_keep_their_resolution_when_shrunk(tmp_path: Path) -> None:
+    """Red columns two pixels wide once shrunk by two, beginning at odd pixels."""
+    red = (np.arange(256) + 2) // 4 % 2 == 1
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, red, 0] = 200
+    write_video(tmp_path / "clip.mp4", np.stack([stripes] * 2), crf=1)
+    cut = first(tmp_path / "clip.mp4").cut((0, 0, 256, 256), 128)[20:-20, :, 0]
+    assert np.median(cut[:, red[::2]]) > 150 and np.median(cut[:, ~red[::2]]) < 50
+
+
+def test_a_part_must_lie_in_the_picture(video: Path) -> None:
+    picture = first(video)
+    assert picture.within((0, 0, 320, 240)) is not None
+    for area in ((-1, 0, 10, 10), (0, 0, 321, 10), (300, 0, 30, 30), (0, 0, 0, 5)):
+        assert picture.within(area) is None
+    part = picture.within((100, 100, 50, 50))
+    assert part is not None and part.within((10, 10, 45, 10)) is None
+    inner = part.within((10, 10, 40, 10))
+    assert inner is not None and np.array_equal(inner.rgb(), picture.rgb()[110:120, 110:150])
