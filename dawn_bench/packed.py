@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 if TYPE_CHECKING:
     import pyarrow
@@ -24,18 +25,19 @@ OFFSETS = "/offsets"
 _LEVEL = 1
 
 
-class PackedFrames:
+class PackedFrames(NDArrayOperatorsMixin):
     """Frames uint8 (T,S,S,3) of a clip, unpacked when they are asked for: index it, slice it, or `np.asarray` it.
 
-    `data` uint8 (n,) holds the frames one after another, `offsets` (T+1,) says where. Indexing works along time as on
-    an array and returns arrays of the caller's own. Raises `ValueError` or `OSError` when the bytes are damaged.
+    `packed` uint8 (n,) holds the frames one after another, `offsets` (T+1,) says where. Indexing works along time as
+    on an array and returns arrays of the caller's own; arithmetic and the methods of arrays unpack the whole clip.
+    Raises `ValueError` or `OSError` when the bytes are damaged.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, data: np.ndarray, offsets: np.ndarray, row: Sequence[int]) -> None:
-        self.data, self.offsets = data, offsets
+    def __init__(self, packed: np.ndarray, offsets: np.ndarray, row: Sequence[int]) -> None:
+        self.packed, self.offsets = packed, offsets
         self.shape: tuple[int, ...] = (len(offsets) - 1, *row)
 
     def __len__(self) -> int:
@@ -58,13 +60,18 @@ class PackedFrames:
         frames = frames.reshape(*wanted.shape, *self.shape[1:])
         return frames[(*(slice(None),) * wanted.ndim, *others)] if others else frames
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"packed frames have no {name!r}")
+        return getattr(self[:], name)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("packed frames cannot be had without a copy")
         return self[:].astype(dtype or np.uint8, copy=False)
 
     def _bytes(self, index: int) -> np.ndarray:
-        return self.data[self.offsets[index] : self.offsets[index + 1]]
+        return self.packed[self.offsets[index] : self.offsets[index + 1]]
 
 
 def pack(frames: np.ndarray) -> list[bytes]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from skimage.data import astronaut
@@ -61,16 +63,31 @@ def test_the_reader_indexes_like_an_array(shard: Path, frames: np.ndarray) -> No
     assert np.asarray(packed, np.float32).dtype == np.float32
     with pytest.raises(IndexError):
         packed[13]
+    with pytest.raises(AttributeError, match="no 'frames'"):
+        _ = packed.frames
     packed[0][:] = 0  # the caller's own: it does not reach the file
     assert np.array_equal(packed[0], frames[0])
     assert np.array_equal(open_shard(shard)["b ü"], frames[4:9]) and set(open_shard(shard)) == {"a", "b ü"}
 
 
+def test_arithmetic_and_methods_are_the_array_s(shard: Path, frames: np.ndarray) -> None:
+    """As methods under test write it: whatever they do with a clip's frames must not depend on how they are kept."""
+    packed = open_shard(shard)["a"]
+    for same in (
+        lambda x: x // 2, lambda x: 255 - x, lambda x: frames - x, lambda x: x.astype(np.float32) / 255, np.mean,
+        lambda x: x.transpose(0, 3, 1, 2), lambda x: x.max(axis=(1, 2)), lambda x: x == frames, np.flip,
+        lambda x: x[::2].tobytes(), lambda x: np.concatenate([x, x[:1]]), lambda x: x.reshape(len(x), -1), np.copy,
+    ):  # fmt: skip
+        assert np.array_equal(same(packed), same(frames))
+    assert np.array_equal(pickle.loads(pickle.dumps(packed)), frames)
+    assert np.array_equal(torch.from_numpy(packed[:4]).numpy(), frames[:4])
+
+
 def test_a_window_touches_its_own_frames_only(shard: Path, frames: np.ndarray) -> None:
     packed = open_shard(shard)["a"]
-    data = np.zeros_like(packed.data)
+    data = np.zeros_like(packed.packed)
     window = slice(packed.offsets[4], packed.offsets[7])
-    data[window] = packed.data[window]
+    data[window] = packed.packed[window]
     assert np.array_equal(PackedFrames(data, packed.offsets, (64, 64, 3))[4:7], frames[4:7])
 
 
@@ -96,7 +113,7 @@ def test_plain_safetensors_and_pyarrow_read_it(shard: Path, frames: np.ndarray) 
 
 def test_damage_and_a_codec_of_the_future_are_told(shard: Path) -> None:
     packed = open_shard(shard)["a"]
-    data = packed.data.copy()
+    data = packed.packed.copy()
     data[packed.offsets[2] : packed.offsets[2] + 8] = 0
     with pytest.raises((ValueError, OSError)):
         PackedFrames(data, packed.offsets, (64, 64, 3))[:4]

@@ -62,7 +62,7 @@ def test_damage_is_found(root: Path, tmp_path: Path) -> None:
     clip = Cache(tmp_path / "c")["5"]
     path = tmp_path / "c" / Cache(tmp_path / "c").index.set_index("id").loc["5", "frames.shard"]
     data = path.read_bytes()
-    at = data.index(clip["frames"].data.tobytes()) + int(clip["frames"].offsets[2]) + 20
+    at = data.index(clip["frames"].packed.tobytes()) + int(clip["frames"].offsets[2]) + 20
     path.write_bytes(data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :])
     assert [(i, field) for i, field, _ in verify(tmp_path / "c").faults] == [("5", "frames")]
 
