@@ -1,0 +1,86 @@
+"""Long clips: passes that cover every frame once, memory of one pass, heads that go on where they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dawn_bench.baselines.methods.dawn import source_of
+from dawn_bench.cache import Cache
+from dawn_bench.generation.passes import LONGEST, OVERLAP, passes, stream
+from dawn_bench.generation.talker import SamplingOptions, Scene, Talker
+
+QUICK = SamplingOptions(steps=2)
+HOUR = 90_000
+
+
+@pytest.fixture(scope="module")
+def talker(micro_run: Path) -> Talker:
+    return Talker.load(micro_run)
+
+
+def scene(talker: Talker, tiny_cache: Path, frames: int) -> Scene:
+    clip = Cache(tiny_cache)["c4"]
+    return talker.scene(source_of(clip), np.resize(clip["logmel"], (frames, 80)), seed=3)
+
+
+@pytest.mark.parametrize("frames", [1, LONGEST, LONGEST + 1, 2 * LONGEST - OVERLAP, 4000, HOUR])
+def test_passes_cover_every_frame_and_share_their_ends(frames: int) -> None:
+    found = passes(frames)
+    assert found[0].start == 0 and found[-1].stop == frames
+    assert all(part.stop - part.start <= LONGEST for part in found)
+    assert all(before.stop - after.start == OVERLAP for before, after in zip(found, found[1:], strict=False))
+    lengths = [part.stop - part.start for part in found]
+    assert max(lengths) - min(lengths) <= len(found)  # no short last pass
+
+
+def test_a_clip_that_fits_one_pass_is_the_talkers_own(talker: Talker, tiny_cache: Path) -> None:
+    clip = Cache(tiny_cache)["c4"]
+    frames = np.concatenate(list(stream(talker, scene(talker, tiny_cache, 12), QUICK)))
+    np.testing.assert_array_equal(
+        frames, talker.talk(source_of(clip), np.resize(clip["logmel"], (12, 80)), seed=3, options=QUICK)
+    )
+
+
+def test_the_next_pass_begins_with_the_motion_that_is_there(
+    talker: Talker, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    motions = []
+    whole = talker.sample
+
+    def sample(*arguments: object, **more: object) -> torch.Tensor:
+        motions.append(whole(*arguments, **more))  # type: ignore[arg-type]
+        return motions[-1]
+
+    monkeypatch.setattr(talker, "sample", sample)
+    pieces = list(stream(talker, scene(talker, tiny_cache, 47), QUICK, longest=20, overlap=4))
+    assert len(motions) == len(passes(47, longest=20, overlap=4)) == 3
+    assert sum(map(len, pieces)) == 47
+    for before, after in zip(motions, motions[1:], strict=False):
+        torch.testing.assert_close(after[:, :, :4], before[:, :, -4:])
+        assert not torch.equal(after[:, :, 4:8], before[:, :, -4:])
+
+
+def test_an_hour_is_never_held_at_once(talker: Talker, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, shown = [], []
+
+    def sample(part: Scene, *_: object, **__: object) -> torch.Tensor:
+        asked.append(part.cond_BFD.shape[1])
+        return torch.zeros(1, 3, asked[-1], 8, 8)
+
+    def show(_: Scene, z_B3Fhh: torch.Tensor, **__: object) -> np.ndarray:
+        shown.append(z_B3Fhh.shape[2])
+        return np.zeros((shown[-1], 2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(talker, "sample", sample)
+    monkeypatch.setattr(talker, "show", show)
+    short = scene(talker, tiny_cache, 2)
+    long = replace(short, cond_BFD=short.cond_BFD[:, :1].expand(-1, HOUR, -1))
+    pieces = stream(talker, long, QUICK)
+    assert len(next(pieces)) <= 64 and len(asked) == 1  # pictures leave before the next pass begins
+    assert sum(map(len, pieces)) + shown[0] == HOUR
+    assert max(asked) <= LONGEST and max(shown) <= 64

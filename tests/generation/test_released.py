@@ -1,0 +1,152 @@
+"""DAWN's published files: found by name in a folder or in the weights folder, loaded, or refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dawn_bench.errors import InputError
+from dawn_bench.generation.released import ReleasedFiles, find_released, load_released, load_talker
+from dawn_bench.generation.talker import SamplingOptions, Source
+from dawn_bench.models.dawn.a2v import A2VFDM
+from dawn_bench.models.dawn.a2v_config import A2VConfig
+from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
+from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, SeparatePBNets
+
+SMALL = HourglassConfig(block_expansion=4, max_features=8, num_blocks=2)
+LFG_CONFIG = LFGConfig.reference(
+    num_regions=2,
+    block_expansion=4,
+    max_features=16,
+    num_bottleneck_blocks=1,
+    region=SMALL,
+    flow=SMALL,
+    background=SMALL,
+)
+A2V_CONFIG = A2VConfig.reference(
+    dim=8, dim_mults=(1, 2), heads=2, head_dim=4, cross_heads=2, cross_head_dim=4, source_dim=16, audio_dim=12
+)
+PBNET = {"audio_dim": 12, "audio_latent_dim": 16, "pose_latent_dim": 8, "latent_dim": 8, "ff_size": 8}
+NAMES = ("LFG_128_1000ep.pth", "DAWN_128.pth", "pbnet_seperate/pose/checkpoint_40000.pth.tar")
+NAMES = (*NAMES, "pbnet_seperate/blink/checkpoint_95000.pth.tar")
+
+
+def save_all(folder: Path, lfg: LFG, a2v: A2VFDM, pose: PBNet, blink: PBNet) -> None:
+    """The published layout: parts of the LFG, the diffusion alone, bare state dicts of PBNet with their tables."""
+    parts = {name: part.state_dict() for name, part in lfg.named_children()}
+    tables = {f"{part}.sequence_pos_encoder.pe": torch.zeros(20, 1, 4) for part in ("encoder", "decoder")}
+    contents = (
+        {"example": 1, "epoch": 2, "optimizer": {}, **parts},
+        {"example": 1, "diffusion": a2v.diffusion.state_dict(), "optimizer_diff": {}},
+        {**pose.state_dict(), **tables},
+        {**blink.state_dict(), **tables},
+    )
+    for name, content in zip(NAMES, contents, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, folder / name)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    torch.manual_seed(0)
+    pose, blink = (PBNet(PBNetConfig.reference(pos_dim=p, eye_dim=e, **PBNET)) for p, e in ((6, 0), (0, 2)))
+    save_all(folder, LFG(LFG_CONFIG), A2VFDM(A2V_CONFIG), pose, blink)
+    return folder
+
+
+def test_files_are_found_in_a_folder_by_one_of_them_and_by_name(
+    published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = find_released(published)
+    assert files == ReleasedFiles(
+        128, published / NAMES[0], published / NAMES[1], (published / NAMES[2], published / NAMES[3])
+    )
+    assert find_released(published / "DAWN_128.pth") == files
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(published))
+    assert find_released(Path("released-128")) == files
+    with pytest.raises(InputError, match=r"lacks LFG_256_400ep\.pth, DAWN_256\.pth.*weights add"):
+        find_released(Path("released-256"))
+    assert find_released(tmp_path) is None
+
+
+def test_what_a_folder_lacks_or_has_twice_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such checkpoint"):
+        find_released(tmp_path / "DAWN_128.pth")
+    (tmp_path / "DAWN_128.pth").touch()
+    with pytest.raises(InputError, match=r"no LFG_128\*\.pth.*huggingface"):
+        find_released(tmp_path)
+    (tmp_path / "LFG_128_1000ep.pth").touch()
+    with pytest.raises(InputError, match=r"no checkpoint_\*\.pth\.tar of PBNet"):
+        find_released(tmp_path)
+    (tmp_path / "pbnet_both").mkdir()
+    (tmp_path / "pbnet_both" / "checkpoint_100000.pth.tar").touch()
+    files = find_released(tmp_path)
+    assert files is not None and [path.parent.name for path in files.pbnet] == ["pbnet_both"]
+    (tmp_path / "DAWN_256.pth").touch()
+    with pytest.raises(InputError, match=r"DAWN_128\.pth and DAWN_256\.pth.*Name one: --checkpoint"):
+        find_released(tmp_path)
+
+
+def test_published_files_talk_with_the_released_behaviour(published: Path) -> None:
+    files = find_released(published)
+    assert files is not None
+    talker = load_released(files, lfg_config=LFG_CONFIG, a2v_config=A2V_CONFIG)
+    assert (talker.size, talker.audio_encoder) == (128, "hubert")
+    assert isinstance(talker.pbnet, SeparatePBNets)
+    assert talker.a2v.config.ddim_off_by_one and talker.lfg.config.truncate_pixels
+    size = 32
+    source = Source(
+        np.full((size, size, 3), 90, np.uint8), np.zeros(7), np.full(2, 0.3), np.array([8.0, 8, 24, 24]), (48, 32)
+    )
+    sound = np.random.default_rng(0).standard_normal((7, 12))
+    first, again = (talker.talk(source, sound, seed=1, options=SamplingOptions(steps=2)) for _ in range(2))
+    assert first.shape == (7, size, size, 3)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_files_of_other_widths_name_their_keys(published: Path) -> None:
+    with pytest.raises(InputError, match=r"LFG_128_1000ep\.pth: does not fit the LFG: keys .* missing") as caught:
+        load_talker(published)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="one stage"):
+        load_talker(published, stage="a2v-1")
+
+
+@pytest.mark.slow
+def test_generate_with_full_size_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole command at the published widths; the speech encoder's weights are needed, and said to be."""
+    import cv2
+
+    from dawn_bench.cli.generate import generate
+    from dawn_bench.pipelines.audio import write_wav
+    from dawn_bench.pipelines.features.hubert import Hubert
+    from dawn_bench.pipelines.video import probe, read_frames
+
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
+    pose, blink = (PBNet(PBNetConfig.reference(pos_dim=p, eye_dim=e)) for p, e in ((6, 0), (0, 2)))
+    save_all(tmp_path, LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), pose, blink)
+    cv2.imwrite(str(tmp_path / "me.png"), np.full((60, 50, 3), 120, np.uint8))
+    write_wav(tmp_path / "a.wav", (3000 * np.sin(np.arange(4000) / 9)).astype(np.int16))
+    out = tmp_path / "talk.mp4"
+
+    def run() -> None:
+        generate(
+            tmp_path / "me.png", tmp_path / "a.wav", out, Path("released-128"), crop="paper", face="dlib", steps=1
+        )
+
+    with pytest.raises(InputError, match=r"HuBERT-large speech encoder are missing. Put hubert-large"):
+        run()
+    monkeypatch.setattr(
+        Hubert, "run", lambda self, arrays, *, size, n_frames: {"hubert": np.zeros((n_frames, 1024), np.float16)}
+    )
+    run()
+    info = probe(out)
+    assert (info.width, info.height, info.fps, info.has_audio) == (128, 128, 25.0, True)
+    assert len(read_frames(out)) == 6
+    assert "no face found" in capsys.readouterr().err
