@@ -186,6 +186,8 @@ def mean_rank(line: Line) -> float:
 def decimals_for(values: Sequence[float | None]) -> int:
     """Decimals that give a column three or four telling digits."""
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    if 0 < largest < 0.01:  # squared distances between vertices
+        return 3 - math.floor(math.log10(largest))
     return 1 if largest >= 1000 else 2 if largest >= 2 else 3
 
 

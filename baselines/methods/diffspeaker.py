@@ -76,7 +76,7 @@ class DiffSpeakerMethod:
                 frames=clip.n_frames,
             )
             takes.append(template + offsets[0].float().cpu().numpy().reshape(clip.n_frames, -1, 3))
-        return np.stack(takes), (f"sampler {config.sampler}, {config.steps} steps", *note)
+        return np.stack(takes), (f"hears {config.audio.encoder}; sampler {config.sampler}, {config.steps} steps", *note)
 
     def _styles(self, subject: str) -> tuple[list[int], tuple[str, ...]]:
         """Places of the styles to speak in, and what a reader must know of them."""

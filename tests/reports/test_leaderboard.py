@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dawn_bench.reports.leaderboard import Table, leaderboards, with_published
+from dawn_bench.reports.leaderboard import Table, leaderboards, number, with_published
 from dawn_bench.reports.published import published_tables
 from dawn_bench.results import ScoreRow
 
@@ -121,3 +121,8 @@ def test_every_published_table_is_whole() -> None:
     tables = published_tables([1, 3, 4, 5, 7, 8])
     assert sum(len(t.lines) for t in tables) == 6 + 8 + 5 + 5 + 6 + 3 + 5
     assert all(len(line.cells) == len(t.columns) for t in tables for line in t.lines)
+
+
+def test_small_scores_keep_their_telling_digits(row: Make) -> None:
+    table = leaderboards([row("a", 4.28e-4, metric="lve"), row("b", 9.1e-4, metric="lve")])[0]
+    assert number(4.28e-4, table.columns[0].decimals) == "0.0004280"
