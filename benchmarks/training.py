@@ -1,0 +1,142 @@
+"""How fast each training stage goes, what it waits for, and what memory it takes.
+
+    python benchmarks/training.py --preset tiny --cache CACHE --run RUN
+    python benchmarks/training.py --preset dawn-128 --stage a2v-1 --stage a2v-2 --cache CACHE --device cuda --profile
+
+A stage is trained for a few steps by the ordinary loop, without validation or saving on the way, after as many steps to
+warm up that do not count. `--run` is a run that holds a trained LFG, which A2V-FDM needs; without it one is trained for
+a step. On CUDA both precisions are measured, on the CPU the preset's own; the first column after the stage's name says
+which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dawn_bench.cache import Cache
+from dawn_bench.config import resolve_config
+from dawn_bench.provenance import device_name, pick_device
+from dawn_bench.training import loop as loop_module
+from dawn_bench.training.loop import fit
+from dawn_bench.training.presets import fit_to_cache, preset
+from dawn_bench.training.recipe import stage_key
+from dawn_bench.training.stage import STAGES
+
+
+def main() -> None:
+    arguments = _arguments()
+    cache, device = Cache(arguments.cache), pick_device(arguments.device)
+    print(f"{device_name(device)}; cache of {len(cache)} clips, {cache.size} px; preset {arguments.preset}")
+    print("stage    precision  workers  steps/s  waiting for data  peak memory")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        if arguments.run is not None:
+            shutil.copytree(arguments.run / "lfg", run / "lfg")
+        elif any(s.startswith("a2v") for s in arguments.stage):
+            _measure("lfg", cache, run, arguments, device=device, steps=1, amp=None)
+        for stage in arguments.stage:
+            for amp in (False, True) if device.startswith("cuda") and stage.startswith("a2v") else (None,):
+                found = _measure(stage, cache, run, arguments, device=device, steps=arguments.steps, amp=amp)
+                print(
+                    f"{stage:8} {found['precision']:9}  {found['workers']:7}  {found['rate']:7.2f}  "
+                    f"{100 * found['share']:15.2f}%  {found['memory'] / 2**20:7.0f} MiB"
+                )
+                if arguments.profile:
+                    print(found["profile"])
+
+
+def _measure(
+    stage: str, cache: Cache, run: Path, arguments: argparse.Namespace, *, device: str, steps: int, amp: bool | None
+) -> dict[str, Any]:
+    key, warm = stage_key(stage), min(steps, arguments.warm_up)
+    changes = [f"{key}.loop.steps={steps + warm}", f"{key}.loop.log_every=1", f"{key}.loop.validate_every=null"]
+    changes += [f"{key}.loop.save_every={10 * (steps + warm)}"]
+    changes += [f"{key}.loop.workers={arguments.workers}"] if arguments.workers is not None else []
+    changes += [f"{key}.loop.amp={str(amp).lower()}"] if amp is not None else []
+    changes += [f"{key}.{text}" for text in arguments.set]
+    settings = fit_to_cache(resolve_config(preset(arguments.preset), overrides=changes), cache)
+    built = STAGES[stage](cache, settings, run=run, seed=0, device=device)
+    out = run / (stage if stage == "lfg" else f"{stage}-{amp}")
+    if stage == "lfg" and out.exists():
+        out = run / "lfg-measured"
+    began: dict[int, float] = {}
+    with _noting(began), _profiler(arguments.profile, device) as profiler:
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats()
+        fit(built, out=out, seed=0, device=device, resume=False, provenance={})
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    times = [began[k] for k in sorted(began)]
+    spent = times[-1] - times[warm]  # the last step's own time is left out on both sides
+    cuda = device.startswith("cuda")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    by = "self_device_time_total" if cuda else "self_cpu_time_total"
+    return {
+        "precision": "bfloat16" if built.loop.amp else "float32",
+        "workers": built.loop.workers,
+        "rate": (len(times) - 1 - warm) / spent if spent > 0 else float("nan"),
+        "share": lines[-1]["data_share"],
+        "memory": torch.cuda.max_memory_allocated() if cuda else peak,
+        "profile": profiler.key_averages().table(sort_by=by, row_limit=15) if profiler else "",
+    }
+
+
+@contextmanager
+def _noting(began: dict[int, float]) -> Iterator[None]:
+    """Note when each step begins; CUDA has finished the step before then, as its losses were read."""
+    real = loop_module._one_step
+
+    def noting(*positional: Any, step: int, **named: Any) -> Any:
+        began[step] = time.perf_counter()
+        return real(*positional, step=step, **named)
+
+    loop_module._one_step = noting
+    try:
+        yield
+    finally:
+        loop_module._one_step = real
+
+
+@contextmanager
+def _profiler(wanted: bool, device: str) -> Iterator[Any]:
+    """PyTorch's profiler, or None."""
+    if not wanted:
+        yield None
+        return
+    kinds = torch.profiler.ProfilerActivity
+    activities = [kinds.CPU, kinds.CUDA] if device.startswith("cuda") else [kinds.CPU]
+    with torch.profiler.profile(activities=activities) as profiler:
+        yield profiler
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--run", type=Path, help="a run with a trained LFG")
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument(
+        "--stage", action="append", help="lfg, a2v-1, a2v-2, pbnet; repeatable; default: lfg a2v-1 pbnet"
+    )
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--warm-up", type=int, default=3)
+    parser.add_argument("--workers", type=int, help="loader processes; default: the preset's")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the stage: loop.batch_size=8")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--profile", action="store_true", help="say where the time goes, by operator")
+    arguments = parser.parse_args()
+    arguments.stage = arguments.stage or ["lfg", "a2v-1", "pbnet"]
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
