@@ -1,0 +1,244 @@
+"""Mesh datasets: formats, splits, faults, the synthetic writer, and the drawing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_bench.cache import Cache
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pipelines.datasets import biwi, vocaset
+from dawn_bench.pipelines.meshes.files import read_pickle, read_templates, read_triangles, read_vertices
+from dawn_bench.pipelines.meshes.render import BACKGROUND, MeshRenderer
+from dawn_bench.pipelines.meshes.write import write_meshes
+from dawn_bench.pipelines.prepare import list_sources, prepare
+from dawn_bench.pipelines.settings import PrepareSettings
+
+MESHES = PrepareSettings(dataset="embedded-mesh")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two subjects, each with one sequence to train, validate and test on."""
+    return write_meshes(tmp_path_factory.mktemp("meshes") / "set", subjects=2, train=1, test=1, seconds=1.5)
+
+
+@pytest.fixture
+def root(written: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(written, tmp_path / "set"))
+
+
+def names(root: Path, dataset: str) -> dict[str, str]:
+    return {s.id: s.split for s in list_sources(root, PrepareSettings(dataset=dataset))}
+
+
+def test_prepared_meshes_are_the_files(written: Path, tmp_path: Path) -> None:
+    report = prepare(written, tmp_path / "cache", MESHES)
+    cache = Cache(tmp_path / "cache")
+    assert report.ok == 6 and not report.quarantined and report.seconds == pytest.approx(6 * 1.5, abs=0.2)
+    assert cache.ids("train") == ["F2_01", "F3_01"] and cache.ids("test") == ["F2_37", "F3_37"]
+    clip = cache["F3_37"]
+    stored = np.load(written / "vertices_npy" / "F3_37.npy")
+    assert clip.fps == 25 and clip.n_frames == len(stored) == 38
+    assert np.array_equal(clip["vertices"].reshape(len(stored), -1), stored)
+    assert np.array_equal(clip["template"][0], read_templates(written / "templates.pkl")["F3"])
+    listed = (written / "regions" / "lve.txt").read_text()
+    assert clip["lips"][0].tolist() == sorted(map(int, listed.split(",")))
+    assert clip.meta["lips_set"].startswith("lve.txt ") and clip.meta["lips_set"].endswith(
+        f"{clip['lips'].size} vertices"
+    )
+    assert clip["audio"].dtype == np.int16 and len(clip["audio"]) == 24000
+    assert prepare(written, tmp_path / "cache", MESHES).resumed == 6
+
+
+def test_vocaset_takes_every_second_frame(tmp_path: Path) -> None:
+    root = write_meshes(tmp_path / "voca", subjects=1, train=1, test=1, seconds=1.0, layout="vocaset")
+    prepare(root, tmp_path / "cache", PrepareSettings(dataset="vocaset"))
+    cache = Cache(tmp_path / "cache")
+    clip = cache["FaceTalk_170728_03272_TA_sentence01"]
+    stored = np.load(root / "vertices_npy" / f"{clip.id}.npy")
+    assert (len(stored), clip.n_frames, clip.fps) == (60, 30, 30)
+    assert np.array_equal(clip["vertices"].reshape(30, -1), stored[::2])
+    assert {cache[i].speaker for i in cache.ids("test")} == {vocaset.TEST_SUBJECTS[0]}
+
+
+def test_published_splits() -> None:
+    assert [biwi.split("F2", n) for n in (1, 32, 33, 36, 37, 40, 41)] == [
+        *["train"] * 2,
+        *["val"] * 2,
+        *["test"] * 2,
+        None,
+    ]
+    assert [biwi.split("M6", n) for n in (36, 37, 40)] == [None, "test-b", "test-b"] and biwi.split("X1", 1) is None
+    assert len(biwi.TRAIN_SUBJECTS) + len(biwi.UNSEEN_SUBJECTS) == 14
+    assert vocaset.split(vocaset.TRAIN_SUBJECTS[3], 40) == "train"
+    assert [vocaset.split(vocaset.VAL_SUBJECTS[1], n) for n in (20, 21)] == [None, "val"]
+    assert [vocaset.split(vocaset.TEST_SUBJECTS[1], n) for n in (20, 40)] == [None, "test"]
+
+
+def test_emotional_sentences_of_biwi_count_by_their_number(root: Path) -> None:
+    for kind, folder in (("npy", "vertices_npy"), ("wav", "wav")):
+        shutil.copy(root / folder / f"F2_37.{kind}", root / folder / f"F2_e38.{kind}")
+        shutil.copy(root / folder / f"F2_37.{kind}", root / folder / f"F2_notes.{kind}")
+    found = names(root, "biwi")
+    assert found["F2_e38"] == "test" and "F2_notes" not in found
+
+
+def test_broken_sequences_are_left_out_each_with_its_reason(root: Path, tmp_path: Path) -> None:
+    arrays = root / "vertices_npy"
+    (arrays / "F2_01.npy").write_bytes(b"\x93NUMPY but not really")
+    np.save(arrays / "F2_33.npy", np.zeros((30, 12), np.float32))
+    np.save(arrays / "F2_37.npy", np.full_like(np.load(arrays / "F3_37.npy"), np.nan))
+    (root / "wav" / "F3_01.wav").write_bytes(b"RIFF????")
+    (root / "wav" / "F3_33.wav").unlink()
+    for kind, folder in (("npy", "vertices_npy"), ("wav", "wav")):
+        shutil.copy(root / folder / f"F3_37.{kind}", root / folder / f"M5_37.{kind}")
+    prepare(root, tmp_path / "cache", MESHES)
+    cache = Cache(tmp_path / "cache")
+    assert cache.ids() == ["F3_37"]
+    assert {i: reason for i, reason, _ in cache.quarantined()} == {
+        "F2_01": "unreadable",
+        "F2_33": "bad_shape",
+        "F2_37": "not_finite",
+        "F3_01": "unreadable",
+        "F3_33": "no_audio",
+        "M5_37": "no_template",
+    }
+
+
+def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([_Bomb()], dtype=object), allow_pickle=True)
+    with pytest.raises(ItemError, match="unreadable"):
+        read_vertices(tmp_path / "a.npy", vertices=1)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_what_a_whole_set_needs_is_asked_for_in_one_line(root: Path, tmp_path: Path) -> None:
+    (root / "regions" / "fdd.txt").write_text("1, 99999")
+    with pytest.raises(InputError, match="names vertices that a mesh of 572 does not have"):
+        prepare(root, tmp_path / "cache", MESHES)
+    (root / "regions" / "fdd.txt").unlink()
+    (root / "mesh.ply").write_text("ply\nformat ascii 1.0\nend_header\n")
+    with pytest.raises(InputError, match=r"mesh.ply: is no readable PLY mesh"):
+        prepare(root, tmp_path / "cache", MESHES)
+    (root / "mesh.ply").unlink()
+    (root / "templates.pkl").write_bytes(b"not a pickle")
+    with pytest.raises(InputError, match=r"templates.pkl: is "):
+        prepare(root, tmp_path / "cache", MESHES)
+    (root / "templates.pkl").unlink()
+    with pytest.raises(InputError, match=r"has no templates.pkl"):
+        prepare(root, tmp_path / "cache", MESHES)
+    with pytest.raises(InputError, match=r"has no vertices_npy"):
+        (tmp_path / "bare").mkdir()
+        (tmp_path / "bare" / "templates.pkl").touch()
+        list_sources(tmp_path / "bare", MESHES)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch exploded",)
+
+
+def test_pickles_may_hold_arrays_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, face = tmp_path / "templates.pkl", np.arange(12, dtype=np.float64).reshape(4, 3)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        path.write_bytes(pickle.dumps({"F2": face}, protocol=protocol))
+        assert np.array_equal(read_templates(path)["F2"], face)
+    for bad in ({"F2": _Bomb()}, {"F2": face, "x": np.random.default_rng(0)}, _Bomb()):
+        path.write_bytes(pickle.dumps(bad))
+        with pytest.raises(InputError, match="could run code"):
+            read_pickle(path)
+    assert not (tmp_path / "exploded").exists()
+    for odd in ([face], {"F2": "text"}, {}):
+        path.write_bytes(pickle.dumps(odd))
+        with pytest.raises(InputError, match="no mapping of names to arrays"):
+            read_pickle(path)
+    for wrong in ({"F2": face[:, :2]}, {"F2": face, "F3": face[:2]}, {"F2": face * np.nan}):
+        path.write_bytes(pickle.dumps(wrong))
+        with pytest.raises(InputError, match=r"subject F2 is|faces of"):
+            read_templates(path)
+
+
+def test_arrays_pickled_by_python_2_are_read(tmp_path: Path) -> None:
+    # protocol 2 as Python 2 wrote it: the module's old name, and the bytes as a str that needs latin1
+    numbers = np.array([1.5, -2.0, 3.25])
+    text = (
+        b"\x80\x02}U\x02F2cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x03\x85cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89U\x18" + numbers.tobytes() + b"tbs."
+    )
+    (tmp_path / "t.pkl").write_bytes(text)
+    assert np.array_equal(read_templates(tmp_path / "t.pkl")["F2"], numbers[None].astype(np.float32))
+
+
+def test_flame_masks_name_the_regions_of_vocaset(tmp_path: Path) -> None:
+    root = write_meshes(tmp_path / "voca", subjects=1, train=1, test=1, seconds=1.0, layout="vocaset")
+    shutil.rmtree(root / "regions")
+    masks = {
+        "lips": np.array([5, 3]),
+        "forehead": np.array([10, 11]),
+        "eye_region": np.array([11, 12]),
+        "nose": np.array([1]),
+    }
+    (root / "FLAME_masks.pkl").write_bytes(pickle.dumps(masks, protocol=2))
+    prepare(root, tmp_path / "cache", PrepareSettings(dataset="vocaset"))
+    clip = next(iter(Cache(tmp_path / "cache")))
+    assert clip["lips"][0].tolist() == [3, 5] and clip["upper"][0].tolist() == [10, 11, 12]
+    assert clip.meta["upper_set"] == "FLAME forehead+eye_region, 3 vertices"
+
+
+def test_binary_and_polygonal_ply(tmp_path: Path) -> None:
+    head = "ply\nformat {}\nelement vertex 4\nproperty float x\nproperty float y\nproperty uchar red\n"
+    head += "element face 1\nproperty list uchar uint vertex_indices\nend_header\n"
+    body = b"".join(np.array([x, x], "<f4").tobytes() + b"\x01" for x in range(4))
+    data = head.format("binary_little_endian 1.0").encode() + body + b"\x04" + np.arange(4, dtype="<u4").tobytes()
+    (tmp_path / "b.ply").write_bytes(data)
+    (tmp_path / "a.ply").write_text(head.format("ascii 1.0") + "0 0 1\n" * 4 + "4 0 1 2 3\n")
+    for name in ("a.ply", "b.ply"):
+        assert read_triangles(tmp_path / name, vertices=4).tolist() == [[0, 1, 2], [0, 2, 3]]
+    (tmp_path / "b.ply").write_bytes(data[:-6])
+    with pytest.raises(InputError, match="no readable PLY"):
+        read_triangles(tmp_path / "b.ply", vertices=4)
+
+
+def test_the_synthetic_set_is_decided_by_its_seed_and_its_mouth_follows_the_sound(
+    written: Path, tmp_path: Path
+) -> None:
+    again = write_meshes(tmp_path / "again", subjects=2, train=1, test=1, seconds=1.5)
+    for path in written.rglob("*.npy"):
+        assert np.array_equal(np.load(path), np.load(again / path.relative_to(written)))
+    prepare(written, tmp_path / "cache", MESHES)
+    for clip in Cache(tmp_path / "cache"):
+        moved = (clip["vertices"] - clip["template"])[:, clip["lips"][0], 1]
+        opening = np.ptp(moved, axis=1)
+        loud = np.abs(clip["audio"][: 37 * 640].astype(float)).reshape(37, 640).mean(axis=1)
+        assert np.corrcoef(opening[:37], loud)[0, 1] > 0.6
+        assert moved.std() > 5 * (clip["vertices"] - clip["template"])[:, :21].std()  # the crown hardly moves
+
+
+def test_drawing_shows_the_mouth_and_dots_without_triangles(written: Path) -> None:
+    template = read_templates(written / "templates.pkl")["F2"]
+    triangles = read_triangles(written / "mesh.ply", vertices=len(template))
+    draw = MeshRenderer(template, triangles, size=128)
+    closed = draw(template)
+    assert closed.shape == (128, 128, 3) and closed.dtype == np.uint8
+    moved = np.load(written / "vertices_npy" / "F2_37.npy").reshape(-1, *template.shape)
+    widest = moved[np.abs(moved - template).sum(axis=(1, 2)).argmax()]
+    behind = [(draw(v) == BACKGROUND).all(axis=-1)[70:100, 50:78].sum() for v in (template, widest)]
+    assert behind[0] == 0 and behind[1] > 20  # between the lips one sees through
+    covered = (closed != BACKGROUND).any(axis=-1).mean()
+    dots = (MeshRenderer(template, None, size=128)(template) != BACKGROUND).any(axis=-1).mean()
+    assert 0.25 < covered < 0.6 and 0.1 < dots < covered
+
+
+@pytest.mark.parametrize(("wrong", "match"), [({"subjects": 9}, "9 subjects"), ({"seconds": 0.1}, "0.1 s")])
+def test_numbers_that_do_not_go_together_are_refused(wrong: dict[str, float], match: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=match):
+        write_meshes(tmp_path, **wrong)  # type: ignore[arg-type]
