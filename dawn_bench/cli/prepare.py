@@ -17,7 +17,10 @@ def prepare(
     cache: Annotated[
         Path | None, typer.Option(help="Folder to write the cache to; an existing one is continued.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="crema, hdtf, or folder for any videos. Default: folder.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="crema, hdtf, or folder for any videos (default); meshes: biwi, vocaset, embedded-mesh."),
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the cached frames, pixels. Default: 128.")] = None,
     crop: Annotated[
         str | None, typer.Option(help="face: square around the face; paper: plain resize; none: centred square.")
@@ -58,6 +61,9 @@ def prepare(
     Example: dawn-bench prepare --root my-videos --cache my-cache --jobs 4
 
     CREMA-D: dawn-bench prepare --dataset crema --root CREMA-D --cache crema --size 128 --jobs 8
+
+    Synthetic meshes, written where --root is not there yet: dawn-bench prepare --dataset embedded-mesh --root MESHES
+    --cache CACHE
     """
     from dawn_bench.errors import EXIT_STRICT, InputError
     from dawn_bench.pipelines.settings import PrepareSettings
@@ -90,7 +96,11 @@ def prepare(
         raise InputError(f"there is no engine {engine!r}.", mend="Known: loky, dask, ray.")
     from joblib import cpu_count
 
+    from dawn_bench.pipelines.meshes.write import write_meshes
     from dawn_bench.pipelines.prepare import prepare as run
+
+    if settings.dataset == "embedded-mesh" and not root.exists():
+        write_meshes(root, seed=settings.seed)
 
     jobs = jobs or cpu_count()
     report = run(root, cache, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite)  # type: ignore[arg-type]
