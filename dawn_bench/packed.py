@@ -65,6 +65,10 @@ class PackedFrames(NDArrayOperatorsMixin):
             raise AttributeError(f"packed frames have no {name!r}")
         return getattr(self[:], name)
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = (x[:] if isinstance(x, PackedFrames) else x for x in inputs)
+        return getattr(ufunc, method)(*arrays, **options)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("packed frames cannot be had without a copy")
