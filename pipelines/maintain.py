@@ -73,13 +73,14 @@ def stats(root: Path) -> dict[str, Any]:
     """What is in the cache at `root`: counts by split, hours, frames with a face, reasons, bytes by field."""
     cache = Cache(root)
     good = cache.index[cache.index["status"] == OK]
+    fps = cache.settings.get("fps", FPS)
     faces = [np.count_nonzero(clip["valid"]) for clip in cache if "valid" in clip]
     splits = {
         str(split): {
             "clips": len(rows),
             "speakers": int(rows["speaker"].nunique()),
             "frames": int(rows["n_frames"].sum()),
-            "hours": float(rows["n_frames"].sum()) / FPS / 3600,
+            "hours": float(rows["n_frames"].sum()) / fps / 3600,
         }
         for split, rows in good.groupby("split")
     }
@@ -89,7 +90,7 @@ def stats(root: Path) -> dict[str, Any]:
         "clips": len(good),
         "speakers": int(good["speaker"].nunique()),
         "frames": int(good["n_frames"].sum()),
-        "hours": float(good["n_frames"].sum()) / FPS / 3600,
+        "hours": float(good["n_frames"].sum()) / fps / 3600,
         "frames_with_face": float(sum(faces) / max(1, good["n_frames"].sum())) if faces else None,
         "splits": splits,
         "quarantined": cache.quarantined(),

@@ -96,10 +96,11 @@ def prepare(
         raise InputError(f"there is no engine {engine!r}.", mend="Known: loky, dask, ray.")
     from joblib import cpu_count
 
-    from dawn_bench.pipelines.meshes.write import write_meshes
     from dawn_bench.pipelines.prepare import prepare as run
 
     if settings.dataset == "embedded-mesh" and not root.exists():
+        from dawn_bench.pipelines.meshes.write import write_meshes
+
         write_meshes(root, seed=settings.seed)
 
     jobs = jobs or cpu_count()

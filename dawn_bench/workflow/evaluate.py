@@ -176,7 +176,7 @@ def _facts(
 
 
 #: The first stage of each model that `dawn-bench train` knows, and what the model is called.
-_FIRST_STAGES = {"lfg": "DAWN", "dit": "DiT-Head"}
+_FIRST_STAGES = {"lfg": "DAWN", "dit": "DiT-Head", "diffspeaker": "DiffSpeaker"}
 
 
 def _training_notes(run: Path) -> list[str]:
@@ -194,6 +194,8 @@ def _training_notes(run: Path) -> list[str]:
             notes.append(f"Stage {stage} was trained without VGG-19's weights, on a {loss}.")
         if stage == "dit" and held.get("audio_encoder") != "wav2vec2":
             notes.append(f"DiT-Head hears {held.get('audio_encoder')} features in place of the paper's Wav2Vec2.")
+        if stage == "diffspeaker" and (encoder := held.get("speech_encoder")) == "random weights":
+            notes.append(f"DiffSpeaker's speech encoder started from {encoder}, not from a pretrained one.")
         if ours := held.get("ours"):
             listed = ", ".join(f"{name}={value}" for name, value in _flat(ours))
             notes.append(f"Stage {stage}: these choices are ours, not the paper's: {listed}.")
