@@ -16,6 +16,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -31,7 +32,10 @@ Found = dict[str, np.ndarray] | ItemError
 
 
 class Extraction:
-    """Feature extractors for some metrics, with what they found for the pair of clips at hand."""
+    """Feature extractors for some metrics, with what they found for the pair of clips at hand.
+
+    Arrays lie in `features_dir`, or in a folder of their own that goes with the last who holds them.
+    """
 
     def __init__(
         self,
@@ -42,7 +46,9 @@ class Extraction:
         device: str = "cpu",
         features_dir: Path | None = None,
     ) -> None:
-        self.cache = FeatureCache(features_dir)
+        # arrays go to disk in any case: what metrics hold are views of files, whatever the number of clips
+        self._own = TemporaryDirectory(prefix="dawn-bench-features-") if features_dir is None else None
+        self.cache = FeatureCache(features_dir or Path(self._own.name if self._own else ""))
         self.extractors: dict[str, Feature | PairFeature] = {}
         self.seconds: dict[str, float] = {}
         waiting = [need for metric in metrics for need in metric.needs]

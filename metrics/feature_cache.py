@@ -33,15 +33,13 @@ def content_hash(clip: Clip, field: str) -> str:
 
 
 class FeatureCache:
-    """Arrays by (feature, fingerprint, hash). Without a folder it keeps nothing."""
+    """Arrays by (feature, fingerprint, hash)."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, name: str, fingerprint: str, key: str) -> dict[str, np.ndarray] | None:
         """The arrays, or None; raises the `ItemError` that was put. A damaged file counts as absent."""
-        if self.folder is None:
-            return None
         path = self._path(name, fingerprint, key)
         try:
             if path.is_file():
@@ -66,12 +64,10 @@ class FeatureCache:
         self._write(self._path(name, fingerprint, key).with_suffix(".json"), text.encode())
 
     def _write(self, path: Path, data: bytes) -> None:
-        if self.folder is None:
-            return
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.part")
         partial.write_bytes(data)
         partial.replace(path)
 
     def _path(self, name: str, fingerprint: str, key: str) -> Path:
-        return (self.folder or Path()) / f"{name}-{fingerprint}" / f"{key}.safetensors"
+        return self.folder / f"{name}-{fingerprint}" / f"{key}.safetensors"

@@ -37,6 +37,30 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class Sums:
+    """Number of samples, their sum float64 (D,) and the sum of their outer products float64 (D,D); sums add up."""
+
+    n: int
+    total: np.ndarray
+    products: np.ndarray
+
+    @classmethod
+    def of(cls, samples: np.ndarray) -> Sums:
+        """The sums of samples (n,D)."""
+        x = np.asarray(samples, dtype=np.float64)
+        return cls(len(x), x.sum(axis=0), x.T @ x)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.n + other.n, self.total + other.total, self.products + other.products)
+
+    def moments(self, *, biased: bool = False) -> Moments:
+        """Mean and covariance; `biased` divides by N, not N-1."""
+        mean = self.total / self.n
+        scatter = self.products - self.n * np.outer(mean, mean)
+        return Moments(self.n, mean, scatter / (self.n if biased else max(self.n - 1, 1)))
+
+
+@dataclass(frozen=True)
 class Frechet:
     """The distance, and the derivative of it by the weight of each clip, float64 (n_clips,), adding up to 0."""
 

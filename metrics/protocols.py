@@ -39,6 +39,9 @@ class Protocol(Config):
     # FVD
     fvd_stride: int | None = Field(None, ge=1, description="frames between window starts; None: the window's length")
     fvd_first_n: bool = Field(False, description="only the first window of each clip")
+    fvd_windows: int | None = Field(
+        None, ge=2, description="so many windows of all clips, drawn with seed 0 (StyleGAN-V: 2048); None: all"
+    )
     fvd_resize: Literal["short-side", "squash"] = Field(
         "short-side", description="short-side: shorter side to 224, centred crop; squash: both sides to 224"
     )
@@ -80,6 +83,8 @@ class Protocol(Config):
         "arcface", description="the identity network; where arcface's file is absent dlib's stands in, and is named"
     )
 
+    csim_missing: Literal["skip", "zero"] = Field("skip", description="what a pair of frames without a face counts")
+
     # beats
     bas_direction: Literal["audio", "motion"] = Field("audio", description="beats over which the mean is taken")
     bas_sigma: float = Field(3.0, gt=0, description="width of the match, frames")
@@ -106,8 +111,8 @@ class Protocol(Config):
     blink_frames: int = Field(2, ge=1, description="threshold, online: frames that it must stay closed")
 
     # meshes
-    mesh_lips: str | None = Field(None, description="file of the lips' vertex numbers")
-    mesh_upper: str | None = Field(None, description="file of the upper face's vertex numbers")
+    mesh_lips: str | None = Field(None, description="the lips' vertices: biwi, vocaset, or a file of their numbers")
+    mesh_upper: str | None = Field(None, description="the upper face's vertices: biwi, vocaset, or a file")
 
     @property
     def fingerprint(self) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.errors import InputError
 from dawn_bench.metrics.base import FEATURES, Arrays, Feature
-from dawn_bench.metrics.meshes import region
+from dawn_bench.metrics.feature_cache import content_sha256
+from dawn_bench.metrics.meshes import named_region
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
-from dawn_bench.provenance import sha256_file
 from dawn_bench.weights import Policy
 
 
@@ -36,7 +33,7 @@ class MeshRest(Feature):
 
 
 class _Region(Feature):
-    """Vertex numbers: those of the protocol's file where it names one, else the clip's own."""
+    """Vertex numbers: those of the protocol's file or named set where it has one, else the clip's own."""
 
     field: str
     version = 1
@@ -44,19 +41,17 @@ class _Region(Feature):
     def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
         super().__init__(protocol, weights=weights, device=device)
         named = getattr(protocol, f"mesh_{self.field}")
-        self.file = Path(named) if named is not None else None
-        if self.file is None:
+        self.numbers = named_region(named, self.field) if named is not None else None
+        if self.numbers is None:
             return
-        if not self.file.is_file():
-            raise InputError("the file of vertex numbers cannot be read.", path=self.file)
         self.fields = ("template",)  # type: ignore[misc]  # the clip's own numbers are not asked for
 
     def settings(self) -> dict[str, str]:
-        return {"file": sha256_file(self.file)} if self.file is not None else {}
+        return {"vertices": content_sha256(self.numbers)} if self.numbers is not None else {}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        if self.file is not None:
-            return {self.name: region(self.file)}
+        if self.numbers is not None:
+            return {self.name: self.numbers}
         return {self.name: np.asarray(clip[self.field][0], dtype=np.int64)}
 
 

@@ -2,7 +2,7 @@
 
 Generated frame t against true frame t (a ground truth then scores 1), or against the source, the first true frame with
 a face (`csim_reference=source`). Mean over the pairs in which both faces were found, then over clips; the share of
-missed pairs is in the note, and so is the network where it is not ArcFace.
+missed pairs is in the note (`csim_missing=zero`: they count 0), and so is the network where it is not ArcFace.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Csim(RatioMetric):
         else:
             both = both & true["identity.found"][:count]
         pairs = int(both.sum())
-        total = float(cosines(ours[:count][both], theirs[:count][both]).mean()) if pairs else 0.0
-        return Faces(total, min(pairs, 1), n_frames=pairs, network=network, missed=count - pairs)
+        zero = self.protocol.csim_missing == "zero"
+        total = float(cosines(ours[:count][both], theirs[:count][both]).sum()) / (count if zero else max(pairs, 1))
+        return Faces(total, 1 if zero else min(pairs, 1), n_frames=pairs, network=network, missed=count - pairs)
 
     def fold(self, records: Mapping[str, Faces]) -> Score:  # type: ignore[override]
         score = super().fold(records)

@@ -9,17 +9,49 @@ windows of FVD16 and is larger for that alone.
 
 from __future__ import annotations
 
-from dawn_bench.metrics.base import METRICS
-from dawn_bench.metrics.measures.fid import FrechetMetric
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from dawn_bench.errors import InputError
+from dawn_bench.metrics.base import METRICS, Score
+from dawn_bench.metrics.measures.fid import FrechetMetric, Pair, Running
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
 
 
 class _Fvd(FrechetMetric):
     minimum, minimum_of = 401, "windows"
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, seed: int = 0) -> None:
-        super().__init__(protocol, seed=seed)
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
+        super().__init__(protocol, seed=seed, running=running)
+        if running and protocol.fvd_windows is not None:
+            raise InputError("fvd_windows draws from all windows, running=True keeps none.", mend="Leave one out.")
         self.biased = protocol.fvd_covariance == "biased"
+
+    def fold(self, records: Mapping[str, Pair | Running]) -> Score:
+        """The distance over all windows, or over as many of them as the protocol draws."""
+        wanted, pairs = self.protocol.fvd_windows, {k: r for k, r in records.items() if isinstance(r, Pair)}
+        there = sum(len(pair.generated) for pair in pairs.values())
+        if wanted is None:
+            return super().fold(records)
+        score = super().fold(_drawn(pairs, wanted) if there > wanted else pairs)
+        said = (
+            f"{min(wanted, there)} of {there} windows drawn" if there >= wanted else f"{there} windows, {wanted} asked"
+        )
+        return replace(score, note="; ".join(filter(None, [score.note, said])))
+
+
+def _drawn(pairs: Mapping[str, Pair], wanted: int) -> dict[str, Pair]:
+    """`wanted` windows of all clips, the same of both sides."""
+    starts = np.cumsum([0, *(len(pair.generated) for pair in pairs.values())])
+    chosen = np.sort(np.random.default_rng(0).choice(starts[-1], wanted, replace=False))
+    out = {}
+    for (clip, pair), first, after in zip(pairs.items(), starts, starts[1:], strict=False):
+        held = chosen[(chosen >= first) & (chosen < after)] - first
+        if len(held):
+            out[clip] = Pair(pair.generated[held], pair.true[held])
+    return out
 
 
 @METRICS.register("fvd16")

@@ -12,7 +12,7 @@ import pytest
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.base import FEATURES, METRICS, Arrays, Part, RatioMetric, by_second, mean_over_time, worst_state
 from dawn_bench.metrics.bootstrap import ratio_interval
-from dawn_bench.metrics.protocols import PAPER_DAWN, protocol
+from dawn_bench.metrics.protocols import PAPER_DAWN, PROTOCOLS, protocol
 
 
 class Mean(RatioMetric):
@@ -114,6 +114,56 @@ def test_only_settings_that_matter_change_a_features_fingerprint() -> None:
     assert inception(protocol("paper-dawn", ("fvd_stride=8",)), weights="seeded").fingerprint == base
 
 
+#: The default protocol is frozen: a change of any field's value or meaning needs a protocol of another name.
+FROZEN = {"paper-dawn": "69b32982788dfbc6", "paper-dawn-tracked": "5f94e1ea0c697cc9"}
+
+
+def test_named_protocols_never_change() -> None:
+    assert {name: fixed.fingerprint for name, fixed in PROTOCOLS.items()} == FROZEN
+
+
+NEW_METRIC = """
+import numpy as np
+from dawn_bench.metrics.base import FEATURES, METRICS, Feature, Part, RatioMetric
+
+@FEATURES.register("brightness")
+class Brightness(Feature):
+    name, fields = "brightness", ("frames",)
+
+    def run(self, clip, given):
+        return {"brightness": np.asarray(clip["frames"]).mean(axis=(1, 2, 3))}
+
+@METRICS.register("brighter")
+class Brighter(RatioMetric):
+    name, title, needs = "brighter", "Brighter", ("brightness",)
+
+    def measure(self, generated, true):
+        gap = generated["brightness"] - true["brightness"]
+        return Part(float(gap.sum()), len(gap), len(gap))
+"""
+
+
+def test_a_new_metric_is_one_file(tmp_path: Path) -> None:
+    """Written beside the others, found by name, scored, cached and put into a row: no other file knows of it."""
+    (tmp_path / "brighter.py").write_text(NEW_METRIC)
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+import dawn_bench.metrics.measures as package
+package.__path__.append(sys.argv[1])
+from dawn_bench.clip import Clip
+from dawn_bench.metrics.scorer import score_method
+frames = np.random.default_rng(0).integers(0, 200, (5, 16, 16, 3), dtype=np.uint8)
+true, made = (Clip("a", "s", "test", 5, {"frames": frames + np.uint8(k)}) for k in (0, 3))
+here = Path(sys.argv[1])
+(row,) = score_method("m", [made], [true], dataset="d", split="test", metrics=["brighter"], features_dir=here)
+assert row.value == 3 and row.weights_state == "none" and row.n_frames == 5, row
+assert len(list(here.glob("brightness-*/*.safetensors"))) == 2
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+
+
 RANK = """
 import os, sys
 import numpy as np
@@ -128,6 +178,18 @@ for i in range(5):
         metric.update({"images.ssim": np.full(3, i / 10)}, {}, clip_id=str(i))
 score = metric.compute()
 assert score.n_clips == 5 and abs(score.value - 0.2) < 1e-12, score
+features = np.random.default_rng(0).standard_normal((2, 6, 40, 8))
+whole = METRICS["fid"]()
+for i in range(6):
+    whole.records[str(i)] = whole.measure({"inception": features[0, i]}, {"inception": features[1, i]})
+wanted = whole.fold(whole.records)
+for running in (False, True):
+    metric = METRICS["fid"](running=running)
+    for i in range(rank, 6, 2):
+        metric.update({"inception": features[0, i]}, {"inception": features[1, i]}, clip_id=str(i))
+    score = metric.compute()
+    assert score.n_clips == 6 and abs(score.value / wanted.value - 1) < 1e-9, (running, score, wanted)
+    assert running or score == wanted
 dist.barrier()
 """
 

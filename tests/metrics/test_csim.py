@@ -128,3 +128,10 @@ def test_crops_put_the_points_where_the_template_says():
     assert np.array_equal(five_points(points), ARCFACE.points)
     assert np.array_equal(aligned(frame, five_points(points)), frame)
     assert aligned(frame, DLIB.points, DLIB).shape == (150, 150, 3)
+
+
+def test_missing_faces_may_count_zero():
+    metric = Csim(protocol("paper-dawn", ("csim_missing=zero",)))
+    metric.update(embedded([[1, 0], [0, 0]], [True, False]), embedded([[1, 0], [1, 0]]), clip_id="a")
+    metric.update(embedded([[0, 0]], [False]), embedded([[1, 0]]), clip_id="b")
+    assert metric.compute().per_clip == pytest.approx({"a": 0.5, "b": 0.0})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
+
 import numpy as np
 import pytest
 
+from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.base import METRICS, Metric
+from dawn_bench.metrics.extraction import Extraction
 from dawn_bench.metrics.frechet import frechet, frechet_by_clip, frechet_of_moments, interval, moments
 
 
@@ -99,3 +103,69 @@ def test_few_frames_are_flagged_and_one_frame_is_undefined() -> None:
 def test_nan_features_fail_their_clip() -> None:
     with pytest.raises(ItemError, match="not_finite"):
         fed(METRICS["fid"](), [np.full((3, 4), np.nan)], [np.ones((3, 4))])
+
+
+def state_bytes(metric: Metric) -> int:
+    """Bytes of arrays that a metric's state keeps in memory; views of files count nothing."""
+    found, waiting = 0, list(metric.records.values())
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, np.ndarray):
+            base = item
+            while isinstance(base.base, np.ndarray):
+                base = base.base
+            found += 0 if isinstance(base, np.memmap) else item.nbytes
+        elif is_dataclass(item):
+            waiting += vars(item).values()
+        elif isinstance(item, tuple | list):
+            waiting += item
+    return found
+
+
+@pytest.mark.parametrize("name", ["fid", "fvd16"])
+def test_running_sums_give_the_same_distance_whatever_the_number_of_clips(name: str) -> None:
+    rng = np.random.default_rng(9)
+    made, true = clips(rng, 12, 20, 16, shift=0.3), clips(rng, 12, 20, 16)
+    whole = fed(METRICS[name](), made, true).compute()
+    one, two = METRICS[name](running=True), METRICS[name](running=True)
+    fed(one, made[:1], true[:1])
+    after_one = state_bytes(one)
+    for i in range(12):
+        metric = one if i < 5 else two
+        metric.update({metric.needs[0]: made[i]}, {metric.needs[0]: true[i]}, clip_id=f"{i:02d}")
+    assert state_bytes(one) == after_one == 2 * 8 * (16 + 16 * 16)
+    one.merge(two.records)
+    score = one.compute()
+    assert score.value == pytest.approx(whole.value, rel=1e-9)
+    assert (score.n_clips, score.n_frames) == (whole.n_clips, whole.n_frames) == (12, whole.n_frames)
+    assert score.low is None and "no interval" in score.note
+
+
+def test_running_sums_say_what_they_cannot_tell_apart() -> None:
+    rng = np.random.default_rng(9)
+    made, true = clips(rng, 3, 20, 8), clips(rng, 3, 20, 8)
+    one, two = fed(METRICS["fid"](running=True), made, true), fed(METRICS["fid"](running=True), made[:1], true[:1])
+    value = one.compute().value
+    fed(one, made[:1], true[:1])  # seen before: passed over
+    assert one.compute().value == value
+    one.merge(two.records)
+    assert "1 clips counted twice" in one.compute().note
+
+
+def test_what_a_metric_holds_does_not_grow_with_the_number_of_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a training loop without a folder for features: they lie in files of the extraction's own."""
+    monkeypatch.setattr(
+        "dawn_bench.metrics.features.inception.inception_features",
+        lambda frames, network, **settings: frames.reshape(len(frames), -1)[:, :2048].astype(np.float32),
+    )
+    metrics = [METRICS[name]() for name in ("fid", "dr25", "ssim")]
+    extraction, held = Extraction(metrics, weights="seeded"), {}
+    for count in range(6):
+        a, b = (np.random.default_rng(2 * count + k).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8) for k in (0, 1))
+        made, true = (Clip(str(count), "s", "test", 50, {"frames": frames}) for frames in (a, b))
+        for metric in metrics:
+            metric.update(*extraction.arrays(metric, made, true), clip_id=true.id)
+        held[count] = sum(state_bytes(metric) for metric in metrics)
+    assert set(held.values()) == {0}
+    assert len(extraction._held) == 2  # the pair at hand
+    assert metrics[0].compute().n_frames == 300

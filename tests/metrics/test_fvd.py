@@ -108,3 +108,19 @@ def test_fvd_pools_windows_and_counts_frames() -> None:
 def test_the_network_needs_nine_frames() -> None:
     with torch.inference_mode(), pytest.raises(RuntimeError):
         I3D().eval()(torch.zeros(1, 3, I3D.MIN_FRAMES - 1, 224, 224))
+
+
+def test_a_protocol_may_draw_a_number_of_windows() -> None:
+    rng = np.random.default_rng(0)
+    made, true = rng.standard_normal((10, 6, 4)) + 1, rng.standard_normal((10, 6, 4))
+    notes, values = {}, {}
+    for wanted in (None, 20, 60, 100):
+        metric = METRICS["fvd16"](protocol("paper-dawn", (f"fvd_windows={wanted}",) if wanted else ()))
+        for i in range(10):
+            metric.update({"i3d.16": made[i]}, {"i3d.16": true[i]}, clip_id=str(i))
+        score = metric.compute()
+        values[wanted], notes[wanted] = (score.value, score.n_frames), score.note
+    assert values[20][1] == 320 and "20 of 60 windows drawn" in notes[20] and values[20][0] != values[None][0]
+    assert values[60] == values[100] == values[None] and "60 windows, 100 asked" in notes[100]
+    with pytest.raises(InputError, match="running"):
+        METRICS["fvd16"](protocol("paper-dawn", ("fvd_windows=20",)), running=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.measures.fdd import Fdd
 from dawn_bench.metrics.measures.lve import Lve
 from dawn_bench.metrics.measures.mve import Mve
-from dawn_bench.metrics.meshes import region
+from dawn_bench.metrics.meshes import named_region, read_masks, region
 from dawn_bench.metrics.protocols import protocol
 
 
@@ -67,3 +70,33 @@ def test_regions_must_be_named_and_fit(regions, tmp_path):
         region(tmp_path / "words.txt")
     with pytest.raises(InputError, match="cannot be read"):
         region(tmp_path / "none.txt")
+
+
+def flame_masks(folder, **groups):
+    (folder / "regions").mkdir(parents=True)
+    with (folder / "regions" / "FLAME_masks.pkl").open("wb") as file:
+        pickle.dump({name: np.array(numbers) for name, numbers in groups.items()}, file, protocol=2)
+
+
+def test_named_sets_are_read_from_the_weights_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path / "w"))
+    with pytest.raises(InputError, match=r"biwi_lve\.txt.*weights fetch biwi-lips"):
+        named_region("biwi", "lips")
+    with pytest.raises(InputError, match=r"FLAME_masks\.pkl"):
+        named_region("vocaset", "upper")
+    flame_masks(tmp_path / "w", lips=[3, 1], forehead=[4, 2], eye_region=[2, 0])
+    assert named_region("vocaset", "lips", n_vertices=5).tolist() == [1, 3]
+    assert named_region("vocaset", "upper", n_vertices=5).tolist() == [0, 2, 4]
+    with pytest.raises(InputError, match="3 vertices"):
+        named_region("vocaset", "upper", n_vertices=3)
+    (tmp_path / "w" / "regions" / "biwi_lve.txt").write_text("1, 3")
+    metric = Lve(protocol("paper-dawn", ("mesh_lips=biwi",)))
+    metric.update(mesh(10), mesh(10, v3=1), clip_id="a")
+    assert metric.compute().value == pytest.approx(0.5)
+
+
+def test_a_pickle_with_code_in_it_is_refused(tmp_path):
+    path = tmp_path / "masks.pkl"
+    path.write_bytes(pickle.dumps({"lips": Path("x")}))
+    with pytest.raises(InputError, match="vertex groups"):
+        read_masks(path)
