@@ -1,23 +1,32 @@
-"""Time and memory of one A2V-FDM step: the inference path beside the plain dense U-Net, same weights, same run.
+"""Time and memory of DAWN's inference: a U-Net step, decoding, solvers, a whole clip; beside the released code too.
 
-    python benchmarks/dawn_inference.py --frames 40 80 200 --size 128
+    python benchmarks/dawn_inference.py --reference DAWN-pytorch --sections step decode
+    python benchmarks/dawn_inference.py --sections solver --checkpoint RUN
 
-Every measurement is a process of its own with one thread (`--threads`), so that peaks do not mix. Time is CPU time, the
-best of `--repeats` steps; memory is the peak above idle: above what is resident once weights and inputs are there.
-The plain version keeps its weights in PyTorch's usual order and gets the window as a mask, as the released code does.
-The network is filled with seeded noise: only cost is measured, and that both give the same numbers.
+Sections: `step` (one A2V-FDM step at several lengths), `decode` (motion to pictures), `clip` (8 seconds through the
+talker, with the share of each part), `solver` (quality against steps), `cuda` (frames a second on a graphics card).
+Without `--reference` the plain dense U-Net of `models/dawn/unet.py` takes the released code's place.
+
+Every measurement is a process of its own, so that peaks do not mix. Time is CPU time, the best of `--repeats`; memory
+is the peak above idle, that is above what is resident once weights and inputs are there. Networks are filled with
+seeded noise, since only cost is measured and that both give the same numbers; `solver` needs a trained run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+SECTIONS = ("step", "decode", "clip", "solver", "cuda")
 
 
 def resident_mb() -> float:
@@ -31,87 +40,266 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def measure(version: str, frames: int, size: int, repeats: int, threads: int) -> dict[str, float]:
-    """One step of one version, in this process: CPU seconds, peak above idle in MB, and a checksum of the output."""
+def best_of(repeats: int, work: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of the fastest call, and what the last one gave."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.process_time()
+        out = work()
+        seconds.append(time.process_time() - started)
+    return min(seconds), out
+
+
+def gemm_rate() -> float:
+    """GFLOP a second of large float32 matrix products here and now, the ceiling that a floor is told against."""
     import torch
+
+    a = torch.randn(1024, 1024)
+    seconds, _ = best_of(8, lambda: a @ a)
+    return 2 * 1024**3 / seconds / 1e9
+
+
+def counted(work: Callable[[], Any]) -> float:
+    """GFLOP of the convolutions and matrix products of a call."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
+
+
+def step(version: str, frames: int, size: int, repeats: int, reference: str | None) -> dict[str, float]:
+    """One U-Net step: `ours`, `plain` (dense, ours) or `reference` (the released code)."""
+    import torch
+    from dawn_reference import unet, unet_step
 
     from dawn_bench.models.dawn.a2v_config import A2VConfig
     from dawn_bench.models.dawn.fast_unet import FastUNet
     from dawn_bench.models.dawn.unet import UNet3D
     from dawn_bench.weights import seeded_fill
 
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
+    config, latent = A2VConfig.reference(), size // 4
+    window = config.win_width or frames
     torch.manual_seed(0)
-    config = A2VConfig.reference()
-    unet = UNet3D(config)
-    seeded_fill(unet, salt="benchmark/")
-    latent = size // 4
-    x = torch.randn(3, frames, latent, latent)
-    source = torch.randn(config.source_dim, latent, latent)
-    mask = torch.randn(config.mask_dims[1], latent, latent)
-    cond = torch.randn(frames, config.condition_dim)
-    window = config.win_width
+    x, source = torch.randn(3, frames, latent, latent), torch.randn(config.source_dim, latent, latent)
+    mask, cond = torch.randn(config.mask_dims[1], latent, latent), torch.randn(frames, config.condition_dim)
+    t, prepared = torch.tensor([500]), 0.0
+    network = unet(Path(reference), frames, window) if version == "reference" and reference else UNet3D(config)
+    seeded_fill(network, salt="benchmark/")
     if version == "plain":
-        for module in unet.modules():
+        for module in network.modules():
             if isinstance(module, torch.nn.Conv3d | torch.nn.ConvTranspose3d):
                 module.to(memory_format=torch.contiguous_format)
     idle = resident_mb()
-
-    started = time.process_time()
-    if version == "fast":
-        clip = FastUNet(unet).prepare(source_CHW=source, mask_MHW=mask, cond_FD=cond, win_width=window)
-    prepared = time.process_time() - started
-
-    def step() -> torch.Tensor:
-        if version == "fast":
-            return clip(x, torch.tensor([500]))
+    if version == "reference":
+        work = unet_step(network, x, source, mask, cond)
+    elif version == "plain":
         more = {"source_BCHW": source[None], "mask_BMHW": mask[None], "cond_BFD": cond[None]}
-        return unet(x[None], torch.tensor([500]), win_width=window, **more)[0]
+        work = lambda: network(x[None], t, win_width=window, **more)[0]  # noqa: E731
+    else:
+        prepared, clip = best_of(
+            1, lambda: FastUNet(network).prepare(source_CHW=source, mask_MHW=mask, cond_FD=cond, win_width=window)
+        )
+        work = lambda: clip(x, t)  # noqa: E731
+    seconds, out = best_of(repeats, work)
+    probe = float(out[1, frames // 2, latent // 2, latent // 3])
+    facts = {"cpu_s": seconds, "prepare_s": prepared, "peak_mb": peak_mb() - idle, "probe": probe}
+    if version == "ours" and frames <= 40:
+        facts |= {"gflop_a_frame": counted(work) / frames, "gflops": gemm_rate()}
+    return facts
 
-    seconds = []
-    for _ in range(repeats):
-        started = time.process_time()
-        out = step()
-        seconds.append(time.process_time() - started)
-    return {
-        "cpu_s": min(seconds),
-        "prepare_s": prepared,
-        "peak_mb": peak_mb() - idle,
-        "idle_mb": idle,
-        "std": float(out.std()),
-        "probe": float(out[1, frames // 2, latent // 2, latent // 3]),
-    }
+
+def decode(version: str, frames: int, size: int, repeats: int, reference: str | None) -> dict[str, float]:
+    """Motion to pictures, CPU seconds a frame: `ours`, `bf16` (with its PSNR to float32), `reference`."""
+    import torch
+    from dawn_reference import generator
+
+    from dawn_bench.models.dawn.lfg import LFG, LFGConfig
+    from dawn_bench.weights import seeded_fill
+
+    torch.manual_seed(0)
+    lfg = LFG(LFGConfig.reference()).eval()
+    seeded_fill(lfg, salt="benchmark/")
+    picture, latent = torch.rand(1, 3, size, size), size // 4
+    axis = torch.linspace(-1, 1, latent)
+    grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+    flow = grid + 0.1 * torch.randn(frames, latent, latent, 2)
+    occlusion = torch.rand(frames, 1, latent, latent)
+
+    def ours() -> torch.Tensor:
+        return lfg.decode_clip(lfg.encode(picture), flow, occlusion)
+
+    if version == "ours":
+        seconds, out = best_of(repeats, ours)
+        return {
+            "cpu_s": seconds / frames,
+            "gflop_a_frame": counted(ours) / frames,
+            "gflops": gemm_rate(),
+            "probe": float(out[0, 0, 5, 5]),
+        }
+    if version == "bf16":
+        exact = ours()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            seconds, out = best_of(repeats, ours)
+        psnr = -10 * math.log10(float((out.float() - exact).square().mean()))
+        return {"cpu_s": seconds / frames, "psnr_db": psnr}
+    assert reference is not None
+    network = generator(Path(reference))
+    network.load_state_dict(lfg.generator.state_dict())
+
+    def theirs() -> torch.Tensor:
+        pairs = zip(flow.split(1), occlusion.split(1), strict=True)
+        return torch.cat([network.forward_with_flow(picture, f, o)["prediction"] for f, o in pairs])
+
+    seconds, out = best_of(repeats, theirs)
+    return {"cpu_s": seconds / frames, "probe": float(out[0, 0, 5, 5])}
+
+
+def clip(frames: int, size: int, steps: int) -> dict[str, float]:
+    """A clip through the talker with networks of the released widths: wall seconds of each part, and of the floor."""
+    import torch
+
+    from dawn_bench.generation.passes import stream
+    from dawn_bench.generation.talker import SamplingOptions, Source, Talker
+    from dawn_bench.models.dawn.a2v import A2VFDM
+    from dawn_bench.models.dawn.a2v_config import A2VConfig
+    from dawn_bench.models.dawn.lfg import LFG, LFGConfig
+    from dawn_bench.models.dawn.pbnet import PBNet
+    from dawn_bench.pipelines.video import write_video
+    from dawn_bench.weights import seeded_fill
+
+    torch.manual_seed(0)
+    import numpy as np
+
+    networks = LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), PBNet()
+    for network in networks:
+        seeded_fill(network, salt="benchmark/", gain=0.5)
+    talker = Talker(*networks, facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
+    frame = np.random.default_rng(0).integers(0, 255, (size, size, 3), dtype=np.uint8)
+    source = Source(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
+    sound = np.random.default_rng(1).standard_normal((frames, 1024)).astype(np.float32)
+    spent: dict[str, float] = {}
+
+    def part(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **more: Any) -> Any:
+            started = time.perf_counter()
+            out = work(*arguments, **more)
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
+            return out
+
+        return timed
+
+    began = time.perf_counter()
+    scene = part("encode and PBNet", talker.scene)(source, sound, seed=0)
+    talker.sample, talker.show = part("sample", talker.sample), part("decode", talker.show)  # type: ignore[method-assign]
+    out = Path(os.environ.get("TMPDIR", "/tmp")) / f"dawn-bench-{os.getpid()}.mp4"
+    options = SamplingOptions(steps=steps)
+    pieces = stream(talker, scene, options)
+    write_video(out, (row for piece in pieces for row in piece), audio=np.zeros(frames * 640, np.int16))
+    out.unlink()
+    total = time.perf_counter() - began
+    shares = {f"{name}, s": seconds for name, seconds in spent.items()}
+    return {"total_s": total, **shares, "video file, s": total - sum(spent.values()), "peak_mb": peak_mb()}
+
+
+def solver(run: Path, frames: int) -> list[tuple[str, int, float]]:
+    """Distance (root mean square over the motion's spread) to a 100-step DDIM without noise, from the same start."""
+    import numpy as np
+    import torch
+
+    from dawn_bench.generation.released import load_talker
+    from dawn_bench.generation.talker import SamplingOptions, Source
+
+    talker = load_talker(run)
+    size, width = talker.size, talker.a2v.config.audio_dim
+    rng = np.random.default_rng(0)
+    source = Source(
+        rng.integers(0, 255, (size, size, 3), dtype=np.uint8), np.zeros(7), np.full(2, 0.3), np.full(4, 9.0)
+    )
+    sound = rng.standard_normal((frames, width)).astype(np.float32)
+
+    def motion(name: str, steps: int) -> torch.Tensor:
+        scene = talker.scene(source, sound, seed=0)
+        return talker.sample(scene, SamplingOptions(solver=name, steps=steps, eta=0))  # type: ignore[arg-type]
+
+    exact = motion("ddim", 100)
+    rows = []
+    for steps in (5, 10, 20, 50):
+        for name in ("ddim", "dpm2m"):
+            error = (motion(name, steps) - exact).square().mean().sqrt() / exact.std()
+            rows.append((name, steps, float(error)))
+    return rows
+
+
+def worker(job: dict[str, Any]) -> None:
+    """Do one measurement in this process and print it."""
+    import torch
+
+    torch.set_num_threads(job.pop("threads"))
+    torch.set_grad_enabled(False)
+    print(json.dumps({"step": step, "decode": decode, "clip": clip}[job.pop("section")](**job)))
+
+
+def measured(**job: Any) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "--worker", json.dumps(job)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(job["threads"])}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout)
+
+
+def show(label: str, row: dict[str, float], *, beside: dict[str, float] | None = None) -> None:
+    """One line of figures, with the ratio of times where there is something to compare with."""
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+    ratio = f"  -> {beside['cpu_s'] / row['cpu_s']:.2f} times faster" if beside else ""
+    print(f"{label:34s} {figures}{ratio}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, nargs="+", default=[40, 80, 200])
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--reference", help="checkout of the released code")
+    parser.add_argument("--checkpoint", type=Path, help="trained run, for `solver`")
+    parser.add_argument("--frames", type=int, nargs="+", default=[40, 80, 200, 400, 1500])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="of `decode` and `cuda`")
+    parser.add_argument("--dense-up-to", type=int, default=200, help="longest clip of the dense versions")
+    parser.add_argument("--steps", type=int, default=20, help="of `clip`")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", choices=["plain", "fast"], help="measure one version, for lengths the other cannot")
-    parser.add_argument("--worker", nargs=2, metavar=("VERSION", "FRAMES"), help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help="of `step` and `decode`")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        version, frames = options.worker
-        print(json.dumps(measure(version, int(frames), options.size, options.repeats, options.threads)))
+        worker(json.loads(options.worker))
         return
-    print("frames  version  CPU s/step  prepare s  peak above idle MB  idle MB  ratio  probe")
-    for frames in options.frames:
-        plain_seconds = None
-        for version in [options.only] if options.only else ["plain", "fast"]:
-            command = [sys.executable, __file__, "--size", str(options.size), "--threads", str(options.threads)]
-            command += ["--repeats", str(options.repeats), "--worker", version, str(frames)]
-            environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-            row = json.loads(done.stdout)
-            ratio = f"{plain_seconds / row['cpu_s']:5.2f}" if plain_seconds else "    -"
-            plain_seconds = plain_seconds or row["cpu_s"]
-            print(
-                f"{frames:6d}  {version:7s}  {row['cpu_s']:10.2f}  {row['prepare_s']:9.2f}  {row['peak_mb']:18.0f}"
-                f"  {row['idle_mb']:7.0f}  {ratio}  {row['probe']:.5f} of {row['std']:.3f}"
-            )
+    common = {"repeats": options.repeats, "threads": options.threads, "reference": options.reference}
+    dense = "reference" if options.reference else "plain"
+    if "step" in options.sections:
+        for frames in options.frames:
+            job = {"section": "step", "frames": frames, "size": 128, **common}
+            before = measured(version=dense, **job) if frames <= options.dense_up_to else None
+            if before is not None:
+                show(f"step, {frames} frames, {dense}", before)
+            show(f"step, {frames} frames, ours", measured(version="ours", **job), beside=before)
+    if "decode" in options.sections:
+        for size in options.sizes:
+            job = {"section": "decode", "frames": 8, "size": size, **common}
+            before = measured(version=dense, **job) if options.reference else None
+            if before is not None:
+                show(f"decode, {size} px, reference", before)
+            for version in ("ours", "bf16"):
+                show(f"decode, {size} px, {version}", measured(version=version, **job), beside=before)
+    if "clip" in options.sections:
+        row = measured(section="clip", frames=200, size=128, steps=options.steps, threads=2)
+        show(f"clip, 8 s, {options.steps} steps, 2 threads", row)
+    if "solver" in options.sections:
+        if options.checkpoint is None:
+            print("solver: skipped, it needs a trained run: --checkpoint RUN")
+        for name, steps, error in solver(options.checkpoint, 40) if options.checkpoint else ():
+            print(f"solver {name:6s} {steps:3d} calls: {error:.4f} of the spread from 100-step DDIM", flush=True)
+    if "cuda" in options.sections:
+        from dawn_cuda import cuda_table
+
+        cuda_table(options.sizes)
 
 
 if __name__ == "__main__":
