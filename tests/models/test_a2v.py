@@ -58,6 +58,38 @@ def test_inference_form_equals_the_plain_unet(frames: int, window: int | None, s
     torch.testing.assert_close(clip(x[0], torch.tensor([321])), plain[0], rtol=0, atol=5e-5)
 
 
+@pytest.mark.parametrize(("kind", "within"), [(torch.bfloat16, 0.1), (torch.float16, 0.01)])
+@torch.no_grad()
+def test_half_precision_stays_near(kind: torch.dtype, within: float) -> None:
+    """Root mean square over the spread of the noise; the result is float32 all the same."""
+    unet = tiny().diffusion.denoise_fn
+    features, _, cond = clip_inputs(1, 40)
+    x, mask, t = torch.randn(3, 40, 8, 8), torch.rand(4, 8, 8), torch.tensor([321])
+
+    def predicted() -> Tensor:
+        clip = FastUNet(unet).prepare(source_CHW=features[0], mask_MHW=mask, cond_FD=cond[0], win_width=7)
+        return clip(x, t)
+
+    exact = predicted()
+    with torch.autocast("cpu", dtype=kind):
+        half = predicted()
+    assert half.dtype == torch.float32
+    assert 0 < (half - exact).square().mean().sqrt() < within * exact.std()
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_compiled_form_is_one_graph_with_the_same_numbers() -> None:
+    unet = tiny().diffusion.denoise_fn
+    features, _, cond = clip_inputs(1, 20, 4)
+    x, mask = torch.randn(3, 20, 4, 4), torch.rand(4, 4, 4)
+    clip = FastUNet(unet).prepare(source_CHW=features[0], mask_MHW=mask, cond_FD=cond[0], win_width=7)
+    compiled = torch.compile(clip, backend="aot_eager", fullgraph=True, dynamic=False)
+    for step in (700, 30):
+        t = torch.tensor([step])
+        torch.testing.assert_close(compiled(x, t), clip(x, t), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("solver", ["ddim", "dpm2m"])
 def test_a_clip_does_not_depend_on_its_batch(solver: str) -> None:
     model = tiny().eval()

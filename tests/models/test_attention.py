@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.attention import (
@@ -55,6 +56,57 @@ def test_banded_attention_equals_masked_dense(frames: int, window: int | None) -
     banded = working_layout(x)
     FastTemporal(residual)(banded, Bands(bias, frames, window))
     torch.testing.assert_close(banded, working_layout(dense), rtol=0, atol=2e-5)
+
+
+def bias_of_bands(bias: RelativePositionBias, frames: int, window: int | None) -> torch.Tensor:
+    """The dense bias that the blocks of a clip amount to."""
+    whole = torch.full((2, frames, frames), float("-inf"))
+    for queries, keys, part in Bands(bias, frames, window).blocks:
+        whole[:, queries, keys] = part
+    return whole
+
+
+@pytest.mark.parametrize("window", [1, 2, 31, 40, 80, 150, None])
+@torch.no_grad()
+def test_bands_are_the_masked_bias_for_every_length(window: int | None) -> None:
+    bias = noisy(RelativePositionBias(2))
+    dense = windowed_bias(bias(300), window)
+    for frames in range(1, 301):
+        assert torch.equal(bias_of_bands(bias, frames, window), dense[:, :frames, :frames]), frames
+
+
+@pytest.mark.parametrize("frames", [33, 300])
+@torch.no_grad()
+def test_bands_are_the_masked_bias_for_every_window(frames: int) -> None:
+    bias = noisy(RelativePositionBias(2))
+    dense = bias(frames)
+    for window in range(1, 301):
+        assert torch.equal(bias_of_bands(bias, frames, window), windowed_bias(dense, window)), window
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the size of the largest result."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return out
+
+
+@torch.no_grad()
+def test_no_tensor_grows_with_the_square_of_the_frames() -> None:
+    residual, bias = Residual(DIM, TemporalAttention(DIM, **HEADS)), RelativePositionBias(2)
+    sizes = []
+    for frames in (1500, 3000):
+        with LargestTensor() as largest:
+            FastTemporal(residual)(torch.randn(frames, 2, DIM), Bands(bias, frames, 40))
+        sizes.append(largest.numel)
+        assert largest.numel < frames**2 / 10
+    assert sizes[1] <= 2 * sizes[0]
 
 
 @pytest.mark.parametrize("window", [1, 40])
