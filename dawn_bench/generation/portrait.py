@@ -40,7 +40,7 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
 
     Raises `InputError` when the file is no picture, or with `face` when it shows none.
     """
-    picture = _picture(path)
+    picture = read_picture(path)
     boxes = backend.detect(picture)  # in the whole picture: detectors miss faces as small as the models' frames
     points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
     height, width = picture.shape[:2]
@@ -66,8 +66,8 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
     return Source(frame, pose, blink, bbox, (high, wide)), True
 
 
-def _picture(path: Path) -> np.ndarray:
-    """uint8 RGB (H,W,3). OpenCV is kept from printing its own lines about damaged files."""
+def read_picture(path: Path) -> np.ndarray:
+    """A picture file as uint8 RGB (H,W,3); raises `InputError`. OpenCV is kept from printing lines of its own."""
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
@@ -112,6 +112,9 @@ def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) ->
     class Sink:
         def append(self, field: str, rows: np.ndarray) -> None:
             held.setdefault(field, []).append(rows)
+
+        def restart(self) -> None:
+            held.clear()
 
     settings = PrepareSettings(
         size=size, extract=("pose", "blink"), require_audio=False, on_cut="keep", min_frames=1, max_frames=n_frames

@@ -1,0 +1,102 @@
+"""`dawn-bench generate` from files to an mp4: motion of its own, of a video, of a file; the seed; refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from dawn_bench.cli import app
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.audio import read_audio, write_wav
+from dawn_bench.pipelines.faces import base
+from dawn_bench.pipelines.video import probe, read_frames, write_video
+
+
+class BrightFace:
+    """Sees one face in the middle of every picture that is not dark."""
+
+    name = "bright-face"
+
+    def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        box = np.array([[0, 0, frame.shape[1], frame.shape[0]]], np.float32)
+        return box if frame.mean() > 50 else box[:0]
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        grid = np.stack(np.meshgrid(np.linspace(0.3, 0.7, 17), np.linspace(0.35, 0.65, 4)), -1).reshape(68, 2)
+        return grid * frame.shape[1::-1]
+
+
+@pytest.fixture(autouse=True)
+def one_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "pick_backend", lambda name: BrightFace())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A portrait, a second of stereo-free speech, a driving video and tracks."""
+    cv2.imwrite(str(tmp_path / "me.png"), np.full((90, 70, 3), 150, np.uint8))
+    cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((90, 70, 3), np.uint8))
+    write_wav(tmp_path / "a.wav", (5000 * np.sin(np.arange(6400) / 7)).astype(np.int16))
+    write_video(tmp_path / "drive.mp4", np.full((12, 64, 64, 3), 180, np.uint8))
+    np.savez(tmp_path / "track.npz", pose=np.random.default_rng(0).normal(0, 30, (10, 7)), blink=np.ones((10, 2)))
+    return tmp_path
+
+
+def run(files: Path, checkpoint: Path, *more: str, image: str = "me.png", out: str = "talk.mp4") -> Result:
+    given = ["--image", files / image, "--audio", files / "a.wav", "--checkpoint", checkpoint, "--out", files / out]
+    return CliRunner().invoke(app, ["generate", *map(str, given), "--steps", "2", "--device", "cpu", *more])
+
+
+def test_a_clip_of_25_frames_a_second_with_its_sound(files: Path, micro_run: Path) -> None:
+    done = run(files, micro_run)
+    assert done.exit_code == 0, done.exception
+    info = probe(files / "talk.mp4")
+    assert (info.fps, info.has_audio, info.width) == (25.0, True, 32)
+    assert len(read_frames(files / "talk.mp4")) == 10
+    heard, said = read_audio(files / "talk.mp4")[:6400].astype(float), read_audio(files / "a.wav").astype(float)
+    assert np.corrcoef(heard, said)[0, 1] > 0.95
+
+
+def test_the_seed_and_the_motions_origin_decide(files: Path, micro_run: Path) -> None:
+    cases: dict[str, tuple[str, ...]] = {
+        "first": (),
+        "again": (),
+        "other": ("--seed", "5"),
+        "drive": ("--drive", str(files / "drive.mp4")),
+        "pose": ("--pose", str(files / "track.npz")),
+        "half": ("--precision", "bf16"),
+    }
+    made = {}
+    for name, more in cases.items():
+        done = run(files, micro_run, *more, out=f"{name}.mp4")
+        assert done.exit_code == 0, (name, done.exception)
+        made[name] = (files / f"{name}.mp4").read_bytes()
+    assert made["first"] == made["again"]
+    assert len({made[name] for name in ("first", "other", "drive", "pose")}) == 4
+
+
+def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, micro_run: Path) -> None:
+    refused = run(files, micro_run, image="dark.png")
+    assert isinstance(refused.exception, InputError) and "--crop paper" in str(refused.exception)
+    assert not (files / "talk.mp4").exists()
+    done = run(files, micro_run, "--crop", "paper", image="dark.png")
+    assert done.exit_code == 0 and "no face found" in done.output
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--crop", "round"), "Known: face, paper"),
+        (("--precision", "fp8"), "'precision'"),
+        (("--drive", "a.mp4", "--pose", "b.npz"), "both say where the head goes"),
+        (("--method", "magic"), "no generator called 'magic'"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(more: tuple[str, ...], said: str, files: Path, micro_run: Path) -> None:
+    refused = run(files, micro_run, *more)
+    assert isinstance(refused.exception, InputError) and said in str(refused.exception)
+    assert "\n" not in str(refused.exception)
