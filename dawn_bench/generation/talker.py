@@ -1,4 +1,4 @@
-"""DAWN's whole inference (paper, Section 3): a source picture and sound in, a talking clip out, any length.
+"""DAWN's whole inference (paper, Section 3, Eq. 10): a source picture and sound in, a talking clip out, any length.
 
 T frames, S picture side, h latent side. One diffusion sample covers the whole clip: nothing is autoregressive.
 """

@@ -18,14 +18,14 @@ from dawn_bench.models.dawn.pbnet_config import PBNetConfig
 
 @dataclass(frozen=True)
 class PBNetLosses:
-    """Scalars of one batch. `total.backward()` gives the gradients of both networks; step both optimisers after it."""
+    """Scalars of one batch, `total` being Eq. 13. `total.backward()` gives the gradients of both networks; step both optimisers after it."""
 
     total: Tensor
     mixed: Tensor  #: reconstruction, KL and reg under their weights
-    rc: Tensor  #: mean squared error of the change, valid frames
+    rc: Tensor  #: mean squared error of the change, valid frames (Eq. 11)
     kl: Tensor  #: divergence of the code from a standard normal, a mean over its elements
     reg: Tensor  #: roughness of the true change; it has no gradient
-    gan_g: Tensor  #: the generator's adversarial loss; 0 without a discriminator
+    gan_g: Tensor  #: the generator's adversarial loss (Eq. 12); 0 without a discriminator
     gan_d: Tensor  #: the discriminator's loss; 0 without one
 
 
