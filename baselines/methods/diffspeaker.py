@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dawn_bench.baselines.base import METHODS, Context, Item, MethodClass
+from dawn_bench.baselines.base import METHODS, Context, Item, Method, MethodClass
 from dawn_bench.baselines.meshes import MESH_METHODS
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, ItemError
@@ -107,7 +107,7 @@ def build(context: Context) -> DiffSpeakerMethod:
 
 
 @METHODS.register("diffspeaker")
-def refuse(context: Context) -> DiffSpeakerMethod:
+def refuse(context: Context) -> Method:
     """On videos there is nothing for it to do."""
     raise InputError(
         "DiffSpeaker makes meshes, and this cache holds videos.",

@@ -23,7 +23,8 @@ class _Reference:
 class TrueMesh(_Reference):
     """The true vertices: zero error."""
 
-    name, uses = "ground-truth", ("truth",)
+    name = "ground-truth"
+    uses: tuple[str, ...] = ("truth",)
 
     def speak(self, item: Item) -> tuple[np.ndarray, tuple[str, ...]]:
         return np.asarray(item.clip["vertices"])[None], ()
@@ -32,7 +33,8 @@ class TrueMesh(_Reference):
 class StillMesh(_Reference):
     """The face at rest in every frame: what each metric gives to no motion at all."""
 
-    name, uses = "still", ("source",)
+    name = "still"
+    uses: tuple[str, ...] = ("source",)
 
     def speak(self, item: Item) -> tuple[np.ndarray, tuple[str, ...]]:
         return np.repeat(item.clip["template"], item.clip.n_frames, axis=0)[None], ()
@@ -41,7 +43,8 @@ class StillMesh(_Reference):
 class OtherMotion(_Reference):
     """The true motion of another clip on this face, as if it spoke to the wrong sound."""
 
-    name, uses = "shuffled-sound", ("truth", "others")
+    name = "shuffled-sound"
+    uses: tuple[str, ...] = ("truth", "others")
 
     def speak(self, item: Item) -> tuple[np.ndarray, tuple[str, ...]]:
         other = other_clip(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ def released(dataset: Literal["biwi", "vocaset"], encoder: Encoder) -> DiffSpeak
     )
 
 
-PRESETS = {
+PRESETS: dict[str, Callable[[], DiffSpeakerSettings]] = {
     "tiny": tiny,
     **{f"{data}-{encoder}": partial(released, data, encoder) for data, encoder in _RELEASED},  # type: ignore[arg-type]
 }

@@ -56,7 +56,7 @@ class MeshRenderer:
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         number = self.triangles.reshape(-1)
         smooth = np.stack([np.bincount(number, np.repeat(normal[:, k], 3), len(vertices)) for k in range(3)], axis=1)
-        smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
+        smooth = smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
         light = (0.25 + 0.75 * np.clip(smooth @ _LIGHT, 0, 1))[self.triangles].mean(axis=1)
         order = np.argsort(corners[:, :, 2].mean(axis=1), kind="stable")
         order = order[normal[order, 2] > 0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig
@@ -46,17 +47,24 @@ class Folder:
 
     @cached_property
     def aux(self) -> dict[str, np.ndarray]:
-        """Auxiliary arrays by name, without a folder's own prefix."""
-        prefix = str(self.manifest.get("aux_prefix", ""))
-        return {k.removeprefix(f"{prefix}/") if k.count("/") > 1 else k: v for k, v in self._arrays("aux.npz").items()}
+        """Auxiliary arrays by name; what the manifest calls its prefix is the group of noised arrays."""
+        prefix = f"{self.manifest.get('aux_prefix', 'add_noise')}/"
+        held = self._arrays("aux.npz")
+        return {f"add_noise/{k.removeprefix(prefix)}" if k.startswith(prefix) else k: v for k, v in held.items()}
 
     @property
     def letter(self) -> str:
         """What the names of this folder's inputs begin with."""
         return str(self.manifest["cases"][0]["name"]).split("_")[0]
 
+    def file(self, name: str) -> Path:
+        """A file of the folder; the test skips where a folder goes without."""
+        if not (self.root / name).is_file():
+            pytest.skip(f"{self.root} has no {name}")
+        return self.root / name
+
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
-        with np.load(self.root / name) as held:
+        with np.load(self.file(name)) as held:
             return {k: held[k] for k in held.files}
 
 
@@ -83,6 +91,12 @@ class Case:
         network = Denoiser(self.config)
         fill(network)
         return network.eval()
+
+    @property
+    def every(self) -> int:
+        """Every how many values of the last axis are stored."""
+        stored = str(self.facts["stored"])
+        return 1 if stored == "full" else int(stored.split("::")[1].rstrip("]"))
 
     def input(self, name: str) -> torch.Tensor:
         """A stored input, or one drawn by the rule."""

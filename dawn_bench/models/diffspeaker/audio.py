@@ -35,7 +35,6 @@ def build_encoder(config: AudioConfig) -> nn.Module:
             num_conv_pos_embedding_groups=config.position_groups,
             mask_time_prob=0.0,
             apply_spec_augment=False,
-            attn_implementation="eager",
         )
     )
     model.feature_extractor._freeze_parameters()  # its convolutions are never trained, in the released code too
