@@ -30,7 +30,7 @@ app = typer.Typer(
 
 #: Subcommands in the order in which a user meets them; each module has a function of the same name.
 COMMANDS = (
-    "quickstart", "download", "prepare", "train", "generate", "evaluate",
+    "quickstart", "download", "prepare", "train", "generate", "evaluate", "reproduce",
     "methods", "report", "weights", "cache", "doctor",
 )  # fmt: skip
 GROUPS = ("weights", "cache")

@@ -32,6 +32,7 @@ def train(
     from dawn_bench.config import resolve_config
     from dawn_bench.progress import console
     from dawn_bench.provenance import pick_device
+    from dawn_bench.training.processes import rank
     from dawn_bench.training.recipe import RECIPES
     from dawn_bench.training.train import train as run
 
@@ -46,5 +47,5 @@ def train(
         resume=resume,
         model=model,
     )
-    for name, path in done.items():
+    for name, path in done.items() if rank() == 0 else ():
         console().print(f"{name}: {path}", markup=False)

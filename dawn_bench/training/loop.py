@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +114,10 @@ def _steps(
     loader = batches(stage.batch, start=start, stop=loop.steps, workers=loop.workers, pin=cuda)
     waiting = time.perf_counter()
     spent = {"data": 0.0, "total": 0.0}
-    with meter(f"train {stage.name}", total=loop.steps, unit="steps") as progress:
-        progress.advance(start)
+    # One of several processes is enough to show how far they are.
+    with meter(f"train {stage.name}", total=loop.steps, unit="steps") if rank() == 0 else nullcontext() as progress:
+        if progress is not None:
+            progress.advance(start)
         for step, batch in zip(range(start, loop.steps), loader, strict=True):
             began = time.perf_counter()
             spent["data"] += began - waiting
@@ -132,7 +134,8 @@ def _steps(
                 if done % loop.save_every == 0 or done == loop.steps:
                     _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
             waiting = time.perf_counter()
-            progress.advance(note=f"loss {values['total']:.4g}")
+            if progress is not None:
+                progress.advance(note=f"loss {values['total']:.4g}")
     if watch is not None:
         watch.close()
 
