@@ -19,7 +19,7 @@ THRESHOLD_QUANTILE = 0.9
 
 
 class A2VLosses(NamedTuple):
-    """Scalars. `total` is what is trained on: eps (L_simple of Eq. 2) + x0_weight · x0 + lip_weight · lip (paper Eq. 7)."""
+    """Scalars. `total` is what is trained on: eps + x0_weight · x0 + lip_weight · lip (Eq. 7), eps being Eq. 2."""
 
     total: Tensor
     eps: Tensor

@@ -1,7 +1,7 @@
 """What trains the LFG: pictures must look alike at four scales, regions must follow a known deformation.
 
-L_rec of the paper's Eq. 5: the MRAA losses as the released training uses them. Shape letters: B batch, K regions, C channels, H height, W width,
-P control points, 2 is (x, y). Pictures are RGB in [0, 1].
+L_rec of the paper's Eq. 5: the MRAA losses as the released training uses them. Pictures are RGB in [0, 1].
+Shape letters: B batch, K regions, C channels, H height, W width, P control points, 2 is (x, y).
 """
 
 from __future__ import annotations

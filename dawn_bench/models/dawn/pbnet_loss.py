@@ -18,7 +18,10 @@ from dawn_bench.models.dawn.pbnet_config import PBNetConfig
 
 @dataclass(frozen=True)
 class PBNetLosses:
-    """Scalars of one batch, `total` being Eq. 13. `total.backward()` gives the gradients of both networks; step both optimisers after it."""
+    """Scalars of one batch, `total` being Eq. 13.
+
+    `total.backward()` gives the gradients of both networks; step both optimisers after it.
+    """
 
     total: Tensor
     mixed: Tensor  #: reconstruction, KL and reg under their weights
