@@ -1,0 +1,362 @@
+"""What preparing costs and what a cache gives, beside the plain ways, in one run.
+
+    python benchmarks/prepare.py                            # the embedded dataset at several sizes, one up to 1080p
+    python benchmarks/prepare.py --clips VIDEOS --out FILE  # your own clips
+
+A frame is one of the 25 a second that come out: sound, face, points, crop to 128 px, pose, blink, log mel, checksums
+and shards included. *Frames a second and core* are frames out per CPU second (user and system, all threads) of a worker
+that has loaded its networks; OpenCV and FFmpeg run on one thread. The *share outside* is the CPU time not spent inside
+the decoder (demuxing, and decoding of picture and sound), the detector (`detect`, `detect_near`) and the landmarker
+(`landmarks`); turning decoded pictures into RGB counts as outside. The *plain loop* reads every frame with OpenCV, runs
+the same HOG detector on each at the size at which the first is found, places points, cuts the face, resizes it, and
+saves one `.npy` a clip: no sound, pose or checksums; its rate counts the frames that it reads. *Two workers* prepare
+the same groups of clips as one; the second run of each counts, since processes take seconds to start. A *window* is 40
+frames of a random place of a random clip, copied into memory of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
+
+import cv2
+import numpy as np
+
+from dawn_bench.cache import Cache
+from dawn_bench.errors import ItemError
+from dawn_bench.pipelines import audio, process, video
+from dawn_bench.pipelines.embedded.write import write_embedded
+from dawn_bench.pipelines.executor import run
+from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
+from dawn_bench.pipelines.group import ClipTools, Job
+from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.shards import ShardWriter
+from dawn_bench.pipelines.source import Source
+from dawn_bench.provenance import versions
+
+VIDEOS = {".mp4", ".flv", ".mpg", ".mov", ".avi", ".mkv", ".webm"}
+WINDOW, CHUNK = 40, 25
+Row = dict[str, Any]
+
+
+def make_clips(folder: Path, *, seconds: float) -> list[Path]:
+    """Embedded clips of 256 and 480 px, the latter enlarged to 720p and 1080p as well."""
+    clips = []
+    for size in (256, 480):
+        root = write_embedded(folder / f"embedded-{size}", speakers=2, clips=2, seconds=seconds, size=size)
+        clips += sorted((root / "VideoFlash").glob("*.mp4"))
+    for width, height in ((1280, 720), (1920, 1080)):
+        side = (width - height) // 2
+        for clip in clips[2:4]:
+            square = (cv2.resize(f, (height, height), interpolation=cv2.INTER_CUBIC) for f in video.iter_frames(clip))
+            wide = (cv2.copyMakeBorder(f, 0, 0, side, side, cv2.BORDER_REFLECT) for f in square)
+            out = folder / f"{clip.stem}_{height}p.mp4"
+            video.write_video(out, wide, audio=audio.read_audio(clip))
+            clips.append(out)
+    return clips
+
+
+def source_of(clip: Path) -> Source:
+    return Source(clip.stem, "", "train", clip)
+
+
+def prepare_clip(clip: Path, settings: PrepareSettings, backend: FaceBackend, folder: Path) -> dict[str, Any]:
+    """One clip into shards of its own, as a worker does it."""
+    with ShardWriter(folder, number=0, ids=[clip.stem]) as writer:
+        writer.begin(clip.stem)
+        meta = process.process_clip(source_of(clip), settings, backend, writer)
+        writer.finish()
+        writer.close()
+    return meta
+
+
+class Shares:
+    """CPU seconds inside wrapped functions, by label; inner ones are taken from outer ones."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._inner = [0.0]
+
+    def timed(self, label: str, call: Callable[[], Any]) -> Any:
+        self._inner.append(0.0)
+        begun = time.thread_time()
+        try:
+            return call()
+        finally:
+            took = time.thread_time() - begun
+            self.seconds[label] += took - self._inner.pop()
+            self._inner[-1] += took
+
+    def function(self, owner: Any, name: str, label: str) -> None:
+        plain = getattr(owner, name)
+
+        @wraps(plain)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            return self.timed(label, lambda: plain(*args, **options))
+
+        setattr(owner, name, wrapped)
+
+    def generator(self, owner: Any, name: str, label: str) -> None:
+        plain = getattr(owner, name)
+
+        def wrapped(*args: Any, **options: Any) -> Iterator[Any]:
+            items = self.timed(label, lambda: iter(plain(*args, **options)))
+            end = object()
+            while (item := self.timed(label, lambda: next(items, end))) is not end:
+                yield item
+
+        setattr(owner, name, wrapped)
+
+
+def speed(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBackend, scratch: Path) -> list[Row]:
+    """Each usable clip: frames, CPU and wall seconds of the better of two runs; those that cannot be used are named."""
+    rows = []
+    for clip in clips:
+        best: Row = {"cpu": float("inf")}
+        for _ in range(2):
+            wall, cpu = time.perf_counter(), time.process_time()
+            try:
+                meta = prepare_clip(clip, settings, backend, scratch / "speed")
+            except ItemError as error:
+                print(f"  {clip.name}: left out ({error.reason})")
+                break
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            if cpu < best["cpu"]:
+                size = meta["source_width"], meta["source_height"]
+                best = {"clip": clip, "size": size, "frames": meta["n_frames"], "cpu": cpu, "wall": wall}
+        else:
+            rows.append(best)
+    return rows
+
+
+def shares(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBackend, scratch: Path) -> dict[str, float]:
+    """The share of CPU time by part, over `clips`; wraps the functions for good, so it comes last."""
+    parts = Shares()
+    parts.generator(video, "_decoded", "decoder")
+    parts.generator(audio, "_aligned", "decoder")
+    kind = type(backend)
+    for name, label in (("detect", "detector"), ("detect_near", "detector"), ("landmarks", "landmarker")):
+        parts.function(kind, name, label)
+    parts.function(process.Picture, "cut", "crop and resize")
+    parts.function(process, "_sound", "sound, beside decoding")
+    parts.function(ShardWriter, "append", "checksums and shards")
+    for name in settings.extract:
+        parts.function(process.EXTRACTORS[name], "run", name)
+    begun = time.thread_time()
+    for clip in clips:
+        prepare_clip(clip, settings, backend, scratch / "shares")
+    total = time.thread_time() - begun
+    parts.seconds["rest"] = total - sum(parts.seconds.values())
+    return {label: seconds / total for label, seconds in parts.seconds.most_common()}
+
+
+def plain_loop(clip: Path, out: Path) -> tuple[int, float]:
+    """Frames and CPU seconds of the loop that one writes first."""
+    import dlib
+
+    from dawn_bench.pipelines.faces.dlib import model_file
+
+    detector = dlib.get_frontal_face_detector()
+    predictor = dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
+    begun = time.process_time()
+    capture, rows, points, side, box = cv2.VideoCapture(str(clip)), [], [], 320, None
+    while True:
+        there, frame = capture.read()
+        if not there:
+            break
+        rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+        while True:
+            scale = side / max(gray.shape)
+            small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            faces = detector(small, 0)
+            if faces or rows or side >= 1280:
+                break
+            side *= 2
+        if faces:
+            face = max(faces, key=lambda f: f.area())
+            box = dlib.rectangle(*(round(v / scale) for v in (face.left(), face.top(), face.right(), face.bottom())))
+        if box is None:
+            continue
+        points.append([(p.x, p.y) for p in predictor(gray, box).parts()])
+        x, y = box.center().x, box.center().y
+        half = min(round(0.8 * box.width()), *(n // 2 for n in gray.shape))
+        x, y = (int(np.clip(c, half, n - half)) for c, n in zip((x, y), gray.shape[::-1], strict=True))
+        part = rgb[y - half : y + half, x - half : x + half]
+        rows.append(cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA))
+    np.save(out / f"{clip.stem}.npy", np.stack(rows))
+    np.save(out / f"{clip.stem}_points.npy", np.array(points))
+    return len(rows), time.process_time() - begun
+
+
+def scaling(clips: list[Path], settings: PrepareSettings, scratch: Path, *, rounds: int) -> dict[int, float]:
+    """Frames a second by number of workers: `rounds` passes over the clips, a group each, the best of two runs."""
+    cv2.setNumThreads(1)
+    rates = {}
+    for workers in (1, 2):
+        walls = []
+        for turn in range(3):
+            cache = scratch / f"workers-{workers}-{turn}"
+            cache.mkdir()
+            jobs = []
+            for number in range(rounds * len(clips)):
+                source = source_of(clips[number % len(clips)])
+                ids = (source.id,)
+                jobs.append(Job(cache, source.video.parent, number, ids, {source.id: source}, settings, ClipTools()))
+            begun = time.perf_counter()
+            frames = sum(report.frames for report in run(jobs, workers=workers))
+            walls.append(time.perf_counter() - begun)
+        rates[workers] = frames / min(walls[1:])
+    return rates
+
+
+class _Given(ClipTools):
+    """Tools that put given frames into a cache."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.frames = frames
+
+    def process(self, source: Source, settings: PrepareSettings, sink: Any) -> dict[str, Any]:
+        sink.append("frames", np.roll(self.frames, int(source.id[-3:]), axis=2))
+        return {}
+
+
+def windows(frames: np.ndarray, scratch: Path, *, clips: int = 10) -> dict[str, float]:
+    """Median milliseconds of a window by layout, from page cache; `frames` uint8 (T,128,128,3) fill the clips."""
+    videos = scratch / "videos"
+    videos.mkdir()
+    for k in range(clips):
+        (videos / f"clip{k:03d}.mp4").write_bytes(b"x")
+    prepare(videos, scratch / "cache", PrepareSettings(face="dlib", extract=()), tools=_Given(frames))
+    cache = Cache(scratch / "cache")
+    ids = cache.ids()
+    for clip in cache:
+        folder = scratch / "files" / clip.id
+        folder.mkdir(parents=True)
+        for k in range(0, clip.n_frames, CHUNK):
+            np.save(folder / f"chunk_{k // CHUNK:04d}.npy", clip["frames"][k : k + CHUNK])
+        for k, frame in enumerate(clip["frames"]):
+            cv2.imwrite(str(folder / f"{k:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+    def from_cache(clip_id: str, start: int) -> np.ndarray:
+        return np.array(cache[clip_id]["frames"][start : start + WINDOW])
+
+    def from_chunks(clip_id: str, start: int) -> np.ndarray:
+        first, last = start // CHUNK, (start + WINDOW - 1) // CHUNK
+        chunks = [np.load(scratch / "files" / clip_id / f"chunk_{k:04d}.npy") for k in range(first, last + 1)]
+        return np.concatenate(chunks)[start - CHUNK * first :][:WINDOW]
+
+    def from_pictures(clip_id: str, start: int) -> np.ndarray:
+        paths = [str(scratch / "files" / clip_id / f"{k:06d}.png") for k in range(start, start + WINDOW)]
+        return np.stack([cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB) for path in paths])
+
+    rng = np.random.default_rng(0)
+    medians = {}
+    for name, read, count in (
+        ("cache", from_cache, 300),
+        ("25-frame .npy chunks", from_chunks, 100),
+        ("PNG folders", from_pictures, 20),
+    ):
+        places = [(ids[rng.integers(len(ids))], int(rng.integers(len(frames) - WINDOW + 1))) for _ in range(count)]
+        assert np.array_equal(read(*places[0]), from_cache(*places[0]))
+        took = []
+        for place in places:
+            begun = time.perf_counter()
+            read(*place)
+            took.append(time.perf_counter() - begun)
+        medians[name] = 1000 * float(np.median(took))
+    return medians
+
+
+def rate(rows: list[Row], key: str = "cpu") -> float:
+    """Frames a second over several clips together."""
+    return sum(row["frames"] for row in rows) / sum(row[key] for row in rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, help="folder of videos; default: the embedded dataset")
+    parser.add_argument("--seconds", type=float, default=4, help="of each clip; of your own clips the first ones")
+    parser.add_argument("--out", type=Path, default=Path("prepare-benchmark.json"), help="figures as JSON")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        if options.clips is None:
+            clips = make_clips(scratch, seconds=options.seconds)
+        else:
+            clips = sorted(path for path in options.clips.iterdir() if path.suffix in VIDEOS)
+        settings = PrepareSettings(face="dlib", require_audio=False, max_frames=round(25 * options.seconds))
+        backend = pick_backend("dlib")
+        prepare_clip(clips[0], settings, backend, scratch / "warm")
+        rows = speed(clips, settings, backend, scratch)
+        for row in rows:
+            size, fps = "x".join(map(str, row["size"])), row["frames"] / row["cpu"]
+            wall = row["frames"] / row["wall"]
+            print(
+                f"  {row['clip'].name[:44]:44s} {size:>9s} {fps:6.0f} frames/s/core {wall:6.0f} frames/s wall",
+                flush=True,
+            )
+        small = [row for row in rows if min(row["size"]) < 1080]
+        large = [row for row in rows if min(row["size"]) >= 1080]
+        table: list[tuple[str, str, float, bool]] = []
+
+        def add(what: str, target: float, reached: float, *, at_most: bool = False) -> None:
+            good = reached <= target if at_most else reached >= target
+            table.append((what, f"{'<=' if at_most else '>='} {target:g}", reached, good))
+
+        if small:
+            add("frames/s/core below 1080p, all together", 150, rate(small))
+            add("frames/s/core below 1080p, slowest clip", 150, min(row["frames"] / row["cpu"] for row in small))
+        if large:
+            add("frames/s/core at 1080p, all together", 50, rate(large))
+            add("frames/s/core at 1080p, slowest clip", 50, min(row["frames"] / row["cpu"] for row in large))
+        # the plain loop reads whole files: only clips that were prepared whole are compared
+        whole = [row for row in rows if video.probe(row["clip"]).seconds <= options.seconds + 0.5][:12] or rows[:2]
+        loop = [plain_loop(row["clip"], scratch) for row in whole]
+        plain = sum(frames for frames, _ in loop) / sum(seconds for _, seconds in loop)
+        add("times the plain loop, one core, same clips", 2, rate(whole) / plain)
+        some = [row["clip"] for row in small or rows][:6]
+        rates = scaling(some, settings, scratch, rounds=max(1, 12 // len(some)))
+        add("throughput of 2 workers over 1", 1.8, rates[2] / rates[1])
+        sample = np.stack([p.cut((0, 0, p.width, p.height), 128) for p in video.iter_pictures(some[0])])
+        reads = windows(np.resize(sample, (200, 128, 128, 3)), scratch)
+        add("window of 40 frames from the cache, ms", 0.5, reads["cache"], at_most=True)
+        add("times 25-frame .npy chunk files", 10, reads["25-frame .npy chunks"] / reads["cache"])
+        add("times PNG folders", 50, reads["PNG folders"] / reads["cache"])
+        parts = shares([row["clip"] for row in rows], settings, backend, scratch)
+        inside = sum(parts.get(name, 0.0) for name in ("decoder", "detector", "landmarker"))
+        add("share outside decoder, detector, landmarker, %", 15, 100 * (1 - inside), at_most=True)
+
+    print("shares of CPU time: " + ", ".join(f"{label} {share:.1%}" for label, share in parts.items()))
+    print(f"plain loop {plain:.0f} frames/s/core; 1 and 2 workers {rates[1]:.0f} and {rates[2]:.0f} frames/s")
+    print("windows: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in reads.items()))
+    print(f"\n{'measure':48s} {'target':>8s} {'reached':>9s}")
+    for what, target, reached, good in table:
+        print(f"{what:48s} {target:>8s} {reached:9.2f}  {'yes' if good else 'NO'}")
+    facts = {
+        "table": [dict(zip(("measure", "target", "reached", "holds"), line, strict=True)) for line in table],
+        "clips": [{**row, "clip": row["clip"].name} for row in rows],
+        "shares": parts,
+        "plain_frames_per_cpu_second": plain,
+        "frames_per_second_by_workers": rates,
+        "window_ms": reads,
+        "versions": versions(),
+    }
+    options.out.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
