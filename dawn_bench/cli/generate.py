@@ -9,7 +9,9 @@ import typer
 
 
 def generate(
-    image: Annotated[Path, typer.Option(help="Portrait: PNG or JPEG, one face.")],
+    image: Annotated[
+        Path, typer.Option(help="Portrait: PNG or JPEG, one face. For dit-head also a video, whose lips are made anew.")
+    ],
     audio: Annotated[Path, typer.Option(help="Speech: any sound or video file, of any length.")],
     out: Annotated[Path, typer.Option(help="The mp4 to write.")],
     checkpoint: Annotated[
@@ -19,12 +21,14 @@ def generate(
             "files in the weights folder."
         ),
     ],
-    method: Annotated[str, typer.Option(help="Which model.")] = "dawn",
+    method: Annotated[str, typer.Option(help="Which model: dawn or dit-head.")] = "dawn",
     crop: Annotated[str, typer.Option(help="face: square around the face; paper: all of it, resized.")] = "face",
     drive: Annotated[Path | None, typer.Option(help="Take head pose and blinks from this video.")] = None,
     pose: Annotated[Path | None, typer.Option(help="Take them from a .npz with `pose` and `blink`.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Diffusion steps.")] = 20,
-    eta: Annotated[float, typer.Option(help="DDIM noise: 1 as released, 0 deterministic.")] = 1.0,
+    eta: Annotated[
+        float | None, typer.Option(help="DDIM noise: 0 deterministic, 1 most; dawn 1 as released, dit-head 0.")
+    ] = None,
     cond_scale: Annotated[float, typer.Option(help="Guidance scale.")] = 1.0,
     solver: Annotated[str, typer.Option(help="ddim (as released) or dpm2m (good in fewer steps).")] = "ddim",
     precision: Annotated[str, typer.Option(help="fp32, or bf16 or fp16 where the device has it.")] = "fp32",
@@ -40,10 +44,12 @@ def generate(
 
     Another head's motion: add --drive video.mp4. DAWN's published weights: --checkpoint released-128
     """
+    from typing import cast
+
     from dawn_bench.config import validated
     from dawn_bench.errors import InputError
     from dawn_bench.generation.passes import passes, stream
-    from dawn_bench.generation.portrait import read_drive, read_portrait, read_speech, read_tracks
+    from dawn_bench.generation.portrait import Crop, read_drive, read_portrait, read_speech, read_tracks
     from dawn_bench.generation.released import load_talker
     from dawn_bench.generation.talker import SamplingOptions
     from dawn_bench.pipelines.faces.base import pick_backend
@@ -51,19 +57,41 @@ def generate(
     from dawn_bench.progress import console, meter
     from dawn_bench.provenance import pick_device
 
-    if method != "dawn":
-        raise InputError(f"there is no generator called {method!r}.", mend="Known: dawn.")
+    if method not in ("dawn", "dit-head"):
+        raise InputError(f"there is no generator called {method!r}.", mend="Known: dawn, dit-head.")
     if crop != "face" and crop != "paper":
         raise InputError(f"--crop {crop!r} is not known.", mend="Known: face, paper.")
     if drive is not None and pose is not None:
         raise InputError("--drive and --pose both say where the head goes.", mend="Give one of them.")
     if out.suffix.lower() != ".mp4":
         raise InputError("is not the name of an mp4 file.", path=out, mend="Example: --out talk.mp4")
-    sampling = {"steps": steps, "eta": eta, "cond_scale": cond_scale, "solver": solver}
+    if method == "dit-head":
+        from dawn_bench.generation.dit_head import DubOptions
+        from dawn_bench.generation.dub_files import dub_file
+
+        if drive is not None or pose is not None:
+            mend = "Give the video itself: --image VIDEO"
+            raise InputError("dit-head moves no head: --drive and --pose are dawn's.", mend=mend)
+        dubbing = {"steps": steps, "eta": eta or 0.0, "guidance": cond_scale}
+        frames, sound = dub_file(
+            image,
+            audio,
+            run=checkpoint,
+            backend=pick_backend(face),
+            options=validated(DubOptions, dubbing, what="option"),
+            seed=seed,
+            device=pick_device(device),
+            max_seconds=max_seconds,
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_video(out, frames, audio=sound)
+        console().print(f"wrote {out}: {len(frames)} frames, {len(frames) / 25:.1f} s", markup=False)
+        return
+    sampling = {"steps": steps, "eta": 1.0 if eta is None else eta, "cond_scale": cond_scale, "solver": solver}
     options = validated(SamplingOptions, sampling | {"precision": precision, "compile": compiled}, what="option")
     talker = load_talker(checkpoint, device=pick_device(device))
     backend = pick_backend(face)
-    source, found = read_portrait(image, size=talker.size, backend=backend, crop=crop)
+    source, found = read_portrait(image, size=talker.size, backend=backend, crop=cast(Crop, crop))
     if not found:
         console().print(f"{image}: no face found; goes on as if a frontal one filled the middle", markup=False)
     sound, features = read_speech(audio, encoder=talker.audio_encoder, max_seconds=max_seconds)

@@ -57,6 +57,10 @@ class DitHeadSettings(Config):
     dit: DiTTraining = DiTTraining()
 
 
+#: A polygon that hides the cheeks' contour too. A linear probe finds in the contour how far the mouth is open (its
+#: correlation with the truth on held-out clips is 0.3 on real ones and 0.9 on the embedded faces), and a model that is
+#: trained for minutes would follow that and not listen.
+_WIDE = MaskConfig(jaw=(1, 15), pull=-0.25, chin=0.1)
 _SHORT = {"final_learning_rate": 1e-5, "log_every": 5, "save_every": 100, "clip_norm": 1.0}
 
 
@@ -72,14 +76,14 @@ def tiny() -> DitHeadSettings:
         vqgan_face=face,
         vqgan_masked=face.model_copy(
             update={
-                "model": model.model_copy(update={"mask": MaskConfig()}),
+                "model": model.model_copy(update={"mask": _WIDE}),
                 "loss": loss.model_copy(update={"adversarial_from": 150}),
                 "loop": loop.model_copy(update={"steps": 200}),
             }
         ),
         dit=DiTTraining(
             model=DiTConfig(
-                depth=4, dim=128, heads=4, latent_channels=4, masked_channels=4, prediction="velocity", mouth_weight=2.0
+                depth=4, dim=128, heads=4, latent_channels=4, masked_channels=4, prediction="velocity", mouth_weight=4.0
             ),
             loop=LoopConfig(steps=700, batch_size=16, learning_rate=1e-3, warmup=30, ema=0.98, **_SHORT),
         ),

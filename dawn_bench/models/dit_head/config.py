@@ -34,8 +34,14 @@ class MaskConfig(Config):
         "polygon", PAPER, "polygon: jaw and nose base; lower-half: all below the tip of the nose, as DiffTalk"
     )
     jaw: tuple[int, int] = origin((2, 14), OURS, "first and last jaw point of the polygon (iBUG)")
-    pull: float = origin(0.06, OURS, "jaw points move this share of the way to the face's centre", ge=0, lt=1)
-    spread: int = origin(5, OURS, "the lower edge is the lowest jaw of this many frames each way; 0 leaks", ge=0)
+    pull: float = origin(
+        0.06,
+        OURS,
+        "jaw points move this share of the way to the nose; below 0 away from it, past the contour",
+        ge=-1,
+        lt=1,
+    )
+    spread: int = origin(25, OURS, "it is as wide and deep as in any of this many frames each way; 0 leaks", ge=0)
     chin: float = origin(0.05, OURS, "the lower edge lies this share of the face's width below that", ge=0, lt=1)
 
 

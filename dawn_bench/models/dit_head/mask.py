@@ -30,7 +30,8 @@ def mouth_mask(landmarks: np.ndarray, size: int, config: MaskConfig) -> np.ndarr
     """bool (T,S,S), True where the face is cut out, for a clip's points (T,68,2) in pixels of the S×S frame.
 
     The polygon runs along the jaw, a little inside it, and back over the base of the nose. The jaw line would tell how
-    far the mouth is open, so its height is the lowest of the frames around (`spread`) and a little more (`chin`).
+    far the mouth is open, so the polygon is as deep and as wide as it gets, seen from the nose, in the frames around
+    (`spread`), and a little deeper (`chin`).
     """
     points = np.asarray(landmarks, np.float64)
     if config.shape == "lower-half":
@@ -38,13 +39,16 @@ def mouth_mask(landmarks: np.ndarray, size: int, config: MaskConfig) -> np.ndarr
         return np.broadcast_to(rows > points[:, NOSE_TIP, 1, None, None], (len(points), size, size)).copy()
     first, last = config.jaw
     centre = points[:, NOSE_BASE].mean(axis=1, keepdims=True)
-    jaw = points[:, first : last + 1] + config.pull * (centre - points[:, first : last + 1])
-    lowest = _running_max(jaw[..., 1], config.spread)
+    away = (1 - config.pull) * (points[:, first : last + 1] - centre)  # from the nose to the jaw
+    middle = away.shape[1] // 2
+    deepest = _running_max(away[..., 1], config.spread)
+    leftmost = -_running_max(-away[:, :middle, 0], config.spread)
+    rightmost = _running_max(away[:, middle + 1 :, 0], config.spread)
+    across = np.concatenate([leftmost, away[:, middle : middle + 1, 0], rightmost], axis=1)
     # The ends of the line stand still while the jaw moves: what is added grows towards the chin.
-    depth = np.sin(np.linspace(0, np.pi, jaw.shape[1]))
     width = np.linalg.norm(points[:, 16] - points[:, 0], axis=-1, keepdims=True)  # no speech in it
-    jaw[..., 1] = lowest + config.chin * width * depth
-    outline = np.concatenate([jaw, points[:, NOSE_BASE][:, ::-1]], axis=1)
+    deepest = deepest + config.chin * width * np.sin(np.linspace(0, np.pi, away.shape[1]))
+    outline = np.concatenate([centre + np.stack([across, deepest], axis=-1), points[:, NOSE_BASE][:, ::-1]], axis=1)
     return np.stack([_filled(polygon, size) for polygon in outline])
 
 
