@@ -305,6 +305,16 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="Apache-2.0 (trained on refined MS-Celeb-1M)",
     ),
     Weight(
+        name="mraa-vox256",
+        file="vox256.pth",
+        purpose="the VoxCeleb weights from which DAWN's LFG was started (give the file as --set lfg.init=PATH)",
+        origin="github.com/snap-research/articulated-animation, checkpoints/",
+        url="https://github.com/snap-research/articulated-animation/raw/main/checkpoints/vox256.pth",
+        sha256="a8c59e0b38f96195eac6414265dcf8e4b15e0675cea2622489b735edc61b3b66",
+        bytes=291_747_542,
+        licence="Snap Inc.: for information only, no licence granted",
+    ),
+    Weight(
         name="dawn-lfg-128",
         file="LFG_128_1000ep.pth",
         purpose="DAWN's LFG at 128 px",

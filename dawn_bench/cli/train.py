@@ -15,7 +15,9 @@ def train(
     stage: Annotated[
         list[str] | None, typer.Option(help="A stage of the model (dawn: lfg, a2v-1, a2v-2, pbnet) or all; repeatable.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="tiny; dawn: small, dawn-128, dawn-128-paper, dawn-256.")] = "tiny",
+    preset: Annotated[
+        str, typer.Option(help="tiny; dawn: small, dawn-128, dawn-128-mended, dawn-128-paper, dawn-256, NAME+ABLATION.")
+    ] = "tiny",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     config: Annotated[Path | None, typer.Option(help="YAML with settings that replace the preset's.")] = None,
     set_: Annotated[
