@@ -35,6 +35,8 @@ def read_audio(
     with opened(path) as container:
         if not container.streams.audio:
             raise ItemError("no_audio", f"{Path(path).name}: has no sound stream")
+        if container.streams.audio[0].codec_context is None:
+            raise ItemError("unreadable", f"{Path(path).name}: no decoder knows its sound")
         if origin is None:
             origin = first_stamp(path)
         pieces: list[np.ndarray] = []

@@ -34,6 +34,9 @@ class Sink(Protocol):
     def append(self, field: str, rows: np.ndarray) -> None:
         """Add `rows` (n, ...) along axis 0 of `field`."""
 
+    def restart(self) -> None:
+        """Forget the rows of the clip."""
+
 
 class Tools(Protocol):
     """What is done to a clip. `ClipTools` is the real thing; tests bring tiny ones."""
@@ -228,8 +231,7 @@ def _clip_row(job: Job, source: Source, writer: ShardWriter, faults: list[str]) 
         if source.problem is not None:
             raise ItemError(*source.problem)
         job.marker.write_text(source.id)
-        sink = _Sink(writer, job)
-        writer.begin(source.id)
+        sink = _Sink(writer, job, source.id)
         try:
             meta = {**source.meta, **job.tools.process(source, job.settings, sink)}
         except InputError:
@@ -264,11 +266,10 @@ def _extract_row(job: Job, row: Mapping[str, Any], writer: ShardWriter, faults: 
     clip_id, known = row["id"], {key: row[key] for key in ("scene_of",) if key in row}
     arrays = {f: open_shard(job.cache / at["shard"])[at["key"]] for f, at in row["fields"].items()}
     job.marker.write_text(clip_id)
-    sink = _Sink(writer, job)
+    sink = _Sink(writer, job, clip_id)
     try:
         if clip_id in job.killers:
             raise ItemError(WORKER_DIED, "the worker process died on it, twice")
-        writer.begin(clip_id)
         try:
             made = job.tools.extract(job.extractor, arrays, size=job.settings.size, n_frames=row["n_frames"])
             for name, array in made.items():
@@ -311,10 +312,11 @@ def _quarantined(clip_id: str, error: ItemError, facts: Mapping[str, Any]) -> di
 class _Sink:
     """The current clip's sink: counts frames and remembers a disk that refused them."""
 
-    def __init__(self, writer: ShardWriter, job: Job) -> None:
+    def __init__(self, writer: ShardWriter, job: Job, clip_id: str) -> None:
         self._writer, self._job = writer, job
         self.frames = 0
         self.failure: OSError | None = None
+        writer.begin(clip_id)
 
     def append(self, field: str, rows: np.ndarray) -> None:
         _check_owner(self._job)
@@ -325,6 +327,10 @@ class _Sink:
             raise
         if field in FRAME_FIELDS:
             self.frames += len(rows)
+
+    def restart(self) -> None:
+        self._writer.restart()
+        self.frames = 0
 
 
 def _settle_worker(job: Job) -> None:

@@ -2,7 +2,9 @@
 
 Decoded once; no more than `LOOKAHEAD_BYTES` of frames are ever held. A face crop needs the face's place before the
 first frame is cut, so frames are held back until the clip ends or the allowance is full (a whole clip of a few
-seconds, the first seconds of a large or long one) and one fixed square is decided from what was seen.
+seconds, the first seconds of a large or long one) and one fixed square is decided from what was seen. Only where the
+rest of a long clip shows that another face is the one to keep, or that this one leaves its square, is it decoded once
+more, for the square that the whole clip asks for.
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ class ClipSink(Protocol):
     def append(self, field: str, rows: np.ndarray) -> None:
         """More rows of a field; the first call of a field sets its dtype and row shape."""
 
+    def restart(self) -> None:
+        """Forget all rows of this clip."""
+
 
 def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend, sink: ClipSink) -> dict[str, Any]:
     """Decode, track, crop and hand a clip's arrays to `sink`; returns what is worth knowing about the clip.
@@ -63,6 +68,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     gray = getattr(backend, "takes_gray", False)
     decoded = iter_pictures(source.video, start=source.start, stop=source.stop)
     writer = _FrameWriter(sink, settings.size)
+    early: Track | None = None
     held: list[Picture] = []
     held_bytes = 0
     window: Window | None = None
@@ -80,17 +86,25 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         held.append(picture)
         held_bytes += picture.nbytes
         if held_bytes >= LOOKAHEAD_BYTES:
-            window = _decide(tracker, held, writer)
+            early = tracker.choose()
+            window = _decide(early, held, writer)
     if tracker.n_frames < settings.min_frames:
         raise ItemError(
             "too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are asked for"
         )
-    if window is None:
-        window = _decide(tracker, held, writer)
-    writer.flush()
-
     n_frames, track = tracker.n_frames, tracker.choose()
+    if window is None:
+        window = _decide(track, held, writer)
+    writer.flush()
     points, valid = tracker.result(track)
+    looks = 1
+    if early is not None and (early is not track or outside_share(points, window, *shape) > _OUTSIDE_LIMIT):
+        looks, window = 2, face_window(points, *shape)
+        sink.restart()
+        again = iter_pictures(source.video, start=source.start, stop=source.stop)
+        for picture in _framed(islice(again, settings.max_frames), source):
+            writer.write(picture, window)
+        writer.flush()
     landmarks = to_window(points, window, settings.size)
     bbox = np.concatenate([landmarks.min(axis=1), landmarks.max(axis=1)], axis=1)
     outside = outside_share(points, window, *shape)
@@ -116,8 +130,11 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "crop_height": window[3],
         "face_backend": backend.name,
         "faces_max": tracker.faces_max,
-        "tracks": tracker.n_tracks,
+        "tracks": len(tracker.tracks),
         "track": track.number,
+        "track_frames": " ".join(str(len(track.points)) for track in tracker.tracks),
+        "track_speaking": " ".join(str(track.speaking()) for track in tracker.tracks),
+        "looks": looks,
         "face_share": float(valid.mean()),
         "interpolated": int((~valid).sum()),
         "outside_share": outside,
@@ -131,7 +148,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
 
 
 def split_at_cuts(source: Source) -> list[Source]:
-    """The source's scenes as sources of their own, numbered; the source itself where it has no cut.
+    """The source's scenes as sources of their own, `ID@000` and so on; the source itself where it has no cut.
 
     Decodes the clip once, looking at thumbnails only. Raises `ItemError("unreadable")`.
     """
@@ -145,7 +162,7 @@ def split_at_cuts(source: Source) -> list[Source]:
         return [source]
     spans = zip(edges, [*edges[1:], n_frames], strict=True)
     return [
-        replace(source, id=f"{source.id}_scene{i}", start=source.start + a / FPS, stop=source.start + b / FPS)
+        replace(source, id=f"{source.id}@{i:03d}", start=source.start + a / FPS, stop=source.start + b / FPS)
         for i, (a, b) in enumerate(spans)
     ]
 
@@ -240,10 +257,8 @@ def _even(position: float) -> int:
     return int(position // 2) * 2
 
 
-def _decide(tracker: Tracker, held: list[Picture], writer: _FrameWriter) -> Window:
-    """Choose the face, follow it alone from here on, fix the crop, and write the frames held back."""
-    track: Track = tracker.choose()
-    tracker.keep(track)
+def _decide(track: Track, held: list[Picture], writer: _FrameWriter) -> Window:
+    """Fix the crop for this face, and write the frames held back."""
     window = face_window(np.stack(list(track.points.values())), held[0].width, held[0].height)
     for picture in held:
         writer.write(picture, window)

@@ -111,6 +111,13 @@ class ShardWriter:
         for file in self._files.values():
             file.rollback()
 
+    def restart(self) -> None:
+        """Forget the rows of the current clip, and begin it again."""
+        assert self._clip is not None, "no clip is open"
+        clip_id = self._clip
+        self.rollback()
+        self.begin(clip_id)
+
     def close(self) -> None:
         """Write the headers, flush to the disk and give every file its final name."""
         for file in self._files.values():

@@ -17,6 +17,7 @@ import numpy as np
 from dawn_bench.clip import FPS
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around
+from dawn_bench.pipelines.speaking import speaking_frames
 
 DETECT_EVERY = 5
 #: As often the whole picture is searched where the back end has a quicker look.
@@ -24,6 +25,8 @@ SEARCH_EVERY = 25
 CUT_THRESHOLD = 20.0
 #: More faces at once than this are counted, not followed.
 MAX_TRACKS = 3
+#: A face competes with the one longest in sight when it is in sight for this share as long.
+_AS_LONG = 0.9
 _SAME_FACE_IOU = 0.3
 _TRUST_POINTS_IOU = 0.5
 _SAME_PLACE_IOU = 0.1
@@ -42,6 +45,10 @@ class Track:
         """Median side of the face box, pixels."""
         return float(np.median([np.ptp(p[:, 0]) for p in self.points.values()]))
 
+    def speaking(self) -> int:
+        """In how many frames the lips move as in speech."""
+        return speaking_frames(np.stack(list(self.points.values())))
+
 
 class Tracker:
     """Call `step` with every frame in order, then `choose` and `result`.
@@ -57,7 +64,6 @@ class Tracker:
         self.faces_max = 0
         self._tracks: list[Track] = []
         self._next_number = 0
-        self._kept: Track | None = None
         self._is_cut = CutDetector()
         self._detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = getattr(backend, "detect_near", None)
         self._last_detection, self._last_search = -DETECT_EVERY, -SEARCH_EVERY
@@ -100,19 +106,22 @@ class Tracker:
             raise self._lost(t)
 
     @property
-    def n_tracks(self) -> int:
-        """How many faces were followed so far."""
-        return len(self._tracks)
+    def tracks(self) -> list[Track]:
+        """The faces that were followed so far."""
+        return self._tracks
 
     def choose(self) -> Track:
-        """The track in sight for most frames, the larger face on a tie; raises `ItemError("no_face")` for none."""
+        """The face that speaks longest, of those in sight about as long as the longest; raises `ItemError("no_face")`.
+
+        Speech within a tenth of the clip is a tie, which the one longer in sight wins, or else the larger.
+        """
         if not self._tracks:
             raise self._lost(self.n_frames - 1)
-        return max(self._tracks, key=lambda track: (len(track.points), track.size()))
-
-    def keep(self, track: Track) -> None:
-        """From here on follow this face alone."""
-        self._kept = track
+        longest = max(len(track.points) for track in self._tracks)
+        rivals = [track for track in self._tracks if len(track.points) >= _AS_LONG * longest]
+        if len(rivals) == 1:
+            return rivals[0]
+        return max(rivals, key=lambda track: (10 * track.speaking() // longest, len(track.points), track.size()))
 
     def result(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
         """Points float32 (T,68,2) of one track and valid bool (T,), False where they were interpolated.
@@ -137,12 +146,10 @@ class Tracker:
         return filled.reshape(-1, 68, 2).astype(np.float32), valid
 
     def _alive(self) -> list[Track]:
-        followed = self._tracks if self._kept is None else [self._kept]
-        return [track for track in followed if track.missed <= self.max_gap]
+        return [track for track in self._tracks if track.missed <= self.max_gap]
 
     def _last_seen(self) -> int:
-        followed = self._tracks if self._kept is None else [self._kept]
-        return max((max(track.points) + 1 for track in followed), default=0)
+        return max((max(track.points) + 1 for track in self._tracks), default=0)
 
     def _lost(self, t: int) -> ItemError:
         seen = len(set().union(*(track.points for track in self._tracks)))
@@ -171,12 +178,11 @@ class Tracker:
                 found[track.number] = track, box if cut else _trusted(track.box, box)
             elif cut and left:  # after a cut the clip's face may be anywhere: the largest goes on as the longest track
                 found[track.number] = track, boxes[left.pop(0)]
-        if self._kept is None:
-            for i in left[: max(0, MAX_TRACKS - len(alive))]:
-                track = Track(number=self._next_number)
-                self._next_number += 1
-                self._tracks.append(track)
-                found[track.number] = track, boxes[i]
+        for i in left[: max(0, MAX_TRACKS - len(alive))]:
+            track = Track(number=self._next_number)
+            self._next_number += 1
+            self._tracks.append(track)
+            found[track.number] = track, boxes[i]
         return found
 
 

@@ -219,7 +219,9 @@ def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
     from av.stream import Disposition
 
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic and stream.codec_context.name not in _TEXT_CODECS:
+        if stream.disposition & Disposition.attached_pic or stream.codec_context is None:  # None: no decoder knows it
+            continue
+        if stream.codec_context.name not in _TEXT_CODECS:
             stream.codec_context.thread_count = 1
             return stream
     raise ItemError("unreadable", f"{Path(path).name}: holds no video")

@@ -155,7 +155,7 @@ def test_detection_runs_every_fifth_frame() -> None:
     tracker, points, valid, backend = track([frame_of((20 + k // 2, 25, 12)) for k in range(40)])
     assert backend.detections == 8
     assert points.shape == (40, 68, 2) and points.dtype == np.float32 and valid.all()
-    assert tracker.faces_max == 1 and tracker.n_tracks == 1 and not tracker.cuts
+    assert tracker.faces_max == 1 and len(tracker.tracks) == 1 and not tracker.cuts
     middle = points.mean(axis=1)
     np.testing.assert_allclose(np.diff(middle[:, 0]), [4 * ((k + 1) // 2 - k // 2) for k in range(39)], atol=1e-3)
 
@@ -180,7 +180,7 @@ def test_a_quick_look_replaces_most_searches() -> None:
         tracker.step(frame_of((20 + k // 4, 25, 12), *([(52, 50, 8)] if k > 30 else [])))
     points, valid = tracker.result(tracker.choose())
     assert backend.detections == 4 and backend.looks == 16 + 8  # the second face came to notice at frame 50
-    assert valid.all() and tracker.n_tracks == 2 and tracker.faces_max == 2
+    assert valid.all() and len(tracker.tracks) == 2 and tracker.faces_max == 2
     assert abs(points[-1].mean(axis=0)[0] - 4 * (20 + 99 // 4)) < 4
 
 
@@ -191,7 +191,7 @@ def test_a_face_that_a_quick_look_misses_is_searched_for(monkeypatch: pytest.Mon
     for _ in range(40):
         tracker.step(frame_of((20, 25, 12)))
     _, valid = tracker.result(tracker.choose())
-    assert backend.detections == 8 and tracker.n_tracks == 1 and valid.all()
+    assert backend.detections == 8 and len(tracker.tracks) == 1 and valid.all()
 
 
 def test_short_gaps_are_interpolated_and_marked() -> None:
@@ -216,7 +216,7 @@ def test_of_two_faces_the_one_longest_in_frame_is_kept() -> None:
     short, long = (45, 20, 16), (15, 30, 10)
     frames = [frame_of(long, short) for _ in range(12)] + [frame_of(long) for _ in range(20)]
     tracker, points, valid, _ = track(frames)
-    assert tracker.faces_max == 2 and tracker.n_tracks == 2 and valid.all()
+    assert tracker.faces_max == 2 and len(tracker.tracks) == 2 and valid.all()
     assert np.abs(points.mean(axis=1) - (60, 120)).max() < 12
 
 

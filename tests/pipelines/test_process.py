@@ -167,9 +167,9 @@ def test_quarantine(embedded: Path, backend: FaceBackend, tmp_path: Path) -> Non
     assert reason(cut, on_cut="split") == "cut"
     scenes = split_at_cuts(Source("c", "s", "train", tmp_path / "clip.mp4", start=0.08))
     assert [(scene.id, round(scene.start * 25)) for scene in scenes] == [
-        ("c_scene0", 2),
-        ("c_scene1", 10),
-        ("c_scene2", 20),
+        ("c@000", 2),
+        ("c@001", 10),
+        ("c@002", 20),
     ]
     sink = Sink()
     assert process_clip(scenes[2], PrepareSettings(on_cut="split", extract=()), backend, sink)["n_frames"] == 10

@@ -55,6 +55,23 @@ def test_bytes_do_not_depend_on_how_rows_arrive(tmp_path: Path) -> None:
     assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
 
 
+@pytest.mark.parametrize("packed", [(), ("frames",)])
+def test_a_clip_begun_again_holds_only_what_came_then(tmp_path: Path, packed: tuple[str, ...]) -> None:
+    good, bad = RNG.integers(0, 255, (2, 5, 4, 4, 3), dtype=np.uint8)
+    for name, tries in (("x", [bad, good]), ("y", [good])):
+        with ShardWriter(tmp_path / name, number=7, ids=["a", "b"], packed=packed) as writer:
+            for clip_id in ("a", "b"):
+                writer.begin(clip_id)
+                writer.append("frames", tries[0])
+                for rows in tries[1:]:
+                    writer.restart()
+                    writer.append("frames", rows)
+                writer.finish()
+            writer.close()
+    shards = [tmp_path / name / shard_name("frames", 7) for name in ("x", "y")]
+    assert shards[0].read_bytes() == shards[1].read_bytes()
+
+
 def test_a_rolled_back_clip_leaves_no_trace(tmp_path: Path) -> None:
     """The shard equals one written as if the clip had never produced rows, whatever dtype it tried."""
     good = np.arange(12, dtype=np.float32).reshape(4, 3)
