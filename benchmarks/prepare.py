@@ -331,6 +331,10 @@ def main() -> None:
         some = [row["clip"] for row in small or rows][:6]
         rates = scaling(some, settings, scratch, rounds=max(1, 12 // len(some)))
         add("throughput of 2 workers over 1", 1.8, rates[2] / rates[1])
+        print(
+            f"plain loop {plain:.0f} frames/s/core; 1 and 2 workers {rates[1]:.0f} and {rates[2]:.0f} frames/s",
+            flush=True,
+        )
         sample = np.stack([p.cut((0, 0, p.width, p.height), 128) for p in video.iter_pictures(some[0])])
         reads = windows(np.resize(sample, (200, 128, 128, 3)), scratch)
         add("window of 40 frames from the cache, ms", 0.5, reads["cache"], at_most=True)
@@ -341,7 +345,6 @@ def main() -> None:
         add("share outside decoder, detector, landmarker, %", 15, 100 * (1 - inside), at_most=True)
 
     print("shares of CPU time: " + ", ".join(f"{label} {share:.1%}" for label, share in parts.items()))
-    print(f"plain loop {plain:.0f} frames/s/core; 1 and 2 workers {rates[1]:.0f} and {rates[2]:.0f} frames/s")
     print("windows: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in reads.items()))
     print(f"\n{'measure':48s} {'target':>8s} {'reached':>9s}")
     for what, target, reached, good in table:
