@@ -1,46 +1,65 @@
-"""Speed of the metrics, beside the canonical implementations that are installed. Run by hand:
+"""Speed and memory of the metrics, beside the canonical implementations that are installed. Run by hand:
 
-    python benchmarks/metrics.py [--clips 20] [--frames 100] [--threads 1]
+    python benchmarks/metrics.py networks                    each network beside its canonical implementation
+    python benchmarks/metrics.py frechet                     the Fréchet distance at 2,048 dimensions
+    python benchmarks/metrics.py suite --folder DIR          all metrics over 20 clips of 4 s; goes on where it stopped
+    python benchmarks/metrics.py memory                      memory against the number of clips
 
-Times are processor time, the best of the runs, so that other work on the machine disturbs them little. Networks carry
-stand-in weights: speed does not depend on them. `pytorch-fid`, `lpips` and scikit-image are timed where installed.
+One thread. Times are processor time, the best of the runs, so that other work on the machine disturbs them little;
+ours and theirs take turns on the same inputs and weights. Networks carry stand-in weights: speed does not depend on
+them. `pytorch-fid`, `torch-fidelity`, `clean-fid`, `torchmetrics`, `lpips`, scikit-image and `python_speech_features`
+are timed where installed. Canonical code that no package holds (I3D, SyncNet, S3FD, ArcFace) is written down here in
+its authors' way: unfolded layers, windows cut out and copied, one picture at a time.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import scipy.linalg
 import torch
+import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.base import METRICS
 from dawn_bench.metrics.extraction import Extraction
 from dawn_bench.metrics.features import i3d, images, inception, lpips
+from dawn_bench.metrics.features.syncnet import SyncNetFeature
 from dawn_bench.metrics.frechet import Moments, frechet_by_clip, frechet_of_moments
+from dawn_bench.metrics.mfcc import mfcc
+from dawn_bench.metrics.networks import i3d as i3d_network
+from dawn_bench.metrics.networks import s3fd
 from dawn_bench.metrics.networks.inference import exact_inference
-from dawn_bench.metrics.scorer import score_method
-from dawn_bench.weights import resolve
+from dawn_bench.metrics.networks.iresnet import IResNet
+from dawn_bench.metrics.networks.syncnet import SyncNet
+from dawn_bench.weights import resolve, seeded_fill
 
-SIDE = 128
+SIDE, SECONDS = 128, 4
+SUITE = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "csim", "bas", "blink", "dr25", "dr50", "psnr", "ssim", "lpips")
 
 
-def seconds(work: Callable[[], object], *, runs: int = 3) -> float:
-    """Processor time of `work`, the best of `runs`, after one run to warm up."""
-    work()
-    spent = []
-    for _ in range(runs):
-        began = time.process_time()
-        work()
-        spent.append(time.process_time() - began)
-    return min(spent)
+def seconds(*work: Callable[[], object], runs: int = 3) -> list[float]:
+    """Processor time of each of `work`, the best of `runs` turns, after one turn to warm up."""
+    best = [float("inf")] * len(work)
+    for turn in range(runs + 1):
+        for i, one in enumerate(work):
+            began = time.process_time()
+            one()
+            spent = time.process_time() - began
+            best[i] = min(best[i], spent) if turn else best[i]
+    return best
 
 
 def show(what: str, ours: float, theirs: float | None = None, name: str = "") -> None:
@@ -49,68 +68,206 @@ def show(what: str, ours: float, theirs: float | None = None, name: str = "") ->
         beside = f"   {name} {theirs * 1e3:.2f} ms, {theirs / ours:.2f}x ours"
     else:
         beside = f"   {name}: not installed" if name else ""
-    print(f"{what:42s} {ours * 1e3:10.2f} ms{beside}")
+    print(f"{what:44s} {ours * 1e3:10.2f} ms{beside}", flush=True)
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:
     """Smooth moving noise, uint8 (count,128,128,3), no two frames equal."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.random((1, 3, count // 8 + 2, 8, 8), dtype=np.float32))
-    smooth = torch.nn.functional.interpolate(coarse, (count, SIDE, SIDE), mode="trilinear")[0].permute(1, 2, 3, 0)
+    smooth = F.interpolate(coarse, (count, SIDE, SIDE), mode="trilinear")[0].permute(1, 2, 3, 0)
     return (smooth.numpy() * 255).astype(np.uint8)
 
 
 def networks() -> None:
-    """Each network beside its canonical implementation, per frame or window."""
-    some = frames(32)
+    """Each network beside its canonical implementation, per frame, pair, window or face."""
+    for one in (_inception, _i3d, _syncnet, _arcface, _s3fd, _lpips, _ssim, _mfcc):
+        one()
+
+
+def _inception() -> None:
+    some = frames(16)
     net = inception.load_inception(resolve("inception-fid", "seeded"), "cpu")
-    ours = seconds(lambda: inception.inception_features(some, net), runs=2) / len(some)
-    theirs = None
+    work: dict[str, Callable[[], object]] = {"ours": lambda: inception.inception_features(some, net)}
+    plain = inception.FidInception()
+    seeded_fill(plain, salt=resolve("inception-fid", "seeded").sha256, gain=inception.SEEDED_GAIN)
+    pictures = torch.from_numpy(some).permute(0, 3, 1, 2)
     if find_spec("pytorch_fid"):
-        from pytorch_fid.inception import InceptionV3
+        from pytorch_fid import inception as theirs
 
-        their_net = InceptionV3([3], use_fid_inception=False).eval()
-        x = torch.from_numpy(some).permute(0, 3, 1, 2).float() / 255
+        with patch.object(theirs, "load_state_dict_from_url", lambda *a, **k: plain.state_dict()):
+            canonical = theirs.InceptionV3([3]).eval()
         with torch.inference_mode():
-            theirs = seconds(lambda: [their_net(part) for part in x.split(16)], runs=2) / len(some)
-    show("Inception, a frame", ours, theirs, "pytorch-fid")
+            wanted = canonical(pictures[:4].float() / 255)[0][:, :, 0, 0].numpy()
+        off = np.abs(inception.inception_features(some[:4], net) - wanted).max() / np.abs(wanted).max()
+        print(f"{'Inception':44s} largest difference from pytorch-fid, relative {off:.1e}")
+        work["pytorch-fid"] = _inference(lambda: canonical(pictures.float() / 255))
+    if find_spec("torch_fidelity"):
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+        with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+            torch.save(plain.state_dict(), file.name)
+            other = FeatureExtractorInceptionV3("i", ["2048"], feature_extractor_weights_path=file.name)
+        work["torch-fidelity"] = _inference(lambda: other(pictures))
+    if find_spec("cleanfid"):
+        from cleanfid.resize import make_resizer
+
+        resizer = make_resizer("PIL", False, "bicubic", (299, 299))
+        ours, theirs_ = seconds(
+            lambda: inception.resize_clean(torch.from_numpy(some)), lambda: [resizer(picture) for picture in some]
+        )
+        show("clean resize, a frame", ours / len(some), theirs_ / len(some), "clean-fid")
+    _lines("Inception, a frame", work, len(some), ("pytorch-fid", "torch-fidelity"))
+
+
+def _i3d() -> None:
     video = i3d.load_i3d(resolve("i3d", "seeded"), "cpu")
+    plain = i3d_network.I3D().eval()
+    seeded_fill(plain, salt=resolve("i3d", "seeded").sha256, gain=inception.SEEDED_GAIN)
+
+    def unit(self: i3d_network.Unit, x: torch.Tensor) -> torch.Tensor:
+        conv = self.conv3d
+        pads = i3d_network.same_padding(tuple(x.shape[2:]), conv.kernel_size, conv.stride)  # type: ignore[arg-type]
+        return F.relu(self.bn(F.conv3d(F.pad(x, pads), conv.weight, conv.bias, conv.stride)))
+
+    def pool(self: i3d_network.MaxPool, x: torch.Tensor) -> torch.Tensor:
+        pads = i3d_network.same_padding(tuple(x.shape[2:]), self.kernel, self.stride)
+        return F.max_pool3d(F.pad(x, pads), self.kernel, self.stride)
+
+    def canonical(window: np.ndarray) -> torch.Tensor:
+        with patch.object(i3d_network.Unit, "forward", unit), patch.object(i3d_network.MaxPool, "forward", pool):
+            return plain(i3d.prepare_window(torch.from_numpy(window))[None])
+
     for length in (16, 32):
-        windows = i3d.cut_windows(some, length)[:1]
-        spent = seconds(lambda w=windows: i3d.i3d_features(w, video), runs=2)
-        show(f"I3D, a window of {length}", spent)
+        windows = i3d.cut_windows(frames(32), length)[:1]
+        work = {
+            "ours": lambda w=windows: i3d.i3d_features(w, video),
+            "as published": _inference(lambda w=windows: canonical(w[0])),
+        }
+        _lines(f"I3D, a window of {length}", work, 1, ("as published",), runs=2)
 
-    noisy = np.clip(some.astype(np.int16) + 9, 0, 255).astype(np.uint8)
-    alex = lpips.load_lpips("alex", resolve("lpips-alex", "seeded"), "cpu")
-    ours = seconds(lambda: lpips.lpips_per_frame(some, noisy, alex)) / len(some)
-    theirs = None
-    if find_spec("lpips"):
-        from lpips import LPIPS
 
-        package = LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
-        x, y = (torch.from_numpy(f).permute(0, 3, 1, 2).float() / 127.5 - 1 for f in (some, noisy))
-        with torch.inference_mode():
-            theirs = seconds(lambda: [package(a, b) for a, b in zip(x.split(16), y.split(16), strict=True)]) / len(some)
-    show("LPIPS alex, a pair", ours, theirs, "lpips")
+def _syncnet() -> None:
+    feature = SyncNetFeature(weights="seeded")
+    plain: SyncNet = feature.network
+    some, count = frames(24), 20
+    sound = np.random.default_rng(0).integers(-9000, 9000, 24 * 640).astype(np.int16)
 
-    from skimage.metrics import structural_similarity
+    def lips() -> torch.Tensor:
+        import cv2
 
-    settings = {
-        "gaussian_weights": True,
-        "sigma": 1.5,
-        "use_sample_covariance": False,
-        "data_range": 255,
-        "channel_axis": 2,
+        x = torch.from_numpy(np.stack([cv2.resize(f, (224, 224)) for f in some])[..., ::-1].copy()).float()
+        windows = torch.stack([x[i : i + 5].permute(3, 0, 1, 2) for i in range(count)])
+        return plain.netfclip(plain.netcnnlip(windows).flatten(1))
+
+    work = {"ours": _inference(lambda: feature._lips(some, count)), "as published": _inference(lips)}
+    _lines("SyncNet, a lip window", work, count, ("as published",))
+    ours = seconds(_inference(lambda: feature._audio(sound, count)))[0]
+    show("SyncNet, a sound window", ours / count)
+
+
+def _arcface() -> None:
+    network = IResNet(50).eval()
+    seeded_fill(network, salt="arcface/")
+    if not find_spec("onnx"):
+        print(f"{'ArcFace IResNet50, a face':44s} the package onnx is not installed: no file for OpenCV to run")
+        return
+    import cv2
+
+    faces = torch.rand(4, 3, 112, 112) * 2 - 1
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "r50.onnx"
+        torch.onnx.export(network, (faces[:1],), str(file), dynamo=False, input_names=["x"], output_names=["y"])
+        held = cv2.dnn.readNetFromONNX(str(file))
+
+    def ours() -> None:
+        for face in faces:
+            held.setInput(face[None].numpy())
+            held.forward()
+
+    work: dict[str, Callable[[], object]] = {
+        "ours": ours,
+        "torch": _inference(lambda: [network(f[None]) for f in faces]),
     }
-    ours = seconds(lambda: images.ssim_per_frame(some, noisy)) / len(some)
-    theirs = seconds(lambda: [structural_similarity(a, b, **settings) for a, b in zip(some, noisy, strict=True)]) / len(
-        some
-    )
-    show("SSIM, a pair", ours, theirs, "scikit-image")
+    _lines("ArcFace IResNet50, a face", work, 4, ("torch",))
 
 
-def distances() -> None:
+def _s3fd() -> None:
+    network = s3fd.S3FD().eval()
+    seeded_fill(network, salt="s3fd/")
+    picture = np.random.default_rng(0).integers(0, 256, (180, 320, 3), dtype=np.uint8)
+
+    def canonical() -> None:
+        x = torch.from_numpy(picture).float().sub(torch.tensor(s3fd.MEAN)).permute(2, 0, 1)[None]
+        offsets, probability, _ = network(x)
+        priors = []
+        for (rows, columns), step, size in zip(
+            [(45, 80), (23, 40), (11, 20), (5, 10), (3, 5), (2, 3)], s3fd.STEPS, s3fd.SIZES, strict=True
+        ):
+            for i in range(rows):
+                for j in range(columns):
+                    priors.append([(j + 0.5) * step / 320, (i + 0.5) * step / 180, size / 320, size / 180])
+        boxes = s3fd.decode(offsets[0], torch.tensor(priors)[: offsets.shape[1]])
+        [torch.cat([box, p[1:]]) for box, p in zip(boxes[:750], probability[0, :750], strict=True)]
+
+    work = {
+        "ours": _inference(lambda: s3fd.detect(network, picture, scale=1.0)),
+        "as published": _inference(canonical),
+    }
+    _lines("S3FD, a frame of 320 x 180", work, 1, ("as published",))
+
+
+def _lpips() -> None:
+    some = frames(16)
+    noisy = np.clip(some.astype(np.int16) + 9, 0, 255).astype(np.uint8)
+    x, y = (torch.from_numpy(f).permute(0, 3, 1, 2).float() / 127.5 - 1 for f in (some, noisy))
+    for net in ("alex", "vgg"):
+        network = lpips.load_lpips(net, resolve(f"lpips-{net}", "seeded"), "cpu")
+        package = lpips.package_network(net).eval()
+        count = 16 if net == "alex" else 4
+        work = {
+            "ours": lambda n=network, c=count: lpips.lpips_per_frame(some[:c], noisy[:c], n),
+            "lpips": _inference(lambda p=package, c=count: p(x[:c], y[:c])),
+        }
+        _lines(f"LPIPS {net}, a pair", work, count, ("lpips",))
+
+
+def _ssim() -> None:
+    some = frames(8)
+    work = {"ours": lambda: images.ssim_per_frame(some, some[::-1])}
+    if find_spec("torchmetrics"):
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+        x, y = (torch.from_numpy(f.copy()).permute(0, 3, 1, 2).double() for f in (some, some[::-1]))
+        work["torchmetrics"] = lambda: structural_similarity_index_measure(x, y, data_range=255.0)
+    _lines("SSIM (scikit-image), a pair", work, len(some), ("torchmetrics",))
+
+
+def _mfcc() -> None:
+    sound = np.random.default_rng(0).integers(-9000, 9000, 48_000).astype(np.int16)
+    work: dict[str, Callable[[], object]] = {"ours": lambda: mfcc(sound)}
+    if find_spec("python_speech_features"):
+        from python_speech_features import mfcc as canonical
+
+        work["python_speech_features"] = lambda: canonical(sound, 16_000)
+    _lines("MFCC, 3 s", work, 1, ("python_speech_features",), runs=10)
+
+
+def _inference(work: Callable[[], Any]) -> Callable[[], Any]:
+    def run() -> Any:
+        with exact_inference():
+            return work()
+
+    return run
+
+
+def _lines(what: str, work: dict[str, Callable[[], object]], per: int, others: tuple[str, ...], runs: int = 3) -> None:
+    spent = dict(zip(work, seconds(*work.values(), runs=runs), strict=True))
+    for name in others:
+        show(what, spent["ours"] / per, spent[name] / per if name in spent else None, name)
+
+
+def frechet() -> None:
     """The Fréchet distance at 2,048 dimensions beside scipy.linalg.sqrtm on the same covariances."""
     rng = np.random.default_rng(0)
     mix = rng.standard_normal((2048, 2048)) / np.sqrt(2048)
@@ -122,63 +279,179 @@ def distances() -> None:
         gap = both[0].mean - both[1].mean
         return float(gap @ gap + np.trace(both[0].covariance) + np.trace(both[1].covariance) - 2 * np.trace(root).real)
 
-    ours = seconds(lambda: frechet_of_moments(*both), runs=1)
+    ours = seconds(lambda: frechet_of_moments(*both), runs=2)[0]
     began = time.process_time()
     wanted = reference()
     show("Fréchet, D 2048, from covariances", ours, time.process_time() - began, "sqrtm")
-    print(f"{'':42s} relative difference {abs(frechet_of_moments(*both) / wanted - 1):.1e}")
+    print(f"{'':44s} relative difference {abs(frechet_of_moments(*both) / wanted - 1):.1e}")
+    if find_spec("torchmetrics"):
+        from torchmetrics.image.fid import _compute_fid
+
+        parts = [torch.from_numpy(a) for m in both for a in (m.mean, m.covariance)]
+        began = time.process_time()
+        theirs = float(_compute_fid(*parts))
+        show("the same", ours, time.process_time() - began, "torchmetrics")
+        print(f"{'':44s} torchmetrics' relative difference from sqrtm {abs(theirs / wanted - 1):.1e}")
     few = [one[60 * i : 60 * i + 60] for i in range(4)], [two[60 * i : 60 * i + 60] for i in range(4)]
-    show("Fréchet with interval, 240 frames, D 2048", seconds(lambda: frechet_by_clip(*few)))
+    show("Fréchet with interval, 240 frames, D 2048", seconds(lambda: frechet_by_clip(*few))[0])
 
 
-def suite(n_clips: int, n_frames: int) -> None:
-    """One pass over generated and true clips for all of these metrics, beside the networks' forward passes alone."""
-    names = ["fid", "fvd16", "fvd32", "dr25", "psnr", "ssim", "lpips"]
-    truth = [Clip(f"{i:03d}", "s", "test", n_frames, {"frames": frames(n_frames, 2 * i)}) for i in range(n_clips)]
-    made = [Clip(c.id, "s", "test", n_frames, {"frames": frames(n_frames, 2 * i + 1)}) for i, c in enumerate(truth)]
-    Extraction([METRICS[n] for n in names], weights="seeded").arrays(METRICS["fid"], made[0], truth[0])
+def talking_clips(folder: Path, count: int) -> list[tuple[Clip, Clip]]:
+    """(generated, true) clips of 4 s with drawn talking faces; the generated ones are the true ones, worse."""
+    from dawn_bench.pipelines.audio import read_audio
+    from dawn_bench.pipelines.embedded.write import write_embedded
+    from dawn_bench.pipelines.video import read_frames
 
-    picture = inception.load_inception(resolve("inception-fid", "seeded"), "cpu")
-    video = i3d.load_i3d(resolve("i3d", "seeded"), "cpu")
-    alex = lpips.load_lpips("alex", resolve("lpips-alex", "seeded"), "cpu")
-    batch = torch.rand(16, 3, 299, 299).contiguous(memory_format=torch.channels_last)
-    pair = torch.rand(16, 3, SIDE, SIDE)
-    with exact_inference():
-        forward = 2 * n_clips * n_frames * seconds(lambda: picture(batch), runs=1) / 16
-        forward += n_clips * n_frames * seconds(lambda: alex(pair, pair), runs=1) / 16
-        for length in (16, 32):
-            window = torch.rand(1, 3, length, 224, 224)
-            forward += 2 * n_clips * (n_frames // length) * seconds(lambda w=window: video(w), runs=1)
-    spent = []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(2):
+    root = folder / "clips"
+    if not (root / "done").exists():
+        write_embedded(root, speakers=count // 2, clips=count, seconds=float(SECONDS), size=SIDE, seed=5)
+        (root / "done").touch()
+    found = []
+    for i, video in enumerate(sorted(root.rglob("*.mp4"))[:count]):
+        true = {"frames": read_frames(video), "audio": read_audio(video)}
+        noise = np.random.default_rng(i).integers(-12, 13, true["frames"].shape)
+        made = {"frames": np.clip(true["frames"] + noise, 0, 255).astype(np.uint8), "audio": true["audio"]}
+        n = len(true["frames"])
+        found.append((Clip(video.stem, "s", "test", n, made), Clip(video.stem, "s", "test", n, true)))
+    return found
+
+
+@contextmanager
+def forward_time() -> Iterator[dict[str, float]]:
+    """Processor time inside the networks, by network, while the block runs."""
+    import dawn_bench.metrics.features.identity as identity
+    from dawn_bench.metrics.networks.inception import FidInception
+    from dawn_bench.pipelines.faces.dlib import DlibBackend
+
+    spent: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
             began = time.process_time()
-            score_method(
-                "made",
-                made,
-                truth,
-                dataset="noise",
-                split="test",
-                metrics=names,
-                weights="seeded",
-                features_dir=Path(folder),
-            )
-            spent.append(time.process_time() - began)
-    show(f"Suite, {n_clips} clips of {n_frames} frames", spent[0], forward, "networks alone")
-    show("The same again, features on disk", spent[1])
-    print(f"{'Peak memory':42s} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:10.0f} MB")
+            try:
+                return work(*args, **options)
+            finally:
+                spent[name] = spent.get(name, 0.0) + time.process_time() - began
+
+        return run
+
+    from lpips import LPIPS
+
+    makers = dict(identity._EMBEDDERS)
+
+    def embedder(name: str) -> Callable[[Path], Any]:
+        return lambda path: timed(f"identity, {name}", makers[name](path))
+
+    embedders = {name: embedder(name) for name in makers}
+    with (
+        patch.object(FidInception, "forward", timed("Inception", FidInception.forward)),
+        patch.object(i3d_network.I3D, "forward", timed("I3D", i3d_network.I3D.forward)),
+        patch.object(LPIPS, "forward", timed("LPIPS", LPIPS.forward)),
+        patch.object(SyncNet, "lips", timed("SyncNet", SyncNet.lips)),
+        patch.object(SyncNet, "audio", timed("SyncNet", SyncNet.audio)),
+        patch.object(DlibBackend, "detect", timed("face detector", DlibBackend.detect)),
+        patch.object(DlibBackend, "landmarks", timed("landmarks", DlibBackend.landmarks)),
+        patch.object(identity, "_EMBEDDERS", embedders),
+    ):
+        yield spent
+
+
+def suite(folder: Path, count: int, budget: float) -> None:
+    """All metrics over `count` clips: processor time of the whole over that inside the networks, in the same run.
+
+    Clips that an earlier call did are in `folder`; this one works for `budget` seconds at most.
+    """
+    log, began = folder / "suite.jsonl", time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    metrics = [METRICS[name]() for name in SUITE]
+    clips = talking_clips(folder, count)
+    with forward_time() as spent:
+        extraction = Extraction(metrics, weights="seeded", features_dir=folder / "features")
+        for made, true in clips:
+            if any(entry["clip"] == true.id for entry in done):
+                continue
+            if time.monotonic() - began > budget:
+                break
+            spent.clear()
+            start = time.process_time()
+            for metric in metrics:
+                extraction.arrays(metric, made, true)
+            entry = {"clip": true.id, "cpu": time.process_time() - start, "forward": dict(spent)}
+            done.append(entry)
+            with log.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+            print(f"{true.id}: {entry['cpu']:.1f} s, in networks {sum(spent.values()):.1f} s", flush=True)
+    if len(done) < len(clips):
+        print(f"{len(done)} of {len(clips)} clips done; run it again to go on")
+        return
+    start = time.process_time()
+    for made, true in clips:
+        for metric in metrics:
+            metric.update(*extraction.arrays(metric, made, true), clip_id=true.id)
+    scores = {metric.name: metric.compute().value for metric in metrics}
+    again = time.process_time() - start
+    forward: dict[str, float] = {}
+    for entry in done:
+        for name, value in entry["forward"].items():
+            forward[name] = forward.get(name, 0.0) + value
+    whole, inside = sum(e["cpu"] for e in done) + again, sum(forward.values())
+    for name, value in sorted(forward.items(), key=lambda item: -item[1]):
+        print(f"  {name:42s} {value:10.1f} s")
+    print(f"{'networks together':44s} {inside:10.1f} s")
+    print(f"{f'suite, {count} clips of {SECONDS} s':44s} {whole:10.1f} s   {whole / inside:.3f}x the networks")
+    print(f"{'  of it again from features on disk, scores':44s} {again:10.1f} s   {scores}")
+
+
+def memory() -> None:
+    """Peak and anonymous memory of a process that scores 5, 20 and 60 small clips."""
+    code = (
+        "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m, numpy as np\n"
+        "from dawn_bench.clip import Clip\n"
+        "from dawn_bench.metrics.scorer import score_method\n"
+        "n = int(sys.argv[1]); shot = lambda i: m.frames(4, i)[:, ::2, ::2]\n"
+        "true = [Clip(f'{i:03d}', 's', 'test', 4, m.Fresh(2 * i)) for i in range(n)]\n"
+        "made = {c.id: (lambda c=c, i=i: Clip(c.id, 's', 'test', 4, m.Fresh(2 * i + 1))) for i, c in enumerate(true)}\n"
+        "names = ['fid', 'psnr', 'ssim', 'lpips']\n"
+        "score_method('m', made, true, dataset='d', split='test', metrics=names, weights='seeded')\n"
+        "print([l.split()[1] for l in open('/proc/self/status') if l.startswith(('VmHWM', 'RssAnon'))])\n"
+    )
+    for count in (5, 20, 60):
+        out = subprocess.run(
+            [sys.executable, "-c", code, str(count)], capture_output=True, text=True, check=True
+        ).stdout
+        peak, anonymous = (int(text) / 1024 for text in json.loads(out.splitlines()[-1].replace("'", '"')))
+        print(f"{count:3d} clips: peak {peak:.0f} MB, anonymous at the end {anonymous:.0f} MB", flush=True)
+
+
+class Fresh(dict):
+    """Frames that are made anew at every look, so that the clips themselves hold no memory."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(frames=None)
+        self.seed = seed
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.ascontiguousarray(frames(4, self.seed)[:, ::2, ::2])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=("networks", "frechet", "suite", "memory"))
+    parser.add_argument("--folder", type=Path, default=Path("metrics-benchmark"))
     parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds after which the suite stops for now")
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    networks()
-    distances()
-    suite(chosen.clips, chosen.frames)
+    torch.set_num_threads(1)
+    match chosen.what:
+        case "networks":
+            networks()
+        case "frechet":
+            frechet()
+        case "suite":
+            suite(chosen.folder, chosen.clips, chosen.budget)
+        case "memory":
+            memory()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def list_weights() -> None:
     table = Table("name", "state", "file", "licence", "origin", box=None, pad_edge=False)
     for weight in WEIGHTS:
         found = resolve(weight.name)
-        state = "absent" if found.path is None else found.state
+        state: str = "absent" if found.path is None else found.state
         state += ", with a package" if found.path is not None and folder() not in found.path.parents else ""
         table.add_row(weight.name, state, weight.file, weight.licence, weight.origin)
     screen = console()

@@ -51,3 +51,29 @@ def test_only_the_ends_count() -> None:
             metric.update({"inception": features[i]}, {"inception": true[i]}, clip_id=str(i))
         values.append(metric.compute().value)
     assert values[0] == values[1] == pytest.approx(3, rel=1e-6)  # |1|² / |0.5|² - 1
+
+
+def test_degrading_later_frames_moves_dr_and_nothing_that_forgets_the_order() -> None:
+    """The same damage to the first or to the last frames: the order of frames is all that differs."""
+    rng = np.random.default_rng(5)
+    true = rng.standard_normal((6, 60, 8)) @ rng.standard_normal((8, 8))
+    noise = np.linspace(0.2, 3, 60)[:, None] * rng.standard_normal((6, 60, 8))
+    values = {}
+    for name in ("fid", "dr25"):
+        for order in ("later", "earlier"):
+            metric = METRICS[name]()
+            for i in range(6):
+                made, real = (true + noise)[i], true[i]
+                if order == "earlier":
+                    made, real = made[::-1], real[::-1]
+                metric.update({"inception": made}, {"inception": real}, clip_id=str(i))
+            values[name, order] = metric.compute().value
+    assert values["fid", "later"] == pytest.approx(values["fid", "earlier"], rel=1e-9)
+    assert values["dr25", "later"] > 1 > 0 > values["dr25", "earlier"]
+    mse = (noise**2).mean(axis=2)  # what PSNR, and with it every mean over frames, is made of
+    for errors in (mse, mse[:, ::-1]):
+        metric = METRICS["psnr"]()
+        for i in range(6):
+            metric.update({"images.mse": errors[i]}, {}, clip_id=str(i))
+        values.setdefault(("psnr",), []).append(metric.compute().value)
+    assert values["psnr",][0] == pytest.approx(values["psnr",][1], rel=1e-12)
