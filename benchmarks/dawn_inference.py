@@ -157,6 +157,7 @@ def decode(version: str, frames: int, size: int, repeats: int, reference: str | 
 
 def clip(frames: int, size: int, steps: int) -> dict[str, float]:
     """A clip through the talker with networks of the released widths: wall seconds of each part, and of the floor."""
+    import numpy as np
     import torch
 
     from dawn_bench.generation.passes import stream
@@ -169,11 +170,9 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
     from dawn_bench.weights import seeded_fill
 
     torch.manual_seed(0)
-    import numpy as np
-
     networks = LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), PBNet()
-    for network in networks:
-        seeded_fill(network, salt="benchmark/", gain=0.5)
+    for network in (networks[0], networks[1].diffusion.denoise_fn, networks[2]):
+        seeded_fill(network, salt="benchmark/")
     talker = Talker(*networks, facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
     frame = np.random.default_rng(0).integers(0, 255, (size, size, 3), dtype=np.uint8)
     source = Source(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)

@@ -102,29 +102,30 @@ class FastBlock:
         *,
         time_E: Tensor | None = None,
         clip: CrossKeys | None = None,
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """Yield each chunk's frames and output [n, P, C], without holding the whole output."""
+    ) -> Tensor:
+        """The output [F, P, C]. One tensor of its size holds what is between the passes, and the output in the end."""
         block = self.block
         scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
+        width = block.block1.proj.out_channels
+        middle = block.block1.norm.weight.new_empty(slices[-1].stop, hw[0] * hw[1], width)
         stats = GroupStatistics(block.block1.norm)
-        middle: list[Tensor] = []
         for frames in slices:
-            middle.append(_convolve_and_count(source(frames), block.block1, hw, stats))
+            middle[frames] = _convolve_and_count(source(frames), block.block1, hw, stats)
         factor, summand = stats.affine(scale_shift)
         stats = GroupStatistics(block.block2.norm)
-        for i, frames in enumerate(slices):
-            h = F.silu(torch.addcmul(summand, middle[i], factor), inplace=True)
+        for frames in slices:
+            h = F.silu(torch.addcmul(summand, middle[frames], factor), inplace=True)
             if self.cross is not None and clip is not None:
                 with in_float32(h):
                     self.cross(h, source(frames), clip, frames)
-            middle[i] = _convolve_and_count(h, block.block2, hw, stats)
+            middle[frames] = _convolve_and_count(h, block.block2, hw, stats)
         factor, summand = stats.affine(None)
-        for i, frames in enumerate(slices):
-            h = F.silu(torch.addcmul(summand, middle[i], factor), inplace=True)
-            middle[i] = h.new_empty(0)  # its memory goes to the output
+        for frames in slices:
+            h = F.silu(torch.addcmul(summand, middle[frames], factor), inplace=True)
             x = source(frames)
-            h += x if isinstance(block.res_conv, nn.Identity) else convolve(x, block.res_conv, hw)
-            yield frames, h
+            residual = x if isinstance(block.res_conv, nn.Identity) else convolve(x, block.res_conv, hw)
+            torch.add(h, residual, out=middle[frames])
+        return middle
 
 
 def _convolve_and_count(x: Tensor, conv: NormedConv, hw: tuple[int, int], stats: GroupStatistics) -> Tensor:
@@ -177,11 +178,11 @@ class FastClip:
         FastTemporal(unet.init_temporal_attn)(x, self.bands)
         skips = []
         for i, level in enumerate(unet_levels(unet.downs)):
-            x = self._level(f"downs.{i}", level, x, None, hw)
+            x = self._block(f"downs.{i}.0", x, None, hw)
+            x = self._block(f"downs.{i}.1", x, None, hw)
+            self._attend(x, level)
             skips.append(x)
-            if isinstance(level.resample, nn.Identity):
-                x = x.clone()  # the middle works in place
-            else:
+            if not isinstance(level.resample, nn.Identity):
                 x, hw = self._resample(x, level.resample, hw)
         x = self._block("mid_block1", x, None, hw)
         for frames in self._chunks(x):
@@ -189,7 +190,9 @@ class FastClip:
         FastTemporal(unet.mid_temporal_attn)(x, self.bands)
         x = self._block("mid_block2", x, None, hw)
         for i, level in enumerate(unet_levels(unet.ups)):
-            x = self._level(f"ups.{i}", level, x, skips.pop(), hw)
+            x = self._block(f"ups.{i}.0", x, skips.pop(), hw)
+            x = self._block(f"ups.{i}.1", x, None, hw)
+            self._attend(x, level)
             if not isinstance(level.resample, nn.Identity):
                 x, hw = self._resample(x, level.resample, hw)
         out = [self._head(name, x, first) for name in ("final_conv", "occlusion_map")]
@@ -207,33 +210,26 @@ class FastClip:
             out[frames] += y.flatten(2).transpose(1, 2)
         return out
 
-    def _level(self, name: str, level: Level, x: Tensor, skip: Tensor | None, hw: tuple[int, int]) -> Tensor:
-        x = self._block(f"{name}.0", x, skip, hw)
-        x = self._block(f"{name}.1", x, None, hw)
+    def _attend(self, x: Tensor, level: Level) -> None:
+        """x += the level's attention over pixels, then over frames."""
         for frames in self._chunks(x):
             linear_attention_(x[frames], level.spatial)
         FastTemporal(level.temporal)(x, self.bands)
-        return x
 
     def _block(self, name: str, x: Tensor, skip: Tensor | None, hw: tuple[int, int]) -> Tensor:
-        """A conditioned block on x, or on x beside its skip; in place where the width stays."""
-        fast = self.blocks[name]
-        in_place = isinstance(fast.block.res_conv, nn.Identity)
-        out = x if in_place else x.new_empty(*x.shape[:2], fast.block.block1.proj.out_channels)
+        """A conditioned block on x, or on x beside its skip; neither changes."""
 
         def source(frames: slice) -> Tensor:
             return x[frames] if skip is None else torch.cat((x[frames], skip[frames]), dim=-1)
 
-        for frames, y in fast(source, list(self._chunks(x)), hw, time_E=self.time_E, clip=self.cross[name]):
-            out[frames] = y
-        return out
+        return self.blocks[name](source, list(self._chunks(x)), hw, time_E=self.time_E, clip=self.cross[name])
 
     def _head(self, name: str, x: Tensor, first: Tensor) -> Tensor:
-        conv = getattr(self.unet, name)[1]
-        parts = self.blocks[f"{name}.0"](
-            lambda frames: torch.cat((x[frames], first[frames]), dim=-1), list(self._chunks(x)), self.hw
-        )
-        return torch.cat([convolve(y, conv, self.hw) for _, y in parts])
+        def source(frames: slice) -> Tensor:
+            return torch.cat((x[frames], first[frames]), dim=-1)
+
+        y = self.blocks[f"{name}.0"](source, list(self._chunks(x)), self.hw)
+        return torch.cat([convolve(y[frames], getattr(self.unet, name)[1], self.hw) for frames in self._chunks(y)])
 
     def _resample(self, x: Tensor, conv: nn.Module, hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         assert isinstance(conv, nn.Conv3d | nn.ConvTranspose3d)
