@@ -77,15 +77,15 @@ def tiny() -> DitHeadSettings:
         vqgan_masked=face.model_copy(
             update={
                 "model": model.model_copy(update={"mask": _WIDE}),
-                "loss": loss.model_copy(update={"adversarial_from": 150}),
-                "loop": loop.model_copy(update={"steps": 200}),
+                "loss": loss.model_copy(update={"adversarial_from": 120}),
+                "loop": loop.model_copy(update={"steps": 150}),
             }
         ),
         dit=DiTTraining(
             model=DiTConfig(
                 depth=4, dim=128, heads=4, latent_channels=4, masked_channels=4, prediction="velocity", mouth_weight=4.0
             ),
-            loop=LoopConfig(steps=700, batch_size=16, learning_rate=1e-3, warmup=30, ema=0.98, **_SHORT),
+            loop=LoopConfig(steps=900, batch_size=16, learning_rate=1e-3, warmup=30, ema=0.98, **_SHORT),
         ),
     )
 
