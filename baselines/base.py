@@ -2,6 +2,7 @@
 
 A method is given a true clip of the test set and may use only what it declares in `uses`: `source` (the first frame),
 `audio` (sound and audio features), `pose` (the true head pose and blink tracks), `truth` (everything: sanity rows),
+`masked-truth` (the true frames without the lower face),
 `others` (other clips of the set: its outputs are made anew when the set changes).
 """
 
