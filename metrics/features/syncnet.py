@@ -28,6 +28,7 @@ from dawn_bench.metrics.facetrack import crop, smoothed, tracks
 from dawn_bench.metrics.features.landmarks import face_weights
 from dawn_bench.metrics.mfcc import mfcc
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
+from dawn_bench.metrics.networks.inference import for_inference
 from dawn_bench.metrics.networks.s3fd_wav2lip import S3FDWav2Lip
 from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
 from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
@@ -61,7 +62,7 @@ class SyncNetFeature(Feature):
             if found.path is not None:
                 self.detector = S3FDWav2Lip() if wav2lip else s3fd.S3FD()
                 load_into(self.detector, found)
-                self.detector.eval().to(device)
+                for_inference(self.detector, device=device)
             else:
                 self.resolved += face_weights(pick_backend())
 
