@@ -122,6 +122,7 @@ class Cache:
         self.index: pd.DataFrame = pd.read_parquet(self.root / INDEX_FILE)
         rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]
         self._rows = {row["id"]: row for row in rows}
+        self._clips: dict[str, Clip] = {}
         self._shard = lru_cache(maxsize=_maps_allowed())(lambda name: open_shard(self.root / name))
 
     def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
@@ -152,7 +153,11 @@ class Cache:
         return iter(self.clips())
 
     def __getitem__(self, clip_id: str) -> Clip:
-        row = self._rows[clip_id]
+        if clip_id not in self._clips:
+            self._clips[clip_id] = self._clip(clip_id, self._rows[clip_id])
+        return self._clips[clip_id]
+
+    def _clip(self, clip_id: str, row: Mapping[str, Any]) -> Clip:
         fixed = {"id", "speaker", "split", "n_frames"}
         meta = {k: v for k, v in row.items() if k not in fixed and "." not in k}
         meta |= {f"{f}_sha256": row[f"{f}.sha256"] for f in ("frames", "audio", "vertices") if f"{f}.sha256" in row}

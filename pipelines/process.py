@@ -25,7 +25,7 @@ from dawn_bench.pipelines.picture import Picture, Window
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.source import Source
 from dawn_bench.pipelines.tracking import CutDetector, Track, Tracker
-from dawn_bench.pipelines.video import iter_pictures, probe
+from dawn_bench.pipelines.video import iter_pictures, open_pictures
 
 #: Frames held back for the face crop's decision, in bytes as decoded: 13 s at 512×512, 1.7 s at 1080p.
 LOOKAHEAD_BYTES = 128 << 20
@@ -37,6 +37,8 @@ _FOREHEAD = 0.1
 _OUTSIDE_LIMIT = 0.05
 #: Frames handed to the sink at once.
 _CHUNK = 64
+#: Pictures decoded before they are looked at.
+_BATCH = 16
 #: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
 _SILENT = 33
 
@@ -61,19 +63,18 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     """
     if source.problem is not None:
         raise ItemError(*source.problem)
-    info = probe(source.video)
+    info, decoded = open_pictures(source.video, start=source.start, stop=source.stop)
     audio, has_audio = _sound(source, settings, origin=info.start_time)
 
     tracker = Tracker(backend, max_gap=settings.max_gap)
     gray = getattr(backend, "takes_gray", False)
-    decoded = iter_pictures(source.video, start=source.start, stop=source.stop)
     writer = _FrameWriter(sink, settings.size)
     early: Track | None = None
     held: list[Picture] = []
     held_bytes = 0
     window: Window | None = None
     shape = 0, 0
-    for picture in _framed(islice(decoded, settings.max_frames), source):
+    for picture in _framed(_in_batches(islice(decoded, settings.max_frames)), source):
         shape = picture.width, picture.height
         if window is None and settings.crop != "face":
             window = _whole(*shape, square=settings.crop == "none")
@@ -230,6 +231,13 @@ def _sound(source: Source, settings: PrepareSettings, *, origin: float) -> tuple
         if error.reason != "no_audio" or settings.require_audio:
             raise
         return np.zeros(0, np.int16), False
+
+
+def _in_batches(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """The same pictures, decoded `_BATCH` at a time: taking turns, decoder and landmarker push each other's data out
+    of the processor's caches with every picture."""
+    while batch := list(islice(pictures, _BATCH)):
+        yield from batch
 
 
 def _framed(pictures: Iterable[Picture], source: Source) -> Iterator[Picture]:

@@ -8,13 +8,14 @@ as decord, which hides start times and returned other pictures for some FLV and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    #: The instant, in seconds, from which a frame is on screen, and the frame.
-    _Stamped = tuple[Fraction, VideoFrame]
+    #: The instant, in ticks of its stream, from which a frame is on screen, and the frame.
+    _Stamped = tuple[int, VideoFrame]
 
 #: FFmpeg shows text files as animated pictures through these decoders; for us they are no video.
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
@@ -74,24 +75,7 @@ def opened(path: Path | str) -> Iterator[InputContainer]:
 
 def probe(path: Path | str) -> VideoInfo:
     """What the file holds, from its header and its first frame; raises `ItemError("unreadable")`."""
-    with opened(path) as container:
-        stream = video_stream(container, path)
-        begun, first = next(_decoded(container, stream))
-        if stream.duration is not None and stream.time_base is not None:
-            seconds = float(stream.duration * stream.time_base)
-        else:
-            seconds = (container.duration or 0) / 1e6
-        turned = first.rotation % 180 == 90
-        return VideoInfo(
-            width=first.height if turned else first.width,
-            height=first.width if turned else first.height,
-            fps=float(stream.average_rate or stream.guessed_rate or 0),
-            seconds=seconds,
-            start_time=float(begun),
-            codec=stream.codec_context.name,
-            has_audio=bool(container.streams.audio),
-            rotation=first.rotation,
-        )
+    return open_pictures(path)[0]
 
 
 def iter_frames(
@@ -110,26 +94,70 @@ def iter_pictures(
     path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
 ) -> Iterator[Picture]:
     """The same as pictures that are not converted yet; the same one may come twice where the source is slower."""
-    begin, step = _exact(start), 1 / _exact(fps)
-    limit = None if stop is None else _exact(stop)
-    shown, due = 0, begin
+    yield from open_pictures(path, fps=fps, start=start, stop=stop)[1]
+
+
+def open_pictures(
+    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
+) -> tuple[VideoInfo, Iterator[Picture]]:
+    """What the file holds, and its pictures as from `iter_pictures`, at the cost of opening it once."""
+    reading = _read(path, fps=_exact(fps), start=_exact(start), stop=None if stop is None else _exact(stop))
+    info = next(reading)
+    assert isinstance(info, VideoInfo)
+    return info, cast("Iterator[Picture]", reading)
+
+
+def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | None) -> Iterator[VideoInfo | Picture]:
+    """What the file holds, then its pictures. Time is counted in ticks of the stream, in whole numbers: a picture is on
+    screen at an instant exactly where it is at the tick before or at that instant."""
     with opened(path) as container:
         stream = video_stream(container, path)
-        origin, decoded = _frames_from(container, stream, begin)
+        tick = _tick(stream)
+        decoded = _decoded(container, stream)
+        first = next(decoded)
+        yield _info(container, stream, first)
+        origin = first[0]
+        if start >= _SEEK_FROM:
+            decoded = _from(container, stream, origin, math.floor(start / tick))
+        else:
+            decoded = chain([first], decoded)
+        limit = math.inf if stop is None else stop / tick
+        begin, step = start / tick, 1 / fps / tick
+        parts = math.lcm(begin.denominator, step.denominator)
+        begin_parts, step_parts = int(begin * parts), int(step * parts)
+        shown, due = 0, begin_parts // parts
         converter = Converter()
-        usual = 1 / Fraction(stream.average_rate or FPS)
+        usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / tick)
         # only a container with an index writes durations down; others have them guessed from the average rate
         for frame, until in _on_screen(decoded, usual, trusted=stream.frames > 0):
-            until -= origin
-            if due >= until:
+            if due >= until - origin:
                 continue
             picture = Picture(frame, converter)
-            while due < until:
-                if limit is not None and due >= limit:
+            while due < until - origin:
+                if begin_parts + shown * step_parts >= limit * parts:
                     return
                 yield picture
                 shown += 1
-                due = begin + shown * step
+                due = (begin_parts + shown * step_parts) // parts
+
+
+def _info(container: InputContainer, stream: VideoStream, first: _Stamped) -> VideoInfo:
+    begun, frame = first
+    if stream.duration is not None and stream.time_base is not None:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = (container.duration or 0) / 1e6
+    turned = frame.rotation % 180 == 90
+    return VideoInfo(
+        width=frame.height if turned else frame.width,
+        height=frame.width if turned else frame.height,
+        fps=float(stream.average_rate or stream.guessed_rate or 0),
+        seconds=seconds,
+        start_time=float(begun * _tick(stream)),
+        codec=stream.codec_context.name,
+        has_audio=bool(container.streams.audio),
+        rotation=frame.rotation,
+    )
 
 
 def read_frames(path: Path | str, *, fps: float = FPS, size: int | None = None) -> np.ndarray:
@@ -234,29 +262,28 @@ def first_stamp(path: Path | str) -> float | None:
     with opened(path) as container:
         if all(s.disposition & Disposition.attached_pic for s in container.streams.video):
             return None
-        return float(next(_decoded(container, video_stream(container, path)))[0])
+        stream = video_stream(container, path)
+        return float(next(_decoded(container, stream))[0] * _tick(stream))
 
 
-def _frames_from(
-    container: InputContainer, stream: VideoStream, begin: Fraction
-) -> tuple[Fraction, Iterator[_Stamped]]:
-    """The first frame's stamp, and the frames from the one on screen `begin` seconds later or from earlier ones."""
-    decoded = _decoded(container, stream)
-    first = next(decoded)
-    origin = first[0]
-    if begin < _SEEK_FROM or stream.time_base is None:
-        return origin, chain([first], decoded)
-    container.seek(int((origin + begin) / stream.time_base), stream=stream)
+def _tick(stream: VideoStream) -> Fraction:
+    """The stream's unit of time in seconds."""
+    return stream.time_base or Fraction(1, 1_000_000)
+
+
+def _from(container: InputContainer, stream: VideoStream, origin: int, begin: int) -> Iterator[_Stamped]:
+    """The frames from the one on screen `begin` ticks after `origin`, or from earlier ones."""
+    container.seek(origin + begin, stream=stream)
     decoded = _decoded(container, stream, whole=False)
     landed = next(decoded, None)
     if landed is None or landed[0] - origin > begin:  # the index lies: decode from the start
-        container.seek(int(origin / stream.time_base), stream=stream)
-        return origin, _decoded(container, stream, whole=False)
-    return origin, chain([landed], decoded)
+        container.seek(origin, stream=stream)
+        return _decoded(container, stream, whole=False)
+    return chain([landed], decoded)
 
 
-def _on_screen(decoded: Iterable[_Stamped], gap: Fraction, *, trusted: bool) -> Iterator[tuple[VideoFrame, Fraction]]:
-    """Each frame with the stamp until which it is seen: the next one's.
+def _on_screen(decoded: Iterable[_Stamped], gap: int, *, trusted: bool) -> Iterator[tuple[VideoFrame, int]]:
+    """Each frame with the tick until which it is seen: the next one's.
 
     The last one stays for its own duration where that can be `trusted`, else for as long as the one before it, less
     the tick by which rounding may have lengthened that.
@@ -269,9 +296,7 @@ def _on_screen(decoded: Iterable[_Stamped], gap: Fraction, *, trusted: bool) -> 
         held = stamp, frame
     if held is not None:
         stamp, frame = held
-        assert frame.time_base is not None
-        own = Fraction(frame.duration * frame.time_base) if trusted and frame.duration else gap - frame.time_base
-        yield frame, stamp + own
+        yield frame, stamp + (frame.duration if trusted and frame.duration else gap - 1)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[_Stamped]:
@@ -281,19 +306,20 @@ def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tr
     """
     import av
 
+    tick = _tick(stream)
     packets, last, reached = 0, None, 0.0
     sound = [] if stream.frames else list(container.streams.audio)
     for packet in container.demux(stream, *sound):
-        if packet.pts is not None and packet.time_base is not None:
+        if whole and not stream.frames and packet.pts is not None and packet.time_base is not None:
             reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream is not stream:
             continue
         packets += packet.size > 0
         for frame in packet.decode():
             assert isinstance(frame, av.VideoFrame)
-            if frame.pts is None or frame.time_base is None:
-                frame.pts, frame.time_base = packets, 1 / Fraction(stream.average_rate or FPS)
-            stamp = Fraction(frame.pts * frame.time_base)
+            stamp = frame.pts
+            if stamp is None:
+                stamp = round(packets / Fraction(stream.average_rate or FPS) / tick)
             if last is None or stamp > last:
                 last = stamp
                 yield stamp, frame

@@ -16,6 +16,7 @@ import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.hugepages import onto_huge_pages
 from dawn_bench.provenance import fingerprint, sha256_file, versions
 
 #: Longest side of the picture that HOG scans, in the order tried; it is sure of faces from 80 px there, and finds most
@@ -59,6 +60,7 @@ class DlibBackend:
         self._rectangle = dlib.rectangle
         self._hog = dlib.get_frontal_face_detector()
         self._points = dlib.shape_predictor(str(model_file(_POINTS_FILE)))
+        onto_huge_pages()
         self._yunet_file = weights.resolve("yunet")
         self._yunet: Any = None
         if self._yunet_file.path is not None:

@@ -136,9 +136,7 @@ def test_generate_with_full_size_files(
     out = tmp_path / "talk.mp4"
 
     def run() -> None:
-        generate(
-            tmp_path / "me.png", tmp_path / "a.wav", out, Path("released-128"), crop="paper", face="dlib", steps=1
-        )
+        generate(tmp_path / "me.png", tmp_path / "a.wav", out, Path("released-128"), crop="paper", face="dlib", steps=1)
 
     with pytest.raises(InputError, match=r"HuBERT-large speech encoder are missing. Put hubert-large"):
         run()
