@@ -96,25 +96,29 @@ class SyncNet(nn.Module):
 
     def audio(self, mfcc_W1CT: Tensor) -> Tensor:
         """Embed windows of sound: float32 (W,1,13,20) MFCC to float32 (W,1024)."""
-        return self.netfcaud(self.netcnnaud(mfcc_W1CT).flatten(1))
+        h_WCHW = mfcc_W1CT
+        for step in _as_pictures(self.netcnnaud):
+            h_WCHW = step(h_WCHW)
+        return self.netfcaud(h_WCHW.flatten(1))
 
 
 def _as_pictures(trunk: nn.Sequential) -> list[Callable[[Tensor], Tensor]]:
-    """The lip trunk as 2-d steps, normalisation folded into the convolution before it.
+    """A trunk as 2-d steps, normalisation folded into the convolution before it.
 
-    Channels-last pictures make the first convolution 1.4 times and the pools 15 times as fast on a CPU.
+    Channels-last pictures make the lips' first convolution 1.4 times and their pools 15 times as fast on a CPU.
     """
     steps: list[Callable[[Tensor], Tensor]] = []
     for layer in trunk:
-        if isinstance(layer, nn.Conv3d):
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
             conv = layer
-        elif isinstance(layer, nn.BatchNorm3d):
+        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
             assert layer.running_mean is not None and layer.running_var is not None
             fused, bias = fuse_conv_bn_weights(
                 conv.weight, conv.bias, layer.running_mean, layer.running_var, layer.eps, layer.weight, layer.bias
             )
-            weight = fused.flatten(1, 2).contiguous(memory_format=torch.channels_last)
-            steps.append(partial(F.conv2d, weight=weight, bias=bias, stride=conv.stride[1:], padding=conv.padding[1:]))
+            weight = fused.flatten(1, -3).contiguous(memory_format=torch.channels_last)
+            stride, padding = conv.stride[-2:], conv.padding[-2:]
+            steps.append(partial(F.conv2d, weight=weight, bias=bias, stride=stride, padding=padding))
         elif isinstance(layer, nn.MaxPool3d):
             kernel, stride, padding = (_triple(v)[1:] for v in (layer.kernel_size, layer.stride, layer.padding))
             steps.append(nn.MaxPool2d(kernel, stride, padding))
