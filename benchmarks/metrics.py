@@ -157,7 +157,7 @@ def _syncnet() -> None:
     feature = SyncNetFeature(weights="seeded")
     plain: SyncNet = feature.network
     some, count = frames(24), 20
-    sound = np.random.default_rng(0).integers(-9000, 9000, 24 * 640).astype(np.int16)
+    sound = np.random.default_rng(0).integers(-9000, 9000, 26 * 640).astype(np.int16)
 
     def lips() -> torch.Tensor:
         import cv2
