@@ -28,7 +28,7 @@ KEY_MULTIPLE = 16
 #: Rows (frames x pixels) of one pass of temporal attention: its queries, keys and values stay in the CPU's cache.
 ROWS_CPU, ROWS_GPU = 800, 1 << 20
 #: Pixels of one pass of cross attention, whose queries are the widest thing it makes.
-GATED_CPU, GATED_GPU = 1024, 1 << 20
+GATED_CPU, GATED_GPU = 4096, 1 << 20
 
 
 class Bands:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dawn_bench.models.dawn import winograd
 from dawn_bench.models.dawn.fast_attention import (
     Bands,
     CrossKeys,
@@ -25,18 +26,22 @@ from dawn_bench.models.dawn.fast_attention import (
     spatial_attention_,
 )
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS, Level, UNet3D, unet_levels
-from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, NormedConv
+from dawn_bench.models.dawn.unet_blocks import ConditionedBlock
 
 #: Pixels of one chunk of frames: about 1 MB at the first level of the released model.
 CHUNK_PIXELS_CPU, CHUNK_PIXELS_GPU = 4096, 1 << 20
+#: Pixels of a chunk of linear attention on a processor, whose queries and keys are four times as wide.
+LINEAR_PIXELS_CPU = 1024
 
 #: The input of a block: frames -> [n, P, C].
 Frames = Callable[[slice], Tensor]
+#: A convolution over a chunk: [n, P, C] -> [n, P, C].
+Convolution = Callable[[Tensor], Tensor]
 
 
-def chunks(frames: int, pixels: int, *, gpu: bool) -> Iterator[slice]:
+def chunks(frames: int, pixels: int, *, gpu: bool, cpu_pixels: int | None = None) -> Iterator[slice]:
     """Slices of frames of about the chunk size."""
-    step = max(1, (CHUNK_PIXELS_GPU if gpu else CHUNK_PIXELS_CPU) // pixels)
+    step = max(1, (CHUNK_PIXELS_GPU if gpu else cpu_pixels or CHUNK_PIXELS_CPU) // pixels)
     for start in range(0, frames, step):
         yield slice(start, min(start + step, frames))
 
@@ -50,6 +55,24 @@ def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int,
     apply = F.conv_transpose2d if isinstance(conv, nn.ConvTranspose3d) else F.conv2d
     y = apply(x, weight, conv.bias, conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
     return y.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class Convolutions:
+    """3x3 convolutions over a whole clip, by Winograd's way where that is faster."""
+
+    def __init__(self) -> None:
+        self.room: Tensor | None = None
+
+    def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
+        """`conv` for the chunks of a clip; use it before asking for the next."""
+        weight = conv.weight.squeeze(2)
+        if not winograd.serves(weight, frames, hw):
+            return lambda x_nPC: convolve(x_nPC, conv, hw)
+        needed = winograd.REACH**2 * weight.shape[0] * weight.shape[1]
+        if self.room is None or len(self.room) < needed:
+            self.room = weight.new_empty(needed)
+        fast = winograd.Winograd(weight, conv.bias, room=self.room)
+        return lambda x_nPC: fast(x_nPC.unflatten(1, hw)).flatten(1, 2)
 
 
 def in_float32(like: Tensor) -> torch.autocast:
@@ -90,8 +113,9 @@ class GroupStatistics:
 class FastBlock:
     """A residual block over a clip: three passes over chunks of frames, parted by the two group norms."""
 
-    def __init__(self, block: ConditionedBlock) -> None:
+    def __init__(self, block: ConditionedBlock, convolutions: Convolutions) -> None:
         self.block = block
+        self.convolutions = convolutions
         self.cross = FastCross(block) if block.time_mlp is not None else None
 
     def __call__(
@@ -109,16 +133,18 @@ class FastBlock:
         width = block.block1.proj.out_channels
         middle = block.block1.norm.weight.new_empty(slices[-1].stop, hw[0] * hw[1], width)
         stats = GroupStatistics(block.block1.norm)
+        conv = self.convolutions.over(len(middle), block.block1.proj, hw)
         for frames in slices:
-            middle[frames] = _convolve_and_count(source(frames), block.block1, hw, stats)
+            middle[frames] = _convolve_and_count(source(frames), conv, stats)
         factor, summand = stats.affine(scale_shift)
         stats = GroupStatistics(block.block2.norm)
+        conv = self.convolutions.over(len(middle), block.block2.proj, hw)
         for frames in slices:
             h = F.silu(torch.addcmul(summand, middle[frames], factor), inplace=True)
             if self.cross is not None and clip is not None:
                 with in_float32(h):
                     self.cross(h, source(frames), clip, frames)
-            middle[frames] = _convolve_and_count(h, block.block2, hw, stats)
+            middle[frames] = _convolve_and_count(h, conv, stats)
         factor, summand = stats.affine(None)
         for frames in slices:
             h = F.silu(torch.addcmul(summand, middle[frames], factor), inplace=True)
@@ -128,8 +154,8 @@ class FastBlock:
         return middle
 
 
-def _convolve_and_count(x: Tensor, conv: NormedConv, hw: tuple[int, int], stats: GroupStatistics) -> Tensor:
-    y = convolve(x, conv.proj, hw)
+def _convolve_and_count(x: Tensor, conv: Convolution, stats: GroupStatistics) -> Tensor:
+    y = conv(x)
     stats.add(y)
     return y
 
@@ -139,8 +165,11 @@ class FastUNet:
 
     def __init__(self, unet: UNet3D) -> None:
         self.unet = unet
+        convolutions = Convolutions()
         self.blocks = {
-            name: FastBlock(module) for name, module in unet.named_modules() if isinstance(module, ConditionedBlock)
+            name: FastBlock(module, convolutions)
+            for name, module in unet.named_modules()
+            if isinstance(module, ConditionedBlock)
         }
 
     @torch.no_grad()
@@ -212,7 +241,7 @@ class FastClip:
 
     def _attend(self, x: Tensor, level: Level) -> None:
         """x += the level's attention over pixels, then over frames."""
-        for frames in self._chunks(x):
+        for frames in chunks(self.frames, x.shape[1], gpu=x.is_cuda, cpu_pixels=LINEAR_PIXELS_CPU):
             linear_attention_(x[frames], level.spatial)
         FastTemporal(level.temporal)(x, self.bands)
 

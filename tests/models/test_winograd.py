@@ -1,0 +1,49 @@
+"""Winograd's convolution is the convolution, and is taken only where it serves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dawn_bench.models.dawn.winograd import Winograd, serves
+
+
+def case(n: int, inside: int, outside: int, hw: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(n + inside)
+    return torch.randn(n, *hw, inside), torch.randn(outside, inside, 3, 3), torch.randn(outside)
+
+
+@pytest.mark.parametrize("roomy", [False, True])
+@pytest.mark.parametrize(
+    ("n", "inside", "outside", "hw"), [(1, 1, 1, (4, 4)), (3, 5, 7, (8, 12)), (2, 64, 96, (16, 4)), (5, 128, 3, (4, 8))]
+)
+def test_it_is_the_convolution(n: int, inside: int, outside: int, hw: tuple[int, int], roomy: bool) -> None:
+    x, weight, bias = case(n, inside, outside, hw)
+    exact = F.conv2d(x.double().permute(0, 3, 1, 2), weight.double(), bias.double(), padding=1).permute(0, 2, 3, 1)
+    room = torch.full((36 * inside * outside + 9,), torch.nan) if roomy else None
+    found = Winograd(weight.to(memory_format=torch.channels_last), bias, room=room)(x)
+    assert found.shape == exact.shape and found.dtype == torch.float32
+    assert (found - exact).abs().max() <= 5e-5 * exact.std()
+    bare = Winograd(weight, None)(x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1))
+    torch.testing.assert_close(bare + bias, found, rtol=1e-4, atol=1e-4)
+
+
+def test_in_double_precision_only_the_arithmetic_differs() -> None:
+    x, weight, bias = case(2, 16, 8, (8, 8))
+    exact = F.conv2d(x.double().permute(0, 3, 1, 2), weight.double(), bias.double(), padding=1).permute(0, 2, 3, 1)
+    found = Winograd(weight.double(), bias.double())(x.double())
+    assert (found - exact).abs().max() <= 1e-13 * exact.std()
+
+
+def test_the_rule() -> None:
+    weight = torch.zeros(64, 64, 3, 3)
+    with torch.no_grad():
+        assert serves(weight, 1, (32, 32))
+        assert not serves(weight, 63, (4, 4)) and serves(weight, 64, (4, 4))
+        assert not serves(weight, 9, (30, 32)) and not serves(weight, 9, (32, 34)), "tiles must divide the picture"
+        assert not serves(torch.zeros(64, 32, 3, 3), 1, (32, 32)) and not serves(torch.zeros(64, 64, 1, 1), 1, (32, 32))
+        assert not serves(weight.double(), 1, (32, 32)) and not serves(weight.to("meta"), 1, (32, 32))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert not serves(weight, 1, (32, 32))
+    assert not serves(weight, 1, (32, 32)), "training needs gradients"
