@@ -84,7 +84,8 @@ def score_plots(table: Table) -> list[str]:
                 axes.axvline(value, color=SOFT, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         axes.set_yticks(range(len(held)), [_short(line.method) for line, _ in reversed(held)])
         axes.set_ylim(-0.6, len(held) - 0.4)
-        axes.locator_params(axis="x", nbins=5)
+        largest = max(abs(float(cell.value or 0.0)) for _, cell in held)
+        axes.locator_params(axis="x", nbins=5 if largest < 10_000 else 3)
         axes.margins(x=0.08)
         unit = f"  ({column.unit})" if column.unit else ""
         axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
@@ -121,7 +122,7 @@ def drift_plots(table: Table) -> list[str]:
         unit = f"  ({column.unit})" if column.unit else ""
         axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
         _style(axes)
-        legend = figure.legend(loc="outside lower left", frameon=False, ncols=3, fontsize=8.5, handlelength=1.6)
+        legend = figure.legend(loc="outside lower left", frameon=False, ncols=2, fontsize=8.5, handlelength=1.6)
         for text in legend.get_texts():
             text.set_color(INK)
         name = f"drift-{table.dataset}-{table.split}-{table.method_class}-{index}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, Score
+from dawn_bench.metrics.base import METRICS, Arrays, Part, RatioMetric, Score, by_second
 from dawn_bench.metrics.features.images import psnr_of_mse
 
 
@@ -27,7 +27,8 @@ class Psnr(RatioMetric):
         same = int((mse == 0).sum())
         if self.protocol.psnr_mean == "pooled":
             return Part(float(mse.sum()), len(mse), len(mse), n_identical=same)
-        return Part(float(psnr_of_mse(mse, cap=self.protocol.psnr_cap).mean()), 1, len(mse), n_identical=same)
+        values = psnr_of_mse(mse, cap=self.protocol.psnr_cap)
+        return Part(float(values.mean()), 1, len(mse), n_identical=same, seconds=by_second(values))
 
     def fold(self, records: Mapping[str, Part]) -> Score:
         score = super().fold(records)

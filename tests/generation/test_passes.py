@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def test_passes_cover_every_frame_and_share_their_ends(frames: int) -> None:
     found = passes(frames)
     assert found[0].start == 0 and found[-1].stop == frames
     assert all(part.stop - part.start <= LONGEST for part in found)
-    assert all(before.stop - after.start == OVERLAP for before, after in itertools.pairwise(found))
+    assert all(before.stop - after.start == OVERLAP for before, after in pairwise(found))
     lengths = [part.stop - part.start for part in found]
     assert max(lengths) - min(lengths) <= len(found)  # no short last pass
 
@@ -60,7 +61,7 @@ def test_the_next_pass_begins_with_the_motion_that_is_there(
     pieces = list(stream(talker, scene(talker, tiny_cache, 47), QUICK, longest=20, overlap=4))
     assert len(motions) == len(passes(47, longest=20, overlap=4)) == 3
     assert sum(map(len, pieces)) == 47
-    for before, after in itertools.pairwise(motions):
+    for before, after in pairwise(motions):
         torch.testing.assert_close(after[:, :, :4], before[:, :, -4:])
         assert not torch.equal(after[:, :, 4:8], before[:, :, -4:])
 
