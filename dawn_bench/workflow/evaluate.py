@@ -198,7 +198,7 @@ def _training_notes(run: Path) -> list[str]:
             notes.append(f"DiffSpeaker's speech encoder started from {encoder}, not from a pretrained one.")
         if ours := held.get("ours"):
             listed = ", ".join(f"{name}={value}" for name, value in _flat(ours))
-            notes.append(f"Stage {stage}: these choices are ours, not the paper's: {listed}.")
+            notes.append(f"Stage {stage}, choices that are ours and not the paper's: {listed}.")
     return notes
 
 
