@@ -19,7 +19,7 @@ class ScoreRow(Config):
     when the metric is undefined there, and `note` then says why. `weights_state` is `canonical` (published weights,
     hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or `none`
     (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` holds what making the
-    outputs took, where it is known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds an item).
+    outputs took, where it is known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds).
     `over_time` is the mean of each second along the clips, empty where a metric has no value a frame.
     """
 

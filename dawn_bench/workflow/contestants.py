@@ -5,8 +5,9 @@ Each becomes a `Contestant`: loaders of its outputs by clip id, what failed, and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -67,12 +68,16 @@ def maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], lis
         return partial(_found, name, method_class, files, job, clips, adapter is not None and adapter.changes_crop)
     context = Context(job.checkpoint, job.device, job.seed, job.options, job.methods_file, job.out / "logs")
     own = name not in METHODS and name in installed_names(methods_file(job.methods_file))
+    began = time.perf_counter()
     method = external(name)(context) if own else METHODS[name](context)
-    return partial(_produced, method, job, clips)
+    return partial(_produced, method, job, clips, built_in=time.perf_counter() - began)
 
 
-def _produced(method: Method, job: Evaluation, clips: Sequence[Clip]) -> list[Contestant]:
-    """The outputs of one method, and where it crops in its own way a second version framed as the truth is."""
+def _produced(method: Method, job: Evaluation, clips: Sequence[Clip], *, built_in: float) -> list[Contestant]:
+    """The outputs of one method, and where it crops in its own way a second version framed as the truth is.
+
+    `built_in` is how long loading it took, in seconds; external methods load anew for each item, and tell by item.
+    """
     if isinstance(method, External):
         console().print(f"{method.name}: licence {method.licence}", markup=False)
     outputs = produce(method, clips, job.out / "outputs", seed=job.seed)
@@ -84,10 +89,12 @@ def _produced(method: Method, job: Evaluation, clips: Sequence[Clip]) -> list[Co
     if files and method.method_class not in ("sanity", "reference"):
         loading = sum(outputs[i].load_seconds for i in files)
         spent = sum(outputs[i].seconds for i in files) - loading
-        cost = {"generate_s_per_s": spent / sum(seconds.values()), "load_s": loading / len(files)}
+        once = 0.0 if isinstance(method, External) else built_in
+        cost = {"generate_s_per_s": spent / sum(seconds.values()), "load_s": once + loading / len(files)}
     made = [Contestant(method.name, method.method_class, _loaders(files, clips, failed, said), files, failed, cost)]
     if getattr(method, "changes_crop", False):
-        made += _aligned(method.name, method.method_class, files, job, clips, method.fingerprint)
+        aligned = _aligned(method.name, method.method_class, files, job, clips, method.fingerprint)
+        made += [replace(one, cost=cost) for one in aligned]  # framing again is no part of the method
     return made
 
 
@@ -110,14 +117,14 @@ def _found(
     made = [Contestant(name, method_class, _loaders(files, clips, failed, {}), files, failed)]
     if changes_crop:
         contents = fingerprint({i: sha256_file(p) for i, p in files.items()})
-        made += _aligned(name, method_class, files, job, clips, contents)
+        made += [replace(one, cost={}) for one in _aligned(name, method_class, files, job, clips, contents)]
     return made
 
 
 def _aligned(
     name: str, method_class: MethodClass, files: dict[str, Path], job: Evaluation, clips: Sequence[Clip], key: str
 ) -> list[Contestant]:
-    return _produced(Reframed(name, method_class, files, key), job, clips) if files else []
+    return _produced(Reframed(name, method_class, files, key), job, clips, built_in=0.0) if files else []
 
 
 def _loaders(
