@@ -8,6 +8,7 @@ A method is given a true clip of the test set and may use only what it declares 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,16 @@ MethodClass = Literal["portrait", "dub", "static-lips", "mesh", "reference", "sa
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to generate: the true clip, the test set's clips (for shuffling), and a seed for this item."""
+    """One thing to generate: the true clip, the test set's clips (for shuffling), and the run's seed."""
 
     clip: Clip
     others: Sequence[Clip]
     seed: int
+
+    @property
+    def own_seed(self) -> int:
+        """A seed that differs between clips and does not depend on their order."""
+        return (self.seed * 1_000_003 + zlib.crc32(self.clip.id.encode())) % 2**63
 
 
 @dataclass(frozen=True)

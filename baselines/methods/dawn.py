@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -71,7 +70,7 @@ class Dawn:
             self.talker,
             source_of(clip),
             features,
-            seed=_item_seed(item),
+            seed=item.own_seed,
             options=self.options,
             pose=clip["pose"] if driven else None,
             blink=clip["blink"] if driven else None,
@@ -122,8 +121,3 @@ def dawn(context: Context, *, name: str, swap_sound: bool = False, strategy: str
     sampling = validated(STRATEGIES[strategy][1], options, what="option")
     talker = load_talker(context.checkpoint, device=context.device, stage=stage)
     return Dawn(talker, sampling, name=name, drive=drive, swap_sound=swap_sound, strategy=strategy)
-
-
-def _item_seed(item: Item) -> int:
-    """A seed that differs between clips and does not depend on their order."""
-    return (item.seed * 1_000_003 + zlib.crc32(item.clip.id.encode())) % 2**63

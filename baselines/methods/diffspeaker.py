@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +65,7 @@ class DiffSpeakerMethod:
             raise ItemError("wrong_mesh", f"{have}; the model was made for {config.vertices} at {config.fps}")
         styles, note = self._styles(clip.speaker)
         audio = torch.from_numpy(np.asarray(clip["audio"], np.float32) / 32768)[None].to(self.device)
-        seed = (item.seed * 1_000_003 + zlib.crc32(clip.id.encode())) % 2**63
+        seed = item.own_seed
         takes = []
         for style in styles:
             offsets = self.model.generate(

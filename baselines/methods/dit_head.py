@@ -6,7 +6,6 @@ never ranked with methods that have one portrait; with one portrait only its lip
 
 from __future__ import annotations
 
-import zlib
 from typing import Literal
 
 import numpy as np
@@ -49,7 +48,7 @@ class DitHead:
             np.asarray(clip["frames"][seen]),
             np.asarray(clip["landmarks"][seen]),
             features,
-            seed=(item.seed * 1_000_003 + zlib.crc32(clip.id.encode())) % 2**63,
+            seed=item.own_seed,
             options=self.options,
         )
         return Generated(frames, sound)

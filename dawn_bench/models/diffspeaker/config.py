@@ -10,22 +10,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from dawn_bench.config import Config
+from dawn_bench.pipelines.datasets import biwi, vocaset
 
 Encoder = Literal["wav2vec2", "hubert", "logmel"]
 Sampler = Literal["official011", "textbook"]
-
-#: Training subjects in the order of the style vectors.
-BIWI_SUBJECTS = ("F2", "F3", "F4", "M3", "M4", "M5")
-VOCASET_SUBJECTS = (
-    "FaceTalk_170728_03272_TA",
-    "FaceTalk_170904_00128_TA",
-    "FaceTalk_170725_00137_TA",
-    "FaceTalk_170915_00223_TA",
-    "FaceTalk_170811_03274_TA",
-    "FaceTalk_170913_03279_TA",
-    "FaceTalk_170904_03276_TA",
-    "FaceTalk_170912_03278_TA",
-)
 
 
 class AudioConfig(Config):
@@ -55,7 +43,7 @@ class DiffSpeakerConfig(Config):
     dropout: float = Field(0.1, ge=0, lt=1)
     fps: int = Field(30, ge=1)
     period: int = Field(30, ge=1, description="frames after which positions repeat and the attention's bias steps")
-    subjects: tuple[str, ...] = VOCASET_SUBJECTS
+    subjects: tuple[str, ...] = vocaset.TRAIN_SUBJECTS
     audio: AudioConfig = AudioConfig()
     smooth: bool = Field(False, description="mean of three frames over what is sampled, ends untouched (VOCASET)")
     steps: int = Field(50, ge=1, le=1000, description="sampling steps")
@@ -76,5 +64,5 @@ def published(dataset: Literal["biwi", "vocaset"], encoder: Encoder) -> DiffSpea
     if dataset == "vocaset":
         return DiffSpeakerConfig(audio=audio, smooth=True)
     return DiffSpeakerConfig(
-        vertices=23370, latent=1024, ff=2048, fps=25, period=25, subjects=BIWI_SUBJECTS, audio=audio
+        vertices=23370, latent=1024, ff=2048, fps=25, period=25, subjects=biwi.TRAIN_SUBJECTS, audio=audio
     )
