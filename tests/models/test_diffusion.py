@@ -85,6 +85,21 @@ def test_a_perfect_prediction_gives_the_motion_and_the_noise_back(prediction: st
     torch.testing.assert_close(eps, noise, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+def test_where_the_threshold_bites_motion_and_noise_still_make_up_the_sample(prediction: str) -> None:
+    torch.manual_seed(0)
+    x, predicted, t = 3 * torch.randn(2, 3, 2, 4, 4), 3 * torch.randn(2, 3, 2, 4, 4), torch.tensor([300, 900])
+    mended, released = (
+        Diffusion(A2VConfig.fixed(prediction=prediction, stale_noise=stale, **TINY)) for stale in (False, True)
+    )
+    x0, eps = mended.clean_and_noise(x, t, predicted)
+    assert float(x0[:, 2].abs().max()) == 1  # it bites
+    torch.testing.assert_close(mended.add_noise(x0, t, eps), x, rtol=0, atol=1e-4)
+    same, stale = released.clean_and_noise(x, t, predicted)
+    assert torch.equal(same, x0)
+    assert float((released.add_noise(same, t, stale) - x).abs().max()) > 1
+
+
 def test_clamping_bounds_each_channel_and_leaves_the_rest() -> None:
     config = A2VConfig.fixed(flow_bound=1.5, flow_scale=2.0, **TINY)
     x0 = torch.tensor([-9.0, 2.5, 9.0]).view(1, 1, 3, 1, 1).expand(1, 3, 3, 1, 1)

@@ -14,6 +14,7 @@ mended by `.fixed()`, the start of every training from scratch:
 | drops the conditions of single frames, not of clips    | `A2VConfig.drop_per_frame`     | True     | False      |
 | steps along the signal level of the timestep before    | `A2VConfig.ddim_off_by_one`    | True     | False      |
 | divides the whole motion by its 0.9 quantile           | `A2VConfig.threshold`          | sample   | clamp      |
+| keeps the noise when that changes the motion           | `A2VConfig.stale_noise`        | True     | False      |
 | diffuses absolute sampling positions                   | `A2VConfig.residual_flow`      | False    | True       |
 | gives the network degrees and pixels as they are       | `A2VConfig.pose_scales`        | 1        | by channel |
 | gives it eye aspect ratios as they are                 | `A2VConfig.eye_scale`          | 1        | 5          |

@@ -60,6 +60,9 @@ class A2VConfig(Config):
         "sample",
         description="predicted motion: divided as a whole by its 0.9 quantile if above 1, or clamped by channel",
     )
+    stale_noise: bool = Field(
+        True, description="samplers keep the noise that went with the motion before `threshold` changed it"
+    )
     flow_bound: float = Field(1.5, gt=0, description="`threshold=clamp`: bound of the flow, in pictures' half-widths")
     silu_on_conditions: bool = Field(True, description="SiLU on the raw conditions, which mutes negative differences")
 
@@ -101,6 +104,7 @@ class A2VConfig(Config):
             "swap_mask_axes": False,
             "mask_encoder": "trained",
             "threshold": "clamp",
+            "stale_noise": False,
             "silu_on_conditions": False,
         }
         return cls.model_validate(mended | changes)

@@ -51,14 +51,19 @@ class Diffusion(nn.Module):
         return _at(self.sqrt_alphas_cumprod, t_B) * z_B3FHW + _at(self.sqrt_one_minus_alphas_cumprod, t_B) * noise_B3FHW
 
     def clean_and_noise(self, x_B3FHW: Tensor, t_B: Tensor, predicted_B3FHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The clean motion, thresholded as the config says, and the noise that the network's output stands for."""
+        """The clean motion, thresholded as the config says, and the noise that goes with it.
+
+        What the threshold takes from the motion belongs to the noise: else the two no longer make up `x_B3FHW`, and
+        every step of a sampler loses the difference, so that more steps end ever further away (`stale_noise`).
+        """
+        signal, spread = _at(self.sqrt_alphas_cumprod, t_B), _at(self.sqrt_one_minus_alphas_cumprod, t_B)
         if self.config.prediction == "velocity":
-            signal, spread = _at(self.sqrt_alphas_cumprod, t_B), _at(self.sqrt_one_minus_alphas_cumprod, t_B)
             x0, eps = signal * x_B3FHW - spread * predicted_B3FHW, spread * x_B3FHW + signal * predicted_B3FHW
         else:
             recip, recipm1 = _at(self.sqrt_recip_alphas_cumprod, t_B), _at(self.sqrt_recipm1_alphas_cumprod, t_B)
             x0, eps = recip * x_B3FHW - recipm1 * predicted_B3FHW, predicted_B3FHW
-        return self.threshold(x0), eps
+        x0 = self.threshold(x0)
+        return x0, eps if self.config.stale_noise else (x_B3FHW - signal * x0) / spread
 
     def threshold(self, x0: Tensor) -> Tensor:
         """`x0_B3FHW` brought back to the range of motions, in the way the config says."""
