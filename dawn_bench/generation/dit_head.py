@@ -1,33 +1,23 @@
-"""DiT-Head's whole inference: a video with its mouth cut out and sound in, the same video with new lips out.
-
-`dub` repaints a video (the paper's protocol); `portrait` treats one picture as a video that stands still [ours]. Both
-see nothing inside the hole, and change nothing outside it. T frames, S picture side.
-"""
+"""DiT-Head of a trained run: `dub` repaints a video (the paper's protocol), `portrait` makes a picture talk [ours]."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from pydantic import Field
-from torch import Tensor
 
-from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.checkpoint import load_checkpoint
-from dawn_bench.models.dit_head.audio import windows
-from dawn_bench.models.dit_head.config import OURS, PAPER, origin
-from dawn_bench.models.dit_head.diffusion import sample
 from dawn_bench.models.dit_head.dit import DiT
-from dawn_bench.models.dit_head.mask import mouth_mask
-from dawn_bench.models.dit_head.pictures import cut_out, paste, signed, to_bytes
+from dawn_bench.models.dit_head.dubbing import DitHead, DubOptions
 from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.progress import Meter
 from dawn_bench.provenance import fingerprint, sha256_file
+
+__all__ = ["RUN_FILES", "DubOptions", "Dubber"]
 
 #: Where `dawn-bench train --model dit-head` leaves each model in a run's folder, and its kind.
 RUN_FILES = {
@@ -35,26 +25,10 @@ RUN_FILES = {
     "vqgan-masked": "dit-head-vqgan",
     "dit": "dit-head-dit",
 }
-#: Frames that are sampled at once.
-BATCH = 64
 
 
-class DubOptions(Config):
-    """How lips are made. The paper says DDIM, and that frames are interpolated afterwards; not how."""
-
-    steps: int = origin(50, OURS, "DDIM steps", ge=1, le=999)
-    eta: float = origin(0.0, PAPER, "randomness of the sampler; 0: DDIM", ge=0, le=1)
-    guidance: float = origin(1.0, OURS, "classifier-free guidance by the sound; 1: none", ge=0)
-    interpolation: Literal["none", "blend"] = Field(
-        "none",
-        description="blend: each latent becomes ¼, ½, ¼ of its neighbours' and its own, in RIFE's place",
-        json_schema_extra={"origin": OURS},
-    )
-    seam: float = origin(0.06, OURS, "colours are matched at the mask's edge over this share of the side", ge=0, le=1)
-
-
-class Dubber:
-    """Both VQGANs and the DiT of one trained run."""
+class Dubber(DitHead):
+    """DiT-Head with what is known of its training."""
 
     def __init__(
         self,
@@ -66,10 +40,8 @@ class Dubber:
         identity: str = "",
         facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self.face: VQGAN = face.to(device).eval()
-        self.masked: VQGAN = masked.to(device).eval()
-        self.dit: DiT = dit.to(device).eval()
-        self.device, self.identity, self.facts = device, identity, facts
+        super().__init__(face, masked, dit, device=device)
+        self.identity, self.facts = identity, facts
 
     @property
     def size(self) -> int:
@@ -98,46 +70,6 @@ class Dubber:
             hashes.append(sha256_file(path))
         return cls(*modules, device=device, identity=fingerprint(hashes), facts=facts)
 
-    @torch.no_grad()
-    def dub(
-        self,
-        frames: np.ndarray,
-        landmarks: np.ndarray,
-        audio: np.ndarray,
-        *,
-        seed: int,
-        options: DubOptions = DubOptions(),
-        reference: np.ndarray | None = None,
-        progress: Meter | None = None,
-    ) -> np.ndarray:
-        """Frames uint8 (T,S,S,3) RGB for sound features (T,A): `frames` (T',S,S,3) with lips that say the sound.
-
-        A video shorter than the sound is played to and fro, a longer one is cut. `landmarks` (T',68,2) place the hole;
-        `reference` (S,S,3), by default the first frame, shows the face whole. Outside the hole every pixel is the
-        given one. The same seed gives the same clip.
-        """
-        order = to_and_fro(len(frames), len(audio))
-        given = np.asarray(frames)[order]
-        hole = mouth_mask(np.asarray(landmarks)[order], given.shape[1], self.dit.config.mask)
-        heard = windows(audio, self.dit.config.window)
-        shown = given[0] if reference is None else reference
-        generator = torch.Generator(device=self.device).manual_seed(seed)
-        side = given.shape[1] // self.face.config.factor
-        shape = (1, self.dit.config.latent_channels, side, side)
-        noise = torch.randn(shape, generator=generator, device=self.device)  # one for all frames, against jitter [ours]
-        reference_1Zhh = self.dit.scale_face(self.face.encode(self._picture(shown[None])))
-        latents = []
-        for start in range(0, len(given), BATCH):
-            part = slice(start, start + BATCH)
-            latents.append(self._latents(given[part], hole[part], heard[part], reference_1Zhh, noise, options, seed))
-            if progress is not None:
-                progress.advance(len(latents[-1]))
-        z_TZhh = torch.cat(latents)
-        if options.interpolation == "blend":
-            z_TZhh = blend(z_TZhh)
-        decoded = [to_bytes(self.face.decode(self.dit.unscale_face(z))) for z in z_TZhh.split(BATCH)]
-        return paste(np.concatenate(decoded), given, hole, seam=options.seam)
-
     def portrait(
         self,
         frame: np.ndarray,
@@ -148,48 +80,5 @@ class Dubber:
         options: DubOptions = DubOptions(),
         progress: Meter | None = None,
     ) -> np.ndarray:
-        """The same for one picture (S,S,3) with points (68,2): the head stands still, the mouth moves."""
+        """`dub` of one picture (S,S,3) with points (68,2): the head stands still, the mouth moves."""
         return self.dub(frame[None], landmarks[None], audio, seed=seed, options=options, progress=progress)
-
-    def _latents(
-        self,
-        given: np.ndarray,
-        hole: np.ndarray,
-        heard: np.ndarray,
-        reference_1Zhh: Tensor,
-        noise_1Zhh: Tensor,
-        options: DubOptions,
-        seed: int,
-    ) -> Tensor:
-        count, dit = len(given), self.dit
-        seen = cut_out(self._picture(given), torch.as_tensor(hole, device=self.device))
-        fixed = {
-            "reference_BZhh": reference_1Zhh.expand(count, -1, -1, -1),
-            "masked_BZhh": dit.scale_masked(self.masked.encode(seen)),
-            "audio_BWA": torch.as_tensor(heard, device=self.device),
-        }
-        kept = torch.ones(count, dtype=torch.bool, device=self.device)
-
-        def predict(x_BZhh: Tensor, t_B: Tensor) -> Tensor:
-            with_sound = dit(x_BZhh, t_B, **fixed, kept_B=kept)
-            if options.guidance == 1:
-                return with_sound
-            return torch.lerp(dit(x_BZhh, t_B, **fixed, kept_B=~kept), with_sound, options.guidance)
-
-        start = noise_1Zhh.repeat(count, 1, 1, 1)
-        return sample(predict, start, dit.levels, dit.config, steps=options.steps, eta=options.eta, seed=seed)
-
-    def _picture(self, frames: np.ndarray) -> Tensor:
-        held = torch.as_tensor(np.ascontiguousarray(np.moveaxis(frames, -1, 1)), device=self.device)
-        return signed(held)
-
-
-def blend(z_TZhh: Tensor) -> Tensor:
-    """Each frame's latent as ¼, ½, ¼ of the one before, its own and the one after; the ends repeat [ours]."""
-    padded = torch.cat([z_TZhh[:1], z_TZhh, z_TZhh[-1:]])
-    return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-
-
-def to_and_fro(length: int, wanted: int) -> np.ndarray:
-    """Frame numbers (wanted,) of a video of `length` frames: forwards, and back where it is too short."""
-    return np.resize(np.concatenate([np.arange(length), np.arange(length)[-2:0:-1]]), wanted)

@@ -13,7 +13,8 @@ from micro_dit_head import micro_train
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.generation.dit_head import Dubber, DubOptions, blend, to_and_fro
+from dawn_bench.generation.dit_head import Dubber, DubOptions
+from dawn_bench.models.dit_head.dubbing import blend, to_and_fro
 from dawn_bench.models.dit_head.mask import mouth_mask
 
 QUICK = DubOptions(steps=2)
@@ -100,7 +101,7 @@ def test_batches_of_frames_change_nothing_that_can_be_seen(
     dubber: Dubber, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = dub(dubber, clip).astype(int)
-    monkeypatch.setattr("dawn_bench.generation.dit_head.BATCH", 7)
+    monkeypatch.setattr("dawn_bench.models.dit_head.dubbing.BATCH", 7)
     assert np.abs(dub(dubber, clip) - whole).max() <= 1
 
 
