@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
 
 MethodClass = Literal["portrait", "dub", "static-lips", "mesh", "reference", "sanity"]
@@ -70,7 +71,8 @@ class Method(Protocol):
     """A method. `fingerprint` changes whenever its outputs would (weights, settings, code version).
 
     A method that frames the face otherwise than its portrait may say `changes_crop = True`: it is then scored a second
-    time with its faces put where the truth has them.
+    time with its faces put where the truth has them. One that fits only some caches may have `check(clip)`, which
+    raises `InputError`: it is asked of the first clip before any work.
     """
 
     name: str
@@ -84,6 +86,21 @@ class Method(Protocol):
 
     def generate(self, item: Item) -> Generated:
         """Make one clip; raises `ItemError` when this item cannot be done."""
+
+
+def check_fit(clip: Clip, *, size: int, encoder: str) -> None:
+    """Raise `InputError` unless a clip has frames of `size` px and the sound features of `encoder`."""
+    side = clip["frames"].shape[1]
+    if side != size:
+        raise InputError(
+            f"the cache's frames are {side} px wide, and this model was trained at {size}.",
+            mend=f"Prepare a cache of its size: dawn-bench prepare --size {size}",
+        )
+    if encoder not in clip:
+        raise InputError(
+            f"the cache has no {encoder} features, which this model hears.",
+            mend=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
+        )
 
 
 #: Methods by command-line name: functions of a `Context`; one file each in `baselines/methods/`.

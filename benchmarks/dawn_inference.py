@@ -1,7 +1,7 @@
 """Time and memory of DAWN's inference: a U-Net step, decoding, solvers, a whole clip; beside the released code too.
 
     python benchmarks/dawn_inference.py --reference DAWN-pytorch --sections step decode
-    python benchmarks/dawn_inference.py --sections solver --checkpoint RUN
+    python benchmarks/dawn_inference.py --sections solver --checkpoint RUN --cache CACHE
 
 Sections: `step` (one A2V-FDM step at several lengths), `decode` (motion to pictures), `clip` (8 seconds through the
 talker, with the share of each part), `solver` (quality against steps), `cuda` (frames a second on a graphics card).
@@ -9,7 +9,7 @@ Without `--reference` the plain dense U-Net of `models/dawn/unet.py` takes the r
 
 Every measurement is a process of its own, so that peaks do not mix. Time is CPU time, the best of `--repeats`; memory
 is the peak above idle, that is above what is resident once weights and inputs are there. Networks are filled with
-seeded noise, since only cost is measured and that both give the same numbers; `solver` needs a trained run.
+seeded noise, since only cost is measured and that both give the same numbers; `solver` needs a trained run and cache.
 """
 
 from __future__ import annotations
@@ -201,32 +201,37 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
     return {"total_s": total, **shares, "video file, s": total - sum(spent.values()), "peak_mb": peak_mb()}
 
 
-def solver(run: Path, frames: int) -> list[tuple[str, int, float]]:
-    """Distance (root mean square over the motion's spread) to a 100-step DDIM without noise, from the same start."""
-    import numpy as np
-    import torch
+def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, float]]:
+    """Solver, calls, distance from where DDIM without noise converges, PSNR to the truth in dB; same start for all.
 
+    On the first frames of the first held-out clip, driven by its own pose and blinks. The distance is the root mean
+    square over the spread of the motion that 300 calls of DDIM give.
+    """
+    import numpy as np
+
+    from dawn_bench.cache import Cache
     from dawn_bench.generation.released import load_talker
     from dawn_bench.generation.talker import SamplingOptions, Source
 
-    talker = load_talker(run)
-    size, width = talker.size, talker.a2v.config.audio_dim
-    rng = np.random.default_rng(0)
-    source = Source(
-        rng.integers(0, 255, (size, size, 3), dtype=np.uint8), np.zeros(7), np.full(2, 0.3), np.full(4, 9.0)
+    talker, held_out = load_talker(run), Cache(cache)
+    clip = held_out.clips("test")[0]
+    sound, pose, blink, truth = (
+        np.asarray(clip[field][:frames]) for field in (clip.audio_encoder, "pose", "blink", "frames")
     )
-    sound = rng.standard_normal((frames, width)).astype(np.float32)
+    source = Source(truth[0], pose[0], blink[0], np.asarray(clip["bbox"][0]))
 
-    def motion(name: str, steps: int) -> torch.Tensor:
-        scene = talker.scene(source, sound, seed=0)
-        return talker.sample(scene, SamplingOptions(solver=name, steps=steps, eta=0))  # type: ignore[arg-type]
+    def drawn(name: str, steps: int) -> tuple[Any, float]:
+        scene = talker.scene(source, sound, seed=0, pose=pose, blink=blink)
+        z = talker.sample(scene, SamplingOptions(solver=name, steps=steps, eta=0))  # type: ignore[arg-type]
+        error = (talker.show(scene, z) / 255.0 - truth / 255.0) ** 2
+        return z, -10 * math.log10(float(error.mean()))
 
-    exact = motion("ddim", 100)
+    exact, _ = drawn("ddim", 300)
     rows = []
-    for steps in (5, 10, 20, 50):
+    for steps in (5, 10, 20, 50, 100):
         for name in ("ddim", "dpm2m"):
-            error = (motion(name, steps) - exact).square().mean().sqrt() / exact.std()
-            rows.append((name, steps, float(error)))
+            z, psnr = drawn(name, steps)
+            rows.append((name, steps, float((z - exact).square().mean().sqrt() / exact.std()), psnr))
     return rows
 
 
@@ -259,6 +264,7 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--reference", help="checkout of the released code")
     parser.add_argument("--checkpoint", type=Path, help="trained run, for `solver`")
+    parser.add_argument("--cache", type=Path, help="its cache, for `solver`")
     parser.add_argument("--frames", type=int, nargs="+", default=[40, 80, 200, 400, 1500])
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="of `decode` and `cuda`")
     parser.add_argument("--dense-up-to", type=int, default=200, help="longest clip of the dense versions")
@@ -291,10 +297,11 @@ def main() -> None:
         row = measured(section="clip", frames=200, size=128, steps=options.steps, threads=2)
         show(f"clip, 8 s, {options.steps} steps, 2 threads", row)
     if "solver" in options.sections:
-        if options.checkpoint is None:
-            print("solver: skipped, it needs a trained run: --checkpoint RUN")
-        for name, steps, error in solver(options.checkpoint, 40) if options.checkpoint else ():
-            print(f"solver {name:6s} {steps:3d} calls: {error:.4f} of the spread from 100-step DDIM", flush=True)
+        if options.checkpoint is None or options.cache is None:
+            print("solver: skipped, it needs a trained run and its cache: --checkpoint RUN --cache CACHE")
+        else:
+            for name, steps, error, psnr in solver(options.checkpoint, options.cache, 40):
+                print(f"solver {name:6s} {steps:3d} calls: {error:.3f} of the spread away, {psnr:.2f} dB", flush=True)
     if "cuda" in options.sections:
         from dawn_cuda import cuda_table
 

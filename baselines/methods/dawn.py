@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass
+from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass, check_fit
 from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
@@ -53,15 +53,15 @@ class Dawn:
             settings.append(self.strategy)
         return f"dawn/1/{self.talker.identity}/{fingerprint(settings)}"
 
+    def check(self, clip: Clip) -> None:
+        """Raise `InputError` for a clip of another size, or without the sound features that the model hears."""
+        check_fit(clip, size=self.talker.size, encoder=self.talker.audio_encoder)
+
     def generate(self, item: Item) -> Generated:
         clip = item.clip
         heard = other_clip(item) if self.swap_sound else clip
+        self.check(heard)
         encoder = self.talker.audio_encoder
-        if encoder not in heard:
-            raise InputError(
-                f"clip {heard.id} has no {encoder} features, which this model hears.",
-                mend=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
-            )
         features = np.resize(heard[encoder], (clip.n_frames, heard[encoder].shape[1]))
         sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
         driven = self.drive == "truth"

@@ -10,10 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass
+from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass, check_fit
 from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
+from dawn_bench.clip import Clip
 from dawn_bench.config import validated
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import InputError
 from dawn_bench.generation.dit_head import Dubber, DubOptions
 from dawn_bench.provenance import fingerprint
 
@@ -36,11 +37,14 @@ class DitHead:
         facts = [self.options.model_dump(), self.mode, self.swap_sound]
         return f"dit-head/1/{self.dubber.identity}/{fingerprint(facts)}"
 
+    def check(self, clip: Clip) -> None:
+        """Raise `InputError` for a clip of another size, or without the sound features that the model hears."""
+        check_fit(clip, size=self.dubber.size, encoder=self.dubber.audio_encoder)
+
     def generate(self, item: Item) -> Generated:
         clip, encoder = item.clip, self.dubber.audio_encoder
         heard = other_clip(item) if self.swap_sound else clip
-        if encoder not in heard:
-            raise ItemError("no_audio", f"the cache has no {encoder} features, which this run was trained on")
+        self.check(heard)
         features = np.resize(heard[encoder], (clip.n_frames, heard[encoder].shape[1]))
         sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
         seen = slice(None) if self.mode == "dub" else slice(1)

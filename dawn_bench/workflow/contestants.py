@@ -70,6 +70,8 @@ def maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], lis
     own = name not in METHODS and name in installed_names(methods_file(job.methods_file))
     began = time.perf_counter()
     method = external(name)(context) if own else METHODS[name](context)
+    if check := getattr(method, "check", None):
+        check(clips[0])
     return partial(_produced, method, job, clips, built_in=time.perf_counter() - began)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_cache import write_tiny_cache
 
 from dawn_bench.errors import InputError
 from dawn_bench.generation.released import ReleasedFiles, find_released, load_released, load_talker
@@ -15,6 +17,7 @@ from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, SeparatePBNets
+from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 
 SMALL = HourglassConfig(block_expansion=4, max_features=8, num_blocks=2)
 LFG_CONFIG = LFGConfig.reference(
@@ -116,9 +119,18 @@ def test_files_of_other_widths_name_their_keys(published: Path) -> None:
         load_talker(published, stage="a2v-1")
 
 
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of the published widths."""
+    folder = tmp_path_factory.mktemp("full-size")
+    pose, blink = (PBNet(PBNetConfig.reference(pos_dim=p, eye_dim=e)) for p, e in ((6, 0), (0, 2)))
+    save_all(folder, LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), pose, blink)
+    return folder
+
+
 @pytest.mark.slow
 def test_generate_with_full_size_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    full_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole command at the published widths; the speech encoder's weights are needed, and said to be."""
     import cv2
@@ -128,9 +140,7 @@ def test_generate_with_full_size_files(
     from dawn_bench.pipelines.features.hubert import Hubert
     from dawn_bench.pipelines.video import probe, read_frames
 
-    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
-    pose, blink = (PBNet(PBNetConfig.reference(pos_dim=p, eye_dim=e)) for p, e in ((6, 0), (0, 2)))
-    save_all(tmp_path, LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), pose, blink)
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(full_size))
     cv2.imwrite(str(tmp_path / "me.png"), np.full((60, 50, 3), 120, np.uint8))
     write_wav(tmp_path / "a.wav", (3000 * np.sin(np.arange(4000) / 9)).astype(np.int16))
     out = tmp_path / "talk.mp4"
@@ -148,3 +158,26 @@ def test_generate_with_full_size_files(
     assert (info.width, info.height, info.fps, info.has_audio) == (128, 128, 25.0, True)
     assert len(read_frames(out)) == 6
     assert "no face found" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_evaluate_with_full_size_files(full_size: Path, tmp_path: Path) -> None:
+    """`evaluate --method dawn` takes the published files as it takes a trained run, on clips of their size alone."""
+    cache = write_tiny_cache(tmp_path / "cache", size=128, frames=6, splits=("train", "test"), hubert=True)
+    job = Evaluation(
+        cache,
+        tmp_path / "results",
+        methods=("dawn",),
+        metrics=("psnr",),
+        checkpoint=full_size,
+        options={"steps": 1},
+        sanity=False,
+    )
+    rows = evaluate_methods(job).rows
+    assert [(r.method, r.metric, r.coverage, r.n_frames) for r in rows] == [("dawn", "psnr", 1.0, 6)]
+    smaller = write_tiny_cache(tmp_path / "smaller", size=64, frames=6, splits=("test",), hubert=True)
+    with pytest.raises(InputError, match=r"frames are 64 px wide, .* at 128\. Prepare .*--size 128"):
+        evaluate_methods(replace(job, cache=smaller, out=tmp_path / "others"))
+    deaf = write_tiny_cache(tmp_path / "deaf", size=128, frames=6, splits=("test",))
+    with pytest.raises(InputError, match=r"no hubert features.*--extract hubert"):
+        evaluate_methods(replace(job, cache=deaf, out=tmp_path / "deaf-results"))

@@ -15,14 +15,22 @@ from dawn_bench.pipelines.shards import ShardWriter
 SPLITS = ("train", "train", "train", "train", "test", "test")
 
 
-def write_tiny_cache(root: Path, *, size: int = 32, frames: int = 30, splits: tuple[str, ...] = SPLITS) -> Path:
-    """`len(splits)` clips `c0`, `c1`, ... of `frames` frames: a head that sways, a mouth that opens with the sound."""
+def write_tiny_cache(
+    root: Path, *, size: int = 32, frames: int = 30, splits: tuple[str, ...] = SPLITS, hubert: bool = False
+) -> Path:
+    """`len(splits)` clips `c0`, `c1`, ... of `frames` frames: a head that sways, a mouth that opens with the sound.
+
+    `hubert` adds speech features of HuBERT-large's width, which say nothing.
+    """
     ids = [f"c{k}" for k in range(len(splits))]
     rows = []
     with ShardWriter(root, number=0, ids=ids) as writer:
         for number, (name, split) in enumerate(zip(ids, splits, strict=True)):
             writer.begin(name)
-            for field, values in tiny_clip(number, size=size, frames=frames).items():
+            clip = tiny_clip(number, size=size, frames=frames)
+            if hubert:
+                clip["hubert"] = np.zeros((frames, 1024), np.float16)
+            for field, values in clip.items():
                 writer.append(field, values)
             facts = {f"{f}.{k}": v for f, held in writer.finish().items() for k, v in held.items()}
             plain = {"id": name, "speaker": f"s{number % 3}", "split": split, "n_frames": frames}
