@@ -20,13 +20,12 @@ from dawn_bench.models.dawn.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.conditions import box_mask, build_condition
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS
-from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.training.augment import jitter, unit
 from dawn_bench.training.data import ClipPool, step_rng, windows
-from dawn_bench.training.mouth import correlation, landmarks_where_true, mouth_opening
 from dawn_bench.training.settings import A2VTraining, TrainSettings
 from dawn_bench.training.stage import STAGES, Batch
-from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows, side_by_side, ssim, to_bytes
+from dawn_bench.training.talking import beside_truth
+from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, to_bytes
 
 
 class A2VStage:
@@ -93,32 +92,15 @@ class A2VStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """Each clip's first frames, sampled with its true head pose and blinks, released sampling.
-
-        PSNR in dB and SSIM against the truth, and `mouth_r`, the correlation of generated with true mouth opening.
-        """
+        """Each clip's first frames, sampled with its true head pose and blinks, released sampling, beside the truth."""
         assert isinstance(module, A2VFDM)
         self.lfg.eval()
-        found: dict[str, list[float]] = {"psnr": [], "ssim": [], "mouth_r": []}
-        pictures, videos = [], {}
-        for clip in clips:
-            truth = np.asarray(clip["frames"][:SAMPLE_FRAMES])
-            made = to_bytes(self._sample(module, clip, len(truth), device=device))
-            landmarks = np.asarray(clip["landmarks"][: len(truth)])
-            seen = landmarks_where_true(made, landmarks, pick_backend("auto"))
-            found["psnr"].append(psnr(made, truth))
-            found["ssim"].append(ssim(made, truth))
-            found["mouth_r"].append(correlation(mouth_opening(seen), mouth_opening(landmarks)))
-            widest = int(np.nan_to_num(mouth_opening(landmarks)).argmax())
-            pictures.append(side_by_side(truth[0], truth[widest], made[widest]))
-            videos[clip.id] = side_by_side(truth, made)
-        values = {name: float(np.mean(each)) for name, each in found.items()}
-        return Validation(values, "mouth_r", pictures={"source-truth-made": rows(np.stack(pictures))}, videos=videos)
+        return beside_truth((clip, to_bytes(self._sample(module, clip, device=device))) for clip in clips)
 
-    def _sample(self, model: A2VFDM, clip: Clip, frames: int, *, device: str) -> Tensor:
-        """Pictures (T,3,S,S) in [0,1] of the first `frames` frames, from the first one as source."""
+    def _sample(self, model: A2VFDM, clip: Clip, *, device: str) -> Tensor:
+        """Pictures (T,3,S,S) in [0,1] of the first `SAMPLE_FRAMES` frames, from the first one as source."""
         fields = (clip.audio_encoder, "pose", "blink", "bbox")
-        tracks = (torch.from_numpy(np.array(clip[f][:frames], np.float32))[None].to(device) for f in fields)
+        tracks = (torch.from_numpy(np.array(clip[f][:SAMPLE_FRAMES], np.float32))[None].to(device) for f in fields)
         audio_BFA, pose_BF7, blink_BF2, box_BF4 = tracks
         source_BCSS = unit(torch.from_numpy(np.array(clip["frames"][0])).movedim(-1, 0)[None]).to(device)
         encoded, size = self.lfg.encode(source_BCSS), source_BCSS.shape[-1]
