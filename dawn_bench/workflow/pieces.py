@@ -36,6 +36,33 @@ def piece(clip: Clip, start: int, stop: int) -> Clip:
     return Clip(f"{clip.id}_f{start:05d}", clip.speaker, clip.split, stop - start, arrays, clip.fps, meta)
 
 
+def repeated(clip: Clip, length: int, *, name: str) -> Clip:
+    """`length` frames of a clip, called `name`: its first ones, or from its start again where it ends."""
+    meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
+    return Clip(name, clip.speaker, clip.split, length, _Repeated(clip.arrays, length), clip.fps, meta)
+
+
+class _Repeated(Mapping[str, np.ndarray]):
+    """Another clip's arrays brought to a length when they are asked for."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], length: int) -> None:
+        self._arrays, self._length = arrays, length
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._arrays[name]
+        rate = SAMPLES_PER_FRAME if name == "audio" else 1
+        return np.resize(array, (self._length * rate, *array.shape[1:]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
 class _Cut(Mapping[str, np.ndarray]):
     """Views of another clip's arrays, made when they are asked for."""
 

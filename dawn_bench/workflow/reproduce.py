@@ -1,36 +1,44 @@
 """Reproduce a table of the paper: run the rows that there are data and weights for, and set ours beside the published.
 
-<out>/tableN.md, tableN.json           the table, what differs, and why a row did not run
+<out>/tableN.md, tableN.json           the table, what differs, and why a row did not run; written anew after every row
 <out>/outputs, features, rows          as `evaluate` leaves them, so that `dawn-bench report` shows the rows too
+<out>/timed                            the videos of 8 seconds that Table 2's times are of
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dawn_bench.baselines.base import METHODS, Context, Method
 from dawn_bench.baselines.methods.dawn import Dawn
-from dawn_bench.baselines.outputs import OK, produce, read_output
+from dawn_bench.baselines.outputs import OK, Output, produce, read_output
 from dawn_bench.cache import Cache
-from dawn_bench.clip import Clip
+from dawn_bench.clip import FPS, Clip
+from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
+from dawn_bench.generation.released import find_released
+from dawn_bench.generation.strategies import STRATEGIES
+from dawn_bench.generation.talker import COARSE_FILE, RUN_FILES
 from dawn_bench.metrics.protocols import PAPER_DAWN
 from dawn_bench.metrics.scorer import score_method
-from dawn_bench.provenance import device_name
+from dawn_bench.progress import console
+from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.cards import text_of
-from dawn_bench.reports.store import ResultsStore
+from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
-from dawn_bench.workflow.paper_rows import PIECE, SPEED, PaperRow, PaperTable, paper_table
-from dawn_bench.workflow.pieces import pieces
+from dawn_bench.workflow.paper_rows import PIECE, ROWS, SPEED, PaperRow, PaperTable, paper_table
+from dawn_bench.workflow.pieces import pieces, repeated
+from dawn_bench.workflow.reproduced import Line, Reproduced, differences, grouped
 
-#: What the paper's numbers were made with, for the words on what differs.
-PAPER_WEIGHTS = "LFG, A2V-FDM and PBNet trained as in its appendix A.2 on the same dataset, HuBERT-large features"
+#: Frames of the video that Table 2's times are of.
+TIMED = 8 * FPS
+_NOT_YET = "stopped before this row; run the same command again to go on."
 
 
 @dataclass(frozen=True)
@@ -51,89 +59,80 @@ class Reproduction:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One row of the table: ours and the published value by metric; `reason` says why it did not run."""
-
-    label: str
-    ours: Mapping[str, float | None]
-    published: Mapping[str, float]
-    stand_ins: tuple[str, ...] = ()
-    reason: str = ""
-    remark: str = ""
-
-
-@dataclass(frozen=True)
-class Reproduced:
-    """The finished table; `differences` are sentences."""
-
-    number: int
-    title: str
-    dataset: str
-    columns: tuple[str, ...]
-    lines: tuple[Line, ...]
-    differences: tuple[str, ...]
-
-    def markdown(self) -> str:
-        """The table with the published value in brackets after ours, and the differences below."""
-        heads = [text_of(m).label if m != SPEED else m for m in self.columns]
-        rows = [["row", *heads], ["---"] * (len(heads) + 1)]
-        for line in self.lines:
-            cells = [_cell(line, metric) for metric in self.columns]
-            rows.append([line.label, *cells])
-        text = [f"# Table {self.number}: {self.title}", "", f"Ours (published for {self.dataset}).", ""]
-        text += [f"| {' | '.join(row)} |" for row in rows]
-        asides = [f"* {n.label}: {'not run: ' if n.reason else ''}{n.reason or n.remark}" for n in self.lines]
-        told = [a for a, n in zip(asides, self.lines, strict=True) if n.reason or n.remark]
-        text += ["", *told] if told else []
-        return "\n".join([*text, "", "What differs from the paper:", "", *(f"* {d}" for d in self.differences), ""])
-
-
 def reproduce(job: Reproduction) -> Reproduced:
-    """Run a table. Raises `InputError` for an unknown table, or a cache without clips in the split.
+    """Run a table. Raises `InputError` for an unknown table, variant or option, a run or methods' file that is not
+    there, and a cache without clips in the split.
 
-    A row that cannot run costs no other: its line says what is missing.
+    A row that cannot run costs no other: its line says what is missing, and so does a warning before work begins.
     """
     table, cache = paper_table(job.table), Cache(job.cache)
+    _check(job)
     clips = cache.clips(job.split)[: job.max_clips]
     if not clips:
-        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, mend="Give another --split.")
+        splits = ", ".join(sorted(set(cache.index["split"])))
+        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, mend=f"Its splits: {splits}.")
+    if "frames" not in clips[0]:
+        raise InputError("holds meshes; the paper's tables are of videos.", path=job.cache)
     dataset = str(cache.settings["dataset"])
-    beside = dataset if dataset in table.published else next(iter(table.published), "no dataset")
+    beside = dataset if dataset in table.published else next(iter(table.published), "crema")
     published = table.published.get(beside, {})
-    store = ResultsStore(job.out)
-    lines, made_with = [], {}
-    for row in _rows(table, cache, published):
-        values = published.get(row.label, {})
+    rows = _rows(table, cache, published)
+    lines = {r.label: Line(r.label, {}, published.get(r.label, {}), reason=_NOT_YET) for r in rows}
+    ready = []
+    for row in rows:
         try:
-            method, remark = _method(row, job, cache)
-            chosen = _clips(row, clips)
+            _method(row, job, cache)
+            _clips(row, clips)
         except InputError as error:
-            lines.append(Line(row.label, {}, values, reason=str(error)))
-            continue
-        # Where the paper gives a row fewer metrics, the others say nothing of it: the truth has no distance to itself.
-        metrics = [m for m in table.metrics if m in values] or list(table.metrics)
-        scored, seconds = _run(method, chosen, metrics, job, dataset=dataset)
-        store.append(scored)
-        ours = {r.metric: r.value for r in scored} | ({SPEED: seconds} if table.number == 2 else {})
-        stand_ins = tuple(r.metric for r in scored if r.weights_state == "seeded")
-        said = remark or ("" if scored else "no clip could be made or scored")
-        lines.append(Line(row.label, ours, values, stand_ins, remark=said))
+            lines[row.label] = replace(lines[row.label], reason=str(error))
+        else:
+            ready.append(row)
+    for words in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):
+        console().print(f"not run: {words}", markup=False)
+    made_with: dict[str, Dawn] = {}
+
+    def found() -> Reproduced:
+        told = tuple(lines.values())
+        said = differences(table, cache, clips, told, made_with, machine=device_name(job.device))
+        return Reproduced(table.number, table.title, beside, table.columns, told, said)
+
+    store = ResultsStore(job.out)
+    for row in ready:
+        method, remark = _method(row, job, cache)
+        ran = _run(method, _clips(row, clips), lines[row.label], table, job, store, dataset=dataset)
+        lines[row.label] = replace(ran, remark="; ".join(t for t in (remark, ran.remark) if t))
         if isinstance(method, Dawn):
             made_with[row.label] = method
-    columns = (*table.metrics, SPEED) if table.number == 2 else table.metrics
-    found = Reproduced(
-        table.number,
-        table.title,
-        beside,
-        columns,
-        tuple(lines),
-        _differences(job, table, cache, clips, lines, made_with),
-    )
-    job.out.mkdir(parents=True, exist_ok=True)
-    (job.out / f"table{table.number}.md").write_text(found.markdown())
-    (job.out / f"table{table.number}.json").write_text(json.dumps(asdict(found), indent=1))
-    return found
+        found().write(job.out)  # a row that is done is kept, whatever happens to the next
+    done = found()
+    done.write(job.out)
+    if ready:
+        _tell(store, done, job)
+    return done
+
+
+def _check(job: Reproduction) -> None:
+    """Raises `InputError` for what a person mistyped: it would cost every row, or be heeded by none."""
+    variants = {row.variant for rows in ROWS.values() for row in rows if row.variant is not None}
+    if unknown := set(job.variants) - variants:
+        raise InputError(
+            f"there is no ablation called {min(unknown)!r}.", mend=f"Known: {', '.join(sorted(variants))}."
+        )
+    for run in (job.checkpoint, *job.variants.values()):
+        if run is not None and not run.exists() and find_released(run) is None:
+            raise InputError("there is no such run.", path=run, mend="dawn-bench train makes one.")
+    if job.methods_file is not None and not job.methods_file.is_file():
+        raise InputError("there is no such file.", path=job.methods_file, mend="dawn-bench methods NAME prints one.")
+    kinds = [kind for _, kind in STRATEGIES.values()]
+    if unknown := set(job.options).difference(*(kind.model_fields for kind in kinds)):
+        known = ", ".join(dict.fromkeys(name for kind in kinds for name in kind.model_fields))
+        raise InputError(f"there is no option {min(unknown)!r} of DAWN's rows.", mend=f"Known: {known}.")
+    for kind in kinds:
+        validated(kind, _known(kind, job.options), what="option")
+
+
+def _known(kind: type[Config], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in kind.model_fields}
 
 
 def _rows(table: PaperTable, cache: Cache, published: Mapping[str, Mapping[str, float]]) -> list[PaperRow]:
@@ -150,33 +149,57 @@ def _method(row: PaperRow, job: Reproduction, cache: Cache) -> tuple[Method, str
         raise InputError(
             f"this cache has {cache.size} px; run it on a cache of {row.size} px with a run trained on that."
         )
-    run, options, remark = job.checkpoint, dict(row.options), ""
-    if row.variant is not None:
-        run = job.variants.get(row.variant)
-        if run is None and row.variant == "only-stage-1" and _has_both(job.checkpoint):
-            run, options = job.checkpoint, options | {"stage": "a2v-1"}
-            remark = "the first stage of the same run, which was not trained for longer in place of the second"
-        if run is None:
-            raise InputError(
-                f"needs a run of its own: train --preset NAME+{row.variant}, then --variant {row.variant}=RUN."
-            )
-    ours = row.method.startswith("dawn")
-    context = Context(
-        run, job.device, job.seed, {**options, **(job.options if ours else {})}, job.methods_file, job.out / "logs"
-    )
-    method = METHODS[row.method](context)
+    run, options, remark = _run_of(row, job)
+    if row.strategy is not None:
+        options = _known(STRATEGIES[row.strategy][1], job.options) | options  # what makes the row is not overruled
+    try:
+        method = METHODS[row.method](Context(run, job.device, job.seed, options, job.methods_file, job.out / "logs"))
+    except InputError as error:
+        if row.strategy is not None or error.path is not None:
+            raise
+        raise InputError(
+            error.what, mend=f"Say where with --methods FILE; see dawn-bench methods {row.method}."
+        ) from error
     if isinstance(method, Dawn):
-        if (size := method.talker.size) != cache.size:
-            raise InputError(f"this run was trained at {size} px, the cache has {cache.size} px.", path=run)
-        encoder = next(iter(cache)).audio_encoder
-        if method.talker.audio_encoder != encoder:
-            raise InputError(f"this run hears {method.talker.audio_encoder}, the cache has {encoder}.", path=run)
+        _fits(method, row, run, cache)
     method.name = row.name
     return method, remark
 
 
-def _has_both(run: Path | None) -> bool:
-    return run is not None and all((run / s / "model.safetensors").is_file() for s in ("a2v-1", "a2v-2"))
+def _run_of(row: PaperRow, job: Reproduction) -> tuple[Path | None, dict[str, Any], str]:
+    """The run that a row is made with, the row's options, and a remark; raises `InputError` without one."""
+    options = dict(row.options)
+    if row.variant is None:
+        return job.checkpoint, options, ""
+    if (own := job.variants.get(row.variant)) is not None:
+        return own, options, ""
+    run, train = job.checkpoint, f"train --preset NAME+{row.variant}, then --variant {row.variant}=RUN"
+    if row.variant == "ttr":
+        alone = run is not None and not (run / COARSE_FILE).is_file()
+        return run, options, f"one model for both resolutions; for one of each, {train}" if alone else ""
+    if row.variant == "only-stage-1" and run is not None and all((run / s).is_file() for s in RUN_FILES["a2v"]):
+        remark = f"the first stage of the same run, not trained for longer in place of the second; for that, {train}"
+        return run, options | {"stage": "a2v-1"}, remark
+    raise InputError(f"needs a run of its own: {train}.")
+
+
+def _fits(method: Dawn, row: PaperRow, run: Path | None, cache: Cache) -> None:
+    """Raises `InputError` where a run does not fit the cache, or is not what the row is called."""
+    talker, clip = method.talker, next(iter(cache))
+    if talker.size != cache.size:
+        raise InputError(f"this run was trained at {talker.size} px, the cache has {cache.size} px.", path=run)
+    if talker.audio_encoder not in clip:
+        raise InputError(
+            f"this run hears {talker.audio_encoder}, which the cache lacks (it has {clip.audio_encoder}).",
+            path=run,
+            mend=f"Add it: dawn-bench prepare --root VIDEOS --cache CACHE --extract {talker.audio_encoder}",
+        )
+    if (talker.pbnet is None) != (row.variant == "no-pbnet"):
+        raise InputError(
+            f"this run has {'no' if talker.pbnet is None else 'a'} PBNet, so it is not this row.", path=run
+        )
+    if row.variant in ("only-stage-1", "only-stage-2") and talker.facts["a2v"].get("stage") != "a2v-1":
+        raise InputError("this run was trained in two stages, so it is not this row.", path=run)
 
 
 def _clips(row: PaperRow, clips: Sequence[Clip]) -> list[Clip]:
@@ -185,22 +208,32 @@ def _clips(row: PaperRow, clips: Sequence[Clip]) -> list[Clip]:
     chosen = pieces(clips, row.length, exact=True)
     if not chosen:
         longest = max(c.n_frames for c in clips)
-        raise InputError(f"no test clip has {row.length} frames (longest: {longest}).")
+        raise InputError(f"no chosen clip has {row.length} frames (longest: {longest}); prepare longer videos.")
     return chosen
 
 
 def _run(
-    method: Method, clips: Sequence[Clip], metrics: Sequence[str], job: Reproduction, *, dataset: str
-) -> tuple[list[ScoreRow], float | None]:
-    """The scores of what the method makes of the clips, and its seconds for a video of 8 seconds."""
+    method: Method,
+    clips: Sequence[Clip],
+    line: Line,
+    table: PaperTable,
+    job: Reproduction,
+    store: ResultsStore,
+    *,
+    dataset: str,
+) -> Line:
+    """The row's line with its scores of what the method makes of the clips; scores and videos are put in the store."""
     outputs = produce(method, clips, job.out / "outputs", seed=job.seed)
     truth = {c.id: c for c in clips}
-    made = {i: o for i, o in outputs.items() if o.status == OK and o.path is not None}
+    made = {i: o.path for i, o in outputs.items() if o.status == OK and o.path is not None}
+    line = replace(line, made=len(made), asked=len(clips), reason="", remark=_failures(outputs))
     if not made:
-        return [], None
+        return replace(line, reason=line.remark, remark="")
+    # Where the paper gives a row fewer metrics, the others say nothing of it: the truth has no distance to itself.
+    metrics = [m for m in table.metrics if m in line.published] or list(table.metrics)
     scored = score_method(
         method.name,
-        {i: partial(read_output, o.path, truth[i]) for i, o in made.items() if o.path is not None},
+        {i: partial(read_output, path, truth[i]) for i, path in made.items()},
         clips,
         dataset=dataset,
         split=job.split,
@@ -213,68 +246,50 @@ def _run(
         rankable=method.method_class not in ("sanity", "reference"),
         seed=job.seed,
     )
-    frames = sum(truth[i].n_frames for i in made)
-    return scored, sum(o.seconds for o in made.values()) / frames * 8 * 25
+    store.append(scored)
+    store.add_gallery([GalleryItem(clip_id=i, method=method.name, video=path) for i, path in made.items()])
+    said = [line.remark, *_fewer(scored, len(made))]
+    line = replace(line, remark="; ".join(words for words in said if words))
+    ours = {r.metric: r.value for r in scored}
+    if SPEED in table.columns:
+        ours[SPEED] = _seconds(method, clips[0], job)
+    return replace(line, ours=ours, stand_ins=tuple(r.metric for r in scored if r.weights_state == "seeded"))
 
 
-def _differences(
-    job: Reproduction,
-    table: PaperTable,
-    cache: Cache,
-    clips: Sequence[Clip],
-    lines: Sequence[Line],
-    made_with: Mapping[str, Dawn],
-) -> tuple[str, ...]:
-    """Sentences on data, weights, training steps, sound features, metric networks and sampling."""
-    name, paper = cache.settings["dataset"], " and ".join(d.upper() for d in table.published) or "CREMA"
-    frames = sum(c.n_frames for c in clips)
-    said = [
-        f"Data: {name}, {len(clips)} clips of split {job.split}, {frames} frames, {cache.size} px. The paper: {paper}."
-    ]
-    runs: dict[str, list[str]] = {}
-    for label, method in made_with.items():
-        runs.setdefault(_trained(method), []).append(label)
-    for words, labels in runs.items():
-        which = "" if len(runs) == 1 else f" of {', '.join(labels)}"
-        said.append(f"Weights{which}: {words}. The paper: {PAPER_WEIGHTS}.")
-    if made_with:
-        steps = {m.options.steps for m in made_with.values()}
-        if steps != {20}:
-            said.append(f"Sampling: {', '.join(map(str, sorted(steps)))} steps. The released code: 20.")
-        if "ttr" in {m.strategy for m in made_with.values()} and all(
-            m.talker.coarse is None for m in made_with.values()
-        ):
-            said.append(
-                "TTR: one model for both resolutions, as the run has no coarse one (preset NAME+ttr trains it)."
-            )
-    if stand_ins := sorted({metric for line in lines for metric in line.stand_ins}):
-        said.append(f"Metrics: {', '.join(stand_ins)} (*) use stand-in networks, so they compare with no paper.")
-    said.append(f"Machine: {device_name(job.device)}. The paper's times: one V100.")
-    if table.note:
-        said.append(table.note)
-    return tuple(said)
+def _fewer(scored: Sequence[ScoreRow], made: int) -> list[str]:
+    """Which scores are over fewer clips than were made, and why there is none where there is none."""
+    found: dict[str, list[str]] = {}
+    for row in scored:
+        if row.value is None:
+            found.setdefault(f"no score: {row.note}", []).append(text_of(row.metric).label)
+        elif row.n_clips < made:
+            found.setdefault(f"over {row.n_clips} of {made} clips", []).append(text_of(row.metric).label)
+    return [f"{', '.join(labels)} {words}" for words, labels in found.items()]
 
 
-def _trained(method: Dawn) -> str:
-    """What a run's checkpoints say of their training."""
-    parts = []
-    facts = method.talker.facts
-    for kind, label in (("lfg", "LFG"), ("a2v", "A2V-FDM"), ("coarse", "coarse A2V-FDM"), ("pbnet", "PBNet")):
-        if kind in facts:
-            stage = f" ({facts[kind]['stage']})" if kind == "a2v" else ""
-            parts.append(f"{label}{stage} {facts[kind]['steps']:,} steps")
-    lfg = facts["lfg"]
-    words = f"preset {lfg['preset']} on {lfg['clips']} clips of {lfg['dataset']}: {', '.join(parts)}"
-    if "substitute" in str(lfg.get("perceptual_loss", "")):
-        words += "; LFG without VGG-19's weights"
-    if lfg.get("init") is None:
-        words += "; LFG from random weights, not from VoxCeleb's"
-    return f"{words}; {method.talker.audio_encoder} features"
+def _failures(outputs: Mapping[str, Output]) -> str:
+    """`2 clips failed: oom: ...`, with the first one's words."""
+    failed = [o for o in outputs.values() if o.status != OK]
+    if not failed:
+        return ""
+    return f"{len(failed)} clip{'s' if len(failed) > 1 else ''} failed: {failed[0].status}: {failed[0].detail}"
 
 
-def _cell(line: Line, metric: str) -> str:
-    ours = line.ours.get(metric)
-    mark = "*" if metric in line.stand_ins else ""
-    value = f"{ours:.4g}{mark}" if ours is not None else "–"
-    there = line.published.get(metric)
-    return f"{value} ({there:g})" if there is not None else value
+def _seconds(method: Method, clip: Clip, job: Reproduction) -> float | None:
+    """Seconds for a video of 8 seconds: of two the faster, as the first may do what is done once.
+
+    The same portrait and sound for every method (paper, Section A.4.3): the clip's, from its start again where it ends.
+    """
+    takes = [repeated(clip, TIMED, name=f"{clip.id}_8s_{take}") for take in (1, 2)]
+    machine = re.sub(r"\W+", "-", device_name(job.device)).strip("-")
+    made = produce(method, takes, job.out / "timed" / machine, seed=job.seed)
+    return min((o.seconds - o.load_seconds for o in made.values() if o.status == OK), default=None)
+
+
+def _tell(store: ResultsStore, found: Reproduced, job: Reproduction) -> None:
+    """Put what differs from the paper where the report shows it, beside what it says of other tables."""
+    held, head = store.facts(), f"Table {found.number}, "
+    notes = [note for note in held.notes if not note.startswith(head)]
+    notes.append(f"{head}{found.title}: {' '.join(found.differences)}")
+    title = held.title or f"dawn-bench: tables of DAWN's paper, {job.split} split"
+    store.set_facts(Facts(title=title, notes=notes, machine={"device": device_name(job.device)}, versions=versions()))
