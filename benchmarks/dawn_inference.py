@@ -7,9 +7,10 @@ Sections: `step` (one A2V-FDM step at several lengths), `decode` (motion to pict
 talker, with the share of each part), `solver` (quality against steps), `cuda` (frames a second on a graphics card).
 Without `--reference` the plain dense U-Net of `models/dawn/unet.py` takes the released code's place.
 
-Every measurement is a process of its own, so that peaks do not mix. Time is CPU time, the best of `--repeats`; memory
-is the peak above idle, that is above what is resident once weights and inputs are there. Networks are filled with
-seeded noise, since only cost is measured and that both give the same numbers; `solver` needs a trained run and cache.
+Every measurement is a process of its own, so that peaks do not mix. Time is CPU time, the best of `--repeats`; ratios
+are taken round by round, `--rounds` times, since a machine that others share is not equally fast all day. Memory is
+the peak above idle, that is above what is resident once weights and inputs are there. Networks are filled with seeded
+noise, since only cost is measured and that both give the same numbers; `solver` needs a trained run and its cache.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import math
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -252,11 +254,34 @@ def measured(**job: Any) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def show(label: str, row: dict[str, float], *, beside: dict[str, float] | None = None) -> None:
-    """One line of figures, with the ratio of times where there is something to compare with."""
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
-    ratio = f"  -> {beside['cpu_s'] / row['cpu_s']:.2f} times faster" if beside else ""
-    print(f"{label:34s} {figures}{ratio}", flush=True)
+#: What was measured, by job: one row of figures a round.
+Rounds = dict[Any, list[dict[str, float]]]
+
+
+def in_rounds(jobs: dict[Any, dict[str, Any]], rounds: int, common: dict[str, Any]) -> Rounds:
+    """Every job once a round, one after the other, so that what is compared was measured in the same minutes."""
+    found: Rounds = {key: [] for key in jobs}
+    for _ in range(rounds):
+        for key, job in jobs.items():
+            found[key].append(measured(**job, **common))
+    return found
+
+
+def show(label: str, found: Rounds, before: Any, *versions: Any) -> None:
+    """The median figures of each version, and how much faster than the first each of the others is."""
+    for key in (before, *versions):
+        if rows := found.get(key):
+            figures = "  ".join(f"{name} {statistics.median(row[name] for row in rows):.4g}" for name in rows[0])
+            print(f"{label + ', ' + key[1]:34s} {figures}", flush=True)
+    for key in versions:
+        if before in found:
+            ratios(f"{label}, {before[1]} over {key[1]}", found, before, key)
+
+
+def ratios(label: str, found: Rounds, above: Any, below: Any) -> None:
+    """The ratio of the times of two jobs, round by round, and its median."""
+    each = [a["cpu_s"] / b["cpu_s"] for a, b in zip(found[above], found[below], strict=True)]
+    print(f"{label:44s} {statistics.median(each):.2f}  of {' '.join(f'{r:.2f}' for r in each)}", flush=True)
 
 
 def main() -> None:
@@ -269,7 +294,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="of `decode` and `cuda`")
     parser.add_argument("--dense-up-to", type=int, default=200, help="longest clip of the dense versions")
     parser.add_argument("--steps", type=int, default=20, help="of `clip`")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=2, help="calls in a process, the fastest of which counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of `step` and `decode`: ratios are taken in each")
     parser.add_argument("--threads", type=int, default=1, help="of `step` and `decode`")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -279,23 +305,29 @@ def main() -> None:
     common = {"repeats": options.repeats, "threads": options.threads, "reference": options.reference}
     dense = "reference" if options.reference else "plain"
     if "step" in options.sections:
+        jobs = {}
         for frames in options.frames:
-            job = {"section": "step", "frames": frames, "size": 128, **common}
-            before = measured(version=dense, **job) if frames <= options.dense_up_to else None
-            if before is not None:
-                show(f"step, {frames} frames, {dense}", before)
-            show(f"step, {frames} frames, ours", measured(version="ours", **job), beside=before)
+            versions = (dense, "ours") if frames <= options.dense_up_to else ("ours",)
+            jobs |= {(frames, v): {"section": "step", "frames": frames, "size": 128, "version": v} for v in versions}
+        found = in_rounds(jobs, options.rounds, common)
+        for frames in options.frames:
+            show(f"step, {frames} frames", found, (frames, dense), (frames, "ours"))
+            if (2 * frames, "ours") in found:
+                ratios(f"step, {2 * frames} over {frames} frames", found, (2 * frames, "ours"), (frames, "ours"))
     if "decode" in options.sections:
+        first = ("reference",) if options.reference else ()
+        jobs = {
+            (size, v): {"section": "decode", "frames": 8, "size": size, "version": v}
+            for size in options.sizes
+            for v in (*first, "ours", "bf16")
+        }
+        found = in_rounds(jobs, options.rounds, common)
         for size in options.sizes:
-            job = {"section": "decode", "frames": 8, "size": size, **common}
-            before = measured(version=dense, **job) if options.reference else None
-            if before is not None:
-                show(f"decode, {size} px, reference", before)
-            for version in ("ours", "bf16"):
-                show(f"decode, {size} px, {version}", measured(version=version, **job), beside=before)
+            show(f"decode, {size} px", found, (size, dense), (size, "ours"), (size, "bf16"))
     if "clip" in options.sections:
         row = measured(section="clip", frames=200, size=128, steps=options.steps, threads=2)
-        show(f"clip, 8 s, {options.steps} steps, 2 threads", row)
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+        print(f"clip, 8 s, {options.steps} steps, 2 threads: {figures}", flush=True)
     if "solver" in options.sections:
         if options.checkpoint is None or options.cache is None:
             print("solver: skipped, it needs a trained run and its cache: --checkpoint RUN --cache CACHE")
