@@ -14,11 +14,14 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Results folder; a second run adds to it and makes nothing twice.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Run folder of the trained models.")] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Run of an ablation: only-stage-2=RUN, no-pbnet=RUN; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="A run of preset NAME+ABLATION: only-stage-1=RUN, only-stage-2=RUN, no-pbnet=RUN, ttr=RUN; repeatable."
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Which clips are scored.")] = "test",
     max_clips: Annotated[int | None, typer.Option(min=1, help="Only the first clips of the split.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Option of DAWN's rows: steps=10; repeatable.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="How DAWN's rows are sampled: steps=10; repeatable.")] = None,
     methods: Annotated[Path | None, typer.Option(help="File that says where other methods are installed.")] = None,
     weights: Annotated[str, typer.Option(help="auto, files (refuse stand-ins) or seeded.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the generation.")] = 0,

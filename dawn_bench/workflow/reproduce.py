@@ -185,15 +185,8 @@ def _run_of(row: PaperRow, job: Reproduction) -> tuple[Path | None, dict[str, An
 
 def _fits(method: Dawn, row: PaperRow, run: Path | None, cache: Cache) -> None:
     """Raises `InputError` where a run does not fit the cache, or is not what the row is called."""
-    talker, clip = method.talker, next(iter(cache))
-    if talker.size != cache.size:
-        raise InputError(f"this run was trained at {talker.size} px, the cache has {cache.size} px.", path=run)
-    if talker.audio_encoder not in clip:
-        raise InputError(
-            f"this run hears {talker.audio_encoder}, which the cache lacks (it has {clip.audio_encoder}).",
-            path=run,
-            mend=f"Add it: dawn-bench prepare --root VIDEOS --cache CACHE --extract {talker.audio_encoder}",
-        )
+    method.check(next(iter(cache)))
+    talker = method.talker
     if (talker.pbnet is None) != (row.variant == "no-pbnet"):
         raise InputError(
             f"this run has {'no' if talker.pbnet is None else 'a'} PBNet, so it is not this row.", path=run

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from micro import micro_train
 from micro_mesh import write_mesh_cache
+from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
 from dawn_bench.baselines.methods import dawn as dawn_methods
@@ -305,12 +306,10 @@ def test_a_run_that_is_not_what_the_row_says_is_not_run(tiny_cache: Path, micro_
     assert "trained in two stages, so it is not this row" in reasons["only stage 2, true pose and blink"]
 
 
-def test_a_run_of_another_size_or_encoder_is_not_run(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_cache, tmp_path / "cache")
-    settings = tmp_path / "cache" / "cache.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"size": 128}))
-    found = _run(8, tmp_path / "cache", micro_run, tmp_path / "out")
-    assert all("trained at 32 px, the cache has 128 px" in line.reason for line in found.lines)
+def test_a_run_of_another_size_is_not_run(micro_run: Path, tmp_path: Path) -> None:
+    found = _run(8, write_tiny_cache(tmp_path / "cache", size=48), micro_run, tmp_path / "out")
+    assert all("48 px wide, and this model was trained at 32" in line.reason for line in found.lines)
+    assert found.markdown().count("48 px wide") == 1  # what is the same of all rows is said once
 
 
 def test_pieces_are_clips(tiny_cache: Path) -> None:
