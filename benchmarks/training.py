@@ -18,7 +18,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +41,18 @@ def main() -> None:
     cache, device = Cache(arguments.cache), pick_device(arguments.device)
     print(f"{device_name(device)}; cache of {len(cache)} clips, {cache.size} px; preset {arguments.preset}")
     print("stage    precision  workers  steps/s  waiting for data  peak memory")
-    with tempfile.TemporaryDirectory() as folder:
+    # A process for each measurement, so that peaks do not mix.
+    apart = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    with tempfile.TemporaryDirectory() as folder, apart as pool:
         run = Path(folder)
         if arguments.run is not None:
             shutil.copytree(arguments.run / "lfg", run / "lfg")
         elif any(s.startswith("a2v") for s in arguments.stage):
-            _measure("lfg", cache, run, arguments, device=device, steps=1, amp=None)
+            pool.submit(_measure, "lfg", run, arguments, device=device, steps=1, amp=None).result()
         for stage in arguments.stage:
             for amp in (False, True) if device.startswith("cuda") and stage.startswith("a2v") else (None,):
-                found = _measure(stage, cache, run, arguments, device=device, steps=arguments.steps, amp=amp)
+                job = pool.submit(_measure, stage, run, arguments, device=device, steps=arguments.steps, amp=amp)
+                found = job.result()
                 print(
                     f"{stage:8} {found['precision']:9}  {found['workers']:7}  {found['rate']:7.2f}  "
                     f"{100 * found['share']:15.2f}%  {found['memory'] / 2**20:7.0f} MiB"
@@ -57,9 +62,9 @@ def main() -> None:
 
 
 def _measure(
-    stage: str, cache: Cache, run: Path, arguments: argparse.Namespace, *, device: str, steps: int, amp: bool | None
+    stage: str, run: Path, arguments: argparse.Namespace, *, device: str, steps: int, amp: bool | None
 ) -> dict[str, Any]:
-    key, warm = stage_key(stage), min(steps, arguments.warm_up)
+    cache, key, warm = Cache(arguments.cache), stage_key(stage), min(steps, arguments.warm_up)
     changes = [f"{key}.loop.steps={steps + warm}", f"{key}.loop.log_every=1", f"{key}.loop.validate_every=null"]
     changes += [f"{key}.loop.save_every={10 * (steps + warm)}"]
     changes += [f"{key}.loop.workers={arguments.workers}"] if arguments.workers is not None else []
