@@ -34,7 +34,7 @@ from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
 from dawn_bench.workflow.paper_rows import PIECE, ROWS, SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.pieces import pieces, repeated
-from dawn_bench.workflow.reproduced import Line, Reproduced, differences, grouped
+from dawn_bench.workflow.reproduced import Line, MadeWith, Reproduced, differences, grouped
 
 #: Frames of the video that Table 2's times are of.
 TIMED = 8 * FPS
@@ -89,25 +89,25 @@ def reproduce(job: Reproduction) -> Reproduced:
             ready.append(row)
     for words in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):
         console().print(f"not run: {words}", markup=False)
-    made_with: dict[str, Dawn] = {}
+    made_with: dict[str, MadeWith] = {}
 
     def found() -> Reproduced:
         told = tuple(lines.values())
         said = differences(table, cache, clips, told, made_with, machine=device_name(job.device))
         return Reproduced(table.number, table.title, beside, table.columns, told, said)
 
-    store = ResultsStore(job.out)
+    store, done = ResultsStore(job.out), found()
     for row in ready:
         method, remark = _method(row, job, cache)
         ran = _run(method, _clips(row, clips), lines[row.label], table, job, store, dataset=dataset)
         lines[row.label] = replace(ran, remark="; ".join(t for t in (remark, ran.remark) if t))
         if isinstance(method, Dawn):
-            made_with[row.label] = method
-        found().write(job.out)  # a row that is done is kept, whatever happens to the next
-    done = found()
-    done.write(job.out)
-    if ready:
+            made_with[row.label] = MadeWith.of(method)
+        done = found()
+        done.write(job.out)  # a row that is done is kept, whatever happens to the next
         _tell(store, done, job)
+    if not ready:
+        done.write(job.out)
     return done
 
 
@@ -218,7 +218,7 @@ def _run(
     """The row's line with its scores of what the method makes of the clips; scores and videos are put in the store."""
     outputs = produce(method, clips, job.out / "outputs", seed=job.seed)
     truth = {c.id: c for c in clips}
-    made = {i: o.path for i, o in outputs.items() if o.status == OK and o.path is not None}
+    made = {i: (o.path, o.notes) for i, o in outputs.items() if o.status == OK and o.path is not None}
     line = replace(line, made=len(made), asked=len(clips), reason="", remark=_failures(outputs))
     if not made:
         return replace(line, reason=line.remark, remark="")
@@ -226,7 +226,7 @@ def _run(
     metrics = [m for m in table.metrics if m in line.published] or list(table.metrics)
     scored = score_method(
         method.name,
-        {i: partial(read_output, path, truth[i]) for i, path in made.items()},
+        {i: partial(read_output, path, truth[i], said=notes) for i, (path, notes) in made.items()},
         clips,
         dataset=dataset,
         split=job.split,
@@ -240,7 +240,7 @@ def _run(
         seed=job.seed,
     )
     store.append(scored)
-    store.add_gallery([GalleryItem(clip_id=i, method=method.name, video=path) for i, path in made.items()])
+    store.add_gallery([GalleryItem(clip_id=i, method=method.name, video=path) for i, (path, _) in made.items()])
     said = [line.remark, *_fewer(scored, len(made))]
     line = replace(line, remark="; ".join(words for words in said if words))
     ours = {r.metric: r.value for r in scored}

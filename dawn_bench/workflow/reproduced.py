@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.generation.strategies import SarOptions, TtrOptions
+from dawn_bench.generation.talker import SamplingOptions
 from dawn_bench.reports.cards import text_of
 from dawn_bench.workflow.paper_rows import NO_WINDOW, PIECE, SPEED, PaperTable
 
@@ -33,6 +35,21 @@ class Line:
     stand_ins: tuple[str, ...] = ()
     reason: str = ""
     remark: str = ""
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """What a row of DAWN's was made with, without the models themselves: a table's rows may come from many runs."""
+
+    strategy: str
+    options: SamplingOptions
+    facts: Mapping[str, Mapping[str, Any]]
+    audio_encoder: str
+
+    @classmethod
+    def of(cls, method: Dawn) -> MadeWith:
+        """What there is to say of a method."""
+        return cls(method.strategy, method.options, method.talker.facts, method.talker.audio_encoder)
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,7 @@ def differences(
     cache: Cache,
     clips: Sequence[Clip],
     lines: Sequence[Line],
-    made_with: Mapping[str, Dawn],
+    made_with: Mapping[str, MadeWith],
     *,
     machine: str,
 ) -> tuple[str, ...]:
@@ -94,9 +111,9 @@ def differences(
     count = f"{len(clips)} clip{'s' if len(clips) > 1 else ''} of split {(split := clips[0].split)}"
     frames = sum(c.n_frames for c in clips)
     said = [f"Data: {name}, {count}, {frames} frames, {cache.size} px. The paper: {paper}."]
-    if split == "train" and any(m.talker.facts["lfg"].get("dataset") == name for m in made_with.values()):
+    if split == "train" and any(m.facts["lfg"].get("dataset") == name for m in made_with.values()):
         said.append("Clips: these are of the training split, so the models may have been trained on them.")
-    for words, labels in _by_words((_trained(method), label) for label, method in made_with.items()).items():
+    for words, labels in _by_words((_trained(made), label) for label, made in made_with.items()).items():
         which = "" if len(labels) == len(made_with) else f" of {'; '.join(labels)}"
         said.append(f"Weights{which}: {words}.")
     said += [f"Weights of the paper: {PAPER_WEIGHTS}."] if made_with else []
@@ -108,7 +125,7 @@ def differences(
     return (*said, table.note) if table.note else tuple(said)
 
 
-def _sampling(table: PaperTable, clips: Sequence[Clip], made_with: Mapping[str, Dawn]) -> list[str]:
+def _sampling(table: PaperTable, clips: Sequence[Clip], made_with: Mapping[str, MadeWith]) -> list[str]:
     """Steps where they are not the released ones, how strategies are made, and windows that make no difference."""
     said = []
     options = {m.strategy: m.options for m in made_with.values()}
@@ -133,9 +150,9 @@ def _sampling(table: PaperTable, clips: Sequence[Clip], made_with: Mapping[str, 
     return said
 
 
-def _trained(method: Dawn) -> str:
+def _trained(made: MadeWith) -> str:
     """What a run's checkpoints say of their training; published weights say nothing."""
-    facts, heard = method.talker.facts, f"{method.talker.audio_encoder} features"
+    facts, heard = made.facts, f"{made.audio_encoder} features"
     if "preset" not in facts["lfg"]:
         return f"the published ones, {facts['lfg']['size']} px, {heard}"
     parts = []

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from fake_repos import PYTHON, fake_repo
 from micro import micro_train
 from micro_mesh import write_mesh_cache
 from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
+from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.baselines.methods import dawn as dawn_methods
 from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.baselines.outputs import produce
@@ -199,6 +202,18 @@ def test_error_accumulation_by_length(
     reasons = {line.reason for line in hallo}
     assert len(reasons) == 1 and "see dawn-bench methods hallo" in reasons.pop()
     assert "\n* Hallo, 200 frames; Hallo, 400 frames; Hallo, 600 frames: hallo runs in its own" in found.markdown()
+
+
+def test_rows_of_an_installed_method_run(tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tuple(read_adapter(bundled()["hallo"]).weights.values())
+    repo, file = fake_repo(tmp_path, "hallo", weights=weights), tmp_path / "methods.yaml"
+    file.write_text(yaml.safe_dump({"hallo": {"python": PYTHON, "repo": str(repo)}}))
+    monkeypatch.setitem(ROWS, 5, (replace(ROWS[5][0], length=30), replace(ROWS[5][3], length=30)))
+    found = _run(5, tiny_cache, None, tmp_path / "out", max_clips=1, methods_file=file)
+    assert _ran(found) == {"DAWN, 200 frames": False, "Hallo, 200 frames": True}
+    assert found.lines[1].made == 1 and found.lines[1].ours["dr25"] is not None, found.lines[1]
+    assert {row.method for row in ResultsStore(tmp_path / "out").rows()} == {"hallo-200-frames"}
+    assert not [words for words in found.differences if words.startswith("Weights")]  # nothing of DAWN's ran
 
 
 def test_rows_that_are_done_survive_a_stop_and_are_not_made_again(
