@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dawn_bench.models.dawn.scratch import Scratch
 from dawn_bench.models.dawn.winograd import Winograd, serves
 
 
@@ -21,10 +22,15 @@ def case(n: int, inside: int, outside: int, hw: tuple[int, int]) -> tuple[torch.
 def test_it_is_the_convolution(n: int, inside: int, outside: int, hw: tuple[int, int], roomy: bool) -> None:
     x, weight, bias = case(n, inside, outside, hw)
     exact = F.conv2d(x.double().permute(0, 3, 1, 2), weight.double(), bias.double(), padding=1).permute(0, 2, 3, 1)
-    room = torch.full((36 * inside * outside + 9,), torch.nan) if roomy else None
-    found = Winograd(weight.to(memory_format=torch.channels_last), bias, room=room)(x)
+    used = {"room": Scratch(), "scratch": Scratch()} if roomy else {}
+    for memory in used.values():
+        memory.carve(weight, 100_000 + n)[0].fill_(torch.nan)
+    found = Winograd(weight.to(memory_format=torch.channels_last), bias, **used)(x)
     assert found.shape == exact.shape and found.dtype == torch.float32
     assert (found - exact).abs().max() <= 5e-5 * exact.std()
+    into = torch.full_like(found, torch.nan)
+    assert Winograd(weight, bias, **used)(x, into) is into
+    torch.testing.assert_close(into, found, rtol=1e-4, atol=1e-4)
     bare = Winograd(weight, None)(x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1))
     torch.testing.assert_close(bare + bias, found, rtol=1e-4, atol=1e-4)
 

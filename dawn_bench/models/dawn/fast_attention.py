@@ -19,6 +19,7 @@ from dawn_bench.models.dawn.attention import (
     SpatialLinearAttention,
     TemporalAttention,
 )
+from dawn_bench.models.dawn.scratch import Scratch
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, Residual
 
 #: Queries attend in blocks of this many frames, each to the keys that its window reaches.
@@ -70,11 +71,12 @@ def turned(x: Tensor, turn_Fd: Tensor) -> Tensor:
 class FastTemporal:
     """x += attention over the frames of every pixel, a few pixels at a time."""
 
-    def __init__(self, residual: Residual) -> None:
+    def __init__(self, residual: Residual, scratch: Scratch | None = None) -> None:
         temporal = residual.fn.fn
         assert isinstance(temporal, TemporalAttention)
         self.attention = temporal.fn
         self.norm = residual.fn.norm
+        self.scratch = scratch or Scratch()
 
     def __call__(self, x_FPC: Tensor, bands: Bands) -> None:
         frames, pixels, width = x_FPC.shape
@@ -83,7 +85,7 @@ class FastTemporal:
         step = max(1, (ROWS_GPU if x_FPC.is_cuda else ROWS_CPU) // frames)
         for start in range(0, pixels, step):
             x_pFC = x_FPC[:, start : start + step].transpose(0, 1)
-            qkv = self.attention.to_qkv(F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps))
+            qkv = self._project(F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps))
             qkv_pNFD = qkv.unflatten(-1, (3 * heads, self.attention.head_dim)).transpose(1, 2)
             q, k = turned(qkv_pNFD[:, : 2 * heads], turn_Fd).chunk(2, dim=1)
             v = qkv_pNFD[:, 2 * heads :]
@@ -92,6 +94,15 @@ class FastTemporal:
                     q[:, :, queries], k[:, :, keys], v[:, :, keys], attn_mask=bias_NFJ[None].to(v.dtype)
                 )
                 x_pFC[:, queries] += self.attention.to_out(out_pNnD.transpose(1, 2).flatten(-2))
+
+    def _project(self, normed_pFC: Tensor) -> Tensor:
+        """Queries, keys and values, three to four times as wide as what they come from."""
+        weight = self.attention.to_qkv.weight
+        if torch.is_autocast_enabled(normed_pFC.device.type):
+            return F.linear(normed_pFC, weight)
+        rows = normed_pFC.flatten(0, 1)
+        (flat,) = self.scratch.carve(rows, len(rows) * len(weight))
+        return torch.mm(rows, weight.t(), out=flat.view(len(rows), -1)).unflatten(0, normed_pFC.shape[:2])
 
     def _rotation(self, frames: int) -> Tensor:
         assert self.attention.rotary_emb is not None
@@ -182,8 +193,9 @@ class FastCross:
     output's layer norm needs only a 9 x 9 Gram matrix per frame and condition.
     """
 
-    def __init__(self, block: ConditionedBlock) -> None:
+    def __init__(self, block: ConditionedBlock, scratch: Scratch | None = None) -> None:
         self.block = block
+        self.scratch = scratch or Scratch()
         attentions = (block.cross_attn_aud, block.cross_attn_pose, block.cross_attn_eye)
         first = attentions[0]
         self.heads, self.head_dim, self.conditions = first.heads, first.head_dim, len(attentions)
@@ -212,8 +224,11 @@ class FastCross:
 
     def _add(self, h_nPC: Tensor, x_nPC: Tensor, clip: CrossKeys, frames: slice) -> None:
         n, pixels, _ = x_nPC.shape
-        query_nPDJ = F.linear(x_nPC, self.query_QC).unflatten(-1, (self.head_dim, -1))
-        logits_nPJ = (query_nPDJ * clip.keys_FDJ[frames, None]).sum(dim=2)
+        rows, width = x_nPC.flatten(0, 1), len(self.query_QC)
+        queries, products = self.scratch.carve(rows, *2 * [len(rows) * width])
+        query_nPDJ = torch.mm(rows, self.query_QC.t(), out=queries.view(-1, width)).view(n, pixels, self.head_dim, -1)
+        products_nPDJ = torch.mul(query_nPDJ, clip.keys_FDJ[frames, None], out=products.view_as(query_nPDJ))
+        logits_nPJ = products_nPDJ.sum(dim=2)
         logits_nPJ *= query_nPDJ.square_().sum(dim=2).clamp_(min=1e-24).rsqrt_()
         gates_nPcg = h_nPC.new_ones(n, pixels, self.conditions, 1 + self.heads)
         gates_nPcg[..., 1:] = logits_nPJ.mul_(0.5).tanh_().mul_(0.5).unflatten(-1, (self.conditions, self.heads))

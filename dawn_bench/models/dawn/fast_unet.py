@@ -25,6 +25,7 @@ from dawn_bench.models.dawn.fast_attention import (
     linear_attention_,
     spatial_attention_,
 )
+from dawn_bench.models.dawn.scratch import Scratch
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS, Level, UNet3D, unet_levels
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock
 
@@ -35,8 +36,8 @@ LINEAR_PIXELS_CPU = 1024
 
 #: The input of a block: frames -> [n, P, C].
 Frames = Callable[[slice], Tensor]
-#: A convolution over a chunk: [n, P, C] -> [n, P, C].
-Convolution = Callable[[Tensor], Tensor]
+#: A convolution over a chunk, [n, P, C] -> [n, P, C]: from the first tensor into the second, without its bias.
+Convolution = Callable[[Tensor, Tensor], object]
 
 
 def chunks(frames: int, pixels: int, *, gpu: bool, cpu_pixels: int | None = None) -> Iterator[slice]:
@@ -46,33 +47,32 @@ def chunks(frames: int, pixels: int, *, gpu: bool, cpu_pixels: int | None = None
         yield slice(start, min(start + step, frames))
 
 
-def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int, int]) -> Tensor:
+def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int, int], *, bias: bool = True) -> Tensor:
     """A spatial convolution in the working layout; `hw` is the picture's size before it."""
+    summand = conv.bias if bias else None
     if conv.kernel_size == (1, 1, 1):
-        return F.linear(x_nPC, conv.weight.flatten(1), conv.bias)
+        return F.linear(x_nPC, conv.weight.flatten(1), summand)
     x = x_nPC.unflatten(1, hw).permute(0, 3, 1, 2)
     weight = conv.weight.squeeze(2)
     apply = F.conv_transpose2d if isinstance(conv, nn.ConvTranspose3d) else F.conv2d
-    y = apply(x, weight, conv.bias, conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
+    y = apply(x, weight, summand, conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
     return y.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class Convolutions:
     """3x3 convolutions over a whole clip, by Winograd's way where that is faster."""
 
-    def __init__(self) -> None:
-        self.room: Tensor | None = None
+    def __init__(self, scratch: Scratch) -> None:
+        self.scratch = scratch
+        self.room = Scratch()
 
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
-        """`conv` for the chunks of a clip; use it before asking for the next."""
+        """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""
         weight = conv.weight.squeeze(2)
         if not winograd.serves(weight, frames, hw):
-            return lambda x_nPC: convolve(x_nPC, conv, hw)
-        needed = winograd.REACH**2 * weight.shape[0] * weight.shape[1]
-        if self.room is None or len(self.room) < needed:
-            self.room = weight.new_empty(needed)
-        fast = winograd.Winograd(weight, conv.bias, room=self.room)
-        return lambda x_nPC: fast(x_nPC.unflatten(1, hw)).flatten(1, 2)
+            return lambda x_nPC, out_nPC: out_nPC.copy_(convolve(x_nPC, conv, hw, bias=False))
+        fast = winograd.Winograd(weight, None, room=self.room, scratch=self.scratch)
+        return lambda x_nPC, out_nPC: fast(x_nPC.unflatten(1, hw), out_nPC.unflatten(1, hw))
 
 
 def in_float32(like: Tensor) -> torch.autocast:
@@ -81,29 +81,32 @@ def in_float32(like: Tensor) -> torch.autocast:
 
 
 class GroupStatistics:
-    """Mean and variance of each group of channels over all frames, gathered chunk by chunk."""
+    """Mean and variance of each group of channels over all frames, gathered chunk by chunk.
 
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        self.norm = norm
+    `bias` [C] belongs to what is gathered but was never added to it: it only moves the means of channels.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, bias: Tensor | None) -> None:
+        self.norm, self.bias = norm, torch.zeros_like(norm.bias) if bias is None else bias
         self.count = 0
         self.first = self.second = norm.weight.new_zeros((), dtype=torch.float64)
 
     def add(self, y_nPC: Tensor) -> None:
         mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
         count = y_nPC.shape[0] * y_nPC.shape[1]
-        mean, variance = mean.double(), variance.double()
+        mean, variance = mean.double() + self.bias, variance.double()
         self.count += count
         self.first = self.first + count * mean
         self.second = self.second + count * (variance + mean**2)
 
     def affine(self, scale_shift: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The norm, then the time's scale and shift, as one factor and one summand per channel."""
+        """The bias, the norm, then the time's scale and shift, as one factor and one summand per channel."""
         norm = self.norm
         groups = (torch.stack((self.first, self.second)) / self.count).view(2, norm.num_groups, -1).mean(dim=-1)
         mean, variance = groups[0], groups[1] - groups[0] ** 2
         wide = norm.num_channels // norm.num_groups
         factor = (variance + norm.eps).rsqrt().repeat_interleave(wide) * norm.weight
-        summand = norm.bias - mean.repeat_interleave(wide) * factor
+        summand = norm.bias + (self.bias - mean.repeat_interleave(wide)) * factor
         if scale_shift is not None:
             scale, shift = scale_shift.chunk(2)
             factor, summand = factor * (scale + 1), summand * (scale + 1) + shift
@@ -116,7 +119,7 @@ class FastBlock:
     def __init__(self, block: ConditionedBlock, convolutions: Convolutions) -> None:
         self.block = block
         self.convolutions = convolutions
-        self.cross = FastCross(block) if block.time_mlp is not None else None
+        self.cross = FastCross(block, convolutions.scratch) if block.time_mlp is not None else None
 
     def __call__(
         self,
@@ -132,19 +135,21 @@ class FastBlock:
         scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
         width = block.block1.proj.out_channels
         middle = block.block1.norm.weight.new_empty(slices[-1].stop, hw[0] * hw[1], width)
-        stats = GroupStatistics(block.block1.norm)
+        stats = GroupStatistics(block.block1.norm, block.block1.proj.bias)
         conv = self.convolutions.over(len(middle), block.block1.proj, hw)
         for frames in slices:
-            middle[frames] = _convolve_and_count(source(frames), conv, stats)
+            conv(source(frames), middle[frames])
+            stats.add(middle[frames])
         factor, summand = stats.affine(scale_shift)
-        stats = GroupStatistics(block.block2.norm)
+        stats = GroupStatistics(block.block2.norm, block.block2.proj.bias)
         conv = self.convolutions.over(len(middle), block.block2.proj, hw)
         for frames in slices:
             h = F.silu(torch.addcmul(summand, middle[frames], factor), inplace=True)
             if self.cross is not None and clip is not None:
                 with in_float32(h):
                     self.cross(h, source(frames), clip, frames)
-            middle[frames] = _convolve_and_count(h, conv, stats)
+            conv(h, middle[frames])
+            stats.add(middle[frames])
         factor, summand = stats.affine(None)
         for frames in slices:
             h = F.silu(torch.addcmul(summand, middle[frames], factor), inplace=True)
@@ -154,18 +159,13 @@ class FastBlock:
         return middle
 
 
-def _convolve_and_count(x: Tensor, conv: Convolution, stats: GroupStatistics) -> Tensor:
-    y = conv(x)
-    stats.add(y)
-    return y
-
-
 class FastUNet:
     """Inference for a `UNet3D`, whose weights it reads in place. Not differentiable."""
 
     def __init__(self, unet: UNet3D) -> None:
         self.unet = unet
-        convolutions = Convolutions()
+        self.scratch = Scratch()
+        convolutions = Convolutions(self.scratch)
         self.blocks = {
             name: FastBlock(module, convolutions)
             for name, module in unet.named_modules()
@@ -186,7 +186,7 @@ class FastClip:
         self, fast: FastUNet, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None
     ) -> None:
         unet = self.unet = fast.unet
-        self.blocks = fast.blocks
+        self.blocks, self.scratch = fast.blocks, fast.scratch
         self.frames, self.hw = len(cond_FD), (source_CHW.shape[1], source_CHW.shape[2])
         self.bands = Bands(unet.time_rel_pos_bias, self.frames, win_width)
         weight = unet.init_conv.weight.squeeze(2)[:, MOTION_CHANNELS:]
@@ -204,7 +204,7 @@ class FastClip:
         self.time_E = unet.time_mlp(t_B)[0].float()
         x = self._first(x_3FHW)
         first = x.clone()
-        FastTemporal(unet.init_temporal_attn)(x, self.bands)
+        FastTemporal(unet.init_temporal_attn, self.scratch)(x, self.bands)
         skips = []
         for i, level in enumerate(unet_levels(unet.downs)):
             x = self._block(f"downs.{i}.0", x, None, hw)
@@ -216,7 +216,7 @@ class FastClip:
         x = self._block("mid_block1", x, None, hw)
         for frames in self._chunks(x):
             spatial_attention_(x[frames], unet.mid_spatial_attn)
-        FastTemporal(unet.mid_temporal_attn)(x, self.bands)
+        FastTemporal(unet.mid_temporal_attn, self.scratch)(x, self.bands)
         x = self._block("mid_block2", x, None, hw)
         for i, level in enumerate(unet_levels(unet.ups)):
             x = self._block(f"ups.{i}.0", x, skips.pop(), hw)
@@ -243,7 +243,7 @@ class FastClip:
         """x += the level's attention over pixels, then over frames."""
         for frames in chunks(self.frames, x.shape[1], gpu=x.is_cuda, cpu_pixels=LINEAR_PIXELS_CPU):
             linear_attention_(x[frames], level.spatial)
-        FastTemporal(level.temporal)(x, self.bands)
+        FastTemporal(level.temporal, self.scratch)(x, self.bands)
 
     def _block(self, name: str, x: Tensor, skip: Tensor | None, hw: tuple[int, int]) -> Tensor:
         """A conditioned block on x, or on x beside its skip; neither changes."""

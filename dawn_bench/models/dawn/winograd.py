@@ -14,8 +14,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from dawn_bench.models.dawn.scratch import Scratch
 
 #: Output pixels of a tile each way, and input pixels.
 TILE, REACH = 4, 6
@@ -49,11 +50,18 @@ def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
 class Winograd:
     """A 3x3 convolution with stride 1 and padding 1, its kernel transformed: four times the kernel's memory.
 
-    The transform costs little beside 64 tiles, so nothing is kept between uses. `room` is memory for it, flat and at
-    least 36·O·I long, valid until the next use of that room: fresh memory for a wide kernel costs more than the work.
+    The transform costs little beside 64 tiles, so nothing is kept between uses. The kernel lies in `room` and stays
+    valid until the next use of that room; what a call makes on its way lies in `scratch`.
     """
 
-    def __init__(self, weight_OI33: Tensor, bias_O: Tensor | None, *, room: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        weight_OI33: Tensor,
+        bias_O: Tensor | None,
+        *,
+        room: Scratch | None = None,
+        scratch: Scratch | None = None,
+    ) -> None:
         near, far = NEAR / (2 * _A * (_A - _B)), _B / (2 * _B * (_B - _A))
         rows = [(1 / (_A * _B), 0.0, 0.0)]
         rows += [(near, sign * NEAR * near, _A * near) for sign in (1, -1)]
@@ -61,27 +69,36 @@ class Winograd:
         side = weight_OI33.new_tensor([*rows, (0, 0, 1)])
         kernel_O9I = weight_OI33.permute(0, 2, 3, 1).flatten(1, 2)
         size = (len(kernel_O9I), REACH**2, kernel_O9I.shape[2])
-        out = kernel_O9I.new_empty(size) if room is None else room[: math.prod(size)].view(size)
+        out = (room or Scratch()).carve(weight_OI33, math.prod(size))[0].view(size)
         torch.bmm(torch.kron(side, side).expand(len(kernel_O9I), -1, -1), kernel_O9I, out=out)
         self.kernel_36IO = out.permute(1, 2, 0)
         self.bias = bias_O
+        self.scratch = scratch or Scratch()
 
-    def __call__(self, x_nHWI: Tensor) -> Tensor:
-        """[n, H, W, I] -> [n, H, W, O], H and W multiples of 4."""
-        n, height, width, _ = x_nHWI.shape
-        h, w, out = height // TILE, width // TILE, self.kernel_36IO.shape[2]
-        padded = F.pad(x_nHWI, (0, 0, 1, 1, 1, 1))
-        down = padded.new_empty(REACH, n, h, *padded.shape[2:])
+    def __call__(self, x_nHWI: Tensor, out_nHWO: Tensor | None = None) -> Tensor:
+        """[n, H, W, I] -> [n, H, W, O], H and W multiples of 4; in `out_nHWO` where it is given."""
+        n, height, width, inside = x_nHWI.shape
+        h, w, outside = height // TILE, width // TILE, self.kernel_36IO.shape[2]
+        sizes = n * (height + 2) * (width + 2) * inside, REACH * n * h * (width + 2) * inside
+        tiled, multiplied = (REACH**2 * n * h * w * channels for channels in (inside, outside))
+        # The product lies where the input and its first transform were, and what is gathered where the tiles were.
+        first, second = self.scratch.carve(
+            x_nHWI, max(sum(sizes), multiplied), max(tiled, TILE * REACH * n * h * w * outside)
+        )
+        padded, down = first[: sum(sizes)].split(sizes)
+        padded, down = padded.view(n, height + 2, width + 2, inside), down.view(REACH, n, h, width + 2, inside)
+        for edge in (padded[:, 0], padded[:, -1], padded[:, :, 0], padded[:, :, -1]):
+            edge.zero_()
+        padded[:, 1:-1, 1:-1] = x_nHWI
         _transform([padded[:, i : i + height - 3 : TILE] for i in range(REACH)], down.unbind())
-        tiles = padded.new_empty(REACH, REACH, n, h, w, padded.shape[3])
+        tiles = second[:tiled].view(REACH, REACH, n, h, w, inside)
         _transform([down[..., i : i + width - 3 : TILE, :] for i in range(REACH)], tiles.unbind(1))
-        product = torch.bmm(tiles.flatten(2, 4).flatten(0, 1), self.kernel_36IO)
-        product = product.view(REACH, REACH, n, h, w, out)
-        rows = product.new_empty(TILE, REACH, n, h, w, out)
-        _gather(product.unbind(), rows.unbind())
-        y = product.new_empty(n, h, TILE, w, TILE, out)
-        _gather(rows.permute(1, 2, 3, 0, 4, 5).unbind(), y.unbind(4))
-        y = y.view(n, height, width, out)
+        product = first[:multiplied].view(REACH**2, n * h * w, outside)
+        torch.bmm(tiles.flatten(2, 4).flatten(0, 1), self.kernel_36IO, out=product)
+        rows = second[: TILE * REACH * n * h * w * outside].view(TILE, REACH, n, h, w, outside)
+        _gather(product.view(REACH, REACH, n, h, w, outside).unbind(), rows.unbind())
+        y = x_nHWI.new_empty(n, height, width, outside) if out_nHWO is None else out_nHWO
+        _gather(rows.permute(1, 2, 3, 0, 4, 5).unbind(), y.view(n, h, TILE, w, TILE, outside).unbind(4))
         return y if self.bias is None else y.add_(self.bias)
 
 

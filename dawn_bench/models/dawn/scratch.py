@@ -1,0 +1,28 @@
+"""Memory in which the passes over a clip take turns.
+
+Fresh memory is cold: filling it costs a processor about as much time as the arithmetic. What lives only within one pass
+over a chunk is therefore put where the pass before it had its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Scratch:
+    """Grows to the largest demand. Not for two threads."""
+
+    def __init__(self) -> None:
+        self.memory: Tensor | None = None
+
+    def carve(self, like: Tensor, *sizes: int) -> list[Tensor]:
+        """Flat uninitialised tensors of `sizes`, of the type of `like`; whoever calls next overwrites them.
+
+        A graphics card's allocator, and the compiler, see to this themselves: there they are simply new.
+        """
+        if like.is_cuda or torch.compiler.is_compiling():
+            return [like.new_empty(size) for size in sizes]
+        if self.memory is None or self.memory.dtype != like.dtype or len(self.memory) < sum(sizes):
+            self.memory = like.new_empty(sum(sizes))
+        return list(self.memory[: sum(sizes)].split(sizes))
