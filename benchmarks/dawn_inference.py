@@ -261,9 +261,13 @@ Rounds = dict[Any, list[dict[str, float]]]
 def in_rounds(jobs: dict[Any, dict[str, Any]], rounds: int, common: dict[str, Any]) -> Rounds:
     """Every job once a round, one after the other, so that what is compared was measured in the same minutes."""
     found: Rounds = {key: [] for key in jobs}
-    for _ in range(rounds):
+    for k in range(rounds):
         for key, job in jobs.items():
-            found[key].append(measured(**job, **common))
+            row = measured(**job, **common)
+            found[key].append(row)
+            print(
+                f"round {k + 1}: {job['section']} {key[0]} {key[1]} {row['cpu_s']:.3f} s", file=sys.stderr, flush=True
+            )
     return found
 
 
