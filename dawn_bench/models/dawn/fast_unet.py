@@ -10,6 +10,7 @@ channels. The working layout is frames, pixels, channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -64,7 +65,7 @@ class Convolutions:
 
     def __init__(self, scratch: Scratch) -> None:
         self.scratch = scratch
-        self.room = Scratch()
+        self.room = Scratch(largest=math.inf)  # new memory for a wide kernel costs more than transforming it
 
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
         """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+#: Bytes beyond which memory is not kept: it would not stay in the processor's cache, and would be missed at the peak.
+LARGEST = 16 << 20
+
 
 class Scratch:
-    """Grows to the largest demand. Not for two threads."""
+    """Grows to the largest demand of up to `largest` bytes. Not for two threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, largest: float = LARGEST) -> None:
+        self.largest = largest
         self.memory: Tensor | None = None
 
     def carve(self, like: Tensor, *sizes: int) -> list[Tensor]:
@@ -21,7 +25,7 @@ class Scratch:
 
         A graphics card's allocator, and the compiler, see to this themselves: there they are simply new.
         """
-        if like.is_cuda or torch.compiler.is_compiling():
+        if like.is_cuda or sum(sizes) * like.itemsize > self.largest or torch.compiler.is_compiling():
             return [like.new_empty(size) for size in sizes]
         if self.memory is None or self.memory.dtype != like.dtype or len(self.memory) < sum(sizes):
             self.memory = like.new_empty(sum(sizes))
