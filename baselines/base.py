@@ -93,12 +93,12 @@ def check_fit(clip: Clip, *, size: int, encoder: str) -> None:
     side = clip["frames"].shape[1]
     if side != size:
         raise InputError(
-            f"the cache's frames are {side} px wide, and this model was trained at {size}.",
+            f"clip {clip.id}: its frames are {side} px wide, and this model was trained at {size}.",
             mend=f"Prepare a cache of its size: dawn-bench prepare --size {size}",
         )
     if encoder not in clip:
         raise InputError(
-            f"the cache has no {encoder} features, which this model hears.",
+            f"clip {clip.id} has no {encoder} features, which this model hears.",
             mend=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
         )
 

@@ -35,7 +35,7 @@ VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
 
 @dataclass(frozen=True)
 class Output:
-    """What became of one item: `status` is ok, no_face, timeout, oom, crash or bad_output.
+    """What became of one item: `status` is ok, no_face, bad_input, timeout, oom, crash or bad_output.
 
     `seconds` is the wall time from the item to its frames, `load_seconds` the part of it that loaded models.
     """
@@ -157,6 +157,8 @@ def attempt(clip: str, key: str, work: Callable[[], Output]) -> Output:
         return work()
     except ItemError as error:
         return Output(clip, error.reason, None, time.perf_counter() - began, key, error.detail)
+    except InputError as error:
+        return Output(clip, "bad_input", None, time.perf_counter() - began, key, str(error))
     except MemoryError as error:
         return Output(clip, "oom", None, time.perf_counter() - began, key, str(error))
     except Exception as error:  # a method may fail in any way; the other items go on

@@ -63,8 +63,8 @@ class DitHeadSettings(Config):
 #: trained for minutes would follow that and not listen.
 _WIDE = MaskConfig(jaw=(1, 15), pull=-0.25, chin=0.1)
 _SHORT = {"final_learning_rate": 1e-5, "log_every": 5, "save_every": 100, "clip_norm": 1.0}
-#: Validation takes as long as about two steps of a VQGAN, and about ten of the transformer a clip: of a stage's time
-#: 5 % at most (measured for `tiny` and `small` on two cores).
+#: Validation takes as long as about two steps of a VQGAN, and about ten of the transformer a clip: about 5 % of a
+#: stage's time at most (measured for `tiny` and `small` on two cores).
 _LOOKS = {"validate_every": 100, "validation_clips": 4}
 
 

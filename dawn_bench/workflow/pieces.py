@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -32,46 +32,25 @@ def piece(clip: Clip, start: int, stop: int) -> Clip:
     for field in ("frames", "audio"):
         if f"{field}_sha256" in clip.meta:
             meta[f"{field}_sha256"] = fingerprint([clip.meta[f"{field}_sha256"], start, stop], length=64)
-    arrays = _Cut(clip.arrays, start, stop)
+    arrays = _Seen(clip.arrays, lambda array, rate: array[start * rate : stop * rate])
     return Clip(f"{clip.id}_f{start:05d}", clip.speaker, clip.split, stop - start, arrays, clip.fps, meta)
 
 
 def repeated(clip: Clip, length: int, *, name: str) -> Clip:
     """`length` frames of a clip, called `name`: its first ones, or from its start again where it ends."""
     meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
-    return Clip(name, clip.speaker, clip.split, length, _Repeated(clip.arrays, length), clip.fps, meta)
+    arrays = _Seen(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
+    return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta)
 
 
-class _Repeated(Mapping[str, np.ndarray]):
-    """Another clip's arrays brought to a length when they are asked for."""
+class _Seen(Mapping[str, np.ndarray]):
+    """What `view` makes of another clip's arrays when they are asked for, given how many rows they have a frame."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], length: int) -> None:
-        self._arrays, self._length = arrays, length
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        array = self._arrays[name]
-        rate = SAMPLES_PER_FRAME if name == "audio" else 1
-        return np.resize(array, (self._length * rate, *array.shape[1:]))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-
-class _Cut(Mapping[str, np.ndarray]):
-    """Views of another clip's arrays, made when they are asked for."""
-
-    def __init__(self, arrays: Mapping[str, np.ndarray], start: int, stop: int) -> None:
-        self._arrays, self._start, self._stop = arrays, start, stop
+    def __init__(self, arrays: Mapping[str, np.ndarray], view: Callable[[np.ndarray, int], np.ndarray]) -> None:
+        self._arrays, self._view = arrays, view
 
     def __getitem__(self, name: str) -> np.ndarray:
-        rate = SAMPLES_PER_FRAME if name == "audio" else 1
-        return self._arrays[name][self._start * rate : self._stop * rate]
+        return self._view(self._arrays[name], SAMPLES_PER_FRAME if name == "audio" else 1)
 
     def __contains__(self, name: object) -> bool:
         return name in self._arrays

@@ -13,6 +13,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.generation.strategies import SarOptions, TtrOptions
 from dawn_bench.generation.talker import SamplingOptions
+from dawn_bench.pipelines.shards import write_atomic
 from dawn_bench.reports.cards import text_of
 from dawn_bench.workflow.paper_rows import NO_WINDOW, PIECE, SPEED, PaperTable
 
@@ -89,9 +90,7 @@ class Reproduced:
         """`tableN.md` and `tableN.json` in the folder `out`, each whole or as it was."""
         out.mkdir(parents=True, exist_ok=True)
         for suffix, text in (("md", self.markdown()), ("json", json.dumps(asdict(self), indent=1))):
-            partial = out / f".table{self.number}.{suffix}.part"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(out / f"table{self.number}.{suffix}")
+            write_atomic(out / f"table{self.number}.{suffix}", text.encode())
 
 
 def differences(

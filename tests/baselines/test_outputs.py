@@ -103,6 +103,7 @@ def _raise(error: Exception) -> Callable[[], Generated]:
     ("fault", "status", "detail"),
     [
         (_raise(ItemError("no_face", "none seen")), "no_face", "none seen"),
+        (_raise(InputError("clip c1 has no hubert features")), "bad_input", "clip c1 has no hubert features"),
         (_raise(RuntimeError("CUDA out of memory. Tried\nmore")), "oom", "out of memory"),
         (_raise(MemoryError()), "oom", ""),
         (_raise(RuntimeError()), "crash", "RuntimeError"),

@@ -96,7 +96,7 @@ class FastTemporal:
                 x_pFC[:, queries] += self.attention.to_out(out_pNnD.transpose(1, 2).flatten(-2))
 
     def _project(self, normed_pFC: Tensor) -> Tensor:
-        """Queries, keys and values, three to four times as wide as what they come from."""
+        """Queries, keys and values: the widest thing that a pass makes, so they lie in scratch memory."""
         weight = self.attention.to_qkv.weight
         if torch.is_autocast_enabled(normed_pFC.device.type):
             return F.linear(normed_pFC, weight)
