@@ -18,6 +18,7 @@ from dawn_bench.models.dawn.attention import (
 )
 from dawn_bench.models.dawn.fast_attention import (
     KEY_MULTIPLE,
+    ONE_BLOCK,
     QUERY_BLOCK,
     Bands,
     CrossKeys,
@@ -26,6 +27,7 @@ from dawn_bench.models.dawn.fast_attention import (
     linear_attention_,
     spatial_attention_,
 )
+from dawn_bench.models.dawn.scratch import Scratch
 from dawn_bench.models.dawn.unet import windowed_bias
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Residual
 
@@ -46,7 +48,7 @@ def working_layout(x_1CFHW: torch.Tensor) -> torch.Tensor:
     return x_1CFHW[0].permute(1, 2, 3, 0).flatten(1, 2).contiguous()
 
 
-@pytest.mark.parametrize("frames", [1, 2, QUERY_BLOCK, QUERY_BLOCK + 1, 81, 160, 300])
+@pytest.mark.parametrize("frames", [1, 2, QUERY_BLOCK, QUERY_BLOCK + 1, 80, 81, ONE_BLOCK, ONE_BLOCK + 1, 300])
 @pytest.mark.parametrize("window", [1, 5, 40, 80, 299, None])
 @torch.no_grad()
 def test_banded_attention_equals_masked_dense(frames: int, window: int | None) -> None:
@@ -124,7 +126,7 @@ def test_linear_attention(side: int) -> None:
     residual = noisy(Residual(DIM, SpatialLinearAttention(DIM, **HEADS)))
     x = torch.randn(1, DIM, 3, side, side)
     got = working_layout(x)
-    linear_attention_(got, residual)
+    linear_attention_(got, residual, Scratch())
     torch.testing.assert_close(got, working_layout(residual(x)), rtol=0, atol=2e-5)
 
 

@@ -24,6 +24,8 @@ from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, Res
 
 #: Queries attend in blocks of this many frames, each to the keys that its window reaches.
 QUERY_BLOCK = 32
+#: A clip of up to this many frames is one block where the window leaves little of it out.
+ONE_BLOCK = 96
 #: The number of keys of a block is rounded up to a multiple of this, where the clip has them: kernels like it.
 KEY_MULTIPLE = 16
 #: Rows (frames x pixels) of one pass of temporal attention: its queries, keys and values stay in the CPU's cache.
@@ -43,8 +45,9 @@ class Bands:
         weight = bias.relative_attention_bias.weight
         known: dict[tuple[int, int, int], Tensor] = {}
         self.blocks: list[tuple[slice, slice, Tensor]] = []
-        for start in range(0, frames, QUERY_BLOCK):
-            stop = min(start + QUERY_BLOCK, frames)
+        step = frames if frames <= min(2 * reach, ONE_BLOCK) else QUERY_BLOCK
+        for start in range(0, frames, step):
+            stop = min(start + step, frames)
             low, high = max(0, start - reach), min(frames, stop + reach)
             high = min(frames, high + -(high - low) % KEY_MULTIPLE)
             low = max(0, low - -(high - low) % KEY_MULTIPLE)
@@ -81,11 +84,13 @@ class FastTemporal:
     def __call__(self, x_FPC: Tensor, bands: Bands) -> None:
         frames, pixels, width = x_FPC.shape
         gamma = self.norm.gamma.flatten()
-        heads, turn_Fd = self.attention.heads, self._rotation(frames)
+        heads, to_qkv, turn_Fd = self.attention.heads, self.attention.to_qkv.weight, self._rotation(frames)
         step = max(1, (ROWS_GPU if x_FPC.is_cuda else ROWS_CPU) // frames)
         for start in range(0, pixels, step):
             x_pFC = x_FPC[:, start : start + step].transpose(0, 1)
-            qkv = self._project(F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps))
+            normed_pFC = F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps)
+            (memory,) = self.scratch.carve(normed_pFC, normed_pFC.shape[0] * frames * len(to_qkv))
+            qkv = linear(normed_pFC, to_qkv, memory)
             qkv_pNFD = qkv.unflatten(-1, (3 * heads, self.attention.head_dim)).transpose(1, 2)
             q, k = turned(qkv_pNFD[:, : 2 * heads], turn_Fd).chunk(2, dim=1)
             v = qkv_pNFD[:, 2 * heads :]
@@ -94,15 +99,6 @@ class FastTemporal:
                     q[:, :, queries], k[:, :, keys], v[:, :, keys], attn_mask=bias_NFJ[None].to(v.dtype)
                 )
                 x_pFC[:, queries] += self.attention.to_out(out_pNnD.transpose(1, 2).flatten(-2))
-
-    def _project(self, normed_pFC: Tensor) -> Tensor:
-        """Queries, keys and values: the widest thing that a pass makes, so they lie in scratch memory."""
-        weight = self.attention.to_qkv.weight
-        if torch.is_autocast_enabled(normed_pFC.device.type):
-            return F.linear(normed_pFC, weight)
-        rows = normed_pFC.flatten(0, 1)
-        (flat,) = self.scratch.carve(rows, len(rows) * len(weight))
-        return torch.mm(rows, weight.t(), out=flat.view(len(rows), -1)).unflatten(0, normed_pFC.shape[:2])
 
     def _rotation(self, frames: int) -> Tensor:
         assert self.attention.rotary_emb is not None
@@ -121,7 +117,7 @@ def spatial_attention_(x_nPC: Tensor, residual: Residual) -> None:
     x_nPC += attention.to_out(out.transpose(1, 2).flatten(-2))
 
 
-def linear_attention_(x_nPC: Tensor, residual: Residual) -> None:
+def linear_attention_(x_nPC: Tensor, residual: Residual, scratch: Scratch) -> None:
     """x += linear attention over the pixels of each frame: softmax(q) (softmax(k)ᵀ x W_v) W_o.
 
     Where pixels outnumber channels, no value is formed per pixel: Kᵀ(x W_v) = (Kᵀ x) W_v, and W_o is applied to each
@@ -133,8 +129,10 @@ def linear_attention_(x_nPC: Tensor, residual: Residual) -> None:
     frames, pixels, width = x_nPC.shape
     normed = _normed(x_nPC, residual)
     to_q, to_k, to_v = attention.to_qkv.weight.flatten(1).chunk(3)
-    q_nPND = F.linear(normed, to_q).unflatten(-1, (heads, head_dim)).softmax(dim=-1)
-    k_nPK = F.linear(normed, to_k).softmax(dim=1)
+    queries, keys = scratch.carve(normed, *2 * [frames * pixels * heads * head_dim])
+    q_nPND = linear(normed, to_q, queries).unflatten(-1, (heads, head_dim))
+    k_nPK = linear(normed, to_k, keys)
+    q_nPND, k_nPK = torch.softmax(q_nPND, dim=-1, out=q_nPND), torch.softmax(k_nPK, dim=1, out=k_nPK)
     if pixels > width:
         summary_nNDC = torch.bmm(k_nPK.transpose(1, 2), normed).view(frames, heads, head_dim, width)
         context_nNDD = summary_nNDC @ to_v.view(heads, head_dim, width).transpose(1, 2)
@@ -150,6 +148,13 @@ def linear_attention_(x_nPC: Tensor, residual: Residual) -> None:
         add_product_(x_nPC, q_nPND.flatten(-2), (context_nNDD @ out_NDC).flatten(1, 2))
     else:
         x_nPC += F.linear((q_nPND.transpose(1, 2) @ context_nNDD).transpose(1, 2).flatten(-2), out_CK)
+
+
+def linear(x: Tensor, weight: Tensor, memory: Tensor) -> Tensor:
+    """x Wᵀ, in `memory` where the types are the same (under autocast they are not): the widest thing a pass makes."""
+    if torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, weight)
+    return torch.mm(x.flatten(0, -2), weight.t(), out=memory.view(-1, len(weight))).unflatten(0, x.shape[:-1])
 
 
 def add_product_(x: Tensor, a: Tensor, b: Tensor) -> None:
@@ -188,7 +193,7 @@ class FastCross:
     """h += the three cross attentions of a block, in closed form.
 
     With one key beside the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the output before its layer norm
-    is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. Gates are counted from ½, as tanh/2: that keeps the sum well conditioned.
+    is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. Gates are counted from ½, which keeps the sum well conditioned.
     The query's layer norm folds into W_q: its mean by centring W_q, while its scale cancels in the L2 norm. The
     output's layer norm needs only a 9 x 9 Gram matrix per frame and condition.
     """
@@ -231,7 +236,7 @@ class FastCross:
         logits_nPJ = products_nPDJ.sum(dim=2)
         logits_nPJ *= query_nPDJ.square_().sum(dim=2).clamp_(min=1e-24).rsqrt_()
         gates_nPcg = h_nPC.new_ones(n, pixels, self.conditions, 1 + self.heads)
-        gates_nPcg[..., 1:] = logits_nPJ.mul_(0.5).tanh_().mul_(0.5).unflatten(-1, (self.conditions, self.heads))
+        gates_nPcg[..., 1:] = logits_nPJ.sigmoid_().sub_(0.5).unflatten(-1, (self.conditions, self.heads))
 
         gram_nGG = self._block_diagonal(clip.gram_Fcgg[frames])
         variance_nPc1 = (torch.bmm(gates_nPcg.flatten(2), gram_nGG).view_as(gates_nPcg) * gates_nPcg).sum(-1, True)

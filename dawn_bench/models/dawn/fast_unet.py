@@ -10,8 +10,9 @@ channels. The working layout is frames, pixels, channels.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,9 @@ CHUNK_PIXELS_CPU, CHUNK_PIXELS_GPU = 4096, 1 << 20
 #: Pixels of a chunk of linear attention on a processor, whose queries and keys are four times as wide.
 LINEAR_PIXELS_CPU = 1024
 
+#: The U-Net's two outputs, flow and occlusion.
+HEADS = ("final_conv", "occlusion_map")
+
 #: The input of a block: frames -> [n, P, C].
 Frames = Callable[[slice], Tensor]
 #: A convolution over a chunk, [n, P, C] -> [n, P, C]: from the first tensor into the second, without its bias.
@@ -55,8 +59,10 @@ def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int,
         return F.linear(x_nPC, conv.weight.flatten(1), summand)
     x = x_nPC.unflatten(1, hw).permute(0, 3, 1, 2)
     weight = conv.weight.squeeze(2)
-    apply = F.conv_transpose2d if isinstance(conv, nn.ConvTranspose3d) else F.conv2d
-    y = apply(x, weight, summand, conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
+    if isinstance(conv, nn.ConvTranspose3d):
+        y = F.conv_transpose2d(x, weight, summand, conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
+    else:
+        y = F.conv2d(x, weight, summand, conv.stride[1:], conv.padding[1:], groups=conv.groups)
     return y.permute(0, 2, 3, 1).flatten(1, 2)
 
 
@@ -65,15 +71,39 @@ class Convolutions:
 
     def __init__(self, scratch: Scratch) -> None:
         self.scratch = scratch
-        self.room = Scratch(largest=math.inf)  # new memory for a wide kernel costs more than transforming it
+        # For the kernel of each group of channels: new memory for a wide one costs more than transforming it.
+        self.rooms = [Scratch(largest=math.inf) for _ in HEADS]
 
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
         """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""
-        weight = conv.weight.squeeze(2)
-        if not winograd.serves(weight, frames, hw):
+        weights = conv.weight.squeeze(2).chunk(conv.groups)
+        if not winograd.serves(weights[0], frames, hw):
             return lambda x_nPC, out_nPC: out_nPC.copy_(convolve(x_nPC, conv, hw, bias=False))
-        fast = winograd.Winograd(weight, None, room=self.room, scratch=self.scratch)
-        return lambda x_nPC, out_nPC: fast(x_nPC.unflatten(1, hw), out_nPC.unflatten(1, hw))
+        groups = [
+            winograd.Winograd(weight, None, room=room, scratch=self.scratch)
+            for weight, room in zip(weights, self.rooms, strict=False)
+        ]
+
+        def apply(x_nPC: Tensor, out_nPC: Tensor) -> None:
+            parts = (tensor.unflatten(1, hw).chunk(len(groups), dim=-1) for tensor in (x_nPC, out_nPC))
+            for group, x_nHWC, out_nHWC in zip(groups, *parts, strict=True):
+                group(x_nHWC, out_nHWC)
+
+        return apply
+
+
+def side_by_side(blocks: Sequence[ConditionedBlock]) -> ConditionedBlock:
+    """Blocks of the same input and no conditions as one, their channels one after the other."""
+    one = copy.deepcopy(blocks[0])
+    for name in ("block1.proj", "block1.norm", "block2.proj", "block2.norm", "res_conv"):
+        parts = [block.get_submodule(name) for block in blocks]
+        module = one.get_submodule(name)
+        for value in ("weight", "bias"):
+            setattr(module, value, nn.Parameter(torch.cat([getattr(part, value) for part in parts])))
+    one.block2.proj.groups = len(blocks)
+    for norm in (one.block1.norm, one.block2.norm):
+        norm.num_groups, norm.num_channels = norm.num_groups * len(blocks), norm.num_channels * len(blocks)
+    return one
 
 
 def in_float32(like: Tensor) -> torch.autocast:
@@ -134,7 +164,7 @@ class FastBlock:
         """The output [F, P, C]. One tensor of its size holds what is between the passes, and the output in the end."""
         block = self.block
         scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
-        width = block.block1.proj.out_channels
+        width = block.block1.norm.num_channels
         middle = block.block1.norm.weight.new_empty(slices[-1].stop, hw[0] * hw[1], width)
         stats = GroupStatistics(block.block1.norm, block.block1.proj.bias)
         conv = self.convolutions.over(len(middle), block.block1.proj, hw)
@@ -144,7 +174,7 @@ class FastBlock:
         factor, summand = stats.affine(scale_shift)
         stats = GroupStatistics(block.block2.norm, block.block2.proj.bias)
         conv = self.convolutions.over(len(middle), block.block2.proj, hw)
-        for frames in slices:
+        for frames in reversed(slices):  # what was just written may still be in the cache
             h = F.silu(torch.addcmul(summand, middle[frames], factor), inplace=True)
             if self.cross is not None and clip is not None:
                 with in_float32(h):
@@ -170,8 +200,10 @@ class FastUNet:
         self.blocks = {
             name: FastBlock(module, convolutions)
             for name, module in unet.named_modules()
-            if isinstance(module, ConditionedBlock)
+            if isinstance(module, ConditionedBlock) and module.time_mlp is not None
         }
+        heads = [unet.get_submodule(f"{name}.0") for name in HEADS]
+        self.heads = FastBlock(side_by_side(heads), convolutions)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def prepare(self, *, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None) -> FastClip:
@@ -187,7 +219,7 @@ class FastClip:
         self, fast: FastUNet, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None
     ) -> None:
         unet = self.unet = fast.unet
-        self.blocks, self.scratch = fast.blocks, fast.scratch
+        self.blocks, self.heads, self.scratch = fast.blocks, fast.heads, fast.scratch
         self.frames, self.hw = len(cond_FD), (source_CHW.shape[1], source_CHW.shape[2])
         self.bands = Bands(unet.time_rel_pos_bias, self.frames, win_width)
         weight = unet.init_conv.weight.squeeze(2)[:, MOTION_CHANNELS:]
@@ -225,8 +257,7 @@ class FastClip:
             self._attend(x, level)
             if not isinstance(level.resample, nn.Identity):
                 x, hw = self._resample(x, level.resample, hw)
-        out = [self._head(name, x, first) for name in ("final_conv", "occlusion_map")]
-        return torch.cat(out, dim=-1).float().permute(2, 0, 1).unflatten(-1, hw)
+        return self._output(x, first).float().permute(2, 0, 1).unflatten(-1, hw)
 
     def _chunks(self, x: Tensor) -> Iterator[slice]:
         return chunks(self.frames, x.shape[1], gpu=x.is_cuda)
@@ -243,7 +274,7 @@ class FastClip:
     def _attend(self, x: Tensor, level: Level) -> None:
         """x += the level's attention over pixels, then over frames."""
         for frames in chunks(self.frames, x.shape[1], gpu=x.is_cuda, cpu_pixels=LINEAR_PIXELS_CPU):
-            linear_attention_(x[frames], level.spatial)
+            linear_attention_(x[frames], level.spatial, self.scratch)
         FastTemporal(level.temporal, self.scratch)(x, self.bands)
 
     def _block(self, name: str, x: Tensor, skip: Tensor | None, hw: tuple[int, int]) -> Tensor:
@@ -254,12 +285,14 @@ class FastClip:
 
         return self.blocks[name](source, list(self._chunks(x)), hw, time_E=self.time_E, clip=self.cross[name])
 
-    def _head(self, name: str, x: Tensor, first: Tensor) -> Tensor:
+    def _output(self, x: Tensor, first: Tensor) -> Tensor:
         def source(frames: slice) -> Tensor:
             return torch.cat((x[frames], first[frames]), dim=-1)
 
-        y = self.blocks[f"{name}.0"](source, list(self._chunks(x)), self.hw)
-        return torch.cat([convolve(y[frames], getattr(self.unet, name)[1], self.hw) for frames in self._chunks(y)])
+        y = self.heads(source, list(self._chunks(x)), self.hw)
+        last = [self.unet.get_submodule(f"{name}.1") for name in HEADS]
+        parts = zip(y.chunk(len(last), dim=-1), last, strict=True)
+        return torch.cat([convolve(y_FPC, conv, self.hw) for y_FPC, conv in parts], dim=-1)  # type: ignore[arg-type]
 
     def _resample(self, x: Tensor, conv: nn.Module, hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         assert isinstance(conv, nn.Conv3d | nn.ConvTranspose3d)

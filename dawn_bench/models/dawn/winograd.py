@@ -11,7 +11,6 @@ Shape suffixes: n pictures, H, W size, I, O channels in and out, h, w tiles down
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -79,51 +78,67 @@ class Winograd:
         """[n, H, W, I] -> [n, H, W, O], H and W multiples of 4; in `out_nHWO` where it is given."""
         n, height, width, inside = x_nHWI.shape
         h, w, outside = height // TILE, width // TILE, self.kernel_36IO.shape[2]
-        sizes = n * (height + 2) * (width + 2) * inside, REACH * n * h * (width + 2) * inside
-        tiled, multiplied = (REACH**2 * n * h * w * channels for channels in (inside, outside))
-        # The product lies where the input and its first transform were, and what is gathered where the tiles were.
+        tiles = n * h * w
+        # The product lies where the first transform was, and what is gathered of it where the second was.
         first, second = self.scratch.carve(
-            x_nHWI, max(sum(sizes), multiplied), max(tiled, TILE * REACH * n * h * w * outside)
+            x_nHWI,
+            tiles * REACH * max(TILE * inside, REACH * outside),
+            tiles * REACH * max(REACH * inside, TILE * outside),
         )
-        padded, down = first[: sum(sizes)].split(sizes)
-        padded, down = padded.view(n, height + 2, width + 2, inside), down.view(REACH, n, h, width + 2, inside)
-        for edge in (padded[:, 0], padded[:, -1], padded[:, :, 0], padded[:, :, -1]):
-            edge.zero_()
-        padded[:, 1:-1, 1:-1] = x_nHWI
-        _transform([padded[:, i : i + height - 3 : TILE] for i in range(REACH)], down.unbind())
-        tiles = second[:tiled].view(REACH, REACH, n, h, w, inside)
-        _transform([down[..., i : i + width - 3 : TILE, :] for i in range(REACH)], tiles.unbind(1))
-        product = first[:multiplied].view(REACH**2, n * h * w, outside)
-        torch.bmm(tiles.flatten(2, 4).flatten(0, 1), self.kernel_36IO, out=product)
-        rows = second[: TILE * REACH * n * h * w * outside].view(TILE, REACH, n, h, w, outside)
-        _gather(product.view(REACH, REACH, n, h, w, outside).unbind(), rows.unbind())
+        down = _part(first, REACH, n, h, width, inside)
+        _transform(x_nHWI.unflatten(1, (h, TILE)).movedim((1, 2), (0, 1)), down.transpose(1, 2))
+        across = _part(second, REACH, REACH, n, h, w, inside)
+        _transform(down.unflatten(3, (w, TILE)).movedim((3, 4), (0, 1)), across.movedim((1, 4), (0, 1)))
+        product = _part(first, REACH**2, tiles, outside)
+        torch.bmm(across.view(REACH**2, tiles, inside), self.kernel_36IO, out=product)
+        rows = _part(second, REACH, n, h, w, TILE, outside)
+        _gather(product.view(REACH, REACH, n, h, w, outside).transpose(0, 1), rows.movedim(4, 0))
         y = x_nHWI.new_empty(n, height, width, outside) if out_nHWO is None else out_nHWO
-        _gather(rows.permute(1, 2, 3, 0, 4, 5).unbind(), y.view(n, h, TILE, w, TILE, outside).unbind(4))
+        _gather(rows.flatten(3, 4), y.unflatten(1, (h, TILE)).movedim(2, 0))
         return y if self.bias is None else y.add_(self.bias)
 
 
-def _transform(d: Sequence[Tensor], out: Sequence[Tensor]) -> None:
-    """The six input samples of a tile, in one direction, at the six points (Bᵀ d of the paper)."""
-    torch.sub(d[4], d[2], alpha=_A + _B, out=out[0]).add_(d[0], alpha=_A * _B)
-    odd = torch.sub(d[3], d[1], alpha=_B)
-    torch.sub(d[4], d[2], alpha=_B, out=out[1])
-    torch.sub(out[1], odd, alpha=NEAR, out=out[2])
-    out[1].add_(odd, alpha=NEAR)
-    torch.sub(d[3], d[1], alpha=_A, out=odd)
-    torch.sub(d[4], d[2], alpha=_A, out=out[3])
-    torch.sub(out[3], odd, alpha=FAR, out=out[4])
-    out[3].add_(odd, alpha=FAR)
-    torch.sub(d[5], d[3], alpha=_A + _B, out=out[5]).add_(d[1], alpha=_A * _B)
+def _part(memory: Tensor, *size: int) -> Tensor:
+    return memory[: math.prod(size)].view(size)
 
 
-def _gather(m: Sequence[Tensor], out: Sequence[Tensor]) -> None:
-    """The four outputs of a tile, in one direction, from the products at the six points (Aᵀ m of the paper).
+def _transform(x_t4: Tensor, out_6t: Tensor) -> None:
+    """Tiles at the six points, in one direction (Bᵀ d of the paper): [t, 4, ...] -> [6, t, ...].
 
-    The kernel's transform holds a factor NEAR at the near points and FAR² at the far ones, which saves passes here.
+    The six samples that a tile reaches are its own four and one of the tile on either side, beyond the first and the
+    last of which lie zeros.
     """
-    even_near, odd_near = m[1] + m[2], m[1] - m[2]
-    even_far, odd_far = m[3] + m[4], m[3] - m[4]
-    torch.add(m[0], even_near, alpha=1 / NEAR, out=out[0]).add_(even_far, alpha=1 / _B)
-    torch.add(odd_near, odd_far, alpha=1 / FAR, out=out[1])
-    torch.add(even_far, even_near, alpha=NEAR, out=out[2])
-    torch.add(m[5], odd_near, alpha=_A, out=out[3]).add_(odd_far, alpha=FAR)
+    a, b, c, d = x_t4.unbind(1)
+    start, near, near_too, far, far_too, end = out_6t.unbind()
+    odd = start  # until it is needed for itself
+    torch.sub(c, a, alpha=_B, out=odd)
+    torch.sub(d, b, alpha=_B, out=near)
+    torch.sub(near, odd, alpha=NEAR, out=near_too)
+    near.add_(odd, alpha=NEAR)
+    torch.sub(c, a, alpha=_A, out=odd)
+    torch.sub(d, b, alpha=_A, out=far)
+    torch.sub(far, odd, alpha=FAR, out=far_too)
+    far.add_(odd, alpha=FAR)
+    torch.sub(d, b, alpha=_A + _B, out=start)
+    start[1:].add_(d[:-1], alpha=_A * _B)
+    torch.mul(c, -(_A + _B), out=end)
+    end[:-1].add_(a[1:])
+    end.add_(a, alpha=_A * _B)
+
+
+def _gather(m_6t: Tensor, out_4t: Tensor) -> None:
+    """The four outputs of tiles, in one direction, from the products at the six points (Aᵀ m of the paper).
+
+    [6, t, ...] -> [4, t, ...]; the products are overwritten. The kernel's transform holds a factor NEAR at the near
+    points and FAR² at the far ones, which saves passes here.
+    """
+    start, near, near_too, far, far_too, end = m_6t.unbind()
+    first, odd_near, third, fourth = out_4t.unbind()
+    torch.sub(near, near_too, out=odd_near)
+    even_near = near.add_(near_too)
+    odd_far = torch.sub(far, far_too, out=near_too)
+    even_far = far.add_(far_too)
+    torch.add(end, odd_near, alpha=_A, out=fourth).add_(odd_far, alpha=FAR)
+    odd_near.add_(odd_far, alpha=1 / FAR)  # the second output
+    torch.add(start, even_near, alpha=1 / NEAR, out=first).add_(even_far, alpha=1 / _B)
+    torch.add(even_far, even_near, alpha=NEAR, out=third)
