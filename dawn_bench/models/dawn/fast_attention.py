@@ -19,7 +19,7 @@ from dawn_bench.models.dawn.attention import (
     SpatialLinearAttention,
     TemporalAttention,
 )
-from dawn_bench.models.dawn.scratch import Scratch
+from dawn_bench.models.dawn.scratch import Scratch, linear
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, Residual
 
 #: Queries attend in blocks of this many frames, each to the keys that its window reaches.
@@ -60,15 +60,18 @@ class Bands:
             self.blocks.append((slice(start, stop), slice(low, high), known[shape]))
 
 
-def turned(x: Tensor, turn_Fd: Tensor) -> Tensor:
-    """The rotary embedding of x [..., F, D] by complex numbers of size one; in place for float32 on a processor."""
-    if x.dtype == torch.float32 and not x.is_cuda:
-        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-        pairs *= turn_Fd
-        return x
-    cos, sin = turn_Fd.real, turn_Fd.imag
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+def turned(x_pFK: Tensor, turn_Fk: Tensor) -> Tensor:
+    """The rotary embedding of all heads at once, by complex numbers of size one: k = K/2 pairs.
+
+    In place for float32 on a processor.
+    """
+    if x_pFK.dtype == torch.float32 and not x_pFK.is_cuda:
+        pairs = torch.view_as_complex(x_pFK.unflatten(-1, (-1, 2)))
+        pairs *= turn_Fk
+        return x_pFK
+    cos, sin = turn_Fk.real, turn_Fk.imag
+    even, odd = x_pFK.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x_pFK.dtype)
 
 
 class FastTemporal:
@@ -84,16 +87,16 @@ class FastTemporal:
     def __call__(self, x_FPC: Tensor, bands: Bands) -> None:
         frames, pixels, width = x_FPC.shape
         gamma = self.norm.gamma.flatten()
-        heads, to_qkv, turn_Fd = self.attention.heads, self.attention.to_qkv.weight, self._rotation(frames)
+        heads, to_qkv, turn_Fk = self.attention.heads, self.attention.to_qkv.weight, self._rotation(frames)
         step = max(1, (ROWS_GPU if x_FPC.is_cuda else ROWS_CPU) // frames)
         for start in range(0, pixels, step):
             x_pFC = x_FPC[:, start : start + step].transpose(0, 1)
             normed_pFC = F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps)
             (memory,) = self.scratch.carve(normed_pFC, normed_pFC.shape[0] * frames * len(to_qkv))
-            qkv = linear(normed_pFC, to_qkv, memory)
-            qkv_pNFD = qkv.unflatten(-1, (3 * heads, self.attention.head_dim)).transpose(1, 2)
-            q, k = turned(qkv_pNFD[:, : 2 * heads], turn_Fd).chunk(2, dim=1)
-            v = qkv_pNFD[:, 2 * heads :]
+            qk, v = linear(normed_pFC, to_qkv, None, memory).split([len(to_qkv) * 2 // 3, len(to_qkv) // 3], dim=-1)
+            q, k, v = (
+                part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (*turned(qk, turn_Fk).chunk(2, dim=-1), v)
+            )
             for queries, keys, bias_NFJ in bands.blocks:
                 out_pNnD = F.scaled_dot_product_attention(
                     q[:, :, queries], k[:, :, keys], v[:, :, keys], attn_mask=bias_NFJ[None].to(v.dtype)
@@ -101,8 +104,9 @@ class FastTemporal:
                 x_pFC[:, queries] += self.attention.to_out(out_pNnD.transpose(1, 2).flatten(-2))
 
     def _rotation(self, frames: int) -> Tensor:
+        """What the queries and keys of all heads are turned by at each frame."""
         assert self.attention.rotary_emb is not None
-        freqs = self.attention.rotary_emb.freqs
+        freqs = self.attention.rotary_emb.freqs.repeat(2 * self.attention.heads)
         angle = torch.arange(frames, device=freqs.device)[:, None] * freqs
         return torch.polar(torch.ones_like(angle), angle)
 
@@ -130,8 +134,8 @@ def linear_attention_(x_nPC: Tensor, residual: Residual, scratch: Scratch) -> No
     normed = _normed(x_nPC, residual)
     to_q, to_k, to_v = attention.to_qkv.weight.flatten(1).chunk(3)
     queries, keys = scratch.carve(normed, *2 * [frames * pixels * heads * head_dim])
-    q_nPND = linear(normed, to_q, queries).unflatten(-1, (heads, head_dim))
-    k_nPK = linear(normed, to_k, keys)
+    q_nPND = linear(normed, to_q, None, queries).unflatten(-1, (heads, head_dim))
+    k_nPK = linear(normed, to_k, None, keys)
     q_nPND, k_nPK = torch.softmax(q_nPND, dim=-1, out=q_nPND), torch.softmax(k_nPK, dim=1, out=k_nPK)
     if pixels > width:
         summary_nNDC = torch.bmm(k_nPK.transpose(1, 2), normed).view(frames, heads, head_dim, width)
@@ -148,13 +152,6 @@ def linear_attention_(x_nPC: Tensor, residual: Residual, scratch: Scratch) -> No
         add_product_(x_nPC, q_nPND.flatten(-2), (context_nNDD @ out_NDC).flatten(1, 2))
     else:
         x_nPC += F.linear((q_nPND.transpose(1, 2) @ context_nNDD).transpose(1, 2).flatten(-2), out_CK)
-
-
-def linear(x: Tensor, weight: Tensor, memory: Tensor) -> Tensor:
-    """x Wᵀ, in `memory` where the types are the same (under autocast they are not): the widest thing a pass makes."""
-    if torch.is_autocast_enabled(x.device.type):
-        return F.linear(x, weight)
-    return torch.mm(x.flatten(0, -2), weight.t(), out=memory.view(-1, len(weight))).unflatten(0, x.shape[:-1])
 
 
 def add_product_(x: Tensor, a: Tensor, b: Tensor) -> None:

@@ -7,6 +7,7 @@ over a chunk is therefore put where the pass before it had its own.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 #: Bytes beyond which memory is not kept: it would not stay in the processor's cache, and would be missed at the peak.
@@ -30,3 +31,27 @@ class Scratch:
         if self.memory is None or self.memory.dtype != like.dtype or len(self.memory) < sum(sizes):
             self.memory = like.new_empty(sum(sizes))
         return list(self.memory[: sum(sizes)].split(sizes))
+
+
+class Workspace:
+    """The scratch memory of a network's passes over chunks of a clip: what is in use at once lies apart."""
+
+    def __init__(self) -> None:
+        #: A chunk's inputs beside each other.
+        self.inputs = Scratch()
+        #: What a block makes of them.
+        self.values = Scratch()
+        #: What its convolutions and attentions need on their way.
+        self.inner = Scratch()
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, memory: Tensor) -> Tensor:
+    """x Wᵀ + b, in `memory` where the types are the same: under autocast they are not, and it is new."""
+    if torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, weight, bias)
+    rows, out = x.flatten(0, -2), memory.view(-1, len(weight))
+    if bias is None:
+        torch.mm(rows, weight.t(), out=out)
+    else:
+        torch.addmm(bias, rows, weight.t(), out=out)
+    return out.unflatten(0, x.shape[:-1])
