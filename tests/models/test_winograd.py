@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from dawn_bench.models.dawn.fast_blocks import Convolutions
 from dawn_bench.models.dawn.scratch import Scratch
 from dawn_bench.models.dawn.winograd import Winograd, serves
 
@@ -53,3 +55,23 @@ def test_the_rule() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert not serves(weight, 1, (32, 32))
     assert not serves(weight, 1, (32, 32)), "training needs gradients"
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@torch.no_grad()
+def test_a_clips_convolution_with_groups_and_compiled(groups: int) -> None:
+    torch.manual_seed(0)
+    width, hw = 64 * groups, (8, 8)
+    conv = nn.Conv3d(width, width, (1, 3, 3), padding=(0, 1, 1), groups=groups)
+    x = torch.randn(16, 64, width)
+    exact = F.conv2d(x.unflatten(1, hw).permute(0, 3, 1, 2), conv.weight.squeeze(2), None, padding=1, groups=groups)
+    convolutions = Convolutions(Scratch())
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        out = torch.full_like(x, torch.nan)
+        convolutions.over(len(x), conv, hw)(x, out)
+        return out
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    for found in (run(x), compiled(x)):
+        torch.testing.assert_close(found, exact.permute(0, 2, 3, 1).flatten(1, 2), rtol=0, atol=2e-5)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -25,6 +24,9 @@ from dawn_bench.models.dawn.unet_blocks import ConditionedBlock
 
 #: Pixels of one chunk of frames: about 1 MB at the first level of the released model.
 CHUNK_PIXELS_CPU, CHUNK_PIXELS_GPU = 4096, 1 << 20
+
+#: Groups of channels that a convolution may have: two blocks side by side.
+MOST_GROUPS = 2
 
 #: The input of a block: frames -> [n, P, C].
 Frames = Callable[[slice], Tensor]
@@ -59,7 +61,7 @@ class Convolutions:
     def __init__(self, scratch: Scratch) -> None:
         self.scratch = scratch
         # For the kernel of each group of channels: new memory for a wide one costs more than transforming it.
-        self.rooms: dict[int, Scratch] = defaultdict(lambda: Scratch(largest=math.inf))
+        self.rooms = [Scratch(largest=math.inf) for _ in range(MOST_GROUPS)]
 
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
         """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""
@@ -67,8 +69,8 @@ class Convolutions:
         if not winograd.serves(weights[0], frames, hw):
             return lambda x_nPC, out_nPC: out_nPC.copy_(convolve(x_nPC, conv, hw, bias=False))
         groups = [
-            winograd.Winograd(weight, None, room=self.rooms[i], scratch=self.scratch)
-            for i, weight in enumerate(weights)
+            winograd.Winograd(weight, None, room=room, scratch=self.scratch)
+            for weight, room in zip(weights, self.rooms, strict=False)
         ]
 
         def apply(x_nPC: Tensor, out_nPC: Tensor) -> None:

@@ -29,8 +29,8 @@ LEAST_CHANNELS, LEAST_TILES = 64, 64
 def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
     """Whether a convolution (stride 1, padding 1) of `weight` over `pictures` of size `hw` is faster this way.
 
-    Only in float32 on a processor without autocast and without gradients, for sizes that tiles divide, and where
-    channels and tiles are many.
+    Only in float32 on a processor without autocast and without gradients, not under the compiler (which would part at
+    every pass), for sizes that tiles divide, and where channels and tiles are many.
     """
     size = weight.shape
     return (
@@ -43,6 +43,7 @@ def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
         and weight.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
     )
 
 
