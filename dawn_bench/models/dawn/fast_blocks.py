@@ -156,11 +156,14 @@ class FastBlock:
         time_E: Tensor | None = None,
         clip: CrossKeys | None = None,
     ) -> Tensor:
-        """The output [F, P, C]. One tensor of its size holds what is between the passes, and the output in the end."""
+        """The output [F, P, C]. One tensor of its size holds what is between the passes, and the output in the end.
+
+        Every pass goes the other way through `slices`, since what was written last may still be in the cache.
+        """
         block = self.block
         scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
         width = block.block1.norm.num_channels
-        middle = block.block1.norm.weight.new_empty(slices[-1].stop, hw[0] * hw[1], width)
+        middle = block.block1.norm.weight.new_empty(max(part.stop for part in slices), hw[0] * hw[1], width)
         stats = GroupStatistics(block.block1.norm, block.block1.proj.bias)
         conv = self.convolutions.over(len(middle), block.block1.proj, hw)
         for frames in slices:
@@ -169,7 +172,7 @@ class FastBlock:
         factor, summand = stats.affine(scale_shift)
         stats = GroupStatistics(block.block2.norm, block.block2.proj.bias)
         conv = self.convolutions.over(len(middle), block.block2.proj, hw)
-        for frames in reversed(slices):  # what was just written may still be in the cache
+        for frames in reversed(slices):
             y = middle[frames]
             (memory,) = self.values.carve(y, y.numel())
             h = activated(y, factor, summand, memory)

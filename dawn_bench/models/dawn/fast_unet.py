@@ -117,8 +117,7 @@ class FastClip:
 
     def _attend(self, x: Tensor, level: Level) -> None:
         """x += the level's attention over pixels, then over frames."""
-        slices = list(chunks(self.frames, x.shape[1], gpu=x.is_cuda, cpu_pixels=LINEAR_PIXELS_CPU))
-        for frames in reversed(slices):
+        for frames in chunks(self.frames, x.shape[1], gpu=x.is_cuda, cpu_pixels=LINEAR_PIXELS_CPU):
             linear_attention_(x[frames], level.spatial, self.work.inner)
         FastTemporal(level.temporal, self.work.inner)(x, self.bands)
 
@@ -128,7 +127,10 @@ class FastClip:
         def source(frames: slice) -> Tensor:
             return x[frames] if skip is None else self._joined(x[frames], skip[frames])
 
-        return self.blocks[name](source, list(self._chunks(x)), hw, time_E=self.time_E, clip=self.cross[name])
+        slices = list(self._chunks(x))
+        if name.endswith(".1"):  # the first block of the level ended with the last frames
+            slices.reverse()
+        return self.blocks[name](source, slices, hw, time_E=self.time_E, clip=self.cross[name])
 
     def _output(self, x: Tensor, first: Tensor) -> Tensor:
         def source(frames: slice) -> Tensor:
