@@ -63,6 +63,11 @@ class Convolutions:
         # For the kernel of each group of channels: new memory for a wide one costs more than transforming it.
         self.rooms = [Scratch(largest=math.inf) for _ in range(MOST_GROUPS)]
 
+    def release(self) -> None:
+        """Give back the kernels' memory."""
+        for room in self.rooms:
+            room.memory = None
+
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
         """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""
         weights = conv.weight.squeeze(2).chunk(conv.groups)

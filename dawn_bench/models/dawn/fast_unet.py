@@ -40,7 +40,7 @@ class FastUNet:
     def __init__(self, unet: UNet3D) -> None:
         self.unet = unet
         self.work = Workspace()
-        convolutions = Convolutions(self.work.inner)
+        convolutions = self.convolutions = Convolutions(self.work.inner)
         self.blocks = {
             name: FastBlock(module, convolutions, self.work)
             for name, module in unet.named_modules()
@@ -63,7 +63,7 @@ class FastClip:
         self, fast: FastUNet, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None
     ) -> None:
         unet = self.unet = fast.unet
-        self.blocks, self.heads, self.work = fast.blocks, fast.heads, fast.work
+        self.blocks, self.heads, self.work, self.convolutions = fast.blocks, fast.heads, fast.work, fast.convolutions
         self.frames, self.hw = len(cond_FD), (source_CHW.shape[1], source_CHW.shape[2])
         self.bands = Bands(unet.time_rel_pos_bias, self.frames, win_width)
         weight = unet.init_conv.weight.squeeze(2)[:, MOTION_CHANNELS:]
@@ -98,6 +98,8 @@ class FastClip:
         for i, level in enumerate(unet_levels(unet.ups)):
             x = self._block(f"ups.{i}.0", x, skips.pop(), hw)
             x = self._block(f"ups.{i}.1", x, None, hw)
+            if i == 0:  # the widest kernels are done, and memory peaks at the last level
+                self.convolutions.release()
             self._attend(x, level)
             if not isinstance(level.resample, nn.Identity):
                 x, hw = self._resample(x, level.resample, hw)

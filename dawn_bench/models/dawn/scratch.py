@@ -38,9 +38,9 @@ class Workspace:
 
     def __init__(self) -> None:
         #: A chunk's inputs beside each other.
-        self.inputs = Scratch()
+        self.inputs = Scratch(largest=LARGEST // 4)
         #: What a block makes of them.
-        self.values = Scratch()
+        self.values = Scratch(largest=LARGEST // 4)
         #: What its convolutions and attentions need on their way.
         self.inner = Scratch()
 
