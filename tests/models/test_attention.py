@@ -131,6 +131,16 @@ def test_linear_attention(side: int) -> None:
 
 
 @torch.no_grad()
+def test_under_autocast_no_memory_is_taken_that_would_not_be_used() -> None:
+    scratch, x = Scratch(), torch.randn(3, 36, DIM)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        linear_attention_(x, noisy(Residual(DIM, SpatialLinearAttention(DIM, **HEADS))), scratch)
+        temporal = noisy(Residual(DIM, TemporalAttention(DIM, **HEADS)))
+        FastTemporal(temporal, scratch)(x, Bands(RelativePositionBias(2), 3, 40))
+    assert scratch.memory is None
+
+
+@torch.no_grad()
 def test_spatial_attention() -> None:
     residual = noisy(Residual(DIM, SpatialAttention(DIM, **HEADS)))
     x = torch.randn(1, DIM, 3, 4, 2)

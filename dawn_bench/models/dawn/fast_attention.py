@@ -19,7 +19,7 @@ from dawn_bench.models.dawn.attention import (
     SpatialLinearAttention,
     TemporalAttention,
 )
-from dawn_bench.models.dawn.scratch import Scratch, linear
+from dawn_bench.models.dawn.scratch import Scratch
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, Residual
 
 #: Queries attend in blocks of this many frames, each to the keys that its window reaches.
@@ -92,8 +92,8 @@ class FastTemporal:
         for start in range(0, pixels, step):
             x_pFC = x_FPC[:, start : start + step].transpose(0, 1)
             normed_pFC = F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps)
-            (memory,) = self.scratch.carve(normed_pFC, normed_pFC.shape[0] * frames * len(to_qkv))
-            qk, v = linear(normed_pFC, to_qkv, None, memory).split([len(to_qkv) * 2 // 3, len(to_qkv) // 3], dim=-1)
+            (qkv,) = self.scratch.products(normed_pFC, to_qkv)
+            qk, v = qkv.split([len(to_qkv) * 2 // 3, len(to_qkv) // 3], dim=-1)
             q, k, v = (
                 part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (*turned(qk, turn_Fk).chunk(2, dim=-1), v)
             )
@@ -133,9 +133,8 @@ def linear_attention_(x_nPC: Tensor, residual: Residual, scratch: Scratch) -> No
     frames, pixels, width = x_nPC.shape
     normed = _normed(x_nPC, residual)
     to_q, to_k, to_v = attention.to_qkv.weight.flatten(1).chunk(3)
-    queries, keys = scratch.carve(normed, *2 * [frames * pixels * heads * head_dim])
-    q_nPND = linear(normed, to_q, None, queries).unflatten(-1, (heads, head_dim))
-    k_nPK = linear(normed, to_k, None, keys)
+    q_nPK, k_nPK = scratch.products(normed, to_q, to_k)
+    q_nPND = q_nPK.unflatten(-1, (heads, head_dim))
     q_nPND, k_nPK = torch.softmax(q_nPND, dim=-1, out=q_nPND), torch.softmax(k_nPK, dim=1, out=k_nPK)
     if pixels > width:
         summary_nNDC = torch.bmm(k_nPK.transpose(1, 2), normed).view(frames, heads, head_dim, width)

@@ -19,14 +19,11 @@ from torch import Tensor, nn
 
 from dawn_bench.models.dawn import winograd
 from dawn_bench.models.dawn.fast_attention import CrossKeys, FastCross
-from dawn_bench.models.dawn.scratch import Scratch, Workspace, linear
+from dawn_bench.models.dawn.scratch import Scratch, Workspace
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock
 
 #: Pixels of one chunk of frames: about 1 MB at the first level of the released model.
 CHUNK_PIXELS_CPU, CHUNK_PIXELS_GPU = 4096, 1 << 20
-
-#: Groups of channels that a convolution may have: two blocks side by side.
-MOST_GROUPS = 2
 
 #: The input of a block: frames -> [n, P, C].
 Frames = Callable[[slice], Tensor]
@@ -61,21 +58,21 @@ class Convolutions:
     def __init__(self, scratch: Scratch) -> None:
         self.scratch = scratch
         # For the kernel of each group of channels: new memory for a wide one costs more than transforming it.
-        self.rooms = [Scratch(largest=math.inf) for _ in range(MOST_GROUPS)]
+        self.rooms: list[Scratch] = []
 
     def release(self) -> None:
         """Give back the kernels' memory."""
-        for room in self.rooms:
-            room.memory = None
+        self.rooms.clear()
 
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
         """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""
         weights = conv.weight.squeeze(2).chunk(conv.groups)
         if not winograd.serves(weights[0], frames, hw):
             return lambda x_nPC, out_nPC: out_nPC.copy_(convolve(x_nPC, conv, hw, bias=False))
+        self.rooms += [Scratch(largest=math.inf) for _ in weights[len(self.rooms) :]]
         groups = [
-            winograd.Winograd(weight, None, room=room, scratch=self.scratch)
-            for weight, room in zip(weights, self.rooms, strict=False)
+            winograd.Winograd(weight, None, room=self.rooms[i], scratch=self.scratch)
+            for i, weight in enumerate(weights)
         ]
 
         def apply(x_nPC: Tensor, out_nPC: Tensor) -> None:
@@ -149,7 +146,7 @@ class FastBlock:
     def __init__(self, block: ConditionedBlock, convolutions: Convolutions, work: Workspace) -> None:
         self.block = block
         self.convolutions = convolutions
-        self.values = work.values
+        self.values, self.inner = work.values, work.inner
         self.cross = FastCross(block, work.inner) if block.time_mlp is not None else None
 
     def __call__(
@@ -189,10 +186,10 @@ class FastBlock:
         factor, summand = stats.affine(None)
         for frames in slices:
             y = middle[frames]
-            memory, more = self.values.carve(y, y.numel(), y.numel())
+            (memory,) = self.values.carve(y, y.numel())
             h = activated(y, factor, summand, memory)
             x, last = source(frames), block.res_conv
             if isinstance(last, nn.Conv3d):
-                x = linear(x, last.weight.flatten(1), last.bias, more)
+                (x,) = self.inner.products(x, last.weight.flatten(1), bias=last.bias)
             torch.add(h, x, out=y)
         return middle

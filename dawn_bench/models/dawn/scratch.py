@@ -32,6 +32,20 @@ class Scratch:
             self.memory = like.new_empty(sum(sizes))
         return list(self.memory[: sum(sizes)].split(sizes))
 
+    def products(self, x: Tensor, *weights: Tensor, bias: Tensor | None = None) -> list[Tensor]:
+        """x Wᵀ + b for each W, in this memory; under autocast, which changes the type, in new memory."""
+        if torch.is_autocast_enabled(x.device.type):
+            return [F.linear(x, weight, bias) for weight in weights]
+        rows = x.flatten(0, -2)
+        parts = self.carve(x, *(len(rows) * len(weight) for weight in weights))
+        outs = [part.view(len(rows), -1) for part in parts]
+        for weight, out in zip(weights, outs, strict=True):
+            if bias is None:
+                torch.mm(rows, weight.t(), out=out)
+            else:
+                torch.addmm(bias, rows, weight.t(), out=out)
+        return [out.unflatten(0, x.shape[:-1]) for out in outs]
+
 
 class Workspace:
     """The scratch memory of a network's passes over chunks of a clip: what is in use at once lies apart."""
@@ -43,15 +57,3 @@ class Workspace:
         self.values = Scratch(largest=LARGEST // 4)
         #: What its convolutions and attentions need on their way.
         self.inner = Scratch()
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, memory: Tensor) -> Tensor:
-    """x Wᵀ + b, in `memory` where the types are the same: under autocast they are not, and it is new."""
-    if torch.is_autocast_enabled(x.device.type):
-        return F.linear(x, weight, bias)
-    rows, out = x.flatten(0, -2), memory.view(-1, len(weight))
-    if bias is None:
-        torch.mm(rows, weight.t(), out=out)
-    else:
-        torch.addmm(bias, rows, weight.t(), out=out)
-    return out.unflatten(0, x.shape[:-1])
