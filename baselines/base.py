@@ -94,17 +94,19 @@ def check_fit(clip: Clip, *, size: int, encoder: str) -> None:
     if side != size:
         raise InputError(
             f"clip {clip.id}: its frames are {side} px wide, and this model was trained at {size}.",
-            mend=f"Prepare a cache of its size: dawn-bench prepare --size {size}",
+            hint=f"Prepare a cache of its size: dawn-bench prepare --size {size}",
         )
     if encoder not in clip:
         raise InputError(
             f"clip {clip.id} has no {encoder} features, which this model hears.",
-            mend=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
+            hint=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
         )
 
 
 #: Methods by command-line name: functions of a `Context`; one file each in `baselines/methods/`.
-METHODS: Registry[Callable[[Context], Method]] = Registry("method", "dawn_bench.baselines.methods")
+METHODS: Registry[Callable[[Context], Method]] = Registry(
+    "method", group="dawn_bench.method", package="dawn_bench.baselines.methods"
+)
 
 #: The rows that every evaluation shows, so that a reader sees each metric's floor and ceiling.
 SANITY = ("ground-truth", "ground-truth-reencoded", "still", "shuffled-sound")

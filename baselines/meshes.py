@@ -21,8 +21,8 @@ from dawn_bench.baselines.base import Context, Item, MethodClass
 from dawn_bench.baselines.outputs import OK, Output, append_item, attempt, read_items
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.meshes.render import MeshRenderer
-from dawn_bench.pipelines.video import write_video
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 from dawn_bench.registry import Registry
@@ -50,7 +50,9 @@ class MeshMethod(Protocol):
 
 
 #: Mesh methods by command-line name: functions of a `Context`; their files stand among the other methods.
-MESH_METHODS: Registry[Callable[[Context], MeshMethod]] = Registry("mesh method", "dawn_bench.baselines.methods")
+MESH_METHODS: Registry[Callable[[Context], MeshMethod]] = Registry(
+    "mesh method", group="dawn_bench.mesh_method", package="dawn_bench.baselines.methods"
+)
 
 
 def produce_meshes(

@@ -23,8 +23,8 @@ import numpy as np
 from dawn_bench.baselines.base import Generated, Item, Method
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.audio import fit_length, read_audio
-from dawn_bench.pipelines.video import probe, read_frames, write_video
+from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.video import probe, read_frames, write_video
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 
@@ -109,16 +109,16 @@ def find_outputs(
     files for one clip.
     """
     if not folder.is_dir():
-        raise InputError("is no folder of outputs.", path=folder, mend="Give the folder with your mp4 files.")
+        raise InputError("is no folder of outputs.", path=folder, hint="Give the folder with your mp4 files.")
     wanted = {c.id for c in clips}
     if mapping is not None:
         return _mapped(folder, wanted, mapping)
     if "{clip}" not in naming:
-        raise InputError(f"--naming {naming!r} does not hold {{clip}}.", mend="Example: --naming '{clip}_*'")
+        raise InputError(f"--naming {naming!r} does not hold {{clip}}.", hint="Example: --naming '{clip}_*'")
     found: dict[str, Path] = {}
     videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
-        raise InputError("has no video file.", path=folder, mend=f"Looked for {', '.join(sorted(VIDEO_SUFFIXES))}.")
+        raise InputError("has no video file.", path=folder, hint=f"Looked for {', '.join(sorted(VIDEO_SUFFIXES))}.")
     for clip in sorted(wanted):
         fits = re.compile(".*".join(re.escape(part.replace("{clip}", clip)) for part in naming.split("*")))
         named = [p for p in videos if fits.fullmatch(p.stem)]
@@ -126,7 +126,7 @@ def find_outputs(
             raise InputError(
                 f"has two files for clip {clip}: {named[0].name} and {named[1].name}.",
                 path=folder,
-                mend="Remove one, or say which with --mapping CSV.",
+                hint="Remove one, or say which with --mapping CSV.",
             )
         if named:
             found[clip] = named[0]
@@ -140,11 +140,11 @@ def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot be read as CSV ({error}).", path=mapping) from error
     if not rows or not {"clip", "file"} <= set(rows[0]):
-        raise InputError("has no columns `clip` and `file`.", path=mapping, mend="First line: clip,file")
+        raise InputError("has no columns `clip` and `file`.", path=mapping, hint="First line: clip,file")
     found: dict[str, Path] = {}
     for row in rows:
         if row["clip"] in found:
-            raise InputError(f"names clip {row['clip']} twice.", path=mapping, mend="Leave one line for each clip.")
+            raise InputError(f"names clip {row['clip']} twice.", path=mapping, hint="Leave one line for each clip.")
         if row["clip"] in wanted and row["file"] and (folder / row["file"]).is_file():
             found[row["clip"]] = folder / row["file"]
     return found

@@ -17,9 +17,9 @@ def cuda_table(sizes: Sequence[int]) -> None:
     if not torch.cuda.is_available():
         print("cuda: skipped, no CUDA device answers here")
         return
-    from dawn_bench.generation.talker import SamplingOptions, Source, Talker
     from dawn_bench.models.dawn.a2v import A2VFDM
     from dawn_bench.models.dawn.a2v_config import A2VConfig
+    from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
     from dawn_bench.models.dawn.lfg import LFG, LFGConfig
     from dawn_bench.models.dawn.pbnet import PBNet
     from dawn_bench.weights import seeded_fill
@@ -30,7 +30,9 @@ def cuda_table(sizes: Sequence[int]) -> None:
     print(f"cuda: {torch.cuda.get_device_name()}, {STEPS} DDIM steps and decoding")
     rng = np.random.default_rng(0)
     for size in sizes:
-        talker = Talker(*networks, device="cuda", facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
+        talker = DawnGenerator(
+            *networks, device="cuda", facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}}
+        )
         frame = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
         source = Source(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
         for frames in LENGTHS:

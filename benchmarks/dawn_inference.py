@@ -76,7 +76,7 @@ def step(version: str, frames: int, size: int, repeats: int, reference: str | No
     from dawn_reference import unet, unet_step
 
     from dawn_bench.models.dawn.a2v_config import A2VConfig
-    from dawn_bench.models.dawn.fast_unet import FastUNet
+    from dawn_bench.models.dawn.fast.unet import FastUNet
     from dawn_bench.models.dawn.unet import UNet3D
     from dawn_bench.weights import seeded_fill
 
@@ -162,20 +162,20 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from dawn_bench.generation.passes import stream
-    from dawn_bench.generation.talker import SamplingOptions, Source, Talker
     from dawn_bench.models.dawn.a2v import A2VFDM
     from dawn_bench.models.dawn.a2v_config import A2VConfig
+    from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
     from dawn_bench.models.dawn.lfg import LFG, LFGConfig
+    from dawn_bench.models.dawn.passes import stream
     from dawn_bench.models.dawn.pbnet import PBNet
-    from dawn_bench.pipelines.video import write_video
+    from dawn_bench.pipelines.media.video import write_video
     from dawn_bench.weights import seeded_fill
 
     torch.manual_seed(0)
     networks = LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), PBNet()
     for network in (networks[0], networks[1].diffusion.denoise_fn, networks[2]):
         seeded_fill(network, salt="benchmark/")
-    talker = Talker(*networks, facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
+    talker = DawnGenerator(*networks, facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
     frame = np.random.default_rng(0).integers(0, 255, (size, size, 3), dtype=np.uint8)
     source = Source(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
     sound = np.random.default_rng(1).standard_normal((frames, 1024)).astype(np.float32)
@@ -212,10 +212,10 @@ def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, f
     import numpy as np
 
     from dawn_bench.cache import Cache
-    from dawn_bench.generation.released import load_talker
-    from dawn_bench.generation.talker import SamplingOptions, Source
+    from dawn_bench.models.dawn.generator import SamplingOptions, Source
+    from dawn_bench.models.dawn.released import load_generator
 
-    talker, held_out = load_talker(run), Cache(cache)
+    talker, held_out = load_generator(run), Cache(cache)
     clip = held_out.clips("test")[0]
     sound, pose, blink, truth = (
         np.asarray(clip[field][:frames]) for field in (clip.audio_encoder, "pose", "blink", "frames")

@@ -38,19 +38,19 @@ import torch
 import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics import align
-from dawn_bench.metrics.base import METRICS
-from dawn_bench.metrics.extraction import Extraction
 from dawn_bench.metrics.features import i3d, identity, images, inception, lpips
 from dawn_bench.metrics.features.syncnet import SyncNetFeature
-from dawn_bench.metrics.frechet import Moments, frechet_by_clip, frechet_of_moments
-from dawn_bench.metrics.frechet import frechet as frechet_distance
-from dawn_bench.metrics.mfcc import mfcc
+from dawn_bench.metrics.functional import align
+from dawn_bench.metrics.functional.frechet import Moments, frechet_by_clip, frechet_of_moments
+from dawn_bench.metrics.functional.frechet import frechet as frechet_distance
+from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.networks import i3d as i3d_network
 from dawn_bench.metrics.networks import s3fd
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
 from dawn_bench.metrics.networks.iresnet import IResNet
 from dawn_bench.metrics.networks.syncnet import SyncNet
+from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.weights import resolve, seeded_fill
 
 SIDE, SECONDS = 128, 4
@@ -324,9 +324,9 @@ def frechet() -> None:
 
 def talking_clips(folder: Path, count: int) -> list[tuple[Clip, Clip]]:
     """(generated, true) clips of 4 s with drawn talking faces; the generated ones are the true ones, worse."""
-    from dawn_bench.pipelines.audio import read_audio
-    from dawn_bench.pipelines.embedded.write import write_embedded
-    from dawn_bench.pipelines.video import read_frames
+    from dawn_bench.pipelines.media.audio import read_audio
+    from dawn_bench.pipelines.media.video import read_frames
+    from dawn_bench.pipelines.synthetic.write import write_embedded
 
     root = folder / "clips"
     if not (root / "done").exists():
@@ -346,7 +346,7 @@ def talking_clips(folder: Path, count: int) -> list[tuple[Clip, Clip]]:
 def forward_time() -> Iterator[dict[str, float]]:
     """Processor time inside the networks, by network, while the block runs."""
     from dawn_bench.metrics.networks.inception import FidInception
-    from dawn_bench.pipelines.faces.dlib import DlibBackend
+    from dawn_bench.pipelines.faces.backends.dlib import DlibBackend
 
     spent: dict[str, float] = {}
 
@@ -433,7 +433,7 @@ def memory() -> None:
     code = (
         "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m, numpy as np\n"
         "from dawn_bench.clip import Clip\n"
-        "from dawn_bench.metrics.scorer import score_method\n"
+        "from dawn_bench.metrics.scoring.scorer import score_method\n"
         "n = int(sys.argv[1]); shot = lambda i: m.frames(4, i)[:, ::2, ::2]\n"
         "true = [Clip(f'{i:03d}', 's', 'test', 4, m.Fresh(2 * i)) for i in range(n)]\n"
         "made = {c.id: (lambda c=c, i=i: Clip(c.id, 's', 'test', 4, m.Fresh(2 * i + 1))) for i, c in enumerate(true)}\n"

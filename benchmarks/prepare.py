@@ -37,15 +37,16 @@ import numpy as np
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines import audio, process, video
-from dawn_bench.pipelines.embedded.write import write_embedded
-from dawn_bench.pipelines.executor import run
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
-from dawn_bench.pipelines.group import ClipTools, Job
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.media import audio, video
+from dawn_bench.pipelines.preparation import process
+from dawn_bench.pipelines.preparation.executor import run
+from dawn_bench.pipelines.preparation.group import ClipTools, Job
+from dawn_bench.pipelines.preparation.prepare import prepare
+from dawn_bench.pipelines.preparation.shards import ShardWriter
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.shards import ShardWriter
-from dawn_bench.pipelines.source import Source
+from dawn_bench.pipelines.synthetic.write import write_embedded
 from dawn_bench.provenance import versions
 
 VIDEOS = {".mp4", ".flv", ".mpg", ".mov", ".avi", ".mkv", ".webm"}
@@ -169,7 +170,7 @@ def plain_loop(clip: Path, out: Path) -> tuple[int, float]:
     """Frames and CPU seconds of the loop that one writes first."""
     import dlib
 
-    from dawn_bench.pipelines.faces.dlib import model_file
+    from dawn_bench.pipelines.faces.backends.dlib import model_file
 
     detector = dlib.get_frontal_face_detector()
     predictor = dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))

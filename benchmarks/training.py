@@ -28,11 +28,11 @@ import torch
 
 from dawn_bench.cache import Cache
 from dawn_bench.config import resolve_config
+from dawn_bench.models.dawn.presets import fit_to_cache, preset
+from dawn_bench.models.spec import stage_key
 from dawn_bench.provenance import device_name, pick_device
 from dawn_bench.training import loop as loop_module
 from dawn_bench.training.loop import fit
-from dawn_bench.training.presets import fit_to_cache, preset
-from dawn_bench.training.recipe import stage_key
 from dawn_bench.training.stage import STAGES
 
 

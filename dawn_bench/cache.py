@@ -5,10 +5,10 @@
                                    and for every field f: `f.shard`, `f.key`, `f.dtype`, `f.shape`, `f.sha256`
     <field>/<field>-00012.safetensors
 
-This module only reads; `dawn_bench.pipelines.shards` writes. Arrays are views of memory-mapped files: slicing one
-reads only the pages it needs, and nothing is copied until it is used. Where frames are kept lossless (their shards'
-metadata have a `codec`), slicing unpacks the frames of the slice; the index tells dtype, shape and sha256 of the
-unpacked array, so that nothing but the shard differs.
+This module only reads; `dawn_bench.pipelines.preparation.shards` writes. Arrays are views of memory-mapped files:
+slicing one reads only the pages it needs, and nothing is copied until it is used. Where frames are stored lossless
+(their shards' metadata have a `codec`), slicing unpacks the frames of the slice; the index gives dtype, shape and
+sha256 of the unpacked array, so only the shard differs.
 
 Without this package, a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")`:
 
@@ -110,14 +110,14 @@ class Cache:
             raise InputError(
                 "is not a finished cache.",
                 path=self.root,
-                mend="Make one with: dawn-bench prepare --root VIDEOS --cache DIR",
+                hint="Make one with: dawn-bench prepare --root VIDEOS --cache DIR",
             )
         self.settings: dict[str, Any] = json.loads(settings.read_text())
         if self.settings["schema"] != SCHEMA_VERSION:
             raise InputError(
                 f"has cache schema {self.settings['schema']}, this dawn-bench reads {SCHEMA_VERSION}.",
                 path=self.root,
-                mend="Prepare it again.",
+                hint="Prepare it again.",
             )
         self.index: pd.DataFrame = pd.read_parquet(self.root / INDEX_FILE)
         rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]

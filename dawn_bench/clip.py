@@ -18,7 +18,7 @@ T frames, S pixels a side, n sound samples. First axis is time everywhere.
 A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 (1,V,3), the face at rest, and maybe
 `lips`, `upper` int32 (1,n), vertex numbers, and `triangles` int32 (1,F,3); its `fps` may be 30.
 
-`face_mask` and `lip_mask` (T,S,S) bool are computed from `bbox` and `landmarks` (`dawn_bench.pipelines.masks`).
+`face_mask` and `lip_mask` (T,S,S) bool are computed from `bbox` and `landmarks` (`dawn_bench.masks`).
 """
 
 from __future__ import annotations

@@ -42,11 +42,11 @@ def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[
     for text in overrides:
         key, sep, value = text.partition("=")
         if not sep:
-            raise InputError(f"{where} {text!r} is not of the form key=value.", mend="Example: --set steps=500")
+            raise InputError(f"{where} {text!r} is not of the form key=value.", hint="Example: --set steps=500")
         try:
             nested: Any = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InputError(f"{where} {text!r}: the value is no YAML.", mend="Example: --set steps=500") from error
+            raise InputError(f"{where} {text!r}: the value is no YAML.", hint="Example: --set steps=500") from error
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         _merge(data, nested)
@@ -61,7 +61,7 @@ def validated(kind: type[C], data: Mapping[str, Any], *, what: str = "setting", 
         first = error.errors()[0]
         name = ".".join(str(p) for p in first["loc"])
         known = ", ".join(kind.model_fields)
-        raise InputError(f"{what} {name!r}: {first['msg']}.", path=file, mend=f"Known {what}s: {known}.") from error
+        raise InputError(f"{what} {name!r}: {first['msg']}.", path=file, hint=f"Known {what}s: {known}.") from error
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

@@ -22,10 +22,10 @@ class InputError(DawnBenchError, ValueError):
 
     exit_code = EXIT_INPUT
 
-    def __init__(self, what: str, *, path: Path | str | None = None, mend: str = "") -> None:
-        self.what, self.path, self.mend = what, path, mend
+    def __init__(self, what: str, *, path: Path | str | None = None, hint: str = "") -> None:
+        self.what, self.path, self.hint = what, path, hint
         where = f"{path}: " if path is not None else ""
-        super().__init__(f"{where}{what}{f' {mend}' if mend else ''}")
+        super().__init__(f"{where}{what}{f' {hint}' if hint else ''}")
 
 
 class ItemError(DawnBenchError):

@@ -1,13 +1,17 @@
-"""One registry idea for datasets, extractors, metrics and methods.
+"""Registries of everything that can be added: datasets, extractors, face back ends, metrics, methods, models.
 
-A registry knows the package in which its files live; looking anything up imports every module of that package once,
-so adding an item is adding one file. Other distributions add theirs through an entry-point group of the same name.
+A registry names the package that holds its built-in items and an entry-point group. The first look-up imports every
+module of the package, so adding a built-in item is adding one file. Other distributions add theirs by an entry point:
+
+    [project.entry-points."dawn_bench.metric"]
+    my-metric = "my_package.metric:MyMetric"
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -17,22 +21,34 @@ from dawn_bench.errors import InputError
 
 T = TypeVar("T")
 
+#: What setuptools and importlib.metadata accept as the name of an entry-point group.
+_GROUP = re.compile(r"\w+(\.\w+)*")
+
 
 class Registry(Generic[T]):
-    """Named items of one kind, found in one package and in the entry-point group `dawn_bench.<kind>`."""
+    """Named items of one kind, from one package and from one entry-point group.
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind, self.package = kind, package
+    Args:
+        label: what a person calls one item, for messages: "face back end".
+        group: the entry-point group, `dawn_bench.<kind>`: letters, digits, underscores and dots.
+        package: dotted name of the package whose modules register the built-in items.
+        module: where each item is a package of its own, the module of it that registers it (`spec`).
+    """
+
+    def __init__(self, label: str, *, group: str, package: str, module: str | None = None) -> None:
+        if not _GROUP.fullmatch(group):
+            raise ValueError(f"{group!r} is not a valid entry-point group")
+        self.label, self.group, self.package, self.module = label, group, package, module
         self._items: dict[str, T] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: put the decorated class, function or instance under `name`."""
+        """Decorator: register the decorated class, function or instance under `name`."""
 
         def put(item: T) -> T:
-            held = self._items.get(name)
-            if held is not None and getattr(held, "__qualname__", held) != getattr(item, "__qualname__", item):
-                raise ValueError(f"two {self.kind}s are called {name!r}: {held!r} and {item!r}")
+            present = self._items.get(name)
+            if present is not None and getattr(present, "__qualname__", present) != getattr(item, "__qualname__", item):
+                raise ValueError(f"two {self.label}s are called {name!r}: {present!r} and {item!r}")
             self._items[name] = item
             return item
 
@@ -44,23 +60,27 @@ class Registry(Generic[T]):
         if name not in self._items:
             near = get_close_matches(name, self._items, n=2)
             hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(self._items))}."
-            raise InputError(f"there is no {self.kind} called {name!r}.", mend=hint)
+            raise InputError(f"there is no {self.label} called {name!r}.", hint=hint)
         return self._items[name]
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         self._discover()
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
+        """Names in alphabetical order."""
         self._discover()
         return iter(sorted(self._items))
 
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True  # set first: a module that looks its own registry up must not recurse
+        self._discovered = True  # set first: a module that uses its own registry must not recurse
         package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__, prefix=f"{self.package}."):
-            importlib.import_module(module.name)
-        for entry in entry_points(group=f"dawn_bench.{self.kind}"):
+        for info in pkgutil.iter_modules(package.__path__, prefix=f"{self.package}."):
+            if self.module is None and not info.ispkg:
+                importlib.import_module(info.name)
+            elif self.module is not None and info.ispkg:
+                importlib.import_module(f"{info.name}.{self.module}")
+        for entry in entry_points(group=self.group):
             self._items.setdefault(entry.name, entry.load())

@@ -66,7 +66,7 @@ def entry(name: str) -> Weight:
     for weight in WEIGHTS:
         if weight.name == name:
             return weight
-    raise InputError(f"there are no weights called {name!r}.", mend=f"Known: {', '.join(w.name for w in WEIGHTS)}.")
+    raise InputError(f"there are no weights called {name!r}.", hint=f"Known: {', '.join(w.name for w in WEIGHTS)}.")
 
 
 def locate(weight: Weight) -> Path | None:
@@ -105,7 +105,7 @@ def resolve(name: str, policy: Policy = "auto") -> Resolved:
         raise InputError(
             f"the weights of {weight.purpose} are missing.",
             path=folder() / weight.file,
-            mend=f"Put {weight.file} (from {weight.origin}) there{fetch}",
+            hint=f"Put {weight.file} (from {weight.origin}) there{fetch}",
         )
     return Resolved(weight, "seeded", None, SEEDED_SALT + name)
 
@@ -150,8 +150,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # torch and safetensors raise a dozen types for a bad file
         foreign = "weights_only" in str(error).lower()
         kind = "holds objects other than tensors, which could run code" if foreign else "is damaged or no checkpoint"
-        mend = "Get the file again from its origin."
-        raise InputError(f"{kind}; it was not loaded.", path=path, mend=mend) from error
+        hint = "Get the file again from its origin."
+        raise InputError(f"{kind}; it was not loaded.", path=path, hint=hint) from error
 
 
 def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> None:
@@ -199,7 +199,7 @@ def add(path: Path, name: str | None = None) -> Resolved:
         raise InputError(
             "fits more than one entry." if matches else "is none of the registry's files by hash or name.",
             path=path,
-            mend=f"Say which: weights add PATH {which.strip() or '--name NAME'}",
+            hint=f"Say which: weights add PATH {which.strip() or '--name NAME'}",
         )
     weight = entry(name) if name is not None else matches[0]
     if known and weight not in known:
@@ -261,7 +261,7 @@ def download(name: str) -> Resolved:
     if weight.url is None:
         raise InputError(
             f"{weight.file} has no direct address.",
-            mend=f"Get it from {weight.origin}, then: dawn-bench weights add FILE --name {name}",
+            hint=f"Get it from {weight.origin}, then: dawn-bench weights add FILE --name {name}",
         )
     target = folder() / weight.file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -274,7 +274,7 @@ def download(name: str) -> Resolved:
                 raise InputError(
                     f"could not be downloaded ({_in_words(error)}).",
                     path=weight.url,
-                    mend=f"Run it again to go on; without network, get {weight.file} elsewhere and: "
+                    hint=f"Run it again to go on; without network, get {weight.file} elsewhere and: "
                     f"dawn-bench weights add FILE --name {name}",
                 ) from error
             if weight.member is not None:
@@ -285,7 +285,7 @@ def download(name: str) -> Resolved:
                 raise InputError(
                     f"has sha256 {found['sha256']}, which is not the published file; it was deleted.",
                     path=weight.url,
-                    mend=f"Get {weight.file} from {weight.origin}.",
+                    hint=f"Get {weight.file} from {weight.origin}.",
                 )
             partial.replace(target)
     except Timeout as error:

@@ -70,8 +70,8 @@ def browser_copy(path: Path) -> tuple[bytes, int, int]:
 
     Raises `ItemError` when it cannot be read.
     """
-    from dawn_bench.pipelines.audio import read_audio
-    from dawn_bench.pipelines.video import read_frames, write_video
+    from dawn_bench.pipelines.media.audio import read_audio
+    from dawn_bench.pipelines.media.video import read_frames, write_video
 
     frames = even(read_frames(path))
     try:

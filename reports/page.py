@@ -60,15 +60,15 @@ def write_report(
     """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
-        raise InputError(f"there is no report format {unknown[0]!r}.", mend=f"Known: {', '.join(FORMATS)}.")
+        raise InputError(f"there is no report format {unknown[0]!r}.", hint=f"Known: {', '.join(FORMATS)}.")
     if not results.is_dir():
         raise InputError(
-            "there is no such results folder.", path=results, mend="Make one: dawn-bench evaluate --out RESULTS"
+            "there is no such results folder.", path=results, hint="Make one: dawn-bench evaluate --out RESULTS"
         )
     store = ResultsStore(results)
     rows, facts, gallery = store.rows(), store.facts(), store.gallery()
     if not rows and not gallery and not facts.curves:
-        raise InputError("holds no results.", path=results, mend="Fill it first: dawn-bench evaluate --out RESULTS")
+        raise InputError("holds no results.", path=results, hint="Fill it first: dawn-bench evaluate --out RESULTS")
     boards = leaderboards(rows)
     shown = with_published(boards, published_tables(published))
     makers: dict[str, Callable[[], str]] = {

@@ -25,7 +25,7 @@ def published_tables(numbers: Sequence[int]) -> list[Table]:
     known = [table["number"] for table in data["tables"]]
     if unknown := set(numbers) - set(known):
         raise InputError(
-            f"there are no published rows of table {min(unknown)}.", mend=f"Known: {', '.join(map(str, known))}."
+            f"there are no published rows of table {min(unknown)}.", hint=f"Known: {', '.join(map(str, known))}."
         )
     found = []
     for table in data["tables"]:

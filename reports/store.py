@@ -167,9 +167,9 @@ class ResultsStore:
         try:
             data = json.loads(path.read_text())
         except ValueError as error:
-            raise InputError(f"is no valid JSON ({error}).", path=path, mend="Mend it or delete it.") from error
+            raise InputError(f"is no valid JSON ({error}).", path=path, hint="Mend it or delete it.") from error
         if not isinstance(data, kind):
-            raise InputError(f"should hold a {kind.__name__}.", path=path, mend="Mend it or delete it.")
+            raise InputError(f"should hold a {kind.__name__}.", path=path, hint="Mend it or delete it.")
         return data
 
     def _write(self, name: str, data: object) -> None:
@@ -182,7 +182,7 @@ class ResultsStore:
 def _unfit(path: Path, error: ValidationError) -> InputError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return InputError(f"entry {where!r}: {first['msg']}.", path=path, mend="Mend it or delete the file.")
+    return InputError(f"entry {where!r}: {first['msg']}.", path=path, hint="Mend it or delete the file.")
 
 
 def _warn(line: str) -> None:

@@ -47,7 +47,7 @@ class Refusal(Config):
 
     file: str
     text: str
-    mend: str
+    hint: str
 
 
 class Track(Config):
@@ -135,7 +135,7 @@ def installs(path: Path, *, only: str | None = None) -> dict[str, tuple[Adapter,
         if only not in (None, name):
             continue
         if not isinstance(entry, Mapping):
-            raise InputError(f"{name!r} is no mapping.", path=path, mend="Give it `python:` and `repo:`.")
+            raise InputError(f"{name!r} is no mapping.", path=path, hint="Give it `python:` and `repo:`.")
         install = validated(Install, entry, what=f"key of {name}:", file=path)
         found[name] = _checked(name, install, path)
     return found
@@ -149,7 +149,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
         raise InputError(
             f"{name}: there is no adapter {wanted!r}.",
             path=path,
-            mend=f"Bundled: {', '.join(known)}; or give your own file: adapter: my_method.yaml",
+            hint=f"Bundled: {', '.join(known)}; or give your own file: adapter: my_method.yaml",
         )
     adapter = read_adapter(file).model_copy(update={"name": name})
     if install.timeout is not None:
@@ -157,24 +157,24 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
         adapter = adapter.model_copy(update={"limits": limits})
     python, repo = base / install.python.expanduser(), base / install.repo.expanduser()
     if not os.access(python, os.X_OK):
-        raise InputError(f"{name}: {python} is no program.", path=path, mend="`python:` is its own interpreter.")
+        raise InputError(f"{name}: {python} is no program.", path=path, hint="`python:` is its own interpreter.")
     if not repo.is_dir():
-        raise InputError(f"{name}: {repo} is no folder.", path=path, mend=f"Clone {adapter.source} there.")
+        raise InputError(f"{name}: {repo} is no folder.", path=path, hint=f"Clone {adapter.source} there.")
     for kind, given, allowed in (
         ("weight", install.weights, adapter.weights),
         ("option", install.options, adapter.options),
     ):
         for key in given:
             if key not in allowed:
-                raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, mend=f"Known: {', '.join(allowed)}.")
+                raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, hint=f"Known: {', '.join(allowed)}.")
     weights = {key: str(repo / given) for key, given in (adapter.weights | install.weights).items()}
     for key, weight in weights.items():
         if not Path(weight).exists():
-            raise InputError(f"{name}: {key}: {weight} is not there.", path=path, mend="See the repository's README.")
+            raise InputError(f"{name}: {key}: {weight} is not there.", path=path, hint="See the repository's README.")
     for refusal in adapter.refuse:
         script = repo / refusal.file
         if script.is_file() and refusal.text in script.read_text(errors="replace"):
-            raise InputError(f"{name}: {script} holds {refusal.text!r}.", path=path, mend=refusal.mend)
+            raise InputError(f"{name}: {script} holds {refusal.text!r}.", path=path, hint=refusal.hint)
     options = adapter.options | install.options
     return adapter, install.model_copy(update={"python": python, "repo": repo, "weights": weights, "options": options})
 

@@ -22,7 +22,7 @@ from dawn_bench.baselines.base import Item
 from dawn_bench.baselines.external.adapter import Adapter, Install, Track
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.audio import write_wav
+from dawn_bench.pipelines.media.audio import write_wav
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Staged:
         try:
             return template.format_map(self.values)
         except (KeyError, IndexError, AttributeError, ValueError) as error:
-            raise InputError(f"{what} {template!r} names {error}.", mend=f"Known: {', '.join(self.values)}.") from error
+            raise InputError(f"{what} {template!r} names {error}.", hint=f"Known: {', '.join(self.values)}.") from error
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def _plain_root() -> str | None:
         return usual
     if Path("/tmp").is_dir():
         return "/tmp"
-    raise InputError("holds a dot or a space, which external methods cannot take.", path=usual, mend="Set TMPDIR.")
+    raise InputError("holds a dot or a space, which external methods cannot take.", path=usual, hint="Set TMPDIR.")
 
 
 def _lengthened(track: Track, path: Path, target: Path, n_frames: int) -> Path:

@@ -11,9 +11,9 @@ from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
-from dawn_bench.generation.released import load_talker
-from dawn_bench.generation.strategies import STRATEGIES
-from dawn_bench.generation.talker import SamplingOptions, Source, Talker
+from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
+from dawn_bench.models.dawn.released import load_generator
+from dawn_bench.models.dawn.strategies import STRATEGIES
 from dawn_bench.provenance import fingerprint
 
 
@@ -33,7 +33,7 @@ class Dawn:
 
     def __init__(
         self,
-        talker: Talker,
+        talker: DawnGenerator,
         options: SamplingOptions,
         *,
         name: str,
@@ -113,11 +113,11 @@ def build_ttr(context: Context) -> Dawn:
 def dawn(context: Context, *, name: str, swap_sound: bool = False, strategy: str = "nar") -> Dawn:
     """DAWN called `name`; raises `InputError` without a trained run, or for options that are unknown or wrong."""
     if context.checkpoint is None:
-        raise InputError("DAWN needs a trained run.", mend="Give one with --checkpoint RUN; dawn-bench train makes it.")
+        raise InputError("DAWN needs a trained run.", hint="Give one with --checkpoint RUN; dawn-bench train makes it.")
     options = dict(context.options)
     drive, stage = str(options.pop("drive", "pbnet")), options.pop("stage", None)
     if drive not in ("pbnet", "truth"):
-        raise InputError(f"option 'drive' is {drive!r}.", mend="Known: pbnet, truth.")
+        raise InputError(f"option 'drive' is {drive!r}.", hint="Known: pbnet, truth.")
     sampling = validated(STRATEGIES[strategy][1], options, what="option")
-    talker = load_talker(context.checkpoint, device=context.device, stage=stage)
+    talker = load_generator(context.checkpoint, device=context.device, stage=stage)
     return Dawn(talker, sampling, name=name, drive=drive, swap_sound=swap_sound, strategy=strategy)

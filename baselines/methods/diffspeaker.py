@@ -13,7 +13,7 @@ from dawn_bench.baselines.base import METHODS, Context, Item, Method, MethodClas
 from dawn_bench.baselines.meshes import MESH_METHODS
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.diffspeaker.config import Sampler
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
 from dawn_bench.models.diffspeaker.released import load_released
@@ -49,7 +49,7 @@ class DiffSpeakerMethod:
         if options.style not in ("auto", *model.config.subjects):
             raise InputError(
                 f"option style={options.style} is no subject of this model.",
-                mend=f"Known: auto, {', '.join(model.config.subjects)}.",
+                hint=f"Known: auto, {', '.join(model.config.subjects)}.",
             )
 
     @property
@@ -94,7 +94,7 @@ def build(context: Context) -> DiffSpeakerMethod:
     if path is None:
         raise InputError(
             "DiffSpeaker needs a trained run or a released .ckpt.",
-            mend="Give one with --checkpoint; dawn-bench train --model diffspeaker makes a run.",
+            hint="Give one with --checkpoint; dawn-bench train --model diffspeaker makes a run.",
         )
     options = validated(SpeakingOptions, context.options, what="option")
     if path.is_dir():
@@ -110,5 +110,5 @@ def refuse(context: Context) -> Method:
     """On videos there is nothing for it to do."""
     raise InputError(
         "DiffSpeaker makes meshes, and this cache holds videos.",
-        mend="Evaluate it on a cache of biwi, vocaset or embedded-mesh.",
+        hint="Evaluate it on a cache of biwi, vocaset or embedded-mesh.",
     )

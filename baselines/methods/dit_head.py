@@ -15,7 +15,7 @@ from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
-from dawn_bench.generation.dit_head import Dubber, DubOptions
+from dawn_bench.models.dit_head.generator import Dubber, DubOptions
 from dawn_bench.provenance import fingerprint
 
 Mode = Literal["dub", "portrait"]
@@ -78,8 +78,8 @@ def build_shuffled(context: Context) -> DitHead:
 
 def _build(context: Context, *, name: str, mode: Mode, swap_sound: bool = False) -> DitHead:
     if context.checkpoint is None:
-        mend = "Give one with --checkpoint RUN; dawn-bench train --model dit-head makes it."
-        raise InputError("DiT-Head needs a trained run.", mend=mend)
+        hint = "Give one with --checkpoint RUN; dawn-bench train --model dit-head makes it."
+        raise InputError("DiT-Head needs a trained run.", hint=hint)
     options = validated(DubOptions, dict(context.options), what="option")
     dubber = Dubber.load(context.checkpoint, device=context.device)
     return DitHead(dubber, options, name=name, mode=mode, swap_sound=swap_sound)

@@ -22,11 +22,11 @@ def builder(name: str) -> Callable[[Context], External]:
             adapter = read_adapter(bundled()[name])
             raise InputError(
                 f"{name} runs in its own repository ({adapter.source}), which has to be installed first.",
-                mend=f"Say where with --methods FILE or {METHODS_FILE}; or score its outputs: --outputs FOLDER.",
+                hint=f"Say where with --methods FILE or {METHODS_FILE}; or score its outputs: --outputs FOLDER.",
             )
         found = installs(path, only=name)
         if name not in found:
-            raise InputError(f"says nothing of {name}.", path=path, mend=f"Add: {name}: {{python: …, repo: …}}")
+            raise InputError(f"says nothing of {name}.", path=path, hint=f"Add: {name}: {{python: …, repo: …}}")
         return External(*found[name], logs=context.logs)
 
     return build

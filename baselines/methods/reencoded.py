@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass
-from dawn_bench.pipelines.video import read_frames, write_video
+from dawn_bench.pipelines.media.video import read_frames, write_video
 
 #: x264's default quality, which most released scripts use without saying so.
 CRF = 23

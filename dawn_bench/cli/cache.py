@@ -22,7 +22,7 @@ def verify(root: _Root) -> None:
     Example: dawn-bench cache verify my-cache
     """
     from dawn_bench.errors import InputError
-    from dawn_bench.pipelines.maintain import verify as check
+    from dawn_bench.pipelines.preparation.maintain import verify as check
     from dawn_bench.progress import console
 
     report = check(root)
@@ -35,7 +35,7 @@ def verify(root: _Root) -> None:
         raise InputError(
             f"{len(report.faults)} of {report.arrays} arrays are damaged.",
             path=root,
-            mend="Prepare it with --overwrite.",
+            hint="Prepare it with --overwrite.",
         )
     screen.print(f"{report.clips} clips, {report.arrays} arrays, all checksums match", markup=False)
 
@@ -48,7 +48,7 @@ def stats(root: _Root) -> None:
     """
     from rich.table import Table
 
-    from dawn_bench.pipelines.maintain import stats as count
+    from dawn_bench.pipelines.preparation.maintain import stats as count
     from dawn_bench.progress import console
 
     facts, screen = count(root), console()
@@ -88,10 +88,10 @@ def export(
     Example: dawn-bench cache export my-cache --out tars --format webdataset
     """
     from dawn_bench.errors import InputError
-    from dawn_bench.pipelines.maintain import export as write
+    from dawn_bench.pipelines.preparation.maintain import export as write
     from dawn_bench.progress import console
 
     if format not in ("files", "webdataset"):
-        raise InputError(f"there is no format {format!r}.", mend="Known: files, webdataset.")
+        raise InputError(f"there is no format {format!r}.", hint="Known: files, webdataset.")
     count = write(root, out, format=format)  # type: ignore[arg-type]
     console().print(f"{count} clips in {out}", markup=False)

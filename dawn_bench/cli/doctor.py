@@ -16,9 +16,9 @@ def doctor() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from dawn_bench.metrics.base import METRICS
+    from dawn_bench.metrics.scoring.base import METRICS
+    from dawn_bench.pipelines.extractors.base import EXTRACTORS
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
-    from dawn_bench.pipelines.features.base import EXTRACTORS
     from dawn_bench.progress import console
     from dawn_bench.provenance import device_name, pick_device, versions
     from dawn_bench.weights import WEIGHTS, folder, resolve
@@ -80,7 +80,7 @@ def _face(name: str, chosen: str) -> str:
 def _extractor(name: str) -> str:
     """Whether an extractor can be used here, and if not, why."""
     from dawn_bench.errors import InputError
-    from dawn_bench.pipelines.features.base import EXTRACTORS
+    from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
     try:
         identity = EXTRACTORS[name]().fingerprint()

@@ -23,20 +23,20 @@ def download(
     from collections import Counter
 
     from dawn_bench.errors import InputError
+    from dawn_bench.pipelines.datasets.download import download as run
+    from dawn_bench.pipelines.datasets.download import youtube
     from dawn_bench.pipelines.datasets.hdtf import RAW_FOLDER, raw_videos
-    from dawn_bench.pipelines.download import download as run
-    from dawn_bench.pipelines.download import youtube
     from dawn_bench.progress import console
 
     if dataset == "crema":
         raise InputError(
             "CREMA-D is not on YouTube.",
-            mend="git clone https://github.com/CheyneyComputerScience/CREMA-D, and there: git lfs pull",
+            hint="git clone https://github.com/CheyneyComputerScience/CREMA-D, and there: git lfs pull",
         )
     if dataset != "hdtf":
-        raise InputError(f"there is nothing to download for {dataset!r}.", mend="Known: hdtf.")
+        raise InputError(f"there is nothing to download for {dataset!r}.", hint="Known: hdtf.")
     if cookies is not None and not cookies.is_file():
-        raise InputError("does not exist.", path=cookies, mend="Check --cookies.")
+        raise InputError("does not exist.", path=cookies, hint="Check --cookies.")
     videos = raw_videos(root, only=only or [])
     gone = run(videos, root / RAW_FOLDER, fetch=youtube(cookies))
     for row in gone:

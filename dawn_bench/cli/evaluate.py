@@ -61,14 +61,14 @@ def evaluate(
     from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 
     if weights not in ("auto", "files", "seeded"):
-        raise InputError(f"--weights {weights!r} is not known.", mend="Known: auto, files, seeded.")
+        raise InputError(f"--weights {weights!r} is not known.", hint="Known: auto, files, seeded.")
     if method_class not in (None, "portrait", "dub", "static-lips"):
-        raise InputError(f"--method-class {method_class!r} is not known.", mend="Known: portrait, dub, static-lips.")
+        raise InputError(f"--method-class {method_class!r} is not known.", hint="Known: portrait, dub, static-lips.")
     options = {}
     for text in option or ():
         key, sep, value = text.partition("=")
         if not sep:
-            raise InputError(f"--option {text!r} is not of the form key=value.", mend="Example: --option steps=10")
+            raise InputError(f"--option {text!r} is not of the form key=value.", hint="Example: --option steps=10")
         options[key] = yaml.safe_load(value)
     done = evaluate_methods(
         Evaluation(

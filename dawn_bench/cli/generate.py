@@ -48,30 +48,30 @@ def generate(
 
     from dawn_bench.config import validated
     from dawn_bench.errors import InputError
-    from dawn_bench.generation.passes import passes, stream
-    from dawn_bench.generation.portrait import Crop, read_drive, read_portrait, read_speech, read_tracks
-    from dawn_bench.generation.released import load_talker
-    from dawn_bench.generation.talker import SamplingOptions
+    from dawn_bench.models.dawn.generator import SamplingOptions
+    from dawn_bench.models.dawn.passes import passes, stream
+    from dawn_bench.models.dawn.released import load_generator
+    from dawn_bench.models.inputs import Crop, read_drive, read_portrait, read_speech, read_tracks
     from dawn_bench.pipelines.faces.base import pick_backend
-    from dawn_bench.pipelines.video import write_video
+    from dawn_bench.pipelines.media.video import write_video
     from dawn_bench.progress import console, meter
     from dawn_bench.provenance import pick_device
 
     if method not in ("dawn", "dit-head"):
-        raise InputError(f"there is no generator called {method!r}.", mend="Known: dawn, dit-head.")
+        raise InputError(f"there is no generator called {method!r}.", hint="Known: dawn, dit-head.")
     if crop != "face" and crop != "paper":
-        raise InputError(f"--crop {crop!r} is not known.", mend="Known: face, paper.")
+        raise InputError(f"--crop {crop!r} is not known.", hint="Known: face, paper.")
     if drive is not None and pose is not None:
-        raise InputError("--drive and --pose both say where the head goes.", mend="Give one of them.")
+        raise InputError("--drive and --pose both say where the head goes.", hint="Give one of them.")
     if out.suffix.lower() != ".mp4":
-        raise InputError("is not the name of an mp4 file.", path=out, mend="Example: --out talk.mp4")
+        raise InputError("is not the name of an mp4 file.", path=out, hint="Example: --out talk.mp4")
     if method == "dit-head":
-        from dawn_bench.generation.dit_head import DubOptions
-        from dawn_bench.generation.dub_files import dub_file
+        from dawn_bench.models.dit_head.dub_files import dub_file
+        from dawn_bench.models.dit_head.generator import DubOptions
 
         if drive is not None or pose is not None:
-            mend = "Give the video itself: --image VIDEO"
-            raise InputError("dit-head moves no head: --drive and --pose are dawn's.", mend=mend)
+            hint = "Give the video itself: --image VIDEO"
+            raise InputError("dit-head moves no head: --drive and --pose are dawn's.", hint=hint)
         dubbing = {"steps": steps, "eta": eta or 0.0, "guidance": cond_scale}
         frames, sound = dub_file(
             image,
@@ -89,7 +89,7 @@ def generate(
         return
     sampling = {"steps": steps, "eta": 1.0 if eta is None else eta, "cond_scale": cond_scale, "solver": solver}
     options = validated(SamplingOptions, sampling | {"precision": precision, "compile": compiled}, what="option")
-    talker = load_talker(checkpoint, device=pick_device(device))
+    talker = load_generator(checkpoint, device=pick_device(device))
     backend = pick_backend(face)
     source, found = read_portrait(image, size=talker.size, backend=backend, crop=cast(Crop, crop))
     if not found:

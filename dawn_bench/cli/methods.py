@@ -28,7 +28,7 @@ def methods(
     if name is not None:
         if name not in known:
             METHODS[name]  # an unknown name is answered with the nearest ones
-            raise InputError(f"{name} runs inside dawn-bench.", mend=f"External methods: {', '.join(known)}.")
+            raise InputError(f"{name} runs inside dawn-bench.", hint=f"External methods: {', '.join(known)}.")
         for line in _description(name):
             typer.echo(line)
         return

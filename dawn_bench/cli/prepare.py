@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from dawn_bench.pipelines.prepare import PrepareReport
+    from dawn_bench.pipelines.preparation.prepare import PrepareReport
     from dawn_bench.pipelines.settings import PrepareSettings
 
 
@@ -91,12 +91,12 @@ def prepare(
         _list_missing(root, settings)
         return
     if cache is None:
-        raise InputError("--cache is needed: the folder to write to.", mend="Example: --cache my-cache")
+        raise InputError("--cache is needed: the folder to write to.", hint="Example: --cache my-cache")
     if engine not in ("loky", "dask", "ray"):
-        raise InputError(f"there is no engine {engine!r}.", mend="Known: loky, dask, ray.")
+        raise InputError(f"there is no engine {engine!r}.", hint="Known: loky, dask, ray.")
     from joblib import cpu_count
 
-    from dawn_bench.pipelines.prepare import prepare as run
+    from dawn_bench.pipelines.preparation.prepare import prepare as run
 
     if settings.dataset == "embedded-mesh" and not root.exists():
         from dawn_bench.pipelines.meshes.write import write_meshes
@@ -135,11 +135,11 @@ def _list_missing(root: Path, settings: PrepareSettings) -> None:
     from collections import Counter
 
     from dawn_bench.errors import InputError
-    from dawn_bench.pipelines.source import MISSING
+    from dawn_bench.pipelines.datasets.base import MISSING
     from dawn_bench.progress import console
 
     if not root.is_dir():
-        raise InputError("does not exist.", path=root, mend="Check --root.")
+        raise InputError("does not exist.", path=root, hint="Check --root.")
     rows = MISSING[settings.dataset](root.resolve(), settings)
     for row in rows:
         typer.echo("\t".join(row))

@@ -44,9 +44,9 @@ def reproduce(
 
     number = table.lower().removeprefix("table").strip()
     if not number.isdigit():
-        raise InputError(f"{table!r} names no table.", mend="Example: table1")
+        raise InputError(f"{table!r} names no table.", hint="Example: table1")
     if weights not in ("auto", "files", "seeded"):
-        raise InputError(f"--weights {weights!r} is not known.", mend="Known: auto, files, seeded.")
+        raise InputError(f"--weights {weights!r} is not known.", hint="Known: auto, files, seeded.")
     job = Reproduction(
         table=int(number),
         cache=cache,

@@ -16,7 +16,7 @@ def train(
         list[str] | None, typer.Option(help="A stage of the model (dawn: lfg, a2v-1, a2v-2, pbnet) or all; repeatable.")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="tiny; dawn: small, dawn-128, dawn-128-mended, dawn-128-paper, dawn-256, NAME+ABLATION.")
+        str, typer.Option(help="tiny; dawn: small, dawn-128, dawn-128-fixed, dawn-128-paper, dawn-256, NAME+ABLATION.")
     ] = "tiny",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     config: Annotated[Path | None, typer.Option(help="YAML with settings that replace the preset's.")] = None,
@@ -32,11 +32,11 @@ def train(
     """
     from dawn_bench.cache import Cache
     from dawn_bench.config import resolve_config
+    from dawn_bench.models.spec import RECIPES
     from dawn_bench.progress import console
     from dawn_bench.provenance import pick_device
     from dawn_bench.training.processes import rank
-    from dawn_bench.training.recipe import RECIPES
-    from dawn_bench.training.train import train as run
+    from dawn_bench.workflow.train import train as run
 
     settings = resolve_config(RECIPES[model].preset(preset), file=config, overrides=set_ or ())
     done = run(

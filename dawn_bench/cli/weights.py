@@ -68,7 +68,7 @@ def verify() -> None:
         screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}", markup=False)
     screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}", markup=False)
     if wrong:
-        raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), mend="Fetch or add them again.")
+        raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), hint="Fetch or add them again.")
 
 
 @app.command()

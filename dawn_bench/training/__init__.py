@@ -1,1 +1,1 @@
-"""Training of the bundled models on prepared caches."""
+"""Training library: loop, data windows, validation, logging, processes. It knows no model."""

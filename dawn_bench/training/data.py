@@ -37,7 +37,7 @@ class ClipPool:
             raise InputError(
                 f"no clip has the {min_frames} frames that this stage trains on (longest: {max(self.lengths)}).",
                 path=cache.root,
-                mend="Prepare longer clips or lower the window with --set.",
+                hint="Prepare longer clips or lower the window with --set.",
             )
 
     def draw(self, rng: np.random.Generator, count: int, *, min_frames: int) -> tuple[list[Clip], Tensor]:

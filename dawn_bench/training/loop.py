@@ -26,10 +26,10 @@ from dawn_bench.errors import InputError
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.training.data import Batch, batches
+from dawn_bench.training.logger import LOG_FILE, TrainingLogger
 from dawn_bench.training.memory import TrainingError, memory_named
 from dawn_bench.training.processes import average, average_gradients, distributed, rank, together, world_size
 from dawn_bench.training.stage import LoopConfig, Stage
-from dawn_bench.training.watch import LOG_FILE, Watch
 
 __all__ = [
     "CONFIG_FILE",
@@ -49,7 +49,7 @@ STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.y
 def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, provenance: dict[str, Any]) -> Path:
     """Train `stage` into the folder `out`; returns the checkpoint's path.
 
-    Writes `config.yaml`, the logs and samples of `dawn_bench.training.watch`, `state.pt` (to resume) and
+    Writes `config.yaml`, the logs and samples of `dawn_bench.training.logger`, `state.pt` (to resume) and
     `model.safetensors`. A finished stage is not trained again when `resume` is set.
 
     Raises `InputError` when `out` holds another run and `resume` is not set, or was made with other settings, another
@@ -59,7 +59,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
     if loop.batch_size % (world_size() * loop.accumulate):
         raise InputError(
             f"batch_size {loop.batch_size} cannot be shared by {world_size()} processes of {loop.accumulate} parts.",
-            mend=f"Set it with --set {_key(stage)}.loop.batch_size=…",
+            hint=f"Set it with --set {_key(stage)}.loop.batch_size=…",
         )
     claim(out, stage.config, resume=resume)
     origin = {"seed": seed, "cache": provenance.get("cache")}
@@ -86,7 +86,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
         if start == loop.steps and (out / MODEL_FILE).is_file():
             return out / MODEL_FILE  # finished: written again, its bytes (not its tensors) would differ
         if start < loop.steps:
-            watch = Watch(stage, out, start=start, save=save) if rank() == 0 else None
+            watch = TrainingLogger(stage, out, start=start, save=save) if rank() == 0 else None
             _steps(
                 stage, module, optimizers, mean, watch, start=start, out=out, seed=seed, device=device, origin=origin
             )
@@ -101,7 +101,7 @@ def _steps(
     module: nn.Module,
     optimizers: list[torch.optim.Optimizer],
     mean: AveragedModel | None,
-    watch: Watch | None,
+    watch: TrainingLogger | None,
     *,
     start: int,
     out: Path,
@@ -214,12 +214,12 @@ def claim(out: Path, config: Config, *, resume: bool) -> None:
     """Raise `InputError` where `out` holds a run that this one may not go on with; changes nothing."""
     if (out / STATE_FILE).exists() and not resume:
         raise InputError(
-            "already holds a training run.", path=out, mend="Continue it with --resume, or choose another --out."
+            "already holds a training run.", path=out, hint="Continue it with --resume, or choose another --out."
         )
     held = out / CONFIG_FILE
     if resume and held.exists() and yaml.safe_load(held.read_text()) != config.model_dump(mode="json"):
         raise InputError(
-            "was started with other settings.", path=held, mend="Use the same preset and --set, or another --out."
+            "was started with other settings.", path=held, hint="Use the same preset and --set, or another --out."
         )
 
 
@@ -270,7 +270,7 @@ def _restore(
     for what, value in state["origin"].items():
         if value != origin[what]:
             raise InputError(
-                f"was started with {what} {value}, not {origin[what]}.", path=path, mend=f"Use the same {what}."
+                f"was started with {what} {value}, not {origin[what]}.", path=path, hint=f"Use the same {what}."
             )
     module.load_state_dict(state["module"])
     for optimizer, held in zip(optimizers, state["optimizers"], strict=True):

@@ -77,9 +77,11 @@ class Stage(Protocol):
         """One list of parameters per optimiser (PBNet has two); only the first is norm-clipped."""
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
-        """Write the trained module as a checkpoint that `dawn_bench.models.dawn.checkpoint` loads."""
+        """Write the trained module as a checkpoint that `dawn_bench.models.checkpoint` loads."""
 
 
 #: Stages by command-line name: functions (cache, settings, *, run, seed, device) -> Stage.
 StageFactory = Callable[..., Stage]
-STAGES: Registry[StageFactory] = Registry("training stage", "dawn_bench.training.stages")
+STAGES: Registry[StageFactory] = Registry(
+    "training stage", group="dawn_bench.stage", package="dawn_bench.models", module="stages"
+)

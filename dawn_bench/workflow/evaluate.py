@@ -20,17 +20,17 @@ from dawn_bench.baselines.meshes import MESH_SANITY
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.base import METRICS
-from dawn_bench.metrics.protocols import protocol as find_protocol
-from dawn_bench.metrics.scorer import score_method
-from dawn_bench.models.dawn.checkpoint import read_metadata
+from dawn_bench.metrics.protocols.base import protocol as find_protocol
+from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.models.checkpoint import read_metadata
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
-from dawn_bench.workflow.contestants import Contestant, maker, one_owner
+from dawn_bench.workflow.entries import Entry, maker, one_owner
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.mesh_contestants import averaged, mesh_maker
+from dawn_bench.workflow.mesh_entries import averaged, mesh_maker
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     clips = cache.clips(job.split)[: job.max_clips]
     if not clips:
         splits = ", ".join(sorted(set(cache.index["split"])))
-        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, mend=f"Its splits: {splits}.")
+        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, hint=f"Its splits: {splits}.")
     protocol = find_protocol(job.protocol, job.protocol_set)
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
@@ -59,13 +59,13 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         one_owner(job)
     elif job.mapping is not None or job.naming != "{clip}":
         flag = "--mapping" if job.mapping is not None else "--naming"
-        raise InputError(f"{flag} says how files are called, but there is no --outputs.", mend="Give both.")
+        raise InputError(f"{flag} says how files are called, but there is no --outputs.", hint="Give both.")
     sanity, find = (MESH_SANITY, mesh_maker) if "vertices" in clips[0] else (SANITY, maker)
     names = [*(sanity if job.sanity else ()), *(m for m in job.methods if m not in sanity or not job.sanity)]
     makers = {name: find(name, job, clips) for name in names}  # every method is found wanting before work begins
 
     timings: dict[str, float] = {}
-    made: dict[str, Contestant] = {}
+    made: dict[str, Entry] = {}
     for name, make in makers.items():
         began = time.perf_counter()
         made |= {m.name: m for m in make()}
@@ -107,9 +107,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     return Evaluated(rows, failed, _summary(rows, failed), page, timings)
 
 
-def _common(
-    made: Mapping[str, Contestant], clips: Sequence[Clip], min_coverage: float
-) -> tuple[list[Clip], dict[str, str]]:
+def _common(made: Mapping[str, Entry], clips: Sequence[Clip], min_coverage: float) -> tuple[list[Clip], dict[str, str]]:
     """The clips that every contestant solved, and the contestants that solved too few to have a say, with the reason.
 
     Scores over different clips cannot be compared, so all methods are scored over the same ones.
@@ -128,7 +126,7 @@ def _common(
     return [c for c in clips if c.id in common], left_out
 
 
-def _over(row: ScoreRow, made: Contestant, clips: Sequence[Clip], chosen: Sequence[Clip], why: str) -> ScoreRow:
+def _over(row: ScoreRow, made: Entry, clips: Sequence[Clip], chosen: Sequence[Clip], why: str) -> ScoreRow:
     """A row with its coverage of all clips, what it is over, and the method's cost."""
     lost = round((1 - row.coverage) * len(chosen)) - sum(c.id in made.failed for c in chosen)  # to this metric alone
     coverage = (len(clips) - len(made.failed) - lost) / len(clips)

@@ -106,7 +106,7 @@ def paper_table(number: int) -> PaperTable:
     """Table `number` of the paper with what was published; raises `InputError` for one that has no rows to run."""
     if number not in ROWS:
         known = ", ".join(f"table{n}" for n in ROWS)
-        raise InputError(f"table {number} of the paper holds nothing that can be run.", mend=f"Known: {known}.")
+        raise InputError(f"table {number} of the paper holds nothing that can be run.", hint=f"Known: {known}.")
     held = {t["number"]: t for t in json.loads(FILE.read_text(encoding="utf-8"))["tables"]}.get(number)
     if held is None:  # Table 2, whose numbers were lost in the conversion of the paper to text
         metrics = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "dr25", "dr50")

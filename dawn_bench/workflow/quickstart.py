@@ -20,18 +20,18 @@ from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
-from dawn_bench.pipelines.embedded import write_embedded
+from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.dawn.presets import preset as find_preset
 from dawn_bench.pipelines.faces.base import pick_backend
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.synthetic import write_embedded
 from dawn_bench.progress import console, meter
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
-from dawn_bench.training.presets import preset as find_preset
-from dawn_bench.training.train import train
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 from dawn_bench.workflow.learning import Signal, lfg_beats_copying, lips_follow_sound, loss_falls
+from dawn_bench.workflow.train import train
 
 MARK = "quickstart.json"
 
@@ -60,7 +60,7 @@ PLANS = {
 def plan_for(preset: str, *, seed: int) -> Plan:
     """The plan of a preset; raises `InputError` listing the known ones."""
     if preset not in PLANS:
-        raise InputError(f"quickstart has no preset {preset!r}.", mend=f"Known: {', '.join(PLANS)}.")
+        raise InputError(f"quickstart has no preset {preset!r}.", hint=f"Known: {', '.join(PLANS)}.")
     return PLANS[preset].model_copy(update={"seed": seed})
 
 
@@ -128,11 +128,11 @@ def _claim(out: Path, plan: Plan) -> None:
     if mark.is_file():
         if json.loads(mark.read_text()) != plan.model_dump(mode="json"):
             raise InputError(
-                "holds a quickstart with another preset or seed.", path=out, mend="Choose another --out, or remove it."
+                "holds a quickstart with another preset or seed.", path=out, hint="Choose another --out, or remove it."
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("is not an empty folder.", path=out, mend="Choose another --out.")
+        raise InputError("is not an empty folder.", path=out, hint="Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(json.dumps(plan.model_dump(mode="json")))
 

@@ -21,11 +21,11 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
-from dawn_bench.generation.released import find_released
-from dawn_bench.generation.strategies import STRATEGIES
-from dawn_bench.generation.talker import COARSE_FILE, RUN_FILES
-from dawn_bench.metrics.protocols import PAPER_DAWN
-from dawn_bench.metrics.scorer import score_method
+from dawn_bench.metrics.protocols.base import PAPER_DAWN
+from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
+from dawn_bench.models.dawn.released import find_released
+from dawn_bench.models.dawn.strategies import STRATEGIES
 from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.cards import text_of
@@ -33,8 +33,8 @@ from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
 from dawn_bench.workflow.paper_rows import PIECE, ROWS, SPEED, PaperRow, PaperTable, paper_table
-from dawn_bench.workflow.pieces import pieces, repeated
 from dawn_bench.workflow.reproduced import Line, MadeWith, Reproduced, differences, grouped
+from dawn_bench.workflow.segments import pieces, repeated
 
 #: Frames of the video that Table 2's times are of.
 TIMED = 8 * FPS
@@ -70,7 +70,7 @@ def reproduce(job: Reproduction) -> Reproduced:
     clips = cache.clips(job.split)[: job.max_clips]
     if not clips:
         splits = ", ".join(sorted(set(cache.index["split"])))
-        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, mend=f"Its splits: {splits}.")
+        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, hint=f"Its splits: {splits}.")
     if "frames" not in clips[0]:
         raise InputError("holds meshes; the paper's tables are of videos.", path=job.cache)
     dataset = str(cache.settings["dataset"])
@@ -116,17 +116,17 @@ def _check(job: Reproduction) -> None:
     variants = {row.variant for rows in ROWS.values() for row in rows if row.variant is not None}
     if unknown := set(job.variants) - variants:
         raise InputError(
-            f"there is no ablation called {min(unknown)!r}.", mend=f"Known: {', '.join(sorted(variants))}."
+            f"there is no ablation called {min(unknown)!r}.", hint=f"Known: {', '.join(sorted(variants))}."
         )
     for run in (job.checkpoint, *job.variants.values()):
         if run is not None and not run.exists() and find_released(run) is None:
-            raise InputError("there is no such run.", path=run, mend="dawn-bench train makes one.")
+            raise InputError("there is no such run.", path=run, hint="dawn-bench train makes one.")
     if job.methods_file is not None and not job.methods_file.is_file():
-        raise InputError("there is no such file.", path=job.methods_file, mend="dawn-bench methods NAME prints one.")
+        raise InputError("there is no such file.", path=job.methods_file, hint="dawn-bench methods NAME prints one.")
     kinds = [kind for _, kind in STRATEGIES.values()]
     if unknown := set(job.options).difference(*(kind.model_fields for kind in kinds)):
         known = ", ".join(dict.fromkeys(name for kind in kinds for name in kind.model_fields))
-        raise InputError(f"there is no option {min(unknown)!r} of DAWN's rows.", mend=f"Known: {known}.")
+        raise InputError(f"there is no option {min(unknown)!r} of DAWN's rows.", hint=f"Known: {known}.")
     for kind in kinds:
         validated(kind, _known(kind, job.options), what="option")
 
@@ -158,7 +158,7 @@ def _method(row: PaperRow, job: Reproduction, cache: Cache) -> tuple[Method, str
         if row.strategy is not None or error.path is not None:
             raise
         raise InputError(
-            error.what, mend=f"Say where with --methods FILE; see dawn-bench methods {row.method}."
+            error.what, hint=f"Say where with --methods FILE; see dawn-bench methods {row.method}."
         ) from error
     if isinstance(method, Dawn):
         _fits(method, row, run, cache)

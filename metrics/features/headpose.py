@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.features.landmarks import landmarks_of
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.pipelines.extractors.pose import Pose, fit_pose
 from dawn_bench.pipelines.faces.base import pick_backend
-from dawn_bench.pipelines.features.pose import Pose, fit_pose
 
 
 @FEATURES.register("headpose")

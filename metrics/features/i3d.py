@@ -24,12 +24,12 @@ import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.features.inception import SEEDED_GAIN, distinct_parts
 from dawn_bench.metrics.networks.i3d import I3D
 from dawn_bench.metrics.networks.i3d_keys import piergiajs_keys
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.weights import Policy, Resolved, load_into
 
 SIDE = 224

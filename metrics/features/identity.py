@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics import align
-from dawn_bench.metrics.align import aligned, five_points
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.features.landmarks import FOUND, landmarks_of
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.metrics.functional import align
+from dawn_bench.metrics.functional.align import aligned, five_points
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.weights import Policy, resolve
 

@@ -20,7 +20,7 @@ from skimage.metrics import mean_squared_error, structural_similarity
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.base import FEATURES, PairFeature
+from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 
 RANGE = 255.0
 #: Sides of the windows, and what scikit-image calls them.

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.networks.inception import FidInception
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.weights import Policy, Resolved, load_into
 
 SIDE = 299

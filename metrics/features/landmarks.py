@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
-from dawn_bench.pipelines.tracking import Tracker
+from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
 from dawn_bench.weights import Policy, Resolved, resolve
 from dawn_bench.weights_table import Weight

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
-from dawn_bench.metrics.feature_cache import content_sha256
-from dawn_bench.metrics.meshes import named_region
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
+from dawn_bench.metrics.functional.meshes import named_region
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.scoring.feature_cache import content_sha256
 from dawn_bench.weights import Policy
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
-from dawn_bench.metrics.beats import HOP, onset_envelope
+from dawn_bench.metrics.functional.beats import HOP, onset_envelope
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 
 
 @FEATURES.register("onset")
 class Onset(Feature):
-    """`onset` float32 (1 + n // hop,): see `dawn_bench.metrics.beats.onset_envelope`."""
+    """`onset` float32 (1 + n // hop,): see `dawn_bench.metrics.functional.beats.onset_envelope`."""
 
     name, fields, version = "onset", ("audio",), 1
 

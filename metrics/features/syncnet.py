@@ -23,16 +23,16 @@ import torch
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.base import FEATURES, Arrays, Feature
-from dawn_bench.metrics.facetrack import crop, smoothed, tracks
 from dawn_bench.metrics.features.landmarks import face_weights
-from dawn_bench.metrics.mfcc import mfcc
+from dawn_bench.metrics.functional.facetrack import crop, smoothed, tracks
+from dawn_bench.metrics.functional.mfcc import mfcc
+from dawn_bench.metrics.functional.sync import window_count
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
 from dawn_bench.metrics.networks.inference import for_inference
 from dawn_bench.metrics.networks.s3fd_wav2lip import S3FDWav2Lip
 from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
-from dawn_bench.metrics.protocols import PAPER_DAWN, Protocol
-from dawn_bench.metrics.sync import window_count
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.weights import Policy, load_into
 

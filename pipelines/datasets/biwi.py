@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.layout import LAYOUTS, Layout, sources
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, Source
 
 TRAIN_SUBJECTS = ("F2", "F3", "F4", "M3", "M4", "M5")
 UNSEEN_SUBJECTS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.datasets.biwi import split
 from dawn_bench.pipelines.meshes.layout import LAYOUTS, Layout, sources
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, Source
 
 LAYOUTS["embedded-mesh"] = Layout(fps=25, stride=1, split=split)
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, hash_split, safe_id
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, Source
 
 LABELS_FILE = "clips.csv"
 SPLITS = ("train", "val", "test")
@@ -68,7 +68,7 @@ def _labels(root: Path, table: Path | None, videos: list[Path]) -> dict[Path, di
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot be read as CSV ({error}).", path=path) from error
     if "file" not in columns:
-        raise InputError("has no column 'file'.", path=path, mend="Its header must be: file,speaker,split")
+        raise InputError("has no column 'file'.", path=path, hint="Its header must be: file,speaker,split")
     by_name: dict[str, list[Path]] = {}
     for video in videos:
         for name in {video.relative_to(root).as_posix(), video.name}:
@@ -86,7 +86,7 @@ def _labels(root: Path, table: Path | None, videos: list[Path]) -> dict[Path, di
             case [video]:
                 found[video] = {"speaker": (row.get("speaker") or "").strip(), "split": split}
             case _:
-                raise InputError(f"line {line}: several files are called {name!r}.", path=path, mend="Give the path.")
+                raise InputError(f"line {line}: several files are called {name!r}.", path=path, hint="Give the path.")
     if absent:
         log.warning("%s names %d files that are not there, the first is %s", path, len(absent), absent[0])
     return found

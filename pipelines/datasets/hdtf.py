@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.base import DATASETS, MISSING, Source
+from dawn_bench.pipelines.datasets.download import Video, once, read_log
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, walk
-from dawn_bench.pipelines.download import Video, once, read_log
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, MISSING, Source
 
 SUBSETS = ("RD", "WDA", "WRA")
 #: Where `dawn-bench download` puts the raw videos.
@@ -70,17 +70,17 @@ def raw_videos(root: Path, *, only: Iterable[str] = ()) -> list[Video]:
     is not in them.
     """
     if not root.is_dir():
-        raise InputError("does not exist.", path=root, mend="Check --root.")
+        raise InputError("does not exist.", path=root, hint="Check --root.")
     entries, _ = _read_lists(root)
     if not entries:
         raise InputError(
             "has no *_annotion_time.txt with *_video_url.txt.",
             path=root,
-            mend="Get the lists there first: git clone https://github.com/MRzzm/HDTF",
+            hint="Get the lists there first: git clone https://github.com/MRzzm/HDTF",
         )
     talks = {entry.id[:-4]: entry for entry in entries}
     if unknown := sorted(set(only) - set(talks)):
-        raise InputError(f"no talk is called {unknown[0]!r}.", path=root, mend="Names are as WDA_KatieHill.")
+        raise InputError(f"no talk is called {unknown[0]!r}.", path=root, hint="Names are as WDA_KatieHill.")
     wanted = {name: entry for name, entry in talks.items() if not set(only) or name in set(only)}
     elsewhere = _Raw([path for path in find_videos(root) if path.parent != root / RAW_FOLDER])
     return once(
@@ -241,7 +241,7 @@ def _read_lists(root: Path) -> tuple[list[_Entry], list[str]]:
                 raise InputError(
                     f"the {subset} lists make no sense at {talk} ({error}).",
                     path=files[f"{subset}_annotion_time.txt"].parent,
-                    mend="Get the published files again.",
+                    hint="Get the published files again.",
                 ) from None
         unstamped += [f"{subset}_{talk}_000" for talk in url if talk not in times]
     return entries, unstamped

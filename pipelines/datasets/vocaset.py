@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.layout import LAYOUTS, Layout, sources
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, Source
 
 TRAIN_SUBJECTS = (
     "FaceTalk_170728_03272_TA",

@@ -1,1 +1,1 @@
-"""Face back ends, one file each: detection and 68 landmarks."""
+"""Faces: detection and landmarks by back ends, tracking through a clip, and who is speaking."""

@@ -47,7 +47,9 @@ class QuickBackend(FaceBackend, Protocol):
 
 
 #: Back ends by name; one file each in this package.
-FACE_BACKENDS: Registry[type[FaceBackend]] = Registry("face", "dawn_bench.pipelines.faces")
+FACE_BACKENDS: Registry[type[FaceBackend]] = Registry(
+    "face back end", group="dawn_bench.face_backend", package="dawn_bench.pipelines.faces.backends"
+)
 
 
 def pick_backend(name: str = "auto") -> FaceBackend:
@@ -59,7 +61,7 @@ def pick_backend(name: str = "auto") -> FaceBackend:
         name = "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
     lacking = FACE_BACKENDS[name].missing()
     if lacking:
-        raise InputError(f"the face back end {name!r} cannot run: {lacking}.", mend="Without it: --face dlib")
+        raise InputError(f"the face back end {name!r} cannot run: {lacking}.", hint="Without it: --face dlib")
     return _made(name, weights.folder())
 
 

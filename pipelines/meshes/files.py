@@ -57,11 +57,11 @@ def read_pickle(path: Path) -> dict[str, np.ndarray]:
             what = f"{error}, which is no array and could run code; it was not loaded."
         else:
             what = "is no readable pickle."
-        raise InputError(what, path=path, mend="Get the dataset's own file.") from error
+        raise InputError(what, path=path, hint="Get the dataset's own file.") from error
     except Exception as error:  # a damaged pickle raises a dozen types
-        raise InputError("is damaged or no pickle.", path=path, mend="Get the dataset's own file.") from error
+        raise InputError("is damaged or no pickle.", path=path, hint="Get the dataset's own file.") from error
     if not isinstance(held, Mapping) or not held or not all(isinstance(v, np.ndarray) for v in held.values()):
-        raise InputError("holds no mapping of names to arrays.", path=path, mend="Get the dataset's own file.")
+        raise InputError("holds no mapping of names to arrays.", path=path, hint="Get the dataset's own file.")
     return {str(name): array for name, array in held.items()}
 
 
@@ -102,7 +102,7 @@ def read_numbers(path: Path, *, vertices: int) -> np.ndarray:
     try:
         numbers = np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
     except (OSError, ValueError) as error:
-        raise InputError("is no list of vertex numbers.", path=path, mend="Example: 3, 17, 20") from error
+        raise InputError("is no list of vertex numbers.", path=path, hint="Example: 3, 17, 20") from error
     return checked(numbers, vertices=vertices, path=path)
 
 

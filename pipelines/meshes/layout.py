@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.datasets.files import file_problem, safe_id, walk
-from dawn_bench.pipelines.source import Source
 
 TEMPLATES = "templates.pkl"
 #: A subject's name and the number of its sentence -> train, val, test, …; None: in no part of the published split.
@@ -49,7 +49,7 @@ def sources(root: Path, *, dataset: str) -> Iterable[Source]:
     templates_file(root, dataset=dataset, files=files)
     arrays = [p for p in files if p.suffix == ".npy" and p.parent.name == "vertices_npy"]
     if not arrays:
-        raise InputError("has no vertices_npy/*.npy.", path=root, mend=f"Give {dataset}'s folder as --root.")
+        raise InputError("has no vertices_npy/*.npy.", path=root, hint=f"Give {dataset}'s folder as --root.")
     sounds = {p.stem: p for p in files if p.suffix.lower() == ".wav"}
     for path in arrays:
         match = _NAME.fullmatch(path.stem)
@@ -77,6 +77,6 @@ def templates_file(root: Path, *, dataset: str, files: Iterable[Path] | None = N
         raise InputError(
             f"has no {TEMPLATES}, the faces at rest.",
             path=root,
-            mend=f"Put {dataset}'s {TEMPLATES} beside its wav folder.",
+            hint=f"Put {dataset}'s {TEMPLATES} beside its wav folder.",
         )
     return found[0]

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.audio import read_audio
+from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.datasets.files import walk
+from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.meshes.files import (
     checked,
     read_numbers,
@@ -28,7 +29,6 @@ from dawn_bench.pipelines.meshes.files import (
 )
 from dawn_bench.pipelines.meshes.layout import LAYOUTS, templates_file
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, Source
 
 #: CodeTalker's index files, by the field that they become.
 _REGION_FILES = {"lips": "lve.txt", "upper": "fdd.txt"}
@@ -143,7 +143,7 @@ def find_regions(files: Mapping[str, Path], *, vertices: int) -> dict[str, Regio
         for field, names in _FLAME_REGIONS.items():
             lacking = [n for n in names if n not in masks]
             if lacking:
-                raise InputError(f"has no mask {lacking[0]!r}.", path=path, mend="Get it from the FLAME site.")
+                raise InputError(f"has no mask {lacking[0]!r}.", path=path, hint="Get it from the FLAME site.")
             numbers = checked(np.concatenate([masks[n].reshape(-1) for n in names]), vertices=vertices, path=path)
             found.setdefault(field, Region(numbers, f"FLAME {'+'.join(names)}"))
     return found

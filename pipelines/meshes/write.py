@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.audio import write_wav
 from dawn_bench.pipelines.datasets import biwi, vocaset
-from dawn_bench.pipelines.embedded.motion import RATE, closure, draw_blinks, draw_speech, draw_voice
-from dawn_bench.pipelines.embedded.sound import synthesise
+from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.meshes.face import MeshFace, draw_shape, make_face
+from dawn_bench.pipelines.synthetic.motion import RATE, closure, draw_blinks, draw_speech, draw_voice
+from dawn_bench.pipelines.synthetic.sound import synthesise
 from dawn_bench.progress import Meter
 
 README = """\
@@ -45,7 +45,7 @@ def write_meshes(
     """
     if not (1 <= subjects <= 6 and 1 <= train <= 32 and 1 <= test <= 4) or seconds < 1:
         raise InputError(
-            f"{subjects} subjects, {train} + {test} sequences of {seconds} s.", mend="1-6, 1-32, 1-4, from 1 s."
+            f"{subjects} subjects, {train} + {test} sequences of {seconds} s.", hint="1-6, 1-32, 1-4, from 1 s."
         )
     for folder in ("wav", "vertices_npy", "regions"):
         (root / folder).mkdir(parents=True, exist_ok=True)

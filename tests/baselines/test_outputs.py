@@ -14,7 +14,7 @@ from dawn_bench.baselines.outputs import ITEMS_FILE, find_outputs, produce, read
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.video import write_video
+from dawn_bench.pipelines.media.video import write_video
 
 
 @pytest.fixture(scope="module")

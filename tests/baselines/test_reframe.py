@@ -13,9 +13,9 @@ from dawn_bench.baselines.base import Item
 from dawn_bench.baselines.reframe import Reframed, face_of_output, place
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.embedded.portrait import LANDMARKS
 from dawn_bench.pipelines.faces.base import pick_backend
-from dawn_bench.pipelines.video import write_video
+from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.pipelines.synthetic.portrait import LANDMARKS
 
 LEFT, TOP, SIDE = 112, 12, 224
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dawn_bench.cache import Cache
-from dawn_bench.pipelines.embedded.write import write_embedded
-from dawn_bench.pipelines.maintain import export, verify
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation.maintain import export, verify
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.synthetic.write import write_embedded
 
 SETTINGS = PrepareSettings(size=32, face="dlib", extract=(), max_frames=15)
 #: What may be said of a damaged file; `failed` and `worker_died` would be faults of ours.

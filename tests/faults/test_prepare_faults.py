@@ -19,8 +19,8 @@ from fake_tools import FakeTools, write_video
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.maintain import verify
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation.maintain import verify
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
 SETTINGS = PrepareSettings(size=32, extract=("pose",))
@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from fake_tools import FakeTools
 from dawn_bench.errors import DawnBenchError
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 root, cache, jobs, pause = sys.argv[1:]
 settings = PrepareSettings(size=32, extract=("pose",))

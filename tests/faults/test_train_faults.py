@@ -16,8 +16,8 @@ from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.models.dawn.stages.pbnet import PBNetStage
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, TrainingError
-from dawn_bench.training.stages.pbnet import PBNetStage
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -132,8 +132,8 @@ def test_a_batch_that_processes_cannot_share_is_refused(
     tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dawn_bench.training.loop.world_size", lambda: 3)
+    from dawn_bench.models.dawn.presets import fit_to_cache
     from dawn_bench.training.loop import fit
-    from dawn_bench.training.presets import fit_to_cache
 
     stage = PBNetStage(Cache(tiny_cache), fit_to_cache(micro_settings(), Cache(tiny_cache)), run=tmp_path, seed=0,
                        device="cpu")  # fmt: skip

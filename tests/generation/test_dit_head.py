@@ -13,8 +13,8 @@ from micro_dit_head import micro_train
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.generation.dit_head import Dubber, DubOptions
 from dawn_bench.models.dit_head.dubbing import blend, to_and_fro
+from dawn_bench.models.dit_head.generator import Dubber, DubOptions
 from dawn_bench.models.dit_head.mask import mouth_mask
 
 QUICK = DubOptions(steps=2)

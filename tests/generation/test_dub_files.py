@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
 from dawn_bench.errors import InputError
-from dawn_bench.generation.dit_head import DubOptions
-from dawn_bench.generation.dub_files import dub_file, read_face
-from dawn_bench.pipelines.video import read_frames, write_video
+from dawn_bench.models.dit_head.dub_files import dub_file, read_face
+from dawn_bench.models.dit_head.generator import DubOptions
+from dawn_bench.pipelines.media.video import read_frames, write_video
 
 SIDE = 128
 

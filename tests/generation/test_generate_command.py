@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 
 from dawn_bench.cli import app
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.audio import read_audio, write_wav
 from dawn_bench.pipelines.faces import base
-from dawn_bench.pipelines.video import probe, read_frames, write_video
+from dawn_bench.pipelines.media.audio import read_audio, write_wav
+from dawn_bench.pipelines.media.video import probe, read_frames, write_video
 
 
 class BrightFace:

@@ -12,19 +12,19 @@ import torch
 
 from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
-from dawn_bench.generation.passes import LONGEST, OVERLAP, passes, stream
-from dawn_bench.generation.talker import SamplingOptions, Scene, Talker
+from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Scene
+from dawn_bench.models.dawn.passes import LONGEST, OVERLAP, passes, stream
 
 QUICK = SamplingOptions(steps=2)
 HOUR = 90_000
 
 
 @pytest.fixture(scope="module")
-def talker(micro_run: Path) -> Talker:
-    return Talker.load(micro_run)
+def talker(micro_run: Path) -> DawnGenerator:
+    return DawnGenerator.load(micro_run)
 
 
-def scene(talker: Talker, tiny_cache: Path, frames: int) -> Scene:
+def scene(talker: DawnGenerator, tiny_cache: Path, frames: int) -> Scene:
     clip = Cache(tiny_cache)["c4"]
     return talker.scene(source_of(clip), np.resize(clip["logmel"], (frames, 80)), seed=3)
 
@@ -39,7 +39,7 @@ def test_passes_cover_every_frame_and_share_their_ends(frames: int) -> None:
     assert max(lengths) - min(lengths) <= len(found)  # no short last pass
 
 
-def test_a_clip_that_fits_one_pass_is_the_talkers_own(talker: Talker, tiny_cache: Path) -> None:
+def test_a_clip_that_fits_one_pass_is_the_talkers_own(talker: DawnGenerator, tiny_cache: Path) -> None:
     clip = Cache(tiny_cache)["c4"]
     frames = np.concatenate(list(stream(talker, scene(talker, tiny_cache, 12), QUICK)))
     np.testing.assert_array_equal(
@@ -48,7 +48,7 @@ def test_a_clip_that_fits_one_pass_is_the_talkers_own(talker: Talker, tiny_cache
 
 
 def test_the_next_pass_begins_with_the_motion_that_is_there(
-    talker: Talker, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+    talker: DawnGenerator, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     motions = []
     whole = talker.sample
@@ -66,7 +66,9 @@ def test_the_next_pass_begins_with_the_motion_that_is_there(
         assert not torch.equal(after[:, :, 4:8], before[:, :, -4:])
 
 
-def test_an_hour_is_never_held_at_once(talker: Talker, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_hour_is_never_held_at_once(
+    talker: DawnGenerator, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, shown = [], []
 
     def sample(part: Scene, *_: object, **__: object) -> torch.Tensor:

@@ -12,9 +12,9 @@ from skimage.data import astronaut
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.generation.portrait import read_drive, read_portrait, read_speech, read_tracks
+from dawn_bench.models.inputs import read_drive, read_portrait, read_speech, read_tracks
 from dawn_bench.pipelines.faces.base import pick_backend
-from dawn_bench.pipelines.video import write_video
+from dawn_bench.pipelines.media.video import write_video
 
 
 class OneFace:

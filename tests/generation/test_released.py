@@ -11,12 +11,12 @@ import torch
 from tiny_cache import write_tiny_cache
 
 from dawn_bench.errors import InputError
-from dawn_bench.generation.released import ReleasedFiles, find_released, load_released, load_talker
-from dawn_bench.generation.talker import SamplingOptions, Source
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
+from dawn_bench.models.dawn.generator import SamplingOptions, Source
 from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, SeparatePBNets
+from dawn_bench.models.dawn.released import ReleasedFiles, find_released, load_generator, load_released
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 
 SMALL = HourglassConfig(block_expansion=4, max_features=8, num_blocks=2)
@@ -113,10 +113,10 @@ def test_published_files_talk_with_the_released_behaviour(published: Path) -> No
 
 def test_files_of_other_widths_name_their_keys(published: Path) -> None:
     with pytest.raises(InputError, match=r"LFG_128_1000ep\.pth: does not fit the LFG: keys .* missing") as caught:
-        load_talker(published)
+        load_generator(published)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="one stage"):
-        load_talker(published, stage="a2v-1")
+        load_generator(published, stage="a2v-1")
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def test_generate_with_full_size_files(
     import cv2
 
     from dawn_bench.cli.generate import generate
-    from dawn_bench.pipelines.audio import write_wav
-    from dawn_bench.pipelines.features.hubert import Hubert
-    from dawn_bench.pipelines.video import probe, read_frames
+    from dawn_bench.pipelines.extractors.hubert import Hubert
+    from dawn_bench.pipelines.media.audio import write_wav
+    from dawn_bench.pipelines.media.video import probe, read_frames
 
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(full_size))
     cv2.imwrite(str(tmp_path / "me.png"), np.full((60, 50, 3), 120, np.uint8))
@@ -178,6 +178,6 @@ def test_evaluate_with_full_size_files(full_size: Path, tmp_path: Path) -> None:
     smaller = write_tiny_cache(tmp_path / "smaller", size=64, frames=6, splits=("test",), hubert=True)
     with pytest.raises(InputError, match=r"frames are 64 px wide, .* at 128\. Prepare .*--size 128"):
         evaluate_methods(replace(job, cache=smaller, out=tmp_path / "others"))
-    deaf = write_tiny_cache(tmp_path / "deaf", size=128, frames=6, splits=("test",))
+    audio_only = write_tiny_cache(tmp_path / "audio_only", size=128, frames=6, splits=("test",))
     with pytest.raises(InputError, match=r"no hubert features.*--extract hubert"):
-        evaluate_methods(replace(job, cache=deaf, out=tmp_path / "deaf-results"))
+        evaluate_methods(replace(job, cache=audio_only, out=tmp_path / "audio_only-results"))

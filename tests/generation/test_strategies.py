@@ -15,16 +15,16 @@ from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.generation.strategies import SarOptions, TtrOptions, nar, sar, tracks, ttr
-from dawn_bench.generation.talker import SamplingOptions, Source, Talker
+from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
 from dawn_bench.models.dawn.solver import Step, ddim, dpm_solver_2m, holding
+from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, sar, tracks, ttr
 
 QUICK = {"steps": 3}
 
 
 @pytest.fixture(scope="module")
-def talker(micro_run: Path) -> Talker:
-    return Talker.load(micro_run)
+def talker(micro_run: Path) -> DawnGenerator:
+    return DawnGenerator.load(micro_run)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def clip(tiny_cache: Path) -> Clip:
     return Cache(tiny_cache).clips("test")[0]
 
 
-def test_one_long_segment_is_the_whole_clip_at_once(talker: Talker, clip: Clip) -> None:
+def test_one_long_segment_is_the_whole_clip_at_once(talker: DawnGenerator, clip: Clip) -> None:
     """PBNet's draw is the same; the noise then is another, as nar's follows that draw: so with given tracks."""
     source, sound = source_of(clip), clip["logmel"]
     driven = {"pose": clip["pose"], "blink": clip["blink"], "seed": 4}
@@ -42,16 +42,16 @@ def test_one_long_segment_is_the_whole_clip_at_once(talker: Talker, clip: Clip) 
 
 
 def test_a_segment_starts_from_the_last_picture_of_the_one_before(
-    talker: Talker, clip: Clip, monkeypatch: pytest.MonkeyPatch
+    talker: DawnGenerator, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Source, int]] = []
-    real = Talker.talk
+    real = DawnGenerator.talk
 
     def noting(self, source, audio, **settings):  # type: ignore[no-untyped-def]
         asked.append((source, len(audio)))
         return real(self, source, audio, **settings)
 
-    monkeypatch.setattr(Talker, "talk", noting)
+    monkeypatch.setattr(DawnGenerator, "talk", noting)
     made = sar(talker, source_of(clip), clip["logmel"], seed=0, options=SarOptions(segment=12, **QUICK))
     assert [n for _, n in asked] == [12, 12, 6] and len(made) == 30
     assert np.array_equal(asked[0][0].frame, clip["frames"][0])
@@ -60,22 +60,24 @@ def test_a_segment_starts_from_the_last_picture_of_the_one_before(
     assert np.array_equal(asked[1][0].pose, pose[11]) and np.array_equal(asked[2][0].blink, blink[23])
 
 
-def test_tracks_are_those_that_talk_draws(talker: Talker, clip: Clip) -> None:
+def test_tracks_are_those_that_talk_draws(talker: DawnGenerator, clip: Clip) -> None:
     pose, blink = tracks(talker, source_of(clip), clip["logmel"], seed=9)
     scene = talker.scene(source_of(clip), clip["logmel"], seed=9)
     ours = talker.scene(source_of(clip), clip["logmel"], seed=9, pose=pose, blink=blink)
     torch.testing.assert_close(scene.cond_BFD, ours.cond_BFD)
 
 
-def test_two_resolutions_keep_the_key_frames(talker: Talker, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_resolutions_keep_the_key_frames(
+    talker: DawnGenerator, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[torch.Tensor] = []
-    real = Talker.sample
+    real = DawnGenerator.sample
 
     def noting(self, scene, options, **settings):  # type: ignore[no-untyped-def]
         drawn.append(real(self, scene, options, **settings))
         return drawn[-1]
 
-    monkeypatch.setattr(Talker, "sample", noting)
+    monkeypatch.setattr(DawnGenerator, "sample", noting)
     made = ttr(talker, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(stride=4, **QUICK))
     keys = [0, 4, 8, 12, 16, 20, 24, 28, 29]
     assert made.shape == (30, 32, 32, 3)
@@ -116,7 +118,7 @@ def test_a_coarse_model_of_the_run_makes_the_key_frames(micro_run: Path, tmp_pat
     shutil.copytree(micro_run, tmp_path / "run")
     (tmp_path / "run" / "a2v-ttr").mkdir()
     shutil.copy(micro_run / "a2v-1" / "model.safetensors", tmp_path / "run" / "a2v-ttr")
-    with_coarse, without = Talker.load(tmp_path / "run"), Talker.load(micro_run)
+    with_coarse, without = DawnGenerator.load(tmp_path / "run"), DawnGenerator.load(micro_run)
     assert with_coarse.coarse is not None and with_coarse.identity != without.identity
     made = [
         ttr(t, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(**QUICK)) for t in (with_coarse, without)
@@ -152,9 +154,9 @@ def test_a_run_without_pbnet_talks_and_does_not_heed_pose(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, clip: Clip
 ):  # type: ignore[no-untyped-def]
     (tmp_path / "lfg").symlink_to(micro_run / "lfg")
-    deaf = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
-    micro_train(tiny_cache, tmp_path, *deaf, stage="a2v-1")
-    talker, options = Talker.load(tmp_path), SamplingOptions(**QUICK)
+    audio_only = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
+    micro_train(tiny_cache, tmp_path, *audio_only, stage="a2v-1")
+    talker, options = DawnGenerator.load(tmp_path), SamplingOptions(**QUICK)
     assert talker.pbnet is None
     source, sound = source_of(clip), clip["logmel"]
     plain = talker.talk(source, sound, seed=0, options=options)

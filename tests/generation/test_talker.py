@@ -13,14 +13,14 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
-from dawn_bench.generation.talker import SamplingOptions, Talker
+from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions
 
 QUICK = SamplingOptions(steps=2)
 
 
 @pytest.fixture(scope="module")
-def talker(micro_run: Path) -> Talker:
-    return Talker.load(micro_run)
+def talker(micro_run: Path) -> DawnGenerator:
+    return DawnGenerator.load(micro_run)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def clip(tiny_cache: Path) -> Clip:
     return Cache(tiny_cache)["c4"]
 
 
-def test_the_seed_decides_and_nothing_else(talker: Talker, clip: Clip) -> None:
+def test_the_seed_decides_and_nothing_else(talker: DawnGenerator, clip: Clip) -> None:
     first, again, other = (
         talker.talk(source_of(clip), clip["logmel"][:6], seed=seed, options=QUICK) for seed in (1, 1, 2)
     )
@@ -38,14 +38,14 @@ def test_the_seed_decides_and_nothing_else(talker: Talker, clip: Clip) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 5, 47])
-def test_the_clip_is_as_long_as_the_sound(length: int, talker: Talker, clip: Clip) -> None:
+def test_the_clip_is_as_long_as_the_sound(length: int, talker: DawnGenerator, clip: Clip) -> None:
     """Also longer than the windows that the model was trained on, and than the picture's own clip."""
     sound = np.resize(clip["logmel"], (length, 80))
     assert len(talker.talk(source_of(clip), sound, seed=0, options=QUICK)) == length
 
 
 def test_given_tracks_drive_the_head_and_pbnet_is_not_asked(
-    talker: Talker, clip: Clip, monkeypatch: pytest.MonkeyPatch
+    talker: DawnGenerator, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound, source = clip["logmel"][:6], source_of(clip)
     drawn = talker.talk(source, sound, seed=0, options=QUICK)
@@ -59,7 +59,7 @@ def test_given_tracks_drive_the_head_and_pbnet_is_not_asked(
     assert (true != drawn).any() and (true != other).any() and (half != drawn).any()
 
 
-def test_options_change_the_outcome(talker: Talker, clip: Clip) -> None:
+def test_options_change_the_outcome(talker: DawnGenerator, clip: Clip) -> None:
     changes: list[dict] = [{}, {"eta": 0}, {"cond_scale": 3}, {"window": 1}, {"solver": "dpm2m"}]
     results = [
         talker.talk(source_of(clip), clip["logmel"][:6], seed=0, options=SamplingOptions(steps=3, **change)).tobytes()
@@ -70,17 +70,17 @@ def test_options_change_the_outcome(talker: Talker, clip: Clip) -> None:
 
 def test_a_missing_model_is_named_with_the_command_that_makes_it(micro_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no trained lfg.*dawn-bench train"):
-        Talker.load(tmp_path / "nothing")
+        DawnGenerator.load(tmp_path / "nothing")
     shutil.copytree(micro_run / "lfg", tmp_path / "run" / "lfg")
     with pytest.raises(InputError, match="holds no trained a2v"):
-        Talker.load(tmp_path / "run")
+        DawnGenerator.load(tmp_path / "run")
     shutil.copytree(micro_run / "a2v-1", tmp_path / "run" / "a2v-1")
     shutil.copytree(micro_run / "pbnet", tmp_path / "run" / "pbnet")
-    one = Talker.load(tmp_path / "run")
-    assert one.facts["a2v"]["stage"] == "a2v-1" and one.identity != Talker.load(micro_run).identity
+    one = DawnGenerator.load(tmp_path / "run")
+    assert one.facts["a2v"]["stage"] == "a2v-1" and one.identity != DawnGenerator.load(micro_run).identity
     (tmp_path / "run" / "pbnet" / "model.safetensors").write_bytes(b"\x08")
     with pytest.raises(InputError, match="damaged"):
-        Talker.load(tmp_path / "run")
+        DawnGenerator.load(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dawn_bench.errors import EXIT_INPUT, EXIT_INTERNAL, DawnBenchError, InputEr
 
 
 def test_an_input_error_reads_what_where_and_mend() -> None:
-    error = InputError("is empty.", path="clip.mp4", mend="Delete it.")
+    error = InputError("is empty.", path="clip.mp4", hint="Delete it.")
     assert str(error) == "clip.mp4: is empty. Delete it."
     assert str(InputError("is empty.")) == "is empty."
     assert error.exit_code == EXIT_INPUT == 2 and DawnBenchError.exit_code == EXIT_INTERNAL == 1
@@ -21,5 +21,5 @@ def test_an_item_error_keeps_reason_and_detail_between_processes() -> None:
 
 
 def test_an_input_error_survives_the_way_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(InputError("is empty.", path="clip.mp4", mend="Delete it.")))
-    assert str(error) == "clip.mp4: is empty. Delete it." and error.path == "clip.mp4" and error.mend == "Delete it."
+    error = pickle.loads(pickle.dumps(InputError("is empty.", path="clip.mp4", hint="Delete it.")))
+    assert str(error) == "clip.mp4: is empty. Delete it." and error.path == "clip.mp4" and error.hint == "Delete it."

@@ -16,7 +16,7 @@ from skimage.data import astronaut
 from dawn_bench.cache import open_shard, raw_blocks
 from dawn_bench.errors import InputError
 from dawn_bench.packed import CODEC, PackedFrames, pack, unpack
-from dawn_bench.pipelines.shards import ShardWriter, shard_name
+from dawn_bench.pipelines.preparation.shards import ShardWriter, shard_name
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dawn_bench.clip import Clip
-from dawn_bench.pipelines.audio import read_audio
-from dawn_bench.pipelines.embedded.write import write_embedded
-from dawn_bench.pipelines.video import read_frames
+from dawn_bench.pipelines.media.audio import read_audio
+from dawn_bench.pipelines.media.video import read_frames
+from dawn_bench.pipelines.synthetic.write import write_embedded
 
 
 @dataclass(frozen=True)

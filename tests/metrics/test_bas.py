@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dawn_bench.metrics.beats import alignment, beat_frames, motion_beats, onset_envelope, onset_frames, tempo
+from dawn_bench.metrics.bas import Bas, head_points
 from dawn_bench.metrics.features.headpose import HeadPose
 from dawn_bench.metrics.features.landmarks import landmarks_of
 from dawn_bench.metrics.features.onset import Onset
-from dawn_bench.metrics.measures.bas import Bas, head_points
-from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.functional.beats import (
+    alignment,
+    beat_frames,
+    motion_beats,
+    onset_envelope,
+    onset_frames,
+    tempo,
+)
+from dawn_bench.metrics.protocols.base import protocol
 
 
 def clicks(every: int, n_frames: int) -> np.ndarray:

@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.base import FEATURES, METRICS, Arrays, Part, RatioMetric, by_second, mean_over_time, worst_state
-from dawn_bench.metrics.bootstrap import ratio_interval
-from dawn_bench.metrics.protocols import PAPER_DAWN, PROTOCOLS, protocol
+from dawn_bench.metrics.functional.bootstrap import ratio_interval
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, PROTOCOLS, protocol
+from dawn_bench.metrics.scoring.base import (
+    FEATURES,
+    METRICS,
+    Arrays,
+    Part,
+    RatioMetric,
+    by_second,
+    mean_over_time,
+    worst_state,
+)
 
 
 class Mean(RatioMetric):
@@ -124,7 +133,7 @@ def test_named_protocols_never_change() -> None:
 
 NEW_METRIC = """
 import numpy as np
-from dawn_bench.metrics.base import FEATURES, METRICS, Feature, Part, RatioMetric
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Feature, Part, RatioMetric
 
 @FEATURES.register("brightness")
 class Brightness(Feature):
@@ -150,10 +159,10 @@ def test_a_new_metric_is_one_file(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import numpy as np
-import dawn_bench.metrics.measures as package
+import dawn_bench.metrics as package
 package.__path__.append(sys.argv[1])
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.scorer import score_method
+from dawn_bench.metrics.scoring.scorer import score_method
 frames = np.random.default_rng(0).integers(0, 200, (5, 16, 16, 3), dtype=np.uint8)
 true, made = (Clip("a", "s", "test", 5, {"frames": frames + np.uint8(k)}) for k in (0, 3))
 here = Path(sys.argv[1])
@@ -168,7 +177,7 @@ RANK = """
 import os, sys
 import numpy as np
 import torch.distributed as dist
-from dawn_bench.metrics.base import METRICS
+from dawn_bench.metrics.scoring.base import METRICS
 
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)

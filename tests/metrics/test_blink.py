@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.blinks import closing_edges, closures
+from dawn_bench.metrics.bas import Bas
+from dawn_bench.metrics.blink import Blink
 from dawn_bench.metrics.features.landmarks import Landmarks
-from dawn_bench.metrics.measures.bas import Bas
-from dawn_bench.metrics.measures.blink import Blink
-from dawn_bench.metrics.protocols import protocol
-from dawn_bench.metrics.scorer import score_method
+from dawn_bench.metrics.functional.blinks import closing_edges, closures
+from dawn_bench.metrics.protocols.base import protocol
+from dawn_bench.metrics.scoring.scorer import score_method
 
 CLOSING = (0.3, 0.2, 0.1, 0.1, 0.18, 0.25, 0.3)
 

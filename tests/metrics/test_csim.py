@@ -7,12 +7,12 @@ import pytest
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.align import ARCFACE, DLIB, aligned, five_points, similarity
+from dawn_bench.metrics.csim import Csim, cosines
 from dawn_bench.metrics.features.identity import Identity
 from dawn_bench.metrics.features.landmarks import FOUND, Landmarks, landmarks_of
-from dawn_bench.metrics.measures.csim import Csim, cosines
-from dawn_bench.metrics.protocols import protocol
-from dawn_bench.pipelines.video import iter_frames
+from dawn_bench.metrics.functional.align import ARCFACE, DLIB, aligned, five_points, similarity
+from dawn_bench.metrics.protocols.base import protocol
+from dawn_bench.pipelines.media.video import iter_frames
 
 
 def embedded(rows: list[list[float]], found: list[bool] | None = None, *, network: str = "arcface"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.base import METRICS
+from dawn_bench.metrics.scoring.base import METRICS
 
 
 def score(noise_first: float, noise_last: float, *, frames: int = 60):  # type: ignore[no-untyped-def]

@@ -9,9 +9,9 @@ import pytest
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.base import METRICS, Metric
-from dawn_bench.metrics.extraction import Extraction
-from dawn_bench.metrics.frechet import frechet, frechet_by_clip, frechet_of_moments, interval, moments
+from dawn_bench.metrics.functional.frechet import frechet, frechet_by_clip, frechet_of_moments, interval, moments
+from dawn_bench.metrics.scoring.base import METRICS, Metric
+from dawn_bench.metrics.scoring.extraction import Extraction
 
 
 def fed(metric: Metric, made: list[np.ndarray], true: list[np.ndarray]) -> Metric:

@@ -10,11 +10,11 @@ import torch
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.base import FEATURES, METRICS
 from dawn_bench.metrics.features.i3d import cut_windows, i3d_features, prepare_window
-from dawn_bench.metrics.frechet import frechet
+from dawn_bench.metrics.functional.frechet import frechet
 from dawn_bench.metrics.networks.i3d import I3D, same_padding
-from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.protocols.base import protocol
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 
 
 def clip(n_frames: int) -> Clip:

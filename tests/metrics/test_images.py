@@ -7,8 +7,8 @@ import pytest
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.base import METRICS
-from dawn_bench.metrics.extraction import Extraction
+from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.extraction import Extraction
 
 NAMES = ("psnr", "ssim", "lpips")
 RNG = np.random.default_rng(0)

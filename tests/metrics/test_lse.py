@@ -8,11 +8,11 @@ import torch
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.facetrack import tracks
 from dawn_bench.metrics.features.syncnet import SyncNetFeature
-from dawn_bench.metrics.measures.lse import LseC, LseD, LseOffset
+from dawn_bench.metrics.functional.facetrack import tracks
+from dawn_bench.metrics.lse import LseC, LseD, LseOffset
 from dawn_bench.metrics.networks.syncnet import LIP_WINDOW, SyncNet
-from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.weights import seeded_fill
 
 TRACKED = protocol("paper-dawn-tracked")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.measures.fdd import Fdd
-from dawn_bench.metrics.measures.lve import Lve
-from dawn_bench.metrics.measures.mve import Mve
-from dawn_bench.metrics.meshes import named_region, read_masks, region
-from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.fdd import Fdd
+from dawn_bench.metrics.functional.meshes import named_region, read_masks, region
+from dawn_bench.metrics.lve import Lve
+from dawn_bench.metrics.mve import Mve
+from dawn_bench.metrics.protocols.base import protocol
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.feature_cache import FeatureCache, content_hash
 from dawn_bench.metrics.features.images import Images
-from dawn_bench.metrics.matching import FileLoad, matched
-from dawn_bench.metrics.protocols import protocol
-from dawn_bench.metrics.scorer import score_method
+from dawn_bench.metrics.protocols.base import protocol
+from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
+from dawn_bench.metrics.scoring.matching import FileLoad, matched
+from dawn_bench.metrics.scoring.scorer import score_method
 
 METRICS = ("psnr", "ssim")
 
@@ -125,7 +125,7 @@ def test_the_content_hash_follows_the_content_and_the_caches_own_hash_is_the_sam
 
 def test_a_file_is_decoded_once_whatever_is_asked_of_it_later(tmp_path: Path) -> None:
     from dawn_bench.baselines.outputs import read_output
-    from dawn_bench.pipelines.video import write_video
+    from dawn_bench.pipelines.media.video import write_video
 
     decoded = []
 

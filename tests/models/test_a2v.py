@@ -14,7 +14,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.a2v import A2VFDM, load_published_a2v
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import box_mask, build_condition, drop_conditions, identity_grid
-from dawn_bench.models.dawn.fast_unet import FastUNet
+from dawn_bench.models.dawn.fast.unet import FastUNet
 
 TINY = {
     "dim": 16,

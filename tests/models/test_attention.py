@@ -16,7 +16,7 @@ from dawn_bench.models.dawn.attention import (
     TemporalAttention,
     relative_buckets,
 )
-from dawn_bench.models.dawn.fast_attention import (
+from dawn_bench.models.dawn.fast.attention import (
     KEY_MULTIPLE,
     ONE_BLOCK,
     QUERY_BLOCK,
@@ -27,7 +27,7 @@ from dawn_bench.models.dawn.fast_attention import (
     linear_attention_,
     spatial_attention_,
 )
-from dawn_bench.models.dawn.scratch import Scratch
+from dawn_bench.models.dawn.fast.scratch import Scratch
 from dawn_bench.models.dawn.unet import windowed_bias
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Residual
 

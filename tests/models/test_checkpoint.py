@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.checkpoint import (
+from dawn_bench.models.checkpoint import (
     load_checkpoint,
     load_published_lfg,
     load_published_pbnet,

@@ -11,7 +11,7 @@ from dawn_bench.models.dit_head.audio import windows
 from dawn_bench.models.dit_head.config import MaskConfig
 from dawn_bench.models.dit_head.mask import FILL, frame_mask, mouth_mask
 from dawn_bench.models.dit_head.pictures import cut_out, paste, signed, to_bytes
-from dawn_bench.pipelines.features.head import HEAD
+from dawn_bench.pipelines.extractors.head import HEAD
 
 SIZE = 96
 

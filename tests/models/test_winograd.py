@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dawn_bench.models.dawn.fast_blocks import Convolutions
-from dawn_bench.models.dawn.scratch import Scratch
-from dawn_bench.models.dawn.winograd import Winograd, serves
+from dawn_bench.models.dawn.fast.blocks import Convolutions
+from dawn_bench.models.dawn.fast.scratch import Scratch
+from dawn_bench.models.dawn.fast.winograd import Winograd, serves
 
 
 def case(n: int, inside: int, outside: int, hw: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

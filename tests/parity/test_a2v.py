@@ -10,11 +10,11 @@ import torch
 from dawn_goldens import assert_near, assert_ratio, fill, load_case
 from goldens import golden_cases
 
+from dawn_bench.masks import reference_lip_mask
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import box_mask, build_condition
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
-from dawn_bench.pipelines.masks import reference_lip_mask
 
 
 @cache

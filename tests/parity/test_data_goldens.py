@@ -11,11 +11,11 @@ import pytest
 from goldens import golden_cases
 
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.features.blink import reference_eye_ratio
-from dawn_bench.pipelines.features.hubert import chunked
-from dawn_bench.pipelines.features.pose import decode_matrix, rotation_matrix
-from dawn_bench.pipelines.features.tddfa import cut, square
-from dawn_bench.pipelines.masks import reference_face_mask, reference_lip_mask
+from dawn_bench.masks import reference_face_mask, reference_lip_mask
+from dawn_bench.pipelines.extractors.blink import reference_eye_ratio
+from dawn_bench.pipelines.extractors.hubert import chunked
+from dawn_bench.pipelines.extractors.pose import decode_matrix, rotation_matrix
+from dawn_bench.pipelines.extractors.tddfa import cut, square
 
 
 def cases(pattern: str) -> pytest.MarkDecorator:

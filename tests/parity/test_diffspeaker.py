@@ -12,7 +12,7 @@ import torch
 from diffspeaker_goldens import Case, Folder, draw, fill
 from goldens import golden_cases
 
-from dawn_bench.metrics.meshes import lip_errors, liveliness
+from dawn_bench.metrics.functional.meshes import lip_errors, liveliness
 from dawn_bench.models.diffspeaker.audio import build_encoder, encode, frames_of, normalise, resample
 from dawn_bench.models.diffspeaker.config import AudioConfig
 from dawn_bench.models.diffspeaker.denoiser import Denoiser, near_bias, step_sinusoids

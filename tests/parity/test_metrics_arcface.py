@@ -8,8 +8,8 @@ import torch
 from goldens import golden_cases
 from metric_goldens import arrays, assert_keys, facts, fill, relative
 
-from dawn_bench.metrics.align import ARCFACE, aligned, similarity
-from dawn_bench.metrics.measures.csim import cosines
+from dawn_bench.metrics.csim import cosines
+from dawn_bench.metrics.functional.align import ARCFACE, aligned, similarity
 from dawn_bench.metrics.networks.iresnet import IResNet
 
 KEYS = [(path, depth) for depth in (50, 100) for path in golden_cases("metrics", f"keys_iresnet{depth}.json")]

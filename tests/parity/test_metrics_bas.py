@@ -7,8 +7,8 @@ import pytest
 from goldens import golden_cases
 from metric_goldens import arrays, facts, make, relative
 
-from dawn_bench.metrics.beats import alignment, beat_frames, motion_beats, onset_envelope, onset_frames
-from dawn_bench.metrics.measures.bas import Bas
+from dawn_bench.metrics.bas import Bas
+from dawn_bench.metrics.functional.beats import alignment, beat_frames, motion_beats, onset_envelope, onset_frames
 
 PATHS = golden_cases("metrics", "bas.json")
 CASES = [(path, name) for path in PATHS for name in facts(path)["wav_recipe"]]

@@ -7,7 +7,7 @@ import pytest
 from goldens import golden_cases
 from metric_goldens import arrays, facts
 
-from dawn_bench.metrics.blinks import closing_edges, closures, online, openness, spans
+from dawn_bench.metrics.functional.blinks import closing_edges, closures, online, openness, spans
 
 CASES = [(path, name) for path in golden_cases("metrics", "blink.json") for name in facts(path)]
 

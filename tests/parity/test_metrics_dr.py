@@ -9,8 +9,8 @@ import pytest
 from goldens import golden_cases
 from metric_goldens import facts
 
-from dawn_bench.metrics.base import METRICS
-from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.protocols.base import protocol
+from dawn_bench.metrics.scoring.base import METRICS
 
 REFERENCES = {"matched_windows": "matching", "against_all_gt": "all"}
 

@@ -9,7 +9,7 @@ import pytest
 from goldens import golden_cases
 from metric_goldens import facts, recipes
 
-from dawn_bench.metrics.frechet import frechet, frechet_by_clip, frechet_of_moments, moments
+from dawn_bench.metrics.functional.frechet import frechet, frechet_by_clip, frechet_of_moments, moments
 
 #: Old SciPy's root fails on singular covariances (negative, huge, or an error); the newer one is right there.
 SCIPY = "scipy1.17.1_numpy2.4.6"

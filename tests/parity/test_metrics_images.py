@@ -12,11 +12,11 @@ from goldens import golden_cases
 from metric_goldens import facts, recipes
 
 from dawn_bench import weights
-from dawn_bench.metrics.base import METRICS
 from dawn_bench.metrics.features.images import mse_per_frame, psnr_of_mse, ssim_per_frame
 from dawn_bench.metrics.features.lpips import load_lpips, lpips_per_frame, package_lins, package_network
 from dawn_bench.metrics.networks.inference import for_inference
-from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.protocols.base import protocol
+from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.weights import read_state_dict
 
 FILES = golden_cases("metrics", "psnr_ssim.json")

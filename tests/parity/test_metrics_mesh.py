@@ -7,10 +7,10 @@ import pytest
 from goldens import golden_cases
 from metric_goldens import arrays, facts
 
-from dawn_bench.metrics.measures.fdd import Fdd
-from dawn_bench.metrics.measures.lve import Lve
-from dawn_bench.metrics.meshes import lip_errors, liveliness
-from dawn_bench.metrics.protocols import protocol
+from dawn_bench.metrics.fdd import Fdd
+from dawn_bench.metrics.functional.meshes import lip_errors, liveliness
+from dawn_bench.metrics.lve import Lve
+from dawn_bench.metrics.protocols.base import protocol
 
 
 @pytest.mark.parametrize("path", golden_cases("metrics", "lve_fdd.json"), ids=str)

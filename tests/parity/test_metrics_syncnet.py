@@ -8,11 +8,11 @@ from goldens import golden_cases
 from metric_goldens import arrays, assert_keys, facts, fill, make, relative
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.facetrack import crop, smoothed, tracks
 from dawn_bench.metrics.features.syncnet import SyncNetFeature
-from dawn_bench.metrics.mfcc import mfcc
+from dawn_bench.metrics.functional.facetrack import crop, smoothed, tracks
+from dawn_bench.metrics.functional.mfcc import mfcc
+from dawn_bench.metrics.functional.sync import distances, sync, window_count
 from dawn_bench.metrics.networks.syncnet import SyncNet
-from dawn_bench.metrics.sync import distances, sync, window_count
 
 EMBEDDINGS = [(path, name) for path in golden_cases("metrics", "syncnet.json") for name in facts(path)]
 PIPELINES = golden_cases("metrics", "syncnet_pipeline.json")

@@ -14,7 +14,7 @@ from goldens import golden_cases
 
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.diffusion import Diffusion
-from dawn_bench.models.dawn.fast_unet import FastUNet
+from dawn_bench.models.dawn.fast.unet import FastUNet
 from dawn_bench.models.dawn.unet import UNet3D
 
 #: The goldens' README: predicted noise to 1e-4.

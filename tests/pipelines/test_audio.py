@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.audio import fit_length, read_audio, write_wav
-from dawn_bench.pipelines.video import write_video
+from dawn_bench.pipelines.media.audio import fit_length, read_audio, write_wav
+from dawn_bench.pipelines.media.video import write_video
 
 
 def click_at(seconds: float, *, length: float = 2.0, rate: int = 16_000) -> np.ndarray:

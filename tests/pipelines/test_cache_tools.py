@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines import maintain
-from dawn_bench.pipelines.maintain import export, stats, verify
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation import maintain
+from dawn_bench.pipelines.preparation.maintain import export, stats, verify
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
 SETTINGS = PrepareSettings(size=32, extract=("pose",))
@@ -120,7 +120,7 @@ def command() -> typer.Typer:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dawn_bench.pipelines.prepare.ClipTools", FakeTools)
+    monkeypatch.setattr("dawn_bench.pipelines.preparation.prepare.ClipTools", FakeTools)
 
 
 def test_prepare_command_and_its_exit_codes(tmp_path: Path, fake: None) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dawn_bench.pipelines.datasets.base import DATASETS
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS
 
 
 def test_embedded_clips_are_split_by_crema_s_actors(tmp_path: Path) -> None:

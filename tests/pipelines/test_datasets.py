@@ -13,10 +13,10 @@ import pytest
 
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets import hdtf as hdtf_module
+from dawn_bench.pipelines.datasets.base import DATASETS, MISSING, Source
 from dawn_bench.pipelines.datasets.crema import BROKEN, EMOTIONS, SENTENCES, TEST_ACTORS
 from dawn_bench.pipelines.datasets.files import hash_split, safe_id
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, MISSING, Source
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 265922\n"
 

@@ -12,10 +12,10 @@ import typer
 from typer.testing import CliRunner
 
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.base import DATASETS, MISSING
+from dawn_bench.pipelines.datasets.download import LOG_FILE, PATIENCE, read_log, reason_of
 from dawn_bench.pipelines.datasets.hdtf import raw_videos
-from dawn_bench.pipelines.download import LOG_FILE, PATIENCE, read_log, reason_of
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import DATASETS, MISSING
 
 
 class DownloadError(Exception):

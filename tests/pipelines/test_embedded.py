@@ -13,11 +13,11 @@ import soundfile
 
 from dawn_bench.clip import FPS, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.embedded import write_embedded
-from dawn_bench.pipelines.embedded.face import Expression, Face, rotation
-from dawn_bench.pipelines.embedded.identity import draw_look, make_portrait
-from dawn_bench.pipelines.embedded.write import SENTENCES, TEST_ACTORS, cast_actors
-from dawn_bench.pipelines.video import probe, read_frames
+from dawn_bench.pipelines.media.video import probe, read_frames
+from dawn_bench.pipelines.synthetic import write_embedded
+from dawn_bench.pipelines.synthetic.face import Expression, Face, rotation
+from dawn_bench.pipelines.synthetic.identity import draw_look, make_portrait
+from dawn_bench.pipelines.synthetic.write import SENTENCES, TEST_ACTORS, cast_actors
 
 SECONDS = 4.0
 TRUTH = {

@@ -175,7 +175,7 @@ def test_face_alignment_takes_what_the_package_itself_has_downloaded(
 
 
 def test_an_old_face_alignment_is_refused(fan: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dawn_bench.pipelines.faces.face_alignment.version", lambda _: "1.4.1")
+    monkeypatch.setattr("dawn_bench.pipelines.faces.backends.face_alignment.version", lambda _: "1.4.1")
     with pytest.raises(InputError, match=r"face-alignment 1\.4\.1 is installed; it takes 1\.5"):
         pick_backend("face-alignment")
 

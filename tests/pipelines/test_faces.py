@@ -11,7 +11,7 @@ from skimage.data import astronaut
 
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, FaceBackend, box_around, pick_backend
-from dawn_bench.pipelines.tracking import Tracker
+from dawn_bench.pipelines.faces.tracking import Tracker
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import transformers
 from safetensors.torch import save_file
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.features.base import EXTRACTORS
-from dawn_bench.pipelines.features.blink import eye_aspect_ratio
-from dawn_bench.pipelines.features.head import HEAD, WEIGHTS
-from dawn_bench.pipelines.features.hubert import normalise
-from dawn_bench.pipelines.features.logmel import log_mel
-from dawn_bench.pipelines.features.pose import fit_pose, rotation_matrix
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.blink import eye_aspect_ratio
+from dawn_bench.pipelines.extractors.head import HEAD, WEIGHTS
+from dawn_bench.pipelines.extractors.hubert import normalise
+from dawn_bench.pipelines.extractors.logmel import log_mel
+from dawn_bench.pipelines.extractors.pose import fit_pose, rotation_matrix
 
 
 def project(angles: np.ndarray, *, scale: float = 4.5e-4, shift: tuple[float, float] = (60, 60)) -> np.ndarray:

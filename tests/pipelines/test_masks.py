@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dawn_bench.pipelines.masks import face_mask, lip_mask
+from dawn_bench.masks import face_mask, lip_mask
 
 
 def test_a_face_mask_covers_the_pixels_that_its_box_touches() -> None:

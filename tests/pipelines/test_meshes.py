@@ -16,7 +16,7 @@ from dawn_bench.pipelines.datasets import biwi, vocaset
 from dawn_bench.pipelines.meshes.files import read_pickle, read_templates, read_triangles, read_vertices
 from dawn_bench.pipelines.meshes.render import BACKGROUND, MeshRenderer
 from dawn_bench.pipelines.meshes.write import write_meshes
-from dawn_bench.pipelines.prepare import list_sources, prepare
+from dawn_bench.pipelines.preparation.prepare import list_sources, prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
 MESHES = PrepareSettings(dataset="embedded-mesh")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from dawn_bench.pipelines.picture import Picture
-from dawn_bench.pipelines.video import iter_pictures, write_video
+from dawn_bench.pipelines.media.picture import Picture
+from dawn_bench.pipelines.media.video import iter_pictures, write_video
 
 
 def photo(width: int = 320, height: int = 240) -> np.ndarray:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.plan import Plan, check_same, make_groups
+from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.preparation.plan import Plan, check_same, make_groups
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import Source
 
 
 def _sources(seconds: list[float]) -> list[Source]:

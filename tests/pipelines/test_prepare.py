@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.executor import Engine, run
-from dawn_bench.pipelines.group import Job
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation.executor import Engine, run
+from dawn_bench.pipelines.preparation.group import Job
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
 SETTINGS = PrepareSettings(size=32, extract=("pose",))

@@ -11,9 +11,9 @@ import pytest
 from fake_tools import FakeTools, write_video
 
 from dawn_bench.cache import Cache
-from dawn_bench.pipelines.maintain import export, stats, verify
-from dawn_bench.pipelines.plan import Plan
-from dawn_bench.pipelines.prepare import PrepareReport, prepare
+from dawn_bench.pipelines.preparation.maintain import export, stats, verify
+from dawn_bench.pipelines.preparation.plan import Plan
+from dawn_bench.pipelines.preparation.prepare import PrepareReport, prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
 SETTINGS = PrepareSettings(size=32, extract=("pose",))

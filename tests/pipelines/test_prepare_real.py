@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from dawn_bench.cache import Cache
-from dawn_bench.pipelines.maintain import verify
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.media.video import iter_frames
+from dawn_bench.pipelines.preparation.maintain import verify
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.video import iter_frames
 
 pytestmark = pytest.mark.real
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines import process
-from dawn_bench.pipelines.embedded.write import write_embedded
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
-from dawn_bench.pipelines.process import face_window, outside_share, process_clip, split_at_cuts, to_window
+from dawn_bench.pipelines.media.video import read_frames, write_video
+from dawn_bench.pipelines.preparation import process
+from dawn_bench.pipelines.preparation.process import face_window, outside_share, process_clip, split_at_cuts, to_window
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import Source
-from dawn_bench.pipelines.video import read_frames, write_video
+from dawn_bench.pipelines.synthetic.write import write_embedded
 
 
 class Sink:

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from dawn_bench.cache import open_shard
-from dawn_bench.pipelines.shards import DTYPES, ShardWriter, shard_name, write_atomic
+from dawn_bench.pipelines.preparation.shards import DTYPES, ShardWriter, shard_name, write_atomic
 
 RNG = np.random.default_rng(0)
 

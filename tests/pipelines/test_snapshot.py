@@ -11,8 +11,8 @@ import transformers
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.features.base import EXTRACTORS
-from dawn_bench.pipelines.features.hubert import normalise
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.hubert import normalise
 
 SOUND = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype(np.int16)
 SMALL = {

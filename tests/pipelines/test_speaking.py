@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines import process
-from dawn_bench.pipelines.embedded.write import write_embedded
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.faces.base import pick_backend
-from dawn_bench.pipelines.process import process_clip
+from dawn_bench.pipelines.faces.speaking import speaking_frames
+from dawn_bench.pipelines.faces.tracking import Track, Tracker
+from dawn_bench.pipelines.media.video import read_frames, resize, write_video
+from dawn_bench.pipelines.preparation import process
+from dawn_bench.pipelines.preparation.process import process_clip
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import Source
-from dawn_bench.pipelines.speaking import speaking_frames
-from dawn_bench.pipelines.tracking import Track, Tracker
-from dawn_bench.pipelines.video import read_frames, resize, write_video
+from dawn_bench.pipelines.synthetic.write import write_embedded
 
 
 def face(gaps: np.ndarray, *, tremble: float = 0.2, size: float = 100.0) -> np.ndarray:

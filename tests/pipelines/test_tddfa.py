@@ -13,13 +13,13 @@ from skimage.data import astronaut
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.mobilenet import MobileNet
+from dawn_bench.pipelines.extractors.pose import decode_matrix, fit_pose
+from dawn_bench.pipelines.extractors.tddfa import cut, detector_box, predict, square
 from dawn_bench.pipelines.faces.base import pick_backend
-from dawn_bench.pipelines.features.base import EXTRACTORS
-from dawn_bench.pipelines.features.pose import decode_matrix, fit_pose
-from dawn_bench.pipelines.features.tddfa import cut, detector_box, predict, square
-from dawn_bench.pipelines.mobilenet import MobileNet
+from dawn_bench.pipelines.media.video import iter_frames
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.video import iter_frames
 
 POINTS = np.random.default_rng(0).uniform(40, 90, (3, 68, 2)).astype(np.float32)
 FRAMES = np.stack([astronaut()[40 + k : 168 + k, 150:278] for k in range(3)])

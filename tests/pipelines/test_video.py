@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.video import iter_frames, probe, read_frames, write_video
+from dawn_bench.pipelines.media.video import iter_frames, probe, read_frames, write_video
 
 
 def picture(k: int, *, size: int = 32) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawn_bench.pipelines.video import write_video
+from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow

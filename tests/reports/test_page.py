@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.audio import read_audio
-from dawn_bench.pipelines.video import read_frames, write_video
+from dawn_bench.pipelines.media.audio import read_audio
+from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.reports import tables
 from dawn_bench.reports.gallery import browser_copy, clip_rows
 from dawn_bench.reports.leaderboard import leaderboards

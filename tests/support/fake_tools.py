@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.source import Source
 
 
 def write_video(path: Path, *, frames: int, value: int = 0, then: str = "") -> None:

@@ -12,9 +12,9 @@ from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
 from dawn_bench.models.dawn.pbnet import PBNetConfig
-from dawn_bench.training.settings import A2VTraining, LFGTraining, PBNetTraining, TrainSettings
+from dawn_bench.models.dawn.settings import A2VTraining, LFGTraining, PBNetTraining, TrainSettings
 from dawn_bench.training.stage import LoopConfig
-from dawn_bench.training.train import train
+from dawn_bench.workflow.train import train
 
 
 def micro_settings(*overrides: str) -> TrainSettings:

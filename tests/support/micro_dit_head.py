@@ -8,9 +8,9 @@ from typing import Any
 from dawn_bench.cache import Cache
 from dawn_bench.config import resolve_config
 from dawn_bench.models.dit_head.config import DiTConfig, MaskConfig, VQGANConfig, VQGANLossConfig
-from dawn_bench.training.dit_head import DitHeadSettings, DiTTraining, VQGANTraining
+from dawn_bench.models.dit_head.presets import DitHeadSettings, DiTTraining, VQGANTraining
 from dawn_bench.training.stage import LoopConfig
-from dawn_bench.training.train import train
+from dawn_bench.workflow.train import train
 
 
 def micro_settings(*overrides: str) -> DitHeadSettings:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from dawn_bench.cache import Cache
 from dawn_bench.config import resolve_config
+from dawn_bench.models.diffspeaker.presets import DiffSpeakerSettings, preset
 from dawn_bench.pipelines.meshes.write import write_meshes
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.training.diffspeaker import DiffSpeakerSettings, preset
-from dawn_bench.training.train import train
+from dawn_bench.workflow.train import train
 
 
 def write_mesh_cache(folder: Path) -> Path:

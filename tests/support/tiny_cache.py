@@ -10,7 +10,7 @@ import pandas as pd
 
 from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import SAMPLES_PER_FRAME
-from dawn_bench.pipelines.shards import ShardWriter
+from dawn_bench.pipelines.preparation.shards import ShardWriter
 
 SPLITS = ("train", "train", "train", "train", "test", "test")
 

@@ -12,11 +12,11 @@ from micro_mesh import micro_mesh_settings, micro_mesh_train, write_mesh_cache
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.meshes import lip_errors
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.metrics.functional.meshes import lip_errors
+from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
-from dawn_bench.training.diffspeaker import PRESETS, fit_to_cache, preset
-from dawn_bench.training.stages.diffspeaker import DiffSpeakerStage, pcm, subject_style
+from dawn_bench.models.diffspeaker.presets import PRESETS, fit_to_cache, preset
+from dawn_bench.models.diffspeaker.stages.diffspeaker import DiffSpeakerStage, pcm, subject_style
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from tiny_cache import write_tiny_cache
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.audio import windows
 from dawn_bench.models.dit_head.mask import frame_mask
-from dawn_bench.training.dit_head import PRESETS, choices, fit_to_cache, preset
-from dawn_bench.training.recipe import RECIPES
+from dawn_bench.models.dit_head.presets import PRESETS, choices, fit_to_cache, preset
+from dawn_bench.models.dit_head.stages.dit import reference_frame
+from dawn_bench.models.spec import RECIPES
 from dawn_bench.training.stage import STAGES
-from dawn_bench.training.stages.dit_head_dit import reference_frame
 
 STAGE_KINDS = {"vqgan-face": "dit-head-vqgan", "vqgan-masked": "dit-head-vqgan", "dit": "dit-head-dit"}
 

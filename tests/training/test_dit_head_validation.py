@@ -14,19 +14,19 @@ from safetensors.torch import load_file
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.generation.dit_head import Dubber
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dubbing import DubOptions
+from dawn_bench.models.dit_head.generator import Dubber
 from dawn_bench.models.dit_head.mask import frame_mask, mouth_mask
 from dawn_bench.models.dit_head.pictures import signed, to_bytes
-from dawn_bench.pipelines.video import read_frames
-from dawn_bench.training.dit_head import PRESETS, fit_to_cache, preset
+from dawn_bench.models.dit_head.presets import PRESETS, fit_to_cache, preset
+from dawn_bench.models.dit_head.stages.dit import DiTStage
+from dawn_bench.models.dit_head.stages.vqgan import FRAMES, VQGANStage
+from dawn_bench.pipelines.media.video import read_frames
+from dawn_bench.training.logger import BEST_FILE
 from dawn_bench.training.stage import STAGES
-from dawn_bench.training.stages.dit_head_dit import DiTStage
-from dawn_bench.training.stages.dit_head_vqgan import FRAMES, VQGANStage
 from dawn_bench.training.talking import beside_truth, mouth_agreement
 from dawn_bench.training.validation import Validates, psnr, ssim
-from dawn_bench.training.watch import BEST_FILE
 
 MEASURES = {"vqgan-face": "psnr", "vqgan-masked": "psnr", "dit": "psnr"}
 KINDS = {"vqgan-face": "dit-head-vqgan", "vqgan-masked": "dit-head-vqgan", "dit": "dit-head-dit"}

@@ -161,7 +161,7 @@ def test_the_moving_average_is_what_is_saved(tiny_cache: Path, with_lfg: Path) -
 
 
 def _fitted(cache: Path):  # type: ignore[no-untyped-def]
-    from dawn_bench.training.presets import fit_to_cache
+    from dawn_bench.models.dawn.presets import fit_to_cache
 
     return fit_to_cache(micro_settings(), Cache(cache))
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from micro import micro_train
 
+from dawn_bench.models.dawn.stages.pbnet import PBNetStage
 from dawn_bench.training.loop import TrainingError
 from dawn_bench.training.memory import is_out_of_memory
-from dawn_bench.training.stages.pbnet import PBNetStage
 
 
 def _real_cpu_error() -> RuntimeError:

@@ -12,12 +12,12 @@ from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.pbnet_loss import kl_weight
+from dawn_bench.models.dawn.presets import ABLATIONS, TTR_STRIDE, preset
+from dawn_bench.models.dawn.settings import TrainSettings
 from dawn_bench.training.data import ClipPool, step_rng, windows
-from dawn_bench.training.presets import ABLATIONS, TTR_STRIDE, preset
-from dawn_bench.training.settings import TrainSettings
 
 
 def test_the_released_numbers() -> None:
@@ -61,7 +61,7 @@ def test_the_papers_numbers() -> None:
 
 
 def test_mended_has_the_released_numbers_without_the_quirks() -> None:
-    mended, released = preset("dawn-128-mended"), preset("dawn-128")
+    mended, released = preset("dawn-128-fixed"), preset("dawn-128")
     assert mended.pbnet is not None and released.pbnet is not None
     assert mended.a2v_1.loop == released.a2v_1.loop and mended.pbnet.loop == released.pbnet.loop
     assert mended.a2v_1.model.lip_weight == released.a2v_1.model.lip_weight
@@ -114,14 +114,14 @@ def test_the_coarse_stage_trains(tiny_cache: Path, micro_run: Path, tmp_path: Pa
 
 def test_without_pbnet_pose_and_blinks_change_nothing(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
     (tmp_path / "lfg").symlink_to(micro_run / "lfg")
-    deaf = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
-    done = micro_train(tiny_cache, tmp_path, *deaf, stage="a2v-1")
+    audio_only = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
+    done = micro_train(tiny_cache, tmp_path, *audio_only, stage="a2v-1")
     model = load_checkpoint(done["a2v-1"], "a2v")[0]
     assert not model.config.driven and micro_settings().a2v_1.model.driven
     assert not preset("small+no-pbnet").a2v_1.model.driven and preset("small+no-pbnet").pbnet is None
     assert model.condition_scales[-8:].tolist() == [0] * 8
     with pytest.raises(InputError, match="has no PBNet"):
-        micro_train(tiny_cache, tmp_path, *deaf, stage="pbnet")
+        micro_train(tiny_cache, tmp_path, *audio_only, stage="pbnet")
 
 
 def test_an_lfg_starts_from_given_weights(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:

@@ -12,16 +12,16 @@ from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.generation.talker import Talker
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.presets import PRESETS, fit_to_cache, preset
 from dawn_bench.training.augment import JitterConfig, flips, jitter
 from dawn_bench.training.data import ClipPool, frame_pairs, lip_box, sequences, step_rng, windows
-from dawn_bench.training.presets import PRESETS, fit_to_cache, preset
 from dawn_bench.training.stage import STAGES
 
 
 def test_all_stages_train_and_a_talker_loads_the_run(micro_run: Path, tiny_cache: Path) -> None:
-    talker = Talker.load(micro_run)
+    talker = DawnGenerator.load(micro_run)
     assert (talker.size, talker.audio_encoder) == (32, "logmel")
     assert talker.a2v.config.audio_dim == 80 and talker.a2v.config.source_dim == 16
     facts = talker.facts["a2v"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dawn_bench.clip import Clip
-from dawn_bench.pipelines.embedded.write import write_embedded
-from dawn_bench.pipelines.video import read_frames
+from dawn_bench.pipelines.media.video import read_frames
+from dawn_bench.pipelines.synthetic.write import write_embedded
 from dawn_bench.training.mouth import mouth_opening
 from dawn_bench.training.talking import beside_truth
 

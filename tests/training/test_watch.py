@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import Cache
-from dawn_bench.models.dawn.checkpoint import load_checkpoint
-from dawn_bench.pipelines.video import read_frames
+from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.training import loop as loop_module
+from dawn_bench.training.logger import BEST_FILE, drop_after
 from dawn_bench.training.loop import MODEL_FILE
 from dawn_bench.training.mouth import landmarks_where_true
 from dawn_bench.training.validation import held_out, psnr, ssim
-from dawn_bench.training.watch import BEST_FILE, drop_after
 
 STAGES = ("lfg", "a2v-1", "pbnet")
 EVERY = tuple(f"{key}.loop.validate_every=2" for key in ("lfg", "a2v_1", "pbnet"))

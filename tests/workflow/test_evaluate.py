@@ -16,7 +16,7 @@ from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.cache import Cache
 from dawn_bench.cli import main
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.video import write_video
+from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 

@@ -15,10 +15,10 @@ from dawn_bench.baselines.base import Context, Item
 from dawn_bench.baselines.meshes import MESH_METHODS, MESH_SANITY
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.media.video import probe
 from dawn_bench.pipelines.meshes.write import write_meshes
-from dawn_bench.pipelines.prepare import prepare
+from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.pipelines.video import probe
 from dawn_bench.reports.leaderboard import leaderboards
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods

@@ -23,14 +23,14 @@ from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.generation.talker import Talker
-from dawn_bench.metrics.base import METRICS
+from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import reproduce as module
 from dawn_bench.workflow.paper_rows import NO_WINDOW, ROWS, paper_table
-from dawn_bench.workflow.pieces import pieces, repeated
 from dawn_bench.workflow.reproduce import Reproduction, reproduce
 from dawn_bench.workflow.reproduced import Reproduced
+from dawn_bench.workflow.segments import pieces, repeated
 
 QUICK = {"steps": 2}
 
@@ -104,8 +104,8 @@ def test_a_run_of_an_ablation_is_used(tiny_cache: Path, micro_run: Path, tmp_pat
     run = tmp_path / "run"
     run.mkdir()
     (run / "lfg").symlink_to(micro_run / "lfg")
-    deaf = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
-    micro_train(tiny_cache, run, *deaf, stage="a2v-1")
+    audio_only = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
+    micro_train(tiny_cache, run, *audio_only, stage="a2v-1")
     found = _run(4, tiny_cache, None, tmp_path / "out", variants={"no-pbnet": run})
     assert [label for label, ran in _ran(found).items() if ran] == ["without PBNet"]
     assert "needs a trained run" in found.lines[-1].reason
@@ -259,11 +259,11 @@ def test_a_row_whose_clips_fail_says_why(
 
 def test_published_weights_say_so(tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     def released(checkpoint, *, device, stage=None):  # type: ignore[no-untyped-def]
-        talker = Talker.load(checkpoint, device=device)
+        talker = DawnGenerator.load(checkpoint, device=device)
         talker.facts = {"lfg": {"size": 32}, "a2v": {"audio_encoder": "logmel"}, "pbnet": {}}
         return talker
 
-    monkeypatch.setattr(dawn_methods, "load_talker", released)
+    monkeypatch.setattr(dawn_methods, "load_generator", released)
     found = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1, split="train")
     assert "Weights: the published ones, 32 px, logmel features." in " ".join(found.differences)
 

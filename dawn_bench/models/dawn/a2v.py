@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from dawn_bench.errors import InputError
+from dawn_bench.models.checkpoint import load_keys
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.checkpoint import load_keys
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder, condition_scales, drop_conditions, identity_grid
 from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
-from dawn_bench.models.dawn.fast_unet import FastUNet
+from dawn_bench.models.dawn.fast.unet import FastUNet
 from dawn_bench.models.dawn.schedule import sampling_steps
 from dawn_bench.models.dawn.solver import Denoise, SolverName, ddim, dpm_solver_2m, holding
 from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS
@@ -189,7 +189,7 @@ def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
     """
     state: Any = read_state_dict(path)
     if not isinstance(state, Mapping) or not isinstance(state.get("diffusion"), Mapping):
-        raise InputError("is no A2V-FDM checkpoint: it has no 'diffusion'.", path=path, mend="Use DAWN_128.pth.")
+        raise InputError("is no A2V-FDM checkpoint: it has no 'diffusion'.", path=path, hint="Use DAWN_128.pth.")
     model = A2VFDM(config or A2VConfig.reference())
     load_keys(model.diffusion, state["diffusion"], path=path, what="the A2V-FDM")
     return model.eval()

@@ -124,5 +124,5 @@ class LFG(nn.Module):
         if picture.shape[2] % self.config.multiple or picture.shape[3] % self.config.multiple:
             raise InputError(
                 f"pictures of {picture.shape[3]}x{picture.shape[2]} do not fit this LFG.",
-                mend=f"Use a size that is a multiple of {self.config.multiple}, or fewer num_blocks.",
+                hint=f"Use a size that is a multiple of {self.config.multiple}, or fewer num_blocks.",
             )

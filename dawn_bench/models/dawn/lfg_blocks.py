@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dawn_bench.models.dawn import winograd
+from dawn_bench.models.dawn.fast import winograd
 
 
 def widths(expansion: int, depth: int, limit: int) -> list[int]:

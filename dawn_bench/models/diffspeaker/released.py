@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.checkpoint import load_keys
+from dawn_bench.models.checkpoint import load_keys
 from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig, published
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
 from dawn_bench.weights import Resolved, read_state_dict
@@ -31,7 +31,7 @@ def load_released(path: Path, config: DiffSpeakerConfig | None = None, *, encode
         raise InputError(
             "is no DiffSpeaker checkpoint: it has no denoiser.motion_decoder.bias.",
             path=path,
-            mend="Give the .ckpt of github.com/theEricMa/DiffSpeaker.",
+            hint="Give the .ckpt of github.com/theEricMa/DiffSpeaker.",
         )
     state = {_modern(k): v for k, v in state.items() if k not in _NOT_WEIGHTS and not k.startswith(_PREFIXES_LEFT)}
     model = DiffSpeaker(config or _published(state, encoder, path))
@@ -68,7 +68,7 @@ def _published(state: Mapping[str, Tensor], encoder: str, path: Path) -> DiffSpe
     names = {70110: "biwi", 15069: "vocaset"}
     if coordinates not in names or encoder not in ("hubert", "wav2vec2"):
         raise InputError(
-            f"has {coordinates // 3} vertices, neither BIWI's nor VOCASET's.", path=path, mend="Give its configuration."
+            f"has {coordinates // 3} vertices, neither BIWI's nor VOCASET's.", path=path, hint="Give its configuration."
         )
     return published(names[coordinates], encoder)  # type: ignore[arg-type]
 

@@ -1,1 +1,0 @@
-"""From a portrait and speech to a talking clip with trained models."""

@@ -1,0 +1,262 @@
+"""The U-Net's attentions for inference: the numbers of `attention.py`, in time and memory linear in the frames.
+
+Everything is laid out frames, pixels, channels, so that a frame's pixels and a pixel's frames are both plain slices.
+
+Shape suffixes: n frames of a chunk, F frames, p pixels of a chunk, P pixels, C channels, N heads, D width of a head,
+J = conditions x heads (the gates of one pixel), G = conditions x (1 + heads).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dawn_bench.models.dawn.attention import (
+    COSINE_SCALE,
+    RelativePositionBias,
+    SequenceAttention,
+    SpatialLinearAttention,
+    TemporalAttention,
+)
+from dawn_bench.models.dawn.fast.scratch import Scratch
+from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, Residual
+
+#: Queries attend in blocks of this many frames, each to the keys that its window reaches.
+QUERY_BLOCK = 32
+#: A clip of up to this many frames is one block where the window leaves little of it out.
+ONE_BLOCK = 96
+#: The number of keys of a block is rounded up to a multiple of this, where the clip has them: kernels like it.
+KEY_MULTIPLE = 16
+#: Rows (frames x pixels) of one pass of temporal attention: its queries, keys and values stay in the CPU's cache.
+ROWS_CPU, ROWS_GPU = 800, 1 << 20
+#: Pixels of one pass of cross attention, whose queries are the widest thing it makes.
+GATED_CPU, GATED_GPU = 4096, 1 << 20
+
+
+class Bands:
+    """Which keys each block of queries sees in a clip, and their bias: the windowed attention without its n² matrix.
+
+    Without a window every block sees all keys, and memory grows with the square of the frames.
+    """
+
+    def __init__(self, bias: RelativePositionBias, frames: int, win_width: int | None) -> None:
+        reach = frames if win_width is None else win_width
+        weight = bias.relative_attention_bias.weight
+        known: dict[tuple[int, int, int], Tensor] = {}
+        self.blocks: list[tuple[slice, slice, Tensor]] = []
+        step = frames if frames <= min(2 * reach, ONE_BLOCK) else QUERY_BLOCK
+        for start in range(0, frames, step):
+            stop = min(start + step, frames)
+            low, high = max(0, start - reach), min(frames, stop + reach)
+            high = min(frames, high + -(high - low) % KEY_MULTIPLE)
+            low = max(0, low - -(high - low) % KEY_MULTIPLE)
+            shape = (start - low, stop - start, high - low)
+            if shape not in known:  # all inner blocks look alike
+                query = torch.arange(start, stop, device=weight.device)
+                key = torch.arange(low, high, device=weight.device)
+                far = (query[:, None] - key[None, :]).abs() > reach
+                known[shape] = bias.between(query, key).masked_fill(far, float("-inf")).contiguous()
+            self.blocks.append((slice(start, stop), slice(low, high), known[shape]))
+
+
+def turned(x_pFK: Tensor, turn_Fk: Tensor) -> Tensor:
+    """The rotary embedding of all heads at once, by complex numbers of size one: k = K/2 pairs.
+
+    In place for float32 on a processor.
+    """
+    if x_pFK.dtype == torch.float32 and not x_pFK.is_cuda:
+        pairs = torch.view_as_complex(x_pFK.unflatten(-1, (-1, 2)))
+        pairs *= turn_Fk
+        return x_pFK
+    cos, sin = turn_Fk.real, turn_Fk.imag
+    even, odd = x_pFK.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x_pFK.dtype)
+
+
+class FastTemporal:
+    """x += attention over the frames of every pixel, a few pixels at a time."""
+
+    def __init__(self, residual: Residual, scratch: Scratch | None = None) -> None:
+        temporal = residual.fn.fn
+        assert isinstance(temporal, TemporalAttention)
+        self.attention = temporal.fn
+        self.norm = residual.fn.norm
+        self.scratch = scratch or Scratch()
+
+    def __call__(self, x_FPC: Tensor, bands: Bands) -> None:
+        frames, pixels, width = x_FPC.shape
+        gamma = self.norm.gamma.flatten()
+        heads, to_qkv, turn_Fk = self.attention.heads, self.attention.to_qkv.weight, self._rotation(frames)
+        step = max(1, (ROWS_GPU if x_FPC.is_cuda else ROWS_CPU) // frames)
+        for start in range(0, pixels, step):
+            x_pFC = x_FPC[:, start : start + step].transpose(0, 1)
+            normed_pFC = F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps)
+            (qkv,) = self.scratch.products(normed_pFC, to_qkv)
+            qk, v = qkv.split([len(to_qkv) * 2 // 3, len(to_qkv) // 3], dim=-1)
+            q, k, v = (
+                part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (*turned(qk, turn_Fk).chunk(2, dim=-1), v)
+            )
+            for queries, keys, bias_NFJ in bands.blocks:
+                out_pNnD = F.scaled_dot_product_attention(
+                    q[:, :, queries], k[:, :, keys], v[:, :, keys], attn_mask=bias_NFJ[None].to(v.dtype)
+                )
+                x_pFC[:, queries] += self.attention.to_out(out_pNnD.transpose(1, 2).flatten(-2))
+
+    def _rotation(self, frames: int) -> Tensor:
+        """What the queries and keys of all heads are turned by at each frame."""
+        assert self.attention.rotary_emb is not None
+        freqs = self.attention.rotary_emb.freqs.repeat(2 * self.attention.heads)
+        angle = torch.arange(frames, device=freqs.device)[:, None] * freqs
+        return torch.polar(torch.ones_like(angle), angle)
+
+
+def spatial_attention_(x_nPC: Tensor, residual: Residual) -> None:
+    """x += full attention over the pixels of each frame (the middle of the U-Net)."""
+    attention = residual.fn.fn.fn
+    assert isinstance(attention, SequenceAttention)
+    heads = (3 * attention.heads, attention.head_dim)
+    qkv = attention.to_qkv(_normed(x_nPC, residual)).unflatten(-1, heads).transpose(1, 2)
+    out = F.scaled_dot_product_attention(*qkv.chunk(3, dim=1))
+    x_nPC += attention.to_out(out.transpose(1, 2).flatten(-2))
+
+
+def linear_attention_(x_nPC: Tensor, residual: Residual, scratch: Scratch) -> None:
+    """x += linear attention over the pixels of each frame: softmax(q) (softmax(k)ᵀ x W_v) W_o.
+
+    Where pixels outnumber channels, no value is formed per pixel: Kᵀ(x W_v) = (Kᵀ x) W_v, and W_o is applied to each
+    head's D x D context instead of to every pixel.
+    """
+    attention = residual.fn.fn
+    assert isinstance(attention, SpatialLinearAttention)
+    heads, head_dim = attention.heads, attention.head_dim
+    frames, pixels, width = x_nPC.shape
+    normed = _normed(x_nPC, residual)
+    to_q, to_k, to_v = attention.to_qkv.weight.flatten(1).chunk(3)
+    q_nPK, k_nPK = scratch.products(normed, to_q, to_k)
+    q_nPND = q_nPK.unflatten(-1, (heads, head_dim))
+    q_nPND, k_nPK = torch.softmax(q_nPND, dim=-1, out=q_nPND), torch.softmax(k_nPK, dim=1, out=k_nPK)
+    if pixels > width:
+        summary_nNDC = torch.bmm(k_nPK.transpose(1, 2), normed).view(frames, heads, head_dim, width)
+        context_nNDD = summary_nNDC @ to_v.view(heads, head_dim, width).transpose(1, 2)
+    else:
+        v_nPND = F.linear(normed, to_v).unflatten(-1, (heads, head_dim))
+        context_nNDD = k_nPK.unflatten(-1, (heads, head_dim)).permute(0, 2, 3, 1) @ v_nPND.transpose(1, 2)
+    context_nNDD *= head_dim**-0.5
+    assert attention.to_out.bias is not None
+    x_nPC += attention.to_out.bias
+    out_CK = attention.to_out.weight.flatten(1)
+    if pixels > width:
+        out_NDC = out_CK.view(width, heads, head_dim).permute(1, 2, 0)
+        add_product_(x_nPC, q_nPND.flatten(-2), (context_nNDD @ out_NDC).flatten(1, 2))
+    else:
+        x_nPC += F.linear((q_nPND.transpose(1, 2) @ context_nNDD).transpose(1, 2).flatten(-2), out_CK)
+
+
+def add_product_(x: Tensor, a: Tensor, b: Tensor) -> None:
+    """x += a b, without a copy where the types are the same (under autocast they are not)."""
+    if a.dtype == b.dtype == x.dtype:
+        x.baddbmm_(a, b)
+    else:
+        x += torch.bmm(a, b)
+
+
+def _normed(x_nPC: Tensor, residual: Residual) -> Tensor:
+    norm = residual.fn.norm
+    return F.layer_norm(x_nPC, (x_nPC.shape[-1],), norm.gamma.flatten(), None, norm.eps)
+
+
+class CrossKeys:
+    """What one block's three cross attentions need of a clip's conditions: keys and values less the null's, and the
+    Gram matrices by which `FastCross` finds its outputs' variance."""
+
+    def __init__(self, cross: FastCross, conditions: Conditions) -> None:
+        keys, values = [], []
+        for attention, context_BFK in cross.block.contexts(conditions):
+            split = (attention.heads, attention.head_dim)
+            key, value = (part.unflatten(-1, split)[0] for part in attention.to_kv(context_BFK).chunk(2, dim=-1))
+            null_key, null_value = attention.null_kv
+            scale = attention.q_scale * attention.k_scale * COSINE_SCALE
+            keys.append((F.normalize(key, dim=-1) - F.normalize(null_key, dim=-1)) * scale)
+            values.append(value - null_value)
+        self.keys_FDJ = torch.cat(keys, dim=1).transpose(1, 2).contiguous()
+        self.values_FJD = torch.cat(values, dim=1)
+        rows_Fcgc = (cross.rows(values_nJD) for values_nJD in self.values_FJD.split(256))
+        self.gram_Fcgg = torch.cat([rows @ rows.transpose(2, 3) / rows.shape[-1] for rows in rows_Fcgc])
+
+
+class FastCross:
+    """h += the three cross attentions of a block, in closed form.
+
+    With one key beside the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the output before its layer norm
+    is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. Gates are counted from ½, which keeps the sum well conditioned.
+    The query's layer norm folds into W_q: its mean by centring W_q, while its scale cancels in the L2 norm. The
+    output's layer norm needs only a 9 x 9 Gram matrix per frame and condition.
+    """
+
+    def __init__(self, block: ConditionedBlock, scratch: Scratch | None = None) -> None:
+        self.block = block
+        self.scratch = scratch or Scratch()
+        attentions = (block.cross_attn_aud, block.cross_attn_pose, block.cross_attn_eye)
+        first = attentions[0]
+        self.heads, self.head_dim, self.conditions = first.heads, first.head_dim, len(attentions)
+        self.eps = first.output()[1].eps
+        queries, outputs, bases = [], [], []
+        gains: list[Tensor] = []
+        for attention in attentions:
+            query = _centred(attention.to_q.weight * attention.norm.g, dim=1)
+            queries.append(query.unflatten(0, (self.heads, self.head_dim)))
+            projection, norm = attention.output()
+            output_NDC = _centred(projection.weight, dim=0).T.unflatten(0, (self.heads, self.head_dim))
+            outputs.append(output_NDC)
+            gains.append(norm.g)
+            bases.append(torch.einsum("d,ndc->c", attention.null_kv[1], output_NDC))
+        self.query_QC = torch.cat(queries).transpose(0, 1).flatten(0, 1).contiguous()  # rows D-major: see _add
+        self.output_JDC = torch.cat(outputs).contiguous()
+        self.base_c1C = torch.stack(bases)[:, None]
+        self.gain_c1C = torch.stack(gains)[:, None]
+
+    def __call__(self, h_nPC: Tensor, x_nPC: Tensor, clip: CrossKeys, frames: slice) -> None:
+        """`h_nPC` grows by the attentions of `x_nPC`; both are the `frames` of the clip."""
+        step = max(1, (GATED_GPU if x_nPC.is_cuda else GATED_CPU) // x_nPC.shape[1])
+        for i in range(0, len(x_nPC), step):
+            these = slice(frames.start + i, min(frames.start + i + step, frames.stop))
+            self._add(h_nPC[i : i + step], x_nPC[i : i + step], clip, these)
+
+    def _add(self, h_nPC: Tensor, x_nPC: Tensor, clip: CrossKeys, frames: slice) -> None:
+        n, pixels, _ = x_nPC.shape
+        rows, width = x_nPC.flatten(0, 1), len(self.query_QC)
+        queries, products = self.scratch.carve(rows, *2 * [len(rows) * width])
+        query_nPDJ = torch.mm(rows, self.query_QC.t(), out=queries.view(-1, width)).view(n, pixels, self.head_dim, -1)
+        products_nPDJ = torch.mul(query_nPDJ, clip.keys_FDJ[frames, None], out=products.view_as(query_nPDJ))
+        logits_nPJ = products_nPDJ.sum(dim=2)
+        logits_nPJ *= query_nPDJ.square_().sum(dim=2).clamp_(min=1e-24).rsqrt_()
+        gates_nPcg = h_nPC.new_ones(n, pixels, self.conditions, 1 + self.heads)
+        gates_nPcg[..., 1:] = logits_nPJ.sigmoid_().sub_(0.5).unflatten(-1, (self.conditions, self.heads))
+
+        gram_nGG = self._block_diagonal(clip.gram_Fcgg[frames])
+        variance_nPc1 = (torch.bmm(gates_nPcg.flatten(2), gram_nGG).view_as(gates_nPcg) * gates_nPcg).sum(-1, True)
+        gates_nPcg *= (variance_nPc1 + self.eps).rsqrt_()
+        rows_ncgC = self.rows(clip.values_FJD[frames]).mul_(self.gain_c1C)
+        h_nPC.baddbmm_(gates_nPcg.flatten(2), rows_ncgC.flatten(1, 2))
+
+    def rows(self, values_nJD: Tensor) -> Tensor:
+        """What the gates weigh, [n, conditions, 1 + heads, C], before the output's gain: W_o (v₀ + v)/2 and each
+        W_o (v − v₀)_h, centred over C."""
+        heads_nJC = torch.bmm(values_nJD.transpose(0, 1), self.output_JDC).transpose(0, 1)
+        heads_ncNC = heads_nJC.unflatten(1, (self.conditions, self.heads))
+        base_nc1C = self.base_c1C + heads_ncNC.sum(dim=2, keepdim=True) / 2
+        return torch.cat((base_nc1C, heads_ncNC), dim=2)
+
+    def _block_diagonal(self, gram_ncgg: Tensor) -> Tensor:
+        """One matrix [n, G, G] a frame of its conditions' matrices, so that one product serves all gates."""
+        size = 1 + self.heads
+        gram_nGG = gram_ncgg.new_zeros(len(gram_ncgg), self.conditions * size, self.conditions * size)
+        for i in range(self.conditions):
+            part = slice(i * size, (i + 1) * size)
+            gram_nGG[:, part, part] = gram_ncgg[:, i]
+        return gram_nGG
+
+
+def _centred(weight: Tensor, dim: int) -> Tensor:
+    return weight - weight.mean(dim=dim, keepdim=True)

@@ -1,0 +1,195 @@
+"""The blocks of the U-Net for inference: the numbers of `unet_blocks.py`, chunk by chunk of a clip's frames.
+
+Chunks stay in the processor's cache; the statistics of the group norms, which run over all frames, are gathered on the
+way.
+
+Shape suffixes: n frames of a chunk, P pixels, H, W their size, C channels. The working layout is frames, pixels,
+channels.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dawn_bench.models.dawn.fast import winograd
+from dawn_bench.models.dawn.fast.attention import CrossKeys, FastCross
+from dawn_bench.models.dawn.fast.scratch import Scratch, Workspace
+from dawn_bench.models.dawn.unet_blocks import ConditionedBlock
+
+#: Pixels of one chunk of frames: about 1 MB at the first level of the released model.
+CHUNK_PIXELS_CPU, CHUNK_PIXELS_GPU = 4096, 1 << 20
+
+#: The input of a block: frames -> [n, P, C].
+Frames = Callable[[slice], Tensor]
+#: A convolution over a chunk, [n, P, C] -> [n, P, C]: from the first tensor into the second, without its bias.
+Convolution = Callable[[Tensor, Tensor], object]
+
+
+def chunks(frames: int, pixels: int, *, gpu: bool, cpu_pixels: int | None = None) -> Iterator[slice]:
+    """Slices of frames of about the chunk size."""
+    step = max(1, (CHUNK_PIXELS_GPU if gpu else cpu_pixels or CHUNK_PIXELS_CPU) // pixels)
+    for start in range(0, frames, step):
+        yield slice(start, min(start + step, frames))
+
+
+def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int, int], *, bias: bool = True) -> Tensor:
+    """A spatial convolution in the working layout; `hw` is the picture's size before it."""
+    summand = conv.bias if bias else None
+    if conv.kernel_size == (1, 1, 1):
+        return F.linear(x_nPC, conv.weight.flatten(1), summand)
+    x = x_nPC.unflatten(1, hw).permute(0, 3, 1, 2)
+    weight = conv.weight.squeeze(2)
+    if isinstance(conv, nn.ConvTranspose3d):
+        y = F.conv_transpose2d(x, weight, summand, conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
+    else:
+        y = F.conv2d(x, weight, summand, conv.stride[1:], conv.padding[1:], groups=conv.groups)
+    return y.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class Convolutions:
+    """3x3 convolutions over a whole clip, by Winograd's way where that is faster."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self.scratch = scratch
+        # For the kernel of each group of channels: new memory for a wide one costs more than transforming it.
+        self.rooms: list[Scratch] = []
+
+    def release(self) -> None:
+        """Give back the kernels' memory."""
+        self.rooms.clear()
+
+    def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
+        """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""
+        weights = conv.weight.squeeze(2).chunk(conv.groups)
+        if not winograd.serves(weights[0], frames, hw):
+            return lambda x_nPC, out_nPC: out_nPC.copy_(convolve(x_nPC, conv, hw, bias=False))
+        self.rooms += [Scratch(largest=math.inf) for _ in weights[len(self.rooms) :]]
+        groups = [
+            winograd.Winograd(weight, None, room=self.rooms[i], scratch=self.scratch)
+            for i, weight in enumerate(weights)
+        ]
+
+        def apply(x_nPC: Tensor, out_nPC: Tensor) -> None:
+            parts = (tensor.unflatten(1, hw).chunk(len(groups), dim=-1) for tensor in (x_nPC, out_nPC))
+            for group, x_nHWC, out_nHWC in zip(groups, *parts, strict=True):
+                group(x_nHWC, out_nHWC)
+
+        return apply
+
+
+def side_by_side(blocks: Sequence[ConditionedBlock]) -> ConditionedBlock:
+    """Blocks of the same input and no conditions as one, their channels one after the other."""
+    one = copy.deepcopy(blocks[0])
+    for name in ("block1.proj", "block1.norm", "block2.proj", "block2.norm", "res_conv"):
+        parts = [block.get_submodule(name) for block in blocks]
+        module = one.get_submodule(name)
+        for value in ("weight", "bias"):
+            setattr(module, value, nn.Parameter(torch.cat([getattr(part, value) for part in parts])))
+    one.block2.proj.groups = len(blocks)
+    for norm in (one.block1.norm, one.block2.norm):
+        norm.num_groups, norm.num_channels = norm.num_groups * len(blocks), norm.num_channels * len(blocks)
+    return one
+
+
+def in_float32(like: Tensor) -> torch.autocast:
+    """A block without autocast, for what needs the precision and is not where the time goes."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+class GroupStatistics:
+    """Mean and variance of each group of channels over all frames, gathered chunk by chunk.
+
+    `bias` [C] belongs to what is gathered but was never added to it: it only moves the means of channels.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, bias: Tensor | None) -> None:
+        self.norm, self.bias = norm, torch.zeros_like(norm.bias) if bias is None else bias
+        self.count = 0
+        self.first = self.second = norm.weight.new_zeros((), dtype=torch.float64)
+
+    def add(self, y_nPC: Tensor) -> None:
+        mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
+        count = y_nPC.shape[0] * y_nPC.shape[1]
+        mean, variance = mean.double() + self.bias, variance.double()
+        self.count += count
+        self.first = self.first + count * mean
+        self.second = self.second + count * (variance + mean**2)
+
+    def affine(self, scale_shift: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The bias, the norm, then the time's scale and shift, as one factor and one summand per channel."""
+        norm = self.norm
+        groups = (torch.stack((self.first, self.second)) / self.count).view(2, norm.num_groups, -1).mean(dim=-1)
+        mean, variance = groups[0], groups[1] - groups[0] ** 2
+        wide = norm.num_channels // norm.num_groups
+        factor = (variance + norm.eps).rsqrt().repeat_interleave(wide) * norm.weight
+        summand = norm.bias + (self.bias - mean.repeat_interleave(wide)) * factor
+        if scale_shift is not None:
+            scale, shift = scale_shift.chunk(2)
+            factor, summand = factor * (scale + 1), summand * (scale + 1) + shift
+        return factor.to(norm.weight.dtype), summand.to(norm.weight.dtype)
+
+
+def activated(y: Tensor, factor: Tensor, summand: Tensor, memory: Tensor) -> Tensor:
+    """SiLU of the normed y, in `memory`."""
+    return F.silu(torch.addcmul(summand, y, factor, out=memory.view_as(y)), inplace=True)
+
+
+class FastBlock:
+    """A residual block over a clip: three passes over chunks of frames, parted by the two group norms."""
+
+    def __init__(self, block: ConditionedBlock, convolutions: Convolutions, work: Workspace) -> None:
+        self.block = block
+        self.convolutions = convolutions
+        self.values, self.inner = work.values, work.inner
+        self.cross = FastCross(block, work.inner) if block.time_mlp is not None else None
+
+    def __call__(
+        self,
+        source: Frames,
+        slices: list[slice],
+        hw: tuple[int, int],
+        *,
+        time_E: Tensor | None = None,
+        clip: CrossKeys | None = None,
+    ) -> Tensor:
+        """The output [F, P, C]. One tensor of its size holds what is between the passes, and the output in the end.
+
+        Every pass goes the other way through `slices`, since what was written last may still be in the cache.
+        """
+        block = self.block
+        scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
+        width = block.block1.norm.num_channels
+        middle = block.block1.norm.weight.new_empty(max(part.stop for part in slices), hw[0] * hw[1], width)
+        stats = GroupStatistics(block.block1.norm, block.block1.proj.bias)
+        conv = self.convolutions.over(len(middle), block.block1.proj, hw)
+        for frames in slices:
+            conv(source(frames), middle[frames])
+            stats.add(middle[frames])
+        factor, summand = stats.affine(scale_shift)
+        stats = GroupStatistics(block.block2.norm, block.block2.proj.bias)
+        conv = self.convolutions.over(len(middle), block.block2.proj, hw)
+        for frames in reversed(slices):
+            y = middle[frames]
+            (memory,) = self.values.carve(y, y.numel())
+            h = activated(y, factor, summand, memory)
+            if self.cross is not None and clip is not None:
+                with in_float32(h):
+                    self.cross(h, source(frames), clip, frames)
+            conv(h, y)
+            stats.add(y)
+        factor, summand = stats.affine(None)
+        for frames in slices:
+            y = middle[frames]
+            (memory,) = self.values.carve(y, y.numel())
+            h = activated(y, factor, summand, memory)
+            x, last = source(frames), block.res_conv
+            if isinstance(last, nn.Conv3d):
+                (x,) = self.inner.products(x, last.weight.flatten(1), bias=last.bias)
+            torch.add(h, x, out=y)
+        return middle

@@ -1,0 +1,129 @@
+"""DAWN's published weight files as a talker: found by their names, loaded by their keys, with the released behaviour.
+
+The files are those of huggingface.co/Hanbo-Cheng/DAWN: LFG_128_1000ep.pth or LFG_256_400ep.pth, DAWN_128.pth or
+DAWN_256.pth, and PBNet's pbnet_seperate/pose and pbnet_seperate/blink (or pbnet_both) checkpoint_*.pth.tar.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawn_bench import weights
+from dawn_bench.errors import InputError
+from dawn_bench.models.checkpoint import load_published_lfg, load_published_pbnet
+from dawn_bench.models.dawn.a2v import load_published_a2v
+from dawn_bench.models.dawn.a2v_config import A2VConfig
+from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.lfg import LFGConfig
+from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
+from dawn_bench.provenance import fingerprint, sha256_file
+
+#: `--checkpoint released-128`: the files come from the weights folder.
+_NAMED = re.compile(r"released-(128|256)")
+_MOTION = re.compile(r"DAWN_(128|256).*\.pth")
+#: What the released networks were trained to hear.
+AUDIO_ENCODER = "hubert"
+
+
+@dataclass(frozen=True)
+class ReleasedFiles:
+    """One size's files. `pbnet` is one network of pose and blinks, or the pose's and the blinks'."""
+
+    size: int
+    lfg: Path
+    a2v: Path
+    pbnet: tuple[Path, ...]
+
+
+def load_generator(checkpoint: Path, *, device: str = "cpu", stage: str | None = None) -> DawnGenerator:
+    """The talker of a run folder, of a folder of published files, of one `DAWN_*.pth` in it, or `released-128`/`-256`.
+
+    Raises `InputError` naming what is missing.
+    """
+    files = find_released(checkpoint)
+    if files is None:
+        return DawnGenerator.load(checkpoint, device=device, stage=stage)
+    if stage is not None:
+        raise InputError(f"option 'stage' is {stage!r}, but published weights have one stage.", path=checkpoint)
+    return load_released(files, device=device)
+
+
+def load_released(
+    files: ReleasedFiles,
+    *,
+    device: str = "cpu",
+    lfg_config: LFGConfig | None = None,
+    a2v_config: A2VConfig | None = None,
+) -> DawnGenerator:
+    """The published networks with the released code's behaviour; the configurations are for other widths.
+
+    Raises `InputError` naming missing, unexpected and misshapen keys.
+    """
+    motion = [load_published_pbnet(path) for path in files.pbnet]
+    pbnet: PBNet | SeparatePBNets = motion[0] if len(motion) == 1 else SeparatePBNets(*motion)
+    return DawnGenerator(
+        load_published_lfg(files.lfg, lfg_config),
+        load_published_a2v(files.a2v, a2v_config),
+        pbnet,
+        device=device,
+        identity=fingerprint([sha256_file(path) for path in (files.lfg, files.a2v, *files.pbnet)]),
+        facts={"lfg": {"size": files.size}, "a2v": {"audio_encoder": AUDIO_ENCODER}, "pbnet": {}},
+    )
+
+
+def find_released(checkpoint: Path) -> ReleasedFiles | None:
+    """The published files that `checkpoint` stands for; None where it stands for something else.
+
+    Raises `InputError` naming the file that is missing, or when a folder holds both sizes.
+    """
+    if named := _NAMED.fullmatch(str(checkpoint)):
+        return _registered(int(named[1]))
+    if named := _MOTION.fullmatch(checkpoint.name):
+        if not checkpoint.is_file():
+            raise InputError("there is no such checkpoint.", path=checkpoint)
+        return _beside(checkpoint, int(named[1]), checkpoint.parent)
+    found = sorted(path for path in checkpoint.rglob("DAWN_*.pth") if _MOTION.fullmatch(path.name))
+    if not found:
+        return None
+    if len(found) > 1:
+        listed = " and ".join(path.name for path in found)
+        raise InputError(f"holds {listed}.", path=checkpoint, hint=f"Name one: --checkpoint {found[0]}")
+    size = _MOTION.fullmatch(found[0].name)
+    assert size is not None
+    return _beside(found[0], int(size[1]), checkpoint)
+
+
+def _beside(a2v: Path, size: int, folder: Path) -> ReleasedFiles:
+    lfg = _first(folder, f"LFG_{size}*.pth")
+    if lfg is None:
+        raise InputError(f"holds {a2v.name}, but no LFG_{size}*.pth.", path=folder, hint=_origin(size))
+    pose, blink, both = (
+        _first(folder, f"{name}/checkpoint_*.pth.tar")
+        for name in ("pbnet_seperate/pose", "pbnet_seperate/blink", "pbnet_both")
+    )
+    pbnet = (pose, blink) if pose is not None and blink is not None else (both,)
+    if pbnet[0] is None:
+        wanted = "pbnet_seperate/pose and /blink, nor pbnet_both"
+        raise InputError(f"holds no checkpoint_*.pth.tar of PBNet in {wanted}.", path=folder, hint=_origin(size))
+    return ReleasedFiles(size, lfg, a2v, tuple(path for path in pbnet if path is not None))
+
+
+def _first(folder: Path, pattern: str) -> Path | None:
+    return next(iter(sorted(folder.rglob(pattern))), None)
+
+
+def _registered(size: int) -> ReleasedFiles:
+    names = (f"dawn-lfg-{size}", f"dawn-a2v-{size}", "pbnet-pose", "pbnet-blink")
+    entries = [weights.entry(name) for name in names]
+    absent = [entry.file for entry in entries if not (weights.folder() / entry.file).is_file()]
+    if absent:
+        raise InputError(f"lacks {', '.join(absent)}.", path=weights.folder(), hint=_origin(size))
+    lfg, a2v, *pbnet = (weights.folder() / entry.file for entry in entries)
+    return ReleasedFiles(size, lfg, a2v, tuple(pbnet))
+
+
+def _origin(size: int) -> str:
+    origin = weights.entry(f"dawn-a2v-{size}").origin
+    return f"Get it from {origin}; to file it: dawn-bench weights add FILE --name NAME (dawn-bench weights list)."

@@ -1,0 +1,103 @@
+"""Stage `lfg`: the latent flow generator learns to rebuild one frame of a clip from another (paper, Eq. 4 and A.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
+from dawn_bench.models.checkpoint import load_checkpoint, load_keys, load_published_lfg, save_checkpoint
+from dawn_bench.models.dawn.lfg import LFG, LFGConfig
+from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, picture_loss
+from dawn_bench.models.dawn.settings import TrainSettings
+from dawn_bench.provenance import sha256_file
+from dawn_bench.training.augment import flips, jitter, unit
+from dawn_bench.training.data import ClipPool, frame_pairs, step_rng
+from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows, side_by_side, ssim, to_bytes
+
+#: Frames that validation decodes at once.
+PIECE = 8
+
+
+class LFGStage:
+    """Starts from random weights, or from those of `init`: a published file or one of ours, of the same widths."""
+
+    name = "lfg"
+
+    def __init__(self, cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> None:
+        self.config, self.loop = settings.lfg, settings.lfg.loop
+        self.cache, self.pool, self.seed = cache, ClipPool(cache), seed
+        self.ids = self.pool.ids
+        torch.manual_seed(seed)
+        init = self.config.init
+        self.module: nn.Module = LFG(self.config.model) if init is None else _initial(init, self.config.model)
+        self.criterion = LFGLoss(picture_loss(self.config.perceptual), self.config.loss).to(device)
+
+    def batch(self, step: int) -> Batch:
+        rng = step_rng(self.seed, step, stream=self.name)
+        held = frame_pairs(self.pool, rng, count=self.loop.batch_size)
+        own = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        bend = Deformation.draw(self.loop.batch_size, self.config.loss, generator=own, like=torch.zeros(()))
+        return held | {"theta": bend.theta_B23, "bend": bend.bend_BP}
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        source, driving = unit(batch["source"]), unit(batch["driving"])
+        if self.config.flip:
+            source, driving = flips(source, driving, generator)
+        source, driving = jitter([source, driving], self.config.jitter, generator)
+        bend = Deformation(batch["theta"], batch["bend"], self.config.loss.bend_points)
+        assert isinstance(self.module, LFG)
+        return self.criterion(self.module, source, driving, deformation=bend)[0]
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
+        """Each clip rebuilt from its first frame: PSNR in dB (that of copying the frame beside it) and SSIM."""
+        assert isinstance(module, LFG)
+        found: dict[str, list[float]] = {"psnr": [], "psnr_copy": [], "ssim": []}
+        pictures, videos = [], {}
+        for clip in clips:
+            truth = np.asarray(clip["frames"][:SAMPLE_FRAMES])
+            source, frames = (unit(torch.from_numpy(x.copy()).movedim(-1, -3)).to(device) for x in (truth[:1], truth))
+            encoded = module.encode(source)
+            pieces = [module.decode(encoded, *module.motion(source, piece)) for piece in frames.split(PIECE)]
+            rebuilt = to_bytes(torch.cat(pieces))
+            copied = np.broadcast_to(truth[:1], truth.shape)
+            found["psnr"].append(psnr(rebuilt[1:], truth[1:]))
+            found["psnr_copy"].append(psnr(copied[1:], truth[1:]))
+            found["ssim"].append(ssim(rebuilt[1:], truth[1:]))
+            far = int(np.abs(truth.astype(np.int16) - truth[0]).mean(axis=(1, 2, 3)).argmax())
+            pictures.append(side_by_side(truth[0], truth[far], rebuilt[far]))
+            videos[clip.id] = side_by_side(truth, rebuilt)
+        values = {name: float(np.mean(each)) for name, each in found.items()}
+        return Validation(values, "psnr", pictures={"source-truth-rebuilt": rows(np.stack(pictures))}, videos=videos)
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        return [list(self.module.parameters())]
+
+    def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        facts = provenance | {"perceptual_loss": self.criterion.picture.identity}
+        if self.config.init is not None:
+            facts |= {"init": self.config.init.name, "init_sha256": sha256_file(self.config.init)}
+        save_checkpoint(path, self.module, config=self.config.model, kind="lfg", provenance=facts)
+
+
+def _initial(path: Path, config: LFGConfig) -> LFG:
+    """Weights to start from, published (MRAA's layout, as Snap's vox256.pth has it too) or ours.
+
+    Raises `InputError` where the file does not fit the configuration.
+    """
+    if path.suffix != ".safetensors":
+        return load_published_lfg(path, config)
+    held: LFG = load_checkpoint(path, "lfg")[0]
+    model = LFG(config)
+    load_keys(model, held.state_dict(), path=path, what="the LFG of these settings")
+    return model
+
+
+STAGES.register("lfg")(LFGStage)

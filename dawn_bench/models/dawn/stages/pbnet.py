@@ -1,0 +1,137 @@
+"""Stage `pbnet`: head pose and blinks from sound, a variational transformer with a patch GAN (appendix A.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dawn_bench.cache import Cache
+from dawn_bench.clip import FPS, Clip
+from dawn_bench.errors import InputError
+from dawn_bench.models.checkpoint import save_checkpoint
+from dawn_bench.models.dawn.discriminator import PatchDiscriminator
+from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, normalise
+from dawn_bench.models.dawn.pbnet_loss import pbnet_losses
+from dawn_bench.models.dawn.settings import TrainSettings
+from dawn_bench.training.data import ClipPool, sequences, step_rng
+from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.validation import Validation, rows
+
+
+class _Both(nn.Module):
+    """Generator and discriminator, so that one state holds both while training."""
+
+    def __init__(self, pbnet: PBNet, discriminator: PatchDiscriminator | None) -> None:
+        super().__init__()
+        self.pbnet, self.discriminator = pbnet, discriminator
+
+
+class PBNetStage:
+    name = "pbnet"
+
+    def __init__(self, cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> None:
+        if settings.pbnet is None:
+            raise InputError(f"preset {settings.preset!r} has no PBNet.", hint="Leave --stage pbnet out.")
+        self.config, self.loop = settings.pbnet, settings.pbnet.loop
+        self.cache, self.pool, self.seed = cache, ClipPool(cache), seed
+        self.ids = self.pool.ids
+        torch.manual_seed(seed)
+        pbnet = PBNet(self.config.model)
+        judge = PatchDiscriminator(pbnet.config.state_dim) if self.config.adversarial else None
+        self.module: nn.Module = _Both(pbnet, judge)
+        self.steps_per_epoch = self.config.steps_per_epoch or max(1, len(self.ids) // self.loop.batch_size)
+
+    def batch(self, step: int) -> Batch:
+        rng = step_rng(self.seed, step, stream=self.name)
+        held = sequences(self.pool, rng, count=self.loop.batch_size, frames=self.config.frames)
+        epoch = torch.full((self.loop.batch_size,), step // self.steps_per_epoch)
+        shape = (self.loop.batch_size, self.config.frames, self.config.model.latent_dim)
+        return held | {"epoch": epoch, "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))}
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        both = self.module
+        assert isinstance(both, _Both)
+        config, mask_BN = both.pbnet.config, batch["mask"]
+        state_BND = _state(batch["state"], config)
+        x_BND = normalise(state_BND, config) * mask_BN[..., None]
+        losses, _ = pbnet_losses(
+            both.pbnet,
+            x_BND,
+            batch["audio"],
+            mask_BN,
+            epoch=int(batch["epoch"][0]),
+            noise_NBZ=batch["noise"].transpose(0, 1),
+            discriminator=both.discriminator,
+        )
+        return dict(vars(losses))
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
+        """`rc`: the mean squared error of tracks rebuilt from their own code; and how much generated tracks move.
+
+        `pose_spread` and `blink_spread` are their standard deviations over those of the true tracks: 1 is alive as
+        the truth is, 0 is frozen.
+        """
+        assert isinstance(module, _Both)
+        model = module.pbnet
+        found: dict[str, list[float]] = {"rc": [], "pose_spread": [], "blink_spread": []}
+        pictures = []
+        for clip in clips:
+            fields = (clip.audio_encoder, "pose", "blink")
+            audio, pose, blink = (torch.from_numpy(np.array(clip[f], np.float32))[None].to(device) for f in fields)
+            state = _state(torch.cat([pose[..., :6], blink], dim=-1), model.config)
+            x = normalise(state, model.config)
+            valid = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
+            mu, _ = model.encode(x, audio, valid)
+            rebuilt = model.decode(x[:, 0], mu, audio, valid)
+            found["rc"].append(float((rebuilt - (x - x[:, :1])).square().mean()))
+            made = model.generate(state[:, 0], audio, generator=torch.Generator(device=device).manual_seed(self.seed))
+            true, drawn = state[0].cpu().numpy(), made[0].cpu().numpy()
+            angles, eyes = slice(0, min(3, model.config.pos_dim)), slice(model.config.pos_dim, None)
+            for name, part in (("pose_spread", angles), ("blink_spread", eyes)):
+                if true[:, part].size:
+                    found[name].append(float(drawn[:, part].std(0).mean() / max(true[:, part].std(0).mean(), 1e-9)))
+            pictures.append(_tracks(true, drawn, f"{clip.id}: truth and generated"))
+        values = {name: float(np.mean(each)) for name, each in found.items() if each}
+        return Validation(values, "rc", smaller_is_better=True, pictures={"tracks": rows(np.stack(pictures))})
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        both = self.module
+        assert isinstance(both, _Both)
+        judge = [list(both.discriminator.parameters())] if both.discriminator is not None else []
+        return [list(both.pbnet.parameters()), *judge]
+
+    def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        assert isinstance(self.module, _Both)
+        pbnet = self.module.pbnet
+        save_checkpoint(path, pbnet, config=pbnet.config, kind="pbnet", provenance=provenance)
+
+
+def _state(pose_and_blink_BN8: Tensor, config: PBNetConfig) -> Tensor:
+    """The channels that this PBNet predicts: pose, blinks or both."""
+    return pose_and_blink_BN8[..., : config.state_dim] if config.pos_dim else pose_and_blink_BN8[..., 6:]
+
+
+def _tracks(true: np.ndarray, drawn: np.ndarray, title: str) -> np.ndarray:
+    """A picture uint8 (H,W,3) of every channel over seconds, true and drawn (N,D)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 1 + true.shape[1] * 0.7), dpi=80, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    time = np.arange(len(true)) / FPS
+    column = figure.subplots(true.shape[1], 1, sharex=True, squeeze=False)[:, 0]
+    for channel, axes in enumerate(column):
+        axes.plot(time, true[:, channel], label="truth")
+        axes.plot(time, drawn[:, channel], label="generated")
+        axes.tick_params(labelsize=6)
+    figure.suptitle(title, fontsize=8)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+STAGES.register("pbnet")(PBNetStage)

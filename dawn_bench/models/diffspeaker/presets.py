@@ -1,0 +1,144 @@
+"""DiffSpeaker's training: its settings, the preset `tiny`, and the four released ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dawn_bench.cache import Cache
+from dawn_bench.config import Config
+from dawn_bench.errors import InputError
+from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig, Encoder, published
+from dawn_bench.training.data import training_ids
+from dawn_bench.training.stage import LoopConfig
+
+
+class DiffSpeakerTraining(Config):
+    """Stage `diffspeaker`: encoder and denoiser together, on sequences of vertices."""
+
+    model: DiffSpeakerConfig = DiffSpeakerConfig()
+    loop: LoopConfig = LoopConfig()
+    frames: int | None = Field(None, ge=2, description="longest window, frames; None: whole sequences, as released")
+    pretrained: bool = Field(True, description="start from the published speech encoder; its file must be there")
+    own_subjects: bool = Field(False, description="styles are the cache's training subjects, not the published ones")
+
+
+class DiffSpeakerSettings(Config):
+    """One whole training of DiffSpeaker."""
+
+    preset: str
+    note: str = Field("", description="what the preset is for, shown in reports")
+    diffspeaker: DiffSpeakerTraining = DiffSpeakerTraining()
+
+
+def tiny() -> DiffSpeakerSettings:
+    """A model of half a million parameters on log mel energies: learns the embedded meshes in a minute or two."""
+    return DiffSpeakerSettings(
+        preset="tiny",
+        note="a tiny model on log mel energies, not on HuBERT: proves that the job runs, not how good DiffSpeaker is",
+        diffspeaker=DiffSpeakerTraining(
+            model=DiffSpeakerConfig(
+                latent=64, ff=128, layers=2, audio=AudioConfig(encoder="logmel", hidden=64), steps=10
+            ),
+            loop=LoopConfig(
+                steps=450,
+                batch_size=8,
+                learning_rate=2e-3,
+                final_learning_rate=2e-5,
+                warmup=20,
+                clip_norm=1.0,
+                log_every=5,
+                save_every=200,
+                validate_every=150,
+            ),
+            frames=50,
+            pretrained=False,
+            own_subjects=True,
+        ),
+    )
+
+
+#: Epochs, sequences an epoch, items a step (all devices together) and step counts between saves, as launched.
+_RELEASED: dict[tuple[str, str], tuple[int, int, int]] = {
+    ("biwi", "hubert"): (500, 192 * 20, 128),
+    ("biwi", "wav2vec2"): (700, 192 * 20, 128),
+    ("vocaset", "hubert"): (10_000, 314, 32),
+    ("vocaset", "wav2vec2"): (9000, 314, 32),
+}
+
+
+def released(dataset: Literal["biwi", "vocaset"], encoder: Encoder) -> DiffSpeakerSettings:
+    """The settings with which the authors launched a variant: AdamW at 1e-4 throughout, nothing clipped or averaged.
+
+    BIWI: 16 items on each of 8 devices, an epoch takes every sequence 20 times.
+    """
+    epochs, sequences, batch = _RELEASED[dataset, encoder]
+    return DiffSpeakerSettings(
+        preset=f"{dataset}-{encoder}",
+        note=f"the released settings for {dataset} with {encoder}",
+        diffspeaker=DiffSpeakerTraining(
+            model=published(dataset, encoder),
+            loop=LoopConfig(
+                steps=epochs * -(-sequences // batch),
+                batch_size=batch,
+                learning_rate=1e-4,
+                final_learning_rate=1e-4,
+                betas=(0.9, 0.999),
+                weight_decay=0.01,
+                save_every=1000,
+                validate_every=1000,
+                workers=4,
+            ),
+        ),
+    )
+
+
+PRESETS: dict[str, Callable[[], DiffSpeakerSettings]] = {
+    "tiny": tiny,
+    **{f"{data}-{encoder}": partial(released, data, encoder) for data, encoder in _RELEASED},  # type: ignore[arg-type]
+}
+
+
+def preset(name: str) -> DiffSpeakerSettings:
+    """The preset called `name`; raises `InputError` listing the known ones."""
+    if name not in PRESETS:
+        raise InputError(f"diffspeaker has no preset called {name!r}.", hint=f"Known: {', '.join(PRESETS)}.")
+    return PRESETS[name]()
+
+
+def fit_to_cache(settings: DiffSpeakerSettings, cache: Cache) -> DiffSpeakerSettings:
+    """Set vertices, frame rate and subjects from the data where the preset leaves them to it, else compare.
+
+    Raises `InputError` when the cache holds no meshes, or meshes of another kind than the preset's.
+    """
+    clip = next(iter(cache))
+    if "vertices" not in clip:
+        raise InputError(
+            "holds videos; DiffSpeaker learns from meshes.",
+            path=cache.root,
+            hint="Prepare one with --dataset biwi, vocaset or embedded-mesh.",
+        )
+    training = settings.diffspeaker
+    model, vertices = training.model, clip["vertices"].shape[1]
+    speakers = tuple(sorted({cache[i].speaker for i in training_ids(cache)}))
+    if training.own_subjects:
+        changes = {"vertices": vertices, "fps": clip.fps, "period": clip.fps, "subjects": speakers}
+        model = model.model_copy(update=changes)
+    strangers = [s for s in speakers if s not in model.subjects]
+    if (model.vertices, model.fps) != (vertices, clip.fps) or strangers:
+        raise InputError(
+            f"has {vertices} vertices at {clip.fps} fps of {', '.join(strangers or speakers)}; preset "
+            f"{settings.preset!r} is for {model.vertices} vertices at {model.fps} fps of {', '.join(model.subjects)}.",
+            path=cache.root,
+            hint="Use another --preset, or --set diffspeaker.own_subjects=true.",
+        )
+    return settings.model_copy(update={"diffspeaker": training.model_copy(update={"model": model})})
+
+
+def facts(cache: Cache) -> Mapping[str, Any]:
+    """Vertices and rate of the meshes."""
+    clip = next(iter(cache))
+    return {"vertices": clip["vertices"].shape[1], "fps": clip.fps}

@@ -1,0 +1,140 @@
+"""Stage `dit`: the transformer learns to denoise faces from sound, on two frozen VQGANs (paper, Section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
+from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
+from dawn_bench.models.dit_head.audio import encoder_of, windows
+from dawn_bench.models.dit_head.diffusion import add_noise, target
+from dawn_bench.models.dit_head.dit import DiT
+from dawn_bench.models.dit_head.dubbing import DitHead, DubOptions
+from dawn_bench.models.dit_head.mask import frame_mask
+from dawn_bench.models.dit_head.pictures import cut_out, signed
+from dawn_bench.models.dit_head.presets import DitHeadSettings, choices
+from dawn_bench.models.dit_head.vqgan import VQGAN
+from dawn_bench.training.data import ClipPool, step_rng
+from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.talking import beside_truth, mouth_agreement
+from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
+
+
+class DiTStage:
+    name = "dit"
+
+    def __init__(self, cache: Cache, settings: DitHeadSettings, *, run: Path, seed: int, device: str) -> None:
+        self.config, self.loop, self.seed = settings.dit, settings.dit.loop, seed
+        self.cache, self.pool, self.size = cache, ClipPool(cache), cache.size
+        self.ids = self.pool.ids
+        self.face, self.masked = (_frozen(run / stage, device) for stage in ("vqgan-face", "vqgan-masked"))
+        torch.manual_seed(seed)
+        model = DiT(self.config.model)
+        with torch.no_grad():
+            held = self.examples(step_rng(seed, 0, stream="dit scales"), count=self.config.scale_frames)
+            face, masked = self.latents({k: v.to(device) for k, v in held.items()}, "picture")
+            model.set_scales(face.cpu(), masked.cpu())
+        self.module: nn.Module = model
+
+    def batch(self, step: int) -> Batch:
+        rng, count, model = step_rng(self.seed, step, stream=self.name), self.loop.batch_size, self.config.model
+        held = self.examples(rng, count=count)
+        side = self.size // self.face.config.factor
+        noise = rng.standard_normal((count, model.latent_channels, side, side), dtype=np.float32)
+        timestep = rng.integers(model.timesteps, size=count)
+        kept = rng.random(count) >= model.null_probability
+        return held | {k: torch.from_numpy(v) for k, v in (("noise", noise), ("timestep", timestep), ("kept", kept))}
+
+    def examples(self, rng: np.random.Generator, *, count: int) -> Batch:
+        """`clip` (B,), `picture` and `reference` uint8 (B,3,S,S), `hole` bool (B,S,S), `audio` float32 (B,W,A)."""
+        clips, places = self.pool.draw(rng, count, min_frames=1)
+        items = []
+        for clip in clips:
+            frame = int(rng.integers(clip.n_frames))
+            other = reference_frame(clip, frame, gap=self.config.reference_gap, rng=rng)
+            items.append(
+                {
+                    "picture": np.moveaxis(clip["frames"][frame], -1, 0),
+                    "reference": np.moveaxis(clip["frames"][other], -1, 0),
+                    "hole": frame_mask(clip, frame, self.config.model.mask, size=self.size),
+                    "audio": windows(clip[encoder_of(clip)], self.config.model.window, np.array([frame]))[0],
+                }
+            )
+        return {"clip": places} | {k: torch.from_numpy(np.stack([i[k] for i in items])) for k in items[0]}
+
+    @torch.no_grad()
+    def latents(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
+        """Of the whole pictures, and of the same pictures with their holes."""
+        picture_B3SS = signed(batch[name])
+        return self.face.encode(picture_B3SS), self.masked.encode(cut_out(picture_B3SS, batch["hole"]))
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        model = self.module
+        assert isinstance(model, DiT)
+        with torch.no_grad():
+            face, masked = self.latents(batch, "picture")
+            z_BZhh, masked_BZhh = model.scale_face(face), model.scale_masked(masked)
+            reference_BZhh = model.scale_face(self.face.encode(signed(batch["reference"])))
+        level_B = model.levels[batch["timestep"]]
+        predicted = model(
+            add_noise(z_BZhh, batch["noise"], level_B),
+            batch["timestep"],
+            reference_BZhh=reference_BZhh,
+            masked_BZhh=masked_BZhh,
+            audio_BWA=batch["audio"],
+            kept_B=batch["kept"],
+        )
+        error = (predicted - target(z_BZhh, batch["noise"], level_B, model.config.prediction)).square()
+        hole_B1hh = F.adaptive_max_pool2d(batch["hole"][:, None].float(), z_BZhh.shape[-1])
+        whole, mouth = error.mean(), (error * hole_B1hh).mean()
+        return {"total": whole + model.config.mouth_weight * mouth, "whole": whole, "mouth": mouth}
+
+    def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
+        """Each clip's first frames, dubbed in few steps with the first one as reference, beside the truth.
+
+        Face detectors guess an opening from the rest of the face even where no mouth is drawn, so `mouth_r` says
+        something only beside `mouth_r_late`, the same with the sound half its length late. PSNR, in which the mouth
+        alone differs from the truth, picks the best.
+        """
+        assert isinstance(module, DiT)
+        model = DitHead(self.face, self.masked, module, device=device)
+        options = DubOptions(steps=self.config.quick_steps)
+
+        def dubbed(clip: Clip, *, late: bool) -> np.ndarray:
+            frames, points, sound = (clip[name][:SAMPLE_FRAMES] for name in ("frames", "landmarks", encoder_of(clip)))
+            heard = np.roll(sound, len(sound) // 2, axis=0) if late else sound
+            return model.dub(frames, points, heard, seed=self.seed, options=options)
+
+        own = beside_truth((clip, dubbed(clip, late=False)) for clip in clips)
+        late = np.mean([mouth_agreement(clip, dubbed(clip, late=True)) for clip in clips])
+        return replace(own, values={**own.values, "mouth_r_late": float(late)}, best="psnr")
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        return [list(self.module.parameters())]
+
+    def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        facts = provenance | {"ours": choices(self.config)}
+        save_checkpoint(path, self.module, config=self.config.model, kind="dit-head-dit", provenance=facts)
+
+
+STAGES.register("dit")(DiTStage)
+
+
+def reference_frame(clip: Clip, frame: int, *, gap: int, rng: np.random.Generator) -> int:
+    """Any frame of the clip at least `gap` frames from `frame`; where there is none, the end that is further away."""
+    places = np.arange(clip.n_frames)
+    far = places[np.abs(places - frame) >= gap]
+    return int(far[rng.integers(len(far))]) if len(far) else int(0 if frame >= clip.n_frames / 2 else clip.n_frames - 1)
+
+
+def _frozen(folder: Path, device: str) -> VQGAN:
+    model: VQGAN = load_checkpoint(folder / "model.safetensors", "dit-head-vqgan")[0]
+    return model.to(device).requires_grad_(False)

@@ -1,0 +1,149 @@
+"""From a user's picture, sound and driving video to what the talker needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+
+from dawn_bench.clip import FPS, SAMPLES_PER_FRAME
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.models.dawn.generator import Source
+from dawn_bench.pipelines.datasets.base import Source as ClipSource
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.video import resize
+from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
+from dawn_bench.pipelines.settings import PrepareSettings
+
+#: Sound shorter than this many frames gives no clip worth the name.
+MIN_FRAMES = 5
+
+
+#: State of a portrait without a face: frontal and open-eyed, the released code's own fallback.
+NO_POSE, NO_BLINK = (0.0, 0.0, 0.0, 4.79e-4, 56.5, 64.9, -66.67), (0.3, 0.3)
+#: The part of a square portrait that a face is expected in: x0, y0, x1, y1 in sides.
+NO_BOX = (0.25, 0.25, 0.75, 0.8)
+
+Crop = Literal["face", "paper"]
+
+
+def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face") -> tuple[Source, bool]:
+    """A picture file as a portrait of `size` pixels a side, and whether a face was found in it.
+
+    `crop` is as in preparation: `face` cuts the square around the face; `paper` resizes the whole picture without
+    keeping the aspect, and goes on without a face as if a frontal one filled the middle.
+
+    Raises `InputError` when the file is no picture, or with `face` when it shows none.
+    """
+    picture = read_picture(path)
+    boxes = backend.detect(picture)  # in the whole picture: detectors miss faces as small as the models' frames
+    points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
+    height, width = picture.shape[:2]
+    if not np.isfinite(points).all():
+        if crop == "face":
+            raise InputError(
+                "shows no face that the detector finds.",
+                path=path,
+                hint="Give a frontal portrait, face large in the picture, or take it as it is: --crop paper",
+            )
+        box = np.array(NO_BOX, np.float32) * size
+        frame = resize(picture, size, size)
+        return Source(frame, np.array(NO_POSE, np.float32), np.array(NO_BLINK, np.float32), box), False
+    window = face_window(points[None], width, height) if crop == "face" else (0, 0, width, height)
+    x, y, wide, high = window
+    frame = resize(picture[y : y + high, x : x + wide], size, size)
+    landmarks = to_window(points[None], window, size)
+    given = {"landmarks": landmarks, "frames": frame[None]}
+    pose = EXTRACTORS["pose"]().run(given, size=size, n_frames=1)["pose"][0]
+    blink = EXTRACTORS["blink"]().run(given, size=size, n_frames=1)["blink"][0]
+    corner = np.array([x, y])
+    bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
+    return Source(frame, pose, blink, bbox, (high, wide)), True
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture file as uint8 RGB (H,W,3); raises `InputError`. OpenCV is kept from printing lines of its own."""
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror}).", path=path, hint="Give a PNG or JPEG file.") from error
+    loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    cv2.utils.logging.setLogLevel(loud)
+    if picture is None:
+        raise InputError("cannot be read as a picture.", path=path, hint="Give a PNG or JPEG file.")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sound int16 (n,) at 16 kHz and its features (T,A) by `encoder` (`hubert` or `logmel`).
+
+    Raises `InputError` for a file without sound, or one too short to make a clip of.
+    """
+    try:
+        audio = read_audio(path)
+    except ItemError as error:
+        raise InputError(error.detail, path=path, hint="Give a wav, mp3 or video file with sound.") from error
+    if max_seconds is not None:
+        audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
+    n_frames = len(audio) // SAMPLES_PER_FRAME
+    if n_frames < MIN_FRAMES:
+        raise InputError(
+            f"holds {len(audio) / 16000:.2f} s of sound.",
+            path=path,
+            hint=f"At least {MIN_FRAMES / FPS:.1f} s are needed.",
+        )
+    audio = fit_length(audio, n_frames)
+    return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
+
+
+def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one is played to and fro.
+
+    Raises `InputError` when the video cannot be read or shows no face.
+    """
+    held: dict[str, list[np.ndarray]] = {}
+
+    class Sink:
+        def append(self, field: str, rows: np.ndarray) -> None:
+            held.setdefault(field, []).append(rows)
+
+        def restart(self) -> None:
+            held.clear()
+
+    settings = PrepareSettings(
+        size=size, extract=("pose", "blink"), require_audio=False, on_cut="keep", min_frames=1, max_frames=n_frames
+    )
+    try:
+        process_clip(ClipSource(path.stem, "drive", "test", path), settings, backend, Sink())
+    except ItemError as error:
+        raise InputError(str(error), path=path, hint="Give a video of one face.") from error
+    pose, blink = (np.concatenate(held[k]) for k in ("pose", "blink"))
+    there_and_back = np.concatenate([np.arange(len(pose)), np.arange(len(pose))[-2:0:-1]])
+    order = np.resize(there_and_back, n_frames)
+    return pose[order], blink[order]
+
+
+def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """`pose` (T,≥6) and `blink` (T,2) from a `.npz` file; raises `InputError` when they are absent or too short."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            pose, blink = held["pose"], held["blink"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+        raise InputError(
+            f"has no arrays `pose` and `blink` ({error}).", path=path, hint="Write it with numpy.savez."
+        ) from error
+    if any(values.dtype.kind not in "fiu" or not np.isfinite(values).all() for values in (pose, blink)):
+        raise InputError("holds values that are no finite numbers.", path=path, hint="Fill the gaps in its tracks.")
+    if pose.ndim != 2 or pose.shape[1] < 6 or blink.shape[1:] != (2,) or min(len(pose), len(blink)) < n_frames:
+        raise InputError(
+            f"has pose {pose.shape} and blink {blink.shape}.",
+            path=path,
+            hint=f"Needed: ({n_frames}, 6 or 7) and ({n_frames}, 2).",
+        )
+    return pose[:n_frames], blink[:n_frames]

@@ -1,0 +1,104 @@
+"""What a person follows while a stage trains.
+
+<stage>/metrics.jsonl      a line of losses every `log_every` steps
+<stage>/validation.jsonl   a line of figures on held-out clips every `validate_every` steps
+<stage>/samples/           sample videos, truth at the left
+<stage>/best.safetensors   the best checkpoint by validation, best.json says of which step (the last one is the result)
+<stage>/tensorboard/       all of it for TensorBoard, where that is installed
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.training.board import Board
+from dawn_bench.training.stage import Stage
+from dawn_bench.training.validation import Validates, held_out
+
+LOG_FILE, VALIDATION_FILE, BEST_FILE, BEST_NOTE = "metrics.jsonl", "validation.jsonl", "best.safetensors", "best.json"
+SAMPLES = "samples"
+
+
+class TrainingLogger:
+    """The logs of one stage in `out`, from step `start` on. Only the first of several processes has one.
+
+    `save(path, module, step)` writes a checkpoint.
+    """
+
+    def __init__(self, stage: Stage, out: Path, *, start: int, save: Callable[[Path, nn.Module, int], None]) -> None:
+        self.stage, self.out, self.save = stage, out, save
+        for name in (LOG_FILE, VALIDATION_FILE):
+            drop_after(out / name, start)
+        self.board = Board(out, start=start)
+        self.validates = stage.loop.validate_every is not None and isinstance(stage, Validates)
+
+    def step(self, step: int, values: dict[str, float], *, data_share: float) -> None:
+        """Log a step's losses and the share of time that was spent waiting for data."""
+        self._append(LOG_FILE, {"step": step, **values, "data_share": round(data_share, 4)})
+        self.board.scalars(values | {"data_share": data_share}, step, under="train")
+
+    def due(self, step: int) -> bool:
+        """Whether to validate after this step: at the interval, and at the end."""
+        every = self.stage.loop.validate_every
+        return self.validates and every is not None and (step % every == 0 or step == self.stage.loop.steps)
+
+    def validate(self, module: nn.Module, step: int, *, device: str) -> None:
+        """Figures, pictures and videos of held-out clips; the best checkpoint so far is kept and noted."""
+        stage = self.stage
+        assert isinstance(stage, Validates)
+        split, clips = held_out(stage.cache, stage.loop.validation_clips)
+        training = module.training
+        module.eval()
+        found = stage.validate(module, clips, device=device)
+        module.train(training)
+        values = {name: round(float(value), 5) for name, value in found.values.items()}
+        self._append(VALIDATION_FILE, {"step": step, "split": split, **values})
+        self.board.scalars(values, step, under="validation")
+        for name, picture in found.pictures.items():
+            self.board.picture(f"validation/{name}", picture, step)
+        if found.videos:
+            (self.out / SAMPLES).mkdir(exist_ok=True)
+        for name, frames in found.videos.items():
+            write_video(self.out / SAMPLES / f"step-{step:07d}-{name}.mp4", frames)
+            self.board.video(f"validation/{name}", frames, step)
+        self.board.flush()
+        self._note_best(module, step, found.best, values, split=split, smaller=found.smaller_is_better)
+
+    def close(self) -> None:
+        """Finish the files."""
+        self.board.close()
+
+    def _note_best(
+        self, module: nn.Module, step: int, name: str, values: dict[str, float], *, split: str, smaller: bool
+    ) -> None:
+        note, sign = self.out / BEST_NOTE, -1 if smaller else 1
+        held = json.loads(note.read_text())["value"] if note.is_file() else -sign * math.inf
+        if sign * values[name] > sign * held:
+            self.save(self.out / BEST_FILE, module, step)
+            fresh = note.with_suffix(".part")
+            fresh.write_text(json.dumps({"step": step, "measure": name, "value": values[name], "split": split}))
+            fresh.replace(note)
+
+    def _append(self, name: str, line: dict[str, object]) -> None:
+        with (self.out / name).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def drop_after(log: Path, step: int) -> None:
+    """Drop the lines after `step`, or cut short by a kill: the run goes on from there and writes them again."""
+    if log.exists():
+        kept = [line for line in log.read_text(errors="replace").splitlines() if _step_of(line) <= step]
+        log.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -1,0 +1,55 @@
+"""Blink/s: blinks a second of video.
+
+Counted as in DinoMan/blink-detector (Vougioukas et al. 2020): a blink wherever the eye aspect ratio falls by more than
+0.072 in a frame at 25 fps, two blinks at least 4 frames apart. `blink_rule=online` is the same authors' detector for
+live pictures, `blink_rule=threshold` counts runs of frames below 0.2. All blinks over all seconds, and the mean of the
+clips' own rates in the note.
+
+The number depends on the landmark model, named in the note: dlib's points tremble on faces of fewer than about 60 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, replace
+
+from dawn_bench.clip import FPS
+from dawn_bench.metrics.features.landmarks import landmarks_of
+from dawn_bench.metrics.functional.blinks import closing_edges, closures, online, openness
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score
+
+
+@dataclass(frozen=True)
+class Blinks(Part):
+    """A clip's blinks and seconds, and the model that placed the landmarks."""
+
+    model: str = ""
+
+
+@METRICS.register("blink")
+class Blink(RatioMetric):
+    """Blinks over seconds, all clips together."""
+
+    name, title, unit = "blink", "Blink/s", "1/s"
+    needs = ("landmarks",)
+    compares = False
+
+    def measure(self, generated: Arrays, true: Arrays) -> Blinks:
+        p = self.protocol
+        model, points = landmarks_of(generated)
+        ear = openness(points)
+        found: Sized
+        if p.blink_rule == "closing-edge":
+            found = closing_edges(ear, edge=p.blink_edge)
+        elif p.blink_rule == "online":
+            found = online(ear, threshold=p.blink_threshold, frames=p.blink_frames)
+        else:
+            found = closures(ear, threshold=p.blink_threshold, frames=p.blink_frames)
+        return Blinks(len(found), len(ear) / FPS, n_frames=len(ear), model=model)
+
+    def fold(self, records: Mapping[str, Blinks]) -> Score:  # type: ignore[override]
+        score = super().fold(records)
+        rates = [rate for rate in score.per_clip.values() if rate is not None]
+        model = ", ".join(sorted({r.model for r in records.values()}))
+        texts = [score.note, f"landmarks by {model}", f"mean of the clips' rates {sum(rates) / len(rates):.3f}"]
+        return replace(score, note="; ".join(filter(None, texts)))

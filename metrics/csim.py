@@ -1,0 +1,67 @@
+"""CSIM: cosine similarity of identity embeddings (ArcFace, Deng et al. 2019), frame by frame.
+
+Generated frame t against true frame t (a ground truth then scores 1), or against the source, the first true frame with
+a face (`csim_reference=source`). Mean over the pairs in which both faces were found, then over clips; the share of
+missed pairs is in the note (`csim_missing=zero`: they count 0), and so is the network where it is not ArcFace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dawn_bench.metrics.features.landmarks import variant_of
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score
+
+#: Notes for networks other than the canonical one.
+NOTES = {
+    "arcface-r100": "ArcFace IResNet100, not the IResNet50",
+    "dlib": "dlib 128-d embedding, not ArcFace, every 5th frame",
+    "mobilefacenet": "MobileFaceNet 128-d embedding, not insightface's ArcFace",
+}
+
+
+@dataclass(frozen=True)
+class Faces(Part):
+    """A clip's share, its network, and how many pairs of frames lacked a face."""
+
+    network: str = ""
+    missed: int = 0
+
+
+@METRICS.register("csim")
+class Csim(RatioMetric):
+    """Mean over clips of the mean cosine, -1..1."""
+
+    name, title, higher_is_better = "csim", "CSIM", True
+    needs = ("identity",)
+
+    def measure(self, generated: Arrays, true: Arrays) -> Faces:
+        network, ours = variant_of(generated, "identity")
+        theirs = variant_of(true, "identity")[1]
+        count = min(len(ours), len(theirs))
+        both = generated["identity.found"][:count]
+        if self.protocol.csim_reference == "source":
+            theirs = np.broadcast_to(theirs[np.argmax(true["identity.found"])], (count, theirs.shape[1]))
+        else:
+            both = both & true["identity.found"][:count]
+        pairs = int(both.sum())
+        zero = self.protocol.csim_missing == "zero"
+        total = float(cosines(ours[:count][both], theirs[:count][both]).sum()) / (count if zero else max(pairs, 1))
+        return Faces(total, 1 if zero else min(pairs, 1), n_frames=pairs, network=network, missed=count - pairs)
+
+    def fold(self, records: Mapping[str, Faces]) -> Score:  # type: ignore[override]
+        score = super().fold(records)
+        missed, pairs = (sum(getattr(r, k) for r in records.values()) for k in ("missed", "n_frames"))
+        texts = [score.note, *(NOTES[n] for n in sorted({r.network for r in records.values()}) if n in NOTES)]
+        if missed:
+            texts.append(f"no face in {missed / (missed + pairs):.1%} of the frames")
+        return replace(score, note="; ".join(filter(None, texts)))
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine of each row of `a` with the same row of `b`: float64 (N,) of float (N,D)."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    return (x * y).sum(axis=1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))

@@ -1,0 +1,76 @@
+"""DR25 and DR50: how much worse the end of a clip is than its start. Nearer to 0 is better; no unit.
+
+DR_n = FID_ed / FID_st - 1, with the FID of the last and of the first n generated frames (DAWN, Section 4). The
+reference set is not stated there: by default the same n frames of the true clips (`dr_reference=all`: every true
+frame). Frames of all clips are pooled, as n frames of one clip are too few; clips of fewer than 2n frames are left out
+and counted. A ratio of two biased FIDs: only values with the same number of clips compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from dawn_bench.errors import ItemError
+from dawn_bench.metrics.functional.frechet import frechet_by_clip, interval
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score
+
+
+class Ends(NamedTuple):
+    """Features (n,D) of the first and last generated frames, and of the true frames that they are compared with."""
+
+    first: np.ndarray
+    last: np.ndarray
+    true_first: np.ndarray
+    true_last: np.ndarray
+
+
+class _Dr(Metric):
+    unit, higher_is_better = "", False
+    needs = ("inception",)
+    minimum, minimum_of = 2049, "frames"
+    length: ClassVar[int]
+
+    def measure(self, generated: Arrays, true: Arrays) -> Ends:
+        """Both ends of the clip; `ItemError("too_short")` below 2n frames."""
+        n, made, real = self.length, generated["inception"], true["inception"]
+        if min(len(made), len(real)) < 2 * n:
+            raise ItemError("too_short", f"{min(len(made), len(real))} frames, {self.title} needs {2 * n}")
+        ends = Ends(made[:n], made[-n:], real[:n], real[-n:])
+        if self.protocol.dr_reference == "all":
+            ends = ends._replace(true_first=real, true_last=real)
+        if not all(np.isfinite(part).all() for part in ends):
+            raise ItemError("not_finite", "inception features are not finite numbers")
+        return ends
+
+    def fold(self, records: Mapping[str, Ends]) -> Score:
+        """The ratio over all clips together, with both FIDs in the note."""
+        ends = list(records.values())
+        first = frechet_by_clip([e.first for e in ends], [e.true_first for e in ends])
+        last = frechet_by_clip([e.last for e in ends], [e.true_last for e in ends])
+        n = self.length * len(ends)
+        scale = sum(float(np.square(e.true_first, dtype=np.float64).sum()) for e in ends) / sum(
+            len(e.true_first) for e in ends
+        )
+        if first.value <= 1e-9 * scale:
+            return Score(None, None, None, len(ends), 2 * n, note="the first frames equal the true ones: FID_st is 0")
+        value = last.value / first.value - 1
+        low, high = interval(value, (last.influence - (1 + value) * first.influence) / first.value, floor=-1.0)
+        note = f"FID_st {first.value:.4g}, FID_ed {last.value:.4g} over {n} frames each"
+        return Score(value, low, high, len(ends), 2 * n, "; ".join(t for t in (note, self.too_few(n)) if t))
+
+
+@METRICS.register("dr25")
+class Dr25(_Dr):
+    """Ends of 25 frames."""
+
+    name, title, length = "dr25", "DR25", 25
+
+
+@METRICS.register("dr50")
+class Dr50(_Dr):
+    """Ends of 50 frames."""
+
+    name, title, length = "dr50", "DR50", 50

@@ -1,0 +1,134 @@
+"""FID: the Fréchet distance between Inception features of generated and of true frames. Lower is better, no unit.
+
+Source: Heusel et al. 2017; mseitzer/pytorch-fid, whose number this is (the root is taken by a symmetric route, equal
+where the original is defined). All generated frames against all frames of the paired true clips, decoded frames in
+memory, covariance by N-1. FID is biased upwards for few frames: only values with the same number of frames compare,
+and below 2,048 frames the covariances are singular, which the note says.
+
+The interval is the infinitesimal jackknife over clips. A clip's record is its features, float32 (T,2048); those that
+`Extraction` hands over are views of files, so that memory does not grow with the number of clips. `running=True` keeps
+sums instead, 64 MB whatever the number of clips, for features that come from elsewhere: the same number, no interval.
+
+torchmetrics' FrechetInceptionDistance is not used: its network is fed otherwise (`fid_resize`), and it takes the
+eigenvalues of the product of both covariances, which is not symmetric: the same distance, more slowly.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import ClassVar, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+
+from dawn_bench.errors import ItemError
+from dawn_bench.metrics.functional.frechet import Sums, frechet_by_clip, frechet_of_moments, interval
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score
+
+
+class Pair(NamedTuple):
+    """Features of one clip: generated (n,D) and true (m,D)."""
+
+    generated: np.ndarray
+    true: np.ndarray
+
+
+@dataclass(frozen=True)
+class Running:
+    """Sums over the clips of one process, in float64: counts, sums (D,) and products (D,D) of both sides."""
+
+    clips: frozenset[str]
+    generated: Sums
+    true: Sums
+
+
+class FrechetMetric(Metric):
+    """What FID and FVD share: the distance over the features of all clips.
+
+    With `running` a clip that was seen before is passed over instead of replaced, and one that two processes saw counts
+    twice, which the note says.
+    """
+
+    unit, higher_is_better = "", False
+    #: Frames that one feature stands for, to count frames.
+    frames_each: ClassVar[int] = 1
+    biased = False
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
+        super().__init__(protocol, seed=seed)
+        self.running = running
+        self._here = uuid4().hex
+
+    @property
+    @abstractmethod
+    def array(self) -> str:
+        """Name of the array of features."""
+
+    def measure(self, generated: Arrays, true: Arrays) -> Pair:
+        """The clip's features; `ItemError("not_finite")` where they hold NaN."""
+        pair = Pair(generated[self.array], true[self.array])
+        if not all(np.isfinite(part).all() for part in pair):
+            raise ItemError("not_finite", f"{self.array} features are not finite numbers")
+        return pair
+
+    def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
+        """Take one clip in."""
+        if not self.running:
+            return super().update(generated, true, clip_id=clip_id)
+        held = self.records.get(self._here)
+        if held is not None and clip_id in held.clips:
+            return
+        pair = self.measure(generated, true)
+        made, real = Sums.of(pair.generated), Sums.of(pair.true)
+        if held is not None:
+            made, real = held.generated + made, held.true + real
+        self.records[self._here] = Running((held.clips if held else frozenset()) | {clip_id}, made, real)
+
+    def fold(self, records: Mapping[str, Pair | Running]) -> Score:
+        """The distance over all clips together."""
+        sums = [r for r in records.values() if isinstance(r, Running)]
+        if sums:
+            return self._from_sums(sums)
+        return self._from_features({clip: r for clip, r in records.items() if isinstance(r, Pair)})
+
+    def _from_sums(self, records: Sequence[Running]) -> Score:
+        made, real = (reduce(add, (getattr(r, side) for r in records)) for side in ("generated", "true"))
+        clips = frozenset[str]().union(*(r.clips for r in records))
+        twice = sum(len(r.clips) for r in records) - len(clips)
+        if min(made.n, real.n) < 2:
+            return self._single(len(clips), made.n)
+        value = frechet_of_moments(made.moments(biased=self.biased), real.moments(biased=self.biased))
+        texts = [
+            "no interval: only sums were kept",
+            f"{twice} clips counted twice" if twice else "",
+            self.too_few(made.n),
+        ]
+        note = "; ".join(filter(None, texts))
+        return Score(value, None, None, len(clips), made.n * self.frames_each, note)
+
+    def _single(self, n_clips: int, n: int) -> Score:
+        note = f"a single {self.minimum_of[:-1]} has no covariance"
+        return Score(None, None, None, n_clips, n * self.frames_each, note=note)
+
+    def _from_features(self, records: Mapping[str, Pair]) -> Score:
+        one, two = [p.generated for p in records.values()], [p.true for p in records.values()]
+        n = sum(map(len, one))
+        if n < 2 or sum(map(len, two)) < 2:
+            return self._single(len(records), n)
+        found = frechet_by_clip(one, two, biased=self.biased)
+        low, high = interval(found.value, found.influence, floor=0.0)
+        return Score(found.value, low, high, len(records), n * self.frames_each, self.too_few(n))
+
+
+@METRICS.register("fid")
+class Fid(FrechetMetric):
+    """Over every frame."""
+
+    name, title = "fid", "FID"
+    needs, array = ("inception",), "inception"
+    minimum, minimum_of = 2049, "frames"

@@ -1,0 +1,123 @@
+"""Errors of a talking mesh against the true one: vertices float (T,V,3), regions as vertex numbers.
+
+Canonical implementation: CodeTalker (`main/cal_metric.py`), which DiffSpeaker repeats; MVE is FaceDiffuser's. Computed
+in the meshes' own dtype, as there: float32 meshes give the same float32 numbers.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.weights import resolve
+
+#: Named regions: the registry's file, and in FLAME's the groups that together are the region (DiffSpeaker's choice).
+REGIONS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+    ("biwi", "lips"): ("biwi-lips", ()),
+    ("biwi", "upper"): ("biwi-upper", ()),
+    ("vocaset", "lips"): ("flame-masks", ("lips",)),
+    ("vocaset", "upper"): ("flame-masks", ("forehead", "eye_region")),
+}
+
+
+def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.ndarray:
+    """The vertices of `part` (lips or upper) of the mesh `name` (biwi or vocaset), or of the text file `name`.
+
+    Named sets are files of the weights registry, never shipped: `weights fetch` or `weights add` puts them there.
+    Raises `InputError` where the file is absent or does not fit.
+    """
+    if (name, part) not in REGIONS:
+        return region(name, n_vertices=n_vertices)
+    entry, groups = REGIONS[name, part]
+    path = resolve(entry, "files").path
+    assert path is not None
+    if not groups:
+        return region(path, n_vertices=n_vertices)
+    masks = read_masks(path)
+    if not set(groups) <= set(masks):
+        raise InputError(f"has no vertex group {' and '.join(sorted(set(groups) - set(masks)))}.", path=path)
+    numbers = np.unique(np.concatenate([masks[group] for group in groups])).astype(np.int64)
+    return _fitting(numbers, n_vertices, path)
+
+
+def read_masks(path: Path) -> dict[str, np.ndarray]:
+    """FLAME's vertex groups, by name. The file is a pickle: only arrays are read from it, no code is run.
+
+    Raises `InputError` for a damaged file and for one with anything else in it.
+    """
+    try:
+        with path.open("rb") as file:
+            held = _ArraysOnly(file, encoding="latin1").load()
+    except Exception as error:  # a pickle can fail in any way
+        raise InputError("is no file of FLAME's vertex groups.", path=path, hint="Get it again.") from error
+    return {str(name): np.asarray(numbers) for name, numbers in held.items()}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # how bytes are written for Python 2
+            return super().find_class(module, name)
+        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype", "scalar"):
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+
+
+def region(path: Path | str, *, n_vertices: int | None = None) -> np.ndarray:
+    """Vertex numbers int64 (n,) from a text file, separated by commas or white space, counted from 0.
+
+    Raises `InputError` when the file is absent, holds something else, or names a vertex that the mesh has not.
+    """
+    path = Path(path)
+    try:
+        numbers = np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
+    except OSError as error:
+        raise InputError("the file of vertex numbers cannot be read.", path=path) from error
+    except ValueError as error:
+        raise InputError("is no list of vertex numbers.", path=path, hint="Example: 3, 17, 20") from error
+    return _fitting(numbers, n_vertices, path)
+
+
+def _fitting(numbers: np.ndarray, n_vertices: int | None, path: Path) -> np.ndarray:
+    if not numbers.size or numbers.min() < 0 or (n_vertices is not None and numbers.max() >= n_vertices):
+        raise InputError(f"does not fit a mesh of {n_vertices} vertices.", path=path)
+    return numbers
+
+
+def lip_errors(predicted: np.ndarray, true: np.ndarray, lips: np.ndarray) -> np.ndarray:
+    """Largest squared distance over the lip vertices, per frame: (T,), in squared units of the mesh."""
+    return np.square(predicted[:, lips] - true[:, lips]).sum(axis=2).max(axis=1)
+
+
+def liveliness(vertices: np.ndarray, template: np.ndarray, upper: np.ndarray) -> float:
+    """Mean over the upper face's vertices of the spread over time of the squared distance from the template (V,3)."""
+    moved = vertices[:, upper] - template[upper]
+    return float(np.square(moved).sum(axis=2).std(axis=0).mean())
+
+
+def vertex_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Mean distance over all vertices, per frame: (T,), in units of the mesh."""
+    return np.linalg.norm(predicted - true, axis=2).mean(axis=1)
+
+
+def chosen_region(arrays: Mapping[str, np.ndarray], name: str, file: str | None, *, what: str) -> np.ndarray:
+    """The vertex numbers among a clip's `arrays`, else those of the protocol's `file` or named set.
+
+    Raises `ItemError("no_region")` where there are neither, `InputError` where the mesh has no such vertex.
+    """
+    n_vertices = arrays["mesh"].shape[1]
+    numbers = arrays.get(name)
+    if numbers is not None:
+        if numbers.min() < 0 or numbers.max() >= n_vertices:
+            raise InputError(f"the {what}'s vertex numbers do not fit a mesh of {n_vertices} vertices.", path=file)
+        return numbers
+    if file is None:
+        field = name.replace("mesh", "mesh_")
+        raise ItemError(
+            "no_region", f"the {what}'s vertex numbers are needed: --protocol-set {field}=biwi, vocaset or a file"
+        )
+    return named_region(file, name.removeprefix("mesh"), n_vertices=n_vertices)

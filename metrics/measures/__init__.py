@@ -1,1 +1,0 @@
-"""Metrics, one file each; importing a module registers its metrics."""

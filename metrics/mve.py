@@ -1,0 +1,20 @@
+"""MVE, mean vertex error: the mean distance over all vertices and frames (FaceDiffuser), in units of the mesh."""
+
+from __future__ import annotations
+
+from dawn_bench.metrics.functional.meshes import vertex_errors
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric
+
+
+@METRICS.register("mve")
+class Mve(RatioMetric):
+    """Mean over frames of both meshes cut to the shorter one."""
+
+    name, title, unit, higher_is_better = "mve", "MVE", "mesh unit", False
+    needs = ("mesh",)
+
+    def measure(self, generated: Arrays, true: Arrays) -> Part:
+        ours, theirs = generated["mesh"], true["mesh"]
+        count = min(len(ours), len(theirs))
+        errors = vertex_errors(ours[:count], theirs[:count])
+        return Part(float(errors.sum(dtype=float)), count, n_frames=count)

@@ -1,0 +1,46 @@
+"""PSNR: peak signal to noise ratio against the true frames, in dB. Higher is better.
+
+The mean over a clip's frames of 10 log10(255² / MSE), MSE over pixels and channels, then the mean over clips.
+Identical frames get 100 dB (`psnr_cap`) and are counted in the note. `psnr_mean=pooled` is another number, that of
+torchmetrics' default: the dB of the error over all frames of all clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dawn_bench.metrics.features.images import psnr_of_mse
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, by_second
+
+
+@METRICS.register("psnr")
+class Psnr(RatioMetric):
+    """Mean over clips of the mean over frames."""
+
+    name, title, unit, higher_is_better = "psnr", "PSNR", "dB", True
+    needs = ("images",)
+
+    def measure(self, generated: Arrays, true: Arrays) -> Part:
+        """The clip's mean; its summed error where errors are pooled."""
+        mse = generated["images.mse"]
+        same = int((mse == 0).sum())
+        if self.protocol.psnr_mean == "pooled":
+            return Part(float(mse.sum()), len(mse), len(mse), n_identical=same)
+        values = psnr_of_mse(mse, cap=self.protocol.psnr_cap)
+        return Part(float(values.mean()), 1, len(mse), n_identical=same, seconds=by_second(values))
+
+    def fold(self, records: Mapping[str, Part]) -> Score:
+        score = super().fold(records)
+        if self.protocol.psnr_mean == "frames":
+            return score
+        return replace(
+            score,
+            value=self._db(score.value),
+            low=self._db(score.high),  # a larger error is a lower ratio
+            high=self._db(score.low),
+            per_clip={clip: self._db(error) for clip, error in score.per_clip.items()},
+        )
+
+    def _db(self, mse: float | None) -> float | None:
+        return None if mse is None else float(psnr_of_mse(mse, cap=self.protocol.psnr_cap))

@@ -1,0 +1,295 @@
+"""The contract of features and metrics. Extract once, measure many.
+
+Two registries, one file an item:
+
+* `FEATURES` (files in `metrics/features/`): a *feature* turns one clip into per-clip arrays, a *pair feature* turns a
+  generated clip and its true clip into arrays. Array names are unique over all features: they are the feature's name,
+  or begin with it and a dot (`inception`, `i3d.16`, `syncnet.lip`). Results are cached on disk by (hash of the clip's
+  `fields`, fingerprint), so a feature must depend on nothing else: only its `fields`, its `settings()` and weights.
+* `METRICS` (files in `metrics/measures/`): a *metric* keeps a small record of each clip and folds the records into a
+  `Score`. Several metrics may stand in one file (`lse-c`, `lse-d`).
+
+How a feature is written::
+
+    @FEATURES.register("inception")
+    class Inception(Feature):
+        name, fields, version = "inception", ("frames",), 1
+
+        def __init__(self, protocol=PAPER_DAWN, *, weights="auto", device="cpu"):
+            super().__init__(protocol, weights=weights, device=device)
+            self.use_weights("inception-fid")        # -> weights.Resolved; enters the fingerprint
+
+        def settings(self):                          # the protocol fields that change its arrays
+            return {"resize": self.protocol.fid_resize}
+
+        def run(self, clip, given):                  # given: arrays of the features named in `after`
+            return {"inception": ...}                # first axis frames or windows
+
+How a metric is written: derive from `RatioMetric` where the number is a weighted mean of what clips have (most are),
+else from `Metric`::
+
+    @METRICS.register("csim")
+    class Csim(RatioMetric):
+        name, title, unit, higher_is_better = "csim", "CSIM", "", True
+        needs = ("identity",)                        # feature names
+        minimum, minimum_of = 2, "clips"
+
+        def measure(self, generated, true):          # arrays of this clip, by array name
+            return Part(total=..., weight=..., n_frames=...)
+
+Pair features put their arrays into `generated`. A clip that cannot be used raises `ItemError(reason, detail)` from
+`run` or `measure`; it then counts against the coverage of the metrics concerned and of no other.
+
+State is a record a clip, so it adds over clips, ranks and restarts: `merge` is a union (a clip that a padded
+distributed sampler saw twice counts once), `compute` folds the records in the order of the clip ids, and in a
+`torch.distributed` run it first gathers the records of every rank.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from dawn_bench.clip import FPS, Clip
+from dawn_bench.errors import ItemError
+from dawn_bench.metrics.functional.bootstrap import ratio_interval
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.provenance import fingerprint
+from dawn_bench.registry import Registry
+from dawn_bench.weights import Policy, Resolved, resolve
+
+Arrays = Mapping[str, np.ndarray]
+
+#: From best to worst; a score is as good as the worst weights among its features (`none`: it needs no network).
+WEIGHTS_STATES = ("none", "canonical", "user", "seeded")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number with its 95 % interval over clips, its sample counts and what a reader must know (`note`).
+
+    `value` is None where the metric is undefined, and `note` then says why. `per_clip` has the clip's own value, None
+    where it is undefined there. `over_time` is the mean of each
+    second of the clips, for metrics that have a value a frame.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_clips: int
+    n_frames: int
+    note: str = ""
+    per_clip: Mapping[str, float | None] = field(default_factory=dict)
+    over_time: tuple[float, ...] = ()
+
+
+class Extractor(ABC):
+    """What features and pair features share: protocol, weights, device, fingerprint."""
+
+    name: ClassVar[str]
+    #: Fields of the clip that it reads.
+    fields: ClassVar[tuple[str, ...]]
+    #: Raised whenever the code changes what comes out.
+    version: ClassVar[int] = 1
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+        self.protocol, self.policy, self.device = protocol, weights, device
+        self.resolved: list[Resolved] = []
+
+    def use_weights(self, name: str) -> Resolved:
+        """Resolve an entry of the weights registry under this extractor's policy and remember it."""
+        found = resolve(name, self.policy)
+        self.resolved.append(found)
+        return found
+
+    @property
+    def weights_state(self) -> str:
+        """The worst state among the weights used, `none` without any."""
+        return worst_state([r.state for r in self.resolved])
+
+    def settings(self) -> Mapping[str, Any]:
+        """The settings that change its arrays; JSON values."""
+        return {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes exactly when the arrays may change: code version, settings, weights."""
+        return fingerprint([self.name, self.version, self.settings(), [r.identity for r in self.resolved]])
+
+
+class Feature(Extractor):
+    """Arrays of one clip."""
+
+    #: Features whose arrays `run` is given (faces are found once).
+    after: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """The clip's arrays; `given` has those of the features in `after`. Raises `ItemError`."""
+
+
+class PairFeature(Extractor):
+    """Arrays of a generated clip and its true clip, cut to one length and resized to one size."""
+
+    @abstractmethod
+    def run(self, generated: Clip, true: Clip) -> dict[str, np.ndarray]:
+        """The pair's arrays. Raises `ItemError`."""
+
+
+class Metric(ABC):
+    """One number over a set of clips."""
+
+    name: ClassVar[str]
+    #: As a table's head shows it.
+    title: ClassVar[str]
+    unit: ClassVar[str] = ""
+    #: None where neither direction is better (an offset, a rate that should match the truth's).
+    higher_is_better: ClassVar[bool | None] = None
+    #: Names of the features whose arrays `measure` reads.
+    needs: ClassVar[tuple[str, ...]] = ()
+    #: False where only the generated clip is looked at.
+    compares: ClassVar[bool] = True
+    #: Fewer samples than this are flagged in the note.
+    minimum: ClassVar[int] = 2
+    minimum_of: ClassVar[Literal["clips", "frames", "windows"]] = "clips"
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, *, seed: int = 0) -> None:
+        self.protocol, self.seed = protocol, seed
+        self.records: dict[str, Any] = {}
+
+    @abstractmethod
+    def measure(self, generated: Arrays, true: Arrays) -> Any:
+        """The record of one clip: all that `fold` needs of it. Raises `ItemError` where the clip cannot be used."""
+
+    @abstractmethod
+    def fold(self, records: Mapping[str, Any]) -> Score:
+        """The score over all records, which come in the order of the clip ids; there is at least one."""
+
+    def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
+        """Take one clip in; a clip seen before is replaced."""
+        self.records[clip_id] = self.measure(generated, true)
+
+    def merge(self, records: Mapping[str, Any]) -> None:
+        """Take in the records of another instance: another rank, or a run that was interrupted."""
+        self.records.update(records)
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        self.records = {}
+
+    def compute(self) -> Score:
+        """The score over the clips of every rank. Without any clip the value is None."""
+        records = _gathered(self.records)
+        if not records:
+            return Score(None, None, None, 0, 0, note="no clip could be measured")
+        return self.fold(dict(sorted(records.items())))
+
+    @classmethod
+    def backend(cls) -> str:
+        """The weights behind the metric and their state, in words; empty where it needs none."""
+        waiting, seen, used = list(cls.needs), set[str](), dict[str, str]()
+        while waiting:
+            feature = FEATURES[waiting.pop(0)]()
+            if feature.name not in seen:
+                seen.add(feature.name)
+                used |= {r.weight.name: r.state for r in feature.resolved}
+                waiting += feature.after if isinstance(feature, Feature) else ()
+        return ", ".join(f"{name} {state}" for name, state in used.items())
+
+    def too_few(self, count: int) -> str:
+        """A note naming the minimum when `count` is below it, else an empty text."""
+        return f"{count} {self.minimum_of}, at least {self.minimum} are needed" if count < self.minimum else ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One clip's share of a weighted mean: the score is sum(total) / sum(weight), the clip's own total / weight.
+
+    `weight` 1 gives a mean over clips, `weight` n_frames a mean over frames, `weight` seconds a rate; `weight` 0 says
+    that the metric is undefined for this clip: it is counted, and left out of the mean. `seconds` are the means over
+    each whole second of the clip, for metrics of single frames: they show how errors grow along a clip.
+    """
+
+    total: float
+    weight: float
+    n_frames: int
+    n_windows: int = 0
+    n_identical: int = 0
+    seconds: tuple[float, ...] = ()
+
+
+def by_second(values: np.ndarray) -> tuple[float, ...]:
+    """The mean of each whole second of a clip's values per frame (T,)."""
+    whole = np.asarray(values, np.float64)[: len(values) // FPS * FPS].reshape(-1, FPS)
+    return tuple(whole.mean(axis=1).tolist())
+
+
+def mean_over_time(clips: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The mean over clips second by second, as far as at least half of the clips reach."""
+    lengths = sorted((len(c) for c in clips), reverse=True)
+    reach = lengths[(len(lengths) - 1) // 2] if lengths else 0
+    return tuple(float(np.mean([c[k] for c in clips if len(c) > k])) for k in range(reach))
+
+
+class RatioMetric(Metric):
+    """A weighted mean over clips with a percentile bootstrap over clips."""
+
+    @abstractmethod
+    def measure(self, generated: Arrays, true: Arrays) -> Part:
+        """The clip's share."""
+
+    def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
+        """Take one clip in; a share that is not finite is refused as `ItemError("not_finite")`."""
+        part = self.measure(generated, true)
+        if not (np.isfinite(part.total) and np.isfinite(part.weight)):
+            raise ItemError(
+                "not_finite", f"{self.title} of {clip_id} is not a finite number; its pictures or features hold NaN"
+            )
+        self.records[clip_id] = part
+
+    def fold(self, records: Mapping[str, Part]) -> Score:
+        """sum(total) / sum(weight)."""
+        used = {i: p for i, p in records.items() if p.weight > 0}
+        per_clip = {i: p.total / p.weight if p.weight > 0 else None for i, p in records.items()}
+        left_out = (
+            f"undefined for {len(records) - len(used)} of {len(records)} clips" if len(used) < len(records) else ""
+        )
+        n_frames = sum(p.n_frames for p in used.values())
+        if not used:
+            return Score(None, None, None, 0, 0, note=left_out, per_clip=per_clip)
+        total = np.array([p.total for p in used.values()], dtype=np.float64)
+        weight = np.array([p.weight for p in used.values()], dtype=np.float64)
+        low, high = ratio_interval(total, weight, seed=self.seed)
+        count = {"clips": len(used), "frames": n_frames, "windows": sum(p.n_windows for p in used.values())}
+        identical = sum(p.n_identical for p in used.values())
+        same = f"{identical} of {n_frames} frames equal the true ones" if identical else ""
+        note = "; ".join(text for text in (left_out, same, self.too_few(count[self.minimum_of])) if text)
+        over_time = mean_over_time([p.seconds for p in used.values()])
+        return Score(float(total.sum() / weight.sum()), low, high, len(used), n_frames, note, per_clip, over_time)
+
+
+#: Feature and pair feature classes by name.
+FEATURES: Registry[type[Feature] | type[PairFeature]] = Registry(
+    "feature", group="dawn_bench.feature", package="dawn_bench.metrics.features"
+)
+#: Metric classes by name.
+METRICS: Registry[type[Metric]] = Registry("metric", group="dawn_bench.metric", package="dawn_bench.metrics")
+
+
+def worst_state(states: list[str]) -> str:
+    """The worst of several weights states; `none` for an empty list."""
+    return max(states, key=WEIGHTS_STATES.index, default="none")
+
+
+def _gathered(records: dict[str, Any]) -> dict[str, Any]:
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return records
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, records)
+    return {clip: record for part in parts for clip, record in part.items()}

@@ -1,0 +1,155 @@
+"""The features that a set of metrics needs, run once per clip.
+
+In a training loop of your own::
+
+    metrics = [METRICS["fid"](), METRICS["ssim"]()]
+    extraction = Extraction(metrics)
+    for generated, true in pairs:                       # Clips with `frames` uint8 (T,S,S,3)
+        for metric in metrics:
+            metric.update(*extraction.arrays(metric, generated, true), clip_id=true.id)
+    scores = {m.name: m.compute() for m in metrics}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.errors import ItemError
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import FEATURES, Feature, Metric, PairFeature, worst_state
+from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
+from dawn_bench.provenance import fingerprint
+from dawn_bench.weights import Policy
+
+Found = dict[str, np.ndarray] | ItemError
+
+
+class Extraction:
+    """Feature extractors for some metrics, with what they found for the pair of clips at hand.
+
+    Arrays lie in `features_dir`, or in a folder of their own that goes with the last who holds them.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Metric | type[Metric]],
+        protocol: Protocol = PAPER_DAWN,
+        *,
+        weights: Policy = "auto",
+        device: str = "cpu",
+        features_dir: Path | None = None,
+    ) -> None:
+        # arrays go to disk in any case: what metrics hold are views of files, whatever the number of clips
+        self._own = TemporaryDirectory(prefix="dawn-bench-features-") if features_dir is None else None
+        self.cache = FeatureCache(features_dir or Path(self._own.name if self._own else ""))
+        self.extractors: dict[str, Feature | PairFeature] = {}
+        self.seconds: dict[str, float] = {}
+        waiting = [need for metric in metrics for need in metric.needs]
+        while waiting:
+            name = waiting.pop()
+            if name not in self.extractors:
+                self.extractors[name] = FEATURES[name](protocol, weights=weights, device=device)
+                self.seconds[name] = 0.0
+                waiting += self._after(name)
+        self._held: dict[int, tuple[Clip, dict[str, str], dict[str, Found]]] = {}
+
+    def arrays(
+        self, metric: Metric | type[Metric], generated: Clip, true: Clip
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What `metric` needs of the generated and of the true clip (empty where it does not compare).
+
+        The clips have one length and size (`dawn_bench.metrics.scoring.scorer.matched`). Raises `ItemError`.
+        """
+        for clip in (generated, true):
+            if id(clip) not in self._held:
+                self._held = {k: v for k, v in self._held.items() if v[0] is generated or v[0] is true}
+                self._held[id(clip)] = (clip, {}, {})
+        made: dict[str, np.ndarray] = {}
+        real: dict[str, np.ndarray] = {}
+        for name in metric.needs:
+            if isinstance(self.extractors[name], PairFeature):
+                made |= self._of(name, generated, true)
+            else:
+                made |= self._of(name, generated)
+                if metric.compares:
+                    real |= self._of(name, true)
+        return made, real
+
+    def needed(self, metric: Metric | type[Metric]) -> list[str]:
+        """Names of all features behind a metric, those that others come after included."""
+        return sorted(self._with_after(metric.needs))
+
+    def fields(self, metric: Metric | type[Metric]) -> set[str]:
+        """Fields of a clip behind a metric."""
+        return {f for name in self.needed(metric) for f in self.extractors[name].fields}
+
+    def weights_state(self, metric: Metric | type[Metric]) -> str:
+        """The worst state of the weights behind a metric."""
+        return worst_state([self.extractors[name].weights_state for name in self.needed(metric)])
+
+    def fingerprints(self, metric: Metric | type[Metric]) -> dict[str, str]:
+        """Feature fingerprints behind a metric, with the weights' hashes in them."""
+        return {name: self.extractors[name].fingerprint for name in self.needed(metric)}
+
+    def _after(self, name: str) -> tuple[str, ...]:
+        extractor = self.extractors[name]
+        return extractor.after if isinstance(extractor, Feature) else ()
+
+    def _with_after(self, names: Iterable[str]) -> set[str]:
+        return {n for name in names for n in (name, *self._with_after(self._after(name)))}
+
+    def _of(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:
+        found = self._held[id(clip)][2]
+        if name not in found:
+            try:
+                found[name] = self._cached(name, clip, true)
+            except ItemError as error:
+                found[name] = error
+        held = found[name]
+        if isinstance(held, ItemError):
+            raise held
+        return held
+
+    def _cached(self, name: str, clip: Clip, true: Clip | None) -> dict[str, np.ndarray]:
+        behind = sorted(self._with_after([name]))
+        fields = sorted({f for n in behind for f in self.extractors[n].fields})
+        key = "+".join(self._hash(c, f) for c in (clip, true) if c is not None for f in fields)
+        key = hashlib.sha256(key.encode()).hexdigest()
+        print_ = fingerprint([self.extractors[n].fingerprint for n in behind])
+        cached = self.cache.get(name, print_, key)
+        if cached is not None:
+            return cached
+        try:
+            arrays = self._run(name, clip, true)
+        except ItemError as error:
+            self.cache.put_failure(name, print_, key, error)
+            raise
+        self.cache.put(name, print_, key, arrays)
+        return self.cache.get(name, print_, key) or arrays
+
+    def _run(self, name: str, clip: Clip, true: Clip | None) -> dict[str, np.ndarray]:
+        extractor = self.extractors[name]
+        given = {k: v for n in self._after(name) for k, v in self._of(n, clip).items()}
+        began = time.perf_counter()
+        try:
+            if isinstance(extractor, PairFeature):
+                assert true is not None
+                return extractor.run(clip, true)
+            return extractor.run(clip, given)
+        finally:
+            self.seconds[name] += time.perf_counter() - began
+
+    def _hash(self, clip: Clip, field: str) -> str:
+        hashes = self._held[id(clip)][1]
+        if field not in hashes:
+            if field not in clip:
+                raise ItemError(f"no_{field}", f"{clip.id} has no {field}")
+            hashes[field] = content_hash(clip, field)
+        return hashes[field]

@@ -1,0 +1,185 @@
+"""Bringing a generated clip to the length and size of its true clip, and knowing it again without decoding it.
+
+What a generated clip may differ in, and what is done about it (each is said in the row's note):
+
+* length: both clips are cut to the shorter, from the first frame; sound is cut with the picture;
+* size: generated frames are resized to the true side (area where they shrink, cubic where they grow);
+* frame rate: the loader reads files at 25 fps by their timestamps, and says so;
+* anything else that makes a clip unusable fails that clip for the metrics concerned, counts against their coverage,
+  and costs no other clip.
+
+The protocol may leave out the first frames of both (`skip_first`) and code the generated ones once more (`transcode`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
+from dawn_bench.errors import ItemError
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
+from dawn_bench.provenance import fingerprint, sha256_file
+
+#: Loads one generated clip when its turn comes; `meta["notes"]` may hold sentences about what loading changed.
+Load = Callable[[], Clip]
+#: Raised whenever the code below changes what comes out.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FileLoad:
+    """A loader of a clip that stands in one file: where the file is unchanged, a later run need not decode it."""
+
+    path: Path
+    read: Load
+
+    def __call__(self) -> Clip:
+        return self.read()
+
+
+class Matcher:
+    """Loads generated clips and matches them to the true ones.
+
+    With a folder it keeps what came of each file: length, notes and the hash of every array. Another run then hands
+    out a clip whose arrays are decoded only when a feature asks for them.
+    """
+
+    def __init__(self, protocol: Protocol = PAPER_DAWN, folder: Path | None = None) -> None:
+        self.protocol, self.folder = protocol, folder
+
+    def __call__(self, load: Load, true: Clip) -> tuple[Clip, Clip, list[str]]:
+        """The generated and the true clip at one length and size, and notes. Raises `ItemError`."""
+        if self.folder is None or not isinstance(load, FileLoad):
+            return matched(load(), true, self.protocol)
+        path = self.folder / f"{self._key(load, true)}.json"
+        held = _read(path)
+        if held is None:
+            made, cut, notes = matched(load(), true, self.protocol)
+            hashes = {name: content_sha256(made[name]) for name in made.arrays}
+            _write(path, {"n_frames": made.n_frames, "notes": notes, "sha256": hashes})
+            return _hashed(made, made.arrays, hashes), cut, notes
+        late = _Late(lambda: matched(load(), true, self.protocol)[0].arrays, tuple(held["sha256"]))
+        first, n = self.protocol.skip_first, held["n_frames"]
+        made = Clip(true.id, true.speaker, true.split, n, late, true.fps)
+        return _hashed(made, late, held["sha256"]), _cut(true, first, first + n), held["notes"]
+
+    def _key(self, load: FileLoad, true: Clip) -> str:
+        try:
+            file = sha256_file(load.path)
+        except OSError as error:
+            raise ItemError("bad_output", f"{load.path} cannot be read: {error.strerror}") from error
+        sides = true["frames"].shape[1:] if "frames" in true else None
+        # a file without sound is scored with the true one, so that belongs to what it was made from
+        sound = content_hash(true, "audio") if "audio" in true else None
+        return fingerprint(
+            [VERSION, file, sound, sides, true.n_frames, self.protocol.skip_first, self.protocol.transcode]
+        )
+
+
+def matched(generated: Clip, true: Clip, protocol: Protocol = PAPER_DAWN) -> tuple[Clip, Clip, list[str]]:
+    """Both clips at one length and size, and notes on what was changed.
+
+    Raises `ItemError("bad_output")` for frames that are not uint8 (T,H,W,3) or not there.
+    """
+    notes = [str(note) for note in generated.meta.get("notes", ())]
+    lengths = generated.n_frames, true.n_frames
+    first, last = protocol.skip_first, min(lengths)
+    if last <= first:
+        raise ItemError("bad_output", f"{generated.id} has {'no' if not last else f'only {last}'} frames")
+    if "frames" in generated and "frames" in true:
+        frames = generated["frames"]
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
+            found = f"{frames.dtype} {frames.shape}"
+            raise ItemError(
+                "bad_output", f"the frames of {generated.id} are {found}, not uint8 ({lengths[0]}, H, W, 3)"
+            )
+        if protocol.transcode == "h264":
+            frames = transcoded(frames)
+        height, width = true["frames"].shape[1:3]
+        if frames.shape[1:3] != (height, width):
+            notes.append(f"resized from {frames.shape[2]}x{frames.shape[1]} to {width}x{height}")
+            how = cv2.INTER_AREA if frames.shape[1] > height else cv2.INTER_CUBIC
+            frames = np.stack([cv2.resize(f, (width, height), interpolation=how) for f in frames])
+        if frames is not generated["frames"]:
+            generated = _with(generated, {"frames": frames}, lengths[0])
+    if lengths[0] != lengths[1]:
+        notes.append("frame counts differ, compared over the shorter")
+    return _cut(generated, first, last), _cut(true, first, last), notes
+
+
+def transcoded(frames: np.ndarray) -> np.ndarray:
+    """uint8 (T,H,W,3) once through H.264 (4:2:0, crf 18), as a file for a browser would be."""
+    from dawn_bench.pipelines.media.video import read_frames, write_video
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_video(Path(folder) / "clip.mp4", frames)
+        return read_frames(Path(folder) / "clip.mp4")
+
+
+class _Late(Mapping[str, np.ndarray]):
+    """Arrays whose names are known and whose content is read at the first look at one of them."""
+
+    def __init__(self, read: Callable[[], Mapping[str, np.ndarray]], names: tuple[str, ...]) -> None:
+        self._read, self._names = read, names
+
+    @cached_property
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return self._read()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._arrays[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _cut(clip: Clip, first: int, last: int) -> Clip:
+    if (first, last) == (0, clip.n_frames):
+        return clip
+    arrays: dict[str, np.ndarray] = {}
+    for name in clip.arrays:
+        array, rate = clip[name], SAMPLES_PER_FRAME if name == "audio" else 1
+        arrays[name] = array if name == "template" else array[first * rate : last * rate]
+    return _with(clip, arrays, last - first)
+
+
+def _with(clip: Clip, arrays: Mapping[str, np.ndarray], n_frames: int) -> Clip:
+    return Clip(clip.id, clip.speaker, clip.split, n_frames, {**clip.arrays, **arrays}, clip.fps)
+
+
+def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, str]) -> Clip:
+    meta = {f"{name}_sha256": digest for name, digest in hashes.items()}
+    return Clip(clip.id, clip.speaker, clip.split, clip.n_frames, arrays, clip.fps, meta)
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        held = json.loads(path.read_text())
+        return held if {"n_frames", "notes", "sha256"} <= set(held) else None
+    except (OSError, ValueError, TypeError):
+        return None  # not there, or damaged: made again
+
+
+def _write(path: Path, facts: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_text(json.dumps(facts))
+    partial.replace(path)

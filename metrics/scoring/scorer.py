@@ -1,0 +1,145 @@
+"""The one-pass scorer: every clip is loaded once, goes through every network once, and gives a row a metric.
+
+`dawn_bench.metrics.scoring.matching` says how outputs of another length, size or frame rate are treated. With a
+folder of features nothing is decoded or computed twice: not for another metric, nor for the same clips of another
+method.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.extraction import Extraction
+from dawn_bench.metrics.scoring.feature_cache import content_hash
+from dawn_bench.metrics.scoring.matching import Load, Matcher
+from dawn_bench.progress import meter
+from dawn_bench.provenance import device_name, fingerprint, versions
+from dawn_bench.results import ScoreRow
+from dawn_bench.weights import Policy
+
+
+def score_method(
+    method: str,
+    generated: Mapping[str, Load] | Iterable[Clip],
+    truth: Iterable[Clip],
+    *,
+    dataset: str,
+    split: str,
+    metrics: Sequence[str] | None = None,
+    protocol: Protocol = PAPER_DAWN,
+    weights: Policy = "auto",
+    device: str = "cpu",
+    features_dir: Path | None = None,
+    method_class: str = "portrait",
+    rankable: bool = True,
+    seed: int = 0,
+) -> list[ScoreRow]:
+    """Score what one method generated against the true clips of the same ids; one row a metric, in the order asked.
+
+    `generated` is clips, or loaders by clip id (`FileLoad` where a file holds the clip); a true clip without a
+    generated one counts as failed (`missing`).
+    `metrics` None takes every registered metric whose features find their fields in the true clips. `features_dir`
+    keeps features between calls. Raises `InputError` when a metric is unknown or no id matches.
+    """
+    loaders = _loaders(generated)
+    true_clips = sorted(truth, key=lambda clip: clip.id)
+    if not any(clip.id in loaders for clip in true_clips):
+        ours, theirs = ", ".join(sorted(loaders)[:3]) or "none", ", ".join(clip.id for clip in true_clips[:3])
+        raise InputError(
+            f"no output of {method} has the id of a true clip.", hint=f"Outputs: {ours}; true clips: {theirs}."
+        )
+    chosen = [METRICS[name](protocol, seed=seed) for name in metrics or METRICS]
+    extraction = Extraction(chosen, protocol, weights=weights, device=device, features_dir=features_dir)
+    if metrics is None:
+        chosen = [m for m in chosen if extraction.fields(m) <= set(true_clips[0].arrays)]
+
+    match = Matcher(protocol, features_dir / "matched" if features_dir is not None else None)
+    failed: dict[str, dict[str, ItemError]] = {m.name: {} for m in chosen}
+    notes: Counter[str] = Counter()
+    with meter(f"score {method}", total=sum(c.n_frames for c in true_clips), unit="frames") as progress:
+        for clip in true_clips:
+            try:
+                if clip.id not in loaders:
+                    raise ItemError("missing", f"there is no output for {clip.id}")
+                made, true, changed = match(loaders[clip.id], clip)
+            except ItemError as error:
+                progress.say(f"{method}, {clip.id}: {error}")
+                for failures in failed.values():
+                    failures[clip.id] = error
+            else:
+                notes.update(changed)
+                for metric in chosen:
+                    try:
+                        metric.update(*extraction.arrays(metric, made, true), clip_id=clip.id)
+                    except ItemError as error:
+                        failed[metric.name][clip.id] = error
+            progress.advance(clip.n_frames)
+
+    shown = next(field for field in ("frames", "vertices", "audio") if field in true_clips[0])
+    reference = fingerprint([(clip.id, content_hash(clip, shown)) for clip in true_clips])
+    used = {k: v for k, v in versions().items() if k != "python"}
+    said = [f"{text} ({count} clip{'s' if count > 1 else ''})" for text, count in notes.items()]
+    rows = []
+    for metric in chosen:
+        began = time.perf_counter()
+        score = metric.compute()
+        seconds = sum(extraction.seconds[name] for name in extraction.needed(metric))  # shared ones count in each row
+        facts: list[Any] = [metric.name, protocol.fingerprint, extraction.fingerprints(metric), reference]
+        facts += [score.n_clips, score.n_frames, device.split(":")[0], used]
+        rows.append(
+            ScoreRow(
+                method=method,
+                method_class=method_class,
+                dataset=dataset,
+                split=split,
+                protocol=protocol.id,
+                metric=metric.name,
+                unit=metric.unit,
+                higher_is_better=metric.higher_is_better,
+                value=score.value,
+                low=score.low,
+                high=score.high,
+                n_clips=score.n_clips,
+                n_frames=score.n_frames,
+                coverage=1 - len(failed[metric.name]) / len(true_clips),
+                weights_state=extraction.weights_state(metric),
+                rankable=rankable,
+                fingerprint=fingerprint(facts),
+                device=device_name(device),
+                versions=versions(),
+                seed=seed,
+                wall_seconds=round(seconds + time.perf_counter() - began, 3),
+                note="; ".join(text for text in (score.note, _failures(failed[metric.name]), *said) if text),
+                over_time=list(score.over_time),
+                per_clip={**dict.fromkeys(failed[metric.name]), **score.per_clip},
+                created=ScoreRow.now(),
+            )
+        )
+    return rows
+
+
+def _loaders(generated: Mapping[str, Load] | Iterable[Clip]) -> dict[str, Load]:
+    if isinstance(generated, Mapping):
+        return dict(generated)
+
+    def holding(clip: Clip) -> Load:
+        return lambda: clip
+
+    return {clip.id: holding(clip) for clip in generated}
+
+
+def _failures(failed: Mapping[str, ItemError]) -> str:
+    """`2 clips failed: no_face (a, b)`."""
+    by_reason: dict[str, list[str]] = {}
+    for clip, error in sorted(failed.items()):
+        by_reason.setdefault(error.reason, []).append(clip)
+    parts = [f"{reason} ({', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})" for reason, ids in by_reason.items()]
+    return f"{len(failed)} clip{'s' if len(failed) > 1 else ''} failed: {', '.join(parts)}" if failed else ""

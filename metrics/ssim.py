@@ -1,0 +1,22 @@
+"""SSIM: structural similarity to the true frames, at most 1. Higher is better, no unit.
+
+The mean over a clip's frames, then over clips. Wang et al.'s Gaussian window on RGB, valid region; what that means,
+and which libraries' defaults give other numbers, stands in `dawn_bench.metrics.features.images`.
+"""
+
+from __future__ import annotations
+
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, by_second
+
+
+@METRICS.register("ssim")
+class Ssim(RatioMetric):
+    """Mean over clips of the mean over frames."""
+
+    name, title, unit, higher_is_better = "ssim", "SSIM", "", True
+    needs = ("images",)
+
+    def measure(self, generated: Arrays, true: Arrays) -> Part:
+        """The clip's mean."""
+        values = generated["images.ssim"]
+        return Part(float(values.mean()), 1, len(values), seconds=by_second(values))

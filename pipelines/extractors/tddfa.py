@@ -1,0 +1,172 @@
+"""Head pose by 3DDFA_V2 (Guo et al. 2020), the network that made DAWN's poses, where its published files are present.
+
+It runs on the cached frames, in a square laid around the face as 3DDFA lays it around a detector's box. DAWN took the
+box from FaceBoxes; here it follows from the 68 points, by factors measured against FaceBoxes (`detector_box`). As in
+DAWN's data, scale and translation are those within the square, 120 px a side and y up: they tell how the box sits on
+the head, not where the head is in the picture.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from dawn_bench import weights
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.pose import decode_matrix
+from dawn_bench.provenance import pick_device
+
+if TYPE_CHECKING:
+    import torch
+
+#: Registry names: the networks, the better first, and the file of the parameters' means and spreads.
+_NETWORKS, _PARAMETERS = ("tddfa-v2", "tddfa-v2-small"), "tddfa-v2-params"
+_SIDE = 120
+#: FaceBoxes' box, its mean of width and height, and its centre from the points' mean (x, y), both in spreads of the
+#: points: medians over 180 frames of 36 real clips, where they vary by 0.10, 0.13 and 0.08 from frame to frame.
+_BOX_SIDE, _BOX_SHIFT = 3.0, np.array([0.0, -0.347])
+#: Pictures that go through the network at once.
+_BATCH = 32
+
+
+@EXTRACTORS.register("pose-3ddfa")
+class PoseTddfa:
+    """`pose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz, as DAWN's preparation stores them."""
+
+    name = "pose-3ddfa"
+    needs: tuple[str, ...] = ("frames", "landmarks")
+
+    @staticmethod
+    def missing() -> str | None:
+        """What keeps it from running here, in words, or None."""
+        network = weights.resolve(_found())
+        absent = [r.weight for r in (network, weights.resolve(_PARAMETERS)) if r.path is None]
+        files = " and ".join(f"{weight.file} (from {weight.origin})" for weight in absent)
+        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()}" if absent else None
+
+    def fingerprint(self) -> str:
+        return f"pose-3ddfa-1-{weights.resolve(_found()).identity}-{weights.resolve(_PARAMETERS).identity}"
+
+    def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        mean, spread = _parameters(_file(_PARAMETERS))
+        parameters = predict(arrays["frames"], arrays["landmarks"]) * spread + mean
+        matrices = parameters[:, :12].reshape(-1, 3, 4).astype(np.float64)
+        return {"pose": decode_matrix(matrices).astype(np.float32)}
+
+
+def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """What the network says, float32 (T,62) in units of the parameters' spreads, of frames and their 68 points.
+
+    Raises `InputError` when its file is absent or is another network's.
+    """
+    import torch
+
+    device, name = pick_device(), _found()
+    network = _network(_file(name), name, device)
+    squares = square(detector_box(landmarks))
+    rows = []
+    for start in range(0, len(frames), _BATCH):
+        part = slice(start, start + _BATCH)
+        pictures = np.stack([cut(frame, box) for frame, box in zip(frames[part], squares[part], strict=True)])
+        x_BHWC = torch.from_numpy(pictures[..., ::-1].copy()).to(device)  # it was trained on BGR
+        with torch.inference_mode():
+            rows.append(network((x_BHWC.permute(0, 3, 1, 2).float() - 127.5) / 128).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def detector_box(landmarks: np.ndarray) -> np.ndarray:
+    """The boxes float64 (T,4), x0, y0, x1, y1, that FaceBoxes would give the faces with these points (T,68,2).
+
+    Centre and side follow from the points' mean and spread (root mean square distance from the mean).
+    """
+    mean = landmarks.astype(np.float64).mean(axis=1)
+    spread = np.sqrt(((landmarks - mean[:, None]) ** 2).sum(axis=2).mean(axis=1))[:, None]
+    centre = mean + _BOX_SHIFT * spread
+    half = _BOX_SIDE * spread / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def square(boxes: np.ndarray) -> np.ndarray:
+    """The squares float64 (T,4) that 3DDFA_V2 cuts around detector boxes (T,4): 1.58 times as large, a little lower."""
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    mean = (width + height) / 2
+    centre = (boxes[:, :2] + boxes[:, 2:4]) / 2 + np.stack([np.zeros_like(mean), 0.14 * mean], axis=1)
+    side = np.floor(mean * 1.58)[:, None]
+    return np.concatenate([centre - side / 2, centre + side / 2], axis=1)
+
+
+def cut(frame: np.ndarray, box: np.ndarray, *, side: int | None = _SIDE) -> np.ndarray:
+    """The square `box` (4,) of a frame uint8 (H,W,3), black outside it, resized to `side` unless that is None."""
+    x0, y0, x1, y1 = (round(float(edge)) for edge in box)
+    part = frame[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+    whole = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
+    whole[max(-y0, 0) : max(-y0, 0) + part.shape[0], max(-x0, 0) : max(-x0, 0) + part.shape[1]] = part
+    return whole if side is None else cv2.resize(whole, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def _found() -> str:
+    """The better network of those present; the best where there is none."""
+    return next((name for name in _NETWORKS if weights.resolve(name).path), _NETWORKS[0])
+
+
+def _file(name: str) -> Path:
+    path = weights.resolve(name, "files").path
+    assert path is not None  # that is what the policy means
+    return path
+
+
+@lru_cache(maxsize=1)
+def _network(path: Path, name: str, device: str) -> torch.nn.Module:
+    """The network, loaded once a process; its width is the file's."""
+    import torch
+
+    from dawn_bench.pipelines.extractors.mobilenet import MobileNet
+
+    state = _published(weights.read_state_dict(path))
+    first = state.get("conv1.weight")
+    if first is None:
+        raise InputError("is no 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
+    network = MobileNet(width=len(first) / 32)
+    weights.load_into(network, weights.resolve(name), adapt=_published)
+    return network.eval().to(torch.device(device))
+
+
+def _published(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Our keys of a published checkpoint: saved from a data-parallel model, with a second head that is not used."""
+    state = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+    return {key.replace("fc_param.", "fc."): value for key, value in state.items() if not key.startswith("fc_lm.")}
+
+
+@lru_cache(maxsize=1)
+def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread float32 (62,) of the parameters, of which the network predicts the standardised values."""
+    try:
+        with path.open("rb") as file:
+            table = _ArraysOnly(file).load()
+        mean, spread = (np.asarray(table[key], np.float32) for key in ("mean", "std"))
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        text = f"is not 3DDFA_V2's table of means and spreads ({' '.join(str(error).split())})."
+        raise InputError(text, path=path, hint="Get the file again from its origin.") from error
+    if mean.shape != (62,) or spread.shape != (62,):
+        raise InputError(f"has means of shape {mean.shape} where (62,) is expected.", path=path)
+    return mean, spread
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads a pickle of numpy arrays and of nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core.", "numpy._core.")  # renamed in numpy 2
+        if (module, name) not in _ARRAY_PARTS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+_ARRAY_PARTS = (("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"))

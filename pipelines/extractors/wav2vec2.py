@@ -1,0 +1,41 @@
+"""Wav2Vec2 speech features at 25 fps, which DiT-Head hears (arXiv 2312.06400, Section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.hubert import chunked, hidden_states, normalise
+from dawn_bench.pipelines.extractors.snapshot import Snapshot
+from dawn_bench.provenance import pick_device
+
+#: The published folder `wav2vec2-base-960h` in the weights folder.
+_SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2vec2-base-config")
+
+
+@EXTRACTORS.register("wav2vec2")
+class Wav2Vec2:
+    """`wav2vec2` float16 (T,768): facebook/wav2vec2-base-960h, last hidden state, 50 Hz brought to the frames linearly.
+
+    Sound is read in the chunks of `hubert`, 20 s each. Raises `InputError` when the weights are not in the weights
+    folder; nothing else is ever put under this name (`logmel` is the honest stand-in).
+    """
+
+    name = "wav2vec2"
+    needs: tuple[str, ...] = ("audio",)
+
+    @staticmethod
+    def missing() -> str | None:
+        """What keeps it from running here, in words, or None."""
+        return _SNAPSHOT.missing()
+
+    def fingerprint(self) -> str:
+        return f"wav2vec2-1-{_SNAPSHOT.identity}"
+
+    def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        device = pick_device()
+        steps = partial(hidden_states, _SNAPSHOT.load(device), device=device)
+        return {"wav2vec2": chunked(normalise(arrays["audio"]), steps, n_frames=n_frames).astype(np.float16)}

@@ -1,0 +1,1 @@
+"""Face back ends, one file each: detection and 68 landmarks."""

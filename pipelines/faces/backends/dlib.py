@@ -1,0 +1,177 @@
+"""The embedded back end: dlib's HOG detector and 68-point regressor, both from package wheels, so it works offline.
+
+Where the registry's small YuNet network is present it takes the detector's place: faster, and it sees smaller faces.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dawn_bench import weights
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.faces.hugepages import onto_huge_pages
+from dawn_bench.provenance import fingerprint, sha256_file, versions
+
+#: Longest side of the picture that HOG scans, in the order tried; it is sure of faces from 80 px there, and finds most
+#: from `_SMALLEST`.
+_SIDES = (320, 640, 1280)
+_SMALLEST = 64.0
+#: Border added at the last try, a share of the picture, for faces larger than the picture.
+_PADDING = 0.25
+#: A look where a face was: side of the face in the picture that HOG scans, pixels, and of that picture, in faces.
+_NEAR, _AROUND = 100.0, 1.8
+#: Side of the face box in the patch on which points are placed, pixels: dlib rounds points to whole pixels, which makes
+#: those of a smaller face tremble. The regressor looks at pixels up to `_REACH` half sides from the box's middle.
+_BOX, _REACH = 400, 1.4
+
+
+def model_file(name: str) -> Path | None:
+    """A file of the `face_recognition_models` wheel, which cannot be imported with today's setuptools."""
+    spec = find_spec("face_recognition_models")
+    places = (spec and spec.submodule_search_locations) or []
+    found = [Path(place) / "models" / name for place in places]
+    return next((path for path in found if path.is_file()), None)
+
+
+@FACE_BACKENDS.register("dlib")
+class DlibBackend:
+    """HOG (or YuNet) detection and 68 points by gradient-boosted trees (Kazemi and Sullivan 2014)."""
+
+    name = "dlib"
+
+    @staticmethod
+    def missing() -> str | None:
+        if find_spec("dlib") is None:
+            return "the package dlib-bin is not installed"
+        if model_file(_POINTS_FILE) is None:
+            return "the package face_recognition_models is not installed"
+        return None
+
+    def __init__(self) -> None:
+        import dlib
+
+        self._rectangle = dlib.rectangle
+        self._hog = dlib.get_frontal_face_detector()
+        self._points = dlib.shape_predictor(str(model_file(_POINTS_FILE)))
+        onto_huge_pages()
+        self._yunet_file = weights.resolve("yunet")
+        self._yunet: Any = None
+        if self._yunet_file.path is not None:
+            # errors only: OpenCV 5 warns about a default of its own
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+            # at 0.7 no clip without a face gave a false one, and none with a face was missed
+            self._yunet = cv2.FaceDetectorYN.create(str(self._yunet_file.path), "", (160, 160), 0.7)
+
+        self.takes_gray = self._yunet is None
+
+    def fingerprint(self) -> str:
+        detector = "hog" if self._yunet is None else self._yunet_file.identity
+        facts = [_SIDES, _PADDING, _NEAR, _AROUND, _BOX, _REACH, versions().get("dlib-bin"), _points_sha256(), detector]
+        return f"dlib-2-{fingerprint(facts)}"
+
+    def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        """Boxes (n,4), largest first. Tries the scale that suits a face of side `expect`, then the others."""
+        if self._yunet is not None:
+            return self._detect_yunet(frame)
+        longest = max(frame.shape[:2])
+        sides = sorted(_SIDES, key=lambda side: expect is not None and expect * side / longest < _SMALLEST)
+        for side in sides:
+            if side > 640 and side >= 2 * longest:
+                continue  # enlarging four times shows nothing new
+            boxes = self._scan(frame, side / longest)
+            if len(boxes):
+                return boxes
+        border = int(_PADDING * longest)
+        padded = cv2.copyMakeBorder(frame, *(border,) * 4, cv2.BORDER_CONSTANT)
+        return self._scan(padded, _SIDES[0] / max(padded.shape[:2])) - border
+
+    def detect_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Boxes (n,4) around the place of `box`, at one scale."""
+        side = float(box[2] - box[0])
+        x, y = (float(c) for c in (box[:2] + box[2:]) / 2 - side * _AROUND / 2)
+        x0, y0 = max(0, int(x)), max(0, int(y))
+        part = frame[y0 : max(0, int(y + side * _AROUND)), x0 : max(0, int(x + side * _AROUND))]
+        if not part.size:
+            return np.zeros((0, 4), np.float32)
+        if self._yunet is not None:
+            return self._detect_yunet(part) + np.array([x0, y0, x0, y0], np.float32)
+        return self._scan(part, _NEAR / side) + np.array([x0, y0, x0, y0], np.float32)
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The 68 points (68,2)."""
+        side = float(max(box[2] - box[0], box[3] - box[1], 8.0))
+        patch, corner, scale = _gray_patch(frame, (box[:2] + box[2:]) / 2, side)
+        x0, y0 = (round(c) for c in ((box[:2] + box[2:] - side) / 2 - corner) * scale)
+        shape = self._points(patch, self._rectangle(x0, y0, x0 + _BOX - 1, y0 + _BOX - 1))
+        points = np.array([(point.x, point.y) for point in shape.parts()])
+        return ((points + 0.5) / scale - 0.5 + corner).astype(np.float32)
+
+    def _scan(self, frame: np.ndarray, scale: float) -> np.ndarray:
+        """HOG on the gray picture enlarged or reduced by `scale`; boxes in the frame's pixels."""
+        height, width = frame.shape[:2]
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        found = self._hog(_gray(small))
+        boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in found]
+        return _largest_first(np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale))
+
+    def _detect_yunet(self, frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        for side in (160, 320, 640):
+            scale = side / max(height, width)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            self._yunet.setInputSize(size)
+            small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+            _, found = self._yunet.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+            if found is not None:
+                x, y, w, h = (found[:, :4] / scale).T
+                half = 0.46 * np.sqrt(w * h)  # dlib's box is a little smaller and lower than YuNet's
+                cx, cy = x + w / 2, y + h / 2 + 0.137 * half
+                return _largest_first(np.stack([cx - half, cy - half, cx + half, cy + half], axis=1))
+        return np.zeros((0, 4), np.float32)
+
+
+_POINTS_FILE = "shape_predictor_68_face_landmarks.dat"
+
+
+@lru_cache(maxsize=1)
+def _points_sha256() -> str:
+    path = model_file(_POINTS_FILE)
+    return sha256_file(path) if path else ""
+
+
+def _gray(frame: np.ndarray) -> np.ndarray:
+    """A frame's brightness; a gray frame is its own."""
+    return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def _gray_patch(frame: np.ndarray, middle: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gray picture around a face box with this middle and side, the box enlarged to `_BOX` pixels.
+
+    Returns it, its corner (x, y) in the frame, and the enlargements (2,) along x and y. Edges are repeated.
+    """
+    height, width = frame.shape[:2]
+    x0, y0 = (math.floor(c - _REACH * side / 2) for c in middle)
+    x1, y1 = (math.ceil(c + _REACH * side / 2) for c in middle)
+    left, top = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    right, bottom = max(min(x1, width), left + 1), max(min(y1, height), top + 1)
+    part = _gray(frame[top:bottom, left:right])
+    above, below, before, behind = (max(0, n) for n in (top - y0, y1 - bottom, left - x0, x1 - right))
+    if above or below or before or behind:
+        part = cv2.copyMakeBorder(part, above, below, before, behind, cv2.BORDER_REPLICATE)
+    size = round((x1 - x0) * _BOX / side), round((y1 - y0) * _BOX / side)
+    shrinks = side > 2 * _BOX  # a face far larger than the patch is averaged, or it would alias
+    patch = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return patch, np.array([x0, y0]), np.array(size) / (x1 - x0, y1 - y0)
+
+
+def _largest_first(boxes: np.ndarray) -> np.ndarray:
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return boxes[np.argsort(-area, kind="stable")].astype(np.float32)

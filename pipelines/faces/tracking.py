@@ -1,0 +1,235 @@
+"""Follow faces through a clip, frame by frame, holding no frames.
+
+A detector runs every few frames, at scene cuts and after a miss; between, each face's box follows from its previous
+points. Where the back end can, most of those runs look only where the faces were, and the whole picture is searched
+once a second. Scene cuts show in the mean difference of 32×32 gray thumbnails: at most 12 within shots and at least 38
+at cuts of real clips, so 20 separates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from dawn_bench.clip import FPS
+from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.faces.base import FaceBackend, box_around
+from dawn_bench.pipelines.faces.speaking import speaking_frames
+
+DETECT_EVERY = 5
+#: As often the whole picture is searched where the back end has a quicker look.
+SEARCH_EVERY = 25
+CUT_THRESHOLD = 20.0
+#: More faces at once than this are counted, not followed.
+MAX_TRACKS = 3
+#: A face competes with the one longest in sight when it is in sight for this share as long.
+_AS_LONG = 0.9
+_SAME_FACE_IOU = 0.3
+_TRUST_POINTS_IOU = 0.5
+_SAME_PLACE_IOU = 0.1
+
+
+@dataclass
+class Track:
+    """One face through time: its points (68,2) by frame, where they were found."""
+
+    number: int
+    points: dict[int, np.ndarray] = field(default_factory=dict)
+    missed: int = 0  # frames since the face was last found
+    box: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))  # around the points found last
+
+    def size(self) -> float:
+        """Median side of the face box, pixels."""
+        return float(np.median([np.ptp(p[:, 0]) for p in self.points.values()]))
+
+    def speaking(self) -> int:
+        """In how many frames the lips move as in speech."""
+        return speaking_frames(np.stack(list(self.points.values())))
+
+
+class Tracker:
+    """Call `step` with every frame in order, then `choose` and `result`.
+
+    `max_gap` is the longest run of frames without the face that is bridged; a longer one in which no followed face
+    is in sight raises `ItemError("no_face")` at once, since the clip is lost.
+    """
+
+    def __init__(self, backend: FaceBackend, *, max_gap: int) -> None:
+        self.backend, self.max_gap = backend, max_gap
+        self.n_frames = 0
+        self.cuts: list[int] = []
+        self.faces_max = 0
+        self._tracks: list[Track] = []
+        self._next_number = 0
+        self._is_cut = CutDetector()
+        self._detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = getattr(backend, "detect_near", None)
+        self._last_detection, self._last_search = -DETECT_EVERY, -SEARCH_EVERY
+        self._new_shot = False  # a cut was seen, and no face since
+
+    def step(self, frame: np.ndarray) -> None:
+        """Take the next frame: uint8 RGB (H,W,3), or gray (H,W) for a back end that takes it."""
+        t = self.n_frames
+        self.n_frames += 1
+        cut = self._is_cut(frame)
+        if cut:
+            self.cuts.append(t)
+            self._new_shot = True
+        alive = self._alive()
+        searching = cut or not alive or any(track.missed for track in alive)
+        replace = self._new_shot  # boxes come from the detector, not from the last shot's points
+        if searching or t - self._last_detection >= DETECT_EVERY:
+            self._last_detection = t
+            found = None
+            if self._detect_near is not None and not searching and t - self._last_search < SEARCH_EVERY:
+                found = _look_again(self._detect_near, frame, alive)
+            if found is None:
+                self._last_search = t
+                found = self._match(frame, alive)
+        else:
+            found = {track.number: (track, track.box) for track in alive}
+        for track, box in found.values():
+            points = self.backend.landmarks(frame, box)
+            around = box_around(points)
+            if np.isnan(around[0]) or _iou(around, box) < _SAME_PLACE_IOU:
+                continue  # nothing there, or the points fled to another face
+            if not track.points or replace:  # the detector's box is rough: place the points again in a box of their own
+                points = self.backend.landmarks(frame, around)
+                around = box_around(points)
+            track.points[t], track.missed, track.box = points, 0, around
+        self._tracks = [track for track in self._tracks if track.points]
+        for track in alive:
+            track.missed += t not in track.points
+        if not self._alive() and t + 1 - self._last_seen() > self.max_gap:
+            raise self._lost(t)
+
+    @property
+    def tracks(self) -> list[Track]:
+        """The faces that were followed so far."""
+        return self._tracks
+
+    def choose(self) -> Track:
+        """The face that speaks longest, of those in sight about as long as the longest; raises `ItemError("no_face")`.
+
+        Speech within a tenth of the clip is a tie, which the one longer in sight wins, or else the larger.
+        """
+        if not self._tracks:
+            raise self._lost(self.n_frames - 1)
+        longest = max(len(track.points) for track in self._tracks)
+        rivals = [track for track in self._tracks if len(track.points) >= _AS_LONG * longest]
+        if len(rivals) == 1:
+            return rivals[0]
+        return max(rivals, key=lambda track: (10 * track.speaking() // longest, len(track.points), track.size()))
+
+    def result(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
+        """Points float32 (T,68,2) of one track and valid bool (T,), False where they were interpolated.
+
+        Raises `ItemError("no_face")` when a gap is longer than `max_gap`.
+        """
+        seen = np.array(list(track.points))
+        valid = np.zeros(self.n_frames, bool)
+        valid[seen] = True
+        edges = np.concatenate([[-1], seen, [self.n_frames]])
+        gaps = np.diff(edges) - 1
+        if gaps.max() > self.max_gap:
+            where = edges[gaps.argmax()] + 1
+            raise ItemError(
+                "no_face",
+                f"the face is out of sight for {gaps.max()} frames from {where / FPS:.2f} s on "
+                f"(found in {valid.mean():.0%} of the frames)",
+            )
+        rows = np.stack(list(track.points.values())).reshape(len(seen), -1)
+        times = np.arange(self.n_frames)
+        filled = np.stack([np.interp(times, seen, column) for column in rows.T], axis=1)
+        return filled.reshape(-1, 68, 2).astype(np.float32), valid
+
+    def _alive(self) -> list[Track]:
+        return [track for track in self._tracks if track.missed <= self.max_gap]
+
+    def _last_seen(self) -> int:
+        return max((max(track.points) + 1 for track in self._tracks), default=0)
+
+    def _lost(self, t: int) -> ItemError:
+        seen = len(set().union(*(track.points for track in self._tracks)))
+        if not seen:
+            return ItemError("no_face", f"no face in the first {t + 1} frames (found in 0 % of them)")
+        where = self._last_seen() / FPS
+        return ItemError(
+            "no_face",
+            f"no face for {t + 1 - self._last_seen()} frames from {where:.2f} s on "
+            f"(found in {seen / (t + 1):.0%} of the frames up to there)",
+        )
+
+    def _match(self, frame: np.ndarray, alive: list[Track]) -> dict[int, tuple[Track, np.ndarray]]:
+        """Detect, and give each box to the track whose face it is, or to a new one."""
+        cut = self._new_shot
+        sides = [float(track.box[2] - track.box[0]) for track in alive]
+        boxes = self.backend.detect(frame, expect=max(sides) if sides and not cut else None)
+        self._new_shot = cut and not len(boxes)
+        self.faces_max = max(self.faces_max, len(boxes))
+        left = list(range(len(boxes)))
+        found: dict[int, tuple[Track, np.ndarray]] = {}
+        for track in sorted(alive, key=lambda track: -len(track.points)):
+            best = _best(track.box, boxes[left])
+            if best is not None:
+                box = boxes[left.pop(best)]
+                found[track.number] = track, box if cut else _trusted(track.box, box)
+            elif cut and left:  # after a cut the clip's face may be anywhere: the largest goes on as the longest track
+                found[track.number] = track, boxes[left.pop(0)]
+        for i in left[: max(0, MAX_TRACKS - len(alive))]:
+            track = Track(number=self._next_number)
+            self._next_number += 1
+            self._tracks.append(track)
+            found[track.number] = track, boxes[i]
+        return found
+
+
+class CutDetector:
+    """Call with every frame in order, RGB (H,W,3) or gray (H,W); True at the first frame of a new scene."""
+
+    def __init__(self) -> None:
+        self._thumbnail: np.ndarray | None = None
+
+    def __call__(self, frame: np.ndarray) -> bool:
+        # every pixel of a large frame would cost more than it tells
+        sample = cv2.resize(frame, (128, 128), interpolation=cv2.INTER_NEAREST)
+        gray = sample if sample.ndim == 2 else cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY)
+        thumbnail = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA)
+        before, self._thumbnail = self._thumbnail, thumbnail
+        return before is not None and cv2.norm(thumbnail, before, cv2.NORM_L1) > CUT_THRESHOLD * thumbnail.size
+
+
+def _look_again(
+    detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray], frame: np.ndarray, alive: list[Track]
+) -> dict[int, tuple[Track, np.ndarray]] | None:
+    """Each track with its box where a face is still seen there; None where one is not."""
+    found: dict[int, tuple[Track, np.ndarray]] = {}
+    for track in alive:
+        boxes = detect_near(frame, track.box)
+        best = _best(track.box, boxes)
+        if best is None:
+            return None
+        found[track.number] = track, _trusted(track.box, boxes[best])
+    return found
+
+
+def _best(own: np.ndarray, boxes: np.ndarray) -> int | None:
+    """Which of `boxes` (n,4) shows the face that was at `own`, if any does."""
+    overlaps = [_iou(own, box) for box in boxes]
+    best = max(range(len(boxes)), key=overlaps.__getitem__, default=None)
+    return best if best is not None and overlaps[best] > _SAME_FACE_IOU else None
+
+
+def _trusted(own: np.ndarray, detected: np.ndarray) -> np.ndarray:
+    """The box that the points themselves give, unless the detector's says that they have slipped."""
+    return own if _iou(own, detected) > _TRUST_POINTS_IOU else detected
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes."""
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    inner = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    return inner / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - inner)

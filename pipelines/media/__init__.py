@@ -1,0 +1,1 @@
+"""Media files: exact-rate video reading and writing, sound, pictures."""

@@ -1,0 +1,1 @@
+"""Building a cache: plan, executor, per-clip processing, shard writing, maintenance."""

@@ -1,0 +1,162 @@
+"""Spreads the groups of a plan over workers: processes of this machine, or a Dask or Ray cluster.
+
+The death of a worker costs nothing: the groups that were in its hands are retried alone, and a clip that kills its
+worker again is quarantined.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Literal
+
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.preparation.group import GroupReport, Job, process_group, summary
+from dawn_bench.pipelines.preparation.plan import read_part
+
+Engine = Literal["loky", "dask", "ray"]
+
+
+def run(
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    engine: Engine = "loky",
+    address: str | None = None,
+    work: Callable[[Job], GroupReport] = process_group,
+) -> Iterator[GroupReport]:
+    """Reports of `jobs` as they end, in any order.
+
+    `workers` processes (`loky`), or a Dask or Ray cluster at `address`, or a local one of `workers` processes. Closing
+    the iterator stops the workers. Raises `InputError` when the engine is not installed or the disk is full.
+    """
+    if engine == "loky":
+        jobs = [replace(job, owner=os.getpid()) for job in jobs]
+    alone = [job for job in jobs if job.marker.exists()] if engine == "loky" and workers == 1 else []
+    together = [job for job in jobs if job.number not in {other.number for other in alone}]
+    for job in jobs:
+        job.marker.unlink(missing_ok=True)
+    done: set[int] = set()
+    try:
+        for report in _parallel(together, work, workers=workers, engine=engine, address=address):
+            done.add(report.number)
+            yield report
+    except Exception as error:
+        if not _is_worker_death(error):
+            raise
+    left = [job for job in together if job.number not in done]
+    for job in left:
+        if job.part.exists():  # done, but the death of another worker hid its report
+            yield summary(job.number, read_part(job.part), clips=len(job.ids))
+    left = [job for job in left if not job.part.exists()]
+    suspects = [job for job in left if job.marker.exists()]
+    for job in [*alone, *suspects]:
+        yield _run_alone(job, work)
+    rest = [job for job in left if job not in suspects]
+    if rest:
+        yield from run(rest, workers=workers, engine=engine, address=address, work=work)
+
+
+def _run_alone(job: Job, work: Callable[[Job], GroupReport]) -> GroupReport:
+    """One job in a process of its own, again without each clip that kills it."""
+    job = replace(job, owner=os.getpid())
+    while True:
+        job.marker.unlink(missing_ok=True)
+        try:
+            return next(iter(_parallel([job], work, workers=2, engine="loky")))
+        except Exception as error:
+            if not _is_worker_death(error):
+                raise
+            killer = job.marker.read_text() if job.marker.exists() else ""
+            if not killer or killer in job.killers:
+                raise InputError(
+                    f"the worker process dies on group {job.number} before its first clip.",
+                    path=job.cache,
+                    hint="It may be out of memory: try fewer --jobs.",
+                ) from error
+            job = replace(job, killers=job.killers | {killer})
+
+
+def _parallel(
+    jobs: Sequence[Job],
+    work: Callable[[Job], GroupReport],
+    *,
+    workers: int,
+    engine: Engine,
+    address: str | None = None,
+) -> Iterator[GroupReport]:
+    """Reports in any order; closing the iterator stops the workers."""
+    if not jobs:
+        return
+    if engine == "dask":
+        yield from _dask(jobs, work, workers, address)
+        return
+    if engine == "ray":
+        yield from _ray(jobs, work, workers, address)
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config(backend="loky", inner_max_num_threads=1) if workers > 1 else parallel_config(n_jobs=1):
+        parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
+    results = parallel(delayed(work)(job) for job in jobs)
+    try:
+        yield from results
+    finally:
+        results.close()
+
+
+def _dask(
+    jobs: Sequence[Job], work: Callable[[Job], GroupReport], workers: int, address: str | None
+) -> Iterator[GroupReport]:
+    """On Dask, without joblib between: its generators wait for ever when a task fails there (joblib 1.6)."""
+    try:
+        from distributed import Client, LocalCluster, as_completed
+    except ImportError:
+        raise InputError("--engine dask needs Dask.", hint="pip install 'dawn-bench[cluster]'") from None
+    local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) if not address else None
+    try:
+        client = Client(local or address)
+    except OSError as error:
+        raise InputError(f"no Dask scheduler answers at {address} ({error}).", hint="Check --address.") from None
+    with local or nullcontext(), client:
+        for future in as_completed(client.map(work, jobs, pure=False)):
+            yield future.result()
+
+
+def _ray(
+    jobs: Sequence[Job], work: Callable[[Job], GroupReport], workers: int, address: str | None
+) -> Iterator[GroupReport]:
+    """On Ray, without joblib between: its back end hands out no result before the last, and a dead worker ends it."""
+    try:
+        import ray
+    except ImportError:
+        raise InputError("--engine ray needs Ray.", hint="pip install 'dawn-bench[ray]'") from None
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            if address:
+                ray.init(address=address, logging_level="warning")
+            else:
+                ray.init(num_cpus=workers, include_dashboard=False, logging_level="warning")
+        except ConnectionError as error:
+            raise InputError(f"no Ray cluster answers at {address} ({error}).", hint="Check --address.") from None
+    task = ray.remote(max_retries=0)(work)
+    try:
+        waiting = [task.remote(job) for job in jobs]
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            try:
+                yield ray.get(ready[0])
+            except ray.exceptions.RayTaskError as error:  # its text is a traceback of the worker
+                raise error.cause from None
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _is_worker_death(error: Exception) -> bool:
+    """Whether a worker process died (loky's, Dask's and Ray's errors, by name: the latter may be absent)."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"BrokenProcessPool", "TerminatedWorkerError", "KilledWorker", "WorkerCrashedError"})

@@ -1,0 +1,66 @@
+"""Where a clip came from: the names and hashes of its files, and whether these have changed since."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.provenance import sha256_file
+
+
+def origin(source: Source, *, root: Path) -> dict[str, str]:
+    """Columns of the index: `source` and `sound` (below `root` where they are; no `sound`: the video's own) and the
+    sha256 of each; empty where there is no such file.
+    """
+    facts = {}
+    for name, path in _files(source):
+        facts[name] = "" if path is None else relative(path, root)
+        facts[f"{name}_sha256"] = "" if path is None else file_hash(path)
+    return facts
+
+
+def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: int) -> bool:
+    """Whether the files of `source` are others than those that `row` of the index was made from.
+
+    A file is read only when its name is new or the system says that it was touched after `since` (nanoseconds), by
+    the time that no copying tool can set back. A file that is gone is no change.
+    """
+    for name, path in _files(source):
+        made_from = row.get(f"{name}_sha256")
+        if path is None or made_from is None:
+            continue
+        try:
+            untouched = row[name] == relative(path, root) and path.stat().st_ctime_ns < since
+        except OSError:
+            continue
+        if not untouched and file_hash(path) != made_from:
+            return True
+    return False
+
+
+def relative(path: Path, root: Path) -> str:
+    """`path` below `root` as text that every file format can hold, whatever bytes the name is made of."""
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
+    return os.fsencode(shown.as_posix()).decode("utf-8", "replace")
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, empty where it cannot be read."""
+    try:
+        state = path.stat()
+        return _hash(path, state.st_size, state.st_ctime_ns)
+    except OSError:
+        return ""
+
+
+def _files(source: Source) -> tuple[tuple[str, Path | None], ...]:
+    return ("source", source.video), ("sound", source.audio)
+
+
+@lru_cache(maxsize=64)  # several clips may be stretches of one file
+def _hash(path: Path, size: int, changed: int) -> str:
+    return sha256_file(path)

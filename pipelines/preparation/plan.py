@@ -1,0 +1,180 @@
+"""The plan of a cache: which clips go into which group of shards, decided once, before any work.
+
+A group is one worker's list of clips and becomes one shard per field. It is done when its part, one small file, is
+there; the index is made from the parts. So a run can stop anywhere, and continue with the groups that have no part.
+
+    plan.json                      what is asked for, and the clip ids of every group
+    parts/00012.json               the rows of a finished group
+    parts/hubert/00012.json        what an extractor that was added later wrote for it
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dawn_bench.clip import FPS
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.preparation.shards import write_atomic
+from dawn_bench.pipelines.settings import PrepareSettings
+
+PLAN_FILE, PARTS = "plan.json", "parts"
+PLAN_SCHEMA = 1
+
+#: Bytes of frames that one shard should hold, and the fewest groups, so that workers have something to share.
+SHARD_BYTES = 256 * 2**20
+MIN_GROUPS = 16
+#: Clips opened to learn how many seconds a byte of this dataset is.
+_PROBES = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cache is to hold. `groups` are lists of clip ids; a group's number is its place.
+
+    `facts` say what computes (`face`, `face fingerprint`, `extractor NAME`); `added` are the extractors of the same
+    form that were asked for after the plan was made.
+    """
+
+    root: str
+    settings: dict[str, Any]
+    facts: dict[str, str]
+    groups: tuple[tuple[str, ...], ...]
+    added: dict[str, str]
+
+    def save(self, cache: Path) -> None:
+        """Write `plan.json`."""
+        text = json.dumps({"schema": PLAN_SCHEMA, **asdict(self)}, indent=1)
+        write_atomic(cache / PLAN_FILE, f"{text}\n".encode())
+
+    @staticmethod
+    def load(cache: Path) -> Plan | None:
+        """The plan of the cache, or None where there is none; raises `InputError` when it is of another version."""
+        path = cache / PLAN_FILE
+        if not path.is_file():
+            return None
+        data = json.loads(path.read_text())
+        if data.pop("schema") != PLAN_SCHEMA:
+            raise InputError(
+                "was planned by another version of dawn-bench.", path=cache, hint="Prepare with --overwrite."
+            )
+        return Plan(**{**data, "groups": tuple(tuple(group) for group in data["groups"])})
+
+    def grown(self, sources: Sequence[Source]) -> Plan:
+        """This plan with new groups for the sources that it does not know."""
+        known = {clip_id for group in self.groups for clip_id in group}
+        new = [source for source in sources if source.id not in known]
+        if not new:
+            return self
+        return self.redone(new)
+
+    def redone(self, sources: Sequence[Source]) -> Plan:
+        """This plan with new groups for these sources; what older groups hold of them counts no more."""
+        return replace(self, groups=(*self.groups, *make_groups(sources, size=self.settings["size"])))
+
+    def owners(self) -> dict[str, int]:
+        """The number of the group that each clip counts in: its latest."""
+        return {clip_id: number for number, ids in enumerate(self.groups) for clip_id in ids}
+
+
+def make_groups(
+    sources: Sequence[Source], *, size: int, shard_bytes: int = SHARD_BYTES, min_groups: int = MIN_GROUPS
+) -> tuple[tuple[str, ...], ...]:
+    """Ids of `sources`, sorted and cut into consecutive groups of about `shard_bytes` of frames of `size` px.
+
+    There are at least `min_groups` groups where there are as many clips. Depends on the sources alone.
+    """
+    ordered = sorted(sources, key=lambda source: source.id)
+    seconds = estimate_seconds(ordered)
+    frame_bytes = FPS * size * size * 3
+    total = sum(seconds.values())
+    count = min(len(ordered), max(min_groups, round(total * frame_bytes / shard_bytes)))
+    target = total / count
+    groups: list[list[str]] = [[]]
+    before = 0.0  # seconds of the clips already placed
+    for place, source in enumerate(ordered):
+        left = count - len(groups)
+        full = before >= target * len(groups) or len(ordered) - place <= left
+        if groups[-1] and left and full:
+            groups.append([])
+        groups[-1].append(source.id)
+        before += seconds[source.id]
+    return tuple(tuple(group) for group in groups)
+
+
+def estimate_seconds(sources: Sequence[Source]) -> dict[str, float]:
+    """About how long each source is, opening only a few: stretches say it, whole files by their bytes."""
+    whole = [s for s in sources if s.stop is None and s.problem is None]
+    bytes_of = {s.id: s.video.stat().st_size if s.video.is_file() else 0 for s in whole}
+    rates = []
+    for source in whole[:: max(1, len(whole) // _PROBES)][:_PROBES]:
+        duration = _container_seconds(source.video)
+        if duration and bytes_of[source.id]:
+            rates.append(duration / bytes_of[source.id])
+    rate = sorted(rates)[len(rates) // 2] if rates else 1e-5
+    return {
+        s.id: (
+            1e-3 if s.problem is not None
+            else max(s.stop - s.start, 1e-3) if s.stop is not None
+            else max(bytes_of[s.id] * rate - s.start, 1e-3)
+        )
+        for s in sources
+    }  # fmt: skip
+
+
+def _container_seconds(video: Path) -> float | None:
+    import av
+
+    try:
+        with av.open(str(video)) as container:
+            return container.duration / av.time_base if container.duration else None
+    except (av.error.FFmpegError, OSError, ValueError):
+        return None
+
+
+def check_same(plan: Plan, *, root: Path, settings: PrepareSettings, facts: Mapping[str, str], cache: Path) -> None:
+    """Raise `InputError` that says what differs when `plan` was made for something else than is asked now."""
+    asked = {**comparable(settings), "root": str(root), **facts}
+    there = {**comparable(PrepareSettings.model_validate(plan.settings)), "root": plan.root, **plan.facts, **plan.added}
+    different = [
+        f"{name} is {there.get(name)!r} there, {value!r} now"
+        for name, value in asked.items()
+        if name in there and there[name] != value
+    ]
+    if different:
+        raise InputError(
+            f"was prepared differently: {'; '.join(different)}.",
+            path=cache,
+            hint="Give another --cache, or --overwrite to make it anew.",
+        )
+
+
+def comparable(settings: PrepareSettings) -> dict[str, Any]:
+    """The settings that must not change between two runs on one cache; the face back end is among the facts."""
+    return settings.model_dump(mode="json", exclude={"extract", "face"})
+
+
+def part_path(cache: Path, number: int, *, extractor: str | None = None) -> Path:
+    """Where the part of a group is."""
+    folder = cache / PARTS if extractor is None else cache / PARTS / extractor
+    return folder / f"{number:05d}.json"
+
+
+def listed_id(row: Mapping[str, Any]) -> str:
+    """The id under which the dataset lists the clip of a part's row: scenes belong to one listed clip."""
+    return row.get("scene_of", row["id"])
+
+
+def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Commit a group: from here on its clips are done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, f"{json.dumps(list(rows), indent=0, sort_keys=True)}\n".encode())
+
+
+def read_part(path: Path) -> list[dict[str, Any]]:
+    """The rows of a finished group."""
+    return json.loads(path.read_text())

@@ -1,0 +1,346 @@
+"""From videos to a cache: list the sources, plan, run what is not done, index.
+
+A run on an existing cache continues it: finished groups stay, new clips and those whose files changed become new
+groups, and extractors that were not there are computed from the cached arrays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
+from dawn_bench.clip import FPS
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.base import DATASETS, Source
+from dawn_bench.pipelines.meshes.tools import mesh_tools
+from dawn_bench.pipelines.preparation.executor import Engine, run
+from dawn_bench.pipelines.preparation.group import ClipTools, GroupReport, Job, Tools
+from dawn_bench.pipelines.preparation.origin import has_changed
+from dawn_bench.pipelines.preparation.plan import (
+    PARTS,
+    PLAN_FILE,
+    Plan,
+    check_same,
+    listed_id,
+    make_groups,
+    part_path,
+    read_part,
+)
+from dawn_bench.pipelines.preparation.shards import TEMPORARY, write_atomic
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.progress import console, meter
+from dawn_bench.provenance import versions
+
+LOCK_FILE = ".lock"
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What a cache holds after a run. `resumed` clips were there before it; `wall` is seconds that it took.
+
+    `incomplete` counts, by extractor added later, the usable clips that go without its fields.
+    """
+
+    cache: Path
+    ok: int
+    quarantined: Mapping[str, int]
+    frames: int
+    wall: float
+    resumed: int = 0
+    incomplete: Mapping[str, int] = field(default_factory=dict)
+    fps: int = FPS
+
+    @property
+    def seconds(self) -> float:
+        """Length of all usable clips in seconds."""
+        return self.frames / self.fps
+
+    @property
+    def clips(self) -> int:
+        """All clips, usable or not."""
+        return self.ok + sum(self.quarantined.values())
+
+
+def prepare(
+    root: Path,
+    cache: Path,
+    settings: PrepareSettings,
+    *,
+    jobs: int = 1,
+    engine: Engine = "loky",
+    address: str | None = None,
+    overwrite: bool = False,
+    tools: Tools | None = None,
+) -> PrepareReport:
+    """Prepare the dataset at `root` into the folder `cache` with `jobs` worker processes.
+
+    The bytes of every shard depend on the sources and the settings, not on `jobs`, `engine` or interruptions.
+    Raises `InputError` when there is nothing to prepare, no clip could be used, another run holds the cache, the disk
+    is full, or the cache was made with other settings (`overwrite` makes it anew).
+    """
+    begun = time.monotonic()
+    root, cache = root.resolve(), cache.resolve()
+    sources = list_sources(root, settings)
+    tools = tools or mesh_tools(root, settings) or ClipTools()
+    _make_folder(cache)
+    with _locked(cache):
+        if overwrite:
+            _empty(cache)
+        _sweep(cache)
+        plan = _planned(root, cache, sources, settings, tools)
+        made = PrepareSettings.model_validate(plan.settings)
+        changed = _changed(root, cache, plan, sources)
+        if changed:
+            plan = plan.redone(changed)
+            plan.save(cache)
+        by_id, owners = {source.id: source for source in sources}, plan.owners()
+
+        def job(number: int, extractor: str | None = None) -> Job:
+            ids = tuple(i for i in plan.groups[number] if owners[i] == number)
+            here = {i: by_id[i] for i in ids if i in by_id}
+            return Job(cache, root, number, ids, here if extractor is None else {}, made, tools, extractor)
+
+        def work(numbers: Sequence[int], label: str, extractor: str | None = None) -> None:
+            todo = [job(n, extractor) for n in numbers if not part_path(cache, n, extractor=extractor).exists()]
+            if todo:
+                reports = run(todo, workers=jobs, engine=engine, address=address)
+                _watch(reports, label, clips=sum(len(job.ids) for job in todo))
+
+        numbers = range(len(plan.groups))
+        done = {n for n in numbers if part_path(cache, n).exists()}
+        _say_what_is_there(sum(n in done for n in owners.values()), of=len(owners), changed=len(changed))
+        incomplete = {}
+        try:
+            work(numbers, "prepare")
+            for name in (key.removeprefix("extractor ") for key in plan.added):
+                work(numbers, name, name)
+                parts = [read_part(part_path(cache, n, extractor=name)) for n in numbers]
+                incomplete[name] = sum(row["status"] != OK for row in _current(parts, owners))
+        finally:
+            _sweep(cache, ended=True)
+        rows = write_index(cache, plan, by_id)
+        _drop_superseded(cache, plan)
+    report = PrepareReport(
+        cache,
+        ok=sum(row["status"] == OK for row in rows),
+        quarantined=dict(sorted(Counter(row["reason"] for row in rows if row["status"] != OK).items())),
+        frames=sum(row["n_frames"] for row in rows),
+        wall=time.monotonic() - begun,
+        resumed=sum(owners[listed_id(row)] in done for row in rows),
+        incomplete=incomplete,
+        fps=int(plan.facts.get("fps", FPS)),
+    )
+    if not report.ok:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.quarantined.items())
+        raise InputError(
+            f"none of the {report.clips} clips could be used ({reasons}).",
+            path=root,
+            hint=f"Each one's reason: dawn-bench cache stats {cache}",
+        )
+    return report
+
+
+def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
+    """The dataset's sources; raises `InputError` when the root is absent or holds none."""
+    if not root.is_dir():
+        raise InputError("is not a folder." if root.exists() else "does not exist.", path=root, hint="Check --root.")
+    sources = list(DATASETS[settings.dataset](root, settings))
+    if not sources:
+        raise InputError(
+            f"has no video that --dataset {settings.dataset} knows.", path=root, hint="Check --root and --dataset."
+        )
+    twice = [i for i, count in Counter(source.id for source in sources).items() if count > 1]
+    assert not twice, f"dataset {settings.dataset} lists {twice[0]} twice"
+    return sources
+
+
+def write_index(cache: Path, plan: Plan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
+    """Make `index.parquet` and `cache.json` from the parts of a finished plan; returns the clips' rows.
+
+    Speaker and split are those that the dataset lists now (`sources` by id), whatever they were when the clip was done.
+    """
+    import pandas as pd
+
+    numbers, owners = range(len(plan.groups)), plan.owners()
+    rows = {row["id"]: row for row in _current([read_part(part_path(cache, n)) for n in numbers], owners)}
+    for name in (key.removeprefix("extractor ") for key in plan.added):
+        for row in _current([read_part(part_path(cache, n, extractor=name)) for n in numbers], owners):
+            rows[row["id"]]["fields"].update(row["fields"])
+            if row["status"] != OK:
+                rows[row["id"]][f"without.{name}"] = f"{row['reason']}: {row['detail']}"
+    relisted = 0
+    for row in rows.values():
+        if (source := sources.get(listed_id(row))) is not None:
+            relisted += (row["speaker"], row["split"]) != (source.speaker, source.split)
+            row |= {"speaker": source.speaker, "split": source.split}
+    if relisted:
+        console().print(f"{relisted} clips have another speaker or split than when they were prepared", markup=False)
+    flat = [_flat(row) for _, row in sorted(rows.items())]
+    table = pd.DataFrame(flat, columns=_ordered(flat))
+    for name in table.columns:
+        kinds = {type(v) for v in table[name] if v is not None and v == v}  # NaN is the one that differs from itself
+        if len(kinds - {list}) > 1 and not kinds <= {int, float}:
+            table[name] = table[name].map(lambda v: v if v is None or v != v else str(v))
+    temporary = cache / f".{INDEX_FILE}{TEMPORARY}"
+    table.to_parquet(temporary, index=False)
+    write_atomic(cache / INDEX_FILE, temporary.read_bytes())
+    temporary.unlink()
+    facts = {
+        "schema": SCHEMA_VERSION,
+        "dataset": plan.settings["dataset"],
+        "size": plan.settings["size"],
+        "fps": int(plan.facts.get("fps", FPS)),
+        "root": plan.root,
+        "settings": plan.settings,
+        "fingerprints": {**plan.facts, **plan.added},
+        "versions": versions(),
+    }
+    write_atomic(cache / SETTINGS_FILE, f"{json.dumps(facts, indent=1)}\n".encode())
+    return list(rows.values())
+
+
+def _current(parts: Sequence[Sequence[dict[str, Any]]], owners: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The rows of the parts of all groups, without what a later group did anew."""
+    return [row for number, part in enumerate(parts) for row in part if owners[listed_id(row)] == number]
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's row as a row of the index: `meta` beside the facts, `fields` as `field.property`."""
+    meta = {
+        key.replace(".", "_"): value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+        for key, value in row.get("meta", {}).items()
+    }
+    fields = {f"{name}.{key}": value for name, at in row["fields"].items() for key, value in at.items()}
+    return {**{k: v for k, v in row.items() if k not in ("meta", "fields")}, **meta, **fields}
+
+
+def _ordered(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns: facts, then meta, then fields, by name."""
+    fixed = ["id", "speaker", "split", "n_frames", "status", "reason", "detail", "source", "source_sha256"]
+    others = {key for row in rows for key in row} - set(fixed)
+    return [*fixed, *sorted(k for k in others if "." not in k), *sorted(k for k in others if "." in k)]
+
+
+def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: PrepareSettings, tools: Tools) -> Plan:
+    """The saved plan, made now or brought up to what is there and asked for now."""
+    plan = Plan.load(cache)
+    if plan is not None and settings.face == "auto":  # auto means what it meant when the cache was begun
+        settings = settings.model_copy(update={"face": plan.settings["face"]})
+    facts = tools.facts(settings)
+    if plan is None:
+        added = {f"extractor {name}": facts.pop(f"extractor {name}") for name in tools.afterwards(settings)}
+        first = tuple(name for name in settings.extract if f"extractor {name}" in facts)
+        settings = settings.model_copy(update={"face": facts["face"], "extract": first})
+        groups = make_groups(sources, size=settings.size)
+        plan = Plan(str(root), settings.model_dump(mode="json"), facts, groups, added)
+    else:
+        check_same(plan, root=root, settings=settings, facts=facts, cache=cache)
+        new = {k: v for k, v in facts.items() if k.startswith("extractor ") and k not in plan.facts}
+        plan = replace(plan.grown(sources), added={**plan.added, **new})
+    plan.save(cache)
+    return plan
+
+
+def _changed(root: Path, cache: Path, plan: Plan, sources: Sequence[Source]) -> list[Source]:
+    """The sources whose files are others than those that their finished clips were made from."""
+    owners, rows, since = plan.owners(), dict[str, dict[str, Any]](), dict[int, int]()
+    for number in set(owners.values()):
+        part = part_path(cache, number)
+        if part.exists():
+            since[number] = part.stat().st_mtime_ns
+            rows |= {i: row for row in read_part(part) if owners[i := listed_id(row)] == number}
+    return [
+        source
+        for source in sources
+        if source.id in rows and has_changed(rows[source.id], source, root=root, since=since[owners[source.id]])
+    ]
+
+
+def _say_what_is_there(done: int, *, of: int, changed: int) -> None:
+    screen = console()
+    if changed:
+        screen.print(f"{changed} clips changed since they were prepared: they are done again", markup=False)
+    if 0 < done < of:
+        screen.print(f"going on: {done} of {of} clips are done already", markup=False)
+
+
+def _watch(reports: Iterator[GroupReport], label: str, *, clips: int) -> None:
+    """Run groups with a progress bar of clips and frames a second; errors that nobody foresaw are shown."""
+    begun, frames, bad = time.monotonic(), 0, 0
+    with meter(label, total=clips, unit="clips") as bar:
+        for report in reports:
+            frames += report.frames
+            bad += sum(report.quarantined.values())
+            rate = frames / max(time.monotonic() - begun, 1e-9)
+            for fault in report.faults:
+                bar.say(fault if os.environ.get("DAWN_BENCH_DEBUG") else fault.partition("\n")[0])
+            bar.advance(report.clips, note=f"{rate:.0f} frames/s" + (f", {bad} quarantined" if bad else ""))
+
+
+def _drop_superseded(cache: Path, plan: Plan) -> None:
+    """Remove the shards of groups all of whose clips were done anew."""
+    current = set(plan.owners().values())
+    for number in range(len(plan.groups)):
+        if number not in current:
+            for shard in cache.glob(f"*/*-{number:05d}.safetensors"):
+                shard.unlink()
+
+
+def _make_folder(cache: Path) -> None:
+    if cache.is_dir():
+        ours = (PLAN_FILE, SETTINGS_FILE, LOCK_FILE)
+        if any(cache.iterdir()) and not any((cache / name).exists() for name in ours):
+            raise InputError("is a folder with other things in it.", path=cache, hint="Give an empty or new --cache.")
+    elif cache.exists():
+        raise InputError("is a file.", path=cache, hint="Give a folder as --cache.")
+    cache.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    """Hold the cache; the lock falls with the process, however it ends."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(cache / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            "is being prepared by another run.", path=cache, hint="Wait for it, or give another --cache."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep(cache: Path, *, ended: bool = False) -> None:
+    """Remove what interrupted workers left; until the run has `ended`, the marks of unfinished groups are evidence."""
+    for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
+        for path in cache.glob(pattern):
+            path.unlink(missing_ok=True)
+    for mark in (cache / PARTS).rglob("*.running"):
+        if ended or mark.with_suffix(".json").exists():
+            mark.unlink(missing_ok=True)
+
+
+def _empty(cache: Path) -> None:
+    """Remove a cache's own files: the index first and the plan last, so that what is half removed is never taken
+    for a cache, nor for a part of the next one.
+    """
+    for name in (SETTINGS_FILE, INDEX_FILE):
+        (cache / name).unlink(missing_ok=True)
+    if (cache / PARTS).exists():
+        shutil.rmtree(cache / PARTS)
+    for shard in cache.glob("*/*.safetensors"):
+        shard.unlink()
+    (cache / PLAN_FILE).unlink(missing_ok=True)

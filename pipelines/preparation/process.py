@@ -1,0 +1,274 @@
+"""One clip from source to arrays, in one streaming pass.
+
+Decoded once; no more than `LOOKAHEAD_BYTES` of frames are ever held. A face crop needs the face's place before the
+first frame is cut, so frames are held back until the clip ends or the allowance is full (a whole clip of a few
+seconds, the first seconds of a large or long one) and one fixed square is decided from what was seen. Only where the
+rest of a long clip shows that another face is the one to keep, or that this one leaves its square, is it decoded once
+more, for the square that the whole clip asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+
+from dawn_bench.clip import FPS, SAMPLE_RATE
+from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.faces.tracking import CutDetector, Track, Tracker
+from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.picture import Picture, Window
+from dawn_bench.pipelines.media.video import iter_pictures, open_pictures
+from dawn_bench.pipelines.settings import PrepareSettings
+
+#: Frames held back for the face crop's decision, in bytes as decoded: 13 s at 512×512, 1.7 s at 1080p.
+LOOKAHEAD_BYTES = 128 << 20
+#: Share of the crop's side that the face's longer side (brows to chin, or jaw to jaw) takes, as in HDTF's crops.
+FACE_SHARE = 0.6
+#: The crop's centre lies this share of the face's height above the middle of the points: they end at the brows.
+_FOREHEAD = 0.1
+#: A clip whose face is not wholly in the crop for more than this share of frames is quarantined.
+_OUTSIDE_LIMIT = 0.05
+#: Frames handed to the sink at once.
+_CHUNK = 64
+#: Pictures decoded before they are looked at.
+_BATCH = 16
+#: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
+_SILENT = 33
+
+
+class ClipSink(Protocol):
+    """Where the arrays of one clip go, piece by piece, first axis time."""
+
+    def append(self, field: str, rows: np.ndarray) -> None:
+        """More rows of a field; the first call of a field sets its dtype and row shape."""
+
+    def restart(self) -> None:
+        """Forget all rows of this clip."""
+
+
+def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend, sink: ClipSink) -> dict[str, Any]:
+    """Decode, track, crop and hand a clip's arrays to `sink`; returns what is worth knowing about the clip.
+
+    Appends `frames` while decoding; then `audio`, `landmarks`, `bbox`, `valid` and the fields of those extractors in
+    `settings.extract` that need no more than these. A source for `on_cut="split"` has been through `split_at_cuts`, so
+    that a cut left in it quarantines it too. Raises `ItemError` (unreadable, no_face, no_audio, too_short, cut,
+    face_leaves, bad_crop or the source's own reason) when the clip cannot be used; what was appended is then void.
+    """
+    if source.problem is not None:
+        raise ItemError(*source.problem)
+    info, decoded = open_pictures(source.video, start=source.start, stop=source.stop)
+    audio, has_audio = _sound(source, settings, origin=info.start_time)
+
+    tracker = Tracker(backend, max_gap=settings.max_gap)
+    gray = getattr(backend, "takes_gray", False)
+    writer = _FrameWriter(sink, settings.size)
+    early: Track | None = None
+    held: list[Picture] = []
+    held_bytes = 0
+    window: Window | None = None
+    shape = 0, 0
+    for picture in _framed(_in_batches(islice(decoded, settings.max_frames)), source):
+        shape = picture.width, picture.height
+        if window is None and settings.crop != "face":
+            window = _whole(*shape, square=settings.crop == "none")
+        tracker.step(picture.gray() if gray else picture.rgb())
+        if tracker.cuts and settings.on_cut != "keep":
+            raise ItemError("cut", f"the scene changes at {tracker.cuts[0] / FPS:.2f} s")
+        if window is not None:
+            writer.write(picture, window)
+            continue
+        held.append(picture)
+        held_bytes += picture.nbytes
+        if held_bytes >= LOOKAHEAD_BYTES:
+            early = tracker.choose()
+            window = _decide(early, held, writer)
+    if tracker.n_frames < settings.min_frames:
+        raise ItemError(
+            "too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are asked for"
+        )
+    n_frames, track = tracker.n_frames, tracker.choose()
+    if window is None:
+        window = _decide(track, held, writer)
+    writer.flush()
+    points, valid = tracker.result(track)
+    looks = 1
+    if early is not None and (early is not track or outside_share(points, window, *shape) > _OUTSIDE_LIMIT):
+        looks, window = 2, face_window(points, *shape)
+        sink.restart()
+        again = iter_pictures(source.video, start=source.start, stop=source.stop)
+        for picture in _framed(islice(again, settings.max_frames), source):
+            writer.write(picture, window)
+        writer.flush()
+    landmarks = to_window(points, window, settings.size)
+    bbox = np.concatenate([landmarks.min(axis=1), landmarks.max(axis=1)], axis=1)
+    outside = outside_share(points, window, *shape)
+    if settings.crop == "face" and outside > _OUTSIDE_LIMIT:
+        raise ItemError("face_leaves", f"the face leaves its fixed crop in {outside:.0%} of the frames")
+
+    arrays = {"audio": fit_length(audio, n_frames), "landmarks": landmarks, "bbox": bbox, "valid": valid}
+    for name in settings.extract:
+        extractor = EXTRACTORS[name]()
+        if set(extractor.needs) <= arrays.keys():
+            arrays |= extractor.run(arrays, size=settings.size, n_frames=n_frames)
+    for field, rows in arrays.items():
+        sink.append(field, rows)
+    return {
+        "n_frames": n_frames,
+        "source_fps": info.fps,
+        "source_width": info.width,
+        "source_height": info.height,
+        "codec": info.codec,
+        "crop_x": window[0],
+        "crop_y": window[1],
+        "crop_width": window[2],
+        "crop_height": window[3],
+        "face_backend": backend.name,
+        "faces_max": tracker.faces_max,
+        "tracks": len(tracker.tracks),
+        "track": track.number,
+        "track_frames": " ".join(str(len(track.points)) for track in tracker.tracks),
+        "track_speaking": " ".join(str(track.speaking()) for track in tracker.tracks),
+        "looks": looks,
+        "face_share": float(valid.mean()),
+        "interpolated": int((~valid).sum()),
+        "outside_share": outside,
+        "face_px": track.size(),
+        "cuts": len(tracker.cuts),
+        "cut_frames": " ".join(map(str, tracker.cuts)),
+        "has_audio": has_audio,
+        "silent": not has_audio or int(np.abs(audio.astype(np.int32)).max(initial=0)) < _SILENT,
+        "audio_seconds": len(audio) / SAMPLE_RATE if has_audio else 0.0,
+    }
+
+
+def split_at_cuts(source: Source) -> list[Source]:
+    """The source's scenes as sources of their own, `ID@000` and so on; the source itself where it has no cut.
+
+    Decodes the clip once, looking at thumbnails only. Raises `ItemError("unreadable")`.
+    """
+    is_cut = CutDetector()
+    edges, n_frames = [0], 0
+    for picture in _framed(iter_pictures(source.video, start=source.start, stop=source.stop), source):
+        if is_cut(picture.gray()):
+            edges.append(n_frames)
+        n_frames += 1
+    if len(edges) == 1:
+        return [source]
+    spans = zip(edges, [*edges[1:], n_frames], strict=True)
+    return [
+        replace(source, id=f"{source.id}@{i:03d}", start=source.start + a / FPS, stop=source.start + b / FPS)
+        for i, (a, b) in enumerate(spans)
+    ]
+
+
+def to_window(points: np.ndarray, window: Window, size: int) -> np.ndarray:
+    """Points (...,2) in source pixels as float32 pixels of the window resized to size×size (pixel centres)."""
+    x, y, width, height = window
+    scale = np.array([size / width, size / height])
+    return ((points - (x, y) + 0.5) * scale - 0.5).astype(np.float32)
+
+
+def face_window(points: np.ndarray, width: int, height: int) -> Window:
+    """One square for the clip from its faces' points (T,68,2): the median face takes `FACE_SHARE` of the side.
+
+    It grows where the head moves further than that, is shifted into the picture, and is never larger than it. Its
+    edges are even where the picture allows, because most video stores colours for two pixels at a time.
+    """
+    low, high = points.min(axis=1), points.max(axis=1)
+    faces = high - low
+    side = float(np.median(faces.max(axis=1))) / FACE_SHARE
+    lift = _FOREHEAD * float(np.median(faces[:, 1]))
+    centre = np.median((low + high) / 2, axis=0) - (0, lift)
+    # the square must hold all but the most extreme 1 % of the positions
+    reach = np.maximum(centre - np.percentile(low, 1, axis=0), np.percentile(high, 99, axis=0) - centre).max()
+    edge = min(2 * round(max(side, 2.1 * reach) / 2), width, height)
+    x, y = (_even(np.clip(c - edge / 2, 0, full - edge)) for c, full in zip(centre, (width, height), strict=True))
+    return x, y, edge, edge
+
+
+def outside_share(points: np.ndarray, window: Window, width: int, height: int) -> float:
+    """The share of frames in which a face point (T,68,2) that the picture shows lies outside the window."""
+    x, y, w, h = window
+    seen = points.clip((0, 0), (width - 1, height - 1))
+    inside = (seen >= (x - 0.5, y - 0.5)) & (seen <= (x + w - 0.5, y + h - 0.5))
+    return float((~inside).any(axis=(1, 2)).mean())
+
+
+class _FrameWriter:
+    """Cuts, resizes and hands frames on in chunks."""
+
+    def __init__(self, sink: ClipSink, size: int) -> None:
+        self.sink, self.size, self.rows = sink, size, list[np.ndarray]()
+
+    def write(self, picture: Picture, window: Window) -> None:
+        self.rows.append(picture.cut(window, self.size))
+        if len(self.rows) == _CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.rows:
+            self.sink.append("frames", np.stack(self.rows))
+            self.rows.clear()
+
+
+def _sound(source: Source, settings: PrepareSettings, *, origin: float) -> tuple[np.ndarray, bool]:
+    """The clip's sound, and whether it has any; without any (where that is allowed) an empty array.
+
+    `origin` is the instant of the video's first frame.
+    """
+    try:
+        if source.audio is not None:
+            return read_audio(source.audio, start=source.start, stop=source.stop), True
+        return read_audio(source.video, start=source.start, stop=source.stop, origin=origin), True
+    except ItemError as error:
+        if error.reason != "no_audio" or settings.require_audio:
+            raise
+        return np.zeros(0, np.int16), False
+
+
+def _in_batches(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """The same pictures, decoded `_BATCH` at a time: taking turns, decoder and landmarker push each other's data out
+    of the processor's caches with every picture."""
+    while batch := list(islice(pictures, _BATCH)):
+        yield from batch
+
+
+def _framed(pictures: Iterable[Picture], source: Source) -> Iterator[Picture]:
+    """The source's own crop of each picture; `ItemError("bad_crop")` where the picture does not hold it."""
+    for picture in pictures:
+        part = picture if source.crop is None else picture.within(source.crop)
+        if part is None:
+            assert source.crop is not None
+            x, y, width, height = source.crop
+            shape = f"{picture.width}x{picture.height}"
+            raise ItemError("bad_crop", f"the crop {width}x{height} at {x},{y} does not fit the {shape} picture")
+        yield part
+
+
+def _whole(width: int, height: int, *, square: bool) -> Window:
+    """The whole picture, or its centred square."""
+    if not square:
+        return 0, 0, width, height
+    edge = min(height, width)
+    return _even((width - edge) / 2), _even((height - edge) / 2), edge, edge
+
+
+def _even(position: float) -> int:
+    """The even number at or below a position."""
+    return int(position // 2) * 2
+
+
+def _decide(track: Track, held: list[Picture], writer: _FrameWriter) -> Window:
+    """Fix the crop for this face, and write the frames held back."""
+    window = face_window(np.stack(list(track.points.values())), held[0].width, held[0].height)
+    for picture in held:
+        writer.write(picture, window)
+    held.clear()
+    return window
