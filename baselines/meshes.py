@@ -21,6 +21,7 @@ from dawn_bench.baselines.base import Context, Item, MethodClass
 from dawn_bench.baselines.outputs import OK, Output, append_item, attempt, read_items
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.meshes.render import MeshRenderer
 from dawn_bench.progress import meter
@@ -134,8 +135,6 @@ def _make(method: MeshMethod, item: Item, path: Path, key: str) -> Output:
         raise ItemError(
             "bad_output", f"vertices are {made.shape}, not (takes, frames, {item.clip['template'].shape[1]}, 3)"
         )
-    partial_file = path.with_name(f".{path.name}.part")
-    with partial_file.open("wb") as file:
+    with replacing(path, sole=True) as temporary, temporary.open("wb") as file:
         np.save(file, made.astype(np.float32, copy=False))
-    partial_file.replace(path)
     return Output(item.clip.id, OK, path, seconds, key, notes=notes, facts={"takes": len(made)})

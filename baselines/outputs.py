@@ -23,6 +23,7 @@ import numpy as np
 from dawn_bench.baselines.base import Generated, Item, Method
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import VIDEO_SUFFIXES
 from dawn_bench.pipelines.media.audio import fit_length, read_audio
 from dawn_bench.pipelines.media.video import probe, read_frames, write_video
 from dawn_bench.progress import meter
@@ -30,7 +31,6 @@ from dawn_bench.provenance import fingerprint
 
 OK = "ok"
 ITEMS_FILE = "items.jsonl"
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
 
 
 @dataclass(frozen=True)

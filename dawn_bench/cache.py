@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from dawn_bench.clip import FPS, Clip
+from dawn_bench.clip import FPS, Clip, LazyArrays
 from dawn_bench.errors import InputError
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
 
@@ -161,38 +161,21 @@ class Cache:
         fixed = {"id", "speaker", "split", "n_frames"}
         meta = {k: v for k, v in row.items() if k not in fixed and "." not in k}
         meta |= {f"{f}_sha256": row[f"{f}.sha256"] for f in ("frames", "audio", "vertices") if f"{f}.sha256" in row}
+        fields = [f for f in self.fields if isinstance(row[f"{f}.shard"], str)]
         return Clip(
             id=clip_id,
             speaker=str(row["speaker"]),
             split=str(row["split"]),
             n_frames=int(row["n_frames"]),
-            arrays=_LazyArrays(self, row, self.fields),
+            arrays=LazyArrays(fields, partial(self._array, clip_id)),
             fps=int(self.settings.get("fps", FPS)),
             meta=meta,
         )
 
+    def _array(self, clip_id: str, field: str) -> np.ndarray:
+        row = self._rows[clip_id]
+        return self._shard(row[f"{field}.shard"])[row[f"{field}.key"]]
+
     def quarantined(self) -> list[tuple[str, str, str]]:
         """(id, reason, detail) of the clips that could not be used."""
         return [(i, row["reason"], row["detail"]) for i, row in self._rows.items() if row["status"] != OK]
-
-
-class _LazyArrays(Mapping[str, np.ndarray]):
-    """The arrays of one clip, each opened when it is asked for."""
-
-    def __init__(self, cache: Cache, row: Mapping[str, Any], fields: list[str]) -> None:
-        self._cache, self._row = cache, row
-        self._fields = [f for f in fields if isinstance(row[f"{f}.shard"], str)]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._fields:
-            raise KeyError(name)
-        return self._cache._shard(self._row[f"{name}.shard"])[self._row[f"{name}.key"]]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._fields
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)

@@ -23,7 +23,7 @@ A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,27 @@ FPS = 25
 SAMPLE_RATE = 16_000
 #: Sound samples that belong to one frame.
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+
+class LazyArrays(Mapping[str, np.ndarray]):
+    """Named arrays of which each is read when it is asked for, by `read(name)` for a name among `names`."""
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], np.ndarray]) -> None:
+        self._names, self._read = tuple(names), read
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # without reading it, as Mapping would
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True)

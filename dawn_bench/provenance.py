@@ -6,8 +6,9 @@ import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from dawn_bench.files import sha256_file as sha256_file
 
 #: The libraries whose version can change a number.
 NUMERIC_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "av", "dlib-bin")
@@ -17,12 +18,6 @@ def fingerprint(facts: Any, *, length: int = 16) -> str:
     """The first `length` hex digits of the sha256 of `facts` as canonical JSON (keys sorted, no spaces)."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def sha256_file(path: Path) -> str:
-    """The sha256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,6 @@ by a worker or a metric, only by `dawn-bench weights fetch`.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -29,6 +28,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError
+from dawn_bench.files import commit, git_blob_file, replacing, sha256_file
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -208,24 +208,17 @@ def add(path: Path, name: str | None = None) -> Resolved:
     if target.exists() and target.samefile(path):
         return resolve(weight.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        shutil.copyfile(path, partial)
-        partial.replace(target)
+        with replacing(target) as temporary:
+            shutil.copyfile(path, temporary)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"could not be written ({error.strerror}).", path=target) from error
     return resolve(weight.name)
 
 
 def hash_file(path: Path) -> dict[str, str]:
-    """`sha256`, and `git_blob`, the sha1 under which git keeps the file; one reading."""
-    sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
-            git.update(block)
-    return {"sha256": sha256.hexdigest(), "git_blob": git.hexdigest()}
+    """What a publisher may state of a file: its `sha256`, or its `git_blob`, the sha1 under which git keeps it."""
+    return {"sha256": sha256_file(path), "git_blob": git_blob_file(path)}
 
 
 def _hashes(path: Path) -> dict[str, str]:
@@ -287,7 +280,7 @@ def download(name: str) -> Resolved:
                     path=weight.url,
                     hint=f"Get {weight.file} from {weight.origin}.",
                 )
-            partial.replace(target)
+            commit(partial, target)
     except Timeout as error:
         raise InputError("is being fetched by another process.", path=target) from error
     return resolve(name)
@@ -325,18 +318,14 @@ def _transfer(weight: Weight, partial: Path) -> None:
 
 def _unpack(weight: Weight, partial: Path) -> None:
     """Replace the archive at `partial` by its member."""
-    archive = hash_file(partial)["sha256"]
-    if archive != weight.archive_sha256:
+    digest = sha256_file(partial)
+    if digest != weight.archive_sha256:
         partial.unlink()
-        raise InputError(
-            f"has sha256 {archive}, published is {weight.archive_sha256}; it was deleted.", path=weight.url
-        )
-    unpacked = partial.with_name(f"{partial.name}.member")
-    with zipfile.ZipFile(partial) as held:
-        name = next(n for n in held.namelist() if n.rpartition("/")[2] == weight.member)
-        with held.open(name) as source, unpacked.open("wb") as copy:
+        raise InputError(f"has sha256 {digest}, published is {weight.archive_sha256}; it was deleted.", path=weight.url)
+    with zipfile.ZipFile(partial) as archive, replacing(partial, sole=True) as unpacked:
+        name = next(n for n in archive.namelist() if n.rpartition("/")[2] == weight.member)
+        with archive.open(name) as source, unpacked.open("wb") as copy:
             shutil.copyfileobj(source, copy)
-    unpacked.replace(partial)
 
 
 def _in_words(error: Exception) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from dawn_bench import __version__
 from dawn_bench.errors import InputError
+from dawn_bench.files import write_atomic
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, Aim, order, text_of
 from dawn_bench.reports.gallery import ClipRow, clip_rows
@@ -82,9 +83,7 @@ def write_report(
     written = []
     for form in dict.fromkeys(formats):
         path = out / FILES[form]
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_text(makers[form](), encoding="utf-8")
-        partial.replace(path)
+        write_atomic(path, makers[form]().encode())
         written.append(path)
     return written
 

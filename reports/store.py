@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
+from dawn_bench.files import write_atomic
 from dawn_bench.progress import console
 from dawn_bench.results import ScoreRow
 
@@ -174,9 +175,7 @@ class ResultsStore:
 
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        partial = self.root / f".{name}.{os.getpid()}.part"
-        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-        partial.replace(self.root / name)
+        write_atomic(self.root / name, f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode())
 
 
 def _unfit(path: Path, error: ValidationError) -> InputError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
+from dawn_bench.files import replacing
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
 from dawn_bench.weights import read_state_dict
@@ -72,9 +72,8 @@ def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str,
     # Copies, since safetensors refuses tensors that share memory (rotary frequencies do).
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in module.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(state, partial, metadata=metadata)
-    partial.replace(path)
+    with replacing(path, sole=True) as temporary:
+        save_file(state, temporary, metadata=metadata)
 
 
 def load_checkpoint(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:

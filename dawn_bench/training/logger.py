@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import nn
 
+from dawn_bench.files import write_atomic
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.training.board import Board
 from dawn_bench.training.stage import Stage
@@ -81,9 +82,8 @@ class TrainingLogger:
         held = json.loads(note.read_text())["value"] if note.is_file() else -sign * math.inf
         if sign * values[name] > sign * held:
             self.save(self.out / BEST_FILE, module, step)
-            fresh = note.with_suffix(".part")
-            fresh.write_text(json.dumps({"step": step, "measure": name, "value": values[name], "split": split}))
-            fresh.replace(note)
+            text = json.dumps({"step": step, "measure": name, "value": values[name], "split": split})
+            write_atomic(note, text.encode())
 
     def _append(self, name: str, line: dict[str, object]) -> None:
         with (self.out / name).open("a") as file:
@@ -94,7 +94,7 @@ def drop_after(log: Path, step: int) -> None:
     """Drop the lines after `step`, or cut short by a kill: the run goes on from there and writes them again."""
     if log.exists():
         kept = [line for line in log.read_text(errors="replace").splitlines() if _step_of(line) <= step]
-        log.write_text("".join(f"{line}\n" for line in kept))
+        write_atomic(log, "".join(f"{line}\n" for line in kept).encode())
 
 
 def _step_of(line: str) -> float:

@@ -9,7 +9,6 @@ is said: batch norm and dropout see each part for itself, and so do means over a
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
+from dawn_bench.files import replacing
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.training.data import Batch, batches
@@ -226,9 +226,8 @@ def claim(out: Path, config: Config, *, resume: bool) -> None:
 def _write_folder(stage: Stage, out: Path) -> None:
     """The folder with its settings."""
     out.mkdir(parents=True, exist_ok=True)
-    fresh = out / (CONFIG_FILE + ".new")
-    stage.config.to_yaml(fresh)
-    fresh.replace(out / CONFIG_FILE)
+    with replacing(out / CONFIG_FILE) as temporary:
+        stage.config.to_yaml(temporary)
 
 
 def _save_state(
@@ -239,7 +238,6 @@ def _save_state(
     mean: AveragedModel | None,
     origin: dict[str, Any],
 ) -> None:
-    partial = path.with_suffix(".part")
     state = {
         "step": step,
         "origin": origin,
@@ -247,11 +245,8 @@ def _save_state(
         "optimizers": [o.state_dict() for o in optimizers],
         "average": mean.state_dict() if mean is not None else None,
     }
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with replacing(path, sole=True) as temporary:
+        torch.save(state, temporary)
 
 
 def _restore(

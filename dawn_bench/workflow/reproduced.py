@@ -11,9 +11,9 @@ from typing import Any
 from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.files import write_atomic
 from dawn_bench.models.dawn.generator import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
-from dawn_bench.pipelines.preparation.shards import write_atomic
 from dawn_bench.reports.cards import text_of
 from dawn_bench.workflow.paper_rows import NO_WINDOW, PIECE, SPEED, PaperTable
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
+from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.provenance import fingerprint
 
 
@@ -32,31 +32,17 @@ def piece(clip: Clip, start: int, stop: int) -> Clip:
     for field in ("frames", "audio"):
         if f"{field}_sha256" in clip.meta:
             meta[f"{field}_sha256"] = fingerprint([clip.meta[f"{field}_sha256"], start, stop], length=64)
-    arrays = _Seen(clip.arrays, lambda array, rate: array[start * rate : stop * rate])
+    arrays = _viewed(clip.arrays, lambda array, rate: array[start * rate : stop * rate])
     return Clip(f"{clip.id}_f{start:05d}", clip.speaker, clip.split, stop - start, arrays, clip.fps, meta)
 
 
 def repeated(clip: Clip, length: int, *, name: str) -> Clip:
     """`length` frames of a clip, called `name`: its first ones, or from its start again where it ends."""
     meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
-    arrays = _Seen(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
+    arrays = _viewed(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
     return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta)
 
 
-class _Seen(Mapping[str, np.ndarray]):
-    """What `view` makes of another clip's arrays when they are asked for, given how many rows they have a frame."""
-
-    def __init__(self, arrays: Mapping[str, np.ndarray], view: Callable[[np.ndarray, int], np.ndarray]) -> None:
-        self._arrays, self._view = arrays, view
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._view(self._arrays[name], SAMPLES_PER_FRAME if name == "audio" else 1)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
+def _viewed(arrays: Mapping[str, np.ndarray], view: Callable[[np.ndarray, int], np.ndarray]) -> LazyArrays:
+    """`view(array, rows a frame)` of each of another clip's arrays, when it is asked for."""
+    return LazyArrays(arrays, lambda name: view(arrays[name], SAMPLES_PER_FRAME if name == "audio" else 1))

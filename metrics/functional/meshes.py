@@ -6,14 +6,13 @@ in the meshes' own dtype, as there: float32 meshes give the same float32 numbers
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pickles import read_arrays
 from dawn_bench.weights import resolve
 
 #: Named regions: the registry's file, and in FLAME's the groups that together are the region (DiffSpeaker's choice).
@@ -46,25 +45,8 @@ def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.n
 
 
 def read_masks(path: Path) -> dict[str, np.ndarray]:
-    """FLAME's vertex groups, by name. The file is a pickle: only arrays are read from it, no code is run.
-
-    Raises `InputError` for a damaged file and for one with anything else in it.
-    """
-    try:
-        with path.open("rb") as file:
-            held = _ArraysOnly(file, encoding="latin1").load()
-    except Exception as error:  # a pickle can fail in any way
-        raise InputError("is no file of FLAME's vertex groups.", path=path, hint="Get it again.") from error
-    return {str(name): np.asarray(numbers) for name, numbers in held.items()}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how bytes are written for Python 2
-            return super().find_class(module, name)
-        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype", "scalar"):
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+    """FLAME's vertex groups, by name, from its pickle; raises `InputError` where anything else is in it."""
+    return read_arrays(path, hint="Get the file of FLAME's vertex groups again from its origin.")
 
 
 def region(path: Path | str, *, n_vertices: int | None = None) -> np.ndarray:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from dawn_bench.cache import open_shard
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.files import write_atomic
 
 
 def content_sha256(array: np.ndarray) -> str:
@@ -65,9 +65,7 @@ class FeatureCache:
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_atomic(path, data, durable=False)  # a damaged file counts as absent
 
     def _path(self, name: str, fingerprint: str, key: str) -> Path:
         return self.folder / f"{name}-{fingerprint}" / f"{key}.safetensors"

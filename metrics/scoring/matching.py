@@ -14,18 +14,18 @@ The protocol may leave out the first frames of both (`skip_first`) and code the 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
+from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
+from dawn_bench.files import write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.provenance import fingerprint, sha256_file
@@ -68,7 +68,8 @@ class Matcher:
             hashes = {name: content_sha256(made[name]) for name in made.arrays}
             _write(path, {"n_frames": made.n_frames, "notes": notes, "sha256": hashes})
             return _hashed(made, made.arrays, hashes), cut, notes
-        late = _Late(lambda: matched(load(), true, self.protocol)[0].arrays, tuple(held["sha256"]))
+        decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first look at one of them
+        late = LazyArrays(held["sha256"], lambda name: decoded()[name])
         first, n = self.protocol.skip_first, held["n_frames"]
         made = Clip(true.id, true.speaker, true.split, n, late, true.fps)
         return _hashed(made, late, held["sha256"]), _cut(true, first, first + n), held["notes"]
@@ -126,31 +127,6 @@ def transcoded(frames: np.ndarray) -> np.ndarray:
         return read_frames(Path(folder) / "clip.mp4")
 
 
-class _Late(Mapping[str, np.ndarray]):
-    """Arrays whose names are known and whose content is read at the first look at one of them."""
-
-    def __init__(self, read: Callable[[], Mapping[str, np.ndarray]], names: tuple[str, ...]) -> None:
-        self._read, self._names = read, names
-
-    @cached_property
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return self._read()
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._arrays[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 def _cut(clip: Clip, first: int, last: int) -> Clip:
     if (first, last) == (0, clip.n_frames):
         return clip
@@ -180,6 +156,4 @@ def _read(path: Path) -> dict | None:
 
 def _write(path: Path, facts: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(json.dumps(facts))
-    partial.replace(path)
+    write_atomic(path, json.dumps(facts).encode(), durable=False)  # a damaged file counts as absent

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.datasets.files import VIDEO_SUFFIXES
-from dawn_bench.pipelines.preparation.shards import write_atomic
+from dawn_bench.files import VIDEO_SUFFIXES, write_atomic
 from dawn_bench.progress import meter
 
 LOG_FILE = "download.tsv"

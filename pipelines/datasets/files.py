@@ -10,10 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-#: Endings of files that are taken for videos.
-VIDEO_SUFFIXES = {
-    ".mp4", ".mov", ".mkv", ".avi", ".flv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".3gp", ".ogv",
-}  # fmt: skip
+from dawn_bench.files import VIDEO_SUFFIXES
+
 TEST_SHARE = 0.1
 _LONGEST_ID = 120
 _LFS_HEAD = b"version https://git-lfs.github.com/spec/"

@@ -8,7 +8,6 @@ the head, not where the head is in the picture.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
@@ -147,26 +147,11 @@ def _published(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 @lru_cache(maxsize=1)
 def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean and spread float32 (62,) of the parameters, of which the network predicts the standardised values."""
-    try:
-        with path.open("rb") as file:
-            table = _ArraysOnly(file).load()
-        mean, spread = (np.asarray(table[key], np.float32) for key in ("mean", "std"))
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        text = f"is not 3DDFA_V2's table of means and spreads ({' '.join(str(error).split())})."
-        raise InputError(text, path=path, hint="Get the file again from its origin.") from error
+    hint = "Get the file again from its origin."
+    table = read_arrays(path, hint=hint)
+    if not {"mean", "std"} <= set(table):
+        raise InputError("is not 3DDFA_V2's table of means and spreads.", path=path, hint=hint)
+    mean, spread = (table[key].astype(np.float32) for key in ("mean", "std"))
     if mean.shape != (62,) or spread.shape != (62,):
         raise InputError(f"has means of shape {mean.shape} where (62,) is expected.", path=path)
     return mean, spread
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads a pickle of numpy arrays and of nothing that could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core.", "numpy._core.")  # renamed in numpy 2
-        if (module, name) not in _ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-_ARRAY_PARTS = (("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"))

@@ -21,6 +21,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
 
 if TYPE_CHECKING:
@@ -194,29 +195,28 @@ def write_video(
     height, width = first.shape[:2]
     if not lossless and (height % 2 or width % 2):
         raise InputError(f"{width}x{height} frames have an odd side, which H.264 4:2:0 cannot hold.", path=path)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with av.open(str(partial.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=_exact(fps))
-            stream.width, stream.height = width, height
-            stream.pix_fmt = "rgb24" if lossless else "yuv420p"
-            stream.options = {"crf": "0" if lossless else str(crf), "preset": "veryfast" if lossless else "medium"}
-            if not lossless and min(height, width) < _TREE_FROM:
-                stream.options |= {"x264-params": "mbtree=0"}
-            stream.codec_context.thread_count = 1
-            sound = _SoundWriter(container, audio) if audio is not None else None
-            for k, row in enumerate(chain([first], rows)):
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(row), format="rgb24")
-                picture.pts, picture.time_base = k, 1 / _exact(fps)
-                container.mux(stream.encode(picture))
-                if sound is not None:
-                    sound.write_until(round((k + 1) * SAMPLE_RATE / fps))
-            container.mux(stream.encode(None))
+    options = {"movflags": "+faststart"}
+    with (
+        replacing(path, sole=True) as temporary,
+        av.open(str(temporary.absolute()), "w", format="mp4", options=options) as container,
+    ):
+        stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=_exact(fps))
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+        stream.options = {"crf": "0" if lossless else str(crf), "preset": "veryfast" if lossless else "medium"}
+        if not lossless and min(height, width) < _TREE_FROM:
+            stream.options |= {"x264-params": "mbtree=0"}
+        stream.codec_context.thread_count = 1
+        sound = _SoundWriter(container, audio) if audio is not None else None
+        for k, row in enumerate(chain([first], rows)):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(row), format="rgb24")
+            picture.pts, picture.time_base = k, 1 / _exact(fps)
+            container.mux(stream.encode(picture))
             if sound is not None:
-                sound.close()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+                sound.write_until(round((k + 1) * SAMPLE_RATE / fps))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            sound.close()
 
 
 class _SoundWriter:

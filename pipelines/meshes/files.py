@@ -5,70 +5,21 @@ V vertices, T frames, F triangles. Units are the files' own.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pickles import read_arrays
 
-_ONE = np.zeros(1)
-#: All that a pickle of arrays needs. The functions come from numpy itself, under the names of all its versions.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{(f"numpy.{c}.multiarray", "_reconstruct"): _ONE.__reduce_ex__(2)[0] for c in ("core", "_core")},
-    **{(f"numpy.{c}.numeric", "_frombuffer"): _ONE.__reduce_ex__(5)[0] for c in ("core", "_core")},
-    **{(f"numpy.{c}.multiarray", "scalar"): np.float64(0).__reduce__()[0] for c in ("core", "_core")},
-}
-
-
-def _bytes(text: str, coding: str) -> bytes:
-    """What Python 2 arrays are made of in later pickles."""
-    if coding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"encodes text as {coding}")
-    return text.encode("latin1")
-
-
-_ALLOWED[("_codecs", "encode")] = _bytes
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"asks for {module}.{name}")
-        return _ALLOWED[module, name]
-
-
-def read_pickle(path: Path) -> dict[str, np.ndarray]:
-    """A pickled mapping of names to arrays, of Python 2 or 3; any other object in it is refused before it is made.
-
-    Raises `InputError` for a file that is absent, damaged, holds something else or asks for code.
-    """
-    try:
-        with path.open("rb") as file:
-            held = _Unpickler(file, encoding="latin1").load()
-    except FileNotFoundError as error:
-        raise InputError("there is no such file.", path=path) from error
-    except pickle.UnpicklingError as error:
-        if str(error).startswith(("asks for", "encodes")):
-            what = f"{error}, which is no array and could run code; it was not loaded."
-        else:
-            what = "is no readable pickle."
-        raise InputError(what, path=path, hint="Get the dataset's own file.") from error
-    except Exception as error:  # a damaged pickle raises a dozen types
-        raise InputError("is damaged or no pickle.", path=path, hint="Get the dataset's own file.") from error
-    if not isinstance(held, Mapping) or not held or not all(isinstance(v, np.ndarray) for v in held.values()):
-        raise InputError("holds no mapping of names to arrays.", path=path, hint="Get the dataset's own file.")
-    return {str(name): array for name, array in held.items()}
+#: What to do about a file of a dataset that cannot be read.
+HINT = "Get the dataset's own file."
 
 
 def read_templates(path: Path) -> dict[str, np.ndarray]:
     """`templates.pkl`: every subject's face at rest, float32 (V,3), all of one V. Raises `InputError`."""
     templates = {}
-    for name, array in read_pickle(path).items():
+    for name, array in read_arrays(path, hint=HINT).items():
         if array.dtype.kind not in "fiu" or array.size % 3 or not array.size or not np.isfinite(array).all():
             raise InputError(f"subject {name} is {array.dtype} {array.shape}, not (vertices, 3) numbers.", path=path)
         templates[name] = array.reshape(-1, 3).astype(np.float32)

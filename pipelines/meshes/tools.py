@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.datasets.files import walk
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.meshes.files import (
+    HINT,
     checked,
     read_numbers,
-    read_pickle,
     read_templates,
     read_triangles,
     read_vertices,
@@ -139,7 +140,7 @@ def find_regions(files: Mapping[str, Path], *, vertices: int) -> dict[str, Regio
             found[field] = Region(numbers, f"{name} {digest}")
     if _FLAME_MASKS in files:
         path = files[_FLAME_MASKS]
-        masks = read_pickle(path)
+        masks = read_arrays(path, hint=HINT)
         for field, names in _FLAME_REGIONS.items():
             lacking = [n for n in names if n not in masks]
             if lacking:

@@ -18,8 +18,8 @@ from typing import Any
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.files import write_atomic
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.pipelines.preparation.shards import write_atomic
 from dawn_bench.pipelines.settings import PrepareSettings
 
 PLAN_FILE, PARTS = "plan.json", "parts"

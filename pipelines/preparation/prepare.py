@@ -20,6 +20,7 @@ from typing import Any
 from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.files import TEMPORARY, replacing, write_atomic
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
@@ -35,7 +36,6 @@ from dawn_bench.pipelines.preparation.plan import (
     part_path,
     read_part,
 )
-from dawn_bench.pipelines.preparation.shards import TEMPORARY, write_atomic
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
@@ -190,10 +190,8 @@ def write_index(cache: Path, plan: Plan, sources: Mapping[str, Source]) -> list[
         kinds = {type(v) for v in table[name] if v is not None and v == v}  # NaN is the one that differs from itself
         if len(kinds - {list}) > 1 and not kinds <= {int, float}:
             table[name] = table[name].map(lambda v: v if v is None or v != v else str(v))
-    temporary = cache / f".{INDEX_FILE}{TEMPORARY}"
-    table.to_parquet(temporary, index=False)
-    write_atomic(cache / INDEX_FILE, temporary.read_bytes())
-    temporary.unlink()
+    with replacing(cache / INDEX_FILE) as temporary:
+        table.to_parquet(temporary, index=False)
     facts = {
         "schema": SCHEMA_VERSION,
         "dataset": plan.settings["dataset"],

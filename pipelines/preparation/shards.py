@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
-from uuid import uuid4
 
 import numpy as np
 
+from dawn_bench.files import commit, temporary_beside
 from dawn_bench.packed import CODEC, OFFSETS, pack
 
 #: numpy dtype name -> safetensors dtype name.
@@ -29,41 +28,11 @@ DTYPES = {
 
 #: The longest that one tensor's entry in the header can be, without its key.
 _ENTRY_BYTES = 200
-TEMPORARY = ".tmp"
 
 
 def shard_name(field: str, number: int) -> str:
     """The path of a shard inside the cache."""
     return f"{field}/{field}-{number:05d}.safetensors"
-
-
-def temporary_beside(path: Path) -> Path:
-    """A name of its own, so that a worker that outlived its run never shares a file with the next run's."""
-    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a small file so that it is either absent, old or whole, whatever happens."""
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class ShardWriter:
@@ -206,11 +175,8 @@ class _FieldFile:
         assert len(header) == self.header_bytes, "the header outgrew the room kept for it"
         self.file.seek(0)
         self.file.write(len(header).to_bytes(8, "little") + header)
-        self.file.flush()
-        os.fsync(self.file.fileno())
         self.file.close()
-        self.temporary.replace(self.path)
-        sync_folder(self.path.parent)
+        commit(self.temporary, self.path)
 
     def abort(self) -> None:
         with suppress(OSError):  # it may still hold rows that the full disk refused

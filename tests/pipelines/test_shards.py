@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from dawn_bench.cache import open_shard
-from dawn_bench.pipelines.preparation.shards import DTYPES, ShardWriter, shard_name, write_atomic
+from dawn_bench.files import write_atomic
+from dawn_bench.pipelines.preparation.shards import DTYPES, ShardWriter, shard_name
 
 RNG = np.random.default_rng(0)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import VIDEO_SUFFIXES
 from dawn_bench.models.dit_head.generator import Dubber, DubOptions
 from dawn_bench.models.inputs import read_picture, read_speech
 from dawn_bench.pipelines.datasets.base import Source
@@ -15,8 +16,6 @@ from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import meter
-
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
 
 
 def dub_file(

@@ -1,0 +1,164 @@
+"""Reads pickles of numpy arrays. Nothing in them is ever run, and no object of theirs is ever made.
+
+A pickle names functions and classes to call. Here each name that arrays need stands for a record of our own, which
+takes plain numbers and bytes; arrays are built from those at the end. Any other name is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawn_bench.errors import InputError
+
+#: Booleans, signed and unsigned integers, floats, and their size in bytes.
+_DTYPE = re.compile(r"[biuf]\d{1,2}")
+_BYTE_ORDERS = ("<", ">", "=", "|")
+
+
+def read_arrays(path: Path, *, hint: str = "Get the file again from its origin.") -> dict[str, np.ndarray]:
+    """A pickled mapping of names to arrays of numbers, written by Python 2 or 3 under any version of numpy.
+
+    Raises `InputError` for a file that is absent, damaged, holds anything else or asks for code; `hint` ends its text.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _Unpickler(file, encoding="latin1").load()
+        if not isinstance(content, Mapping) or not content:
+            raise InputError("holds no mapping of names to arrays.", path=path, hint=hint)
+        return {str(name): _array(value) for name, value in content.items()}
+    except FileNotFoundError as error:
+        raise InputError("there is no such file.", path=path) from error
+    except InputError:
+        raise
+    except _Refused as error:
+        raise InputError(f"{error}; it was not loaded.", path=path, hint=hint) from error
+    except Exception as error:  # a damaged pickle raises a dozen types
+        raise InputError("is damaged or no pickle.", path=path, hint=hint) from error
+
+
+class _Refused(Exception):
+    """The pickle is sound but asks for something that no array of numbers needs."""
+
+
+class _DtypeRecord:
+    """A dtype of a pickle: its checked text, and its byte order once that is known."""
+
+    def __init__(self, text: str, *flags: object) -> None:
+        if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+            raise _Refused(f"has values of type {text!r}, not numbers")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, order, subarray, names, fields, *_ = state
+        if order not in _BYTE_ORDERS or subarray is not None or names is not None or fields is not None:
+            raise _Refused("has values of a structured type, not numbers")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _ArrayRecord:
+    """An array of a pickle, empty until its state is set."""
+
+    array: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        self.array = _numbers(data, dtype, shape, "F" if fortran else "C")
+
+
+class _Name:
+    """What a name in a pickle stands for: it can be called or handed on, and nothing can be set on it."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+
+    def __call__(self, *args: Any) -> Any:
+        return self.make(*args)
+
+    def __setstate__(self, state: object) -> None:
+        raise _Refused("changes what it was given")
+
+
+def _no_array(*_: object) -> None:
+    """Files make arrays by the functions below, never by the class itself."""
+    raise _Refused("has an array made in a way of its own")
+
+
+_NDARRAY = _Name(_no_array)
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _ArrayRecord:
+    """Protocols up to 4: an empty array, whose state follows."""
+    if kind is not _NDARRAY:
+        raise _Refused("has a kind of array of its own")
+    return _ArrayRecord()
+
+
+def _frombuffer(data: object, dtype: object, shape: object, order: object) -> _ArrayRecord:
+    """Protocol 5: an array in one call."""
+    record = _ArrayRecord()
+    record.array = _numbers(data, dtype, shape, order)
+    return record
+
+
+def _scalar(dtype: object, data: object) -> _ArrayRecord:
+    record = _ArrayRecord()
+    record.array = _numbers(data, dtype, (), "C")
+    return record
+
+
+def _encode(text: object, coding: object) -> bytes:
+    """The bytes of Python 2's arrays in later pickles."""
+    if not isinstance(text, str) or coding not in ("latin1", "latin-1"):
+        raise _Refused(f"encodes text as {coding}")
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """How protocols up to 2 write the content of an empty array."""
+    return b""
+
+
+_ALLOWED: dict[tuple[str, str], _Name] = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Name(_DtypeRecord),
+    ("_codecs", "encode"): _Name(_encode),
+    **{(module, "bytes"): _Name(_no_bytes) for module in ("__builtin__", "builtins")},
+    **{(f"numpy.{c}.multiarray", "_reconstruct"): _Name(_reconstruct) for c in ("core", "_core")},
+    **{(f"numpy.{c}.numeric", "_frombuffer"): _Name(_frombuffer) for c in ("core", "_core")},
+    **{(f"numpy.{c}.multiarray", "scalar"): _Name(_scalar) for c in ("core", "_core")},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise _Refused(f"asks for {module}.{name}, which is no array and could run code")
+        return _ALLOWED[module, name]
+
+
+def _numbers(data: Any, dtype: object, shape: Any, order: Any) -> np.ndarray:
+    """A new array of the bytes `data` (Python 2: text, a byte a character)."""
+    if not isinstance(dtype, _DtypeRecord) or order not in ("C", "F"):
+        raise _Refused("has an array without a type of numbers")
+    content = data.encode("latin1") if isinstance(data, str) else data
+    if not isinstance(content, bytes | bytearray):
+        raise _Refused("has an array of no bytes")
+    shape = tuple(int(length) for length in shape)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(content):
+        raise ValueError(f"{len(content)} bytes do not make an array {shape} of {dtype.dtype}")
+    return np.frombuffer(content, dtype.dtype).reshape(shape, order=order).copy(order="K")
+
+
+def _array(value: object) -> np.ndarray:
+    if not isinstance(value, _ArrayRecord) or value.array is None:
+        raise _Refused("holds no mapping of names to arrays")
+    return value.array

@@ -1,0 +1,50 @@
+"""Pictures between bytes and floats, for numpy arrays and torch tensors alike, and the peak signal-to-noise ratio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    Pictures = TypeVar("Pictures", np.ndarray, torch.Tensor)
+
+
+def to_unit(pictures: Pictures) -> Pictures:
+    """uint8 0 to 255 -> float32 in [0, 1], of the same kind, shape and device."""
+    return _float32(pictures) / 255
+
+
+def to_signed(pictures: Pictures) -> Pictures:
+    """uint8 0 to 255 -> float32 in [-1, 1], of the same kind, shape and device."""
+    return _float32(pictures) / 127.5 - 1
+
+
+def to_bytes(pictures: Pictures, *, signed: bool = False, truncate: bool = False) -> Pictures:
+    """float in [0, 1] (`signed`: in [-1, 1]) -> uint8, of the same kind, shape and device.
+
+    Values outside the range are clipped. Values are rounded to the nearest byte; `truncate` cuts off the fraction.
+    """
+    values = (pictures.clip(-1, 1) + 1) * 127.5 if signed else pictures.clip(0, 1) * 255
+    values = values if truncate else values.round()
+    return values.astype(np.uint8) if isinstance(values, np.ndarray) else values.byte()
+
+
+def to_frames(pictures: torch.Tensor, *, signed: bool = False, truncate: bool = False) -> np.ndarray:
+    """float tensor (...,3,H,W) on any device -> uint8 array (...,H,W,3); options as in `to_bytes`."""
+    return to_bytes(pictures, signed=signed, truncate=truncate).movedim(-3, -1).cpu().numpy()
+
+
+def psnr(mse: np.ndarray | float, *, peak: float = 255.0, cap: float = 100.0) -> np.ndarray:
+    """Peak signal-to-noise ratio in dB, float64, of mean squared errors of pictures whose largest value is `peak`.
+
+    At most `cap`, which is also what identical pictures get.
+    """
+    with np.errstate(divide="ignore"):
+        return np.minimum(10 * np.log10(peak**2 / np.asarray(mse, dtype=np.float64)), cap)
+
+
+def _float32(pictures: Any) -> Any:
+    return pictures.float() if hasattr(pictures, "float") else np.asarray(pictures, np.float32)
