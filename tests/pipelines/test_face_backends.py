@@ -59,8 +59,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, backend: str, version: str, modules
         vars(module).update(attributes)
         monkeypatch.setitem(sys.modules, name, module)
     adapter = backend.replace("-", "_")
-    monkeypatch.setattr(f"dawn_bench.pipelines.faces.{adapter}.version", lambda _: version)
-    monkeypatch.setattr(f"dawn_bench.pipelines.faces.{adapter}.pick_device", lambda: "cpu", raising=False)
+    monkeypatch.setattr(f"dawn_bench.pipelines.faces.backends.{adapter}.version", lambda _: version)
+    monkeypatch.setattr(f"dawn_bench.pipelines.faces.backends.{adapter}.pick_device", lambda: "cpu", raising=False)
 
 
 # --- boxes -----------------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_square_and_upright_boxes_are_each_other_s_inverse() -> None:
 
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_a_missing_package_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"dawn_bench.pipelines.faces.{name.replace('-', '_')}.find_spec", lambda _: None)
+    monkeypatch.setattr(f"dawn_bench.pipelines.faces.backends.{name.replace('-', '_')}.find_spec", lambda _: None)
     with pytest.raises(InputError, match=f"package {name} is not installed") as caught:
         pick_backend(name)
     assert "\n" not in str(caught.value)
