@@ -1,6 +1,6 @@
-"""The embedded dataset: a small CREMA-D-shaped set of talking-head files, made from one public-domain portrait.
+"""The embedded dataset: a small synthetic talking-head set in CREMA-D's layout, from one public-domain photograph.
 
-Every clip is synthetic, and its truth (pose, blinks, mouth opening, landmarks) is written beside it.
+Each clip comes with its ground truth: pose, blinks, mouth opening and landmarks.
 """
 
 from dawn_bench.pipelines.synthetic.write import write_embedded

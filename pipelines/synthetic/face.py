@@ -1,8 +1,9 @@
-"""Where every point of a portrait goes when the mouth, the lids and the head move, and where every pixel comes from.
+"""Deformation of a portrait by mouth, eyelids and head pose: a forward map for landmarks, a backward map for pixels.
 
-All coordinates are frame pixels (x right, y down); `fw` is the face width. The expression is defined backwards, as the
-shift from a point of the moved face to the portrait, so that pixels need no search; landmarks invert it by iteration.
-Lids and lips are edges: on each side the skin slides and stretches, between them another layer (eyeball, mouth) shows.
+Coordinates are frame pixels (x right, y down); `fw` is the face width. The expression is a backward map, from the
+deformed face to the portrait, so pixels are sampled directly; landmarks invert it by fixed-point iteration.
+Eyelids and lips are edges: the skin slides and stretches on either side, and another layer (eyeball, mouth) shows
+between them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from dawn_bench.pipelines.synthetic.identity import Portrait
 from dawn_bench.pipelines.synthetic.portrait import smooth
 
-#: Depth of landmarks towards the viewer in face widths; the tip of the nose is 0.
+#: Landmark depth towards the viewer in face widths; the tip of the nose is 0.
 DEPTH = np.array(
     [-0.72, -0.70, -0.66, -0.60, -0.52, -0.42, -0.32, -0.24, -0.20, -0.24, -0.32, -0.42, -0.52, -0.60, -0.66, -0.70,
      -0.72, -0.40, -0.31, -0.25, -0.22, -0.20, -0.20, -0.22, -0.25, -0.31, -0.40, -0.19, -0.13, -0.06, 0.0, -0.15,
@@ -24,19 +25,19 @@ DEPTH = np.array(
      -0.27, -0.19, -0.15, -0.14, -0.15, -0.19, -0.27, -0.20, -0.17, -0.16, -0.17, -0.20, -0.26, -0.16, -0.15, -0.16,
      -0.26, -0.17, -0.16, -0.17]
 )  # fmt: skip
-#: Share of the sitter's smile gap (from the upper lip) at which the lips meet.
+#: Where the lips meet, as a fraction of the gap in the source photograph's smile, from the upper lip down.
 SEAM = 0.62
-#: How far the corners of the smile come down at rest, and how far they come in, face and mouth widths.
+#: How far the mouth corners drop at rest (face widths), and how far they move inwards (mouth widths).
 DROP, RELAX = 0.034, 0.07
-#: How far the corners fall as the mouth opens, in openings.
+#: Drop of the mouth corners per unit of mouth opening.
 FALL = 0.32
-#: Cells of the coarse grid on which the head's rotation is inverted, frame pixels.
+#: Cell size of the coarse grid on which the head rotation is inverted, frame pixels.
 CELL = 4
 
 
 @dataclass(frozen=True)
 class Expression:
-    """Mouth opening in face widths, rounding −1 (wide) to 1 (round), closure of the lids 0–1; one frame, or (T,1)."""
+    """Mouth opening in face widths, rounding −1 (spread) to 1 (round), eyelid closure 0–1; scalars or (T,1) arrays."""
 
     opening: float | np.ndarray = 0.0
     rounding: float | np.ndarray = 0.0
@@ -44,9 +45,9 @@ class Expression:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """The head's rotation for angles in degrees, (3,3), for x right, y up, z towards the viewer.
+    """Head rotation matrix (3,3) from angles in degrees, for x right, y up, z towards the viewer.
 
-    The convention of 3DDFA: Rz·Ry·Rx with R[2,0] = sin(yaw). Positive yaw turns the nose to the left of the picture,
+    3DDFA's convention: Rz·Ry·Rx with R[2,0] = sin(yaw). Positive yaw turns the nose to the left of the image,
     positive pitch lowers it, positive roll turns the head anticlockwise.
     """
     (cy, cp, cr), (sy, sp, sr) = np.cos(np.radians([yaw, pitch, roll])), np.sin(np.radians([yaw, pitch, roll]))
@@ -56,50 +57,51 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return around_z @ around_y @ around_x
 
 
-class Line:
-    """A smooth curve y(x) as a table, fast to read at many points; constant beyond its ends."""
+class Curve:
+    """A smooth curve y(x), tabulated for fast lookup at many points; constant beyond its ends."""
 
     def __init__(self, x0: float, x1: float, values: np.ndarray) -> None:
         self.x0, self.scale, self.values = x0, (len(values) - 1) / (x1 - x0), values.astype(np.float32)
 
     @classmethod
-    def through(cls, points: np.ndarray, *, to: tuple[float, float]) -> Line:
-        """The curve through `points`, tabulated over the x range `to`."""
+    def through(cls, points: np.ndarray, *, to: tuple[float, float]) -> Curve:
+        """Monotone cubic interpolation of `points` (n,2), tabulated over the x range `to`."""
         x = np.linspace(*to, 512)
         return cls(*to, PchipInterpolator(*points.T)(np.clip(x, points[0, 0], points[-1, 0])))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        """y at `x`, float32 of the same shape, by nearest table entry."""
         at = (x - self.x0) * self.scale + 0.5
         return self.values[np.clip(at, 0, len(self.values) - 1).astype(np.int32)]
 
 
 class Lids:
-    """One eye: its lid edges, and the shift of the skin around them."""
+    """One eye: its eyelid edges and the displacement of the skin around them."""
 
     def __init__(self, upper: np.ndarray, lower: np.ndarray, *, brow: float, fw: float) -> None:
         span = (upper[0, 0] - 0.12 * fw, upper[-1, 0] + 0.12 * fw)
-        self.upper, self.lower = Line.through(upper, to=span), Line.through(lower, to=span)
-        self.room = 0.70 * (upper[:, 1].min() - brow)  # the brow itself keeps still
+        self.upper, self.lower = Curve.through(upper, to=span), Curve.through(lower, to=span)
+        self.height = 0.70 * (upper[:, 1].min() - brow)  # of the skin that moves; the brow itself does not
         self.box = (span[0], brow, span[1], float(lower[:, 1].max() + 0.16 * fw))
         self.lash, self.below = 0.022 * fw, 0.12 * fw
 
     def edges(self, x: np.ndarray, closure: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y of the moved upper and lower lid edge at `x`."""
+        """y of the upper and the lower eyelid edge at `x`, for a closure of 0–1."""
         upper, lower = self.upper(x), self.lower(x)
         gap = lower - upper
         return upper + 0.88 * closure * gap, lower - 0.12 * closure * gap
 
     def shift(self, x: np.ndarray, y: np.ndarray, closure: float | np.ndarray) -> np.ndarray:
-        """dy from a point of the moved skin to the portrait."""
+        """Backward displacement dy, from points (x, y) of the deformed skin to the portrait."""
         upper, lower = self.edges(x, closure)
         down, up = upper - self.upper(x), lower - self.lower(x)
-        above = 1 - np.clip((upper - y - self.lash) / (self.room + down - self.lash), 0, 1)  # lashes do not stretch
+        above = 1 - np.clip((upper - y - self.lash) / (self.height + down - self.lash), 0, 1)  # lashes do not stretch
         under = np.clip(1 - (y - lower) / self.below, 0, 1) ** 2
         return np.where(y < 0.5 * (upper + lower), -down * above, -up * under)
 
 
 class Mouth:
-    """The lips, the corners and the chin."""
+    """Lips, mouth corners and chin."""
 
     def __init__(self, portrait: Portrait) -> None:
         upper, lower, fw = portrait.upper_lip, portrait.lower_lip, portrait.face_width
@@ -108,20 +110,20 @@ class Mouth:
         self.half = 0.5 * (upper[-1, 0] - upper[0, 0])
         self.chin = portrait.points[8, 1]
         span = (self.x - 3 * self.half, self.x + 3 * self.half)
-        self.upper, self.lower = Line.through(upper, to=span), Line.through(lower, to=span)
+        self.upper, self.lower = Curve.through(upper, to=span), Curve.through(lower, to=span)
         x = np.linspace(*span, 512)
         self.gap = float((self.lower(x) - self.upper(x)).max() / fw)
         s = np.abs((x - self.x) / self.half)
-        self.profile = Line(*span, np.clip(1 - s**2.4, 0, 1))
+        self.profile = Curve(*span, np.clip(1 - s**2.4, 0, 1))
         corner = fw * np.where(s < 1, s**2, np.clip(1 - ((s - 1) / 1.7) ** 2, 0, 1) ** 2)
-        self.corner = Line(*span, corner)
-        self.rest = Line(*span, (1 - SEAM) * self.upper(x) + SEAM * self.lower(x) + DROP * corner)
-        self.reach = Line(*span, fw * (0.13 + 0.14 * smooth(s, 0.5, 1.4)))
+        self.corner = Curve(*span, corner)
+        self.rest = Curve(*span, (1 - SEAM) * self.upper(x) + SEAM * self.lower(x) + DROP * corner)
+        self.reach = Curve(*span, fw * (0.13 + 0.14 * smooth(s, 0.5, 1.4)))
         self.box = (self.x - 2.5 * self.half, self.y - 0.32 * fw, self.x + 2.5 * self.half, self.chin + 0.40 * fw)
         self.hole = (self.x - self.half, self.y - 0.08 * fw, self.x + self.half, self.y + 0.34 * fw)
 
     def across(self, x: np.ndarray, y: np.ndarray, expression: Expression) -> np.ndarray:
-        """Portrait x of a moved point: round lips bring the corners in, and so does a wide open mouth."""
+        """Portrait x of deformed points: rounded lips and a wide open mouth both draw the corners inwards."""
         rounding = expression.rounding
         narrow = RELAX + np.where(np.asarray(rounding) > 0, 0.28, 0.10) * rounding + 0.7 * expression.opening
         near = np.clip(1 - ((x - self.x) / (2.4 * self.half)) ** 2, 0, 1) ** 2
@@ -129,12 +131,12 @@ class Mouth:
         return x + narrow * near * (x - self.x)
 
     def edges(self, x: np.ndarray, opening: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y of the moved upper and lower lip edge at portrait `x`."""
+        """y of the upper and the lower lip edge at portrait `x`."""
         rest, gap = self.rest(x) + FALL * opening * self.corner(x), opening * self.fw * self.profile(x)
         return rest - 0.2 * gap, rest + 0.8 * gap
 
     def shift(self, x: np.ndarray, y: np.ndarray, opening: float | np.ndarray) -> np.ndarray:
-        """dy from a point of the moved skin (x already the portrait's) to the portrait."""
+        """Backward displacement dy, from points of the deformed skin to the portrait; `x` is already the portrait's."""
         upper, lower = self.edges(x, opening)
         down, fall = upper - self.upper(x), lower - self.lower(x)
         above = np.clip(1.15 - 1.15 * (upper - y) / self.reach(x), 0, 1)
@@ -149,7 +151,7 @@ class Mouth:
 
 
 class Face:
-    """A portrait that can move: landmarks forward, pixels backward."""
+    """A deformable portrait: forward map for landmarks, backward map for pixels."""
 
     def __init__(self, portrait: Portrait) -> None:
         self.portrait, self.fw = portrait, portrait.face_width
@@ -169,12 +171,15 @@ class Face:
         self._depth = self._depth_map()
 
     def landmarks(self, expression: Expression, turns: np.ndarray, sways: np.ndarray) -> np.ndarray:
-        """The 68 points of T moved faces, float64 (T,68,2), frame pixels; the fields of `expression` are (T,1)."""
+        """The 68 landmarks of T deformed faces, float64 (T,68,2) in frame pixels.
+
+        The fields of `expression` are (T,1), `turns` (T,3,3) and `sways` (T,2) pixels.
+        """
         goal = np.broadcast_to(self.portrait.points, (len(turns), 68, 2))
         at = goal.copy()
         for _ in range(12):
             at += goal - self.unexpress(at, expression)
-        for edge, lip in ((0, slice(61, 64)), (1, slice(65, 68))):  # these lie on the lip edges themselves
+        for edge, lip in ((0, slice(61, 64)), (1, slice(65, 68))):  # inner-lip points lie on the lip edges
             at[:, lip, 1] = self.mouth.edges(goal[:, lip, 0], expression.opening)[edge]
             at[:, lip, 0] = goal[:, lip, 0]
             for _ in range(12):
@@ -186,7 +191,7 @@ class Face:
         return np.stack([self.turned(*moved) for moved in zip(at, turns, sways, strict=True)])
 
     def unexpress(self, at: np.ndarray, expression: Expression) -> np.ndarray:
-        """Portrait points (...,2) under the points `at` of the frontal face with `expression`."""
+        """Portrait points (...,2) for points `at` (...,2) of the frontal face with `expression`."""
         x, y = at[..., 0], at[..., 1]
         across = self.mouth.across(x, y, expression)
         shift = self.mouth.shift(across, y, expression.opening)
@@ -196,10 +201,10 @@ class Face:
         return np.stack([across, y + shift], axis=-1)
 
     def turned(self, at: np.ndarray, turn: np.ndarray, sway: np.ndarray) -> np.ndarray:
-        """Where frontal points (...,2) go when the head turns by `turn` (3,3) and moves by `sway` (2,) pixels.
+        """Frontal points (...,2) after the head rotates by `turn` (3,3) and shifts by `sway` (2,) pixels.
 
-        The rotation is orthographic about a point in the neck; it fades to nothing around the head, so that the
-        shoulders and the background stay where they are and nothing tears.
+        The rotation is orthographic about a point in the neck. It fades out around the head, so shoulders and
+        background stay in place and the image does not tear.
         """
         off_x, off_y = at[..., 0] - self.centre[0], at[..., 1] - self.centre[1]
         high = np.where(off_y < 0, np.float32(0.98 * self.fw), np.float32(0.88 * self.fw))
@@ -215,7 +220,7 @@ class Face:
         return moved
 
     def unturned(self, turn: np.ndarray, sway: np.ndarray) -> np.ndarray:
-        """For every frame pixel the point of the frontal face that it shows, float32 (S,S,2)."""
+        """The inverse of `turned` on the pixel grid: for each frame pixel its frontal point, float32 (S,S,2)."""
         at = self.grid
         for _ in range(4):
             at = at + (self.grid - self.turned(at, turn, sway))

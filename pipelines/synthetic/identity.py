@@ -1,4 +1,4 @@
-"""One speaker: the sitter reshaped by a thin-plate warp, recoloured, and laid out in the frame."""
+"""One speaker: the source photograph reshaped by a thin-plate warp, recoloured, and placed in the frame."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from dawn_bench.pipelines.synthetic.portrait import CROWN, LANDMARKS, LIDS, LOWER_LIP, UPPER_LIP, masks, sitter, smooth
+from dawn_bench.pipelines.synthetic.portrait import (
+    CROWN,
+    LANDMARKS,
+    LIDS,
+    LOWER_LIP,
+    UPPER_LIP,
+    masks,
+    photograph,
+    smooth,
+)
 
-#: Canvas pixels a frame pixel (fine enough that a second resampling does not blur), and the canvas's extra border.
+#: Oversampling of the canvas (a second resampling then does not blur), and its extra border as a share of the frame.
 FINE, BORDER = 2, 0.14
-#: What becomes of each landmark when the picture is mirrored.
+#: Landmark order after mirroring.
 MIRROR = np.array(
     [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
      41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
@@ -21,13 +30,13 @@ MIRROR = np.array(
 
 @dataclass(frozen=True)
 class Look:
-    """How one speaker differs from the sitter. Shapes are relative changes, colours are in CIELAB units."""
+    """How one speaker differs from the source photograph. Shapes are relative changes, colours are in CIELAB units."""
 
     jaw: float = 0.0  # width of the lower face
     length: float = 0.0  # nose to chin
     width: float = 0.0  # width of the whole face
     eyes: float = 0.0  # size of the eyes
-    spread: float = 0.0  # distance of the eyes
+    spread: float = 0.0  # distance between the eyes
     nose: float = 0.0  # width of the nose
     mouth: float = 0.0  # width of the mouth
     lips: float = 0.0  # thickness of the lips
@@ -69,7 +78,7 @@ GROUNDS = (
 
 
 def draw_look(rng: np.random.Generator, index: int) -> Look:
-    """The look of speaker `index`: colours go round the palettes so that neighbours differ, shapes are random."""
+    """The look of speaker `index`: colours cycle through the palettes so that neighbours differ, shapes are random."""
     shape = np.clip(rng.normal(0, 1, 10), -1.6, 1.6)
     turn, lap = index % len(SKINS), index // len(SKINS)
     return Look(
@@ -97,7 +106,7 @@ def draw_look(rng: np.random.Generator, index: int) -> Look:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A speaker at rest. Coordinates are pixels of the written frame; the picture is `FINE` times as fine."""
+    """A speaker at rest. Coordinates are pixels of the output frame; the picture is oversampled `FINE` times."""
 
     size: int
     picture: np.ndarray  # uint8 (H,H,3) RGB
@@ -109,12 +118,12 @@ class Portrait:
 
     @property
     def border(self) -> int:
-        """Width of the picture's extra border in frame pixels."""
+        """Width of the extra border in frame pixels."""
         return round(BORDER * self.size)
 
 
 def make_portrait(look: Look, *, size: int) -> Portrait:
-    """The speaker of `look` in a square frame of `size` pixels."""
+    """Render the speaker of `look` in a square frame of `size` pixels."""
     angle = np.arctan2(*(LANDMARKS[42:48].mean(0) - LANDMARKS[36:42].mean(0))[::-1])
     scale = look.fill * size / np.hypot(*(LANDMARKS[16] - LANDMARKS[0]))
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -159,7 +168,7 @@ def make_portrait(look: Look, *, size: int) -> Portrait:
 
 
 def _reshape(curves: list[np.ndarray], look: Look) -> list[np.ndarray]:
-    """Move points of an upright face (pixels) to the proportions of `look`."""
+    """Apply the proportions of `look` to curves (n,2) of an upright face, in pixels."""
     points = curves[0]
     fw = np.hypot(*(points[16] - points[0]))
     nose, mouth = points[33], points[48:60].mean(axis=0)
@@ -187,7 +196,7 @@ def _reshape(curves: list[np.ndarray], look: Look) -> list[np.ndarray]:
 
 
 def _thin_plate(moved: np.ndarray, original: np.ndarray, size: int) -> RBFInterpolator:
-    """The backward shift field of the warp that takes `original` points to `moved` and holds the frame's border."""
+    """Backward displacement field of the warp from `original` to `moved` points; the frame's border stays fixed."""
     edge = np.linspace(-BORDER * size, size * (1 + BORDER), 9)
     ring = np.array([(x, y) for x in edge for y in edge if x in (edge[0], edge[-1]) or y in (edge[0], edge[-1])])
     places, first = np.unique(np.round(np.vstack([moved, ring]), 3), axis=0, return_index=True)
@@ -196,12 +205,12 @@ def _thin_plate(moved: np.ndarray, original: np.ndarray, size: int) -> RBFInterp
 
 
 def _recolour(look: Look) -> np.ndarray:
-    """The sitter in the colours of `look`, float32 (512,512,3) RGB, 0–1."""
+    """The source photograph in the colours of `look`, float32 (512,512,3) RGB, 0–1."""
     mask = masks()
-    lab = cv2.cvtColor(sitter().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(photograph().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 
     def grade(name: str, factor: float, chroma: float, a: float, b: float) -> None:
-        """Scale L, scale and shift a and b, under one mask."""
+        """Scale L, and scale and shift a and b, inside one mask."""
         graded = lab * np.array([factor, chroma, chroma]) + np.array([0, a, b])
         lab[:] += mask[name][..., None] * (graded - lab)
 

@@ -1,4 +1,4 @@
-"""What a speaker does in one clip: syllables, mouth, blinks and head, as functions of time."""
+"""Motion of one clip over time: syllables, mouth, blinks and head pose."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-#: Grid of the mouth tracks, samples a second (the sound reads them between samples, the picture once a frame).
+#: Sampling rate of the mouth tracks in Hz (sound interpolates between samples, video reads one value per frame).
 RATE = 1000
-#: Vowel: mouth opening in face widths, rounding, first and second formant in Hz.
+#: By vowel: mouth opening in face widths, rounding, first and second formant in Hz.
 VOWELS = {
     "a": (0.165, 0.00, 760, 1250),
     "e": (0.110, -0.45, 520, 1850),
@@ -18,15 +18,15 @@ VOWELS = {
     "o": (0.115, 0.75, 480, 880),
     "u": (0.060, 1.00, 320, 760),
 }
-#: Consonant: mouth opening in face widths. `m` closes the lips, `s` hisses, `t` is a stop behind the teeth.
+#: By consonant: mouth opening in face widths. `m` closes the lips, `s` is a fricative, `t` an alveolar stop.
 CONSONANTS = {"m": 0.0, "p": 0.0, "s": 0.022, "t": 0.026, "l": 0.042}
-#: A blink: closing, holding, opening, in seconds.
+#: Phases of a blink in seconds: closing, closed, opening.
 CLOSE, HOLD, OPEN = 0.075, 0.045, 0.160
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How one speaker talks."""
+    """Voice parameters of one speaker."""
 
     pitch: float  # Hz
     tract: float  # factor on all formants
@@ -57,23 +57,23 @@ class Syllable:
 
     @property
     def peak(self) -> float:
-        """When the vowel is widest."""
+        """Time of the widest mouth opening, seconds."""
         return self.start + 0.5 * self.length
 
 
 @dataclass(frozen=True)
 class Speech:
-    """The syllables of a clip and the mouth that says them: tracks of `RATE` samples a second."""
+    """The syllables of a clip and the mouth tracks that articulate them, sampled at `RATE` Hz."""
 
     seconds: float
     syllables: tuple[Syllable, ...]
     opening: np.ndarray  # face widths
-    rounding: np.ndarray  # −1 wide to 1 round
+    rounding: np.ndarray  # −1 spread to 1 round
     formants: np.ndarray  # (2, n) Hz
 
 
 def draw_speech(rng: np.random.Generator, voice: Voice, *, seconds: float) -> Speech:
-    """Phrases of three to seven syllables with pauses between them."""
+    """Random speech of `seconds`: phrases of three to seven syllables, separated by pauses."""
     syllables: list[Syllable] = []
     time, before = float(rng.uniform(0.12, 0.35)), ""
     while True:
@@ -92,7 +92,7 @@ def draw_speech(rng: np.random.Generator, voice: Voice, *, seconds: float) -> Sp
     for i, s in enumerate(syllables):
         width, rounding, first, second = VOWELS[s.vowel]
         closed = CONSONANTS[s.consonant]
-        if s.start - keys[-1][0] > 0.12:  # a pause came before
+        if s.start - keys[-1][0] > 0.12:  # after a pause
             keys.append((s.start - 0.04, 0.0, 0.0, 500, 1500))
         keys.append((s.start + 0.02, closed, 0.5 * rounding, first, second))
         for share in (0.40, 0.62):
@@ -110,7 +110,7 @@ def draw_speech(rng: np.random.Generator, voice: Voice, *, seconds: float) -> Sp
 
 
 def draw_blinks(rng: np.random.Generator, *, seconds: float) -> np.ndarray:
-    """Times of full closure in seconds: about 0.3 a second, at least 1.2 s apart, whole within the clip."""
+    """Times (n,) of full closure in seconds: about 0.3 per second, at least 1.2 s apart, complete within the clip."""
     times: list[float] = []
     time = float(rng.uniform(0.3, min(2.6, max(0.4, seconds - 0.4))))
     while time < seconds - HOLD / 2 - OPEN - 0.1:
@@ -120,7 +120,7 @@ def draw_blinks(rng: np.random.Generator, *, seconds: float) -> np.ndarray:
 
 
 def closure(times: np.ndarray, blinks: np.ndarray) -> np.ndarray:
-    """How far the lids are shut at `times`, 0–1; closure is complete around each blink time."""
+    """Eyelid closure at `times`, 0 (open) to 1 (shut); it is complete around each blink time."""
     shut = np.zeros(len(times))
     for blink in blinks:
         off = times - blink
@@ -131,7 +131,7 @@ def closure(times: np.ndarray, blinks: np.ndarray) -> np.ndarray:
 
 
 def draw_head(rng: np.random.Generator, speech: Speech, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Yaw, pitch, roll in degrees (T,3) and sway in face widths (T,2) at `times`: slow drift, nods on stresses."""
+    """Yaw, pitch, roll in degrees (T,3) and sway in face widths (T,2) at `times`: slow drift, and nods on stress."""
     knots = np.arange(-1.0, speech.seconds + 2.0, 0.85)
     drift = CubicSpline(knots, rng.normal(size=(len(knots), 5)) * [3.2, 1.5, 1.8, 0.012, 0.008])(times)
     for s in speech.syllables:

@@ -1,4 +1,4 @@
-"""The one sitter: scikit-image's astronaut (public domain), with hand-placed curves and masks in its pixels."""
+"""The source photograph: scikit-image's astronaut (public domain), with hand-placed curves and masks in its pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-#: iBUG 68 landmarks of the sitter in pixels of the 512×512 picture: medians of jittered dlib runs on an enlargement.
+#: iBUG 68 landmarks in pixels of the 512×512 photograph: medians of jittered dlib runs on an enlarged copy.
 LANDMARKS = np.fromstring(
     """
     180.0 104.5 180.0 116.0 181.0 127.5 182.2 139.0 185.1 150.5 191.5 160.5 200.2 168.8 209.5 176.0 220.8 178.8
@@ -23,7 +23,7 @@ LANDMARKS = np.fromstring(
     sep=" ",
 ).reshape(68, 2)
 
-#: Lower edge of the upper lip and upper edge of the lower lip, corner to corner (the sitter smiles, teeth show).
+#: Lower edge of the upper lip and upper edge of the lower lip, corner to corner (a smile that shows the teeth).
 UPPER_LIP = np.array(
     [(203.0, 139.3), (206, 140.3), (211, 141.5), (215.3, 142), (220.7, 143), (225.3, 143.3), (229.9, 142.8),
      (235.3, 142.1), (239.9, 140.9), (244.5, 140.3)]
@@ -33,7 +33,7 @@ LOWER_LIP = np.array(
      (231.4, 148.5), (234.5, 146.9), (238.3, 144.3), (241.4, 142.5), (244.5, 140.3)]
 )  # fmt: skip
 
-#: Lid edges, each from the picture's left corner to its right one: (upper, lower) of the eye at the left, the right.
+#: Eyelid edges from the image-left to the image-right corner: (upper, lower) of the left eye, then of the right eye.
 LIDS = (
     (
         np.array([(194, 101.6), (197.2, 99.5), (200.8, 98.3), (204.2, 98.2), (207.4, 99), (210.2, 101), (213, 104)]),
@@ -67,7 +67,7 @@ SKIN = np.array(
      (214, 190), (188, 182), (184, 150), (180, 136), (168, 128), (166, 116), (178, 112)]
 )  # fmt: skip
 
-#: The suit and its collar ring: bright parts of it are no background.
+#: The suit and its collar ring, whose bright parts must not count as background.
 SUIT = np.array(
     [(186, 147), (150, 149), (130, 164), (122, 184), (113, 187), (109, 205), (60, 245), (60, 400), (400, 400),
      (345, 280), (320, 250), (303, 235), (290, 209), (270, 187), (254, 174), (240, 185), (200, 185)]
@@ -75,8 +75,8 @@ SUIT = np.array(
 
 
 @cache
-def sitter() -> np.ndarray:
-    """The portrait, uint8 (512,512,3) RGB."""
+def photograph() -> np.ndarray:
+    """The source photograph, uint8 (512,512,3) RGB."""
     from skimage.data import astronaut
 
     return np.ascontiguousarray(astronaut())
@@ -84,8 +84,8 @@ def sitter() -> np.ndarray:
 
 @cache
 def masks() -> dict[str, np.ndarray]:
-    """Soft masks of the portrait, float32 (512,512), 0–1, by name; `inside` is eyes and teeth."""
-    lab = cv2.cvtColor(sitter().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    """Soft masks of the photograph by name, float32 (512,512), 0–1; `inside` covers eyes and teeth."""
+    lab = cv2.cvtColor(photograph().astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab = cv2.GaussianBlur(lab, (0, 0), 0.8)
     chroma = np.hypot(lab[..., 1], lab[..., 2])
     face = np.vstack([LANDMARKS[:17], [(267, 92), (256, 88), (228, 82), (197, 79), (186, 84)]])
@@ -100,12 +100,12 @@ def masks() -> dict[str, np.ndarray]:
     skin = _fill(SKIN, 1.5) * (1 - hair) * (1 - background) * (1 - inside) * smooth(lab[..., 0], 14, 30)
     lips = _fill(np.vstack([LANDMARKS[48:55], LANDMARKS[55:60]]), 1.2) * (1 - inside) * smooth(lab[..., 1], 9, 17)
     brows = np.maximum(*(_stroke(LANDMARKS[a : a + 5], 4) for a in (17, 22)))
-    found = {"background": background, "hair": hair, "skin": skin, "lips": lips, "brows": brows, "inside": inside}
-    return {name: mask.astype(np.float32) for name, mask in found.items()}
+    by_name = {"background": background, "hair": hair, "skin": skin, "lips": lips, "brows": brows, "inside": inside}
+    return {name: mask.astype(np.float32) for name, mask in by_name.items()}
 
 
 def smooth(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Smoothstep: 0 at `low`, 1 at `high` (which may be the smaller), flat beyond."""
+    """Smoothstep: 0 at `low`, 1 at `high` (which may be below `low`), constant beyond."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 

@@ -1,4 +1,4 @@
-"""One frame of a moving portrait."""
+"""Renders frames of a deformable portrait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TONGUE, DARK = np.array([112, 52, 50], np.float32), np.array([38, 14, 14], np.fl
 
 
 class Renderer:
-    """Draws frames of one portrait, uint8 (S,S,3) RGB."""
+    """Renders frames of one portrait, uint8 (S,S,3) RGB."""
 
     def __init__(self, portrait: Portrait) -> None:
         self.face = Face(portrait)
@@ -23,7 +23,7 @@ class Renderer:
         self.inside = [_fill(portrait, line) for line in eyes]
         hole = np.maximum.reduce([*self.inside, _fill(portrait, lips)])
         grown = cv2.dilate((hole > 0.3).astype(np.uint8), np.ones((3, 3), np.uint8))
-        #: the skin, continued under the lids and lips so that no white of eyes or teeth sticks to their edges
+        #: the skin, inpainted under eyelids and lips so that no white of eyes or teeth bleeds into their edges
         self.skin = cv2.inpaint(portrait.picture, grown, 2 * FINE, cv2.INPAINT_TELEA)
         self.teeth = self._teeth()
 
@@ -53,7 +53,7 @@ class Renderer:
         return cv2.remap(picture, index[..., 0], index[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
     def _patch(self, box: tuple[float, ...], turn: np.ndarray, sway: np.ndarray) -> tuple[slice, slice]:
-        """The part of the frame in which a box of the portrait is seen."""
+        """The slices of the frame that show a box of the portrait."""
         x0, y0, x1, y1 = box
         ring = np.array([(x, y) for x in np.linspace(x0, x1, 5) for y in np.linspace(y0, y1, 5)], np.float32)
         seen = self.face.turned(ring, turn, sway)
@@ -62,7 +62,7 @@ class Renderer:
         return slice(low[1], high[1]), slice(low[0], high[0])
 
     def _draw_eye(self, frame: np.ndarray, at: np.ndarray, eye: Lids, expression: Expression) -> None:
-        """The eyeball between the lids, in the shade of the upper one; the line of lashes where they meet."""
+        """Draw the eyeball between the lids, shaded by the upper lid, and the lash line where they meet."""
         fw, x, y = self.face.fw, at[..., 0], at[..., 1]
         upper, lower = eye.edges(x, expression.closure)
         shade = 0.62 + 0.38 * smooth(y - upper, 0, 0.03 * fw)
@@ -73,7 +73,7 @@ class Renderer:
             _darken(frame, y - 0.5 * (upper + lower), 0.012 * fw, 0.6 * meet * np.clip(gap / (0.03 * fw), 0, 1))
 
     def _draw_mouth(self, frame: np.ndarray, at: np.ndarray, expression: Expression) -> None:
-        """Between the lips the sitter's teeth, the dark of the mouth and the tongue; a line where the lips meet."""
+        """Draw teeth, oral cavity and tongue between the lips, and a dark line where closed lips meet."""
         mouth, fw, y = self.face.mouth, self.face.fw, at[..., 1]
         x = mouth.across(at[..., 0], y, expression)
         s = (x - mouth.x) / mouth.half
@@ -83,7 +83,7 @@ class Renderer:
         colour = DARK + tongue[..., None] * (TONGUE - DARK)
         teeth = self._sample(self.teeth, at).astype(np.float32)
         colour += teeth[..., 3:] / 255 * (teeth[..., :3] - colour)
-        light = 0.8 + 0.2 * smooth(np.asarray(expression.opening), 0.01, 0.07)  # little falls in through a slit
+        light = 0.8 + 0.2 * smooth(np.asarray(expression.opening), 0.01, 0.07)  # a narrow opening lets in little light
         shade = (0.72 + 0.28 * smooth(y - upper, 0, 0.035 * fw)) * (1 - 0.35 * smooth(np.abs(s), 0.5, 1.0))
         _blend(frame, colour * (light * shade)[..., None], _between(y, upper, lower))
         shut = float(1 - smooth(np.asarray(expression.opening), 0.01, 0.05))
@@ -92,7 +92,7 @@ class Renderer:
             _darken(frame, y - 0.5 * (upper + lower), 0.008 * fw, 0.4 * shut * side)
 
     def _teeth(self) -> np.ndarray:
-        """The sitter's mouth with its opacity as a fourth channel, uint8 (H,H,4)."""
+        """The photographed teeth with opacity as a fourth channel, uint8 (H,H,4)."""
         portrait = self.portrait
         line = np.vstack([portrait.upper_lip, portrait.lower_lip[::-1]])
         share = _fill(portrait, line + np.array([0, -0.006 * portrait.face_width]))
@@ -103,7 +103,7 @@ class Renderer:
 
 
 def _fill(portrait: Portrait, line: np.ndarray) -> np.ndarray:
-    """A filled outline on the portrait's canvas, float32, 0–1."""
+    """The filled outline `line` (n,2) on the portrait's canvas, float32, 0–1."""
     mask = np.zeros(portrait.picture.shape[:2], np.uint8)
     at = (line + (portrait.border + 0.5)) * FINE - 0.5
     cv2.fillPoly(mask, [np.round(at * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
@@ -111,12 +111,12 @@ def _fill(portrait: Portrait, line: np.ndarray) -> np.ndarray:
 
 
 def _between(y: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """The share of each pixel that lies between two edges, 0–1."""
+    """Coverage of each pixel by the area between two edges, 0–1."""
     return np.clip(np.minimum(y - upper, lower - y) + 0.5, 0, 1) * np.clip(lower - upper, 0, 1)
 
 
 def _blend(frame: np.ndarray, colour: np.ndarray, share: np.ndarray) -> None:
-    """Lay `colour` (h,w,3) over `frame` in place, with opacity `share` (h,w)."""
+    """Blend `colour` (h,w,3) over `frame` in place, with opacity `share` (h,w)."""
     under = frame.astype(np.float32)
     frame[:] = np.clip(under + share[..., None] * (colour - under) + 0.5, 0, 255).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Speech-like sound from the mouth that the picture shows: pulses and noise through moving formants."""
+"""Speech-like sound synthesised from the mouth tracks: glottal pulses and noise through time-varying formants."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from scipy.signal import butter, sosfilt
 from dawn_bench.clip import SAMPLE_RATE
 from dawn_bench.pipelines.synthetic.motion import RATE, Speech, Voice
 
-#: Samples between two settings of the formant filter (5 ms), and the bandwidths of its four formants in Hz.
+#: Update interval of the formant filter in samples (5 ms), and the bandwidths of its four formants in Hz.
 BLOCK = 80
 BANDWIDTHS = np.array([70.0, 95.0, 130.0, 200.0])
-#: Noise of each consonant: band in Hz, length in seconds, loudness. Closed lips murmur or are silent.
+#: Noise by consonant: band in Hz, length in seconds, loudness. The others are voiced or silent.
 NOISES = {"s": (3500, 7500, 0.085, 0.10), "t": (2500, 6500, 0.022, 0.16), "p": (400, 2500, 0.016, 0.12)}
 
 
 def synthesise(rng: np.random.Generator, speech: Speech, voice: Voice) -> np.ndarray:
-    """The sound of `speech`, int16 (n,) at 16 kHz; its loudness follows the mouth opening with no delay."""
+    """The sound of `speech`, int16 (n,) at 16 kHz; its loudness follows the mouth opening without delay."""
     n = round(speech.seconds * SAMPLE_RATE)
     times = np.arange(n) / SAMPLE_RATE
     grid = np.arange(len(speech.opening)) / RATE
@@ -48,14 +48,14 @@ def synthesise(rng: np.random.Generator, speech: Speech, voice: Voice) -> np.nda
 
 
 def _melody(speech: Speech) -> tuple[np.ndarray, np.ndarray]:
-    """Times and relative pitch: higher on stressed syllables, falling to the end."""
+    """Times and relative pitch: higher on stressed syllables, falling towards the end."""
     times = [0.0, *(s.peak for s in speech.syllables), speech.seconds + 0.1]
     heights = [0.0, *(4 * (s.stress - 0.95) - 0.5 * s.start / speech.seconds for s in speech.syllables), -0.5]
     return np.array(times), np.array(heights)
 
 
 def _formants(excitation: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """`excitation` through resonators in series whose centres (4, blocks) in Hz change every `BLOCK` samples."""
+    """`excitation` filtered by cascaded resonators whose centres (4, blocks) in Hz change every `BLOCK` samples."""
     out = np.empty_like(excitation)
     state = np.zeros((len(centres), 2))
     radius = np.exp(-np.pi * BANDWIDTHS / SAMPLE_RATE)

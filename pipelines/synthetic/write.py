@@ -1,4 +1,4 @@
-"""Writes the embedded dataset: files laid out and named as CREMA-D's, with the truth beside them."""
+"""Writes the embedded dataset: files in CREMA-D's layout and naming, with ground truth."""
 
 from __future__ import annotations
 
@@ -24,53 +24,53 @@ from dawn_bench.pipelines.synthetic.render import Renderer
 from dawn_bench.pipelines.synthetic.sound import synthesise
 from dawn_bench.progress import Meter
 
-#: Quality of the H.264 files: hardly any visible loss.
+#: H.264 quality, close to visually lossless.
 CRF = 16
-#: Actor ids in CREMA-D's range, test actors apart.
+#: Actor ids in CREMA-D's range, without the test actors.
 TRAIN_ACTORS = tuple(a for a in range(1001, 1092) if a not in TEST_ACTORS)
 README = """\
 A synthetic talking-head dataset in the layout of CREMA-D, written by dawn-bench (seed {seed}).
 
 No real recording is in it. Every frame is made from one photograph, `astronaut` of scikit-image: Eileen Collins,
 NASA, 1993, public domain; reshaped, recoloured and warped. She did not say or do any of this. The sound is
-synthesised. The actor ids, the sentence codes and VideoDemographics.csv only follow CREMA-D's form: the speakers are
-not CREMA-D's actors, and no sentence is spoken. Use it to try and to test software, never as a benchmark of quality.
+synthesised. The actor ids, the sentence codes and VideoDemographics.csv only follow CREMA-D's format: the speakers are
+not CREMA-D's actors, and no sentence is spoken. Use it to try out and test software, never to measure quality.
 
 VideoFlash/*.mp4          {size}x{size}, {fps} fps, H.264 and AAC
 AudioWAV/*.wav            16 kHz mono, the same sound before AAC
-truth/*.npz               what is really in the clip, a row for each of T frames:
-  pose (T,3)              yaw, pitch, roll in degrees against the portrait, which counts as frontal, with 3DDFA's
-                          signs: yaw > 0 turns the nose to the left of the picture, pitch > 0 lowers it, roll > 0 is
+truth/*.npz               ground truth, one row for each of T frames:
+  pose (T,3)              yaw, pitch, roll in degrees relative to the portrait, which counts as frontal, with 3DDFA's
+                          signs: yaw > 0 turns the nose to the left of the image, pitch > 0 lowers it, roll > 0 is
                           anticlockwise
-  sway (T,2)              shift of the head in pixels of the frame
-  opening, rounding (T,)  mouth opening in face widths; rounding from -1 (wide) to 1 (round)
-  closure (T,)            how far the lids are shut, 0 to 1
-  blinks (n,), blink_frames (n,)    seconds of full closure, and the frame on screen then
+  sway (T,2)              head translation in pixels of the frame
+  opening, rounding (T,)  mouth opening in face widths; lip rounding from -1 (spread) to 1 (round)
+  closure (T,)            eyelid closure, 0 to 1
+  blinks (n,), blink_frames (n,)    times of full closure in seconds, and the frames shown then
   syllables (m,2)         start and length in seconds
   landmarks (T,68,2)      x, y in pixels of the frame, iBUG order
   face_width ()           distance of landmarks 0 and 16 at rest, in pixels
-  sound_offset ()         0: picture and sound are in step; frame k shows the face at second (k + 0.5) / {fps}
+  sound_offset ()         0: video and sound are in sync; frame k shows the face at second (k + 0.5) / {fps}
 
 Licence: the photograph is in the public domain, and so is this set (CC0 1.0).
 """
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipSpec:
     """One clip to write."""
 
     root: Path
-    speaker: int  # its place among the speakers, from 0
+    speaker: int  # index of the speaker, from 0
     actor: int
     sentence: str
-    number: int  # its place among all clips
+    number: int  # index of the clip, from 0
     frames: int
     size: int
     seed: int
 
     @property
     def name(self) -> str:
-        """The file name without its ending."""
+        """The file name without suffix."""
         return f"{self.actor}_{self.sentence}_NEU_XX"
 
 
@@ -85,30 +85,32 @@ def write_embedded(
     jobs: int = 1,
     progress: Meter | None = None,
 ) -> Path:
-    """Write `clips` clips in all, dealt in turn to `speakers` speakers, each of `seconds`, and return `root`.
+    """Write `clips` clips of `seconds` each, assigned round-robin to `speakers` speakers, and return `root`.
 
     Args:
-        root: folder to make; files of the same names in it are replaced.
-        speakers: the last quarter of them (at least one where there are two or more) are test actors.
-        clips: at most twelve a speaker, one for each sentence of CREMA-D.
+        root: output folder; files of the same names in it are replaced.
+        speakers: 1 to 43; the last quarter (at least one of two or more) are test actors.
+        clips: total number of clips, at most twelve per speaker, one for each sentence of CREMA-D.
         seconds: length of each clip, rounded to whole frames; at least 1.
-        size: side of the square frames in pixels, even.
-        seed: decides everything; `jobs`, the number of processes, changes nothing in the files.
+        size: side of the square frames in pixels, even, at least 96.
+        seed: determines all content.
+        jobs: number of processes; the files do not depend on it.
         progress: advanced by one for each clip.
 
-    Raises `InputError` where these numbers do not go together.
+    Raises `InputError` for values out of range.
     """
     actors = cast_actors(speakers)
     if not 1 <= clips <= len(SENTENCES) * speakers:
-        raise InputError(f"{clips} clips for {speakers} speakers: there are 1 to {len(SENTENCES)} a speaker.")
+        raise InputError(f"{clips} clips for {speakers} speakers: a speaker has 1 to {len(SENTENCES)} clips.")
     if seconds < 1 or size < 96 or size % 2:
         raise InputError(
-            f"clips of {seconds} s at {size} px.", hint="Use at least 1 s and an even size of at least 96."
+            f"clips of {seconds} s at {size} px cannot be written.",
+            hint="Use at least 1 s and an even size of at least 96.",
         )
     for folder in ("VideoFlash", "AudioWAV", "truth"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    work = [
-        Job(
+    specs = [
+        ClipSpec(
             root,
             i % speakers,
             actors[i % speakers],
@@ -120,14 +122,14 @@ def write_embedded(
         )
         for i in range(clips)
     ]
-    for _ in _run(work, jobs):
+    for _ in _run(specs, jobs):
         if progress is not None:
             progress.advance()
     with (root / "VideoDemographics.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["ActorID", "Age", "Sex", "Race", "Ethnicity"])
         table.writerows(
-            [actor, 0, "Synthetic", "Synthetic", "Synthetic"] for actor in sorted({job.actor for job in work})
+            [actor, 0, "Synthetic", "Synthetic", "Synthetic"] for actor in sorted({spec.actor for spec in specs})
         )
     (root / "README.txt").write_text(README.format(seed=seed, size=size, fps=FPS))
     return root
@@ -137,16 +139,16 @@ def cast_actors(speakers: int) -> list[int]:
     """The actor id of each speaker: training actors from 1001 up, then the last quarter from CREMA-D's test actors."""
     tests = max(1, speakers // 4) if speakers > 1 else 0
     if speakers < 1 or tests > len(TEST_ACTORS):
-        raise InputError(f"{speakers} speakers: there can be 1 to 43.")
+        raise InputError(f"{speakers} speakers: choose 1 to 43.")
     return [*TRAIN_ACTORS[: speakers - tests], *sorted(TEST_ACTORS)[:tests]]
 
 
-def _run(work: list[Job], jobs: int) -> Iterator[None]:
+def _run(specs: list[ClipSpec], jobs: int) -> Iterator[None]:
     if jobs == 1:
-        yield from map(_write_clip, work)
+        yield from map(_write_clip, specs)
     else:
         parallel = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
-        yield from parallel(joblib.delayed(_write_clip)(job) for job in work)
+        yield from parallel(joblib.delayed(_write_clip)(spec) for spec in specs)
 
 
 @lru_cache(maxsize=4)
@@ -154,21 +156,21 @@ def _renderer(seed: int, speaker: int, size: int) -> Renderer:
     return Renderer(make_portrait(draw_look(np.random.default_rng([seed, 1, speaker]), speaker), size=size))
 
 
-def _write_clip(job: Job) -> None:
+def _write_clip(spec: ClipSpec) -> None:
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # one process is one core, and the same pixels everywhere
+    cv2.setNumThreads(1)  # one core per process, and pixels that do not depend on the thread count
     try:
-        _make_clip(job)
+        _render_clip(spec)
     finally:
         cv2.setNumThreads(threads)
 
 
-def _make_clip(job: Job) -> None:
-    renderer = _renderer(job.seed, job.speaker, job.size)
-    rng = np.random.default_rng([job.seed, 2, job.number])
-    voice = draw_voice(np.random.default_rng([job.seed, 3, job.speaker]))
-    seconds = job.frames / FPS
-    times = (np.arange(job.frames) + 0.5) / FPS
+def _render_clip(spec: ClipSpec) -> None:
+    renderer = _renderer(spec.seed, spec.speaker, spec.size)
+    rng = np.random.default_rng([spec.seed, 2, spec.number])
+    voice = draw_voice(np.random.default_rng([spec.seed, 3, spec.speaker]))
+    seconds = spec.frames / FPS
+    times = (np.arange(spec.frames) + 0.5) / FPS
     speech = draw_speech(rng, voice, seconds=seconds)
     blinks = draw_blinks(rng, seconds=seconds)
     pose, sway = draw_head(rng, speech, times)
@@ -181,12 +183,12 @@ def _make_clip(job: Job) -> None:
     expressions = [Expression(*map(float, row)) for row in zip(opening, rounding, shut, strict=True)]
     turns = [rotation(*angles) for angles in pose]
     frames = (renderer(e, turn, s) for e, turn, s in zip(expressions, turns, sway, strict=True))
-    write_video(job.root / "VideoFlash" / f"{job.name}.mp4", frames, audio=sound, crf=CRF)
-    write_wav(job.root / "AudioWAV" / f"{job.name}.wav", sound)
+    write_video(spec.root / "VideoFlash" / f"{spec.name}.mp4", frames, audio=sound, crf=CRF)
+    write_wav(spec.root / "AudioWAV" / f"{spec.name}.wav", sound)
     moves = Expression(opening[:, None], rounding[:, None], shut[:, None])
     landmarks = renderer.face.landmarks(moves, np.stack(turns), sway)
     np.savez(
-        job.root / "truth" / f"{job.name}.npz",
+        spec.root / "truth" / f"{spec.name}.npz",
         pose=pose.astype(np.float32),
         sway=sway.astype(np.float32),
         opening=opening.astype(np.float32),
