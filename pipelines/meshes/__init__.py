@@ -1,1 +1,1 @@
-"""Talking meshes: BIWI, VOCASET and a synthetic set in their layout, read, drawn and written."""
+"""Talking meshes: readers, renderer and a synthetic set in the layout of BIWI and VOCASET."""

@@ -1,6 +1,6 @@
-"""Reads the files of mesh datasets: vertices, faces at rest, vertex numbers, triangles. Nothing in them is ever run.
+"""Readers for mesh dataset files: vertices, templates, vertex indices, triangles. Code in a file is never executed.
 
-V vertices, T frames, F triangles. Units are the files' own.
+V vertices, T frames, F triangles. Units are those of the files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ HINT = "Get the dataset's own file."
 
 
 def read_templates(path: Path) -> dict[str, np.ndarray]:
-    """`templates.pkl`: every subject's face at rest, float32 (V,3), all of one V. Raises `InputError`."""
+    """Read `templates.pkl`: the neutral face float32 (V,3) of each subject.
+
+    Raises `InputError` for an unreadable file, for arrays that are not (V,3), or where V differs between subjects.
+    """
     templates = {}
     for name, array in read_arrays(path, hint=HINT).items():
         if array.dtype.kind not in "fiu" or array.size % 3 or not array.size or not np.isfinite(array).all():
@@ -30,9 +33,9 @@ def read_templates(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
-    """float32 (T,V,3) from an npy file of (T,3V) or (T,V,3).
+    """Read float32 (T,V,3) from an npy file of shape (T,3V) or (T,V,3).
 
-    Raises `ItemError` unreadable, bad_shape or not_finite.
+    Raises `ItemError` with reason unreadable, bad_shape or not_finite.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -42,14 +45,14 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     if not flat or array.reshape(len(array), -1).shape[1] != 3 * vertices:
         shape = getattr(array, "shape", type(array).__name__)
         raise ItemError("bad_shape", f"{path.name}: is {shape}, not (frames, {3 * vertices}) as its template has it")
-    made = array.reshape(len(array), vertices, 3).astype(np.float32)
-    if not np.isfinite(made).all():
+    coordinates = array.reshape(len(array), vertices, 3).astype(np.float32)
+    if not np.isfinite(coordinates).all():
         raise ItemError("not_finite", f"{path.name}: has NaN or infinite coordinates")
-    return made
+    return coordinates
 
 
 def read_numbers(path: Path, *, vertices: int) -> np.ndarray:
-    """Vertex numbers int32 (n,), sorted, from a text file, counted from 0. Raises `InputError`."""
+    """Read vertex indices int32 (n,), zero-based and sorted, from a text file. Raises `InputError`."""
     try:
         numbers = np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
     except (OSError, ValueError) as error:
@@ -58,27 +61,27 @@ def read_numbers(path: Path, *, vertices: int) -> np.ndarray:
 
 
 def checked(numbers: np.ndarray, *, vertices: int, path: Path) -> np.ndarray:
-    """`numbers` as sorted int32 without repeats; raises `InputError` where the mesh has no such vertex."""
-    made = np.unique(np.asarray(numbers).reshape(-1))
-    if not len(made) or made.dtype.kind not in "iu" or made[0] < 0 or made[-1] >= vertices:
+    """`numbers` sorted, unique, as int32; raises `InputError` for an index outside a mesh of `vertices`."""
+    indices = np.unique(np.asarray(numbers).reshape(-1))
+    if not len(indices) or indices.dtype.kind not in "iu" or indices[0] < 0 or indices[-1] >= vertices:
         raise InputError(f"names vertices that a mesh of {vertices} does not have.", path=path)
-    return made.astype(np.int32)
+    return indices.astype(np.int32)
 
 
 def read_triangles(path: Path, *, vertices: int) -> np.ndarray:
-    """Triangles int32 (F,3) of a PLY file (ascii or little-endian binary); larger faces become fans.
+    """Read triangles int32 (F,3) from a PLY file (ascii or little-endian binary); larger polygons are split into fans.
 
-    Raises `InputError` when it is no such file or is of another mesh.
+    Raises `InputError` for another format or another number of vertices.
     """
     try:
         faces = _ply_faces(path.read_bytes(), vertices)
     except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"is no readable PLY mesh of {vertices} vertices ({error}).", path=path) from error
     fans = [(f[0], f[k], f[k + 1]) for f in faces for k in range(1, len(f) - 1)]
-    made = np.array(fans, dtype=np.int64).reshape(-1, 3)
-    if not len(made) or made.min() < 0 or made.max() >= vertices:
+    triangles = np.array(fans, dtype=np.int64).reshape(-1, 3)
+    if not len(triangles) or triangles.min() < 0 or triangles.max() >= vertices:
         raise InputError(f"has no triangles of a mesh of {vertices} vertices.", path=path)
-    return made.astype(np.int32)
+    return triangles.astype(np.int32)
 
 
 _PLY_TYPES = {
@@ -90,7 +93,7 @@ _PLY_TYPES = {
 
 
 def _ply_faces(data: bytes, vertices: int) -> list[list[int]]:
-    """The faces as lists of vertex numbers; vertices come first, then faces of one list property first."""
+    """The faces as lists of vertex indices. Expects vertices first, then faces whose first property is the list."""
     end = data.index(b"end_header")
     body = data[data.index(b"\n", end) + 1 :]
     lines = [line.split() for line in data[:end].decode("ascii").splitlines()]
@@ -109,7 +112,7 @@ def _ply_faces(data: bytes, vertices: int) -> list[list[int]]:
         rows = body.decode("ascii").splitlines()[vertices : vertices + count]
         return [[int(word) for word in row.split()[1 : 1 + int(row.split()[0])]] for row in rows]
     if coding != "binary_little_endian" or len(properties) > 1:
-        raise ValueError(f"its format is {coding} with {len(properties)} properties a face")
+        raise ValueError(f"its format is {coding} with {len(properties)} properties per face")
     at = vertices * sum(np.dtype(_PLY_TYPES[p[0]]).itemsize for p in elements[0][2])
     size, kind = np.dtype(_PLY_TYPES[properties[0][1]]), np.dtype(_PLY_TYPES[properties[0][2]])
     faces = []

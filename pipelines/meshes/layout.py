@@ -1,9 +1,9 @@
-"""How the two mesh datasets lie on disk, and which of their sequences train and test.
+"""File layout of the mesh datasets, and their published splits.
 
     wav/<name>.wav               16 kHz
     vertices_npy/<name>.npy      (frames, 3 vertices); name = <subject>_<anything ending in two digits>
-    templates.pkl                subject -> (vertices, 3), the face at rest
-    regions/lve.txt, fdd.txt     vertex numbers of lips and upper face (BIWI, from CodeTalker), where the user has them
+    templates.pkl                subject -> (vertices, 3), the neutral face
+    regions/lve.txt, fdd.txt     vertex indices of lips and upper face (BIWI, from CodeTalker), where the user has them
     FLAME_masks.pkl              the same for VOCASET, from the FLAME site (its licence forbids bundling)
     *.ply                        triangles, to draw the mesh
 

@@ -1,6 +1,6 @@
-"""Draws a moving mesh in grey, from the front, far triangles first: for galleries and not for beauty.
+"""Renders a mesh sequence in grey from the front with the painter's algorithm, for galleries.
 
-V vertices, F triangles, S pixels. A mesh without triangles is drawn as dots.
+V vertices, F triangles, S pixels. A mesh without triangles is drawn as a point cloud.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 BACKGROUND = (22, 24, 30)
 _SKIN = np.array([214.0, 200.0, 190.0])
 _LIGHT = np.array([0.25, 0.35, 0.9]) / np.linalg.norm([0.25, 0.35, 0.9])
-#: Pixels a side are drawn this many times finer and averaged.
+#: Supersampling factor per side.
 _FINER = 2
-#: Room around the face at rest, of the picture's side.
+#: Margin around the neutral face, as a share of the image side.
 _MARGIN = 0.08
 #: Fractional bits of OpenCV's pixel coordinates.
 _SHIFT = 4
 
 
 class MeshRenderer:
-    """Draws one subject: `template` (V,3) sets the camera, `triangles` int (F,3) what is drawn (None: dots)."""
+    """Renderer for one subject: `template` (V,3) fixes the camera, `triangles` int (F,3) the surface (None: points)."""
 
     def __init__(self, template: np.ndarray, triangles: np.ndarray | None, *, size: int = 256) -> None:
         self.size, self.triangles, self.fine = size, triangles, size * _FINER
@@ -33,7 +33,7 @@ class MeshRenderer:
         self.radius = max(1, round(0.3 * float(np.sqrt(area / len(template)))))
 
     def __call__(self, vertices: np.ndarray) -> np.ndarray:
-        """uint8 (S,S,3) RGB of one frame's vertices (V,3)."""
+        """Render vertices (V,3) of one frame as uint8 (S,S,3) RGB."""
         picture = np.empty((self.fine, self.fine, 3), np.uint8)
         picture[:] = BACKGROUND
         at = (vertices[:, :2] - self.centre) * self.scale * (1, -1) + self.fine / 2  # y downwards
@@ -45,12 +45,12 @@ class MeshRenderer:
         return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
 
     def frames(self, vertices: np.ndarray) -> Iterator[np.ndarray]:
-        """The pictures of (T,V,3), one at a time."""
+        """Render vertices (T,V,3) lazily, one uint8 (S,S,3) frame at a time."""
         for frame in vertices:
             yield self(frame)
 
     def _surface(self, picture: np.ndarray, pixels: np.ndarray, vertices: np.ndarray) -> None:
-        """Triangles that face the viewer, each in one shade: the mean of its corners' light."""
+        """Draw front-facing triangles, flat-shaded with the mean light of their corners."""
         assert self.triangles is not None
         corners = vertices[self.triangles].astype(np.float64)
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -65,7 +65,7 @@ class MeshRenderer:
             cv2.fillConvexPoly(picture, corner, shade, shift=_SHIFT)
 
     def _dots(self, picture: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> None:
-        """A dot a vertex, the nearer the lighter."""
+        """Draw one dot per vertex, brighter when nearer."""
         light = 0.3 + 0.7 * (depth - depth.min()) / max(float(np.ptp(depth)), 1e-12)
         order = np.argsort(depth, kind="stable")
         for centre, shade in zip(pixels[order].tolist(), (light[order, None] * _SKIN).tolist(), strict=True):

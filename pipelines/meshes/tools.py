@@ -1,8 +1,8 @@
-"""What preparing does to one mesh sequence: the counterpart of `ClipTools` for datasets without pictures.
+"""Preparation of one mesh sequence: the counterpart of `ClipTools` for mesh datasets.
 
-Fields of a prepared sequence: `vertices` float32 (T,V,3), `template` float32 (1,V,3), `audio` int16 (n,) as it is in
-the file, and where the user's folder has them `lips`, `upper` int32 (1,n) and `triangles` int32 (1,F,3). The units are
-the files' own.
+Fields of a prepared sequence: `vertices` float32 (T,V,3), `template` float32 (1,V,3), `audio` int16 (n,) as stored in
+the file, and where the user's folder has them `lips`, `upper` int32 (1,n) and `triangles` int32 (1,F,3). Units are
+those of the files.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _FLAME_MASKS = "FLAME_masks.pkl"
 _FLAME_REGIONS = {"lips": ("lips",), "upper": ("forehead", "eye_region")}
 
 
-class Sink(Protocol):
-    """Where the arrays of one sequence go."""
+class MeshSink(Protocol):
+    """Receives the arrays of one sequence."""
 
     def append(self, field: str, rows: np.ndarray) -> None:
-        """Rows of a field."""
+        """Add `rows` (n, ...) along axis 0 of `field`."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """Vertex numbers int32 (n,) and what the set is called in reports."""
+    """Vertex indices int32 (n,) and the name of the set in reports."""
 
     numbers: np.ndarray
     name: str
@@ -55,7 +55,7 @@ class Region:
 
 @dataclass(frozen=True)
 class MeshTools:
-    """What all sequences of a dataset share."""
+    """Data shared by all sequences of a dataset."""
 
     fps: int
     stride: int
@@ -75,7 +75,7 @@ class MeshTools:
         return MeshTools(layout.fps, layout.stride, templates, find_regions(files, vertices=vertices), triangles)
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
-        """No face is looked for; what is shared is hashed, so that a cache is never half of one and half of another."""
+        """Facts for `cache.json`: no face back end, and a hash of the shared data, so caches never mix versions."""
         shared = hashlib.sha256()
         for name, array in sorted(self.templates.items()):
             shared.update(name.encode() + array.tobytes())
@@ -93,7 +93,7 @@ class MeshTools:
         """A sequence is one clip."""
         return [source]
 
-    def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
+    def process(self, source: Source, settings: PrepareSettings, sink: MeshSink) -> dict[str, Any]:
         """Write one sequence; raises `ItemError` (no_template, unreadable, bad_shape, not_finite, too_short, …)."""
         template = self.templates.get(source.speaker)
         if template is None:
@@ -120,7 +120,7 @@ class MeshTools:
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
-        """Never asked for."""
+        """Raises `InputError`: extractors need frames."""
         raise InputError(f"the extractor {name!r} needs pictures, and this dataset has meshes.")
 
 

@@ -1,4 +1,4 @@
-"""Writes the embedded mesh dataset: files laid out and named as BIWI's or VOCASET's, synthetic through and through."""
+"""Writes the embedded mesh dataset: fully synthetic files in the layout and naming of BIWI or VOCASET."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dawn_bench.progress import Meter
 
 README = """\
 Synthetic talking meshes in the layout of {layout}, written by dawn-bench (seed {seed}). No recording is in them: the
-face is a formula, the sound is synthesised, and subjects and sentences only follow {layout}'s names. Use them to try
-and to test software, never as a benchmark of quality. The face is one unit wide; {fps} frames a second are stored.
+face is parametric, the sound is synthesised, and subjects and sentences only follow {layout}'s names. Use them to try
+out and test software, never to measure quality. The face is one unit wide; frames are stored at {fps} fps.
 """
-#: Frames a second as stored.
+#: Stored frame rate by layout.
 _STORED_FPS = {"biwi": 25, "vocaset": 60}
 
 
@@ -36,16 +36,18 @@ def write_meshes(
     layout: Literal["biwi", "vocaset"] = "biwi",
     progress: Meter | None = None,
 ) -> Path:
-    """Write `train` and `test` sequences of `seconds` for each subject below `root`, and return it.
+    """Write `train` + `test` sequences of `seconds` per subject below `root`, and return `root`.
 
-    In BIWI's layout the same subjects train and test, and there is one sequence to validate on for each; in VOCASET's
-    two further subjects validate and test. `seed` decides everything.
+    In BIWI's layout the same subjects train and test, with one validation sequence each; in VOCASET's layout two
+    further subjects are for validation and test. `subjects` is 1-6, `train` 1-32, `test` 1-4, `seconds` at least 1;
+    `seed` determines all content.
 
-    Raises `InputError` where these numbers do not go together.
+    Raises `InputError` for values out of range.
     """
     if not (1 <= subjects <= 6 and 1 <= train <= 32 and 1 <= test <= 4) or seconds < 1:
         raise InputError(
-            f"{subjects} subjects, {train} + {test} sequences of {seconds} s.", hint="1-6, 1-32, 1-4, from 1 s."
+            f"{subjects} subjects with {train} + {test} sequences of {seconds} s cannot be written.",
+            hint="Use 1-6 subjects, 1-32 training and 1-4 test sequences of at least 1 s.",
         )
     for folder in ("wav", "vertices_npy", "regions"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -69,18 +71,18 @@ def write_meshes(
 
 
 def _cast(layout: str, subjects: int, train: int, test: int) -> list[tuple[str, list[int]]]:
-    """Subjects with the numbers of their sentences, such that the published split has what was asked for."""
-    learn, judge = list(range(1, train + 1)), list(range(37, 37 + test))
+    """Subjects with their sentence numbers, chosen so that the published split gives the requested counts."""
+    train_sentences, test_sentences = list(range(1, train + 1)), list(range(37, 37 + test))
     if layout == "biwi":
-        return [(name, [*learn, 33, *judge]) for name in biwi.TRAIN_SUBJECTS[:subjects]]
-    seen = [(name, learn) for name in vocaset.TRAIN_SUBJECTS[:subjects]]
-    return [*seen, (vocaset.VAL_SUBJECTS[0], [21]), (vocaset.TEST_SUBJECTS[0], judge)]
+        return [(name, [*train_sentences, 33, *test_sentences]) for name in biwi.TRAIN_SUBJECTS[:subjects]]
+    train_subjects = [(name, train_sentences) for name in vocaset.TRAIN_SUBJECTS[:subjects]]
+    return [*train_subjects, (vocaset.VAL_SUBJECTS[0], [21]), (vocaset.TEST_SUBJECTS[0], test_sentences)]
 
 
 def _sequence(
     face: MeshFace, seconds: float, fps: int, *, seed: int, subject: int, sentence: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (T,V,3) and int16 (n,) of one sequence; frame k shows second (k + 0.5) / fps."""
+    """Vertices float32 (T,V,3) and sound int16 (n,) of one sequence; frame k shows second (k + 0.5) / fps."""
     rng = np.random.default_rng([seed, 12, subject, sentence])
     voice = draw_voice(np.random.default_rng([seed, 13, subject]))
     speech = draw_speech(rng, voice, seconds=seconds)
