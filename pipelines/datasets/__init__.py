@@ -1,1 +1,1 @@
-"""Datasets, one file each; each registers a function that lists its sources."""
+"""Datasets, one file each. Each registers a function that lists its sources."""

@@ -1,4 +1,4 @@
-"""BIWI (3-D Audiovisual Corpus of Affective Communication), as FaceFormer and CodeTalker lay it out: 25 fps.
+"""BIWI (3-D Audiovisual Corpus of Affective Communication) in the layout of FaceFormer and CodeTalker, 25 fps.
 
 Train on sentences 1-32 of six subjects, validate on 33-36, test on 37-40 (Test-A, split `test`). Test-B, split
 `test-b`, is sentences 37-40 of the eight other subjects.
@@ -18,7 +18,7 @@ UNSEEN_SUBJECTS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")
 
 
 def split(subject: str, sentence: int) -> str | None:
-    """The published part of one sequence."""
+    """The published split of a sequence: train, val, test or test-b; None outside the published splits."""
     if subject in UNSEEN_SUBJECTS:
         return "test-b" if 37 <= sentence <= 40 else None
     if subject not in TRAIN_SUBJECTS or not 1 <= sentence <= 40:
@@ -31,5 +31,5 @@ LAYOUTS["biwi"] = Layout(fps=25, stride=1, split=split)
 
 @DATASETS.register("biwi")
 def biwi(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sequences of the published split below `root`."""
+    """Sources of the published sequences below `root`; raises `InputError` where templates or vertices are missing."""
     return sources(root, dataset="biwi")

@@ -1,8 +1,8 @@
 """CREMA-D: 91 actors, 12 sentences, 6 emotions; 7,442 clips named ACTOR_SENTENCE_EMOTION_LEVEL.
 
-Read from what users have: the repository (`VideoFlash/*.flv`, `AudioWAV/*.wav`, `VideoDemographics.csv`), re-encoded
-or pre-aligned mp4 files in any folders, or a few clips only. Test are the ten actors of Diffused Heads' published list
-(`file_list_crema_test.txt`), as in DAWN; all others train.
+Accepts the published repository (`VideoFlash/*.flv`, `AudioWAV/*.wav`, `VideoDemographics.csv`), re-encoded or
+pre-aligned mp4 files in any folders, or a subset of clips. The test split is the ten actors of Diffused Heads'
+published list (`file_list_crema_test.txt`), as in DAWN; all other actors are in the training split.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dawn_bench.pipelines.settings import PrepareSettings
 TEST_ACTORS = frozenset({1015, 1020, 1021, 1030, 1033, 1052, 1062, 1081, 1082, 1089})
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
-#: The first sentence was spoken at three levels, but not when neutral.
+#: Intensity levels of the first sentence, except for the neutral emotion.
 LEVELS = ("LO", "MD", "HI")
-#: Broken in the published set, whoever decodes them.
+#: Clips that are broken in the published set.
 BROKEN = {
     "1064_IEO_DIS_MD": "one minute long, with all emotions in it",
     "1064_TIE_SAD_XX": "the video has no duration",
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 @DATASETS.register("crema")
 def crema(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of every clip below `root` that is named as in CREMA-D."""
+    """Sources of all clips below `root` with CREMA-D file names, sorted by clip id."""
     videos: dict[str, Path] = {}
-    # the published flv before re-encoded copies
+    # the published flv takes precedence over re-encoded copies
     for path in sorted(find_videos(root), key=lambda p: (p.suffix.lower() != ".flv", p)):
         if _NAME.fullmatch(path.stem.upper()):
             videos.setdefault(path.stem.upper(), path)
@@ -49,7 +49,7 @@ def crema(root: Path, settings: PrepareSettings) -> Iterable[Source]:
         elif path.name == "VideoDemographics.csv":
             people = _demographics(path)
     if videos and not any(int(name[:4]) in TEST_ACTORS for name in videos):
-        log.warning("%s: none of the ten test actors is here, so there is no test split", root)
+        log.warning("%s: has none of the ten test actors, so there is no test split", root)
     for name, path in sorted(videos.items()):
         actor, sentence, emotion, level = name.split("_")
         problem = file_problem(path)
@@ -69,18 +69,19 @@ def crema(root: Path, settings: PrepareSettings) -> Iterable[Source]:
 
 @MISSING.register("crema")
 def missing(root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
-    """Clips of the published set that are not below `root`.
+    """(id, reason, detail) of published clips that are missing below `root`.
 
-    The set is `SentenceFilenames.csv` where it is there; else every combination, 20 of which were never recorded.
+    The published list is `SentenceFilenames.csv` if present; otherwise all combinations, 20 of which were never
+    recorded.
     """
-    here = {source.id for source in crema(root, settings)}
+    present = {source.id for source in crema(root, settings)}
     table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
     if table is not None:
         with table.open(newline="", encoding="utf-8-sig") as file:
             names = [Path(row["Filename"]).stem for row in csv.DictReader(file)]
     else:
         names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
-    return [(name, "not_downloaded", "the video is not below the root") for name in sorted(set(names) - here)]
+    return [(name, "not_downloaded", "the video is not below the root") for name in sorted(set(names) - present)]
 
 
 def _combinations() -> list[str]:

@@ -1,7 +1,7 @@
-"""Videos of a published list, one by one through yt-dlp, for users with the network.
+"""Downloads the videos of a published list through yt-dlp.
 
-A video that is there is not asked for again, so a run that was stopped goes on when it is started once more. What
-cannot be had is written down with its reason in `download.tsv` beside the videos, and `--list-missing` reads it.
+Existing videos are skipped, so interrupted downloads resume. Failures are logged with their reason in `download.tsv`
+next to the videos; `--list-missing` reads that log.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dawn_bench.files import VIDEO_SUFFIXES, write_atomic
 from dawn_bench.progress import meter
 
 LOG_FILE = "download.tsv"
-#: After so many videos in a row that the network or the site refused, the others are not tried.
+#: The download stops after this many consecutive failures of the network or refusals by the site.
 PATIENCE = 5
-_WAIT = {"no_network", "refused"}
-#: What the site says, in lower case, by reason; the first that fits.
-_SAYINGS = {
+_RETRIABLE = {"no_network", "refused"}
+#: Substrings of lower-case error messages by reason; the first match counts.
+_MESSAGES = {
     "refused": ("not a bot", "429", "too many requests", "rate-limited", "forbidden"),
     "no_network": ("resolve", "timed out", "unreachable", "connection", "urlopen error", "network"),
     "private": ("private video",),
@@ -34,7 +34,7 @@ _SAYINGS = {
 
 @dataclass(frozen=True)
 class Video:
-    """One video of the list: a name for its file, its id at YouTube ("": not published), the height that is wanted."""
+    """One video of the list: file name, YouTube id ("": not published) and preferred height in pixels."""
 
     name: str
     youtube: str
@@ -42,24 +42,24 @@ class Video:
 
     @property
     def stem(self) -> str:
-        """The name of its file without ending; the id in brackets is how yt-dlp itself names files."""
+        """The file name without suffix; the id in brackets follows yt-dlp's own naming."""
         return f"{self.name} [{self.youtube}]"
 
 
-#: Puts one video into a folder as `STEM.ENDING`; raises `ItemError` when it cannot be had.
+#: Downloads one video into a folder as `STEM.SUFFIX`; raises `ItemError` when it is not available.
 Fetch = Callable[[Video, Path], None]
 
 
 def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tuple[str, str, str]]:
-    """Bring what is not in `folder` yet; returns (name, reason, detail) of what could not be had.
+    """Download the videos missing in `folder`; returns (name, reason, detail) of those that failed.
 
-    Raises `InputError` when the network is away or the site refuses several videos in a row.
+    Raises `InputError` after `PATIENCE` consecutive network failures or refusals by the site.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    there = {path.stem for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES}
-    todo = [video for video in videos if video.stem not in there]
-    log = {stem: row for stem, row in read_log(folder).items() if stem not in there}
-    in_vain = 0
+    present = {path.stem for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES}
+    todo = [video for video in videos if video.stem not in present]
+    log = {stem: row for stem, row in read_log(folder).items() if stem not in present}
+    failed_in_a_row = 0
     with meter("download", total=len(videos), unit="videos") as bar:
         bar.advance(len(videos) - len(todo), note=f"{len(videos) - len(todo)} are there already")
         for video in todo:
@@ -68,23 +68,23 @@ def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tup
                     raise ItemError("no_address", "the published list has no address for it")
                 fetch(video, folder)
                 log.pop(video.stem, None)
-                in_vain = 0
+                failed_in_a_row = 0
             except ItemError as error:
                 log[video.stem] = video.name, error.reason, " ".join(error.detail.split())
-                in_vain = in_vain + 1 if error.reason in _WAIT else 0
+                failed_in_a_row = failed_in_a_row + 1 if error.reason in _RETRIABLE else 0
                 bar.say(f"{video.name}  {error.reason}: {log[video.stem][2]}")
             write_log(folder, log)
             bar.advance()
-            if in_vain == PATIENCE:
+            if failed_in_a_row == PATIENCE:
                 raise InputError(
                     f"{PATIENCE} videos in a row could not be had ({log[video.stem][2]}).",
-                    hint="Run it again later: it goes on where it stopped.",
+                    hint="Run it again later: the download resumes.",
                 )
     return sorted(log[video.stem] for video in todo if video.stem in log)
 
 
 def read_log(folder: Path) -> dict[str, tuple[str, str, str]]:
-    """(name, reason, detail) by file stem of what could not be had; empty where nothing was tried."""
+    """(name, reason, detail) of failed downloads by file stem; empty without a log."""
     path = folder / LOG_FILE
     if not path.is_file():
         return {}
@@ -93,16 +93,16 @@ def read_log(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def write_log(folder: Path, log: dict[str, tuple[str, str, str]]) -> None:
-    """Write the log, so that it is old or new and never half."""
+    """Write the log atomically."""
     text = "".join("\t".join((stem, *row)) + "\n" for stem, row in sorted(log.items()))
     write_atomic(folder / LOG_FILE, text.encode())
 
 
 def youtube(cookies: Path | None = None) -> Fetch:
-    """Fetching through yt-dlp; raises `InputError` where it is not installed.
+    """A `Fetch` through yt-dlp; raises `InputError` where yt-dlp or ffmpeg is not installed.
 
-    Takes the best picture up to the wanted height with its sound. `cookies` is a file in Netscape form, for videos
-    that ask for a login.
+    Takes the best video up to the preferred height, with sound. `cookies` is a file in Netscape format, for videos
+    that require a login.
     """
     try:
         import yt_dlp
@@ -138,13 +138,13 @@ def youtube(cookies: Path | None = None) -> Fetch:
 
 
 def reason_of(message: str) -> str:
-    """A short reason from what yt-dlp says; `failed` for what it never said before."""
+    """The short reason for a yt-dlp error message; `failed` for an unknown one."""
     text = message.lower()
-    return next((reason for reason, sayings in _SAYINGS.items() if any(s in text for s in sayings)), "failed")
+    return next((reason for reason, parts in _MESSAGES.items() if any(part in text for part in parts)), "failed")
 
 
 def once(videos: Iterable[Video]) -> list[Video]:
-    """The list without second mentions of one address: two talks may be one video."""
+    """The list without duplicate addresses: two talks may share one video."""
     seen: dict[str, Video] = {}
     for video in videos:
         seen.setdefault(video.youtube or video.name, video)
@@ -152,7 +152,7 @@ def once(videos: Iterable[Video]) -> list[Video]:
 
 
 class _Silent:
-    """yt-dlp's messages go nowhere: its errors come as exceptions."""
+    """Discards yt-dlp's messages; its errors are raised as exceptions."""
 
     def debug(self, message: str) -> None: ...
 

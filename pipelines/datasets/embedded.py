@@ -1,4 +1,4 @@
-"""The embedded synthetic dataset: CREMA-D's files and names, under its own name so that no score passes for its."""
+"""The embedded synthetic dataset: CREMA-D's layout under a name of its own, so scores are never reported as CREMA-D."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from dawn_bench.pipelines.settings import PrepareSettings
 
 @DATASETS.register("embedded")
 def embedded(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """List what `dawn_bench.pipelines.synthetic.write_embedded` wrote below `root`, as CREMA-D is listed."""
+    """Sources written by `dawn_bench.pipelines.synthetic.write_embedded` below `root`, listed as in CREMA-D."""
     return crema(root, settings)

@@ -1,4 +1,4 @@
-"""The embedded synthetic meshes: BIWI's files, names and split, under a name of their own: no score passes for its."""
+"""The embedded synthetic meshes: BIWI's layout and split under a name of their own, never reported as BIWI."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ LAYOUTS["embedded-mesh"] = Layout(fps=25, stride=1, split=split)
 
 @DATASETS.register("embedded-mesh")
 def embedded_mesh(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """List what `dawn_bench.pipelines.meshes.write.write_meshes` wrote below `root`."""
+    """Sources written by `dawn_bench.pipelines.meshes.write.write_meshes` below `root`."""
     return sources(root, dataset="embedded-mesh")

@@ -1,4 +1,4 @@
-"""What every dataset needs of a file tree: its videos, safe ids, and splits that do not depend on anything else."""
+"""Helpers shared by datasets: file discovery, safe clip ids, and splits by hash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """Every file below `root`, following links to folders once, hidden ones left out, in a fixed order."""
+    """All files below `root` in a fixed order. Links to folders are followed once; hidden files are skipped."""
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -33,12 +33,12 @@ def walk(root: Path) -> Iterator[Path]:
 
 
 def find_videos(root: Path) -> list[Path]:
-    """Every video file below `root`, by ending."""
+    """All video files below `root`, recognised by suffix."""
     return [path for path in walk(root) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
 
 
 def file_problem(path: Path) -> tuple[str, str] | None:
-    """(reason, detail) of a file that cannot be a video, told without decoding: empty, or a Git LFS pointer."""
+    """(reason, detail) of a file that is empty or a Git LFS pointer, without decoding it; otherwise None."""
     size = path.stat().st_size
     if size == 0:
         return "empty_file", "the file has no bytes"
@@ -50,27 +50,27 @@ def file_problem(path: Path) -> tuple[str, str] | None:
 
 
 def safe_id(relative: str) -> str:
-    """A clip id from a relative path without ending: letters, digits, `_` and `-`, folders joined by `__`.
+    """A clip id from a relative path without suffix: letters, digits, `_` and `-`, folders joined by `__`.
 
     Any other character becomes `_`; a short hash of the path then keeps the id unique.
     """
     plain = relative.replace("/", "__")
-    made = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", plain)).lstrip("-")
-    short = made.encode()[:_LONGEST_ID].decode(errors="ignore")
+    sanitised = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", plain)).lstrip("-")
+    short = sanitised.encode()[:_LONGEST_ID].decode(errors="ignore")
     clean = short == plain and "__" not in relative and short
     return short if clean else f"{short or 'clip'}-{digest(relative)[:8]}"
 
 
 def digest(text: str) -> str:
-    """sha256 of a text, whatever bytes a file name was made of."""
+    """sha256 of a text; file names that are not valid UTF-8 are accepted."""
     return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
 def hash_split(groups: Iterable[str], *, seed: int) -> dict[str, str]:
-    """`train` or `test` for each group (a speaker, or a clip), about 9:1, by a hash of seed and name alone.
+    """`train` or `test` for each group (a speaker or a clip), about 9:1, by a hash of seed and name.
 
-    Few groups could leave next to nothing to test on: a fifth of them, at most three, is always `test`, and of two or
-    more one is `train`. A single group is `train`.
+    For small sets, a fifth of the groups (at most three) is always `test`, and with two or more groups at least one is
+    `train`. A single group is `train`.
     """
     place = {name: int(digest(f"{seed}/{name}")[:13], 16) / 16**13 for name in groups}
     ordered = sorted(place, key=place.__getitem__)

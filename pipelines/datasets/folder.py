@@ -1,8 +1,8 @@
 """Any folder of video files, at any depth and with any names.
 
-A table `clips.csv` in the folder (or `--labels FILE`) may say more, with the columns `file` (relative path, or the
-name alone), `speaker` and `split` (`train`, `val` or `test`); speaker and split may stay empty. Without it each file
-is its own speaker, and a hash of the speaker decides the split, about 9:1.
+An optional table `clips.csv` in the folder (or `--labels FILE`) has the columns `file` (relative path or bare file
+name), `speaker` and `split` (`train`, `val` or `test`); speaker and split may be empty. Without it each file is its
+own speaker, and a hash of the speaker determines the split, about 9:1.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 @DATASETS.register("folder")
 def folder(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of every video file below `root`; raises `InputError` for a table that cannot be used."""
+    """Sources of all video files below `root`; raises `InputError` for an unusable table."""
     videos = find_videos(root)
     labels = _labels(root, settings.labels, videos)
     ids = _ids(root, videos)
     speakers = {path: labels.get(path, {}).get("speaker") or ids[path] for path in videos}
-    unit = speakers if len(set(speakers.values())) > 1 else ids  # one speaker alone is split by clip
+    unit = speakers if len(set(speakers.values())) > 1 else ids  # a single speaker is split by clip
     split = hash_split(unit.values(), seed=settings.seed)
     for path in videos:
         yield Source(
@@ -42,16 +42,16 @@ def folder(root: Path, settings: PrepareSettings) -> Iterable[Source]:
 
 
 def _ids(root: Path, videos: list[Path]) -> dict[Path, str]:
-    """A unique id for each file; two that differ in ending or case only get the hash of the whole path."""
+    """A unique id for each file; ids that would differ only in suffix or case get a hash of the whole path."""
     ids: dict[Path, str] = {}
     taken: set[str] = set()
     for path in videos:
         relative = path.relative_to(root)
-        made = safe_id(relative.with_suffix("").as_posix())
-        if made.casefold() in taken:
-            made = f"{made}-{digest(relative.as_posix())[:8]}"
-        taken.add(made.casefold())
-        ids[path] = made
+        clip_id = safe_id(relative.with_suffix("").as_posix())
+        if clip_id.casefold() in taken:
+            clip_id = f"{clip_id}-{digest(relative.as_posix())[:8]}"
+        taken.add(clip_id.casefold())
+        ids[path] = clip_id
     return ids
 
 
@@ -73,7 +73,7 @@ def _labels(root: Path, table: Path | None, videos: list[Path]) -> dict[Path, di
     for video in videos:
         for name in {video.relative_to(root).as_posix(), video.name}:
             by_name.setdefault(name, []).append(video)
-    found: dict[Path, dict[str, str]] = {}
+    labels: dict[Path, dict[str, str]] = {}
     absent = []
     for line, row in enumerate(rows, start=2):
         name = (row["file"] or "").strip()
@@ -84,9 +84,9 @@ def _labels(root: Path, table: Path | None, videos: list[Path]) -> dict[Path, di
             case []:
                 absent.append(name)
             case [video]:
-                found[video] = {"speaker": (row.get("speaker") or "").strip(), "split": split}
+                labels[video] = {"speaker": (row.get("speaker") or "").strip(), "split": split}
             case _:
                 raise InputError(f"line {line}: several files are called {name!r}.", path=path, hint="Give the path.")
     if absent:
-        log.warning("%s names %d files that are not there, the first is %s", path, len(absent), absent[0])
-    return found
+        log.warning("%s lists %d files that do not exist, the first is %s", path, len(absent), absent[0])
+    return labels

@@ -1,13 +1,13 @@
 """HDTF: about 430 clips of 370 talks, from cut clips or from raw downloads with the published metadata.
 
-(a) Cut clips anywhere below the root, named as everyone does: `WDA_KatieHill_000.mp4`.
+(a) Cut clips anywhere below the root, with the usual names: `WDA_KatieHill_000.mp4`.
 (b) The published `{RD,WDA,WRA}_{video_url,annotion_time,crop_wh,resolution}.txt` anywhere below the root, and raw
     videos named by the list (`KatieHill.mp4`, `WDA_KatieHill.mp4`) or by their YouTube id (`ID.mp4`, `Talk [ID].mp4`).
-    Crops are boxes at the listed height, and are scaled to the height that the file has.
+    Crop boxes refer to the listed height and are rescaled to the height of the file.
 
-Splits (`hdtf.json`): `published` is DAWN's list of 41 test clips; `identity` is our own 9:1, where no person is in both
-parts: the named people in the order of a hash, until a tenth of all clips is reached. Who speaks on the radio shows
-(RD) is not published, so those clips always train.
+Splits (`hdtf.json`): `published` is DAWN's list of 41 test clips. `identity` is our own identity-disjoint 9:1 split:
+named people in the order of a hash, until a tenth of all clips is reached. The speakers of the radio shows (RD) are not
+published, so those clips are always in the training split.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Entry:
-    """One line of the published lists: a stretch of a talk, and the box at `height` (None: not published)."""
+    """One clip of the published lists: a segment of a talk, and its crop box at `height` (None: not published)."""
 
     id: str
     talk: str
@@ -50,7 +50,7 @@ class _Entry:
 
 @DATASETS.register("hdtf")
 def hdtf(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of the clips that are below `root`, cut ones before stretches of raw videos."""
+    """Sources of the clips below `root`, sorted by id; a cut clip takes precedence over a segment of a raw video."""
     sources, _ = _survey(root, settings)
     if sources and settings.split == "published":
         log.warning("DAWN's HDTF split shares people between train and test; --set split=identity does not")
@@ -59,15 +59,15 @@ def hdtf(root: Path, settings: PrepareSettings) -> Iterable[Source]:
 
 @MISSING.register("hdtf")
 def missing(root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
-    """Clips of the published list that cannot be prepared from what is below `root`, each with its reason."""
+    """(id, reason, detail) of published clips that cannot be prepared from the files below `root`."""
     return _survey(root, settings)[1]
 
 
 def raw_videos(root: Path, *, only: Iterable[str] = ()) -> list[Video]:
-    """The raw videos of the published lists below `root`, or `only` those of these talks, each address once.
+    """The raw videos of the published lists below `root` (or `only` of the given talks), without duplicate addresses.
 
-    A video that is anywhere below `root` already is left out. Raises `InputError` without lists, or for a talk that
-    is not in them.
+    Videos that already exist anywhere below `root` are left out. Raises `InputError` without lists, or for an unknown
+    talk.
     """
     if not root.is_dir():
         raise InputError("does not exist.", path=root, hint="Check --root.")
@@ -91,7 +91,7 @@ def raw_videos(root: Path, *, only: Iterable[str] = ()) -> list[Video]:
 
 
 def person(clip_id: str) -> str:
-    """Who speaks: the name without its number (`WDA_AmyKlobuchar1_001`: AmyKlobuchar); a radio show is its own."""
+    """The speaker of a clip: the name without number (`WDA_AmyKlobuchar1_001`: AmyKlobuchar); one per radio show."""
     match = _CLIP.fullmatch(clip_id)
     assert match, clip_id
     subset, name, _ = match.groups()
@@ -102,14 +102,17 @@ def person(clip_id: str) -> str:
 
 
 def split_of(clip_id: str, which: str) -> str:
-    """`train` or `test` of a clip under the `published` or the `identity` split."""
+    """`train` or `test` for a clip in the `published` or the `identity` split."""
     if which == "identity":
         return "test" if person(clip_id) in lists()["identity_test"] else "train"
     return "test" if clip_id in lists()["dawn_test"] else "train"
 
 
 def identity_test(clip_ids: Iterable[str], *, seed: int = 0, share: float = 0.1) -> list[str]:
-    """The people of the identity-disjoint test split: how the list in `hdtf.json` was made."""
+    """The people of the identity-disjoint test split, sorted; generates the list in `hdtf.json`.
+
+    `share` is the fraction of all clips that the test split must reach.
+    """
     ids = sorted(clip_ids)
     people: dict[str, int] = {}
     for clip_id in ids:
@@ -125,7 +128,7 @@ def identity_test(clip_ids: Iterable[str], *, seed: int = 0, share: float = 0.1)
 
 @lru_cache(maxsize=1)
 def lists() -> Mapping[str, Any]:
-    """The published names and the splits."""
+    """The published clip names and the splits of `hdtf.json`."""
     return json.loads(Path(__file__).with_suffix(".json").read_text())
 
 
@@ -135,28 +138,28 @@ def _survey(root: Path, settings: PrepareSettings) -> tuple[list[Source], list[t
     for path in videos:
         if _CLIP.fullmatch(path.stem) and path.stem not in sources:
             sources[path.stem] = _source(path.stem, path, settings)
-    gone: dict[str, tuple[str, str]] = {}
+    absent: dict[str, tuple[str, str]] = {}
     entries, unstamped = _read_lists(root)
     for clip_id in unstamped:
-        gone[clip_id] = ("no_time_stamps", "the published list has no time stamps for it")
+        absent[clip_id] = ("no_time_stamps", "the published list has no time stamps for it")
     raw = _Raw(videos)
     refused = {stem[-12:-1]: (reason, detail) for stem, (_, reason, detail) in read_log(root / RAW_FOLDER).items()}
     for entry in entries:
         if entry.id not in sources:
-            made = _stretch(entry, raw, settings)
-            if isinstance(made, Source):
-                sources[entry.id] = made
+            outcome = _segment(entry, raw, settings)
+            if isinstance(outcome, Source):
+                sources[entry.id] = outcome
             else:
-                tried = made[0] == "not_downloaded" and entry.youtube in refused
-                gone[entry.id] = refused[entry.youtube] if tried else made
+                tried = outcome[0] == "not_downloaded" and entry.youtube in refused
+                absent[entry.id] = refused[entry.youtube] if tried else outcome
     for clip_id in [*lists()["clips"], *lists()["without_crop"]]:
         if clip_id not in sources:
-            gone.setdefault(clip_id, ("not_downloaded", "neither the clip nor its raw video with the lists is here"))
+            absent.setdefault(clip_id, ("not_downloaded", "neither the clip nor its raw video with the lists is here"))
     order = sorted(sources.values(), key=lambda source: source.id)
-    return order, [(i, *why) for i, why in sorted(gone.items()) if i not in sources]
+    return order, [(i, *why) for i, why in sorted(absent.items()) if i not in sources]
 
 
-def _source(clip_id: str, path: Path, settings: PrepareSettings, **stretch: Any) -> Source:
+def _source(clip_id: str, path: Path, settings: PrepareSettings, **segment: Any) -> Source:
     problem = file_problem(path)
     if problem is None and clip_id in lists()["excluded"]:
         problem = ("excluded", "left out by DAWN as a bad clip")
@@ -167,12 +170,12 @@ def _source(clip_id: str, path: Path, settings: PrepareSettings, **stretch: Any)
         video=path,
         problem=problem,
         meta={"subset": clip_id.split("_")[0]},
-        **stretch,
+        **segment,
     )
 
 
-def _stretch(entry: _Entry, raw: _Raw, settings: PrepareSettings) -> Source | tuple[str, str]:
-    """A stretch of a raw video as a source, or why there is none."""
+def _segment(entry: _Entry, raw: _Raw, settings: PrepareSettings) -> Source | tuple[str, str]:
+    """A segment of a raw video as a source, or (reason, detail) why it cannot be used."""
     if entry.box is None:
         return "no_crop", "the published list has no crop for it"
     path = raw.find(entry)
@@ -181,19 +184,19 @@ def _stretch(entry: _Entry, raw: _Raw, settings: PrepareSettings) -> Source | tu
     if entry.height == 0:
         return "unknown_resolution", "the published list does not say for which height its crop is"
     height = raw.height(path)
-    crop = scale_box(entry.box, entry.height, height) if height else None  # None: the decoder will say what is wrong
+    crop = scale_box(entry.box, entry.height, height) if height else None  # None: the decoder reports the error
     return _source(entry.id, path, settings, start=entry.start, stop=entry.stop, crop=crop)
 
 
 def scale_box(box: tuple[int, int, int, int], listed: int, actual: int) -> tuple[int, int, int, int]:
-    """A square x, y, width, height box at height `listed`, at height `actual`; stays square and below the bottom."""
+    """Rescale a square box (x, y, width, height) from height `listed` to `actual`; it stays square and in the frame."""
     x, y, width, height = (round(value * actual / listed) for value in box)
     side = min(width, height, actual)
     return max(0, x), min(max(0, y), actual - side), side, side
 
 
 class _Raw:
-    """Raw videos by the names that downloads have."""
+    """Index of raw videos by the file names that downloads have."""
 
     def __init__(self, videos: list[Path]) -> None:
         self._by_name: dict[str, Path] = {}
@@ -209,7 +212,7 @@ class _Raw:
         return next((self._by_name[name] for name in names if name in self._by_name), None)
 
     def height(self, path: Path) -> int | None:
-        """Height of the picture in pixels, None where the file cannot be opened."""
+        """Height of the video in pixels; None if the file cannot be opened."""
         import av
 
         if path not in self._heights:
@@ -222,7 +225,7 @@ class _Raw:
 
 
 def _read_lists(root: Path) -> tuple[list[_Entry], list[str]]:
-    """Entries of the published lists below `root`, and ids of talks that have an address but no time stamps."""
+    """Entries of the published lists below `root`, and ids of talks with an address but without time stamps."""
     files = {path.name: path for path in walk(root) if path.suffix == ".txt"}
     entries, unstamped = [], []
     for subset in SUBSETS:
@@ -241,14 +244,14 @@ def _read_lists(root: Path) -> tuple[list[_Entry], list[str]]:
                 raise InputError(
                     f"the {subset} lists make no sense at {talk} ({error}).",
                     path=files[f"{subset}_annotion_time.txt"].parent,
-                    hint="Get the published files again.",
+                    hint="Download the published files again.",
                 ) from None
         unstamped += [f"{subset}_{talk}_000" for talk in url if talk not in times]
     return entries, unstamped
 
 
 def _lines(path: Path | None) -> dict[str, list[str]]:
-    """The words of each line by its first, without `.mp4`; byte order mark and blank ends do not matter."""
+    """The words of each line, keyed by its first word without `.mp4`; tolerates a byte order mark and blank lines."""
     if path is None:
         return {}
     lines = (line.split() for line in path.read_text(encoding="utf-8-sig").splitlines())
@@ -256,7 +259,7 @@ def _lines(path: Path | None) -> dict[str, list[str]]:
 
 
 def _box(words: list[str] | None) -> tuple[int, int, int, int] | None:
-    """x, y, width, height of a line `x width y height`."""
+    """x, y, width, height from a line `x width y height`."""
     if words is None:
         return None
     x, width, y, height = (int(word) for word in words[:4])
@@ -264,7 +267,7 @@ def _box(words: list[str] | None) -> tuple[int, int, int, int] | None:
 
 
 def _seconds(text: str) -> float:
-    """Seconds of `mm:ss` or `h:mm:ss`."""
+    """Seconds from `mm:ss` or `h:mm:ss`."""
     total = 0.0
     for part in text.split(":"):
         total = 60 * total + float(part)

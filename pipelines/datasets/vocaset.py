@@ -1,4 +1,4 @@
-"""VOCASET: FLAME meshes of 5,023 vertices at 60 fps, of which every second frame is taken (30 fps, as in FaceFormer).
+"""VOCASET: FLAME meshes of 5,023 vertices at 60 fps, subsampled to 30 fps as in FaceFormer.
 
 Train on sentences 1-40 of eight subjects; validate on sentences 21-40 of two others, test on those of two more.
 """
@@ -27,7 +27,7 @@ TEST_SUBJECTS = ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA")
 
 
 def split(subject: str, sentence: int) -> str | None:
-    """The published part of one sequence."""
+    """The published split of a sequence: train, val or test; None outside the published split."""
     if subject in TRAIN_SUBJECTS and 1 <= sentence <= 40:
         return "train"
     if not 21 <= sentence <= 40:
@@ -40,5 +40,5 @@ LAYOUTS["vocaset"] = Layout(fps=30, stride=2, split=split)
 
 @DATASETS.register("vocaset")
 def vocaset(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sequences of the published split below `root`."""
+    """Sources of the published sequences below `root`; raises `InputError` where templates or vertices are missing."""
     return sources(root, dataset="vocaset")
