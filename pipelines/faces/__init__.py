@@ -1,1 +1,1 @@
-"""Faces: detection and landmarks by back ends, tracking through a clip, and who is speaking."""
+"""Faces: detection and landmark back ends, tracking through a clip, and active-speaker selection."""

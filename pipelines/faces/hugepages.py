@@ -1,7 +1,7 @@
-"""Large memory pages for a model that is read all over.
+"""Huge memory pages for a model with scattered reads.
 
-The landmark regressor's trees take 95 MB, of which every face touches thousands of places; on usual pages of 4 KB much
-of its time goes into looking up where pages are. Linux can put memory that is there already onto pages of 2 MB.
+The landmark regressor's trees take 95 MB, and each face reads thousands of places in them; with pages of 4 KB much of
+the time goes into TLB misses. Linux can move memory that is already allocated onto pages of 2 MB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PAGE = 2 << 20
 
 
 def onto_huge_pages() -> None:
-    """Ask for huge pages under what this process has allocated so far; nothing happens where that cannot be had."""
+    """Request huge pages for all memory that this process has allocated so far; a no-op where unsupported."""
     if sys.platform != "linux":
         return
     try:

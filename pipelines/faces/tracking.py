@@ -1,9 +1,9 @@
-"""Follow faces through a clip, frame by frame, holding no frames.
+"""Tracks faces through a clip frame by frame, without storing frames.
 
-A detector runs every few frames, at scene cuts and after a miss; between, each face's box follows from its previous
-points. Where the back end can, most of those runs look only where the faces were, and the whole picture is searched
-once a second. Scene cuts show in the mean difference of 32×32 gray thumbnails: at most 12 within shots and at least 38
-at cuts of real clips, so 20 separates them.
+A detector runs every few frames, at scene cuts and after a miss; in between, each face box follows from the previous
+landmarks. Where the back end supports it, most detections search only near the known faces, and the whole frame is
+searched once per second. Scene cuts are detected from the mean difference of 32×32 gray thumbnails: at most 12 within
+shots and at least 38 at cuts of real clips, so the threshold is 20.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dawn_bench.pipelines.faces.base import FaceBackend, box_around
 from dawn_bench.pipelines.faces.speaking import speaking_frames
 
 DETECT_EVERY = 5
-#: As often the whole picture is searched where the back end has a quicker look.
+#: Interval of full-frame searches where the back end offers a local search, in frames.
 SEARCH_EVERY = 25
 CUT_THRESHOLD = 20.0
-#: More faces at once than this are counted, not followed.
+#: Faces beyond this number at a time are counted but not tracked.
 MAX_TRACKS = 3
-#: A face competes with the one longest in sight when it is in sight for this share as long.
+#: Tracks at least this share of the longest track's length compete as the clip's speaker.
 _AS_LONG = 0.9
 _SAME_FACE_IOU = 0.3
 _TRUST_POINTS_IOU = 0.5
@@ -34,27 +34,27 @@ _SAME_PLACE_IOU = 0.1
 
 @dataclass
 class Track:
-    """One face through time: its points (68,2) by frame, where they were found."""
+    """One face over time: landmarks (68,2) by frame number, for the frames in which it was detected."""
 
     number: int
     points: dict[int, np.ndarray] = field(default_factory=dict)
-    missed: int = 0  # frames since the face was last found
-    box: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))  # around the points found last
+    missed: int = 0  # frames since the face was last detected
+    box: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))  # around the latest landmarks
 
     def size(self) -> float:
         """Median side of the face box, pixels."""
         return float(np.median([np.ptp(p[:, 0]) for p in self.points.values()]))
 
     def speaking(self) -> int:
-        """In how many frames the lips move as in speech."""
+        """Number of frames in which the lips move as in speech."""
         return speaking_frames(np.stack(list(self.points.values())))
 
 
 class Tracker:
-    """Call `step` with every frame in order, then `choose` and `result`.
+    """Tracks the faces of one clip: call `step` with each frame in order, then `choose` and `result`.
 
-    `max_gap` is the longest run of frames without the face that is bridged; a longer one in which no followed face
-    is in sight raises `ItemError("no_face")` at once, since the clip is lost.
+    Gaps of up to `max_gap` frames without the face are interpolated. A longer gap in which no tracked face is visible
+    raises `ItemError("no_face")` at once, since the clip is unusable.
     """
 
     def __init__(self, backend: FaceBackend, *, max_gap: int) -> None:
@@ -67,10 +67,10 @@ class Tracker:
         self._is_cut = CutDetector()
         self._detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = getattr(backend, "detect_near", None)
         self._last_detection, self._last_search = -DETECT_EVERY, -SEARCH_EVERY
-        self._new_shot = False  # a cut was seen, and no face since
+        self._new_shot = False  # after a cut, until a face is detected
 
     def step(self, frame: np.ndarray) -> None:
-        """Take the next frame: uint8 RGB (H,W,3), or gray (H,W) for a back end that takes it."""
+        """Process the next frame: uint8 RGB (H,W,3), or gray (H,W) for a back end with `takes_gray`."""
         t = self.n_frames
         self.n_frames += 1
         cut = self._is_cut(frame)
@@ -79,23 +79,23 @@ class Tracker:
             self._new_shot = True
         alive = self._alive()
         searching = cut or not alive or any(track.missed for track in alive)
-        replace = self._new_shot  # boxes come from the detector, not from the last shot's points
+        replace = self._new_shot  # boxes come from the detector, not from the previous shot's landmarks
         if searching or t - self._last_detection >= DETECT_EVERY:
             self._last_detection = t
-            found = None
+            boxes = None
             if self._detect_near is not None and not searching and t - self._last_search < SEARCH_EVERY:
-                found = _look_again(self._detect_near, frame, alive)
-            if found is None:
+                boxes = _search_near(self._detect_near, frame, alive)
+            if boxes is None:
                 self._last_search = t
-                found = self._match(frame, alive)
+                boxes = self._match(frame, alive)
         else:
-            found = {track.number: (track, track.box) for track in alive}
-        for track, box in found.values():
+            boxes = {track.number: (track, track.box) for track in alive}
+        for track, box in boxes.values():
             points = self.backend.landmarks(frame, box)
             around = box_around(points)
             if np.isnan(around[0]) or _iou(around, box) < _SAME_PLACE_IOU:
-                continue  # nothing there, or the points fled to another face
-            if not track.points or replace:  # the detector's box is rough: place the points again in a box of their own
+                continue  # no face there, or the landmarks jumped to another face
+            if not track.points or replace:  # the detector's box is coarse: refine the landmarks in a box around them
                 points = self.backend.landmarks(frame, around)
                 around = box_around(points)
             track.points[t], track.missed, track.box = points, 0, around
@@ -107,13 +107,13 @@ class Tracker:
 
     @property
     def tracks(self) -> list[Track]:
-        """The faces that were followed so far."""
+        """The tracks so far."""
         return self._tracks
 
     def choose(self) -> Track:
-        """The face that speaks longest, of those in sight about as long as the longest; raises `ItemError("no_face")`.
+        """The track that speaks longest, among those about as long as the longest; raises `ItemError("no_face")`.
 
-        Speech within a tenth of the clip is a tie, which the one longer in sight wins, or else the larger.
+        Speaking times within a tenth of the clip tie; the longer track wins, then the larger face.
         """
         if not self._tracks:
             raise self._lost(self.n_frames - 1)
@@ -124,7 +124,7 @@ class Tracker:
         return max(rivals, key=lambda track: (10 * track.speaking() // longest, len(track.points), track.size()))
 
     def result(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
-        """Points float32 (T,68,2) of one track and valid bool (T,), False where they were interpolated.
+        """Landmarks float32 (T,68,2) of one track, and valid bool (T,), False for interpolated frames.
 
         Raises `ItemError("no_face")` when a gap is longer than `max_gap`.
         """
@@ -163,37 +163,37 @@ class Tracker:
         )
 
     def _match(self, frame: np.ndarray, alive: list[Track]) -> dict[int, tuple[Track, np.ndarray]]:
-        """Detect, and give each box to the track whose face it is, or to a new one."""
+        """Detect faces and assign each box to its track, or to a new one."""
         cut = self._new_shot
         sides = [float(track.box[2] - track.box[0]) for track in alive]
         boxes = self.backend.detect(frame, expect=max(sides) if sides and not cut else None)
         self._new_shot = cut and not len(boxes)
         self.faces_max = max(self.faces_max, len(boxes))
         left = list(range(len(boxes)))
-        found: dict[int, tuple[Track, np.ndarray]] = {}
+        assigned: dict[int, tuple[Track, np.ndarray]] = {}
         for track in sorted(alive, key=lambda track: -len(track.points)):
             best = _best(track.box, boxes[left])
             if best is not None:
                 box = boxes[left.pop(best)]
-                found[track.number] = track, box if cut else _trusted(track.box, box)
-            elif cut and left:  # after a cut the clip's face may be anywhere: the largest goes on as the longest track
-                found[track.number] = track, boxes[left.pop(0)]
+                assigned[track.number] = track, box if cut else _trusted(track.box, box)
+            elif cut and left:  # after a cut the face may be anywhere: the largest continues the longest track
+                assigned[track.number] = track, boxes[left.pop(0)]
         for i in left[: max(0, MAX_TRACKS - len(alive))]:
             track = Track(number=self._next_number)
             self._next_number += 1
             self._tracks.append(track)
-            found[track.number] = track, boxes[i]
-        return found
+            assigned[track.number] = track, boxes[i]
+        return assigned
 
 
 class CutDetector:
-    """Call with every frame in order, RGB (H,W,3) or gray (H,W); True at the first frame of a new scene."""
+    """Scene-cut detection: call with each frame in order, RGB (H,W,3) or gray (H,W); True at the start of a scene."""
 
     def __init__(self) -> None:
         self._thumbnail: np.ndarray | None = None
 
     def __call__(self, frame: np.ndarray) -> bool:
-        # every pixel of a large frame would cost more than it tells
+        # subsampling first: averaging every pixel of a large frame costs more and detects no better
         sample = cv2.resize(frame, (128, 128), interpolation=cv2.INTER_NEAREST)
         gray = sample if sample.ndim == 2 else cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY)
         thumbnail = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA)
@@ -201,29 +201,29 @@ class CutDetector:
         return before is not None and cv2.norm(thumbnail, before, cv2.NORM_L1) > CUT_THRESHOLD * thumbnail.size
 
 
-def _look_again(
+def _search_near(
     detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray], frame: np.ndarray, alive: list[Track]
 ) -> dict[int, tuple[Track, np.ndarray]] | None:
-    """Each track with its box where a face is still seen there; None where one is not."""
-    found: dict[int, tuple[Track, np.ndarray]] = {}
+    """Each track with its box from a local search; None if any face is not detected again."""
+    confirmed: dict[int, tuple[Track, np.ndarray]] = {}
     for track in alive:
         boxes = detect_near(frame, track.box)
         best = _best(track.box, boxes)
         if best is None:
             return None
-        found[track.number] = track, _trusted(track.box, boxes[best])
-    return found
+        confirmed[track.number] = track, _trusted(track.box, boxes[best])
+    return confirmed
 
 
 def _best(own: np.ndarray, boxes: np.ndarray) -> int | None:
-    """Which of `boxes` (n,4) shows the face that was at `own`, if any does."""
+    """Index of the box in `boxes` (n,4) that overlaps `own` most; None below `_SAME_FACE_IOU`."""
     overlaps = [_iou(own, box) for box in boxes]
     best = max(range(len(boxes)), key=overlaps.__getitem__, default=None)
     return best if best is not None and overlaps[best] > _SAME_FACE_IOU else None
 
 
 def _trusted(own: np.ndarray, detected: np.ndarray) -> np.ndarray:
-    """The box that the points themselves give, unless the detector's says that they have slipped."""
+    """The box around the landmarks, or the detector's where the two disagree and the landmarks have drifted."""
     return own if _iou(own, detected) > _TRUST_POINTS_IOU else detected
 
 

@@ -1,20 +1,20 @@
-"""Two kinds of face box: the square one of this package, from the brows to the chin, and the upright one of detectors
-trained on WIDER FACE (S3FD, SCRFD), from the hairline to the chin.
+"""Converts between two conventions for face boxes: this package's square boxes, from the brows to the chin, and the
+upright boxes of detectors trained on WIDER FACE (S3FD, SCRFD), from the hairline to the chin.
 
-Trackers hand the square kind back and forth (`box_around`); networks that were trained on upright boxes get those.
+The tracker works with square boxes (`box_around`); landmark networks trained on upright boxes receive upright ones.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Side of the square over the root of the upright box's area, how much lower its middle lies, in sides, and height
-#: over width of upright boxes: medians of SCRFD against `box_around` over 148 frames of 38 real clips.
+#: Side of the square over the root of the upright box's area; downward offset of its centre, in sides; and height over
+#: width of upright boxes. Medians of SCRFD against `box_around` over 148 frames of 38 real clips.
 _SIDE, _LOWER, _ASPECT = 0.935, 0.07, 1.43
 
 
 def square_boxes(upright: np.ndarray) -> np.ndarray:
-    """Square boxes float32 (n,4), largest first, of upright ones (n,4), x0, y0, x1, y1."""
+    """Square boxes float32 (n,4), largest first, from upright boxes (n,4); both are x0, y0, x1, y1 in pixels."""
     boxes = np.asarray(upright, np.float64)
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     half = _SIDE * np.sqrt(width * height) / 2
@@ -25,7 +25,7 @@ def square_boxes(upright: np.ndarray) -> np.ndarray:
 
 
 def upright_box(square: np.ndarray) -> np.ndarray:
-    """The upright box float32 (4,) of the usual proportions around the face that a square one (4,) shows."""
+    """The upright box float32 (4,) of average proportions for the face in a square box (4,)."""
     side = float(square[2] - square[0])
     x, y = (np.asarray(square[:2], np.float64) + square[2:]) / 2 - (0, side * _LOWER)
     half_width, half_height = side / _SIDE / 2 * np.sqrt([1 / _ASPECT, _ASPECT])

@@ -1,6 +1,6 @@
 """The embedded back end: dlib's HOG detector and 68-point regressor, both from package wheels, so it works offline.
 
-Where the registry's small YuNet network is present it takes the detector's place: faster, and it sees smaller faces.
+Where the registry's YuNet weights are present, YuNet replaces the HOG detector: faster, and better on small faces.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.faces.hugepages import onto_huge_pages
 from dawn_bench.provenance import fingerprint, sha256_file, versions
 
-#: Longest side of the picture that HOG scans, in the order tried; it is sure of faces from 80 px there, and finds most
-#: from `_SMALLEST`.
+#: Longest side of the image that HOG scans, in the order tried. It reliably detects faces from 80 px at that scale, and
+#: most faces from `_SMALLEST`.
 _SIDES = (320, 640, 1280)
 _SMALLEST = 64.0
-#: Border added at the last try, a share of the picture, for faces larger than the picture.
+#: Border added in the last attempt, as a share of the image, for faces larger than the image.
 _PADDING = 0.25
-#: A look where a face was: side of the face in the picture that HOG scans, pixels, and of that picture, in faces.
+#: Local search: side of the face in the image that HOG scans, in pixels, and side of that image, in face sides.
 _NEAR, _AROUND = 100.0, 1.8
-#: Side of the face box in the patch on which points are placed, pixels: dlib rounds points to whole pixels, which makes
-#: those of a smaller face tremble. The regressor looks at pixels up to `_REACH` half sides from the box's middle.
+#: Side of the face box in the patch given to the landmark regressor, in pixels: dlib rounds landmarks to whole pixels,
+#: which causes jitter on smaller faces. The regressor reads pixels up to `_REACH` half sides from the box centre.
 _BOX, _REACH = 400, 1.4
 
 
 def model_file(name: str) -> Path | None:
-    """A file of the `face_recognition_models` wheel, which cannot be imported with today's setuptools."""
+    """Path of a file in the `face_recognition_models` wheel, which current setuptools cannot import; None if absent."""
     spec = find_spec("face_recognition_models")
     places = (spec and spec.submodule_search_locations) or []
-    found = [Path(place) / "models" / name for place in places]
-    return next((path for path in found if path.is_file()), None)
+    candidates = [Path(place) / "models" / name for place in places]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 @FACE_BACKENDS.register("dlib")
@@ -66,7 +66,7 @@ class DlibBackend:
         if self._yunet_file.path is not None:
             # errors only: OpenCV 5 warns about a default of its own
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-            # at 0.7 no clip without a face gave a false one, and none with a face was missed
+            # at 0.7 there were no false positives on clips without a face and no misses on clips with one
             self._yunet = cv2.FaceDetectorYN.create(str(self._yunet_file.path), "", (160, 160), 0.7)
 
         self.takes_gray = self._yunet is None
@@ -77,14 +77,14 @@ class DlibBackend:
         return f"dlib-2-{fingerprint(facts)}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
-        """Boxes (n,4), largest first. Tries the scale that suits a face of side `expect`, then the others."""
+        """Boxes (n,4), largest first. Starts at the scale that suits a face of side `expect`, then tries the others."""
         if self._yunet is not None:
             return self._detect_yunet(frame)
         longest = max(frame.shape[:2])
         sides = sorted(_SIDES, key=lambda side: expect is not None and expect * side / longest < _SMALLEST)
         for side in sides:
             if side > 640 and side >= 2 * longest:
-                continue  # enlarging four times shows nothing new
+                continue  # fourfold enlargement adds no information
             boxes = self._scan(frame, side / longest)
             if len(boxes):
                 return boxes
@@ -93,7 +93,7 @@ class DlibBackend:
         return self._scan(padded, _SIDES[0] / max(padded.shape[:2])) - border
 
     def detect_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """Boxes (n,4) around the place of `box`, at one scale."""
+        """Boxes (n,4) detected near `box`, at one scale."""
         side = float(box[2] - box[0])
         x, y = (float(c) for c in (box[:2] + box[2:]) / 2 - side * _AROUND / 2)
         x0, y0 = max(0, int(x)), max(0, int(y))
@@ -114,12 +114,12 @@ class DlibBackend:
         return ((points + 0.5) / scale - 0.5 + corner).astype(np.float32)
 
     def _scan(self, frame: np.ndarray, scale: float) -> np.ndarray:
-        """HOG on the gray picture enlarged or reduced by `scale`; boxes in the frame's pixels."""
+        """Boxes (n,4) in frame pixels, from HOG on the gray frame resized by `scale`."""
         height, width = frame.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        found = self._hog(_gray(small))
-        boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in found]
+        detections = self._hog(_gray(small))
+        boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in detections]
         return _largest_first(np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale))
 
     def _detect_yunet(self, frame: np.ndarray) -> np.ndarray:
@@ -129,9 +129,9 @@ class DlibBackend:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             self._yunet.setInputSize(size)
             small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-            _, found = self._yunet.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-            if found is not None:
-                x, y, w, h = (found[:, :4] / scale).T
+            _, detections = self._yunet.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+            if detections is not None:
+                x, y, w, h = (detections[:, :4] / scale).T
                 half = 0.46 * np.sqrt(w * h)  # dlib's box is a little smaller and lower than YuNet's
                 cx, cy = x + w / 2, y + h / 2 + 0.137 * half
                 return _largest_first(np.stack([cx - half, cy - half, cx + half, cy + half], axis=1))
@@ -148,14 +148,14 @@ def _points_sha256() -> str:
 
 
 def _gray(frame: np.ndarray) -> np.ndarray:
-    """A frame's brightness; a gray frame is its own."""
+    """The frame in gray; a gray frame is returned as it is."""
     return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
 def _gray_patch(frame: np.ndarray, middle: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The gray picture around a face box with this middle and side, the box enlarged to `_BOX` pixels.
+    """The gray patch around a face box of this centre and side, resized so that the box has `_BOX` pixels.
 
-    Returns it, its corner (x, y) in the frame, and the enlargements (2,) along x and y. Edges are repeated.
+    Returns the patch, its corner (x, y) in the frame, and the scale factors (2,) along x and y. Edges are replicated.
     """
     height, width = frame.shape[:2]
     x0, y0 = (math.floor(c - _REACH * side / 2) for c in middle)
@@ -167,7 +167,7 @@ def _gray_patch(frame: np.ndarray, middle: np.ndarray, side: float) -> tuple[np.
     if above or below or before or behind:
         part = cv2.copyMakeBorder(part, above, below, before, behind, cv2.BORDER_REPLICATE)
     size = round((x1 - x0) * _BOX / side), round((y1 - y0) * _BOX / side)
-    shrinks = side > 2 * _BOX  # a face far larger than the patch is averaged, or it would alias
+    shrinks = side > 2 * _BOX  # area averaging avoids aliasing of faces far larger than the patch
     patch = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return patch, np.array([x0, y0]), np.array(size) / (x1 - x0, y1 - y0)
 

@@ -1,7 +1,7 @@
 """The face-alignment package (Bulat and Tzimiropoulos 2017): S3FD detection and the FAN 68-point network.
 
-The default where the package and its two weight files are present, in the weights folder or where torch.hub keeps
-what the package itself has downloaded; nothing is ever downloaded here.
+The default where the package and its two weight files are present, in the weights folder or among torch.hub's
+checkpoints, where the package itself downloads them. This back end never downloads anything.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dawn_bench.provenance import fingerprint, pick_device, sha256_file
 
 #: Registry names.
 _DETECTOR, _POINTS = "s3fd-wav2lip", "fan-2d"
-#: The detector sees the frame reduced to this longest side: it was trained on faces from 16 px.
+#: The frame is reduced to this longest side for detection; the detector was trained on faces from 16 px.
 _LONGEST = 640
 
 
 @FACE_BACKENDS.register("face-alignment")
 class FaceAlignmentBackend:
-    """S3FD boxes and FAN points; on the GPU where there is one."""
+    """S3FD detection and FAN landmarks, on the GPU where available."""
 
     name = "face-alignment"
 
@@ -72,17 +72,17 @@ class FaceAlignmentBackend:
         scale = min(1.0, _LONGEST / max(frame.shape[:2]))
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        found = self._network.face_detector.detect_from_image(frame)
-        return square_boxes(np.array(found, np.float64).reshape(-1, 5)[:, :4] / scale)
+        detections = self._network.face_detector.detect_from_image(frame)
+        return square_boxes(np.array(detections, np.float64).reshape(-1, 5)[:, :4] / scale)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        # plain floats: with float32 the package fails
+        # plain floats: the package fails with float32
         points = self._network.get_landmarks_from_image(frame, detected_faces=[upright_box(box).tolist()])
         return np.asarray(points[0], np.float32)[:, :2]
 
 
 def _file(name: str) -> Path | None:
-    """A file of the registry in the weights folder, else among torch.hub's checkpoints, else None."""
+    """A registry file in the weights folder or among torch.hub's checkpoints; None if absent."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
     downloaded = Path(home) / "hub" / "checkpoints" / Path(weights.entry(name).file).name
     return weights.locate(weights.entry(name)) or (downloaded if downloaded.is_file() else None)

@@ -1,6 +1,6 @@
-"""The insightface package: SCRFD detection and its 3-D 68-point network, of the user's own model pack buffalo_l.
+"""The insightface package: SCRFD detection and the 3-D 68-point network of the model pack buffalo_l.
 
-The packs are for non-commercial research only; nothing is ever downloaded here.
+The user provides the pack, which is licensed for non-commercial research only. This back end never downloads anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INPUT = (640, 640)
 
 @FACE_BACKENDS.register("insightface")
 class InsightFaceBackend:
-    """SCRFD boxes, and x, y of the 68 3-D points."""
+    """SCRFD detection, and x, y of the 68 3-D landmarks."""
 
     name = "insightface"
 
@@ -54,11 +54,11 @@ class InsightFaceBackend:
         return f"insightface-2-{fingerprint([version('insightface'), _INPUT, files])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
-        # the network misses faces that fill most of its input: a border keeps every face below that
+        # the network misses faces that fill most of its input, so a border is added
         border = max(frame.shape[:2]) // 4
         padded = np.pad(frame[..., ::-1], ((border, border), (border, border), (0, 0)))
-        found, _ = self._detector.detect(padded)
-        return square_boxes(found[:, :4] - border)
+        detections, _ = self._detector.detect(padded)
+        return square_boxes(detections[:, :4] - border)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         from insightface.app.common import Face
@@ -68,11 +68,11 @@ class InsightFaceBackend:
 
 
 def _pack() -> Path:
-    """Where the package itself keeps the pack."""
+    """The package's own folder for the pack."""
     return Path.home() / ".insightface" / "models" / "buffalo_l"
 
 
 def _file(name: str) -> Path | None:
-    """A file of the registry in the weights folder, else in the package's own, else None."""
+    """A registry file in the weights folder or in the package's own folder; None if absent."""
     unpacked = _pack() / weights.entry(name).file
     return weights.locate(weights.entry(name)) or (unpacked if unpacked.is_file() else None)

@@ -1,7 +1,7 @@
-"""MediaPipe's face landmarker, from a landmarker file that the user has put into the weights folder.
+"""MediaPipe's face landmarker, from a landmarker file in the weights folder.
 
-The package is no dependency and no extra: it pins numpy or brings a second OpenCV. Its 478 mesh points are read at the
-iBUG positions.
+The package is neither a dependency nor an extra: it pins numpy or installs a second OpenCV. The 68 iBUG landmarks are
+taken from its 478 mesh vertices.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MESH = np.array(
 
 @FACE_BACKENDS.register("mediapipe")
 class MediaPipeBackend:
-    """The landmarker in single-image mode, for up to three faces; boxes follow from the points."""
+    """The landmarker in single-image mode, for up to three faces; boxes are derived from the landmarks."""
 
     name = "mediapipe"
 
@@ -66,15 +66,15 @@ class MediaPipeBackend:
         x1, y1 = (int(min(full, c + side)) for c, full in zip(centre, (width, height), strict=True))
         if x0 >= x1 or y0 >= y1:
             return np.full((68, 2), np.nan, np.float32)
-        found = self._faces(frame[y0:y1, x0:x1])
-        if not found:  # the crop hides what the whole picture showed
-            found, x0, y0 = self._faces(frame), 0, 0
-        if not found:
+        faces = self._faces(frame[y0:y1, x0:x1])
+        if not faces:  # a face can be missed in the crop and detected in the whole frame
+            faces, x0, y0 = self._faces(frame), 0, 0
+        if not faces:
             return np.full((68, 2), np.nan, np.float32)
-        placed = [points + np.array([x0, y0]) for points in found]
+        placed = [points + np.array([x0, y0]) for points in faces]
         nearest = min(placed, key=lambda p: float(np.linalg.norm(p.mean(axis=0) - centre)))
-        there = np.linalg.norm(nearest.mean(axis=0) - centre) < side
-        return nearest.astype(np.float32) if there else np.full((68, 2), np.nan, np.float32)
+        inside = np.linalg.norm(nearest.mean(axis=0) - centre) < side
+        return nearest.astype(np.float32) if inside else np.full((68, 2), np.nan, np.float32)
 
     def _faces(self, frame: np.ndarray) -> list[np.ndarray]:
         import mediapipe
