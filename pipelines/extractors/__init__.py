@@ -1,1 +1,1 @@
-"""Extractors, one file each: what is computed from cached arrays and written as its own field."""
+"""Extractors, one file each: features computed from cached arrays, each stored as a field of its own."""

@@ -8,14 +8,14 @@ import numpy as np
 
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
-#: iBUG points of each eye (left and right are the person's): outer or inner corner, two on the upper lid, other
-#: corner, two on the lower lid.
+#: iBUG points of each eye (left and right from the person's view): one corner, two on the upper lid, the other corner,
+#: two on the lower lid.
 _LEFT, _RIGHT = (42, 43, 44, 45, 46, 47), (36, 37, 38, 39, 40, 41)
 
 
 @EXTRACTORS.register("blink")
 class Blink:
-    """`blink` float32 (T,2): left and right EAR, about 0.3 open and below 0.2 shut; noise below 60 px faces."""
+    """`blink` float32 (T,2): left and right EAR, about 0.3 open, below 0.2 shut; unreliable for faces below 60 px."""
 
     name = "blink"
     needs: tuple[str, ...] = ("landmarks",)
@@ -28,7 +28,7 @@ class Blink:
 
 
 def eye_aspect_ratio(landmarks: np.ndarray) -> np.ndarray:
-    """EAR float32 (T,2), left then right, of points (T,68,2 or 3): mean lid distance over corner distance."""
+    """EAR float32 (T,2), left then right, of landmarks (T,68,2 or 3): mean lid distance over corner distance."""
     sides = []
     for outer, up0, up1, inner, low1, low0 in (_LEFT, _RIGHT):
         lids = _distance(landmarks, up0, low0) + _distance(landmarks, up1, low1)
@@ -37,7 +37,7 @@ def eye_aspect_ratio(landmarks: np.ndarray) -> np.ndarray:
 
 
 def reference_eye_ratio(landmarks: np.ndarray) -> np.ndarray:
-    """DAWN's ratio, float32 (T,2), left then right: one lid pair only, of points (T,68,2 or 3)."""
+    """DAWN's ratio, float32 (T,2), left then right, of landmarks (T,68,2 or 3): one lid pair instead of two."""
     left = _distance(landmarks, 43, 47) / _distance(landmarks, 42, 45)
     right = _distance(landmarks, 37, 41) / _distance(landmarks, 36, 39)
     return np.stack([left, right], axis=-1).astype(np.float32)

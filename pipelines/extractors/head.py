@@ -1,9 +1,9 @@
-"""A generic head: 68 iBUG points in space, and how much each tells of the head's pose.
+"""A generic 3-D head model: 68 iBUG points, and their weights in the pose fit.
 
-Made here by rigid factorisation of dlib's points on 1,600 frames of 35 talking clips (each clip weighs the same),
-started from an anatomical guess of the depths, kept symmetric, and turned so that the clips look straight ahead on
-average. x to the right of the picture, y up, z to the viewer; the origin is half a face width behind the tip of the
-nose and a tenth above it; micrometres, with a face width (jaw end to jaw end, 0 to 16) of 14 cm.
+Obtained by rigid factorisation of dlib's landmarks on 1,600 frames of 35 talking clips (all clips weigh the same),
+initialised with anatomical depths, constrained to be symmetric, and rotated so that the clips face forward on average.
+x to the right of the image, y up, z to the viewer; the origin is half a face width behind the tip of the nose and a
+tenth above it. Units are micrometres, with a face width (landmark 0 to 16) of 14 cm.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _POINTS = (
 #: float64 (68,3), micrometres.
 HEAD = np.array(_POINTS, np.float64) / 1000 * _FACE_WIDTH
 
-#: float64 (68,). Speech moves mouth and chin, and detectors drag the whole jaw line along, which would read as pitch:
-#: they weigh nothing but at the ears. Lids blink, brows move a little.
+#: float64 (68,). Speech moves mouth and chin, and detectors move the whole jaw line with them, which would be taken for
+#: pitch: these points have zero weight except at the ears. Eyelids and brows, which also move, have reduced weight.
 WEIGHTS = np.ones(68)
 WEIGHTS[:17] = 0.0
 WEIGHTS[[0, 1, 15, 16]] = 0.1

@@ -1,4 +1,4 @@
-"""Log mel energies at 25 fps, the offline stand-in for a learned speech encoder."""
+"""Log-mel energies at 25 fps, the offline substitute for a learned speech encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.media.audio import fit_length
 
 BANDS, HOP, WINDOW, FFT = 80, 160, 400, 512
-#: Energies are floored here (about -83 dB below a full-scale sine), so that digital silence is a number.
+#: Floor of the energies (about 83 dB below a full-scale sine), so that digital silence stays finite.
 _FLOOR = 1e-6
 
 
@@ -31,18 +31,18 @@ class LogMel:
 
 
 def log_mel(audio: np.ndarray, n_frames: int) -> np.ndarray:
-    """Natural-log mel energies float16 (n_frames,80) of int16 16 kHz mono, scaled.
+    """Scaled natural-log mel energies float16 (n_frames,80) of int16 16 kHz mono sound.
 
-    80 triangular bands from 0 to 8 kHz on the HTK mel scale, 25 ms Hann windows every 10 ms (100 Hz), the mean of
-    the four windows centred within each frame's 40 ms, floored at 1e-6, then (ln e + 9) / 4: silence is -1.2 and
-    speech lies around 0.
+    80 triangular bands from 0 to 8 kHz on the HTK mel scale, 25 ms Hann windows with a hop of 10 ms. Energies e are
+    floored at 1e-6; each frame has the mean log of the four windows centred within its 40 ms, scaled as
+    (ln e + 9) / 4: silence is -1.2 and speech is around 0.
     """
     samples = fit_length(audio, n_frames).astype(np.float32) / 32768
     first = HOP // 2 - WINDOW // 2  # the first window's centre is 5 ms into the frame
     padded = np.pad(samples, (-first, WINDOW))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][: n_frames * SAMPLES_PER_FRAME // HOP]
     bands = np.empty((len(windows), BANDS), np.float32)
-    for at in range(0, len(windows), 4096):  # in blocks: a long clip's spectra would not fit in memory
+    for at in range(0, len(windows), 4096):  # in blocks: the spectra of a long clip would not fit in memory
         spectrum = np.fft.rfft(windows[at : at + 4096] * np.hanning(WINDOW).astype(np.float32), n=FFT)
         energy = (spectrum.real**2 + spectrum.imag**2) / WINDOW
         bands[at : at + 4096] = energy.astype(np.float32) @ _filters().T
@@ -58,7 +58,7 @@ def _filters() -> np.ndarray:
     hertz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
     low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     filters = np.minimum((hertz - low) / (mid - low), (high - hertz) / (high - mid)).clip(min=0)
-    # at the bottom a band can fall between two bins; it then takes the nearest one
+    # at low frequencies a band can fall between two bins; it then uses the nearest one
     for band in np.flatnonzero(filters.sum(axis=1) == 0):
         filters[band, np.abs(hertz - mid[band]).argmin()] = 1
     return filters.astype(np.float32)

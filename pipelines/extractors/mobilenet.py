@@ -1,6 +1,6 @@
-"""MobileNet v1 (Howard et al. 2017) as 3DDFA_V2 uses it: 120×120 pictures in, 62 face parameters out.
+"""MobileNet v1 (Howard et al. 2017) as used by 3DDFA_V2: 120×120 images in, 62 face parameters out.
 
-Names follow the published checkpoints, so that their keys fit. B pictures, C channels.
+Module names match the keys of the published checkpoints. B images, C channels.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-#: Name, channels in and out at width 1, stride of every depthwise block.
+#: By depthwise block: name, input and output channels at width 1, stride.
 _BLOCKS = (
     ("dw2_1", 32, 64, 1), ("dw2_2", 64, 128, 2),
     ("dw3_1", 128, 128, 1), ("dw3_2", 128, 256, 2),
@@ -20,7 +20,7 @@ _BLOCKS = (
 
 
 class MobileNet(nn.Module):
-    """`width` scales every channel count: 1 for the files `mb1_*`, 0.5 for `mb05_*`."""
+    """MobileNet v1. `width` scales all channel counts: 1 for the files `mb1_*`, 0.5 for `mb05_*`."""
 
     def __init__(self, *, width: float = 1.0, outputs: int = 62) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class MobileNet(nn.Module):
         self.fc = nn.Linear(wide(1024), outputs)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Parameters (B, outputs) of pictures (B,3,120,120)."""
+        """Parameters (B, outputs) from images (B,3,120,120)."""
         h_BCHW = F.relu(self.bn1(self.conv1(x_BCHW)))
         for name, *_ in _BLOCKS:
             h_BCHW = self.get_submodule(name)(h_BCHW)

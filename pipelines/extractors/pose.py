@@ -1,15 +1,15 @@
-"""Head pose from 68 landmarks: a generic head under weak perspective.
+"""Head pose from 68 landmarks: a generic head model under weak perspective.
 
 The fit minimises the weighted squared distance between the landmarks and s·R·X + t over rotation R, scale s and
-translation t: an affine least-squares start, made a rotation, then Gauss-Newton steps, all frames at once. Mouth and
-jaw line, which speech moves, weigh nothing (`head`), and points that fit badly in a frame are damped there (two rounds
-of Cauchy weights).
+translation t. It starts from affine least squares, projected onto the nearest rotation, and refines it by Gauss-Newton
+steps, all frames at once. Mouth and jaw line, which speech moves, have zero weight (`head`), and outlying points of a
+frame are down-weighted (two rounds of Cauchy weights).
 
-Signs, order and ranges are 3DDFA_V2's, which DAWN was trained with: in a right-handed frame of x to the right of the
-picture, y up, z to the viewer, R31 = sin(yaw), yaw > 0 turns the nose to the left of the picture, pitch > 0 lowers
-it, roll > 0 turns the head anticlockwise. Scale and translation are those of the picture brought to 120×120 px with y
-up, the model in micrometres, so that s is about 4.5e-4 and tx, ty about 60 for a face crop; unlike 3DDFA's they are
-measured in the clip's fixed frame, not in a box that follows the face. tz is 3DDFA's constant.
+Signs, order and ranges are those of 3DDFA_V2, which DAWN was trained with: in a right-handed frame with x to the right
+of the image, y up, z to the viewer, R31 = sin(yaw), yaw > 0 turns the nose to the left of the image, pitch > 0 lowers
+it, roll > 0 turns the head anticlockwise. Scale and translation refer to the image resized to 120×120 px with y up and
+the model in micrometres, so s is about 4.5e-4 and tx, ty about 60 for a face crop. Unlike 3DDFA's, they are measured in
+the fixed frame of the clip, not in a box that follows the face. tz is 3DDFA's constant.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from scipy.spatial.transform import Rotation
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.extractors.head import HEAD, WEIGHTS
 
-#: Side of 3DDFA's input picture, in whose pixels scale and translation are given, and its constant depth.
+#: Side of 3DDFA's input image, in whose pixels scale and translation are given, and its constant depth.
 _SIDE, _DEPTH = 120.0, -66.67
-#: Gauss-Newton steps from the affine start, and again after new weights; each leaves about a tenth of the error.
+#: Gauss-Newton steps after the affine start, and after each reweighting; a step reduces the error about tenfold.
 _STEPS, _MORE_STEPS = 7, 4
 _SQUARES = (HEAD[:, :, None] * HEAD[:, None]).reshape(-1, 9)
 
@@ -44,7 +44,7 @@ class Pose:
 
 
 def fit_pose(landmarks: np.ndarray, *, size: int) -> np.ndarray:
-    """Pose float32 (T,7) of points (T,68,2) in pixels of frames of side `size`."""
+    """Pose float32 (T,7) from landmarks (T,68,2) in pixels of square frames of side `size`; see the module."""
     points = (np.asarray(landmarks, np.float64) + 0.5) * (_SIDE / size)
     points[..., 1] = _SIDE - points[..., 1]
     weights = np.broadcast_to(WEIGHTS, points.shape[:2])
@@ -64,7 +64,7 @@ def angles(rotation: np.ndarray) -> np.ndarray:
     pitch = np.arctan2(rotation[:, 2, 1], rotation[:, 2, 2])
     roll = np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])
     sign = np.sign(r31)
-    locked = np.abs(r31) > 0.998  # looking along the axis, roll and pitch turn alike: all of it is called pitch
+    locked = np.abs(r31) > 0.998  # gimbal lock: roll and pitch are not separable, and all of it counts as pitch
     yaw = np.where(locked, sign * np.pi / 2, yaw)
     pitch = np.where(locked, np.arctan2(-sign * rotation[:, 0, 1], -sign * rotation[:, 0, 2]), pitch)
     roll = np.where(locked, 0.0, roll)
@@ -83,7 +83,7 @@ def rotation_matrix(angles_deg: np.ndarray) -> np.ndarray:
 
 
 def decode_matrix(matrix: np.ndarray) -> np.ndarray:
-    """Pose float64 (T,7) of 3DDFA_V2's 3×4 camera matrices (T,3,4): the rows' scale taken out, then the angles."""
+    """Pose float64 (T,7) from 3DDFA_V2's camera matrices (T,3,4): row scale removed, then decomposed into angles."""
     lengths = np.linalg.norm(matrix[:, :2, :3], axis=2)
     first, second = (matrix[:, i, :3] / lengths[:, i, None] for i in (0, 1))
     rotation = np.stack([first, second, np.cross(first, second)], axis=1)
@@ -93,14 +93,17 @@ def decode_matrix(matrix: np.ndarray) -> np.ndarray:
 def _fit(
     points: np.ndarray, weights: np.ndarray, *, start: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rotation (T,3,3), scale (T,), translation (T,2), and residual (T,68), for weights (T,68); `start` is near."""
+    """Rotation (T,3,3), scale (T,), translation (T,2) and residual (T,68) for weights (T,68).
+
+    `start` is an initial rotation (T,3,3); without it the fit starts from affine least squares.
+    """
     share = weights / weights.sum(axis=1, keepdims=True)
     model_mean = share @ HEAD
     spread = (share @ _SQUARES).reshape(-1, 3, 3) - model_mean[:, :, None] * model_mean[:, None]
     shared = share[..., None] * points
     point_mean = shared.sum(axis=1)
     cross = shared.transpose(0, 2, 1) @ HEAD - point_mean[:, :, None] * model_mean[:, None]
-    # the 2×3 matrix that best maps model to points, and the metric in which a rotation times a scale must be near it
+    # the 2×3 least-squares map from model to points, and the metric in which scale times rotation approximates it
     affine = cross @ np.linalg.inv(spread)
     metric = np.linalg.cholesky(spread)
     rotation = start
@@ -117,9 +120,9 @@ def _fit(
 
 
 def _step(rotation: np.ndarray, wanted: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    """One Gauss-Newton step of rotations (T,3,3) towards the least |s·R₁₂·L - A|, A (T,2,3), L (T,3,3).
+    """One Gauss-Newton step of rotations (T,3,3) that minimises |s·R₁₂·L - A|, with A (T,2,3) and L (T,3,3).
 
-    The four unknowns are log s and a turn about x, y, z. With g = R·L, s·g₁ and s·g₂ change by (g₁, g₂), (0, -g₃),
+    The four unknowns are log s and a rotation about x, y, z. With g = R·L, s·g₁ and s·g₂ change by (g₁, g₂), (0, -g₃),
     (g₃, 0) and (-g₂, g₁) per unit, whose inner products are those of the rows of g.
     """
     g = rotation @ metric
@@ -151,7 +154,7 @@ def _step(rotation: np.ndarray, wanted: np.ndarray, metric: np.ndarray) -> np.nd
 
 
 def _nearest_rotation(matrix: np.ndarray) -> np.ndarray:
-    """The rotations (T,3,3) nearest to matrices (T,3,3)."""
+    """The nearest rotations (T,3,3) to matrices (T,3,3), by SVD."""
     u, _, vt = np.linalg.svd(matrix)
     u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
     return u @ vt

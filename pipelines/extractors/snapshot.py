@@ -1,4 +1,4 @@
-"""A speech network as Hugging Face publishes it: a folder with its configuration and its weights in either format."""
+"""Speech networks in Hugging Face's snapshot layout: a folder with configuration and weights in either format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`networks` are the registry's names of the weights, the better format first, `config` that of `config.json`.
+    """Registry names of one snapshot: `networks` of the weights, preferred format first, `config` of `config.json`.
 
     `family` is `Hubert` or `Wav2Vec2`, as in the names of transformers' classes.
     """
@@ -27,13 +27,13 @@ class Snapshot:
     config: str
 
     def missing(self) -> str | None:
-        """What keeps the network from running here, in words, or None."""
+        """Why the network cannot run here; None if it can."""
         if find_spec("transformers") is None:
             return "the package transformers is not installed"
-        found = weights.resolve(self._network)
-        if found.path is None:
+        network = weights.resolve(self._network)
+        if network.path is None:
             others = " or ".join(Path(weights.entry(name).file).name for name in self.networks[1:])
-            return f"{weights.folder() / found.weight.file} is not there, nor is {others}"
+            return f"{weights.folder() / network.weight.file} is not there, nor is {others}"
         config = weights.resolve(self.config)
         return None if config.path else f"{weights.folder() / config.weight.file} is not there, beside the weights"
 
@@ -43,14 +43,14 @@ class Snapshot:
         return weights.resolve(self._network).identity
 
     def load(self, device: str) -> torch.nn.Module:
-        """The network on `device`, made once a process; raises `InputError` when a file is absent or does not fit."""
+        """The network on `device`, loaded once per process; raises `InputError` if a file is missing or unfit."""
         paths = [weights.resolve(name, "files").path for name in (self._network, self.config)]
-        network, config = (path for path in paths if path is not None)  # None of them is, by the policy
+        network, config = (path for path in paths if path is not None)  # the policy `files` guarantees both
         return _load(self.family, network, config, device)
 
     @property
     def _network(self) -> str:
-        """The weights that are there; the better ones where none are."""
+        """The first weights that are present; the preferred ones if none are."""
         return next((name for name in self.networks if weights.resolve(name).path), self.networks[0])
 
 
@@ -62,9 +62,9 @@ def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.M
     try:
         config = getattr(transformers, f"{family}Config").from_json_file(config_file)
         model: torch.nn.Module = getattr(transformers, f"{family}Model")(config)
-    except Exception as error:  # not JSON, or a dozen kinds of values that no network can be made of
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"is no {family} configuration ({said}).", path=config_file) from error
+    except Exception as error:  # not JSON, or values that transformers rejects in many ways
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"is no {family} configuration ({reason}).", path=config_file) from error
     prefix = f"{family.lower()}."
     state = {_modern(key.removeprefix(prefix)): value for key, value in weights.read_state_dict(path).items()}
     wanted = model.state_dict()
@@ -79,7 +79,7 @@ def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.M
 
 
 def _modern(key: str) -> str:
-    """Weight-normalised convolutions changed their keys in torch 2: old checkpoints have the old ones."""
+    """The current key of a weight-normalised convolution; torch 2 renamed them, and old checkpoints have old keys."""
     return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
         "conv.weight_v", "conv.parametrizations.weight.original1"
     )

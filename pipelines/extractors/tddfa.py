@@ -1,9 +1,9 @@
-"""Head pose by 3DDFA_V2 (Guo et al. 2020), the network that made DAWN's poses, where its published files are present.
+"""Head pose by 3DDFA_V2 (Guo et al. 2020), the network behind DAWN's poses, where its published files are present.
 
-It runs on the cached frames, in a square laid around the face as 3DDFA lays it around a detector's box. DAWN took the
-box from FaceBoxes; here it follows from the 68 points, by factors measured against FaceBoxes (`detector_box`). As in
-DAWN's data, scale and translation are those within the square, 120 px a side and y up: they tell how the box sits on
-the head, not where the head is in the picture.
+It runs on the cached frames, in a square crop around the face as 3DDFA derives it from a detector box. DAWN took the
+box from FaceBoxes; here it is estimated from the 68 landmarks, with factors measured against FaceBoxes
+(`detector_box`). As in DAWN's data, scale and translation refer to that square, 120 px a side and y up: they describe
+how the box sits on the head, not where the head is in the frame.
 """
 
 from __future__ import annotations
@@ -26,33 +26,34 @@ from dawn_bench.provenance import pick_device
 if TYPE_CHECKING:
     import torch
 
-#: Registry names: the networks, the better first, and the file of the parameters' means and spreads.
+#: Registry names: the networks, preferred first, and the file with the parameters' means and standard deviations.
 _NETWORKS, _PARAMETERS = ("tddfa-v2", "tddfa-v2-small"), "tddfa-v2-params"
 _SIDE = 120
-#: FaceBoxes' box, its mean of width and height, and its centre from the points' mean (x, y), both in spreads of the
-#: points: medians over 180 frames of 36 real clips, where they vary by 0.10, 0.13 and 0.08 from frame to frame.
+#: Size of the FaceBoxes box (mean of width and height), and offset (x, y) of its centre from the landmarks' mean, both
+#: in units of the landmarks' spread: medians over 180 frames of 36 real clips, which vary by 0.10, 0.13 and 0.08
+#: between frames.
 _BOX_SIDE, _BOX_SHIFT = 3.0, np.array([0.0, -0.347])
-#: Pictures that go through the network at once.
+#: Batch size of the network.
 _BATCH = 32
 
 
 @EXTRACTORS.register("pose-3ddfa")
 class PoseTddfa:
-    """`pose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz, as DAWN's preparation stores them."""
+    """`pose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz, as stored by DAWN's preparation."""
 
     name = "pose-3ddfa"
     needs: tuple[str, ...] = ("frames", "landmarks")
 
     @staticmethod
     def missing() -> str | None:
-        """What keeps it from running here, in words, or None."""
-        network = weights.resolve(_found())
+        """Why the extractor cannot run here; None if it can."""
+        network = weights.resolve(_present())
         absent = [r.weight for r in (network, weights.resolve(_PARAMETERS)) if r.path is None]
         files = " and ".join(f"{weight.file} (from {weight.origin})" for weight in absent)
         return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()}" if absent else None
 
     def fingerprint(self) -> str:
-        return f"pose-3ddfa-1-{weights.resolve(_found()).identity}-{weights.resolve(_PARAMETERS).identity}"
+        return f"pose-3ddfa-1-{weights.resolve(_present()).identity}-{weights.resolve(_PARAMETERS).identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         mean, spread = _parameters(_file(_PARAMETERS))
@@ -62,29 +63,29 @@ class PoseTddfa:
 
 
 def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """What the network says, float32 (T,62) in units of the parameters' spreads, of frames and their 68 points.
+    """Standardised parameters float32 (T,62) from frames uint8 (T,H,W,3) RGB and their landmarks (T,68,2).
 
-    Raises `InputError` when its file is absent or is another network's.
+    Raises `InputError` if the network's file is missing or belongs to another network.
     """
     import torch
 
-    device, name = pick_device(), _found()
+    device, name = pick_device(), _present()
     network = _network(_file(name), name, device)
     squares = square(detector_box(landmarks))
     rows = []
     for start in range(0, len(frames), _BATCH):
         part = slice(start, start + _BATCH)
         pictures = np.stack([cut(frame, box) for frame, box in zip(frames[part], squares[part], strict=True)])
-        x_BHWC = torch.from_numpy(pictures[..., ::-1].copy()).to(device)  # it was trained on BGR
+        x_BHWC = torch.from_numpy(pictures[..., ::-1].copy()).to(device)  # trained on BGR
         with torch.inference_mode():
             rows.append(network((x_BHWC.permute(0, 3, 1, 2).float() - 127.5) / 128).cpu().numpy())
     return np.concatenate(rows)
 
 
 def detector_box(landmarks: np.ndarray) -> np.ndarray:
-    """The boxes float64 (T,4), x0, y0, x1, y1, that FaceBoxes would give the faces with these points (T,68,2).
+    """Estimate FaceBoxes' boxes float64 (T,4), x0, y0, x1, y1, from landmarks (T,68,2).
 
-    Centre and side follow from the points' mean and spread (root mean square distance from the mean).
+    Centre and side follow from the landmarks' mean and spread (root mean square distance from the mean).
     """
     mean = landmarks.astype(np.float64).mean(axis=1)
     spread = np.sqrt(((landmarks - mean[:, None]) ** 2).sum(axis=2).mean(axis=1))[:, None]
@@ -94,7 +95,7 @@ def detector_box(landmarks: np.ndarray) -> np.ndarray:
 
 
 def square(boxes: np.ndarray) -> np.ndarray:
-    """The squares float64 (T,4) that 3DDFA_V2 cuts around detector boxes (T,4): 1.58 times as large, a little lower."""
+    """3DDFA_V2's square crops float64 (T,4) for detector boxes (T,4): enlarged by 1.58, shifted down by 0.14 sides."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     mean = (width + height) / 2
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2 + np.stack([np.zeros_like(mean), 0.14 * mean], axis=1)
@@ -103,7 +104,7 @@ def square(boxes: np.ndarray) -> np.ndarray:
 
 
 def cut(frame: np.ndarray, box: np.ndarray, *, side: int | None = _SIDE) -> np.ndarray:
-    """The square `box` (4,) of a frame uint8 (H,W,3), black outside it, resized to `side` unless that is None."""
+    """Crop the square `box` (4,) from a frame uint8 (H,W,3), black outside, resized to `side` (None: not resized)."""
     x0, y0, x1, y1 = (round(float(edge)) for edge in box)
     part = frame[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     whole = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
@@ -111,20 +112,20 @@ def cut(frame: np.ndarray, box: np.ndarray, *, side: int | None = _SIDE) -> np.n
     return whole if side is None else cv2.resize(whole, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
-def _found() -> str:
-    """The better network of those present; the best where there is none."""
+def _present() -> str:
+    """The preferred network among those present; the first if none is."""
     return next((name for name in _NETWORKS if weights.resolve(name).path), _NETWORKS[0])
 
 
 def _file(name: str) -> Path:
     path = weights.resolve(name, "files").path
-    assert path is not None  # that is what the policy means
+    assert path is not None  # guaranteed by the policy `files`
     return path
 
 
 @lru_cache(maxsize=1)
 def _network(path: Path, name: str, device: str) -> torch.nn.Module:
-    """The network, loaded once a process; its width is the file's."""
+    """The network, loaded once per process; its width is read from the file."""
     import torch
 
     from dawn_bench.pipelines.extractors.mobilenet import MobileNet
@@ -139,14 +140,14 @@ def _network(path: Path, name: str, device: str) -> torch.nn.Module:
 
 
 def _published(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Our keys of a published checkpoint: saved from a data-parallel model, with a second head that is not used."""
+    """Convert a published checkpoint, saved from a data-parallel model and with an unused second head, to our keys."""
     state = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
     return {key.replace("fc_param.", "fc."): value for key, value in state.items() if not key.startswith("fc_lm.")}
 
 
 @lru_cache(maxsize=1)
 def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread float32 (62,) of the parameters, of which the network predicts the standardised values."""
+    """Mean and standard deviation float32 (62,) of the parameters, which the network predicts standardised."""
     hint = "Get the file again from its origin."
     table = read_arrays(path, hint=hint)
     if not {"mean", "std"} <= set(table):

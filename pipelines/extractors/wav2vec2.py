@@ -1,4 +1,4 @@
-"""Wav2Vec2 speech features at 25 fps, which DiT-Head hears (arXiv 2312.06400, Section 3)."""
+"""Wav2Vec2 speech features at 25 fps, the audio input of DiT-Head (arXiv 2312.06400, Section 3)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dawn_bench.pipelines.extractors.hubert import chunked, hidden_states, norma
 from dawn_bench.pipelines.extractors.snapshot import Snapshot
 from dawn_bench.provenance import pick_device
 
-#: The published folder `wav2vec2-base-960h` in the weights folder.
+#: The published snapshot `wav2vec2-base-960h` in the weights folder.
 _SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2vec2-base-config")
 
 
 @EXTRACTORS.register("wav2vec2")
 class Wav2Vec2:
-    """`wav2vec2` float16 (T,768): facebook/wav2vec2-base-960h, last hidden state, 50 Hz brought to the frames linearly.
+    """`wav2vec2` float16 (T,768): facebook/wav2vec2-base-960h, last hidden state at 50 Hz, resampled to 25 fps.
 
-    Sound is read in the chunks of `hubert`, 20 s each. Raises `InputError` when the weights are not in the weights
-    folder; nothing else is ever put under this name (`logmel` is the honest stand-in).
+    Sound is encoded in the 20 s chunks of `hubert`. Raises `InputError` if the weights are missing. The field is never
+    filled with substitute features; `logmel` is the offline substitute, under its own name.
     """
 
     name = "wav2vec2"
@@ -29,7 +29,7 @@ class Wav2Vec2:
 
     @staticmethod
     def missing() -> str | None:
-        """What keeps it from running here, in words, or None."""
+        """Why the extractor cannot run here; None if it can."""
         return _SNAPSHOT.missing()
 
     def fingerprint(self) -> str:
