@@ -1,4 +1,4 @@
-"""DAWN's inference on a graphics card: frames a second, peak memory, and the distance of faster forms from float32."""
+"""DAWN's inference on CUDA: frames per second, peak memory, and deviation of the faster variants from float32."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STEPS = 20
 
 
 def cuda_table(sizes: Sequence[int]) -> None:
-    """Print one line a size, length, precision and form; or that there is no card."""
+    """Print one line per size, length, precision and compilation mode, or that no CUDA device is available."""
     if not torch.cuda.is_available():
-        print("cuda: skipped, no CUDA device answers here")
+        print("cuda: skipped, no CUDA device is available")
         return
     from dawn_bench.models.dawn.a2v import A2VFDM
     from dawn_bench.models.dawn.a2v_config import A2VConfig
@@ -30,7 +30,7 @@ def cuda_table(sizes: Sequence[int]) -> None:
     print(f"cuda: {torch.cuda.get_device_name()}, {STEPS} DDIM steps and decoding")
     rng = np.random.default_rng(0)
     for size in sizes:
-        talker = DawnGenerator(
+        generator = DawnGenerator(
             *networks, device="cuda", facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}}
         )
         frame = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
@@ -41,18 +41,18 @@ def cuda_table(sizes: Sequence[int]) -> None:
             for precision in ("fp32", "bf16"):
                 for compiled in (False, True):
                     options = SamplingOptions(steps=STEPS, precision=precision, compile=compiled)
-                    talker.talk(source, sound, seed=0, options=options)  # compiles, and fills the allocator
+                    generator.talk(source, sound, seed=0, options=options)  # warm-up: compiler and allocator
                     torch.cuda.synchronize()
                     torch.cuda.reset_peak_memory_stats()
                     began = time.perf_counter()
-                    clip = talker.talk(source, sound, seed=0, options=options)
+                    clip = generator.talk(source, sound, seed=0, options=options)
                     torch.cuda.synchronize()
                     seconds = time.perf_counter() - began
                     peak = torch.cuda.max_memory_allocated() / 2**20
                     exact = clip if exact is None else exact
-                    away = np.abs(clip.astype(np.int16) - exact).mean()
+                    deviation = np.abs(clip.astype(np.int16) - exact).mean()
                     print(
                         f"{size} px {frames:5d} frames {precision} {'compiled' if compiled else 'eager   '}"
-                        f" {frames / seconds:8.1f} frames/s  peak {peak:7.0f} MB  {away:.3f} grey levels from float32",
+                        f" {frames / seconds:8.1f} frames/s  peak {peak:7.0f} MB  {deviation:.3f} levels from float32",
                         flush=True,
                     )

@@ -1,16 +1,16 @@
-"""Time and memory of DAWN's inference: a U-Net step, decoding, solvers, a whole clip; beside the released code too.
+"""Time and memory of DAWN's inference: U-Net step, decoding, solvers, whole clip; optionally against the released code.
 
     python benchmarks/dawn_inference.py --reference DAWN-pytorch --sections step decode
     python benchmarks/dawn_inference.py --sections solver --checkpoint RUN --cache CACHE
 
-Sections: `step` (one A2V-FDM step at several lengths), `decode` (motion to pictures), `clip` (8 seconds through the
-talker, with the share of each part), `solver` (quality against steps), `cuda` (frames a second on a graphics card).
-Without `--reference` the plain dense U-Net of `models/dawn/unet.py` takes the released code's place.
+Sections: `step` (one A2V-FDM step at several lengths), `decode` (motion to images), `clip` (8 seconds through the
+generator, with the time of each part), `solver` (quality against steps), `cuda` (frames per second on CUDA). Without
+`--reference` the baseline is the dense U-Net of `models/dawn/unet.py`.
 
-Every measurement is a process of its own, so that peaks do not mix. Time is CPU time, the best of `--repeats`; ratios
-are taken round by round, `--rounds` times, since a machine that others share is not equally fast all day. Memory is
-the peak above idle, that is above what is resident once weights and inputs are there. Networks are filled with seeded
-noise, since only cost is measured and that both give the same numbers; `solver` needs a trained run and its cache.
+Each measurement runs in a process of its own, so that peaks are independent. Time is CPU time, the best of `--repeats`.
+Ratios are computed within each of `--rounds` rounds, since the speed of a shared machine varies. Memory is the peak
+above idle, that is above the resident memory with weights and inputs loaded. Networks have seeded random weights: only
+cost, and agreement of the versions, are measured. `solver` needs a trained run and its cache.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ SECTIONS = ("step", "decode", "clip", "solver", "cuda")
 
 
 def resident_mb() -> float:
-    """Resident memory now."""
+    """Current resident memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def peak_mb() -> float:
-    """Largest resident memory so far."""
+    """Peak resident memory of the process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def best_of(repeats: int, work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of the fastest call, and what the last one gave."""
+    """CPU seconds of the fastest of `repeats` calls, and the result of the last."""
     seconds = []
     for _ in range(repeats):
         started = time.process_time()
@@ -53,7 +53,7 @@ def best_of(repeats: int, work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def gemm_rate() -> float:
-    """GFLOP a second of large float32 matrix products here and now, the ceiling that a floor is told against."""
+    """Measured GFLOP/s of large float32 matrix products: the ceiling for a lower bound on time."""
     import torch
 
     a = torch.randn(1024, 1024)
@@ -61,8 +61,8 @@ def gemm_rate() -> float:
     return 2 * 1024**3 / seconds / 1e9
 
 
-def counted(work: Callable[[], Any]) -> float:
-    """GFLOP of the convolutions and matrix products of a call."""
+def count_gflop(work: Callable[[], Any]) -> float:
+    """GFLOP of the convolutions and matrix products in a call."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -71,7 +71,7 @@ def counted(work: Callable[[], Any]) -> float:
 
 
 def step(version: str, frames: int, size: int, repeats: int, reference: str | None) -> dict[str, float]:
-    """One U-Net step: `ours`, `plain` (dense, ours) or `reference` (the released code)."""
+    """Measure one U-Net step: `ours`, `plain` (our dense form) or `reference` (the released code)."""
     import torch
     from dawn_reference import unet, unet_step
 
@@ -107,12 +107,12 @@ def step(version: str, frames: int, size: int, repeats: int, reference: str | No
     probe = float(out[1, frames // 2, latent // 2, latent // 3])
     facts = {"cpu_s": seconds, "prepare_s": prepared, "peak_mb": peak_mb() - idle, "probe": probe}
     if version == "ours" and frames <= 40:
-        facts |= {"gflop_a_frame": counted(work) / frames, "gflops": gemm_rate()}
+        facts |= {"gflop_a_frame": count_gflop(work) / frames, "gflops": gemm_rate()}
     return facts
 
 
 def decode(version: str, frames: int, size: int, repeats: int, reference: str | None) -> dict[str, float]:
-    """Motion to pictures, CPU seconds a frame: `ours`, `bf16` (with its PSNR to float32), `reference`."""
+    """Measure decoding, CPU seconds per frame: `ours`, `bf16` (with its PSNR to float32) or `reference`."""
     import torch
     from dawn_reference import generator
 
@@ -135,7 +135,7 @@ def decode(version: str, frames: int, size: int, repeats: int, reference: str | 
         seconds, out = best_of(repeats, ours)
         return {
             "cpu_s": seconds / frames,
-            "gflop_a_frame": counted(ours) / frames,
+            "gflop_a_frame": count_gflop(ours) / frames,
             "gflops": gemm_rate(),
             "probe": float(out[0, 0, 5, 5]),
         }
@@ -158,7 +158,7 @@ def decode(version: str, frames: int, size: int, repeats: int, reference: str | 
 
 
 def clip(frames: int, size: int, steps: int) -> dict[str, float]:
-    """A clip through the talker with networks of the released widths: wall seconds of each part, and of the floor."""
+    """Measure a whole clip with networks of the released widths: wall seconds in total and by part, peak memory."""
     import numpy as np
     import torch
 
@@ -175,7 +175,7 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
     networks = LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), PBNet()
     for network in (networks[0], networks[1].diffusion.denoise_fn, networks[2]):
         seeded_fill(network, salt="benchmark/")
-    talker = DawnGenerator(*networks, facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
+    generator = DawnGenerator(*networks, facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
     frame = np.random.default_rng(0).integers(0, 255, (size, size, 3), dtype=np.uint8)
     source = Source(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
     sound = np.random.default_rng(1).standard_normal((frames, 1024)).astype(np.float32)
@@ -191,12 +191,13 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
         return timed
 
     began = time.perf_counter()
-    scene = part("encode and PBNet", talker.scene)(source, sound, seed=0)
-    talker.sample, talker.show = part("sample", talker.sample), part("decode", talker.show)  # type: ignore[method-assign]
+    scene = part("encode and PBNet", generator.scene)(source, sound, seed=0)
+    generator.sample = part("sample", generator.sample)  # type: ignore[method-assign]
+    generator.show = part("decode", generator.show)  # type: ignore[method-assign]
     out = Path(os.environ.get("TMPDIR", "/tmp")) / f"dawn-bench-{os.getpid()}.mp4"
     options = SamplingOptions(steps=steps)
-    pieces = stream(talker, scene, options)
-    write_video(out, (row for piece in pieces for row in piece), audio=np.zeros(frames * 640, np.int16))
+    segments = stream(generator, scene, options)
+    write_video(out, (frame for segment in segments for frame in segment), audio=np.zeros(frames * 640, np.int16))
     out.unlink()
     total = time.perf_counter() - began
     shares = {f"{name}, s": seconds for name, seconds in spent.items()}
@@ -204,10 +205,10 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
 
 
 def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, float]]:
-    """Solver, calls, distance from where DDIM without noise converges, PSNR to the truth in dB; same start for all.
+    """(solver, calls, distance to converged deterministic DDIM, PSNR to ground truth in dB), from the same noise.
 
-    On the first frames of the first held-out clip, driven by its own pose and blinks. The distance is the root mean
-    square over the spread of the motion that 300 calls of DDIM give.
+    Uses the first frames of the first held-out clip, driven by its own pose and blinks. The distance is the root mean
+    square error relative to the standard deviation of the motion from 300 calls of DDIM.
     """
     import numpy as np
 
@@ -215,17 +216,17 @@ def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, f
     from dawn_bench.models.dawn.generator import SamplingOptions, Source
     from dawn_bench.models.dawn.released import load_generator
 
-    talker, held_out = load_generator(run), Cache(cache)
+    generator, held_out = load_generator(run), Cache(cache)
     clip = held_out.clips("test")[0]
-    sound, pose, blink, truth = (
+    sound, pose, blink, reference = (
         np.asarray(clip[field][:frames]) for field in (clip.audio_encoder, "pose", "blink", "frames")
     )
-    source = Source(truth[0], pose[0], blink[0], np.asarray(clip["bbox"][0]))
+    source = Source(reference[0], pose[0], blink[0], np.asarray(clip["bbox"][0]))
 
     def drawn(name: str, steps: int) -> tuple[Any, float]:
-        scene = talker.scene(source, sound, seed=0, pose=pose, blink=blink)
-        z = talker.sample(scene, SamplingOptions(solver=name, steps=steps, eta=0))  # type: ignore[arg-type]
-        error = (talker.show(scene, z) / 255.0 - truth / 255.0) ** 2
+        scene = generator.scene(source, sound, seed=0, pose=pose, blink=blink)
+        z = generator.sample(scene, SamplingOptions(solver=name, steps=steps, eta=0))  # type: ignore[arg-type]
+        error = (generator.show(scene, z) / 255.0 - reference / 255.0) ** 2
         return z, -10 * math.log10(float(error.mean()))
 
     exact, _ = drawn("ddim", 300)
@@ -238,7 +239,7 @@ def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, f
 
 
 def worker(job: dict[str, Any]) -> None:
-    """Do one measurement in this process and print it."""
+    """Run one measurement in this process and print it as JSON."""
     import torch
 
     torch.set_num_threads(job.pop("threads"))
@@ -246,45 +247,45 @@ def worker(job: dict[str, Any]) -> None:
     print(json.dumps({"step": step, "decode": decode, "clip": clip}[job.pop("section")](**job)))
 
 
-def measured(**job: Any) -> dict[str, float]:
-    """One measurement in a process of its own."""
+def measure(**job: Any) -> dict[str, float]:
+    """Run one measurement in a process of its own."""
     command = [sys.executable, __file__, "--worker", json.dumps(job)]
     environment = os.environ | {"OMP_NUM_THREADS": str(job["threads"])}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout)
+    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(process.stdout)
 
 
-#: What was measured, by job: one row of figures a round.
+#: Measurements by job: one row of figures per round.
 Rounds = dict[Any, list[dict[str, float]]]
 
 
 def in_rounds(jobs: dict[Any, dict[str, Any]], rounds: int, common: dict[str, Any]) -> Rounds:
-    """Every job once a round, one after the other, so that what is compared was measured in the same minutes."""
-    found: Rounds = {key: [] for key in jobs}
+    """Run each job once per round, so that compared figures are measured within the same minutes."""
+    measurements: Rounds = {key: [] for key in jobs}
     for k in range(rounds):
         for key, job in jobs.items():
-            row = measured(**job, **common)
-            found[key].append(row)
+            row = measure(**job, **common)
+            measurements[key].append(row)
             print(
                 f"round {k + 1}: {job['section']} {key[0]} {key[1]} {row['cpu_s']:.3f} s", file=sys.stderr, flush=True
             )
-    return found
+    return measurements
 
 
-def show(label: str, found: Rounds, before: Any, *versions: Any) -> None:
-    """The median figures of each version, and how much faster than the first each of the others is."""
+def show(label: str, measurements: Rounds, before: Any, *versions: Any) -> None:
+    """Print the median figures of each version, and the speed-up of each over the first."""
     for key in (before, *versions):
-        if rows := found.get(key):
+        if rows := measurements.get(key):
             figures = "  ".join(f"{name} {statistics.median(row[name] for row in rows):.4g}" for name in rows[0])
             print(f"{label + ', ' + key[1]:34s} {figures}", flush=True)
     for key in versions:
-        if before in found:
-            ratios(f"{label}, {before[1]} over {key[1]}", found, before, key)
+        if before in measurements:
+            ratios(f"{label}, {before[1]} over {key[1]}", measurements, before, key)
 
 
-def ratios(label: str, found: Rounds, above: Any, below: Any) -> None:
-    """The ratio of the times of two jobs, round by round, and its median."""
-    each = [a["cpu_s"] / b["cpu_s"] for a, b in zip(found[above], found[below], strict=True)]
+def ratios(label: str, measurements: Rounds, above: Any, below: Any) -> None:
+    """Print the ratio of the times of two jobs in each round, and its median."""
+    each = [a["cpu_s"] / b["cpu_s"] for a, b in zip(measurements[above], measurements[below], strict=True)]
     print(f"{label:44s} {statistics.median(each):.2f}  of {' '.join(f'{r:.2f}' for r in each)}", flush=True)
 
 
@@ -298,8 +299,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="of `decode` and `cuda`")
     parser.add_argument("--dense-up-to", type=int, default=200, help="longest clip of the dense versions")
     parser.add_argument("--steps", type=int, default=20, help="of `clip`")
-    parser.add_argument("--repeats", type=int, default=2, help="calls in a process, the fastest of which counts")
-    parser.add_argument("--rounds", type=int, default=3, help="of `step` and `decode`: ratios are taken in each")
+    parser.add_argument("--repeats", type=int, default=2, help="calls per process, of which the fastest counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of `step` and `decode`; ratios are computed per round")
     parser.add_argument("--threads", type=int, default=1, help="of `step` and `decode`")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -313,11 +314,12 @@ def main() -> None:
         for frames in options.frames:
             versions = (dense, "ours") if frames <= options.dense_up_to else ("ours",)
             jobs |= {(frames, v): {"section": "step", "frames": frames, "size": 128, "version": v} for v in versions}
-        found = in_rounds(jobs, options.rounds, common)
+        measurements = in_rounds(jobs, options.rounds, common)
         for frames in options.frames:
-            show(f"step, {frames} frames", found, (frames, dense), (frames, "ours"))
-            if (2 * frames, "ours") in found:
-                ratios(f"step, {2 * frames} over {frames} frames", found, (2 * frames, "ours"), (frames, "ours"))
+            show(f"step, {frames} frames", measurements, (frames, dense), (frames, "ours"))
+            if (2 * frames, "ours") in measurements:
+                label = f"step, {2 * frames} over {frames} frames"
+                ratios(label, measurements, (2 * frames, "ours"), (frames, "ours"))
     if "decode" in options.sections:
         first = ("reference",) if options.reference else ()
         jobs = {
@@ -325,11 +327,11 @@ def main() -> None:
             for size in options.sizes
             for v in (*first, "ours", "bf16")
         }
-        found = in_rounds(jobs, options.rounds, common)
+        measurements = in_rounds(jobs, options.rounds, common)
         for size in options.sizes:
-            show(f"decode, {size} px", found, (size, dense), (size, "ours"), (size, "bf16"))
+            show(f"decode, {size} px", measurements, (size, dense), (size, "ours"), (size, "bf16"))
     if "clip" in options.sections:
-        row = measured(section="clip", frames=200, size=128, steps=options.steps, threads=2)
+        row = measure(section="clip", frames=200, size=128, steps=options.steps, threads=2)
         figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         print(f"clip, 8 s, {options.steps} steps, 2 threads: {figures}", flush=True)
     if "solver" in options.sections:
@@ -337,7 +339,7 @@ def main() -> None:
             print("solver: skipped, it needs a trained run and its cache: --checkpoint RUN --cache CACHE")
         else:
             for name, steps, error, psnr in solver(options.checkpoint, options.cache, 40):
-                print(f"solver {name:6s} {steps:3d} calls: {error:.3f} of the spread away, {psnr:.2f} dB", flush=True)
+                print(f"solver {name:6s} {steps:3d} calls: distance {error:.3f}, {psnr:.2f} dB", flush=True)
     if "cuda" in options.sections:
         from dawn_cuda import cuda_table
 

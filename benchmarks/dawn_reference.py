@@ -1,6 +1,6 @@
-"""The released code of DAWN, read from a checkout of it, behind the calls that `dawn_inference.py` times.
+"""Adapter from a checkout of DAWN's released code to the calls that `dawn_inference.py` times.
 
-A checkout is what `git clone https://github.com/Hanbo-Cheng/DAWN-pytorch` gives. Beside torch it needs einops,
+Get the checkout with `git clone https://github.com/Hanbo-Cheng/DAWN-pytorch`. Besides torch it requires einops,
 einops-exts, rotary-embedding-torch 0.3.5, matplotlib and scikit-image.
 """
 
@@ -29,7 +29,7 @@ def _module(checkout: Path, name: str) -> Any:
 
 
 def unet(checkout: Path, frames: int, window: int) -> nn.Module:
-    """The dense U-Net of the unified inference script."""
+    """The dense U-Net of the released unified inference script."""
     network = _module(checkout, UNET).DynamicNfUnet3D(
         default_num_frames=frames,
         dim=64,
@@ -54,7 +54,7 @@ def unet(checkout: Path, frames: int, window: int) -> nn.Module:
 
 
 def unet_step(network: nn.Module, x: Tensor, source: Tensor, mask: Tensor, cond: Tensor) -> Callable[[], Tensor]:
-    """One step as released: source and mask repeated over the frames and put beside the motion."""
+    """One step as released: source and mask repeated over the frames and concatenated with the motion."""
     frames = x.shape[1]
     static = [part[None, :, None].expand(-1, -1, frames, -1, -1) for part in (source, mask)]
     joined = torch.cat([x[None], *static], dim=1)
@@ -64,10 +64,10 @@ def unet_step(network: nn.Module, x: Tensor, source: Tensor, mask: Tensor, cond:
 def generator(checkout: Path) -> nn.Module:
     """The LFG's generator with the released widths."""
     settings = yaml.safe_load((checkout / "config" / "hdtf128.yaml").read_text())["model_params"]
-    made = _module(checkout, "LFG.modules.generator").Generator(
+    network = _module(checkout, "LFG.modules.generator").Generator(
         num_regions=settings["num_regions"],
         num_channels=settings["num_channels"],
         revert_axis_swap=settings["revert_axis_swap"],
         **settings["generator_params"],
     )
-    return made.eval()
+    return network.eval()

@@ -1,15 +1,15 @@
-"""Speed and memory of the metrics, beside the canonical implementations that are installed. Run by hand:
+"""Speed and memory of the metrics, compared with installed canonical implementations. Run manually:
 
-    python benchmarks/metrics.py networks                    each network beside its canonical implementation
+    python benchmarks/metrics.py networks                    each network against its canonical implementation
     python benchmarks/metrics.py frechet                     the Fréchet distance at 2,048 dimensions
-    python benchmarks/metrics.py suite --folder DIR          all metrics over 20 clips of 4 s; goes on where it stopped
+    python benchmarks/metrics.py suite --folder DIR          all metrics over 20 clips of 4 s; can be resumed
     python benchmarks/metrics.py memory                      memory against the number of clips
 
-One thread. Times are processor time, the best of the runs, so that other work on the machine disturbs them little;
-ours and theirs take turns on the same inputs and weights. Networks carry stand-in weights: speed does not depend on
-them. `pytorch-fid`, `torch-fidelity`, `clean-fid`, `torchmetrics`, `lpips`, scikit-image and `python_speech_features`
-are timed where installed. Canonical code that no package holds (I3D, SyncNet, S3FD, ArcFace) is written down here in
-its authors' way: unfolded layers, windows cut out and copied, one picture at a time.
+One thread. Times are CPU time, the best of several runs, to limit the effect of other load; ours and theirs alternate
+on the same inputs and weights. Networks have seeded weights, since speed does not depend on them. `pytorch-fid`,
+`torch-fidelity`, `clean-fid`, `torchmetrics`, `lpips`, scikit-image and `python_speech_features` are timed where
+installed. Canonical code without a package (I3D, SyncNet, S3FD, ArcFace) is reimplemented here the way its authors run
+it: unfused layers, windows copied, one image at a time.
 """
 
 from __future__ import annotations
@@ -58,28 +58,28 @@ SUITE = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "csim", "bas", "blink", "dr2
 
 
 def seconds(*work: Callable[[], object], runs: int = 3) -> list[float]:
-    """Processor time of each of `work`, the best of `runs` turns, after one turn to warm up."""
+    """CPU time of each function in `work`: the best of `runs` alternating rounds, after one warm-up round."""
     best = [float("inf")] * len(work)
     for turn in range(runs + 1):
-        for i, one in enumerate(work):
+        for i, function in enumerate(work):
             began = time.process_time()
-            one()
+            function()
             spent = time.process_time() - began
             best[i] = min(best[i], spent) if turn else best[i]
     return best
 
 
 def show(what: str, ours: float, theirs: float | None = None, name: str = "") -> None:
-    """One line in milliseconds."""
+    """Print one line in milliseconds."""
     if theirs is not None:
-        beside = f"   {name} {theirs * 1e3:.2f} ms, {theirs / ours:.2f}x ours"
+        comparison = f"   {name} {theirs * 1e3:.2f} ms, {theirs / ours:.2f}x ours"
     else:
-        beside = f"   {name}: not installed" if name else ""
-    print(f"{what:44s} {ours * 1e3:10.2f} ms{beside}", flush=True)
+        comparison = f"   {name}: not installed" if name else ""
+    print(f"{what:44s} {ours * 1e3:10.2f} ms{comparison}", flush=True)
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:
-    """Smooth moving noise, uint8 (count,128,128,3), no two frames equal."""
+    """Smooth moving noise, uint8 (count,128,128,3), with all frames different."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.random((1, 3, count // 8 + 2, 8, 8), dtype=np.float32))
     smooth = F.interpolate(coarse, (count, SIDE, SIDE), mode="trilinear")[0].permute(1, 2, 3, 0)
@@ -87,10 +87,10 @@ def frames(count: int, seed: int = 0) -> np.ndarray:
 
 
 def networks(only: Sequence[str]) -> None:
-    """Each network beside its canonical implementation, per frame, pair, window or face; `only` names some."""
-    for one in (_inception, _i3d, _syncnet, _arcface, _s3fd, _lpips, _ssim, _mfcc):
-        if not only or one.__name__[1:] in only:
-            one()
+    """Time each network (or those named in `only`) against its canonical implementation, per frame, pair or window."""
+    for benchmark in (_inception, _i3d, _syncnet, _arcface, _s3fd, _lpips, _ssim, _mfcc):
+        if not only or benchmark.__name__[1:] in only:
+            benchmark()
 
 
 def _inception() -> None:
@@ -185,7 +185,7 @@ def _arcface() -> None:
         print(f"{'ArcFace IResNet50, a face':44s} the package onnx is not installed: no file for OpenCV to run")
         return
     frames_ = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), dtype=np.uint8)
-    points = np.zeros((4, 68, 2), np.float32)  # faces that lie where the template wants them
+    points = np.zeros((4, 68, 2), np.float32)  # faces aligned with the template
     for place, to in zip((slice(36, 42), slice(42, 48), 30, 48, 54), align.ARCFACE.points, strict=True):
         points[:, place] = to
     faces = torch.from_numpy(frames_).permute(0, 3, 1, 2) / 127.5 - 1
@@ -196,7 +196,7 @@ def _arcface() -> None:
         )
         embed = identity.arcface(file)
         work: dict[str, Callable[[], object]] = {"ours": lambda: embed(frames_, points)}
-        if find_spec("onnxruntime"):  # what insightface itself runs its files with
+        if find_spec("onnxruntime"):  # insightface's own runtime
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
@@ -214,11 +214,11 @@ def _arcface() -> None:
 def _s3fd() -> None:
     network = s3fd.S3FD().eval()
     seeded_fill(network, salt="s3fd/")
-    with torch.no_grad():  # few faces, as in a picture: random scores would make every place a candidate
+    with torch.no_grad():  # few faces, as in a real image: with random scores every position would be a candidate
         for conf in network.conf:
             conf.bias[:-1] += 6
-    held = for_inference(copy.deepcopy(network), device="cpu")
-    assert isinstance(held, s3fd.S3FD)
+    folded = for_inference(copy.deepcopy(network), device="cpu")
+    assert isinstance(folded, s3fd.S3FD)
     picture = np.random.default_rng(0).integers(0, 256, (180, 320, 3), dtype=np.uint8)
 
     def canonical() -> None:
@@ -235,7 +235,7 @@ def _s3fd() -> None:
         [torch.cat([box, p[1:]]) for box, p in zip(boxes[:750], probability[0, :750], strict=True)]
 
     work = {
-        "ours": lambda: s3fd.detect(held, picture, scale=1.0),
+        "ours": lambda: s3fd.detect(folded, picture, scale=1.0),
         "as published": _inference(canonical),
     }
     _lines("S3FD, a frame of 320 x 180", work, 1, ("as published",))
@@ -292,12 +292,12 @@ def _lines(what: str, work: dict[str, Callable[[], object]], per: int, others: t
 
 
 def frechet() -> None:
-    """The Fréchet distance at 2,048 dimensions beside scipy.linalg.sqrtm on the same covariances."""
+    """Time the Fréchet distance at 2,048 dimensions against scipy.linalg.sqrtm on the same covariances."""
     rng = np.random.default_rng(0)
     mix = rng.standard_normal((2048, 2048)) / np.sqrt(2048)
-    one, two = (np.maximum(rng.standard_normal((2600, 2048)) @ mix + shift, 0) for shift in (0.0, 0.1))
+    first, second = (np.maximum(rng.standard_normal((2600, 2048)) @ mix + shift, 0) for shift in (0.0, 0.1))
     for samples in (2600, 1000):
-        few = one[:samples], two[:samples]
+        few = first[:samples], second[:samples]
         both = [Moments(len(x), x.mean(axis=0), np.cov(x.T)) for x in few]
         gap = both[0].mean - both[1].mean
         began = time.process_time()
@@ -318,12 +318,12 @@ def frechet() -> None:
         off = abs(float(_compute_fid(*parts)) / wanted - 1)
         show("torchmetrics, the last covariances", time.process_time() - began)
         print(f"{'':44s} relative difference {off:.1e}")
-    clips = [one[60 * i : 60 * i + 60] for i in range(4)], [two[60 * i : 60 * i + 60] for i in range(4)]
+    clips = tuple([x[60 * i : 60 * i + 60] for i in range(4)] for x in (first, second))
     show("Fréchet with interval, 240 frames, D 2048", seconds(lambda: frechet_by_clip(*clips))[0])
 
 
 def talking_clips(folder: Path, count: int) -> list[tuple[Clip, Clip]]:
-    """(generated, true) clips of 4 s with drawn talking faces; the generated ones are the true ones, worse."""
+    """(generated, reference) clips of 4 s from the embedded dataset; the generated ones have added noise."""
     from dawn_bench.pipelines.media.audio import read_audio
     from dawn_bench.pipelines.media.video import read_frames
     from dawn_bench.pipelines.synthetic.write import write_embedded
@@ -332,19 +332,19 @@ def talking_clips(folder: Path, count: int) -> list[tuple[Clip, Clip]]:
     if not (root / "done").exists():
         write_embedded(root, speakers=count // 2, clips=count, seconds=float(SECONDS), size=SIDE, seed=5)
         (root / "done").touch()
-    found = []
+    pairs = []
     for i, video in enumerate(sorted(root.rglob("*.mp4"))[:count]):
         true = {"frames": read_frames(video), "audio": read_audio(video)}
         noise = np.random.default_rng(i).integers(-12, 13, true["frames"].shape)
         made = {"frames": np.clip(true["frames"] + noise, 0, 255).astype(np.uint8), "audio": true["audio"]}
         n = len(true["frames"])
-        found.append((Clip(video.stem, "s", "test", n, made), Clip(video.stem, "s", "test", n, true)))
-    return found
+        pairs.append((Clip(video.stem, "s", "test", n, made), Clip(video.stem, "s", "test", n, true)))
+    return pairs
 
 
 @contextmanager
 def forward_time() -> Iterator[dict[str, float]]:
-    """Processor time inside the networks, by network, while the block runs."""
+    """CPU time inside the networks, by network, while the context is active."""
     from dawn_bench.metrics.networks.inception import FidInception
     from dawn_bench.pipelines.faces.backends.dlib import DlibBackend
 
@@ -362,12 +362,12 @@ def forward_time() -> Iterator[dict[str, float]]:
 
     from lpips import LPIPS
 
-    makers = dict(identity._EMBEDDERS)
+    builders = dict(identity._EMBEDDERS)
 
     def embedder(name: str) -> Callable[[Path], Any]:
-        return lambda path: timed(f"identity, {name}", makers[name](path))
+        return lambda path: timed(f"identity, {name}", builders[name](path))
 
-    embedders = {name: embedder(name) for name in makers}
+    embedders = {name: embedder(name) for name in builders}
     with (
         patch.object(FidInception, "forward", timed("Inception", FidInception.forward)),
         patch.object(i3d_network.I3D, "forward", timed("I3D", i3d_network.I3D.forward)),
@@ -382,9 +382,9 @@ def forward_time() -> Iterator[dict[str, float]]:
 
 
 def suite(folder: Path, count: int, budget: float) -> None:
-    """All metrics over `count` clips: processor time of the whole over that inside the networks, in the same run.
+    """Run all metrics over `count` clips: total CPU time against the CPU time inside the networks, in the same run.
 
-    Clips that an earlier call did are in `folder`; this one works for `budget` seconds at most.
+    Clips that an earlier run finished are read from `folder`; a run takes at most `budget` seconds.
     """
     log, began = folder / "suite.jsonl", time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
@@ -408,7 +408,7 @@ def suite(folder: Path, count: int, budget: float) -> None:
                 file.write(json.dumps(entry) + "\n")
             print(f"{true.id}: {entry['cpu']:.1f} s, in networks {sum(spent.values()):.1f} s", flush=True)
     if len(done) < len(clips):
-        print(f"{len(done)} of {len(clips)} clips done; run it again to go on")
+        print(f"{len(done)} of {len(clips)} clips done; run again to resume")
         return
     start = time.process_time()
     for made, true in clips:
@@ -425,11 +425,11 @@ def suite(folder: Path, count: int, budget: float) -> None:
         print(f"  {name:42s} {value:10.1f} s")
     print(f"{'networks together':44s} {inside:10.1f} s")
     print(f"{f'suite, {count} clips of {SECONDS} s':44s} {whole:10.1f} s   {whole / inside:.3f}x the networks")
-    print(f"{'  of it again from features on disk, scores':44s} {again:10.1f} s   {scores}")
+    print(f"{'  of which scores from cached features':44s} {again:10.1f} s   {scores}")
 
 
 def memory() -> None:
-    """Peak and anonymous memory of a process that scores 5, 20 and 60 small clips."""
+    """Measure peak and anonymous memory of a process that scores 5, 20 and 60 small clips."""
     code = (
         "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m, numpy as np\n"
         "from dawn_bench.clip import Clip\n"
@@ -450,7 +450,7 @@ def memory() -> None:
 
 
 class Fresh(dict):
-    """Frames that are made anew at every look, so that the clips themselves hold no memory."""
+    """Frames that are generated on each access, so that the clips themselves take no memory."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(frames=None)
@@ -466,7 +466,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("metrics-benchmark"))
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=(), help="some of the networks, by name: inception, i3d, ...")
-    parser.add_argument("--budget", type=float, default=1e9, help="seconds after which the suite stops for now")
+    parser.add_argument(
+        "--budget", type=float, default=1e9, help="seconds after which the suite stops; run again to resume"
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -1,18 +1,18 @@
-"""What preparing costs and what a cache gives, beside the plain ways, in one run.
+"""Cost of preparation and speed of cache reads, compared with straightforward alternatives in the same run.
 
     python benchmarks/prepare.py                            # the embedded dataset at several sizes, one up to 1080p
     python benchmarks/prepare.py --clips VIDEOS --out FILE  # your own clips
 
-A frame is one of the 25 a second that come out: sound, face, points, crop to 128 px, pose, blink, log mel, checksums
-and shards included. *Frames a second and core* are frames out per CPU second (user and system, all threads) of a worker
-that has loaded its networks; OpenCV and FFmpeg run on one thread. The *share outside* is the CPU time not spent inside
-the decoder (opening, demuxing, decoding of picture and sound), the detector (`detect`, `detect_near`) and the
-landmarker (`landmarks`); turning decoded pictures into RGB counts as outside. The *plain loop* reads every frame with
-OpenCV, runs the same HOG detector on each at the size at which the first is found, places points, cuts the face,
-resizes it, and saves one `.npy` a clip: no sound, pose or checksums; its rate counts the frames that it reads. *Two
-workers* prepare the same groups of clips as one; the second run of each counts, since processes take seconds to start.
-A *window* is what training reads of a random place of a random clip: 40 frames of 128 px with their sound features
-(40,1024), head pose and blinks, copied to a place in a batch that is there beforehand.
+Frames are output frames at 25 fps, including sound, face, landmarks, crop to 128 px, pose, blink, log-mel, checksums
+and shards. *Frames/s/core* are output frames per CPU second (user and system, all threads) of a worker with loaded
+networks; OpenCV and FFmpeg run on one thread. The *share outside* is the CPU time not spent inside the decoder
+(opening, demuxing, decoding of video and audio), the detector (`detect`, `detect_near`) and the landmarker
+(`landmarks`); conversion of decoded frames to RGB counts as outside. The *plain loop* reads each frame with OpenCV,
+runs the same HOG detector on each at the scale at which the first face is detected, places landmarks, crops and
+resizes the face, and saves one `.npy` per clip, without sound, pose or checksums; its rate counts the frames that it
+reads. *Two workers* prepare the same groups of clips as one; the first run of each is discarded, since processes take
+seconds to start. A *window* is one random training sample: 40 frames of 128 px with audio features (40,1024), head pose
+and blinks, copied to a preallocated batch.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 
 def make_clips(folder: Path, *, seconds: float) -> list[Path]:
-    """Embedded clips of 256 and 480 px, the latter enlarged to 720p and 1080p as well."""
+    """Embedded clips of 256 and 480 px, and the latter enlarged to 720p and 1080p."""
     clips = []
     for size in (256, 480):
         root = write_embedded(folder / f"embedded-{size}", speakers=2, clips=2, seconds=seconds, size=size)
@@ -72,11 +72,12 @@ def make_clips(folder: Path, *, seconds: float) -> list[Path]:
 
 
 def source_of(clip: Path) -> Source:
+    """A training source for a video file."""
     return Source(clip.stem, "", "train", clip)
 
 
 def prepare_clip(clip: Path, settings: PrepareSettings, backend: FaceBackend, folder: Path) -> dict[str, Any]:
-    """One clip into shards of its own, as a worker does it."""
+    """Prepare one clip into shards of its own, as a worker does; returns its metadata."""
     with ShardWriter(folder, number=0, ids=[clip.stem]) as writer:
         writer.begin(clip.stem)
         meta = process.process_clip(source_of(clip), settings, backend, writer)
@@ -86,13 +87,14 @@ def prepare_clip(clip: Path, settings: PrepareSettings, backend: FaceBackend, fo
 
 
 class Shares:
-    """CPU seconds inside wrapped functions, by label; inner ones are taken from outer ones."""
+    """CPU seconds inside wrapped functions by label; the time of nested calls counts only for the inner label."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
         self._inner = [0.0]
 
     def timed(self, label: str, call: Callable[[], Any]) -> Any:
+        """Run `call` and add its time to `label`."""
         self._inner.append(0.0)
         begun = time.thread_time()
         try:
@@ -103,6 +105,7 @@ class Shares:
             self._inner[-1] += took
 
     def function(self, owner: Any, name: str, label: str) -> None:
+        """Wrap the function `owner.name`."""
         plain = getattr(owner, name)
 
         @wraps(plain)
@@ -112,6 +115,7 @@ class Shares:
         setattr(owner, name, wrapped)
 
     def generator(self, owner: Any, name: str, label: str) -> None:
+        """Wrap the generator function `owner.name`."""
         plain = getattr(owner, name)
 
         def wrapped(*args: Any, **options: Any) -> Iterator[Any]:
@@ -124,7 +128,7 @@ class Shares:
 
 
 def speed(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBackend, scratch: Path) -> list[Row]:
-    """Each usable clip: frames, CPU and wall seconds of the better of two runs; those that cannot be used are named."""
+    """Frames, CPU and wall seconds of each usable clip, the better of two runs; unusable clips are printed."""
     rows = []
     for clip in clips:
         best: Row = {"cpu": float("inf")}
@@ -145,7 +149,7 @@ def speed(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBackend
 
 
 def shares(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBackend, scratch: Path) -> dict[str, float]:
-    """The share of CPU time by part, over `clips`; wraps the functions for good, so it comes last."""
+    """Share of CPU time by part, over `clips`. The functions stay wrapped, so this must run last."""
     parts = Shares()
     parts.function(av, "open", "decoder")
     parts.generator(video, "_decoded", "decoder")
@@ -154,7 +158,7 @@ def shares(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBacken
     for name, label in (("detect", "detector"), ("detect_near", "detector"), ("landmarks", "landmarker")):
         parts.function(kind, name, label)
     parts.function(process.Picture, "cut", "crop and resize")
-    parts.function(process, "_sound", "sound, beside decoding")
+    parts.function(process, "_sound", "sound, except decoding")
     parts.function(ShardWriter, "append", "checksums and shards")
     for name in settings.extract:
         parts.function(process.EXTRACTORS[name], "run", name)
@@ -167,7 +171,7 @@ def shares(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBacken
 
 
 def plain_loop(clip: Path, out: Path) -> tuple[int, float]:
-    """Frames and CPU seconds of the loop that one writes first."""
+    """Frames and CPU seconds of the plain loop (see the module)."""
     import dlib
 
     from dawn_bench.pipelines.faces.backends.dlib import model_file
@@ -206,7 +210,7 @@ def plain_loop(clip: Path, out: Path) -> tuple[int, float]:
 
 
 def scaling(clips: list[Path], settings: PrepareSettings, scratch: Path, *, rounds: int) -> dict[int, float]:
-    """Frames a second by number of workers: `rounds` passes over the clips, a group each, the best of two runs."""
+    """Frames per second by number of workers: `rounds` passes over the clips, one clip per group, best of two runs."""
     cv2.setNumThreads(1)
     rates = {}
     for workers in (1, 2):
@@ -226,8 +230,8 @@ def scaling(clips: list[Path], settings: PrepareSettings, scratch: Path, *, roun
     return rates
 
 
-class _Given(ClipTools):
-    """Tools that put given arrays into a cache."""
+class _FixedArrays(ClipTools):
+    """Tools that write given arrays to a cache."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.arrays = arrays
@@ -239,7 +243,7 @@ class _Given(ClipTools):
 
 
 def windows(frames: np.ndarray, scratch: Path, *, clips: int = 10) -> dict[str, float]:
-    """Median milliseconds of a window by layout, from page cache; `frames` uint8 (T,128,128,3) fill the clips."""
+    """Median milliseconds per window by layout, from page cache; all clips contain `frames` uint8 (T,128,128,3)."""
     rng = np.random.default_rng(0)
     widths = {"hubert": 1024, "pose": 7, "blink": 2}
     tracks = {name: rng.random((len(frames), width), np.float32) for name, width in widths.items()}
@@ -248,7 +252,7 @@ def windows(frames: np.ndarray, scratch: Path, *, clips: int = 10) -> dict[str, 
     videos.mkdir()
     for k in range(clips):
         (videos / f"clip{k:03d}.mp4").write_bytes(b"x")
-    prepare(videos, scratch / "cache", PrepareSettings(face="dlib", extract=()), tools=_Given(fields))
+    prepare(videos, scratch / "cache", PrepareSettings(face="dlib", extract=()), tools=_FixedArrays(fields))
     cache = Cache(scratch / "cache")
     ids = cache.ids()
     for clip in cache:
@@ -259,7 +263,7 @@ def windows(frames: np.ndarray, scratch: Path, *, clips: int = 10) -> dict[str, 
                 np.save(folder / f"chunk_{k // CHUNK:04d}.npy", clip[field][k : k + CHUNK])
         for k, frame in enumerate(clip["frames"]):
             cv2.imwrite(str(scratch / f"files/frames/{clip.id}/{k:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    # where a loader puts the window, there beforehand
+    # preallocated, as in a data loader
     batch = {field: np.zeros((WINDOW, *rows.shape[1:]), rows.dtype) for field, rows in fields.items()}
 
     def from_cache(clip_id: str, start: int) -> None:
@@ -301,14 +305,14 @@ def windows(frames: np.ndarray, scratch: Path, *, clips: int = 10) -> dict[str, 
 
 
 def rate(rows: list[Row], key: str = "cpu") -> float:
-    """Frames a second over several clips together."""
+    """Frames per second over several clips together."""
     return sum(row["frames"] for row in rows) / sum(row[key] for row in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="folder of videos; default: the embedded dataset")
-    parser.add_argument("--seconds", type=float, default=4, help="of each clip; of your own clips the first ones")
+    parser.add_argument("--seconds", type=float, default=4, help="length of each clip; longer clips are truncated")
     parser.add_argument("--out", type=Path, default=Path("prepare-benchmark.json"), help="figures as JSON")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -343,7 +347,7 @@ def main() -> None:
         if large:
             add("frames/s/core at 1080p, all together", 50, rate(large))
             add("frames/s/core at 1080p, slowest clip", 50, min(row["frames"] / row["cpu"] for row in large))
-        # the plain loop reads whole files: only clips that were prepared whole are compared
+        # the plain loop reads whole files, so only clips that were prepared in full are compared
         whole = [row for row in rows if video.probe(row["clip"]).seconds <= options.seconds + 0.5][:12] or rows[:2]
         loop = [plain_loop(row["clip"], scratch) for row in whole]
         plain = sum(frames for frames, _ in loop) / sum(seconds for _, seconds in loop)

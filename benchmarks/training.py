@@ -1,12 +1,12 @@
-"""How fast each training stage goes, what it waits for, and what memory it takes.
+"""Throughput, data-loading share and peak memory of each training stage.
 
     python benchmarks/training.py --preset tiny --cache CACHE --run RUN
     python benchmarks/training.py --preset dawn-128 --stage a2v-1 --stage a2v-2 --cache CACHE --device cuda --profile
 
-A stage is trained for a few steps by the ordinary loop, without validation or saving on the way, after as many steps to
-warm up that do not count. `--run` is a run that holds a trained LFG, which A2V-FDM needs; without it one is trained for
-a step. On CUDA both precisions are measured, on the CPU the preset's own; the first column after the stage's name says
-which.
+Each stage is trained for a few steps by the ordinary loop, without validation or checkpoints, after a few warm-up steps
+that do not count. `--run` is a run with a trained LFG, which the A2V-FDM needs; without it an LFG is trained for one
+step. On CUDA both precisions are measured, on the CPU that of the preset; the precision is in the first column after
+the stage.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def main() -> None:
     cache, device = Cache(arguments.cache), pick_device(arguments.device)
     print(f"{device_name(device)}; cache of {len(cache)} clips, {cache.size} px; preset {arguments.preset}")
     print("stage    precision  workers  steps/s  waiting for data  peak memory")
-    # A process for each measurement, so that peaks do not mix.
-    apart = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
-    with tempfile.TemporaryDirectory() as folder, apart as pool:
+    # One process per measurement, so that peaks are independent.
+    executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    with tempfile.TemporaryDirectory() as folder, executor as pool:
         run = Path(folder)
         if arguments.run is not None:
             shutil.copytree(arguments.run / "lfg", run / "lfg")
@@ -52,13 +52,13 @@ def main() -> None:
         for stage in arguments.stage:
             for amp in (False, True) if device.startswith("cuda") and stage.startswith("a2v") else (None,):
                 job = pool.submit(_measure, stage, run, arguments, device=device, steps=arguments.steps, amp=amp)
-                found = job.result()
+                result = job.result()
                 print(
-                    f"{stage:8} {found['precision']:9}  {found['workers']:7}  {found['rate']:7.2f}  "
-                    f"{100 * found['share']:15.2f}%  {found['memory'] / 2**20:7.0f} MiB"
+                    f"{stage:8} {result['precision']:9}  {result['workers']:7}  {result['rate']:7.2f}  "
+                    f"{100 * result['share']:15.2f}%  {result['memory'] / 2**20:7.0f} MiB"
                 )
                 if arguments.profile:
-                    print(found["profile"])
+                    print(result["profile"])
 
 
 def _measure(
@@ -76,13 +76,13 @@ def _measure(
     if stage == "lfg" and out.exists():
         out = run / "lfg-measured"
     began: dict[int, float] = {}
-    with _noting(began), _profiler(arguments.profile, device) as profiler:
+    with _record_starts(began), _profiler(arguments.profile, device) as profiler:
         if device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats()
         fit(built, out=out, seed=0, device=device, resume=False, provenance={})
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     times = [began[k] for k in sorted(began)]
-    spent = times[-1] - times[warm]  # the last step's own time is left out on both sides
+    spent = times[-1] - times[warm]  # the time of the last step itself is excluded
     cuda = device.startswith("cuda")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     by = "self_device_time_total" if cuda else "self_cpu_time_total"
@@ -97,19 +97,19 @@ def _measure(
 
 
 @contextmanager
-def _noting(began: dict[int, float]) -> Iterator[None]:
-    """Note when each step begins; CUDA has finished the step before then, as its losses were read."""
-    real = loop_module._one_step
+def _record_starts(began: dict[int, float]) -> Iterator[None]:
+    """Record when each step begins; CUDA has finished the previous step by then, since its losses were read."""
+    original = loop_module._one_step
 
-    def noting(*positional: Any, step: int, **named: Any) -> Any:
+    def recording(*positional: Any, step: int, **named: Any) -> Any:
         began[step] = time.perf_counter()
-        return real(*positional, step=step, **named)
+        return original(*positional, step=step, **named)
 
-    loop_module._one_step = noting
+    loop_module._one_step = recording
     try:
         yield
     finally:
-        loop_module._one_step = real
+        loop_module._one_step = original
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="loader processes; default: the preset's")
     parser.add_argument("--set", action="append", default=[], help="a setting of the stage: loop.batch_size=8")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--profile", action="store_true", help="say where the time goes, by operator")
+    parser.add_argument("--profile", action="store_true", help="print the time by operator")
     arguments = parser.parse_args()
     arguments.stage = arguments.stage or ["lfg", "a2v-1", "pbnet"]
     return arguments
