@@ -1,7 +1,7 @@
-"""The A2V-FDM: from a portrait's features, sound, pose and blink to the motion of every frame at once (paper Eq. 6).
+"""The A2V-FDM: motion of all frames jointly, from source features, audio, pose and blinks (paper Eq. 6).
 
-Shape suffixes: B batch, F frames, C source channels, S picture size, H, W latent size (S/4), D condition width.
-Motion z has 3 channels: flow x, flow y (sampling positions in −1…1 of the picture) and 2·occlusion − 1.
+Shape suffixes: B batch, F frames, C source channels, S image size, H, W latent size (S/4), D condition width.
+Motion z has 3 channels: flow x, flow y (sampling positions, −1…1 over the image) and 2·occlusion − 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 class A2VFDM(nn.Module):
-    """Diffusion over motion, conditioned on every frame. `diffusion` has the published keys; so has `face_loc_emb`."""
+    """Diffusion over motion with per-frame conditions. `diffusion` and `face_loc_emb` have the published keys."""
 
     condition_scales: Tensor
 
@@ -45,14 +45,14 @@ class A2VFDM(nn.Module):
         self.register_buffer("condition_scales", scales, persistent=False)
 
     def pack_motion(self, flow_BFHW2: Tensor, occlusion_BF1HW: Tensor) -> Tensor:
-        """What is diffused, z_B3FHW, from the LFG's flow (sampling positions) and occlusion map (0…1)."""
+        """The diffusion target z_B3FHW from the LFG's flow (sampling positions) and occlusion map (0…1)."""
         flow_B2FHW = flow_BFHW2.permute(0, 4, 1, 2, 3)
         if self.config.residual_flow:
             flow_B2FHW = flow_B2FHW - self._grid(flow_B2FHW)
         return torch.cat((flow_B2FHW * self.config.flow_scale, occlusion_BF1HW.transpose(1, 2) * 2 - 1), dim=1)
 
     def unpack_motion(self, z_B3FHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `pack_motion`: (flow_BFHW2, occlusion_BF1HW). Nothing is clamped."""
+        """The inverse of `pack_motion`: (flow_BFHW2, occlusion_BF1HW), without clamping."""
         flow_B2FHW = z_B3FHW[:, :FLOW_CHANNELS] / self.config.flow_scale
         if self.config.residual_flow:
             flow_B2FHW = flow_B2FHW + self._grid(flow_B2FHW)
@@ -72,9 +72,9 @@ class A2VFDM(nn.Module):
         *,
         generator: torch.Generator,
     ) -> A2VLosses:
-        """The losses of a batch at random timesteps, noise and dropped conditions, all drawn from `generator`.
+        """The losses of a batch; timesteps, noise and condition dropout are drawn from `generator`.
 
-        `z_B3FHW` from `pack_motion`; `cond_BFD` from `build_condition`, in raw units; masks of zeros and ones.
+        `z_B3FHW` comes from `pack_motion`, `cond_BFD` from `build_condition` in raw units; masks are 0 or 1.
         """
         device = z_B3FHW.device
         t_B = torch.randint(self.config.timesteps, (len(z_B3FHW),), generator=generator, device=generator.device).to(
@@ -115,16 +115,17 @@ class A2VFDM(nn.Module):
         held: tuple[Tensor, Tensor] | None = None,
         compiled: bool = False,
     ) -> Tensor:
-        """Motion z_B3FHW of any length, every frame at once.
+        """Sample motion z_B3FHW of any length, all frames jointly.
 
-        `steps` network calls a clip (twice that with `cond_scale` ≠ 1, classifier-free guidance); `eta` is the
-        randomness of `ddim` (0 none, 1 as released), `dpm2m` has none; `win_width` overrides the config's attention
-        window (a window as long as the clip is none at all). Noise comes from `generator` (one for all, or one for
-        each clip, which makes a clip's motion independent of its batch), or is given as `noise` [n, B, 3, F, H, W]:
-        the initial noise, then one for each step but the last. `progress` advances by one a step.
+        Takes `steps` network calls per clip, twice that with classifier-free guidance (`cond_scale` ≠ 1). `eta` is the
+        stochasticity of `ddim` (0 deterministic, 1 as released); `dpm2m` is deterministic. `win_width` overrides the
+        attention window of the config (a window as long as the clip disables it). Noise comes from `generator` (one
+        for all clips, or one per clip, which makes a clip's motion independent of its batch), or is given as `noise`
+        [n, B, 3, F, H, W]: the initial noise, then one for each step but the last. `progress` advances by one per step.
 
-        `held` are the numbers [n] of frames whose motion z_B3nHW is known: they keep it, and the others are drawn to go
-        with them. `compiled` runs the U-Net through `torch.compile`, anew for every length of clip.
+        `held` is (indices [n], motion z_B3nHW) of frames with known motion: these are kept, and the other frames are
+        sampled consistently with them. `compiled` runs the U-Net through `torch.compile`, which recompiles for each
+        clip length.
         """
         window = self.config.win_width if win_width is None else win_width
         clips = []
@@ -159,13 +160,13 @@ class A2VFDM(nn.Module):
         *,
         compiled: bool,
     ) -> Denoise:
-        """The network for one clip, with guidance: null + (conditioned − null) · cond_scale."""
+        """The denoiser for one clip, with classifier-free guidance: null + (conditioned − null) · cond_scale."""
 
         fast = FastUNet(self.diffusion.denoise_fn)
 
         def clip(cond: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-            made = fast.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
-            return torch.compile(made, dynamic=False) if compiled else made
+            unet = fast.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
+            return torch.compile(unet, dynamic=False) if compiled else unet
 
         conditioned = clip(cond_FD)
         null = clip(torch.zeros_like(cond_FD)) if cond_scale != 1 else None
@@ -183,9 +184,9 @@ class A2VFDM(nn.Module):
 
 
 def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
-    """The released `DAWN_128.pth` or `DAWN_256.pth` (or a file like it), ready for inference; no code in it is run.
+    """Load the released `DAWN_128.pth` or `DAWN_256.pth` (or a compatible file) for inference, without executing code.
 
-    Raises `InputError` in one line for a damaged or foreign file, naming missing and unexpected keys.
+    Raises `InputError` for a damaged or incompatible file, naming missing and unexpected keys.
     """
     state: Any = read_state_dict(path)
     if not isinstance(state, Mapping) or not isinstance(state.get("diffusion"), Mapping):
@@ -198,7 +199,7 @@ def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
 def _noise_source(
     shape: tuple[int, ...], *, generator: torch.Generator | None, given: Tensor | None, device: torch.device
 ) -> Callable[[int], Tensor]:
-    """noise(i): the given one, or the next from the generator (drawn on its device)."""
+    """noise(i): the i-th given noise, or the next draw from the generator (on its device)."""
 
     def draw(i: int) -> Tensor:
         if given is not None:

@@ -1,4 +1,4 @@
-"""Settings of the A2V-FDM: widths, conditions, diffusion, and one named switch for every quirk of the released code."""
+"""Configuration of the A2V-FDM: widths, conditions, diffusion, and one named switch per quirk of the released code."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dawn_bench.config import Config
 class A2VConfig(Config):
     """The audio-to-video flow diffusion model. Defaults are the released model with its released behaviour.
 
-    `A2VConfig.reference()` is needed for released weights; `A2VConfig.fixed()` is for training from scratch: the same
-    network with the released code's mistakes mended. Both take changes: `A2VConfig.fixed(dim=16, audio_dim=80)`.
+    `A2VConfig.reference()` is required for released weights; `A2VConfig.fixed()` is for training from scratch: the same
+    network with the bugs of the released code fixed. Both take overrides: `A2VConfig.fixed(dim=16, audio_dim=80)`.
     """
 
     # widths
@@ -21,10 +21,10 @@ class A2VConfig(Config):
     dim_mults: tuple[int, ...] = Field((1, 2, 4, 8), description="width of each U-Net level, in units of `dim`")
     heads: int = Field(8, ge=1, description="heads of the temporal and spatial attention")
     head_dim: int = Field(32, ge=2, description="width of a head; even, for the rotary embedding")
-    cross_heads: int = Field(8, ge=1, description="heads of the cross attention to a frame's conditions")
+    cross_heads: int = Field(8, ge=1, description="heads of the cross-attention to a frame's conditions")
     cross_head_dim: int = Field(8, ge=1)
     norm_groups: int = Field(8, ge=1, description="groups of the group norm")
-    audio_dim: int = Field(1024, ge=1, description="width of a frame's sound feature: 1024 HuBERT-large, 80 log-mel")
+    audio_dim: int = Field(1024, ge=1, description="width of a frame's audio feature: 1024 HuBERT-large, 80 log-mel")
     pose_dim: int = Field(6, ge=1, description="yaw, pitch, roll, scale, tx, ty")
     eye_dim: int = Field(2, ge=1, description="left and right eye aspect ratio")
     source_dim: int = Field(256, ge=1, description="channels of the LFG's source feature")
@@ -32,39 +32,47 @@ class A2VConfig(Config):
     # diffusion
     timesteps: int = Field(1000, ge=2)
     prediction: Literal["noise", "velocity"] = Field(
-        "noise", description="what the network predicts; velocity (Salimans & Ho 2022) learns faster in short trainings"
+        "noise", description="prediction target; velocity (Salimans & Ho 2022) converges faster in short trainings"
     )
     win_width: int | None = Field(
-        40, ge=1, description="a frame sees this many frames each way at inference; None: all"
+        40, ge=1, description="at inference a frame attends to this many frames in each direction; None: to all"
     )
-    null_probability: float = Field(0.1, ge=0, le=1, description="how often training replaces the conditions by zeros")
+    null_probability: float = Field(0.1, ge=0, le=1, description="probability of condition dropout in training")
     x0_weight: float = Field(
-        0.15, ge=0, description="weight of the error of the predicted motion (0: Eq. 7 as printed)"
+        0.15, ge=0, description="weight of the loss on the predicted motion x0 (0: Eq. 7 as printed)"
     )
-    lip_weight: float = Field(0.15, ge=0, description="weight of the lip region, w_lip of Eq. 7 (the paper's text: 1)")
-    # what is diffused
+    lip_weight: float = Field(0.15, ge=0, description="weight of the lip loss, w_lip of Eq. 7 (1 in the paper's text)")
+    # diffusion target
     residual_flow: bool = Field(False, description="diffuse the flow minus the identity grid, not absolute positions")
-    flow_scale: float = Field(1.0, gt=0, description="the flow is multiplied by this before it is diffused")
-    pose_scales: tuple[float, ...] = Field((1.0,) * 6, description="factor for each pose difference before the network")
-    eye_scale: float = Field(1.0, ge=0, description="factor for the blink differences before the network")
+    flow_scale: float = Field(1.0, gt=0, description="the flow is multiplied by this before diffusion")
+    pose_scales: tuple[float, ...] = Field(
+        (1.0,) * 6, description="factors on the pose differences at the network's input"
+    )
+    eye_scale: float = Field(1.0, ge=0, description="factor on the blink differences at the network's input")
     # quirks of the released code
     ddim_off_by_one: bool = Field(
-        True, description="samplers ask the network at a timestep but step along ᾱ of the timestep before it"
+        True, description="samplers evaluate the network at a timestep but use ᾱ of the previous timestep"
     )
-    drop_per_frame: bool = Field(True, description="training drops the conditions of single frames, not of whole clips")
-    swap_mask_axes: bool = Field(True, description="box x is scaled by the picture's height and y by its width")
+    drop_per_frame: bool = Field(True, description="condition dropout acts on single frames instead of whole clips")
+    swap_mask_axes: bool = Field(
+        True, description="the face box's x is scaled by the image height and its y by the width"
+    )
     mask_encoder: Literal["seed1234", "trained"] = Field(
-        "seed1234", description="the face-mask encoder stays as the training script's seed draws it, or is trained"
+        "seed1234",
+        description="seed1234: the face-mask encoder keeps its initialisation by the training script's seed",
     )
     threshold: Literal["sample", "clamp"] = Field(
         "sample",
-        description="predicted motion: divided as a whole by its 0.9 quantile if above 1, or clamped by channel",
+        description="predicted motion: dynamic thresholding of the whole sample at its 0.9 quantile, or clamping per"
+        " channel",
     )
     stale_noise: bool = Field(
-        True, description="samplers keep the noise that went with the motion before `threshold` changed it"
+        True, description="samplers keep the noise estimate from before `threshold` changed the motion"
     )
-    flow_bound: float = Field(1.5, gt=0, description="`threshold=clamp`: bound of the flow, in pictures' half-widths")
-    silu_on_conditions: bool = Field(True, description="SiLU on the raw conditions, which mutes negative differences")
+    flow_bound: float = Field(1.5, gt=0, description="`threshold=clamp`: bound of the flow, in half image widths")
+    silu_on_conditions: bool = Field(
+        True, description="SiLU on the raw conditions, which attenuates negative differences"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -76,12 +84,12 @@ class A2VConfig(Config):
 
     @property
     def condition_dim(self) -> int:
-        """Width of one frame's condition: sound, then pose, then eyes (1032 in the released model)."""
+        """Width of one frame's condition: audio, then pose, then eyes (1032 in the released model)."""
         return self.audio_dim + self.pose_dim + self.eye_dim
 
     @property
     def driven(self) -> bool:
-        """Whether pose and blinks reach the network; where they do not, it makes them from the sound by itself."""
+        """Whether pose and blinks condition the network; otherwise it infers them from the audio."""
         return any(self.pose_scales) or self.eye_scale > 0
 
     @classmethod
@@ -91,8 +99,8 @@ class A2VConfig(Config):
 
     @classmethod
     def fixed(cls, **changes: object) -> A2VConfig:
-        """The mended model for training from scratch; loss weights as in the paper (Eq. 7, appendix A.1)."""
-        mended: dict[str, object] = {
+        """The fixed model for training from scratch; loss weights as in the paper (Eq. 7, appendix A.1)."""
+        fixes: dict[str, object] = {
             "x0_weight": 0.0,
             "lip_weight": 1.0,
             "residual_flow": True,
@@ -107,4 +115,4 @@ class A2VConfig(Config):
             "stale_noise": False,
             "silu_on_conditions": False,
         }
-        return cls.model_validate(mended | changes)
+        return cls.model_validate(fixes | changes)

@@ -1,6 +1,6 @@
-"""The attentions of the A2V-FDM's 3D U-Net, in their plain form: readable, differentiable, dense.
+"""Attention layers of the A2V-FDM's 3D U-Net in their reference form: readable, differentiable, dense.
 
-`fast_attention.py` computes the same numbers for inference; the tests hold one against the other.
+`fast/attention.py` computes the same numbers for inference; tests compare the two.
 
 Shape suffixes: B batch, F frames (queries), J frames (keys), C channels, H, W latent size, P = H·W pixels, N heads,
 D width of a head, K width of a condition.
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: T5 buckets of the relative position bias: half of them for each direction, exact up to 8, then logarithmic up to 32.
+#: T5 buckets of the relative position bias: half per direction, exact up to 8, then logarithmic up to 32.
 BUCKETS, MAX_DISTANCE = 32, 32
 ROTARY_BASE = 10_000.0
 #: Logits of the cosine-similarity cross attention are multiplied by this.
@@ -22,7 +22,7 @@ COSINE_SCALE = 8.0
 
 
 class ChannelLayerNorm(nn.Module):
-    """Layer norm over the channels of each position of x_BCFHW, with a gain and no shift."""
+    """Layer norm over the channels at each position of x_BCFHW, with gain and without bias."""
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ChannelLayerNorm(nn.Module):
 
 
 class GainLayerNorm(nn.Module):
-    """Layer norm over the last axis, with a gain and no shift."""
+    """Layer norm over the last axis, with gain and without bias."""
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class GainLayerNorm(nn.Module):
 
 
 def relative_buckets(distance: Tensor) -> Tensor:
-    """T5 bucket (0…31) of query position minus key position, any integer shape; keys in the future use 16…31."""
+    """T5 bucket (0…31) of query minus key position, an integer tensor of any shape; future keys use 16…31."""
     half = BUCKETS // 2
     exact = half // 2
     size = distance.abs()
@@ -57,7 +57,7 @@ def relative_buckets(distance: Tensor) -> Tensor:
 
 
 class RelativePositionBias(nn.Module):
-    """One learned bias per head and bucket of distance, shared by every temporal attention (T5; not in the paper)."""
+    """One learned bias per head and distance bucket, shared by all temporal attentions (T5; not in the paper)."""
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class RelativePositionBias(nn.Module):
         return self.between(position, position)
 
     def between(self, query_F: Tensor, key_J: Tensor) -> Tensor:
-        """The bias between any positions, [N, F, J]."""
+        """The bias between given query and key positions, [N, F, J]."""
         buckets = relative_buckets(query_F[:, None] - key_J[None, :])
         return self.relative_attention_bias(buckets).permute(2, 0, 1)
 
@@ -85,7 +85,7 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("freqs", ROTARY_BASE**-exponent)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn x [..., F, D] by the positions 0…F−1."""
+        """Rotate x [..., F, D] by the positions 0…F−1."""
         angle = torch.arange(x.shape[-2], device=x.device)[:, None] * self.freqs
         cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         even, odd = x[..., 0::2], x[..., 1::2]
@@ -93,7 +93,7 @@ class RotaryEmbedding(nn.Module):
 
 
 class SequenceAttention(nn.Module):
-    """Multi-head self-attention over the axis before the last; with `rotary`, positions count (temporal use)."""
+    """Multi-head self-attention over the second-to-last axis; `rotary` adds rotary positions (temporal attention)."""
 
     def __init__(self, dim: int, *, heads: int, head_dim: int, rotary: bool) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class SequenceAttention(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """Attention of every pixel of x_BCFHW over the frames."""
+    """Temporal self-attention: each pixel of x_BCFHW attends over the frames."""
 
     def __init__(self, dim: int, *, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class TemporalAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Attention of every frame of x_BCFHW over its pixels (the U-Net's middle)."""
+    """Spatial self-attention within each frame of x_BCFHW (the U-Net's bottleneck)."""
 
     def __init__(self, dim: int, *, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -164,9 +164,9 @@ class SpatialLinearAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Every pixel attends to its frame's one condition vector or to a learned null (cosine similarity).
+    """Cosine-similarity cross-attention from pixels to their frame's single condition vector and a learned null.
 
-    With two keys the softmax over the logits is a gate, which `fast_attention.py` uses; here it is written out.
+    With two keys the softmax reduces to a gate, which `fast/attention.py` exploits; here it is computed in full.
     """
 
     def __init__(self, dim: int, *, context_dim: int, out_dim: int, heads: int, head_dim: int) -> None:
@@ -181,7 +181,7 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(heads * head_dim, out_dim, bias=False), GainLayerNorm(out_dim))
 
     def output(self) -> tuple[nn.Linear, GainLayerNorm]:
-        """The output's projection and the norm after it."""
+        """The output projection and the norm after it."""
         projection, norm = self.to_out
         assert isinstance(projection, nn.Linear) and isinstance(norm, GainLayerNorm)
         return projection, norm

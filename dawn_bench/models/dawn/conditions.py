@@ -1,7 +1,7 @@
-"""What the A2V-FDM is told: the conditions of every frame and the source's face mask.
+"""Conditions of the A2V-FDM: per-frame audio, pose and blinks, and the face mask of the source image.
 
-Pure functions of tensors. Shape suffixes: B batch, F frames, A width of the sound feature, S picture size, H, W latent
-size, M mask channels, D condition width.
+Pure functions of tensors. Shape suffixes: B batch, F frames, A audio feature width, S image size, H, W latent size,
+M mask channels, D condition width.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-#: The training script's seed, and how many draws its random generator gave before it came to the face-mask encoder.
+#: The training script's seed, and the number of draws before it initialises the face-mask encoder.
 MASK_ENCODER_SEED, MASK_ENCODER_OFFSET = 1234, 115_785_680
 
 
 def build_condition(
     audio_BFA: Tensor, pose_BF6: Tensor, blink_BF2: Tensor, source_pose_B6: Tensor, source_blink_B2: Tensor
 ) -> Tensor:
-    """cond_BFD: the sound feature, then pose and blink as differences to the source picture's (paper section 3.3).
+    """Conditions cond_BFD: audio feature, then pose and blink relative to the source image (paper section 3.3).
 
-    Raw units: degrees, scale, pixels; eye aspect ratios. A seventh pose value (tz) is left out. A2VFDM scales them.
+    Raw units: degrees, scale, pixels; eye aspect ratios. A seventh pose value (tz) is dropped. `A2VFDM` applies scales.
     """
     pose = pose_BF6[..., :6] - source_pose_B6[:, None, :6]
     blink = blink_BF2 - source_blink_B2[:, None]
@@ -28,7 +28,7 @@ def build_condition(
 
 
 def identity_grid(height: int, width: int, *, device: torch.device | None = None) -> Tensor:
-    """The LFG's coordinate grid [2, H, W], x then y, −1 to 1 at the outer pixels' centres."""
+    """The LFG's coordinate grid [2, H, W], x then y, from −1 to 1 at the centres of the outermost pixels."""
     y, x = torch.meshgrid(
         torch.linspace(-1, 1, height, device=device), torch.linspace(-1, 1, width, device=device), indexing="ij"
     )
@@ -36,10 +36,10 @@ def identity_grid(height: int, width: int, *, device: torch.device | None = None
 
 
 def box_mask(box_B4: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Tensor:
-    """Ones inside a face box, [B, 1, size, size] float32 (paper section 3.3), ends included.
+    """Face mask [B, 1, size, size] float32, 1 inside the box, ends included (paper section 3.3).
 
-    `box_B4`: x_min, x_max, y_min, y_max in pixels of a picture of height and width `hw_B2`. `swap_axes` scales x by
-    the height and y by the width, as the released code does.
+    `box_B4` is x_min, x_max, y_min, y_max in pixels of an image of height and width `hw_B2`. `swap_axes` scales x by
+    the height and y by the width, as in the released code.
     """
     high, wide = hw_B2[:, 0], hw_B2[:, 1]
     scale_x, scale_y = (size / high, size / wide) if swap_axes else (size / wide, size / high)
@@ -52,7 +52,7 @@ def box_mask(box_B4: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Te
 
 
 def drop_conditions(cond_BFD: Tensor, probability: float, *, per_frame: bool, generator: torch.Generator) -> Tensor:
-    """Replace conditions by zeros with `probability`: whole clips, or each frame on its own (released code)."""
+    """Condition dropout: zero cond_BFD with `probability`, per clip or independently per frame (released code)."""
     shape = cond_BFD.shape[:2] if per_frame else cond_BFD.shape[:1]
     drawn = torch.rand(shape, generator=generator, device=generator.device).to(cond_BFD.device)
     kept = (drawn >= probability).view(*shape, *(1,) * (cond_BFD.dim() - len(shape)))
@@ -60,7 +60,7 @@ def drop_conditions(cond_BFD: Tensor, probability: float, *, per_frame: bool, ge
 
 
 def condition_scales(audio_dim: int, pose_scales: Sequence[float], eye_scale: float, eye_dim: int) -> Tensor:
-    """The factor of every value of a frame's condition, [D]: 1 for the sound."""
+    """Scale factors [D] of a frame's condition: 1 for audio, then pose and eyes."""
     return torch.tensor([*[1.0] * audio_dim, *pose_scales, *[eye_scale] * eye_dim])
 
 
@@ -76,9 +76,9 @@ class FaceMaskEncoder(nn.Module):
         return self.conv2(self.conv1(mask_B1SS).relu()).relu()
 
     def draw_as_training_script(self) -> None:
-        """Take the weights that the released training script's seed gives.
+        """Reproduce the initialisation by the released training script's seed.
 
-        It never trains or saves them: they come from the generator's stream after the LFG and the U-Net took theirs.
+        The script neither trains nor saves these weights: they are drawn after those of the LFG and the U-Net.
         """
         generator = torch.Generator().manual_seed(MASK_ENCODER_SEED)
         left = MASK_ENCODER_OFFSET

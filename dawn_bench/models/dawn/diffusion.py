@@ -1,4 +1,4 @@
-"""The Gaussian diffusion around the U-Net: buffers of the schedule, predicted motion, losses, single ancestral steps.
+"""Gaussian diffusion around the U-Net: schedule buffers, predicted motion, losses, ancestral sampling steps.
 
 Shape suffixes: B batch, F frames, H, W latent size, D condition width; motion z has 3 channels (flow x, y, occlusion).
 """
@@ -14,12 +14,12 @@ from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.schedule import cosine_schedule
 from dawn_bench.models.dawn.unet import FLOW_CHANNELS, UNet3D
 
-#: The released threshold: whatever share of |x0| lies below this quantile is kept within ±1.
+#: Quantile of |x0| for the dynamic thresholding of the released code.
 THRESHOLD_QUANTILE = 0.9
 
 
 class A2VLosses(NamedTuple):
-    """Scalars. `total` is what is trained on: eps + x0_weight · x0 + lip_weight · lip (Eq. 7), eps being Eq. 2."""
+    """Scalar losses. `total` = eps + x0_weight · x0 + lip_weight · lip is minimised (Eq. 7); eps is Eq. 2."""
 
     total: Tensor
     eps: Tensor
@@ -51,10 +51,10 @@ class Diffusion(nn.Module):
         return _at(self.sqrt_alphas_cumprod, t_B) * z_B3FHW + _at(self.sqrt_one_minus_alphas_cumprod, t_B) * noise_B3FHW
 
     def clean_and_noise(self, x_B3FHW: Tensor, t_B: Tensor, predicted_B3FHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The clean motion, thresholded as the config says, and the noise that goes with it.
+        """The predicted clean motion, thresholded as configured, and the matching noise estimate.
 
-        What the threshold takes from the motion belongs to the noise: else the two no longer make up `x_B3FHW`, and
-        every step of a sampler loses the difference, so that more steps end ever further away (`stale_noise`).
+        The noise is recomputed from the thresholded motion, so that the two recombine to `x_B3FHW`. With `stale_noise`
+        they do not: each sampling step loses the difference, and the error grows with the number of steps.
         """
         signal, spread = _at(self.sqrt_alphas_cumprod, t_B), _at(self.sqrt_one_minus_alphas_cumprod, t_B)
         if self.config.prediction == "velocity":
@@ -66,7 +66,7 @@ class Diffusion(nn.Module):
         return x0, eps if self.config.stale_noise else (x_B3FHW - signal * x0) / spread
 
     def threshold(self, x0: Tensor) -> Tensor:
-        """`x0_B3FHW` brought back to the range of motions, in the way the config says."""
+        """Constrain `x0_B3FHW` to the range of motion, by the configured method."""
         if self.config.threshold == "sample":
             return dynamic_threshold(x0)
         flow_bound = self.config.flow_bound * self.config.flow_scale
@@ -74,7 +74,7 @@ class Diffusion(nn.Module):
         return torch.cat((flow.clamp(-flow_bound, flow_bound), occlusion.clamp(-1, 1)), dim=1)
 
     def posterior_step(self, x_B3FHW: Tensor, t_B: Tensor, predicted_B3FHW: Tensor, noise_B3FHW: Tensor) -> Tensor:
-        """One ancestral step from `t_B` to the timestep before (Ho et al. 2020, Eq. 6 and 7)."""
+        """One ancestral sampling step from `t_B` to `t_B` − 1 (Ho et al. 2020, Eq. 6 and 7)."""
         x0, _ = self.clean_and_noise(x_B3FHW, t_B, predicted_B3FHW)
         mean = _at(self.posterior_mean_coef1, t_B) * x0 + _at(self.posterior_mean_coef2, t_B) * x_B3FHW
         spread = (0.5 * _at(self.posterior_log_variance_clipped, t_B)).exp()
@@ -93,8 +93,8 @@ class Diffusion(nn.Module):
     ) -> A2VLosses:
         """The losses at given timesteps and noise.
 
-        The lip term is the squared error inside the lip mask, summed over the three channels, as a mean over the
-        mask's pixels (released code; the paper's Eq. 7 leaves the normalisation open).
+        The lip term is the squared error inside the lip mask, summed over the three channels and averaged over the
+        pixels of the mask (released code; the paper's Eq. 7 leaves the normalisation open).
         """
         x = self.add_noise(z_B3FHW, t_B, noise_B3FHW)
         predicted = self.denoise_fn(x, t_B, source_BCHW=source_BCHW, mask_BMHW=mask_BMHW, cond_BFD=cond_BFD)
@@ -115,7 +115,7 @@ class Diffusion(nn.Module):
 
     @staticmethod
     def motion_error(x0_B3FHW: Tensor, z_B3FHW: Tensor) -> Tensor:
-        """Squared error of the flow plus, on both its channels, that of the occlusion map: [B, 2, F, H, W].
+        """Squared error of the flow, with that of the occlusion map added to both channels: [B, 2, F, H, W].
 
         The released code compares occlusion maps in [0, 1], half the range of z's third channel.
         """
@@ -124,10 +124,10 @@ class Diffusion(nn.Module):
 
 
 def dynamic_threshold(x0: Tensor) -> Tensor:
-    """Each sample clamped to ±s and divided by s, s the 0.9 quantile of its absolute values or 1 if that is larger.
+    """Clamp each sample to ±s and divide by s, where s = max(1, 0.9 quantile of its absolute values).
 
-    Saharia et al. 2022 ("Imagen"), section 2.3, over a whole clip: it also shrinks the flow of quiet pixels. Sorting
-    instead of `torch.quantile` keeps clips of any length within every torch version's limits.
+    Saharia et al. 2022 ("Imagen"), section 2.3, applied to a whole clip: it also scales down the flow of pixels within
+    the bounds. Sorting avoids the size limit of `torch.quantile`, so clips can have any length.
     """
     ordered = x0.flatten(1).abs().sort(dim=1).values
     place = THRESHOLD_QUANTILE * (ordered.shape[1] - 1)

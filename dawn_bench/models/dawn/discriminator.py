@@ -1,4 +1,4 @@
-"""The patch discriminator of PBNet: is each stretch of a pose and blink sequence real? (paper, A.2)
+"""The patch discriminator of PBNet, over overlapping segments of a pose and blink sequence (paper, A.2).
 
 Shape letters: B batch, D state channels, N frames, P patches.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Shorter sequences leave no patch.
+#: Minimum sequence length in frames; shorter ones yield no patch.
 SHORTEST = 24
 
 
@@ -26,7 +26,7 @@ class PatchBlock(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Logits of "real" for overlapping stretches of at least `SHORTEST` frames."""
+    """Logits of "real" for overlapping segments; sequences need at least `SHORTEST` frames."""
 
     def __init__(self, state_dim: int, *, width: int = 64) -> None:
         super().__init__()
@@ -39,5 +39,5 @@ class PatchDiscriminator(nn.Module):
         )
 
     def forward(self, state_BDN: Tensor) -> Tensor:
-        """(B, 1, P) logits of normalised, absolute states."""
+        """Logits (B, 1, P) for normalised, absolute states (B, D, N)."""
         return self.model(F.leaky_relu(self.conv1(state_BDN), 0.2))

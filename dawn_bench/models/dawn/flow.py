@@ -1,7 +1,7 @@
-"""From regions to the dense motion: backward flow and the blocking (occlusion) map.
+"""Dense motion from regions: backward flow and the occlusion map.
 
 Shape letters: B batch, K regions, M = K + 1 motions (background first), C channels, H height, W width; 2 is (x, y).
-Flow holds absolute sampling positions in about [-1, 1]: output pixel p takes its colour from source position flow[p].
+Flow holds absolute sampling positions in about [-1, 1]: output pixel p is sampled at source position flow[p].
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from dawn_bench.models.dawn.region import Regions, coordinate_grid, inverse_2x2
 
 
 def warp(x_BCHW: Tensor, flow_BHW2: Tensor, *, align_corners: bool) -> Tensor:
-    """Bilinear samples of `x` at the flow's positions, zeros outside; one picture serves a batch of flows."""
+    """Bilinear samples of `x` at the flow's positions, zeros outside; an image batch of 1 broadcasts over the flows."""
     if x_BCHW.shape[0] != flow_BHW2.shape[0]:
         x_BCHW = x_BCHW.expand(flow_BHW2.shape[0], -1, -1, -1)
     return F.grid_sample(x_BCHW, flow_BHW2, align_corners=align_corners)
 
 
 def resize_map(x_BCHW: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
-    """Bilinear resize; the same tensor when it has the size already."""
+    """Bilinear resize to `size` (height, width); the same tensor if it already has that size."""
     if x_BCHW.shape[2:] == size:
         return x_BCHW
     return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=align_corners)
 
 
 def resize_flow(flow_BHW2: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
-    """A flow at another resolution; positions keep their values."""
+    """Resize a flow; sampling positions keep their values."""
     return resize_map(flow_BHW2.permute(0, 3, 1, 2), size, align_corners=align_corners).permute(0, 2, 3, 1)
 
 
 def region_heat(regions: Regions, grid_HW2: Tensor) -> Tensor:
-    """(B, K, H, W) Gaussian bumps exp(-d' inv(covar) d / 2) around each region's centre."""
+    """Gaussian heat maps (B, K, H, W): exp(-d' inv(covar) d / 2) around each region's centre."""
     away = grid_HW2 - regions.shift_BK2[:, :, None, None, :]
     return torch.exp(-0.5 * torch.einsum("bkhwi,bkij,bkhwj->bkhw", away, inverse_2x2(regions.covar_BK22), away))
 
 
 def sparse_motions(source: Regions, driving: Regions, background_B23: Tensor, grid_HW2: Tensor) -> Tensor:
-    """(B, M, H, W, 2) source positions of every driving position under the background's and each region's motion."""
+    """Source positions (B, M, H, W, 2) of all driving positions under the background's and each region's motion."""
     still = torch.einsum("bij,hwj->bhwi", background_B23[:, :, :2], grid_HW2) + background_B23[:, None, None, :, 2]
     turn = source.affine_BK22 @ inverse_2x2(driving.affine_BK22)
-    # The axes of an ellipse have no direction: a half turn between two pictures is taken back.
+    # The axes of an ellipse are defined up to sign: undo a half turn between the two images.
     turn = turn * torch.sign(turn[..., :1, :1])
     away = grid_HW2 - driving.shift_BK2[:, :, None, None, :]
     moved = torch.einsum("bkij,bkhwj->bkhwi", turn, away) + source.shift_BK2[:, :, None, None, :]
@@ -51,7 +51,7 @@ def sparse_motions(source: Regions, driving: Regions, background_B23: Tensor, gr
 
 
 class FlowPredictor(nn.Module):
-    """Mixes the sparse motions into one dense flow and predicts the blocking map (f and m of the paper's Eq. 3)."""
+    """Blends the sparse motions into one dense flow and predicts the occlusion map (f and m of the paper's Eq. 3)."""
 
     def __init__(
         self, *, regions: int, expansion: int, depth: int, limit: int, factor: int, align_corners: bool
@@ -66,7 +66,7 @@ class FlowPredictor(nn.Module):
     def forward(
         self, picture_BCHW: Tensor, source: Regions, driving: Regions, background_B23: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Flow (B, H, W, 2) and blocking map (B, 1, H, W) in (0, 1) at 1/factor of the source picture's size."""
+        """Flow (B, H, W, 2) and occlusion map (B, 1, H, W) in (0, 1), at 1/factor of the source image size."""
         small = self.down(picture_BCHW)
         batch, _, height, width = small.shape
         grid = coordinate_grid(height, width, small)

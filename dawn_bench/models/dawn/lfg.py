@@ -1,9 +1,8 @@
-"""The latent flow generator (LFG): motion of a driving frame relative to a source, and pictures from motion.
+"""The latent flow generator (LFG): motion of a driving frame relative to a source, and images from motion.
 
-DAWN, section 3.2, Eq. 3 (motion) and Eq. 4 (pictures); published layout of Hanbo-Cheng/DAWN-pytorch (MRAA).
-Shape letters: B batch, S picture size, h = S / 4 latent size, 2 is (x, y). Pictures are RGB in [0, 1]; flow holds
-absolute sampling positions in about [-1, 1]; the occlusion (blocking) map is in (0, 1), 1 where the warped source may
-be used as it is.
+DAWN, section 3.2, Eq. 3 (motion) and Eq. 4 (images); published layout of Hanbo-Cheng/DAWN-pytorch (MRAA).
+Shape letters: B batch, S image size, h = S / 4 latent size, 2 is (x, y). Images are RGB in [0, 1]; flow holds absolute
+sampling positions in about [-1, 1]; the occlusion map is in (0, 1), 1 where the warped source is visible.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = ["LFG", "EncodedSource", "HourglassConfig", "LFGConfig", "LFGOutput", 
 
 @dataclass(frozen=True)
 class Motion:
-    """How the source must be warped to become the driving frame."""
+    """The warp from the source to the driving frame."""
 
     flow_Bhh2: Tensor
     occlusion_B1hh: Tensor
@@ -35,10 +34,10 @@ class Motion:
 
 @dataclass(frozen=True)
 class LFGOutput:
-    """Everything that training and inspection read."""
+    """All outputs of a forward pass, for training and inspection."""
 
-    prediction_BCSS: Tensor  #: the driving frame, rebuilt from the source
-    deformed_BCSS: Tensor  #: the source, only warped
+    prediction_BCSS: Tensor  #: the driving frame, reconstructed from the source
+    deformed_BCSS: Tensor  #: the warped source
     motion: Motion
     encoded: EncodedSource
 
@@ -67,26 +66,26 @@ class LFG(nn.Module):
         )
 
     def forward(self, source_BCSS: Tensor, driving_BCSS: Tensor) -> LFGOutput:
-        """Rebuild the driving frames from the source frames."""
+        """Reconstruct the driving frames from the source frames."""
         motion = self.motion_details(source_BCSS, driving_BCSS)
         encoded = self.encode(source_BCSS)
         prediction, deformed = self.generator.decode(encoded, motion.flow_Bhh2, motion.occlusion_B1hh)
         return LFGOutput(prediction, deformed, motion, encoded)
 
     def encode(self, source_BCSS: Tensor) -> EncodedSource:
-        """The source's encoder maps, needed once a clip; `.features_BChh` is the latent z that conditions A2V-FDM."""
+        """Encode the source, once per clip; `.features_BChh` is the latent z that conditions the A2V-FDM."""
         self._check(source_BCSS)
         return self.generator.encode(source_BCSS)
 
     def motion(self, source_BCSS: Tensor, driving_BCSS: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow (B, h, h, 2) and occlusion (B, 1, h, h). One source picture serves a batch of driving frames."""
+        """Flow (B, h, h, 2) and occlusion (B, 1, h, h); a source batch of 1 broadcasts over the driving frames."""
         motion = self.motion_details(source_BCSS, driving_BCSS)
         return motion.flow_Bhh2, motion.occlusion_B1hh
 
     def motion_details(self, source_BCSS: Tensor, driving_BCSS: Tensor) -> Motion:
-        """`motion` with the regions and the background's motion that it came from.
+        """`motion` with the regions and the background motion that it is derived from.
 
-        Float32 under autocast too: bfloat16 has 8 bits for positions that must tell pixels apart.
+        Always in float32, also under autocast: the 8 significant bits of bfloat16 cannot resolve pixel positions.
         """
         self._check(driving_BCSS)
         batch = driving_BCSS.shape[0]
@@ -99,15 +98,15 @@ class LFG(nn.Module):
         return Motion(flow, occlusion, background, source, driving)
 
     def decode(self, encoded: EncodedSource, flow_Bhh2: Tensor, occlusion_B1hh: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S) in [0, 1] for B motions; `encoded` holds one source or B."""
+        """Images (B, 3, S, S) in [0, 1] for B motions; `encoded` holds 1 or B sources."""
         return self.generator.decode(encoded, flow_Bhh2, occlusion_B1hh)[0]
 
     def decode_batches(
         self, encoded: EncodedSource, flow_Thh2: Tensor, occlusion_T1hh: Tensor, *, batch: int | None = None
     ) -> Iterator[Tensor]:
-        """The pictures of a clip of T frames from one source, (<= batch, 3, S, S) at a time: bounded memory.
+        """Decode a clip of T frames from one source in batches (<= batch, 3, S, S), with bounded memory.
 
-        By default 2 frames on a processor, whose caches hold no more, and 16 elsewhere.
+        The default batch is 2 frames on a CPU, to stay within its caches, and 16 elsewhere.
         """
         batch = batch or (2 if flow_Thh2.device.type == "cpu" else 16)
         for flow, occlusion in zip(flow_Thh2.split(batch), occlusion_T1hh.split(batch), strict=True):
@@ -117,12 +116,12 @@ class LFG(nn.Module):
     def decode_clip(
         self, encoded: EncodedSource, flow_Thh2: Tensor, occlusion_T1hh: Tensor, *, batch: int | None = None
     ) -> Tensor:
-        """`decode_batches` put together: (T, 3, S, S) in [0, 1], without gradients."""
+        """The concatenated output of `decode_batches`: (T, 3, S, S) in [0, 1], without gradients."""
         return torch.cat(list(self.decode_batches(encoded, flow_Thh2, occlusion_T1hh, batch=batch)))
 
     def _check(self, picture: Tensor) -> None:
         if picture.shape[2] % self.config.multiple or picture.shape[3] % self.config.multiple:
             raise InputError(
-                f"pictures of {picture.shape[3]}x{picture.shape[2]} do not fit this LFG.",
+                f"images of {picture.shape[3]}x{picture.shape[2]} do not fit this LFG.",
                 hint=f"Use a size that is a multiple of {self.config.multiple}, or fewer num_blocks.",
             )

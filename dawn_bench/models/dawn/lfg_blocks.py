@@ -13,12 +13,12 @@ from dawn_bench.models.dawn.fast import winograd
 
 
 def widths(expansion: int, depth: int, limit: int) -> list[int]:
-    """Channels before and after each of `depth` halvings: `expansion * 2**i`, at most `limit`."""
+    """Channels at each of `depth` + 1 resolutions: `expansion * 2**i`, at most `limit`."""
     return [min(limit, expansion * 2**i) for i in range(depth + 1)]
 
 
 class ConvNorm(nn.Module):
-    """Convolution that keeps the size, batch norm, ReLU (`first` of the generator)."""
+    """Same-size convolution, batch norm, ReLU (`first` of the generator)."""
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int = 3) -> None:
         super().__init__()
@@ -30,24 +30,25 @@ class ConvNorm(nn.Module):
 
 
 class Down(ConvNorm):
-    """`ConvNorm`, then the mean of 2 by 2 pixels: half the size."""
+    """`ConvNorm`, then 2x2 average pooling."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return F.avg_pool2d(super().forward(x_BCHW), 2)
 
 
 class Up(ConvNorm):
-    """Nearest-neighbour doubling, then `ConvNorm`."""
+    """Nearest-neighbour upsampling by 2, then `ConvNorm`."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return super().forward(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
 
 
 class MergedUp(Up):
-    """`Up` with 4/9 of the multiplications: neighbours that doubling makes equal are added in the kernel instead.
+    """`Up` with 4/9 of the multiplications: kernel taps that read equal neighbours after upsampling are merged.
 
-    Doubling and a 3-tap kernel (a, b, c) are one transposed convolution of stride 2 with taps (c, b + c, a + b, a). It
-    pays where pixels outnumber channels, as in the generator; the hourglasses' coarse maps are better off with `Up`.
+    Upsampling by 2 and a 3-tap kernel (a, b, c) equal one transposed convolution of stride 2 with taps
+    (c, b + c, a + b, a). This is faster where pixels outnumber channels, as in the generator; `Up` is faster on the
+    coarse maps of the hourglasses.
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -59,9 +60,9 @@ class MergedUp(Up):
 
 
 class FewOut(nn.Conv2d):
-    """A convolution to a few channels, in two steps that fill a processor's vector units better than one.
+    """A convolution to few output channels, in two steps that use a CPU's vector units better than one.
 
-    A convolution down the columns gives each column of the kernel its own channels; these are shifted and added.
+    A vertical convolution computes separate channels for each kernel column; these are then shifted and summed.
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class FewOut(nn.Conv2d):
 
 
 class Residual(nn.Module):
-    """Two rounds of batch norm, ReLU, 3 by 3 convolution, added to the input."""
+    """Pre-activation residual block: twice batch norm, ReLU and 3x3 convolution, added to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -90,14 +91,14 @@ class Residual(nn.Module):
 
 
 def _convolve(conv: nn.Conv2d, x_BCHW: Tensor) -> Tensor:
-    """`conv` by Winograd's way where that is faster."""
+    """Apply `conv`, by the Winograd algorithm where that is faster."""
     if not winograd.serves(conv.weight, x_BCHW.shape[0], (x_BCHW.shape[2], x_BCHW.shape[3])):
         return conv(x_BCHW)
     return winograd.Winograd(conv.weight, conv.bias)(x_BCHW.permute(0, 2, 3, 1).contiguous()).permute(0, 3, 1, 2)
 
 
 class Encoder(nn.Module):
-    """`depth` halvings; returns the input and every level, fine to coarse."""
+    """`depth` downsampling blocks; returns the input and each level, fine to coarse."""
 
     def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
         super().__init__()
@@ -113,7 +114,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The way back up: after each doubling the encoder's level of that size is appended to the channels."""
+    """Upsampling blocks with skip connections: the encoder level of the same size is concatenated after each block."""
 
     def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class Decoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Encoder and decoder; `c_out` channels, the last `c_in` of which are the input itself."""
+    """Encoder and decoder with skip connections; the last `c_in` of the `c_out` output channels are the input."""
 
     def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
         super().__init__()
@@ -144,10 +145,10 @@ class Hourglass(nn.Module):
 
 
 class AntiAliasDown(nn.Module):
-    """Gaussian blur (zero padding), then every `factor`-th pixel from the first on.
+    """Gaussian blur (zero padding), then subsampling by `factor` from the first pixel on.
 
-    The blur has sigma (factor - 1) / 2 and 2 * round(4 sigma) + 1 taps; the kernel is a buffer that published
-    checkpoints carry as `weight`. `factor` 1 is the identity.
+    The blur has sigma (factor - 1) / 2 and 2 * round(4 sigma) + 1 taps; published checkpoints contain the kernel as
+    the buffer `weight`. `factor` 1 is the identity.
     """
 
     weight: Tensor
@@ -165,6 +166,6 @@ class AntiAliasDown(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if self.factor == 1:
             return x_BCHW
-        # A strided convolution keeps exactly the pixels that blurring first and dropping after would keep.
+        # A strided convolution computes exactly the pixels that remain after blurring and subsampling.
         padding = self.weight.shape[-1] // 2
         return F.conv2d(x_BCHW, self.weight, stride=self.factor, padding=padding, groups=x_BCHW.shape[1])

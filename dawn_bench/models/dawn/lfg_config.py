@@ -18,42 +18,44 @@ class HourglassConfig(Config):
 
 
 class LFGConfig(Config):
-    """The released LFG by default; every width can be made smaller. The picture size is any multiple of `multiple`."""
+    """The released LFG by default; all widths can be reduced. The image size is any multiple of `multiple`."""
 
     num_regions: int = Field(default=10, ge=1)
-    block_expansion: int = Field(default=64, ge=1, description="channels of the generator at full size")
-    max_features: int = Field(default=512, ge=1, description="the generator's widest map")
-    num_down_blocks: int = Field(default=2, ge=1, description="halvings from picture to latent: latent size = S / 2**n")
+    block_expansion: int = Field(default=64, ge=1, description="channels of the generator at full resolution")
+    max_features: int = Field(default=512, ge=1, description="maximum channels of the generator")
+    num_down_blocks: int = Field(
+        default=2, ge=1, description="downsampling steps from image to latent: latent size = S / 2**n"
+    )
     num_bottleneck_blocks: int = Field(default=6, ge=0)
     region: HourglassConfig = HourglassConfig(block_expansion=32)
     flow: HourglassConfig = HourglassConfig(block_expansion=64)
     background: HourglassConfig = HourglassConfig(block_expansion=32)
-    temperature: float = Field(default=0.1, gt=0, description="of the softmax that makes region heat maps")
+    temperature: float = Field(default=0.1, gt=0, description="softmax temperature of the region heat maps")
     align_corners: bool = Field(
         default=False,
-        description="Quirk switch. The reference (False) lays grids with the outermost pixel centres at -1 and 1 but"
-        " samples as if those were the picture's edges, so that the identity flow shrinks a picture by (S-1)/S. True"
-        " samples and resizes in the grid's own convention: the identity flow is the identity.",
+        description="Quirk switch. The reference (False) places the outermost pixel centres of grids at -1 and 1, but"
+        " samples as if these were the image edges, so the identity flow shrinks an image by (S-1)/S. True samples and"
+        " resizes in the grid's own convention: the identity flow is the identity.",
     )
     truncate_pixels: bool = Field(
         default=True,
-        description="Quirk switch. The reference (True) cuts 0…255 pictures to whole numbers; False rounds them.",
+        description="Quirk switch. The reference (True) truncates 0…255 images to integers; False rounds.",
     )
     covariance_floor: float = Field(
         default=0.0,
         ge=0,
         description="Quirk switch. Added to the diagonal of each region's covariance. The reference (0) divides by zero"
-        " when a heat map collapses to one pixel, which a small model trained from scratch may do.",
+        " when a heat map collapses to one pixel, which can happen in a small model trained from scratch.",
     )
 
     @property
     def factor(self) -> int:
-        """Picture size over latent size."""
+        """Image size over latent size."""
         return 2**self.num_down_blocks
 
     @property
     def multiple(self) -> int:
-        """Picture sizes must be multiples of this."""
+        """Image sizes must be multiples of this."""
         return max(self.factor * 2 ** max(self.region.num_blocks, self.flow.num_blocks), 2**self.background.num_blocks)
 
     @property
@@ -63,10 +65,10 @@ class LFGConfig(Config):
 
     @classmethod
     def reference(cls, **changes: Any) -> LFGConfig:
-        """The released model's behaviour: needed for its weights."""
+        """The released model's behaviour, required for its weights."""
         return cls(**changes)
 
     @classmethod
     def fixed(cls, **changes: Any) -> LFGConfig:
-        """The quirks mended: for training from scratch."""
+        """The released model with its quirks fixed, for training from scratch."""
         return cls(**{"align_corners": True, "covariance_floor": 1e-4, "truncate_pixels": False, **changes})

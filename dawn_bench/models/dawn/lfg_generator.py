@@ -1,6 +1,6 @@
-"""The LFG's picture branch: encode the source once, warp and decode it for every frame (paper, section 3.2, Eq. 4).
+"""The LFG's image branch: encode the source once, warp and decode it for each frame (paper, section 3.2, Eq. 4).
 
-Shape letters: B batch, C channels, S picture size, h = S / 2**levels, 2 is (x, y). Pictures are RGB in [0, 1].
+Shape letters: B batch, C channels, S image size, h = S / 2**levels, 2 is (x, y). Images are RGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from dawn_bench.models.dawn.lfg_config import LFGConfig
 
 @dataclass(frozen=True)
 class EncodedSource:
-    """What decoding needs of a source picture, computed once a clip. A batch of 1 serves any number of frames."""
+    """The encoded source image, computed once per clip. A batch of 1 broadcasts over any number of frames."""
 
-    picture_BCSS: Tensor  #: the picture itself
-    maps: tuple[Tensor, ...]  #: encoder maps, full size first; the last is `features_BChh`
+    picture_BCSS: Tensor  #: the source image
+    maps: tuple[Tensor, ...]  #: encoder maps, full resolution first; the last is `features_BChh`
 
     @property
     def features_BChh(self) -> Tensor:
-        """The source's latent z_src of Eq. 4, at least 0; (B, 256, S/4, S/4) in the released model."""
+        """The source latent z_src of Eq. 4, non-negative; (B, 256, S/4, S/4) in the released model."""
         return self.maps[-1]
 
     def __getitem__(self, which: slice) -> EncodedSource:
-        """Some of the batch."""
+        """A slice of the batch."""
         return EncodedSource(self.picture_BCSS[which], tuple(m[which] for m in self.maps))
 
 
@@ -58,17 +58,17 @@ class Generator(nn.Module):
         self.align_corners = config.align_corners
 
     def encode(self, picture_BCSS: Tensor) -> EncodedSource:
-        """The source's encoder maps."""
+        """Encode source images (B, 3, S, S) in [0, 1]."""
         maps = [self.first(picture_BCSS)]
         for block in self.down_blocks:
             maps.append(block(maps[-1]))
         return EncodedSource(picture_BCSS, tuple(maps))
 
     def decode(self, source: EncodedSource, flow_Bhh2: Tensor, occlusion_B1hh: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, S, S) in [0, 1] for given motion, and the bare warped source.
+        """Images (B, 3, S, S) in [0, 1] for the given motion, and the warped source image.
 
-        Eq. 4 has only the blocked warp of z; as in the released model, the warped encoder maps of every size and the
-        warped source picture are also blended in, by the blocking map's share. Neither input is clamped.
+        Eq. 4 has only the occluded warp of z; as in the released model, the warped encoder maps of all resolutions and
+        the warped source image are also blended in, weighted by the occlusion map. Flow and occlusion are not clamped.
         """
         align = self.align_corners
         x = source.maps[-1]
@@ -89,5 +89,5 @@ class Generator(nn.Module):
 
 
 def _blend(ours: Tensor, warped: Tensor, share: Tensor) -> Tensor:
-    """`warped` where `share` is 1; in the type of `share`, as autocast leaves the three in different ones."""
+    """Interpolate from `ours` to `warped` by `share`, in its dtype: under autocast the three dtypes differ."""
     return torch.lerp(ours.to(share.dtype), warped.to(share.dtype), share.expand_as(ours))

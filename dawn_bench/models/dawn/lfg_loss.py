@@ -1,6 +1,6 @@
-"""What trains the LFG: pictures must look alike at four scales, regions must follow a known deformation.
+"""Losses of the LFG: multi-scale perceptual reconstruction, and equivariance of the regions.
 
-L_rec of the paper's Eq. 5: the MRAA losses as the released training uses them. Pictures are RGB in [0, 1].
+L_rec of the paper's Eq. 5: the MRAA losses as used in the released training. Images are RGB in [0, 1].
 Shape letters: B batch, K regions, C channels, H height, W width, P control points, 2 is (x, y).
 """
 
@@ -21,21 +21,23 @@ from dawn_bench.models.dawn.region import coordinate_grid, inverse_2x2
 
 
 class LFGLossConfig(Config):
-    """Weights and sizes of the LFG's losses; the defaults are the released training's."""
+    """Weights and scales of the LFG's losses; the defaults are those of the released training."""
 
-    scales: tuple[int, ...] = Field(default=(1, 2, 4, 8), description="pictures are compared at 1/scale of their size")
+    scales: tuple[int, ...] = Field(default=(1, 2, 4, 8), description="images are compared at 1/scale of their size")
     picture_weight: float = Field(default=10.0, ge=0)
     shift_weight: float = Field(default=10.0, ge=0, description="equivariance of region centres")
     affine_weight: float = Field(default=10.0, ge=0, description="equivariance of region axes")
-    sigma_affine: float = Field(default=0.05, ge=0, description="of the random affine map around the identity")
-    sigma_bend: float = Field(default=0.005, ge=0, description="of the thin-plate term")
-    bend_points: int = Field(default=5, ge=2, description="control points a side")
+    sigma_affine: float = Field(
+        default=0.05, ge=0, description="standard deviation of the random affine map around the identity"
+    )
+    sigma_bend: float = Field(default=0.005, ge=0, description="standard deviation of the thin-plate term")
+    bend_points: int = Field(default=5, ge=2, description="control points per side")
 
 
 class VGGLoss(nn.Module):
-    """Mean absolute difference of VGG-19's features after relu1_1, 2_1, 3_1, 4_1 and 5_1, summed."""
+    """Perceptual loss: L1 distances of VGG-19 features at relu1_1, 2_1, 3_1, 4_1 and 5_1, summed."""
 
-    #: Convolutions a block, and their channels; features are read after the first ReLU of each block.
+    #: Convolutions per block, and their channels; features are taken after the first ReLU of each block.
     BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (1, 512))
     mean: Tensor
     std: Tensor
@@ -60,16 +62,16 @@ class VGGLoss(nn.Module):
         self.requires_grad_(False)
 
     def levels(self, picture_BCHW: Tensor) -> list[Tensor]:
-        """The five feature maps; coarse ones of a picture too small for them are left out."""
+        """The five feature maps; images too small for the coarse ones yield fewer."""
         x = (picture_BCHW - self.mean) / self.std
-        found = []
+        features = []
         for i, layer in enumerate(self.features):
             if isinstance(layer, nn.MaxPool2d) and min(x.shape[2:]) < 2:
                 break
             x = layer(x)
             if i in self.read:
-                found.append(x)
-        return found
+                features.append(x)
+        return features
 
     def forward(self, prediction_BCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
         with torch.no_grad():
@@ -79,10 +81,10 @@ class VGGLoss(nn.Module):
 
 
 class PixelLoss(nn.Module):
-    """A substitute where VGG-19's weights are absent: mean absolute difference of colours and of their slopes.
+    """Substitute for the perceptual loss without VGG-19 weights: L1 distance of pixels and of their gradients.
 
-    Used at every scale it makes a pyramid loss. It trains a small LFG well, but favours blurrier detail than the
-    perceptual loss; a result trained with it must say so.
+    Applied at each scale it is a pyramid loss. It trains a small LFG well, but gives blurrier detail than the
+    perceptual loss; results trained with it must be labelled.
     """
 
     identity = "pyramid of pixel and slope differences (substitute for VGG-19)"
@@ -93,9 +95,9 @@ class PixelLoss(nn.Module):
 
 
 def picture_loss(policy: weights.Policy = "auto") -> VGGLoss | PixelLoss:
-    """VGG-19's loss where its file is in the weights folder, else the substitute; `seeded` is always the substitute.
+    """The VGG-19 loss if its file is in the weights folder, else the substitute; `seeded` always gives the substitute.
 
-    Raises `InputError` when `policy` is `files` and the file is absent.
+    Raises `InputError` if `policy` is `files` and the file is missing.
     """
     resolved = weights.resolve("vgg19", policy)
     if resolved.path is None:
@@ -108,28 +110,28 @@ def picture_loss(policy: weights.Policy = "auto") -> VGGLoss | PixelLoss:
 
 @dataclass(frozen=True)
 class Deformation:
-    """A random smooth map of positions in [-1, 1]: affine plus thin-plate bending, one for each picture."""
+    """A random smooth map of positions in [-1, 1] per image: affine plus thin-plate bending."""
 
     theta_B23: Tensor
     bend_BP: Tensor
-    points: int  #: control points a side
+    points: int  #: control points per side
 
     @classmethod
     def draw(cls, batch: int, config: LFGLossConfig, *, generator: torch.Generator, like: Tensor) -> Deformation:
-        """A map near the identity; drawn on the generator's device."""
+        """Draw a map near the identity for each of `batch` images, on the generator's device."""
         noise = torch.randn(batch, 6 + config.bend_points**2, generator=generator, device=generator.device).to(like)
         theta = config.sigma_affine * noise[:, :6].view(-1, 2, 3) + torch.eye(2, 3).to(like)
         return cls(theta, config.sigma_bend * noise[:, 6:], config.bend_points)
 
     def move(self, at_BN2: Tensor) -> Tensor:
-        """Where positions go, (B, N, 2)."""
+        """Map positions (B, N, 2)."""
         moved = at_BN2 @ self.theta_B23[:, :, :2].transpose(1, 2) + self.theta_B23[:, None, :, 2]
         far = self._away(at_BN2).abs().sum(dim=-1)
         kernel = far.square() * torch.log(far + 1e-6)
         return moved + torch.einsum("bnp,bp->bn", kernel, self.bend_BP)[..., None]
 
     def slope(self, at_BN2: Tensor) -> Tensor:
-        """The Jacobian of `move`, (B, N, 2, 2); the bending adds the same to both rows."""
+        """The Jacobian of `move`, (B, N, 2, 2); the bending contributes equally to both rows."""
         away = self._away(at_BN2)
         far = away.abs().sum(dim=-1)
         rise = 2 * far * torch.log(far + 1e-6) + far.square() / (far + 1e-6)
@@ -137,7 +139,7 @@ class Deformation:
         return self.theta_B23[:, None, :, :2] + bend[:, :, None, :]
 
     def warp(self, picture_BCHW: Tensor, *, align_corners: bool) -> Tensor:
-        """The deformed pictures, reflected at the border."""
+        """Deform images (B, C, H, W), with reflection at the border."""
         height, width = picture_BCHW.shape[2:]
         grid = coordinate_grid(height, width, picture_BCHW).view(1, -1, 2)
         grid = self.move(grid.expand(picture_BCHW.shape[0], -1, -1)).view(-1, height, width, 2)
@@ -149,7 +151,7 @@ class Deformation:
 
 
 class LFGLoss(nn.Module):
-    """The LFG's loss: pictures, and equivariance of regions under a random deformation of the driving frame."""
+    """The LFG's loss: reconstruction, and equivariance of regions under a random deformation of the driving frame."""
 
     def __init__(self, picture: VGGLoss | PixelLoss, config: LFGLossConfig | None = None) -> None:
         super().__init__()
@@ -160,12 +162,12 @@ class LFGLoss(nn.Module):
     def forward(
         self, lfg: LFG, source_BCSS: Tensor, driving_BCSS: Tensor, *, deformation: Deformation
     ) -> tuple[dict[str, Tensor], LFGOutput]:
-        """Scalars `picture`, `shift`, `affine` (each under its weight) and their sum `total`; and the LFG's output."""
+        """Weighted scalars `picture`, `shift`, `affine` and their sum `total`; and the LFG's output."""
         out = lfg(source_BCSS, driving_BCSS)
         pairs = [(down(out.prediction_BCSS), down(driving_BCSS)) for down in self.scales]
         picture = torch.stack([self.picture(ours, theirs) for ours, theirs in pairs]).sum()
 
-        # Regions found in the deformed frame, moved by the deformation, must lie on those of the frame itself.
+        # Equivariance: regions of the deformed frame, mapped by the deformation, must match those of the frame.
         driving = out.motion.driving
         with torch.autocast(driving_BCSS.device.type, enabled=False):
             deformed = lfg.region_predictor(deformation.warp(driving_BCSS, align_corners=lfg.config.align_corners))

@@ -1,7 +1,8 @@
-"""PBNet: head pose and blinks from speech, a variational transformer without autoregression (paper, 3.4, Eq. 8 and 9).
+"""PBNet: head pose and blinks from speech by a non-autoregressive variational transformer (paper, 3.4, Eq. 8 and 9).
 
 Shape letters: B batch, N frames at 25 fps, D state channels (pose, then eyes), A audio channels, Z latent channels,
-C network channels. "State" is in the user's units (degrees, pixels, eye ratios) at `generate`, normalised elsewhere.
+C network channels. States are in physical units (degrees, pixels, eye aspect ratios) in `generate`, and normalised
+elsewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["PBNet", "PBNetConfig", "SeparatePBNets", "normalise", "restore"]
 
 
 def normalise(state: Tensor, config: PBNetConfig) -> Tensor:
-    """(..., D) state in the user's units to the network's: pose by its range, eyes as they are. The one such place."""
+    """Normalise states (..., D) from physical units: pose by its range, eyes unchanged."""
     low, span = _range(config, state)
     return (state - low) / span
 
@@ -37,14 +38,14 @@ def _range(config: PBNetConfig, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sinusoids(length: int, channels: int, like: Tensor) -> Tensor:
-    """(length, channels) fixed positions: even channels sine, odd channels cosine, base 10000."""
+    """Fixed positional encoding (length, channels): even channels sine, odd channels cosine, base 10000."""
     rate = torch.exp(torch.arange(0, channels, 2, device=like.device).float() * (-math.log(10000.0) / channels))
     angle = torch.arange(length, device=like.device).float()[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like.dtype)
 
 
 class PBEncoder(nn.Module):
-    """Initial state, residual and audio to the code's mean and log variance for every frame (Eq. 8)."""
+    """Mean and log variance of the latent code per frame, from initial state, state residual and audio (Eq. 8)."""
 
     def __init__(self, config: PBNetConfig) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class PBEncoder(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x_BND: Tensor, audio_BNA: Tensor, valid_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, each (N, B, Z): time first, as published."""
+        """Mean and log variance, each (N, B, Z), time first as published."""
         first = self.firstposeEmbedding(x_BND[:, :1]).expand(-1, x_BND.shape[1], -1)
         change = self.poseEmbedding(x_BND - x_BND[:, :1])
         h_NBC = torch.cat([first, change, self.audioEmbedding(audio_BNA)], dim=-1).transpose(0, 1)
@@ -72,7 +73,7 @@ class PBEncoder(nn.Module):
 
 
 class GainNorm(nn.Module):
-    """Normalisation over the channels with a gain and no shift."""
+    """Layer norm over the channels, with gain and without bias."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class GainNorm(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """fn(norm(x)); the class and `Skip` below exist for the published key names."""
+    """fn(norm(x)); this class and `Skip` exist for the published key names."""
 
     def __init__(self, width: int, fn: SelfAttention) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class Skip(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a GELU between."""
+    """Two linear layers with GELU in between."""
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -115,7 +116,7 @@ class FeedForward(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self attention, attention to the memory, feed-forward; each added and then normalised."""
+    """Post-norm decoder layer: self-attention, cross-attention to the memory, feed-forward."""
 
     def __init__(self, config: PBNetConfig, rotary: Rotary) -> None:
         super().__init__()
@@ -139,13 +140,13 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         own, cross = bias
         x_BNC = self.layer_norm1(x_BNC + self.dropout(self.self_attn(x_BNC, own, window=window, valid_BN=valid_BN)))
-        heard = self.multihead_attn(x_BNC, memory_BNC, cross, window=window, valid_BN=valid_BN)
-        x_BNC = self.layer_norm2(x_BNC + self.dropout(heard))
+        attended = self.multihead_attn(x_BNC, memory_BNC, cross, window=window, valid_BN=valid_BN)
+        x_BNC = self.layer_norm2(x_BNC + self.dropout(attended))
         return self.layer_norm3(x_BNC + self.dropout(self.ffn(x_BNC)))
 
 
 class DecoderStack(nn.Module):
-    """The layers, which share one set of rotary frequencies."""
+    """The decoder layers, which share their rotary frequencies."""
 
     def __init__(self, config: PBNetConfig) -> None:
         super().__init__()
@@ -154,7 +155,7 @@ class DecoderStack(nn.Module):
 
 
 class PBDecoder(nn.Module):
-    """Code, audio and initial state to the change from the initial state (Eq. 9)."""
+    """Change from the initial state, decoded from latent code, audio and initial state (Eq. 9)."""
 
     def __init__(self, config: PBNetConfig) -> None:
         super().__init__()
@@ -173,15 +174,15 @@ class PBDecoder(nn.Module):
         self.window, self.mask_padding = config.window, config.mask_padding
 
     def forward(self, first_BD: Tensor, z_NBZ: Tensor, audio_BNA: Tensor, valid_BN: Tensor | None = None) -> Tensor:
-        """The change (B, N, D), normalised; 0 in frames that are not valid.
+        """The change (B, N, D), normalised; 0 in padded frames.
 
-        Training sees whole clips: the window holds in evaluation only, as in the reference.
+        The attention window applies in evaluation only, as in the reference: training attends to whole clips.
         """
         window = None if self.training else self.window
         seen = valid_BN if self.mask_padding else None
         first = self.firstposeEmbedding(first_BD)[:, None].expand(-1, audio_BNA.shape[1], -1)
         memory = self.ztimelinear(torch.cat([first, z_NBZ.transpose(0, 1), self.audioEmbedding(audio_BNA)], dim=-1))
-        # Every query starts as the same vector; time enters through the attention to the memory.
+        # All queries start as the same vector; time enters through the cross-attention to the memory.
         x_BNC = self.init_proj(torch.zeros_like(memory))
         own = self.time_rel_pos_bias_tgt
         x_BNC = self.init_temporal_attn(x_BNC, own, window=window, valid_BN=seen)
@@ -192,7 +193,7 @@ class PBDecoder(nn.Module):
 
 
 class PBNet(nn.Module):
-    """Encoder and decoder under their published names (without the two constant tables of sinusoids)."""
+    """Encoder and decoder with the published names (without the two constant tables of sinusoids)."""
 
     def __init__(self, config: PBNetConfig | None = None) -> None:
         super().__init__()
@@ -202,18 +203,18 @@ class PBNet(nn.Module):
         self.decoder = PBDecoder(config)
 
     def encode(self, x_BND: Tensor, audio_BNA: Tensor, valid_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance (N, B, Z) of the code, from normalised states. `valid_BN` is False at padding."""
+        """Mean and log variance (N, B, Z) of the latent code from normalised states; `valid_BN` is False at padding."""
         return self.encoder(x_BND, audio_BNA, valid_BN)
 
     def decode(self, first_BD: Tensor, z_NBZ: Tensor, audio_BNA: Tensor, valid_BN: Tensor | None = None) -> Tensor:
-        """Change from the first state (B, N, D), normalised."""
+        """The change from the first state (B, N, D), normalised."""
         return self.decoder(first_BD, z_NBZ, audio_BNA, valid_BN)
 
     @torch.no_grad()
     def generate(self, initial_state_BD: Tensor, audio_BNA: Tensor, *, generator: torch.Generator) -> Tensor:
-        """States (B, N, D) in the user's units for speech of any length, from an initial state in the same units.
+        """Generate states (B, N, D) in physical units for speech of any length, from an initial state in those units.
 
-        The code is drawn for every frame from a standard normal, on the generator's device. Call in eval mode.
+        The latent code of each frame is drawn from a standard normal on the generator's device. Call in eval mode.
         """
         batch, length = audio_BNA.shape[:2]
         z = torch.randn(length, batch, self.config.latent_dim, generator=generator, device=generator.device).to(
@@ -224,7 +225,7 @@ class PBNet(nn.Module):
 
 
 class SeparatePBNets(nn.Module):
-    """The released pair: one network for the head pose, one for the blinks, drawn in this order."""
+    """The released pair of networks: head pose and blinks, sampled in this order."""
 
     def __init__(self, pose: PBNet, blink: PBNet) -> None:
         super().__init__()
@@ -232,7 +233,7 @@ class SeparatePBNets(nn.Module):
 
     @torch.no_grad()
     def generate(self, initial_state_BD: Tensor, audio_BNA: Tensor, *, generator: torch.Generator) -> Tensor:
-        """As `PBNet.generate`: states (B, N, D), pose and then blinks."""
+        """States (B, N, D), pose then blinks, as in `PBNet.generate`."""
         pose, blink = initial_state_BD.split([self.pose.config.state_dim, self.blink.config.state_dim], dim=1)
         drawn = self.pose.generate(pose, audio_BNA, generator=generator)
         return torch.cat([drawn, self.blink.generate(blink, audio_BNA, generator=generator)], dim=-1)

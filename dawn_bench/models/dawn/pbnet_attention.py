@@ -1,6 +1,6 @@
-"""The decoder's attention: rotary positions, learned bias by relative position, local window, any length.
+"""PBNet's decoder attention: rotary positions, learned relative bias, local window, any length.
 
-Shape letters: B batch, N frames, H heads, E channels a head, C channels.
+Shape letters: B batch, N frames, H heads, E channels per head, C channels.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Queries handled at once. With a window, memory grows with the length, not with its square.
+#: Query block size. With a window, memory is linear in the length, not quadratic.
 BLOCK = 512
-#: Added to the logits of frames that must not be seen, as in the reference; exp() of it is exactly 0.
+#: Logit of masked frames, as in the reference; its exp() is exactly 0.
 UNSEEN = -1e8
 
 
 def relative_bucket(offset: Tensor, *, num_buckets: int, max_distance: int) -> Tensor:
-    """T5's bucket of key minus query: half for each sign, exact when near, logarithmic up to `max_distance`."""
+    """T5 bucket of key minus query: half per sign, exact when near, then logarithmic up to `max_distance`."""
     half = num_buckets // 2
     exact = half // 2
     distance = offset.abs()
@@ -28,7 +28,7 @@ def relative_bucket(offset: Tensor, *, num_buckets: int, max_distance: int) -> T
 
 
 class RelativeBias(nn.Module):
-    """One learned number for each head and bucket of relative positions."""
+    """One learned bias per head and bucket of relative positions."""
 
     def __init__(self, heads: int, *, num_buckets: int, max_distance: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class RelativeBias(nn.Module):
         self.max_distance = max_distance
 
     def forward(self, queries_I: Tensor, keys_J: Tensor, *, window: int | None) -> Tensor:
-        """(H, I, J) bias between frames by their indices, `UNSEEN` beyond the window."""
+        """Bias (H, I, J) between query and key frame indices, `UNSEEN` beyond the window."""
         offset_IJ = keys_J[None, :] - queries_I[:, None]
         table = self.relative_attention_bias
         buckets = relative_bucket(offset_IJ, num_buckets=table.num_embeddings, max_distance=self.max_distance)
@@ -47,11 +47,11 @@ class RelativeBias(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Turns the first `dim` channels of each head, in neighbouring pairs, by an angle that grows with the frame."""
+    """Rotary position embedding of the first `dim` channels of each head, in interleaved pairs."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        # Published checkpoints carry the frequencies as a frozen parameter under every attention that shares it.
+        # Published checkpoints contain the frequencies as a frozen parameter of each attention that shares them.
         self.freqs = nn.Parameter(10000.0 ** (-torch.arange(0, dim, 2).float() / dim), requires_grad=False)
 
     def forward(self, x_BHNE: Tensor) -> Tensor:
@@ -67,22 +67,22 @@ class Rotary(nn.Module):
 def attend(
     q_BHNE: Tensor, k_BHNE: Tensor, v_BHNE: Tensor, bias: RelativeBias, *, window: int | None, valid_BN: Tensor | None
 ) -> Tensor:
-    """Softmax attention with relative bias, a block of queries at a time against the keys its window can reach."""
+    """Softmax attention with relative bias, computed per block of queries over the keys within their window."""
     length = q_BHNE.shape[2]
     reach = length if window is None else window
     frames = torch.arange(length, device=q_BHNE.device)
-    pieces = []
+    blocks = []
     for start in range(0, length, BLOCK):
         queries = frames[start : start + BLOCK]
         keys = frames[max(0, start - reach) : start + BLOCK + reach]
         mask_HIJ = bias(queries, keys, window=window)
         mask = mask_HIJ[None] if valid_BN is None else mask_HIJ.masked_fill(~valid_BN[:, None, None, keys], UNSEEN)
-        pieces.append(
+        blocks.append(
             F.scaled_dot_product_attention(
                 q_BHNE[:, :, queries], k_BHNE[:, :, keys], v_BHNE[:, :, keys], attn_mask=mask
             )
         )
-    return torch.cat(pieces, dim=2)
+    return torch.cat(blocks, dim=2)
 
 
 def split_heads(x_BNC: Tensor, heads: int) -> Tensor:
@@ -91,7 +91,7 @@ def split_heads(x_BNC: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Attention of the frames to each other; projections without bias."""
+    """Temporal self-attention; projections without bias."""
 
     def __init__(self, width: int, rotary: Rotary, *, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of the frames to a memory of the same length."""
+    """Cross-attention from frames to a memory of the same length; projections without bias."""
 
     def __init__(self, width: int, rotary: Rotary, *, heads: int, head_dim: int) -> None:
         super().__init__()

@@ -18,22 +18,22 @@ from dawn_bench.models.dawn.pbnet_config import PBNetConfig
 
 @dataclass(frozen=True)
 class PBNetLosses:
-    """Scalars of one batch, `total` being Eq. 13.
+    """Scalar losses of one batch; `total` is Eq. 13.
 
-    `total.backward()` gives the gradients of both networks; step both optimisers after it.
+    `total.backward()` computes the gradients of both networks; step both optimisers after it.
     """
 
     total: Tensor
-    mixed: Tensor  #: reconstruction, KL and reg under their weights
-    rc: Tensor  #: mean squared error of the change, valid frames (Eq. 11)
-    kl: Tensor  #: divergence of the code from a standard normal, a mean over its elements
-    reg: Tensor  #: roughness of the true change; it has no gradient
+    mixed: Tensor  #: weighted sum of reconstruction, KL and reg
+    rc: Tensor  #: mean squared error of the change in valid frames (Eq. 11)
+    kl: Tensor  #: KL divergence of the code from a standard normal, mean over its elements
+    reg: Tensor  #: roughness of the ground-truth change, without gradient
     gan_g: Tensor  #: the generator's adversarial loss (Eq. 12); 0 without a discriminator
     gan_d: Tensor  #: the discriminator's loss; 0 without one
 
 
 def kl_weight(epoch: int, config: PBNetConfig) -> float:
-    """The weight of the KL term in an epoch: none at first, then rising (or the reference's slip, see `kl_rises`)."""
+    """Weight of the KL term in an epoch: 0, then linear warm-up; or the reference's schedule, see `kl_rises`."""
     past = epoch - config.kl_start
     if config.kl_rises:
         return config.kl_weight * min(max(past, 0) / config.kl_ramp, 1.0)
@@ -52,9 +52,9 @@ def pbnet_losses(
     noise_NBZ: Tensor,
     discriminator: PatchDiscriminator | None = None,
 ) -> tuple[PBNetLosses, Tensor]:
-    """Losses and the predicted change (B, N, D) of one batch; z = mean + noise * deviation.
+    """Losses and the predicted change (B, N, D) of one batch; z = mean + noise * standard deviation.
 
-    Padding: `x_BND` is 0 where `valid_BN` is False.
+    `x_BND` must be 0 where `valid_BN` is False (padding).
     """
     mu, logvar = model.encode(x_BND, audio_BNA, valid_BN)
     z = mu + noise_NBZ * torch.exp(0.5 * logvar)
@@ -73,7 +73,7 @@ def score(
     epoch: int,
     discriminator: PatchDiscriminator | None = None,
 ) -> PBNetLosses:
-    """The losses of a prediction that is already made."""
+    """The losses of a given prediction `out_BND` (change) and latent distribution."""
     change = x_BND - x_BND[:, :1]
     rc = F.mse_loss(out_BND[valid_BN], change[valid_BN])
     divergence = -0.5 * (1 + logvar_NBZ - mu_NBZ.square() - logvar_NBZ.exp())
@@ -87,7 +87,7 @@ def score(
         if config.mask_padding:
             fake = fake * valid_BN[..., None]
         gan_g, gan_d = adversarial(discriminator, x_BND, fake, detached=config.gan_detached)
-    # The discriminator's own optimiser does not care for a weight; the reference has weight 1 on the sum of both.
+    # A weight does not matter to the discriminator's own optimiser; the reference weights the sum of both.
     total = mixed + config.gan_weight * gan_g + (1.0 if config.gan_detached else config.gan_weight) * gan_d
     return PBNetLosses(total, mixed, rc, kl, reg, gan_g, gan_d)
 
@@ -95,17 +95,19 @@ def score(
 def adversarial(
     discriminator: PatchDiscriminator, real_BND: Tensor, fake_BND: Tensor, *, detached: bool
 ) -> tuple[Tensor, Tensor]:
-    """Losses of generator (fake called real) and discriminator (real real, fake fake), as cross entropies.
+    """Generator and discriminator losses (binary cross-entropy) for real and fake sequences (B, N, D).
 
-    `detached`: the first one's gradient stops at the discriminator's weights, the second one's at the fake sequence.
+    With `detached` the generator loss does not reach the discriminator's weights, nor the discriminator loss the
+    generator.
     """
     real = discriminator(real_BND.transpose(1, 2))
     if detached:
-        judged = discriminator(fake_BND.detach().transpose(1, 2))
+        fake_logits = discriminator(fake_BND.detach().transpose(1, 2))
         frozen = {name: weight.detach() for name, weight in discriminator.named_parameters()}
-        offered = torch.func.functional_call(discriminator, frozen, (fake_BND.transpose(1, 2),))
+        generator_logits = torch.func.functional_call(discriminator, frozen, (fake_BND.transpose(1, 2),))
     else:
-        judged = offered = discriminator(fake_BND.transpose(1, 2))
-    truth = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
-    lie = F.binary_cross_entropy_with_logits(judged, torch.zeros_like(judged))
-    return F.binary_cross_entropy_with_logits(offered, torch.ones_like(offered)), truth + lie
+        fake_logits = generator_logits = discriminator(fake_BND.transpose(1, 2))
+    real_loss = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
+    fake_loss = F.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
+    generator_loss = F.binary_cross_entropy_with_logits(generator_logits, torch.ones_like(generator_logits))
+    return generator_loss, real_loss + fake_loss

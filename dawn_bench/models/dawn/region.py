@@ -1,7 +1,7 @@
-"""Where the regions of a face are: soft region centres, their covariance and principal axes; background motion.
+"""Region prediction (soft centres, covariance, principal axes), and background motion.
 
-Shape letters: B batch, K regions, C channels, H height, W width; 2 is (x, y). Positions are in [-1, 1], the end points
-being the centres of the outermost pixels.
+Shape letters: B batch, K regions, C channels, H height, W width; 2 is (x, y). Positions are in [-1, 1], where ±1 are
+the centres of the outermost pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dawn_bench.models.dawn.lfg_blocks import AntiAliasDown, Encoder, Hourglass
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """(height, width, 2) positions (x, y) in [-1, 1], in the type and on the device of `like`."""
+    """Positions (x, y) in [-1, 1], (height, width, 2), with the dtype and device of `like`."""
     x = torch.linspace(-1, 1, width, dtype=like.dtype, device=like.device)
     y = torch.linspace(-1, 1, height, dtype=like.dtype, device=like.device)
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
@@ -32,12 +32,12 @@ def principal_axes(covar: Tensor) -> tuple[Tensor, Tensor]:
     """Eigen-decomposition of symmetric (..., 2, 2) matrices in closed form.
 
     Returns `axes` (..., 2, 2), whose columns are unit vectors with determinant +1, and `spread` (..., 2), the
-    eigenvalues in falling order. It replaces the reference's SVD, which agrees up to the signs of the columns; the flow
-    does not depend on them, since the determinant is the same for every matrix and the overall sign cancels.
+    eigenvalues in descending order. It replaces the reference's SVD, which agrees up to the signs of the columns. The
+    flow does not depend on them: the determinant is the same for all matrices, and the overall sign cancels.
     """
     a, b, c = covar[..., 0, 0], covar[..., 0, 1], covar[..., 1, 1]
     middle, half = (a + c) / 2, (a - c) / 2
-    # A round region has half = b = 0: the tiny floor only keeps the slopes of hypot and atan2 finite there.
+    # A circular region has half = b = 0: the floor keeps the gradients of sqrt and atan2 finite there.
     radius = torch.sqrt((half.square() + b.square()).clamp_min(1e-30))
     angle = torch.atan2(b, half) / 2
     cos, sin = torch.cos(angle), torch.sin(angle)
@@ -47,21 +47,21 @@ def principal_axes(covar: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of one batch of pictures."""
+    """The regions of a batch of images."""
 
     shift_BK2: Tensor  #: centres
     covar_BK22: Tensor  #: covariance of each region's heat
     axes_BK22: Tensor  #: unit principal axes, in columns
-    spread_BK2: Tensor  #: eigenvalues, falling
+    spread_BK2: Tensor  #: eigenvalues, descending
     heat_BKHW: Tensor  #: heat maps, each summing to 1
 
     @property
     def affine_BK22(self) -> Tensor:
-        """Axes scaled by the square roots of the eigenvalues: maps the unit circle to the region's ellipse."""
+        """Axes scaled by the square roots of the eigenvalues; maps the unit circle to the region's ellipse."""
         return self.axes_BK22 * self.spread_BK2.sqrt()[..., None, :]
 
     def expand(self, batch: int) -> Regions:
-        """One picture's regions for `batch` partners (a view); any other batch size is returned as it is."""
+        """Broadcast a batch of 1 to `batch` (a view); any other batch size is returned unchanged."""
         if self.shift_BK2.shape[0] != 1:
             return self
         fields = (self.shift_BK2, self.covar_BK22, self.axes_BK22, self.spread_BK2, self.heat_BKHW)
@@ -81,11 +81,11 @@ class RegionPredictor(nn.Module):
         self.temperature, self.floor = temperature, floor
 
     def forward(self, picture_BCHW: Tensor) -> Regions:
-        """Regions of pictures in [0, 1]."""
+        """Regions of images (B, 3, H, W) in [0, 1]."""
         logits = self.regions(self.predictor(self.down(picture_BCHW)))
         heat = (logits.flatten(2) / self.temperature).softmax(dim=-1).view_as(logits)
         grid = coordinate_grid(heat.shape[2], heat.shape[3], heat)
-        # Sums, not matrix products: they round less, and the flow of a batch-normalised network feels it.
+        # Sums instead of matrix products: they round less, and the flow is sensitive to it.
         shift = (heat[..., None] * grid).sum(dim=(2, 3))
         away = grid - shift[:, :, None, None, :]
         covar = (heat[..., None, None] * (away[..., :, None] * away[..., None, :])).sum(dim=(2, 3))
@@ -96,7 +96,7 @@ class RegionPredictor(nn.Module):
 
 
 class BackgroundPredictor(nn.Module):
-    """The affine motion of the background from driving to source; starts as the identity."""
+    """Affine background motion from driving to source; initialised to the identity."""
 
     def __init__(self, *, expansion: int, depth: int, limit: int) -> None:
         super().__init__()
@@ -107,6 +107,6 @@ class BackgroundPredictor(nn.Module):
             self.fc.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]))
 
     def forward(self, source_BCHW: Tensor, driving_BCHW: Tensor) -> Tensor:
-        """(B, 2, 3) affine matrices that take driving positions to source positions."""
+        """Affine matrices (B, 2, 3) that map driving positions to source positions."""
         features = self.encoder(torch.cat([source_BCHW, driving_BCHW], dim=1))[-1]
         return self.fc(features.mean(dim=(2, 3))).view(-1, 2, 3)

@@ -1,4 +1,4 @@
-"""The 3D U-Net that denoises motion (paper section 3.3, after Ho et al. 2022b).
+"""The 3D U-Net that denoises motion (paper section 3.3, following Ho et al. 2022b).
 
 Shape suffixes: B batch, F frames (queries), J frames (keys), C channels, H, W latent size, N heads, D condition width,
 M face-mask channels.
@@ -34,10 +34,11 @@ MOTION_CHANNELS = FLOW_CHANNELS + OCCLUSION_CHANNELS
 
 
 class UNet3D(nn.Module):
-    """Predicts the noise in a noisy motion clip from the source picture's features and every frame's conditions.
+    """Predicts the noise in a noisy motion clip from source features and per-frame conditions.
 
-    All convolutions are within a frame. Frames meet in the temporal attention and in the group norms, which run over
-    the whole clip. This is the plain form for training and for the tests; `fast_unet.FastUNet` runs it at inference.
+    All convolutions act within a frame. Frames interact in the temporal attention and in the group norms, whose
+    statistics span the whole clip. This is the reference form for training and tests; `fast.unet.FastUNet` is used at
+    inference.
     """
 
     def __init__(self, config: A2VConfig) -> None:
@@ -97,11 +98,11 @@ class UNet3D(nn.Module):
         cond_BFD: Tensor,
         win_width: int | None = None,
     ) -> Tensor:
-        """The predicted noise, like `x_B3FHW`.
+        """The predicted noise, with the shape of `x_B3FHW`.
 
-        `t_B`: timesteps; `source_BCHW`: the source's features; `mask_BMHW`: its encoded face mask; `cond_BFD`: sound,
-        pose and eyes of each frame (all zero: no condition); `win_width`: each frame attends to that many frames each
-        way (None: to all, as in training).
+        `t_B`: timesteps; `source_BCHW`: source features; `mask_BMHW`: encoded face mask; `cond_BFD`: audio, pose and
+        eyes of each frame (all zero: unconditional); `win_width`: number of frames that each frame attends to in either
+        direction (None: all, as in training).
         """
         frames = x_B3FHW.shape[2]
         bias = windowed_bias(self.time_rel_pos_bias(frames), win_width)
@@ -130,12 +131,12 @@ class UNet3D(nn.Module):
         return torch.cat((self.final_conv(x), self.occlusion_map(x)), dim=1)
 
     def split_conditions(self, cond: Tensor) -> tuple[Tensor, ...]:
-        """Sound, pose and eyes of conditions [..., D]."""
+        """Split conditions [..., D] into audio, pose and eyes."""
         return cond.split([self.config.audio_dim, self.config.pose_dim, self.config.eye_dim], dim=-1)
 
 
 class Level(NamedTuple):
-    """The parts of one level, in the order of the published keys."""
+    """The modules of one level, in the order of the published keys."""
 
     block1: ConditionedBlock
     block2: ConditionedBlock

@@ -1,4 +1,4 @@
-"""Blocks of the A2V-FDM's 3D U-Net, named so that the published state dict fits.
+"""Blocks of the A2V-FDM's 3D U-Net, with the names of the published state dict.
 
 Shape suffixes: B batch, F frames, C channels, H, W latent size, E time embedding, K width of a condition.
 """
@@ -14,23 +14,23 @@ from torch import Tensor, nn
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.attention import ChannelLayerNorm, CrossAttention
 
-#: A clip's conditions as the network reads them: sound, pose and eyes, each [B, F, K].
+#: Conditions of a clip: audio, pose and eyes, each [B, F, K].
 Conditions = tuple[Tensor, Tensor, Tensor]
 
 
 def spatial_conv(in_dim: int, out_dim: int, size: int, *, stride: int = 1, padding: int = 0) -> nn.Conv3d:
-    """A convolution of size x size pixels within each frame, weights in the channels-last order that CPUs prefer."""
+    """A size x size convolution within each frame, with channels-last weights, which are faster on CPUs."""
     conv = nn.Conv3d(in_dim, out_dim, (1, size, size), (1, stride, stride), (0, padding, padding))
     return conv.to(memory_format=torch.channels_last_3d)
 
 
 def downsample(dim: int) -> nn.Conv3d:
-    """Halve the picture."""
+    """Strided convolution that halves the resolution."""
     return spatial_conv(dim, dim, 4, stride=2, padding=1)
 
 
 def upsample(dim: int) -> nn.ConvTranspose3d:
-    """Double the picture."""
+    """Transposed convolution that doubles the resolution."""
     conv = nn.ConvTranspose3d(dim, dim, (1, 4, 4), (1, 2, 2), (0, 1, 1))
     return conv.to(memory_format=torch.channels_last_3d)
 
@@ -59,7 +59,7 @@ class Residual(nn.Module):
 
 
 class SinusoidalEmbedding(nn.Module):
-    """Sines, then cosines, of a timestep [B] -> [B, dim]."""
+    """Sinusoidal timestep embedding [B] -> [B, dim]: sines, then cosines."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class SinusoidalEmbedding(nn.Module):
 
 
 class NormedConv(nn.Module):
-    """3x3 convolution, group norm over a group's channels, all frames and all pixels, scale and shift, SiLU."""
+    """3x3 convolution, group norm with statistics over all frames and pixels, scale and shift, SiLU."""
 
     def __init__(self, in_dim: int, out_dim: int, groups: int) -> None:
         super().__init__()
@@ -90,10 +90,10 @@ class NormedConv(nn.Module):
 
 
 class ConditionedBlock(nn.Module):
-    """Residual block of two normed convolutions; the first is moved by time and by cross attention to the conditions.
+    """Residual block of two normed convolutions; timestep and cross-attention to the conditions modulate the first.
 
-    Without `conditioned` (the two output heads) the cross attentions exist, because the published files carry them,
-    but nothing reads them and they are never trained.
+    Without `conditioned` (the two output heads) the cross-attentions exist only because the published files contain
+    them; they are unused and never trained.
     """
 
     def __init__(self, in_dim: int, out_dim: int, config: A2VConfig, *, conditioned: bool = True) -> None:
@@ -119,7 +119,7 @@ class ConditionedBlock(nn.Module):
         self.res_conv = spatial_conv(in_dim, out_dim, 1) if in_dim != out_dim else nn.Identity()
 
     def contexts(self, conditions: Conditions) -> list[tuple[CrossAttention, Tensor]]:
-        """Each cross attention with the context vectors [B, F, K] that it reads."""
+        """Each cross-attention with its context vectors [B, F, K]."""
         audio, pose, eye = conditions
         return [
             (self.cross_attn_aud, self.audio_mlp(audio)),

@@ -1,1 +1,1 @@
-"""Fast inference of DAWN's U-Net: the same numbers as the plain form, in less time and memory."""
+"""Fast inference of DAWN's U-Net: the same numbers as the reference form, in less time and memory."""

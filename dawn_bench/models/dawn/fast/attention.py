@@ -1,6 +1,6 @@
-"""The U-Net's attentions for inference: the numbers of `attention.py`, in time and memory linear in the frames.
+"""The U-Net's attention layers for inference: the numbers of `attention.py`, in time and memory linear in the frames.
 
-Everything is laid out frames, pixels, channels, so that a frame's pixels and a pixel's frames are both plain slices.
+The layout is frames, pixels, channels, so that the pixels of a frame and the frames of a pixel are both plain slices.
 
 Shape suffixes: n frames of a chunk, F frames, p pixels of a chunk, P pixels, C channels, N heads, D width of a head,
 J = conditions x heads (the gates of one pixel), G = conditions x (1 + heads).
@@ -22,22 +22,22 @@ from dawn_bench.models.dawn.attention import (
 from dawn_bench.models.dawn.fast.scratch import Scratch
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, Residual
 
-#: Queries attend in blocks of this many frames, each to the keys that its window reaches.
+#: Frames per query block; each block attends to the keys within its window.
 QUERY_BLOCK = 32
-#: A clip of up to this many frames is one block where the window leaves little of it out.
+#: Clips of up to this many frames form one block if the window covers most of them.
 ONE_BLOCK = 96
-#: The number of keys of a block is rounded up to a multiple of this, where the clip has them: kernels like it.
+#: Keys of a block are padded to a multiple of this within the clip, for which attention kernels are faster.
 KEY_MULTIPLE = 16
-#: Rows (frames x pixels) of one pass of temporal attention: its queries, keys and values stay in the CPU's cache.
+#: Rows (frames x pixels) per pass of temporal attention, so that queries, keys and values stay in the CPU cache.
 ROWS_CPU, ROWS_GPU = 800, 1 << 20
-#: Pixels of one pass of cross attention, whose queries are the widest thing it makes.
+#: Pixels per pass of cross-attention, whose queries are its largest intermediate.
 GATED_CPU, GATED_GPU = 4096, 1 << 20
 
 
 class Bands:
-    """Which keys each block of queries sees in a clip, and their bias: the windowed attention without its n² matrix.
+    """Windowed attention without its n² matrix: for each query block of a clip its key range and bias.
 
-    Without a window every block sees all keys, and memory grows with the square of the frames.
+    Without a window each block covers all keys, and memory is quadratic in the frames.
     """
 
     def __init__(self, bias: RelativePositionBias, frames: int, win_width: int | None) -> None:
@@ -52,7 +52,7 @@ class Bands:
             high = min(frames, high + -(high - low) % KEY_MULTIPLE)
             low = max(0, low - -(high - low) % KEY_MULTIPLE)
             shape = (start - low, stop - start, high - low)
-            if shape not in known:  # all inner blocks look alike
+            if shape not in known:  # all inner blocks share one bias
                 query = torch.arange(start, stop, device=weight.device)
                 key = torch.arange(low, high, device=weight.device)
                 far = (query[:, None] - key[None, :]).abs() > reach
@@ -61,10 +61,7 @@ class Bands:
 
 
 def turned(x_pFK: Tensor, turn_Fk: Tensor) -> Tensor:
-    """The rotary embedding of all heads at once, by complex numbers of size one: k = K/2 pairs.
-
-    In place for float32 on a processor.
-    """
+    """Rotary embedding of all heads at once by unit complex numbers, k = K/2 pairs; in place for float32 on a CPU."""
     if x_pFK.dtype == torch.float32 and not x_pFK.is_cuda:
         pairs = torch.view_as_complex(x_pFK.unflatten(-1, (-1, 2)))
         pairs *= turn_Fk
@@ -75,7 +72,7 @@ def turned(x_pFK: Tensor, turn_Fk: Tensor) -> Tensor:
 
 
 class FastTemporal:
-    """x += attention over the frames of every pixel, a few pixels at a time."""
+    """x += temporal attention of each pixel over the frames, a few pixels at a time."""
 
     def __init__(self, residual: Residual, scratch: Scratch | None = None) -> None:
         temporal = residual.fn.fn
@@ -104,7 +101,7 @@ class FastTemporal:
                 x_pFC[:, queries] += self.attention.to_out(out_pNnD.transpose(1, 2).flatten(-2))
 
     def _rotation(self, frames: int) -> Tensor:
-        """What the queries and keys of all heads are turned by at each frame."""
+        """The rotations of queries and keys of all heads, complex (F, k)."""
         assert self.attention.rotary_emb is not None
         freqs = self.attention.rotary_emb.freqs.repeat(2 * self.attention.heads)
         angle = torch.arange(frames, device=freqs.device)[:, None] * freqs
@@ -112,7 +109,7 @@ class FastTemporal:
 
 
 def spatial_attention_(x_nPC: Tensor, residual: Residual) -> None:
-    """x += full attention over the pixels of each frame (the middle of the U-Net)."""
+    """x += full spatial attention within each frame (the U-Net's bottleneck)."""
     attention = residual.fn.fn.fn
     assert isinstance(attention, SequenceAttention)
     heads = (3 * attention.heads, attention.head_dim)
@@ -122,10 +119,10 @@ def spatial_attention_(x_nPC: Tensor, residual: Residual) -> None:
 
 
 def linear_attention_(x_nPC: Tensor, residual: Residual, scratch: Scratch) -> None:
-    """x += linear attention over the pixels of each frame: softmax(q) (softmax(k)ᵀ x W_v) W_o.
+    """x += linear spatial attention within each frame: softmax(q) (softmax(k)ᵀ x W_v) W_o.
 
-    Where pixels outnumber channels, no value is formed per pixel: Kᵀ(x W_v) = (Kᵀ x) W_v, and W_o is applied to each
-    head's D x D context instead of to every pixel.
+    Where pixels outnumber channels, values are not computed per pixel: Kᵀ(x W_v) = (Kᵀ x) W_v, and W_o is applied to
+    the D x D context of each head instead of to each pixel.
     """
     attention = residual.fn.fn
     assert isinstance(attention, SpatialLinearAttention)
@@ -154,7 +151,7 @@ def linear_attention_(x_nPC: Tensor, residual: Residual, scratch: Scratch) -> No
 
 
 def add_product_(x: Tensor, a: Tensor, b: Tensor) -> None:
-    """x += a b, without a copy where the types are the same (under autocast they are not)."""
+    """x += a b, without a copy where all dtypes are equal (under autocast they differ)."""
     if a.dtype == b.dtype == x.dtype:
         x.baddbmm_(a, b)
     else:
@@ -167,8 +164,8 @@ def _normed(x_nPC: Tensor, residual: Residual) -> Tensor:
 
 
 class CrossKeys:
-    """What one block's three cross attentions need of a clip's conditions: keys and values less the null's, and the
-    Gram matrices by which `FastCross` finds its outputs' variance."""
+    """Precomputed from a clip's conditions for the three cross-attentions of a block: keys and values minus those of
+    the null, and the Gram matrices from which `FastCross` computes the variance of its outputs."""
 
     def __init__(self, cross: FastCross, conditions: Conditions) -> None:
         keys, values = [], []
@@ -186,11 +183,11 @@ class CrossKeys:
 
 
 class FastCross:
-    """h += the three cross attentions of a block, in closed form.
+    """h += the three cross-attentions of a block, in closed form.
 
-    With one key beside the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the output before its layer norm
-    is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. Gates are counted from ½, which keeps the sum well conditioned.
-    The query's layer norm folds into W_q: its mean by centring W_q, while its scale cancels in the L2 norm. The
+    With one key besides the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the output before its layer norm
+    is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. Gates are offset by −½, which keeps the sum well conditioned.
+    The query's layer norm is folded into W_q: centring W_q removes the mean, and the scale cancels in the L2 norm. The
     output's layer norm needs only a 9 x 9 Gram matrix per frame and condition.
     """
 
@@ -217,7 +214,7 @@ class FastCross:
         self.gain_c1C = torch.stack(gains)[:, None]
 
     def __call__(self, h_nPC: Tensor, x_nPC: Tensor, clip: CrossKeys, frames: slice) -> None:
-        """`h_nPC` grows by the attentions of `x_nPC`; both are the `frames` of the clip."""
+        """Add the cross-attentions of `x_nPC` to `h_nPC`, both of the `frames` of the clip."""
         step = max(1, (GATED_GPU if x_nPC.is_cuda else GATED_CPU) // x_nPC.shape[1])
         for i in range(0, len(x_nPC), step):
             these = slice(frames.start + i, min(frames.start + i + step, frames.stop))
@@ -241,15 +238,15 @@ class FastCross:
         h_nPC.baddbmm_(gates_nPcg.flatten(2), rows_ncgC.flatten(1, 2))
 
     def rows(self, values_nJD: Tensor) -> Tensor:
-        """What the gates weigh, [n, conditions, 1 + heads, C], before the output's gain: W_o (v₀ + v)/2 and each
-        W_o (v − v₀)_h, centred over C."""
+        """The vectors that the gates weight, [n, conditions, 1 + heads, C], before the output's gain: W_o (v₀ + v)/2
+        and each W_o (v − v₀)_h, centred over C."""
         heads_nJC = torch.bmm(values_nJD.transpose(0, 1), self.output_JDC).transpose(0, 1)
         heads_ncNC = heads_nJC.unflatten(1, (self.conditions, self.heads))
         base_nc1C = self.base_c1C + heads_ncNC.sum(dim=2, keepdim=True) / 2
         return torch.cat((base_nc1C, heads_ncNC), dim=2)
 
     def _block_diagonal(self, gram_ncgg: Tensor) -> Tensor:
-        """One matrix [n, G, G] a frame of its conditions' matrices, so that one product serves all gates."""
+        """Block-diagonal [n, G, G] of the conditions' Gram matrices, so that one product covers all gates."""
         size = 1 + self.heads
         gram_nGG = gram_ncgg.new_zeros(len(gram_ncgg), self.conditions * size, self.conditions * size)
         for i in range(self.conditions):

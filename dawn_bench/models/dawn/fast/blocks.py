@@ -1,10 +1,8 @@
-"""The blocks of the U-Net for inference: the numbers of `unet_blocks.py`, chunk by chunk of a clip's frames.
+"""The U-Net's blocks for inference: the numbers of `unet_blocks.py`, computed in chunks of frames.
 
-Chunks stay in the processor's cache; the statistics of the group norms, which run over all frames, are gathered on the
-way.
+Chunks stay in the CPU cache. The statistics of the group norms, which span all frames, are accumulated over the chunks.
 
-Shape suffixes: n frames of a chunk, P pixels, H, W their size, C channels. The working layout is frames, pixels,
-channels.
+Shape suffixes: n frames of a chunk, P = H·W pixels, C channels. The working layout is frames, pixels, channels.
 """
 
 from __future__ import annotations
@@ -22,24 +20,24 @@ from dawn_bench.models.dawn.fast.attention import CrossKeys, FastCross
 from dawn_bench.models.dawn.fast.scratch import Scratch, Workspace
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock
 
-#: Pixels of one chunk of frames: about 1 MB at the first level of the released model.
+#: Pixels per chunk of frames: about 1 MB at the first level of the released model.
 CHUNK_PIXELS_CPU, CHUNK_PIXELS_GPU = 4096, 1 << 20
 
-#: The input of a block: frames -> [n, P, C].
+#: The input of a block: slice of frames -> [n, P, C].
 Frames = Callable[[slice], Tensor]
-#: A convolution over a chunk, [n, P, C] -> [n, P, C]: from the first tensor into the second, without its bias.
+#: A convolution of a chunk [n, P, C] without bias, from the first tensor into the second.
 Convolution = Callable[[Tensor, Tensor], object]
 
 
 def chunks(frames: int, pixels: int, *, gpu: bool, cpu_pixels: int | None = None) -> Iterator[slice]:
-    """Slices of frames of about the chunk size."""
+    """Slices of frames with about the chunk size in pixels."""
     step = max(1, (CHUNK_PIXELS_GPU if gpu else cpu_pixels or CHUNK_PIXELS_CPU) // pixels)
     for start in range(0, frames, step):
         yield slice(start, min(start + step, frames))
 
 
 def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int, int], *, bias: bool = True) -> Tensor:
-    """A spatial convolution in the working layout; `hw` is the picture's size before it."""
+    """Apply a spatial convolution in the working layout; `hw` is the input resolution (height, width)."""
     summand = conv.bias if bias else None
     if conv.kernel_size == (1, 1, 1):
         return F.linear(x_nPC, conv.weight.flatten(1), summand)
@@ -53,19 +51,19 @@ def convolve(x_nPC: Tensor, conv: nn.Conv3d | nn.ConvTranspose3d, hw: tuple[int,
 
 
 class Convolutions:
-    """3x3 convolutions over a whole clip, by Winograd's way where that is faster."""
+    """3x3 convolutions over a clip, by the Winograd algorithm where that is faster."""
 
     def __init__(self, scratch: Scratch) -> None:
         self.scratch = scratch
-        # For the kernel of each group of channels: new memory for a wide one costs more than transforming it.
+        # Memory for the transformed kernel of each channel group: allocating a large one costs more than the transform.
         self.rooms: list[Scratch] = []
 
     def release(self) -> None:
-        """Give back the kernels' memory."""
+        """Free the memory of the transformed kernels."""
         self.rooms.clear()
 
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
-        """`conv`, but for its bias, for the chunks of a clip; use it before asking for the next."""
+        """`conv` without bias as a function of a clip's chunks; valid until the next call of `over`."""
         weights = conv.weight.squeeze(2).chunk(conv.groups)
         if not winograd.serves(weights[0], frames, hw):
             return lambda x_nPC, out_nPC: out_nPC.copy_(convolve(x_nPC, conv, hw, bias=False))
@@ -84,28 +82,28 @@ class Convolutions:
 
 
 def side_by_side(blocks: Sequence[ConditionedBlock]) -> ConditionedBlock:
-    """Blocks of the same input and no conditions as one, their channels one after the other."""
-    one = copy.deepcopy(blocks[0])
+    """Fuse unconditioned blocks with the same input into one, with concatenated channels."""
+    fused = copy.deepcopy(blocks[0])
     for name in ("block1.proj", "block1.norm", "block2.proj", "block2.norm", "res_conv"):
         parts = [block.get_submodule(name) for block in blocks]
-        module = one.get_submodule(name)
+        module = fused.get_submodule(name)
         for value in ("weight", "bias"):
             setattr(module, value, nn.Parameter(torch.cat([getattr(part, value) for part in parts])))
-    one.block2.proj.groups = len(blocks)
-    for norm in (one.block1.norm, one.block2.norm):
+    fused.block2.proj.groups = len(blocks)
+    for norm in (fused.block1.norm, fused.block2.norm):
         norm.num_groups, norm.num_channels = norm.num_groups * len(blocks), norm.num_channels * len(blocks)
-    return one
+    return fused
 
 
 def in_float32(like: Tensor) -> torch.autocast:
-    """A block without autocast, for what needs the precision and is not where the time goes."""
+    """A context without autocast, for operations that need float32 and take little of the time."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 class GroupStatistics:
-    """Mean and variance of each group of channels over all frames, gathered chunk by chunk.
+    """Mean and variance of each channel group over all frames, accumulated chunk by chunk.
 
-    `bias` [C] belongs to what is gathered but was never added to it: it only moves the means of channels.
+    `bias` [C] is the convolution's bias, which the chunks do not contain: it only shifts the channel means.
     """
 
     def __init__(self, norm: nn.GroupNorm, bias: Tensor | None) -> None:
@@ -114,6 +112,7 @@ class GroupStatistics:
         self.first = self.second = norm.weight.new_zeros((), dtype=torch.float64)
 
     def add(self, y_nPC: Tensor) -> None:
+        """Accumulate a chunk, in float64."""
         mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
         count = y_nPC.shape[0] * y_nPC.shape[1]
         mean, variance = mean.double() + self.bias, variance.double()
@@ -122,7 +121,7 @@ class GroupStatistics:
         self.second = self.second + count * (variance + mean**2)
 
     def affine(self, scale_shift: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The bias, the norm, then the time's scale and shift, as one factor and one summand per channel."""
+        """Bias, group norm, and scale and shift by the timestep, as one factor and one summand [C]."""
         norm = self.norm
         groups = (torch.stack((self.first, self.second)) / self.count).view(2, norm.num_groups, -1).mean(dim=-1)
         mean, variance = groups[0], groups[1] - groups[0] ** 2
@@ -136,12 +135,12 @@ class GroupStatistics:
 
 
 def activated(y: Tensor, factor: Tensor, summand: Tensor, memory: Tensor) -> Tensor:
-    """SiLU of the normed y, in `memory`."""
+    """SiLU(y · factor + summand), written to `memory`."""
     return F.silu(torch.addcmul(summand, y, factor, out=memory.view_as(y)), inplace=True)
 
 
 class FastBlock:
-    """A residual block over a clip: three passes over chunks of frames, parted by the two group norms."""
+    """A residual block over a clip: three passes over chunks of frames, separated by the two group norms."""
 
     def __init__(self, block: ConditionedBlock, convolutions: Convolutions, work: Workspace) -> None:
         self.block = block
@@ -158,9 +157,9 @@ class FastBlock:
         time_E: Tensor | None = None,
         clip: CrossKeys | None = None,
     ) -> Tensor:
-        """The output [F, P, C]. One tensor of its size holds what is between the passes, and the output in the end.
+        """The output [F, P, C]. One tensor of this size holds the intermediates between passes, and finally the output.
 
-        Every pass goes the other way through `slices`, since what was written last may still be in the cache.
+        Passes alternate the direction through `slices`, since the latest chunks may still be in the cache.
         """
         block = self.block
         scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)

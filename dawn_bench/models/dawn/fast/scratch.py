@@ -1,7 +1,7 @@
-"""Memory in which the passes over a clip take turns.
+"""Scratch memory that is reused by the passes over a clip.
 
-Fresh memory is cold: filling it costs a processor about as much time as the arithmetic. What lives only within one pass
-over a chunk is therefore put where the pass before it had its own.
+Newly allocated memory is cold: writing to it costs a CPU about as much time as the arithmetic. Temporaries of one pass
+over a chunk therefore reuse the memory of the previous pass.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Bytes beyond which memory is not kept: it would not stay in the processor's cache, and would be missed at the peak.
+#: Largest buffer in bytes that is kept: a larger one would not stay in the CPU cache and would raise peak memory.
 LARGEST = 16 << 20
 
 
 class Scratch:
-    """Grows to the largest demand of up to `largest` bytes. Not for two threads."""
+    """A buffer that grows to the largest request of up to `largest` bytes. Not thread-safe."""
 
     def __init__(self, *, largest: float = LARGEST) -> None:
         self.largest = largest
         self.memory: Tensor | None = None
 
     def carve(self, like: Tensor, *sizes: int) -> list[Tensor]:
-        """Flat uninitialised tensors of `sizes`, of the type of `like`; whoever calls next overwrites them.
+        """Flat uninitialised tensors of `sizes` with the dtype of `like`; the next call overwrites them.
 
-        A graphics card's allocator, and the compiler, see to this themselves: there they are simply new.
+        On CUDA and under the compiler the tensors are newly allocated: allocator and compiler reuse memory themselves.
         """
         if like.is_cuda or sum(sizes) * like.itemsize > self.largest or torch.compiler.is_compiling():
             return [like.new_empty(size) for size in sizes]
@@ -33,7 +33,7 @@ class Scratch:
         return list(self.memory[: sum(sizes)].split(sizes))
 
     def products(self, x: Tensor, *weights: Tensor, bias: Tensor | None = None) -> list[Tensor]:
-        """x Wᵀ + b for each W, in this memory; under autocast, which changes the type, in new memory."""
+        """x Wᵀ + b for each W, in this memory; in new memory under autocast, which changes the dtype."""
         if torch.is_autocast_enabled(x.device.type):
             return [F.linear(x, weight, bias) for weight in weights]
         rows = x.flatten(0, -2)
@@ -48,12 +48,12 @@ class Scratch:
 
 
 class Workspace:
-    """The scratch memory of a network's passes over chunks of a clip: what is in use at once lies apart."""
+    """Scratch memory of a network's passes over the chunks of a clip, separate for what is in use at the same time."""
 
     def __init__(self) -> None:
-        #: A chunk's inputs beside each other.
+        #: Concatenated inputs of a chunk.
         self.inputs = Scratch(largest=LARGEST // 4)
-        #: What a block makes of them.
+        #: Activations of a block.
         self.values = Scratch(largest=LARGEST // 4)
-        #: What its convolutions and attentions need on their way.
+        #: Temporaries of its convolutions and attentions.
         self.inner = Scratch()

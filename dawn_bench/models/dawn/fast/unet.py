@@ -1,8 +1,8 @@
 """The U-Net for inference: the numbers of `unet.py`, several times faster, in memory linear in the frames.
 
-What makes the difference: everything that does not change between diffusion steps is computed once a clip (the static
-channels of the first convolution, the conditions' keys and values); temporal attention is banded; and each block walks
-over chunks of frames that stay in the cache, group-norm statistics being gathered on the way.
+Everything that is constant over the diffusion steps is computed once per clip (static channels of the first
+convolution, keys and values of the conditions). Temporal attention is banded. Blocks process chunks of frames that stay
+in the cache, and accumulate their group-norm statistics over them.
 
 Shape suffixes: F frames, n frames of a chunk, P pixels, C channels, H, W latent size, D condition width, M mask
 channels. The working layout is frames, pixels, channels.
@@ -28,14 +28,14 @@ from dawn_bench.models.dawn.fast.scratch import Workspace
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS, Level, UNet3D, unet_levels
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock
 
-#: Pixels of a chunk of linear attention on a processor, whose queries and keys are four times as wide.
+#: Pixels per chunk of linear attention on a CPU, whose queries and keys are four times as wide.
 LINEAR_PIXELS_CPU = 1024
 #: The U-Net's two outputs, flow and occlusion.
 HEADS = ("final_conv", "occlusion_map")
 
 
 class FastUNet:
-    """Inference for a `UNet3D`, whose weights it reads in place. Not differentiable."""
+    """Inference for a `UNet3D`, whose weights it shares. Not differentiable."""
 
     def __init__(self, unet: UNet3D) -> None:
         self.unet = unet
@@ -51,13 +51,13 @@ class FastUNet:
 
     @torch.no_grad()
     def prepare(self, *, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None) -> FastClip:
-        """Everything about a clip that its diffusion steps share; the result predicts noise."""
+        """Precompute what the diffusion steps of a clip share; returns a noise predictor."""
         with in_float32(source_CHW):
             return FastClip(self, source_CHW, mask_MHW, cond_FD, win_width)
 
 
 class FastClip:
-    """One clip's U-Net: call it with the noisy motion and the timestep, as often as there are steps."""
+    """The U-Net for one clip: call it once per diffusion step with the noisy motion and the timestep."""
 
     def __init__(
         self, fast: FastUNet, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None
@@ -76,7 +76,7 @@ class FastClip:
 
     @torch.no_grad()
     def __call__(self, x_3FHW: Tensor, t_B: Tensor) -> Tensor:
-        """The predicted noise, like `x_3FHW`, at a timestep [1]."""
+        """The predicted noise at a timestep [1], with the shape of `x_3FHW`."""
         unet, hw = self.unet, self.hw
         self.time_E = unet.time_mlp(t_B)[0].float()
         x = self._first(x_3FHW)
@@ -98,7 +98,7 @@ class FastClip:
         for i, level in enumerate(unet_levels(unet.ups)):
             x = self._block(f"ups.{i}.0", x, skips.pop(), hw)
             x = self._block(f"ups.{i}.1", x, None, hw)
-            if i == 0:  # the widest kernels are done, and memory peaks at the last level
+            if i == 0:  # the largest kernels are done, and memory peaks at the last level
                 self.convolutions.release()
             self._attend(x, level)
             if not isinstance(level.resample, nn.Identity):
@@ -109,7 +109,7 @@ class FastClip:
         return chunks(self.frames, x.shape[1], gpu=x.is_cuda)
 
     def _first(self, x_3FHW: Tensor) -> Tensor:
-        """The first convolution: its static channels are done, only the motion's are left."""
+        """The first convolution: motion channels, added to the precomputed static channels."""
         weight = self.unet.init_conv.weight.squeeze(2)[:, :MOTION_CHANNELS]
         out = self.static_1PC.new_empty(self.frames, *self.static_1PC.shape[1:])
         for frames in self._chunks(out):
@@ -118,13 +118,13 @@ class FastClip:
         return out
 
     def _attend(self, x: Tensor, level: Level) -> None:
-        """x += the level's attention over pixels, then over frames."""
+        """x += the level's spatial attention, then its temporal attention."""
         for frames in chunks(self.frames, x.shape[1], gpu=x.is_cuda, cpu_pixels=LINEAR_PIXELS_CPU):
             linear_attention_(x[frames], level.spatial, self.work.inner)
         FastTemporal(level.temporal, self.work.inner)(x, self.bands)
 
     def _block(self, name: str, x: Tensor, skip: Tensor | None, hw: tuple[int, int]) -> Tensor:
-        """A conditioned block on x, or on x beside its skip; neither changes."""
+        """A conditioned block on x, or on x concatenated with its skip; neither is modified."""
 
         def source(frames: slice) -> Tensor:
             return x[frames] if skip is None else self._joined(x[frames], skip[frames])
@@ -144,7 +144,7 @@ class FastClip:
         return torch.cat([convolve(y_FPC, conv, self.hw) for y_FPC, conv in parts], dim=-1)  # type: ignore[arg-type]
 
     def _joined(self, *parts: Tensor) -> Tensor:
-        """The channels of a chunk's parts beside each other, until the next are joined."""
+        """The concatenated channels of a chunk's parts; valid until the next call."""
         (memory,) = self.work.inputs.carve(parts[0], sum(part.numel() for part in parts))
         return torch.cat(parts, dim=-1, out=memory.view(*parts[0].shape[:-1], -1))
 

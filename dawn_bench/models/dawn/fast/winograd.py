@@ -1,11 +1,11 @@
-"""3x3 convolutions by Winograd's minimal filtering: a quarter of the multiplications, for inference on a processor.
+"""3x3 convolutions by Winograd's minimal filtering: a quarter of the multiplications, for inference on a CPU.
 
-Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", F(4x4, 3x3): 4 x 4 pixels of output come
-from 6 x 6 of input, whose transform is multiplied by the kernel's at 36 places. The interpolation points are 0, +-3/4,
-+-3/2 and infinity instead of the paper's 0, +-1, +-2: in float32 that brings the error from four times that of the
-direct convolution to less than twice.
+Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", F(4x4, 3x3): 4 x 4 output pixels are computed
+from 6 x 6 input pixels, whose transform is multiplied by that of the kernel at 36 points. The interpolation points are
+0, +-3/4, +-3/2 and infinity instead of the paper's 0, +-1, +-2: in float32 this reduces the error from four times that
+of the direct convolution to less than twice.
 
-Shape suffixes: n pictures, H, W size, I, O channels in and out, h, w tiles down and across, 36 places of a tile.
+Shape suffixes: n images, H, W size, I, O channels in and out, h, w tile rows and columns, 36 points of a tile.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from torch import Tensor
 
 from dawn_bench.models.dawn.fast.scratch import Scratch
 
-#: Output pixels of a tile each way, and input pixels.
+#: Side of a tile in output pixels, and in input pixels.
 TILE, REACH = 4, 6
-#: The points of interpolation beside 0 and infinity are +-NEAR and +-FAR; all factors are exact in binary.
+#: The interpolation points besides 0 and infinity are +-NEAR and +-FAR; all factors are exact in binary.
 NEAR, FAR = 0.75, 1.5
 _A, _B = NEAR**2, FAR**2
-#: Below this many channels, or tiles of all pictures together, transforming costs more than it saves (measured).
+#: Below this many channels, or tiles over all images, the transforms cost more than they save (measured).
 LEAST_CHANNELS, LEAST_TILES = 64, 64
 
 
 def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
-    """Whether a convolution (stride 1, padding 1) of `weight` over `pictures` of size `hw` is faster this way.
+    """Whether Winograd is faster for a convolution (stride 1, padding 1) over `pictures` images of size `hw`.
 
-    Only in float32 on a processor without autocast and without gradients, not under the compiler (which would part at
-    every pass), for sizes that tiles divide, and where channels and tiles are many.
+    Requires float32 on a CPU without autocast, gradients or compiler (each pass would break the graph), sizes that are
+    multiples of the tile, and enough channels and tiles.
     """
     size = weight.shape
     return (
@@ -48,10 +48,10 @@ def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
 
 
 class Winograd:
-    """A 3x3 convolution with stride 1 and padding 1, its kernel transformed: four times the kernel's memory.
+    """A 3x3 convolution with stride 1 and padding 1; the transformed kernel takes four times the memory of the kernel.
 
-    The transform costs little beside 64 tiles, so nothing is kept between uses. The kernel lies in `room` and stays
-    valid until the next use of that room; what a call makes on its way lies in `scratch`.
+    The kernel transform is cheap compared with 64 tiles, so it is not cached. The transformed kernel is stored in
+    `room` and valid until the next use of `room`; temporaries of a call are stored in `scratch`.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Winograd:
         self.scratch = scratch or Scratch()
 
     def __call__(self, x_nHWI: Tensor, out_nHWO: Tensor | None = None) -> Tensor:
-        """[n, H, W, I] -> [n, H, W, O], H and W multiples of 4; in `out_nHWO` where it is given."""
+        """[n, H, W, I] -> [n, H, W, O], with H and W multiples of 4; written to `out_nHWO` if given."""
         n, height, width, inside = x_nHWI.shape
         h, w, outside = height // TILE, width // TILE, self.kernel_36IO.shape[2]
         tiles = n * h * w
-        # The product lies where the first transform was, and what is gathered of it where the second was.
+        # The product reuses the memory of the first transform, and its inverse transform that of the second.
         first, second = self.scratch.carve(
             x_nHWI,
             tiles * REACH * max(TILE * inside, REACH * outside),
@@ -104,14 +104,13 @@ def _part(memory: Tensor, *size: int) -> Tensor:
 
 
 def _transform(x_t4: Tensor, out_6t: Tensor) -> None:
-    """Tiles at the six points, in one direction (Bᵀ d of the paper): [t, 4, ...] -> [6, t, ...].
+    """Input transform along one axis (Bᵀ d of the paper): [t, 4, ...] -> [6, t, ...].
 
-    The six samples that a tile reaches are its own four and one of the tile on either side, beyond the first and the
-    last of which lie zeros.
+    The six samples of a tile are its own four and one from each neighbouring tile, with zero padding at both ends.
     """
     a, b, c, d = x_t4.unbind(1)
     start, near, near_too, far, far_too, end = out_6t.unbind()
-    odd = start  # until it is needed for itself
+    odd = start  # temporary, until `start` itself is computed
     torch.sub(c, a, alpha=_B, out=odd)
     torch.sub(d, b, alpha=_B, out=near)
     torch.sub(near, odd, alpha=NEAR, out=near_too)
@@ -128,10 +127,10 @@ def _transform(x_t4: Tensor, out_6t: Tensor) -> None:
 
 
 def _gather(m_6t: Tensor, out_4t: Tensor) -> None:
-    """The four outputs of tiles, in one direction, from the products at the six points (Aᵀ m of the paper).
+    """Output transform along one axis (Aᵀ m of the paper): products [6, t, ...] -> outputs [4, t, ...].
 
-    [6, t, ...] -> [4, t, ...]; the products are overwritten. The kernel's transform holds a factor NEAR at the near
-    points and FAR² at the far ones, which saves passes here.
+    The products are overwritten. The kernel transform includes a factor NEAR at the near points and FAR² at the far
+    points, which saves passes here.
     """
     start, near, near_too, far, far_too, end = m_6t.unbind()
     first, odd_near, third, fourth = out_4t.unbind()
