@@ -1,4 +1,4 @@
-"""Speech encoders: sound (B,n) at 16 kHz -> features (B,S,C) at about 50 Hz, resampled to the mesh's frames."""
+"""Audio encoders: sound (B,n) at 16 kHz -> features (B,S,C) at about 50 Hz, resampled to the mesh frame rate."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from dawn_bench.clip import SAMPLE_RATE
 from dawn_bench.models.diffspeaker.config import AudioConfig
 
-#: Steps a second of every encoder here.
+#: Output rate of all encoders in Hz.
 RATE = 50
 
 
 def build_encoder(config: AudioConfig) -> nn.Module:
     """A module (waveform_BN, attention_mask) -> features_BSC; transformers' Wav2Vec2Model under `wav2vec2`, `hubert`.
 
-    As in the released code HuBERT is loaded into the same class: the keys are the same.
+    As in the released code HuBERT uses the same class: the keys are identical.
     """
     if config.encoder == "logmel":
         return LogMelEncoder(config)
@@ -37,19 +37,19 @@ def build_encoder(config: AudioConfig) -> nn.Module:
             apply_spec_augment=False,
         )
     )
-    model.feature_extractor._freeze_parameters()  # its convolutions are never trained, in the released code too
+    model.feature_extractor._freeze_parameters()  # its convolutions stay frozen, as in the released code
     return model
 
 
 def encode(encoder: nn.Module, waveform_BN: Tensor, mask_BN: Tensor | None) -> Tensor:
-    """Features (B,S,C) of normalised sound; `mask_BN` (0 or 1) marks the samples that are there."""
+    """Features (B,S,C) of normalised sound; `mask_BN` is 1 for valid samples and 0 for padding."""
     if isinstance(encoder, LogMelEncoder):
         return encoder(waveform_BN)
     return encoder(waveform_BN, attention_mask=None if mask_BN is None else mask_BN.long()).last_hidden_state
 
 
 def normalise(waveform_BN: Tensor, mask_BN: Tensor | None = None) -> Tensor:
-    """Each item to zero mean and unit variance over the samples that are there, as the encoders were trained."""
+    """Normalise each item to zero mean and unit variance over its valid samples, as in the encoders' training."""
     mask = torch.ones_like(waveform_BN) if mask_BN is None else mask_BN.to(waveform_BN)
     count = mask.sum(dim=1, keepdim=True).clamp_min(1)
     mean = (waveform_BN * mask).sum(dim=1, keepdim=True) / count
@@ -58,17 +58,17 @@ def normalise(waveform_BN: Tensor, mask_BN: Tensor | None = None) -> Tensor:
 
 
 def resample(features_BSC: Tensor, frames: int) -> Tensor:
-    """Features read linearly at `frames` evenly spaced places from the first to the last: (B,frames,C)."""
+    """Linear interpolation to `frames` evenly spaced positions, ends aligned: (B,frames,C)."""
     return F.interpolate(features_BSC.transpose(1, 2), size=frames, mode="linear", align_corners=True).transpose(1, 2)
 
 
 def frames_of(steps: int, fps: int) -> int:
-    """How many frames `steps` of the encoder are, where no true mesh says it."""
+    """Number of mesh frames for `steps` encoder steps, where no ground truth gives the length."""
     return int(steps / RATE * fps)
 
 
 class LogMelEncoder(nn.Module):
-    """Ours, for tiny models: 40 log mel energies at 50 Hz and two convolutions over time (0.26 s of context)."""
+    """Ours, for tiny models: 40 log-mel energies at 50 Hz and two temporal convolutions (0.26 s of context)."""
 
     BANDS, WINDOW, FFT = 40, 512, 512
 

@@ -1,6 +1,6 @@
-"""What DiffSpeaker is built from; `published` gives the four released variants.
+"""Configuration of DiffSpeaker; `published` gives the four released variants.
 
-The released HuBERT configuration for VOCASET names the wav2vec2 encoder by mistake; here every variant says its own.
+The released HuBERT configuration for VOCASET names the wav2vec2 encoder by mistake; here each variant names its own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Sampler = Literal["official011", "textbook"]
 
 
 class AudioConfig(Config):
-    """The speech encoder. HuBERT-base and wav2vec2-base share one architecture, and so one set of keys.
+    """The audio encoder. HuBERT-base and wav2vec2-base share one architecture and one set of keys.
 
-    `logmel` is ours, for tiny models where no pretrained encoder is at hand: log mel energies and two convolutions.
+    `logmel` is ours, for tiny models without a pretrained encoder: log-mel energies and two convolutions.
     """
 
     encoder: Encoder = "wav2vec2"
@@ -33,7 +33,7 @@ class AudioConfig(Config):
 
 
 class DiffSpeakerConfig(Config):
-    """Network, schedule and how it is sampled. `subjects` are the styles in the order of their vectors."""
+    """Network, schedule and sampling. `subjects` are the speaking styles in the order of their embeddings."""
 
     vertices: int = Field(5023, ge=1)
     latent: int = Field(512, ge=2, multiple_of=2)
@@ -42,18 +42,22 @@ class DiffSpeakerConfig(Config):
     heads: int = Field(4, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     fps: int = Field(30, ge=1)
-    period: int = Field(30, ge=1, description="frames after which positions repeat and the attention's bias steps")
+    period: int = Field(
+        30, ge=1, description="period in frames of the positional encoding and of the attention bias steps"
+    )
     subjects: tuple[str, ...] = vocaset.TRAIN_SUBJECTS
     audio: AudioConfig = AudioConfig()
-    smooth: bool = Field(False, description="mean of three frames over what is sampled, ends untouched (VOCASET)")
+    smooth: bool = Field(
+        False, description="three-frame moving average of the sampled motion, ends unchanged (VOCASET)"
+    )
     steps: int = Field(50, ge=1, le=1000, description="sampling steps")
-    sampler: Sampler = Field("official011", description="released weights need official011; see schedule.py")
+    sampler: Sampler = Field("official011", description="released weights require official011; see schedule.py")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.latent % self.heads or not self.subjects:
             raise ValueError(
-                f"latent {self.latent} must be a multiple of heads {self.heads}, and there must be subjects"
+                f"latent {self.latent} must be a multiple of heads {self.heads}, and subjects must not be empty"
             )
         return self
 

@@ -1,7 +1,7 @@
-"""DiffSpeaker's denoiser: a decoder whose attention sees two condition tokens and leans to near frames.
+"""DiffSpeaker's denoiser: a transformer decoder with two condition tokens and attention biased towards near frames.
 
 B items, T frames, V vertex coordinates (vertices · 3), D latent size, H heads, L layers. Module names are those of
-the released checkpoints. Bias and positions are computed for the length at hand, so that it has no limit.
+the released checkpoints. Bias and positions are computed for the given length, which is not limited.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig
 
-#: Length from which the stored table of positions is rounded up to whole periods; only its first period is read.
+#: Length of the stored positional table, rounded up to whole periods; only its first period is read.
 _TABLE = 5000
-#: The condition tokens of every layer: style, diffusion step.
+#: Number of condition tokens per layer: style and diffusion step.
 CONDITIONS = 2
 
 
 class PeriodicPositions(nn.Module):
-    """Sines and cosines that start again every `period` frames. `pe` is kept because released files have it."""
+    """Sinusoidal positions that repeat every `period` frames. Released files contain the buffer `pe`."""
 
     def __init__(self, latent: int, period: int, dropout: float) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class PeriodicPositions(nn.Module):
 
 
 class StepEmbedding(nn.Module):
-    """A diffusion step as sinusoids [cos, sin] of size `width`, then two linear layers with SiLU between."""
+    """Embedding of a diffusion step: sinusoids [cos, sin] of size `width`, then two linear layers with SiLU."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class StepEmbedding(nn.Module):
 
 
 def step_sinusoids(step_B: Tensor, width: int) -> Tensor:
-    """float32 (B,width): cosines, then sines, of the step at frequencies 10000^(-k / (width/2))."""
+    """Sinusoids float32 (B,width) of the step: cosines, then sines, at frequencies 10000^(-k / (width/2))."""
     half = width // 2
     frequency = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32, device=step_B.device) / half)
     angle = step_B[:, None].float() * frequency
@@ -57,7 +57,8 @@ def step_sinusoids(step_B: Tensor, width: int) -> Tensor:
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm: frames attend to themselves, then to the sound; both see the condition tokens first, un-normalised."""
+    """Pre-norm decoder layer: self-attention, then cross-attention to the audio. The un-normalised condition tokens are
+    prepended to the keys and values of both."""
 
     def __init__(self, config: DiffSpeakerConfig) -> None:
         super().__init__()
@@ -72,17 +73,17 @@ class DecoderLayer(nn.Module):
         self, x_BTD: Tensor, memory_BTD: Tensor, tokens_B2D: Tensor, self_bias: Tensor, cross_bias: Tensor
     ) -> Tensor:
         own = self.norm1(x_BTD)
-        seen = torch.cat([tokens_B2D, own], dim=1)
-        x_BTD = x_BTD + self.dropout(self.self_attn(own, seen, seen, attn_mask=self_bias, need_weights=False)[0])
-        heard = torch.cat([tokens_B2D, memory_BTD], dim=1)
+        context = torch.cat([tokens_B2D, own], dim=1)
+        x_BTD = x_BTD + self.dropout(self.self_attn(own, context, context, attn_mask=self_bias, need_weights=False)[0])
+        audio = torch.cat([tokens_B2D, memory_BTD], dim=1)
         x_BTD = x_BTD + self.dropout(
-            self.multihead_attn(self.norm2(x_BTD), heard, heard, attn_mask=cross_bias, need_weights=False)[0]
+            self.multihead_attn(self.norm2(x_BTD), audio, audio, attn_mask=cross_bias, need_weights=False)[0]
         )
         return x_BTD + self.dropout(self.linear2(self.dropout(F.gelu(self.linear1(self.norm3(x_BTD))))))
 
 
 class Decoder(nn.Module):
-    """The layers, under their published name."""
+    """The decoder layers, under their published name."""
 
     def __init__(self, config: DiffSpeakerConfig) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class Decoder(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Predicts the clean offsets from noisy ones, sound, step and style. The last layer starts at zero."""
+    """Predicts clean offsets from noisy ones, audio, diffusion step and style. The last layer is zero-initialised."""
 
     def __init__(self, config: DiffSpeakerConfig) -> None:
         super().__init__()
@@ -109,10 +110,10 @@ class Denoiser(nn.Module):
     def forward(
         self, x_BTV: Tensor, memory_BTD: Tensor, step_B: Tensor, style_B: Tensor, valid_BT: Tensor | None = None
     ) -> Tensor:
-        """Offsets (B,T,V) at the noise of `step_B` -> clean offsets.
+        """The predicted clean offsets (B,T,V) for offsets at the noise level of `step_B`.
 
-        `memory_BTD` is `audio_feature_map` of the sound, a row a frame; `style_B` counts in the subjects; frames where
-        `valid_BT` is False are seen by none.
+        `memory_BTD` is the output of `audio_feature_map`, one row per frame; `style_B` indexes the subjects; frames
+        where `valid_BT` is False are masked.
         """
         tokens_B2 = torch.stack([self.obj_vector(style_B), self.time_embedding(step_B)], dim=1)
         self_bias, cross_bias = self._biases(x_BTV, valid_BT)
@@ -124,7 +125,7 @@ class Denoiser(nn.Module):
         return self.motion_decoder(h_BTD)
 
     def _biases(self, x_BTV: Tensor, valid_BT: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What is added to the logits of both attentions: (B·H,T,2+T) each."""
+        """Additive attention masks of self- and cross-attention, (B·H,T,2+T) each."""
         batch, frames = x_BTV.shape[:2]
         own = near_bias(frames, self.config.heads, self.config.period).to(x_BTV)
         other = torch.full((frames, frames), -math.inf).fill_diagonal_(0).to(x_BTV)
@@ -138,7 +139,8 @@ class Denoiser(nn.Module):
 
 
 def near_bias(frames: int, heads: int, period: int) -> Tensor:
-    """float32 (H,T,T): minus each head's slope times the whole periods from query to key; the future a frame nearer."""
+    """Attention bias float32 (H,T,T): minus each head's slope times the whole periods between query and key; distances
+    to future keys count one frame less."""
     place = torch.arange(frames)
     gap = place[:, None] - place[None, :]
     periods = torch.where(gap >= 0, gap, -gap - 1) // period

@@ -1,7 +1,7 @@
-"""DiffSpeaker: sound, a face at rest and a speaking style -> the vertices of every frame, all frames at once.
+"""DiffSpeaker: vertices of all frames jointly, from audio, a neutral face and a speaking style.
 
-B items, N samples, T frames, V vertex coordinates (vertices · 3), D latent size. Offsets are vertices minus the face at
-rest, in the units of the dataset's files.
+B items, N samples, T frames, V vertex coordinates (vertices · 3), D latent size. Offsets are vertices minus the neutral
+face, in the units of the dataset's files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dawn_bench.models.diffspeaker.schedule import add_noise, sample
 
 
 class DiffSpeaker(nn.Module):
-    """Encoder and denoiser under their published names."""
+    """Audio encoder and denoiser, under their published names."""
 
     def __init__(self, config: DiffSpeakerConfig) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class DiffSpeaker(nn.Module):
         self.denoiser = Denoiser(config)
 
     def listen(self, waveform_BN: Tensor, *, frames: int | None = None, mask_BN: Tensor | None = None) -> Tensor:
-        """Sound at 16 kHz (any scale) -> memory (B,T,D); without `frames`, as many as the sound is long."""
+        """Encode sound at 16 kHz (any scale) to memory (B,T,D); T is `frames`, by default the length of the sound."""
         features = encode(self.audio_encoder, normalise(waveform_BN, mask_BN), mask_BN)
         count = frames_of(features.shape[1], self.config.fps) if frames is None else frames
         return self.denoiser.audio_feature_map(resample(features, count))
@@ -41,7 +41,7 @@ class DiffSpeaker(nn.Module):
         valid_BT: Tensor,
         mask_BN: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """`rec`, `vel` and their sum `total` for clean offsets at random diffusion steps."""
+        """Losses `rec`, `vel` and their sum `total` for clean offsets (B,T,V) at diffusion steps `step_B`."""
         memory = self.listen(waveform_BN, frames=offsets_BTV.shape[1], mask_BN=mask_BN)
         noisy = add_noise(offsets_BTV, noise_BTV, step_B)
         predicted = self.denoiser(noisy, memory, step_B, style_B, valid_BT)
@@ -51,7 +51,7 @@ class DiffSpeaker(nn.Module):
     def generate(
         self, waveform_BN: Tensor, style_B: Tensor, *, generator: torch.Generator, frames: int | None = None
     ) -> Tensor:
-        """Offsets (B,T,V) for the sound, with the configuration's sampler, steps and smoothing."""
+        """Sample offsets (B,T,V) for the sound, with the configured sampler, steps and smoothing."""
         memory = self.listen(waveform_BN, frames=frames)
         shape = (*memory.shape[:2], self.config.vertices * 3)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(memory.device)
@@ -65,9 +65,10 @@ class DiffSpeaker(nn.Module):
 
 
 def mesh_losses(predicted_BTV: Tensor, true_BTV: Tensor, valid_BT: Tensor) -> dict[str, Tensor]:
-    """Squared errors of positions and of their changes from frame to frame.
+    """Mean squared errors of positions (`rec`) and of frame-to-frame changes (`vel`), and their sum `total`.
 
-    Padded frames count as zeros of both and are in the mean, as in the released code. The face at rest may be in both.
+    Padded frames are zeroed in both inputs and included in the mean, as in the released code. Both inputs
+    (B,T,V) are offsets, or both absolute vertices.
     """
     weight = valid_BT[..., None].to(predicted_BTV)
     ours, theirs = predicted_BTV * weight, true_BTV * weight
@@ -77,6 +78,6 @@ def mesh_losses(predicted_BTV: Tensor, true_BTV: Tensor, valid_BT: Tensor) -> di
 
 
 def smoothed(x_BTV: Tensor) -> Tensor:
-    """The mean of each frame with its two neighbours; the first and the last stay."""
+    """Three-frame moving average along T; the first and the last frame are unchanged."""
     middle = (x_BTV[:, :-2] + x_BTV[:, 1:-1] + x_BTV[:, 2:]) / 3
     return torch.cat([x_BTV[:, :1], middle, x_BTV[:, -1:]], dim=1) if x_BTV.shape[1] > 2 else x_BTV

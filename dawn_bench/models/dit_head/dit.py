@@ -1,7 +1,7 @@
-"""The diffusion transformer (paper, Section 3): latents ask, sound and time answer by cross attention.
+"""The diffusion transformer (paper, Section 3): cross-attention from latents to audio and time.
 
-Shape letters: B frames (each one sample), Z latent channels, h latent side, N tokens of the picture, D width, M tokens
-of the condition, W window of sound, A sound features.
+Shape letters: B frames (each one sample), Z latent channels, h latent side, N image tokens, D width, M condition
+tokens, W audio window, A audio features.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from dawn_bench.models.dit_head.config import DiTConfig
 from dawn_bench.models.dit_head.diffusion import signal_levels
 
-#: Width of the sinusoids of the timestep.
+#: Width of the sinusoidal timestep features.
 TIME_FEATURES = 256
 
 
 class Attention(nn.Module):
-    """Multi-head attention of tokens to `context`, or to themselves."""
+    """Multi-head attention from tokens to a context: cross-attention, or self-attention for the tokens themselves."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
 
     def weights(self, x_BND: Tensor, context_BMD: Tensor) -> Tensor:
-        """How much each token attends to each of the context, mean over heads: (B,N,M), rows sum to 1."""
+        """Attention weights (B,N,M), averaged over heads; rows sum to 1."""
         query, key, _ = self._split(x_BND, context_BMD)
         return (query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])).softmax(dim=-1).mean(dim=1)
 
@@ -43,7 +43,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self attention, cross attention, feed-forward, each after a layer norm and added (DiT's)."""
+    """Pre-norm transformer block as in DiT: self-attention, cross-attention, feed-forward."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """Denoiser of one frame's latent. Buffers hold the noise schedule and the scales of both kinds of latents.
+    """Denoiser of a frame's latent. Buffers hold the noise schedule and the scales of both kinds of latents.
 
-    `set_scales` is called once, before training: latents then have zero mean and unit variance on the training set.
+    `set_scales` is called once, before training, so that latents have zero mean and unit variance on the training set.
     """
 
     levels: Tensor
@@ -81,8 +81,8 @@ class DiT(nn.Module):
             self.register_buffer(f"{name}_std", torch.ones(channels))
         channels = 2 * config.latent_channels + config.masked_channels
         self.patchify = nn.Conv2d(channels, dim, patch, stride=patch)
-        heard = config.audio_dim * (1 if config.audio_tokens == "each" else config.n_audio)
-        self.audio = nn.Sequential(nn.Linear(heard, dim), nn.SiLU(), nn.Linear(dim, dim))
+        audio_width = config.audio_dim * (1 if config.audio_tokens == "each" else config.n_audio)
+        self.audio = nn.Sequential(nn.Linear(audio_width, dim), nn.SiLU(), nn.Linear(dim, dim))
         count = config.n_audio if config.audio_tokens == "each" else 1
         self.offsets = nn.Parameter(0.02 * torch.randn(count, dim))
         self.silence = nn.Parameter(0.02 * torch.randn(count, dim))
@@ -94,32 +94,32 @@ class DiT(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def set_scales(self, face_BZhh: Tensor, masked_BZhh: Tensor) -> None:
-        """Measure mean and standard deviation of each channel on latents of the training set."""
+        """Set mean and standard deviation of each channel from latents of the training set."""
         for name, z in (("face", face_BZhh), ("masked", masked_BZhh)):
             getattr(self, f"{name}_mean").copy_(z.mean(dim=(0, 2, 3)))
             getattr(self, f"{name}_std").copy_(z.std(dim=(0, 2, 3)).clamp(min=1e-3))
 
     def scale_face(self, z_BZhh: Tensor) -> Tensor:
-        """Latents of the face VQGAN in the diffusion's units."""
+        """Scale latents of the face VQGAN to the diffusion's units."""
         return (z_BZhh - self.face_mean[:, None, None]) / self.face_std[:, None, None]
 
     def unscale_face(self, z_BZhh: Tensor) -> Tensor:
-        """The way back."""
+        """The inverse of `scale_face`."""
         return z_BZhh * self.face_std[:, None, None] + self.face_mean[:, None, None]
 
     def scale_masked(self, z_BZhh: Tensor) -> Tensor:
-        """Latents of the masked VQGAN in the diffusion's units."""
+        """Scale latents of the masked VQGAN to the diffusion's units."""
         return (z_BZhh - self.masked_mean[:, None, None]) / self.masked_std[:, None, None]
 
     def condition(self, audio_BWA: Tensor, kept_B: Tensor, t_B: Tensor) -> Tensor:
-        """Tokens (B,M,D): the window of sound, or silence where `kept_B` is False, and one of the timestep."""
-        heard = audio_BWA if self.config.audio_tokens == "each" else audio_BWA.flatten(1)[:, None]
-        tokens = self.audio(heard) + self.offsets
+        """Condition tokens (B,M,D): the audio window (learned null tokens where `kept_B` is False) and the timestep."""
+        audio = audio_BWA if self.config.audio_tokens == "each" else audio_BWA.flatten(1)[:, None]
+        tokens = self.audio(audio) + self.offsets
         tokens = torch.where(kept_B[:, None, None], tokens, self.silence)
         return torch.cat([tokens, self.time(time_features(t_B))[:, None]], dim=1)
 
     def tokens(self, x_BZhh: Tensor, reference_BZhh: Tensor, masked_BZhh: Tensor) -> Tensor:
-        """Picture tokens (B,N,D) of the three aligned latents, with their places."""
+        """Image tokens (B,N,D) of the three aligned latents, with positional encoding."""
         grid_BDnn = self.patchify(torch.cat([x_BZhh, reference_BZhh, masked_BZhh], dim=1))
         side = grid_BDnn.shape[-1]
         return grid_BDnn.flatten(2).transpose(1, 2) + places(side, self.config.dim).to(x_BZhh)
@@ -134,7 +134,7 @@ class DiT(nn.Module):
         audio_BWA: Tensor,
         kept_B: Tensor,
     ) -> Tensor:
-        """The predicted noise or velocity (B,Z,h,h) of noisy latents at timesteps `t_B`, all in scaled units."""
+        """The predicted noise or velocity (B,Z,h,h) for noisy latents at timesteps `t_B`, all in scaled units."""
         condition_BMD = self.condition(audio_BWA, kept_B, t_B)
         hidden_BND = self.tokens(x_BZhh, reference_BZhh, masked_BZhh)
         for block in self.blocks:
@@ -152,22 +152,22 @@ class DiT(nn.Module):
         masked_BZhh: Tensor,
         audio_BWA: Tensor,
     ) -> Tensor:
-        """How much every place listens to the sound rather than to the timestep: (B, blocks, n, n), 0–1."""
+        """Attention of each position to the audio rather than to the timestep: (B, blocks, n, n), 0–1."""
         condition_BMD = self.condition(audio_BWA, torch.ones_like(t_B, dtype=torch.bool), t_B)
         hidden_BND = self.tokens(x_BZhh, reference_BZhh, masked_BZhh)
         maps = []
         for block in self.blocks:
             assert isinstance(block, Block)
             normed = block.norm1(hidden_BND)
-            asked = block.norm2(hidden_BND + block.self_attention(normed, normed))
-            maps.append(block.cross_attention.weights(asked, condition_BMD)[..., :-1].sum(dim=-1))
+            queries = block.norm2(hidden_BND + block.self_attention(normed, normed))
+            maps.append(block.cross_attention.weights(queries, condition_BMD)[..., :-1].sum(dim=-1))
             hidden_BND = block(hidden_BND, condition_BMD)
         side = math.isqrt(hidden_BND.shape[1])
         return torch.stack(maps, dim=1).unflatten(2, (side, side))
 
 
 def time_features(t_B: Tensor) -> Tensor:
-    """Cosines and sines (B,256) of timesteps, wavelengths from 2π to 20,000π (DiT)."""
+    """Timestep features (B,256): cosines and sines with wavelengths from 2π to 20,000π (DiT)."""
     half = TIME_FEATURES // 2
     rates = torch.exp(-math.log(10_000) * torch.arange(half, device=t_B.device) / half)
     angles = t_B.float()[:, None] * rates
@@ -175,7 +175,7 @@ def time_features(t_B: Tensor) -> Tensor:
 
 
 def places(side: int, dim: int) -> Tensor:
-    """Fixed sinusoids (side², dim) of rows and columns, half of the channels each (DiT)."""
+    """Fixed 2-D positional encoding (side², dim): half of the channels each for columns and rows (DiT)."""
     rates = 10_000 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     angles = torch.arange(side, dtype=torch.float64)[:, None] * rates
     line = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, dim / 2)

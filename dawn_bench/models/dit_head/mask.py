@@ -1,6 +1,6 @@
-"""The mask over the lower face: what a dubbing model must not see, and all that it may repaint (paper, Section 3).
+"""The mask over the lower face: hidden from the dubbing model, and the only region it may change (paper, Section 3).
 
-T frames, S pixels a side.
+T frames, S image side in pixels.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.models.dit_head.config import MaskConfig
 
-#: iBUG points: base of the nose from wing to wing, and its tip.
+#: iBUG points: base of the nose from ala to ala, and its tip.
 NOSE_BASE, NOSE_TIP = slice(31, 36), 30
-#: OpenCV draws in whole pixels; this many more bits keep the points' fractions.
+#: Fractional bits of OpenCV's fixed-point pixel coordinates.
 _BITS = 4
-#: What stands in the hole, in the models' range of -1 to 1 (black, as DiffTalk).
+#: Fill value of the masked region, in the models' range of -1 to 1 (black, as in DiffTalk).
 FILL = -1.0
 
 
 def frame_mask(clip: Clip, frame: int, config: MaskConfig, *, size: int) -> np.ndarray:
-    """bool (S,S): the mask of one frame of a clip, as `mouth_mask` gives it for the whole clip."""
+    """The mask bool (S,S) of one frame of a clip, equal to that frame of `mouth_mask` over the whole clip."""
     first = max(0, frame - config.spread)
     around = np.asarray(clip["landmarks"][first : frame + config.spread + 1])
     return mouth_mask(around, size, config)[frame - first]
 
 
 def mouth_mask(landmarks: np.ndarray, size: int, config: MaskConfig) -> np.ndarray:
-    """bool (T,S,S), True where the face is cut out, for a clip's points (T,68,2) in pixels of the S×S frame.
+    """The mask bool (T,S,S), True in the masked region, for landmarks (T,68,2) in pixels of the S×S frame.
 
-    The polygon runs along the jaw, a little inside it, and back over the base of the nose. The jaw line would tell how
-    far the mouth is open, so the polygon is as deep and as wide as it gets, seen from the nose, in the frames around
-    (`spread`), and a little deeper (`chin`).
+    The polygon follows the jaw, slightly inside it, and returns over the base of the nose. The jaw line would leak the
+    mouth opening, so the polygon takes the maximum depth and width, relative to the nose, over the surrounding frames
+    (`spread`), and extends slightly further down (`chin`).
     """
     points = np.asarray(landmarks, np.float64)
     if config.shape == "lower-half":
@@ -45,8 +45,8 @@ def mouth_mask(landmarks: np.ndarray, size: int, config: MaskConfig) -> np.ndarr
     leftmost = -_running_max(-away[:, :middle, 0], config.spread)
     rightmost = _running_max(away[:, middle + 1 :, 0], config.spread)
     across = np.concatenate([leftmost, away[:, middle : middle + 1, 0], rightmost], axis=1)
-    # The ends of the line stand still while the jaw moves: what is added grows towards the chin.
-    width = np.linalg.norm(points[:, 16] - points[:, 0], axis=-1, keepdims=True)  # no speech in it
+    # The ends of the line do not move with the jaw: the extension grows towards the chin.
+    width = np.linalg.norm(points[:, 16] - points[:, 0], axis=-1, keepdims=True)  # not affected by speech
     deepest = deepest + config.chin * width * np.sin(np.linspace(0, np.pi, away.shape[1]))
     outline = np.concatenate([centre + np.stack([across, deepest], axis=-1), points[:, NOSE_BASE][:, ::-1]], axis=1)
     return np.stack([_filled(polygon, size) for polygon in outline])
@@ -59,6 +59,6 @@ def _filled(polygon: np.ndarray, size: int) -> np.ndarray:
 
 
 def _running_max(values: np.ndarray, reach: int) -> np.ndarray:
-    """The largest of each row and `reach` rows on both sides, along the first axis."""
+    """Running maximum along the first axis, over `reach` rows on both sides."""
     padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
     return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0).max(axis=-1)

@@ -1,6 +1,6 @@
-"""Pictures between bytes and the models' range, the hole in them, and the paste back.
+"""Image conversion between bytes and the models' range, masking, and compositing of generated regions.
 
-T pictures, S pixels a side.
+T images, S image side in pixels.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from dawn_bench.models.dit_head.mask import FILL
 
 
 def signed(pictures_T3SS: Tensor) -> Tensor:
-    """uint8 0–255 -> float32 in [-1, 1]."""
+    """Convert uint8 (T,3,S,S), 0–255, to float32 in [-1, 1]."""
     return pictures_T3SS.float() / 127.5 - 1
 
 
 def to_bytes(pictures_T3SS: Tensor) -> np.ndarray:
-    """float (T,3,S,S) in [-1, 1] -> uint8 (T,S,S,3), rounded."""
-    held = ((pictures_T3SS.clamp(-1, 1) + 1) * 127.5).round()
-    return held.byte().permute(0, 2, 3, 1).cpu().numpy()
+    """Convert float (T,3,S,S) in [-1, 1] to uint8 (T,S,S,3), clamped and rounded."""
+    rounded = ((pictures_T3SS.clamp(-1, 1) + 1) * 127.5).round()
+    return rounded.byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def cut_out(pictures_T3SS: Tensor, hole_TSS: Tensor) -> Tensor:
-    """The pictures with the hole filled."""
+    """Images (T,3,S,S) with the masked region `hole_TSS` filled with `FILL`."""
     return torch.where(hole_TSS[:, None], torch.full_like(pictures_T3SS, FILL), pictures_T3SS)
 
 
 def paste(made: np.ndarray, given: np.ndarray, hole: np.ndarray, *, seam: float) -> np.ndarray:
-    """uint8 (T,S,S,3): `given` outside the hole (T,S,S), bit for bit; inside it `made`, its seam matched [ours].
+    """Composite uint8 (T,S,S,3): `made` inside the mask `hole` (T,S,S), the unmodified `given` outside [ours].
 
-    The colours of what was made are shifted by how much it differs from the given picture just outside the hole,
-    fading inwards over `seam` (a share of S; 0 switches it off). No given pixel inside the hole is looked at.
+    To match the seam, generated colours are shifted by their difference to the given image just outside the mask. The
+    shift fades inwards over `seam` (a share of S; 0 disables it). Given pixels inside the mask are never read.
     """
-    done = given.copy()
-    for picture, new, old, inside in zip(done, made, given, hole, strict=True):
+    composite = given.copy()
+    for picture, new, old, inside in zip(composite, made, given, hole, strict=True):
         shifted = new.astype(np.float32)
         if seam > 0:
             shifted += _shift(new, old, inside, sigma=seam * len(new))
         picture[inside] = np.round(shifted.clip(0, 255))[inside].astype(np.uint8)
-    return done
+    return composite
 
 
 def _shift(new: np.ndarray, old: np.ndarray, inside: np.ndarray, *, sigma: float) -> np.ndarray:
-    """The smoothed difference outside the hole, float32 (S,S,3): whole at its edge, nothing deep inside."""
+    """The smoothed colour difference outside the mask, float32 (S,S,3): full at its edge, 0 deep inside."""
     known = (~inside).astype(np.float32)
     off = np.where(inside[..., None], 0, old.astype(np.float32) - new.astype(np.float32))
     share = cv2.GaussianBlur(known, (0, 0), sigma)

@@ -1,7 +1,7 @@
-"""The first stage (paper, Section 3; Esser et al. 2021): pictures to small maps of codes and back.
+"""The first stage, a VQGAN (paper, Section 3; Esser et al. 2021): images to quantised latents and back.
 
-Shape letters: B batch, C channels, H height, W width, S picture side, h latent side, Z latent channels, K codes.
-Pictures are RGB in [-1, 1].
+Shape letters: B batch, C channels, H height, W width, S image side, h latent side, Z latent channels, K codes.
+Images are RGB in [-1, 1].
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 class Residual(nn.Module):
-    """Two rounds of group norm, SiLU, 3 by 3 convolution, added to the input."""
+    """Pre-activation residual block: twice group norm, SiLU and 3x3 convolution, added to the input."""
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B,3,S,S) -> (B,Z,h,h)."""
+    """Convolutional encoder (B,3,S,S) -> (B,Z,h,h)."""
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(B,Z,h,h) -> (B,3,S,S)."""
+    """Convolutional decoder (B,Z,h,h) -> (B,3,S,S)."""
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
@@ -77,7 +77,8 @@ class Decoder(nn.Module):
 
 
 class Quantised(NamedTuple):
-    """`codes` (B,Z,h,h) with the gradient of what was quantised, `index` (B,h,h), and the two pulls as scalars."""
+    """Codes (B,Z,h,h) with straight-through gradient, code indices (B,h,h), and the scalar codebook and commitment
+    losses."""
 
     codes_BZhh: Tensor
     index_Bhh: Tensor
@@ -86,7 +87,7 @@ class Quantised(NamedTuple):
 
 
 class Quantiser(nn.Module):
-    """Each latent pixel becomes its nearest code; codes start spread out as a normal distribution [ours]."""
+    """Nearest-neighbour quantisation of each latent pixel; codes are initialised from a standard normal [ours]."""
 
     def __init__(self, codes: int, channels: int) -> None:
         super().__init__()
@@ -97,15 +98,15 @@ class Quantiser(nn.Module):
         with torch.no_grad():
             index_N = torch.cdist(z_NZ.float(), self.codebook.float()).argmin(dim=1)
         chosen_NZ = self.codebook[index_N]
-        pulled, commitment = F.mse_loss(chosen_NZ, z_NZ.detach()), F.mse_loss(z_NZ, chosen_NZ.detach())
+        codebook_loss, commitment = F.mse_loss(chosen_NZ, z_NZ.detach()), F.mse_loss(z_NZ, chosen_NZ.detach())
         through_NZ = z_NZ + (chosen_NZ - z_NZ).detach()
         batch, _, height, width = z_BZhh.shape
         codes = through_NZ.view(batch, height, width, -1).permute(0, 3, 1, 2)
-        return Quantised(codes, index_N.view(batch, height, width), pulled, commitment)
+        return Quantised(codes, index_N.view(batch, height, width), codebook_loss, commitment)
 
 
 class VQGAN(nn.Module):
-    """Encoder, codebook, decoder. The diffusion works on what the encoder gives, before quantisation (LDM)."""
+    """Encoder, codebook, decoder. The diffusion uses the encoder's output before quantisation, as in LDM."""
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
@@ -114,14 +115,14 @@ class VQGAN(nn.Module):
         self.quantiser = Quantiser(config.codes, config.latent_channels)
 
     def encode(self, picture_B3SS: Tensor) -> Tensor:
-        """Latents (B,Z,h,h), not quantised; S must be a multiple of the factor."""
+        """Latents (B,Z,h,h) before quantisation; S must be a multiple of `config.factor`."""
         return self.encoder(picture_B3SS)
 
     def decode(self, z_BZhh: Tensor) -> Tensor:
-        """Pictures (B,3,S,S) of latents, quantised first."""
+        """Images (B,3,S,S) from latents, which are quantised first."""
         return self.decoder(self.quantiser(z_BZhh).codes_BZhh)
 
     def forward(self, picture_B3SS: Tensor) -> tuple[Tensor, Quantised]:
-        """The rebuilt pictures, and what the quantiser did."""
+        """The reconstructed images, and the quantiser's output."""
         quantised = self.quantiser(self.encode(picture_B3SS))
         return self.decoder(quantised.codes_BZhh), quantised

@@ -1,6 +1,6 @@
-"""What trains a VQGAN (Esser et al. 2021, Eq. 4 to 7): colours, perception, codes, and a patch discriminator.
+"""VQGAN losses (Esser et al. 2021, Eq. 4 to 7): reconstruction, perceptual, codebook and adversarial.
 
-Shape letters: B batch, C channels, S picture side, P patches a side. Pictures are RGB in [-1, 1].
+Shape letters: B batch, C channels, S image side, P patches per side. Images are RGB in [-1, 1].
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dawn_bench.models.dawn.lfg_loss import PixelLoss, VGGLoss
 from dawn_bench.models.dit_head.config import VQGANLossConfig
 from dawn_bench.models.dit_head.vqgan import VQGAN
 
-#: The adaptive weight is kept below this, as in the released VQGAN.
+#: Upper bound of the adaptive weight, as in the released VQGAN.
 _LARGEST_WEIGHT = 1e4
 
 
 class PatchDiscriminator(nn.Module):
-    """Logits of "real" (B,1,P,P) of overlapping patches (Isola et al. 2017); group norms let batches be cut."""
+    """Logits of "real" (B,1,P,P) for overlapping patches (Isola et al. 2017); group norms allow batches to be split."""
 
     def __init__(self, *, channels: int, layers: int) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ def vqgan_losses(
     config: VQGANLossConfig,
     step: int,
 ) -> dict[str, Tensor]:
-    """Named scalars; `total` trains both networks at once, each by its own part.
+    """Named scalar losses; `total` trains both networks at once, each through its own terms.
 
-    The discriminator's weights are held while the VQGAN is judged, and the VQGAN's pictures while it learns to judge.
+    The VQGAN's adversarial loss does not reach the discriminator's weights, nor the discriminator's loss the VQGAN.
     """
     rebuilt, codes = vqgan(picture_B3SS)
     colour = F.l1_loss(rebuilt, picture_B3SS)
@@ -55,31 +55,31 @@ def vqgan_losses(
     likeness = colour + config.perceptual_weight * seen
     quantise = codes.codebook + config.commitment * codes.commitment
     total = likeness + quantise
-    judged = told = weight = torch.zeros_like(total)
+    adversarial = discriminator_loss = weight = torch.zeros_like(total)
     if step >= config.adversarial_from:
         frozen = {name: value.detach() for name, value in discriminator.named_parameters()}
-        judged = -torch.func.functional_call(discriminator, frozen, (rebuilt,)).mean()
-        weight = adaptive_weight(likeness, judged, vqgan.decoder.out.weight)
-        told = hinge(discriminator(picture_B3SS.detach()), discriminator(rebuilt.detach()))
-        total = total + config.adversarial_weight * weight * judged + told
+        adversarial = -torch.func.functional_call(discriminator, frozen, (rebuilt,)).mean()
+        weight = adaptive_weight(likeness, adversarial, vqgan.decoder.out.weight)
+        discriminator_loss = hinge(discriminator(picture_B3SS.detach()), discriminator(rebuilt.detach()))
+        total = total + config.adversarial_weight * weight * adversarial + discriminator_loss
     return {
         "total": total,
         "colour": colour,
         "perceptual": seen,
         "quantise": quantise,
         "codes_used": codes.index_Bhh.unique().numel() * torch.ones_like(colour),
-        "adversarial": judged,
+        "adversarial": adversarial,
         "adaptive_weight": weight,
-        "discriminator": told,
+        "discriminator": discriminator_loss,
     }
 
 
 def adaptive_weight(likeness: Tensor, judged: Tensor, last: Tensor) -> Tensor:
-    """The weight at which both losses pull the last layer alike (Esser et al. 2021, Eq. 7)."""
+    """The weight that equalises the gradient norms of both losses at the last layer (Esser et al. 2021, Eq. 7)."""
     of_likeness, of_judged = (torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (likeness, judged))
     return (of_likeness.norm() / (of_judged.norm() + 1e-4)).clamp(0, _LARGEST_WEIGHT).detach()
 
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """The discriminator's loss: real patches above 1, made ones below -1."""
+    """Hinge loss of the discriminator, from its logits for real and fake patches."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
