@@ -21,9 +21,11 @@ class Blink:
     needs: tuple[str, ...] = ("landmarks",)
 
     def fingerprint(self) -> str:
+        """Identifies the code and its settings; part of the cache's extractor fingerprint."""
         return "blink-1"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """`blink` (T,2) from `landmarks` (T,68,2)."""
         return {"blink": eye_aspect_ratio(arrays["landmarks"])}
 
 

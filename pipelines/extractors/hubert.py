@@ -42,9 +42,11 @@ class Hubert:
         return _SNAPSHOT.missing()
 
     def fingerprint(self) -> str:
+        """Identifies code and weights; part of the cache's extractor fingerprint."""
         return f"hubert-1-{_SNAPSHOT.identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """`hubert` (T,1024) from `audio` int16 (n,) at 16 kHz; raises `InputError` without the weights."""
         device = pick_device()
         model = _SNAPSHOT.load(device)
         steps = partial(hidden_states, model, device=device)

@@ -24,9 +24,11 @@ class LogMel:
     needs: tuple[str, ...] = ("audio",)
 
     def fingerprint(self) -> str:
+        """Identifies the code and its settings; part of the cache's extractor fingerprint."""
         return f"logmel-1-{BANDS}-{HOP}-{WINDOW}-{FFT}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """`logmel` (T,80) from `audio` int16 (n,) at 16 kHz."""
         return {"logmel": log_mel(arrays["audio"], n_frames)}
 
 

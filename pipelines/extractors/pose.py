@@ -37,9 +37,11 @@ class Pose:
     needs: tuple[str, ...] = ("landmarks",)
 
     def fingerprint(self) -> str:
+        """Identifies the code and its settings; part of the cache's extractor fingerprint."""
         return "pose-2-weak-perspective-68"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """`pose` (T,7) from `landmarks` (T,68,2)."""
         return {"pose": fit_pose(arrays["landmarks"], size=size)}
 
 

@@ -53,9 +53,11 @@ class PoseTddfa:
         return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()}" if absent else None
 
     def fingerprint(self) -> str:
+        """Identifies code and weights; part of the cache's extractor fingerprint."""
         return f"pose-3ddfa-1-{weights.resolve(_present()).identity}-{weights.resolve(_PARAMETERS).identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """`pose` (T,7) from `frames` and `landmarks`; raises `InputError` without the weights."""
         mean, spread = _parameters(_file(_PARAMETERS))
         parameters = predict(arrays["frames"], arrays["landmarks"]) * spread + mean
         matrices = parameters[:, :12].reshape(-1, 3, 4).astype(np.float64)

@@ -33,9 +33,11 @@ class Wav2Vec2:
         return _SNAPSHOT.missing()
 
     def fingerprint(self) -> str:
+        """Identifies code and weights; part of the cache's extractor fingerprint."""
         return f"wav2vec2-1-{_SNAPSHOT.identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """`wav2vec2` (T,768) from `audio` int16 (n,) at 16 kHz; raises `InputError` without the weights."""
         device = pick_device()
         steps = partial(hidden_states, _SNAPSHOT.load(device), device=device)
         return {"wav2vec2": chunked(normalise(arrays["audio"]), steps, n_frames=n_frames).astype(np.float16)}

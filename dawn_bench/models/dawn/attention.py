@@ -30,6 +30,7 @@ class ChannelLayerNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(1, dim, 1, 1, 1))
 
     def forward(self, x_BCFHW: Tensor) -> Tensor:
+        """x_BCFHW -> normalised [B, C, F, H, W]."""
         variance, mean = torch.var_mean(x_BCFHW, dim=1, unbiased=False, keepdim=True)
         return (x_BCFHW - mean) * (variance + self.eps).rsqrt() * self.gamma
 
@@ -43,6 +44,7 @@ class GainLayerNorm(nn.Module):
         self.g = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [..., dim] -> normalised [..., dim]."""
         return F.layer_norm(x, (self.dim,), self.g, None, self.eps)
 
 
@@ -125,6 +127,7 @@ class TemporalAttention(nn.Module):
         self.fn = SequenceAttention(dim, heads=heads, head_dim=head_dim, rotary=True)
 
     def forward(self, x_BCFHW: Tensor, bias_NFJ: Tensor) -> Tensor:
+        """x_BCFHW -> [B, C, F, H, W]; `bias_NFJ` is added to the logits."""
         B, C, T, H, W = x_BCFHW.shape
         out = self.fn(x_BCFHW.permute(0, 3, 4, 2, 1).reshape(B, H * W, T, C), bias_NFJ)
         return out.reshape(B, H, W, T, C).permute(0, 4, 3, 1, 2)
@@ -138,6 +141,7 @@ class SpatialAttention(nn.Module):
         self.fn = SequenceAttention(dim, heads=heads, head_dim=head_dim, rotary=False)
 
     def forward(self, x_BCFHW: Tensor) -> Tensor:
+        """x_BCFHW -> [B, C, F, H, W]."""
         H, W = x_BCFHW.shape[-2:]
         return self.fn(x_BCFHW.permute(0, 2, 3, 4, 1).flatten(2, 3)).unflatten(2, (H, W)).permute(0, 4, 1, 2, 3)
 
@@ -152,6 +156,7 @@ class SpatialLinearAttention(nn.Module):
         self.to_out = nn.Conv2d(heads * head_dim, dim, 1)
 
     def forward(self, x_BCFHW: Tensor) -> Tensor:
+        """x_BCFHW -> [B, C, F, H, W]."""
         B, _, _, H, W = x_BCFHW.shape
         x_bCHW = x_BCFHW.transpose(1, 2).flatten(0, 1)
         q, k, v = (
@@ -187,6 +192,7 @@ class CrossAttention(nn.Module):
         return projection, norm
 
     def forward(self, x_BCFHW: Tensor, context_BFK: Tensor) -> Tensor:
+        """x_BCFHW, one context vector [K] per frame -> [B, out_dim, F, H, W]."""
         H, W = x_BCFHW.shape[-2:]
         split = (self.heads, self.head_dim)
         q_BFPND = self.to_q(self.norm(x_BCFHW.permute(0, 2, 3, 4, 1).flatten(2, 3))).unflatten(-1, split)

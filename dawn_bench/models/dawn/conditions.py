@@ -73,6 +73,7 @@ class FaceMaskEncoder(nn.Module):
         self.conv2 = nn.Conv2d(dims[0], dims[1], 3, stride=2, padding=1)
 
     def forward(self, mask_B1SS: Tensor) -> Tensor:
+        """Encode masks [B, 1, S, S] to [B, M, S/4, S/4]."""
         return self.conv2(self.conv1(mask_B1SS).relu()).relu()
 
     def draw_as_training_script(self) -> None:

@@ -22,6 +22,7 @@ class PatchBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, c_in, N) -> (B, c_out, N'), N' = (N - 2) // stride + 1."""
         return self.model(x)
 
 

@@ -26,6 +26,7 @@ class ConvNorm(nn.Module):
         self.norm = nn.BatchNorm2d(c_out)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, c_in, H, W) -> (B, c_out, H, W), non-negative."""
         return F.relu(self.norm(self.conv(x_BCHW)))
 
 
@@ -33,6 +34,7 @@ class Down(ConvNorm):
     """`ConvNorm`, then 2x2 average pooling."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, c_in, H, W) -> (B, c_out, H/2, W/2)."""
         return F.avg_pool2d(super().forward(x_BCHW), 2)
 
 
@@ -40,6 +42,7 @@ class Up(ConvNorm):
     """Nearest-neighbour upsampling by 2, then `ConvNorm`."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, c_in, H, W) -> (B, c_out, 2H, 2W)."""
         return super().forward(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
 
 
@@ -52,6 +55,7 @@ class MergedUp(Up):
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, c_in, H, W) -> (B, c_out, 2H, 2W), the numbers of `Up`."""
         kernel = self.conv.weight.transpose(0, 1)
         for axis in (2, 3):
             first, middle, last = kernel.split(1, dim=axis)
@@ -66,6 +70,7 @@ class FewOut(nn.Conv2d):
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, c_in, H, W) -> (B, c_out, H, W), the numbers of a same-padded `nn.Conv2d`."""
         c_out, c_in, taps, _ = self.weight.shape
         width, reach = x_BCHW.shape[3], taps // 2
         columns = self.weight.permute(3, 0, 1, 2).reshape(taps * c_out, c_in, taps, 1)
@@ -86,6 +91,7 @@ class Residual(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
         hidden = _convolve(self.conv1, F.relu(self.norm1(x_BCHW)))
         return x_BCHW + _convolve(self.conv2, F.relu(self.norm2(hidden)))
 
@@ -107,6 +113,7 @@ class Encoder(nn.Module):
         self.c_out = sizes[-1]
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+        """(B, c_in, H, W) -> `depth` + 1 maps; map i has size (H / 2**i, W / 2**i)."""
         levels = [x_BCHW]
         for block in self.down_blocks:
             levels.append(block(levels[-1]))
@@ -125,6 +132,7 @@ class Decoder(nn.Module):
         self.c_out = expansion + c_in
 
     def forward(self, levels: list[Tensor]) -> Tensor:
+        """The maps of `Encoder` -> (B, c_out, H, W)."""
         x_BCHW = levels[-1]
         for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
             x_BCHW = torch.cat([block(x_BCHW), skip], dim=1)
@@ -141,6 +149,7 @@ class Hourglass(nn.Module):
         self.c_out = self.decoder.c_out
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, c_in, H, W) -> (B, c_out, H, W); H and W are multiples of 2**depth."""
         return self.decoder(self.encoder(x_BCHW))
 
 
@@ -164,6 +173,7 @@ class AntiAliasDown(nn.Module):
         self.factor = factor
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H / factor, W / factor)."""
         if self.factor == 1:
             return x_BCHW
         # A strided convolution computes exactly the pixels that remain after blurring and subsampling.

@@ -74,6 +74,7 @@ class VGGLoss(nn.Module):
         return features
 
     def forward(self, prediction_BCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
+        """Scalar loss of images (B, 3, H, W) in [0, 1]; no gradient reaches `truth_BCHW`."""
         with torch.no_grad():
             truth = self.levels(truth_BCHW)
         pairs = zip(self.levels(prediction_BCHW), truth, strict=True)
@@ -90,6 +91,7 @@ class PixelLoss(nn.Module):
     identity = "pyramid of pixel and slope differences (substitute for VGG-19)"
 
     def forward(self, prediction_BCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
+        """Scalar loss of images (B, 3, H, W) in [0, 1]; no gradient reaches `truth_BCHW`."""
         off = prediction_BCHW - truth_BCHW.detach()
         return off.abs().mean() + off.diff(dim=2).abs().mean() + off.diff(dim=3).abs().mean()
 

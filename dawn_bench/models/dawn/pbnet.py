@@ -80,6 +80,7 @@ class GainNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(1, 1, width))
 
     def forward(self, x_BNC: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
         return F.layer_norm(x_BNC, x_BNC.shape[-1:]) * self.gamma
 
 
@@ -99,6 +100,7 @@ class Skip(nn.Module):
         self.fn = fn
 
     def forward(self, x_BNC: Tensor, bias: RelativeBias, *, window: int | None, valid_BN: Tensor | None) -> Tensor:
+        """(B, N, C) -> (B, N, C); `window` and `valid_BN` mask the attention."""
         return x_BNC + self.fn.fn(self.fn.norm(x_BNC), bias, window=window, valid_BN=valid_BN)
 
 
@@ -112,6 +114,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
         return self.linear2(self.dropout(F.gelu(self.linear1(x_BNC))))
 
 
@@ -138,6 +141,7 @@ class DecoderLayer(nn.Module):
         window: int | None,
         valid_BN: Tensor | None,
     ) -> Tensor:
+        """(B, N, C) -> (B, N, C); `bias` is that of self-attention and of cross-attention."""
         own, cross = bias
         x_BNC = self.layer_norm1(x_BNC + self.dropout(self.self_attn(x_BNC, own, window=window, valid_BN=valid_BN)))
         attended = self.multihead_attn(x_BNC, memory_BNC, cross, window=window, valid_BN=valid_BN)

@@ -55,6 +55,7 @@ class Rotary(nn.Module):
         self.freqs = nn.Parameter(10000.0 ** (-torch.arange(0, dim, 2).float() / dim), requires_grad=False)
 
     def forward(self, x_BHNE: Tensor) -> Tensor:
+        """Rotate (B, H, N, E) by the frame indices 0 to N - 1."""
         turned = 2 * self.freqs.shape[0]
         frames = torch.arange(x_BHNE.shape[2], device=x_BHNE.device, dtype=self.freqs.dtype)
         angle = frames[:, None] * self.freqs
@@ -101,6 +102,7 @@ class SelfAttention(nn.Module):
         self.heads = heads
 
     def forward(self, x_BNC: Tensor, bias: RelativeBias, *, window: int | None, valid_BN: Tensor | None) -> Tensor:
+        """(B, N, C) -> (B, N, C); keys beyond `window` or invalid in `valid_BN` are masked."""
         q, k, v = (split_heads(part, self.heads) for part in self.to_qkv(x_BNC).chunk(3, dim=-1))
         out = attend(self.rotary_emb(q), self.rotary_emb(k), v, bias, window=window, valid_BN=valid_BN)
         return self.to_out(out.transpose(1, 2).flatten(2))
@@ -121,6 +123,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, x_BNC: Tensor, memory_BNC: Tensor, bias: RelativeBias, *, window: int | None, valid_BN: Tensor | None
     ) -> Tensor:
+        """(B, N, C), memory (B, N, C) -> (B, N, C); masked as in `SelfAttention`."""
         q = self.rotary_emb(split_heads(self.to_q(x_BNC), self.heads))
         k = self.rotary_emb(split_heads(self.to_k(memory_BNC), self.heads))
         v = split_heads(self.to_v(memory_BNC), self.heads)

@@ -44,6 +44,7 @@ class PreNorm(nn.Module):
         self.fn = fn
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        """fn(norm(x), *more) for x_BCFHW."""
         return self.fn(self.norm(x), *more)
 
 
@@ -55,6 +56,7 @@ class Residual(nn.Module):
         self.fn = PreNorm(dim, fn)
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        """x + fn(norm(x), *more) for x_BCFHW."""
         return x + self.fn(x, *more)
 
 
@@ -66,6 +68,7 @@ class SinusoidalEmbedding(nn.Module):
         self.dim = dim
 
     def forward(self, t_B: Tensor) -> Tensor:
+        """Timesteps [B] -> [B, dim]."""
         half = self.dim // 2
         frequency = torch.exp(torch.arange(half, device=t_B.device) * (-math.log(10_000) / (half - 1)))
         angle = t_B[:, None] * frequency
@@ -82,6 +85,7 @@ class NormedConv(nn.Module):
         self.act = nn.SiLU()
 
     def forward(self, x_BCFHW: Tensor, scale_shift: Sequence[Tensor] | None = None) -> Tensor:
+        """x_BCFHW -> [B, out_dim, F, H, W]; `scale_shift` are two [B, out_dim, 1, 1, 1]."""
         x = self.norm(self.proj(x_BCFHW))
         if scale_shift is not None:
             scale, shift = scale_shift
@@ -128,6 +132,7 @@ class ConditionedBlock(nn.Module):
         ]
 
     def forward(self, x_BCFHW: Tensor, time_BE: Tensor | None = None, conditions: Conditions | None = None) -> Tensor:
+        """x_BCFHW -> [B, out_dim, F, H, W]; the two output heads take neither time nor conditions."""
         if self.time_mlp is None or conditions is None:
             h = self.block1(x_BCFHW)
         else:

@@ -80,6 +80,7 @@ class LogMelEncoder(nn.Module):
         self.conv2 = nn.Conv1d(config.hidden, config.hidden, 7, padding=3)
 
     def forward(self, waveform_BN: Tensor) -> Tensor:
+        """Normalised sound (B,n) at 16 kHz -> features (B,n // 320,hidden)."""
         hop = SAMPLE_RATE // RATE
         padded = F.pad(waveform_BN, (self.WINDOW // 2 - hop // 2, self.WINDOW))
         windows = padded.unfold(1, self.WINDOW, hop)[:, : waveform_BN.shape[1] // hop]

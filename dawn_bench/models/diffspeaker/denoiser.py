@@ -32,6 +32,7 @@ class PeriodicPositions(nn.Module):
         self.register_buffer("pe", table.repeat(_TABLE // period + 1, 1)[None])
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Add positions to (B,T,D), with dropout."""
         place = torch.arange(x_BTD.shape[1], device=x_BTD.device) % self.period
         return self.dropout(x_BTD + self.pe[:, place])
 
@@ -45,6 +46,7 @@ class StepEmbedding(nn.Module):
         self.linear_1, self.linear_2 = nn.Linear(width, out), nn.Linear(out, out)
 
     def forward(self, step_B: Tensor) -> Tensor:
+        """Diffusion steps (B,) -> (B,out)."""
         return self.linear_2(F.silu(self.linear_1(step_sinusoids(step_B, self.width))))
 
 
@@ -72,6 +74,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x_BTD: Tensor, memory_BTD: Tensor, tokens_B2D: Tensor, self_bias: Tensor, cross_bias: Tensor
     ) -> Tensor:
+        """(B,T,D), audio memory (B,T,D), condition tokens (B,2,D), attention masks (B·H,T,2+T) -> (B,T,D)."""
         own = self.norm1(x_BTD)
         context = torch.cat([tokens_B2D, own], dim=1)
         x_BTD = x_BTD + self.dropout(self.self_attn(own, context, context, attn_mask=self_bias, need_weights=False)[0])

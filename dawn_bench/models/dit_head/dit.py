@@ -28,6 +28,7 @@ class Attention(nn.Module):
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
     def forward(self, x_BND: Tensor, context_BMD: Tensor) -> Tensor:
+        """Tokens (B,N,D) attend to a context (B,M,D) -> (B,N,D)."""
         query, key, value = self._split(x_BND, context_BMD)
         return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
 
@@ -53,6 +54,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
 
     def forward(self, x_BND: Tensor, condition_BMD: Tensor) -> Tensor:
+        """Image tokens (B,N,D), condition tokens (B,M,D) -> (B,N,D)."""
         normed = self.norm1(x_BND)
         x_BND = x_BND + self.self_attention(normed, normed)
         x_BND = x_BND + self.cross_attention(self.norm2(x_BND), condition_BMD)

@@ -29,6 +29,7 @@ class Residual(nn.Module):
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B,c_in,H,W) -> (B,c_out,H,W)."""
         hidden = self.conv1(F.silu(self.norm1(x_BCHW)))
         return self.skip(x_BCHW) + self.conv2(F.silu(self.norm2(hidden)))
 
@@ -51,6 +52,7 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(c_in, config.latent_channels, 3, padding=1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Images (B,3,S,S) in [-1, 1] -> latents (B,Z,h,h)."""
         return self.layers(x_BCHW)
 
 
@@ -73,6 +75,7 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(c_in, 3, 3, padding=1)
 
     def forward(self, z_BZhh: Tensor) -> Tensor:
+        """Latents (B,Z,h,h) -> images (B,3,S,S)."""
         return self.out(self.layers(z_BZhh))
 
 
@@ -94,6 +97,7 @@ class Quantiser(nn.Module):
         self.codebook = nn.Parameter(torch.randn(codes, channels))
 
     def forward(self, z_BZhh: Tensor) -> Quantised:
+        """Quantise latents (B,Z,h,h)."""
         z_NZ = z_BZhh.permute(0, 2, 3, 1).flatten(0, 2)
         with torch.no_grad():
             index_N = torch.cdist(z_NZ.float(), self.codebook.float()).argmin(dim=1)

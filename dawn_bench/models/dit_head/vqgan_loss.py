@@ -33,6 +33,7 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*parts, nn.Conv2d(c_in, 1, 4, padding=1))
 
     def forward(self, picture_B3SS: Tensor) -> Tensor:
+        """Images (B,3,S,S) in [-1, 1] -> logits (B,1,P,P)."""
         return self.layers(picture_B3SS)
 
 

@@ -48,6 +48,7 @@ class DlibBackend:
 
     @staticmethod
     def missing() -> str | None:
+        """Why the back end cannot run here; None if it can."""
         if find_spec("dlib") is None:
             return "the package dlib-bin is not installed"
         if model_file(_POINTS_FILE) is None:
@@ -72,6 +73,7 @@ class DlibBackend:
         self.takes_gray = self._yunet is None
 
     def fingerprint(self) -> str:
+        """Identifies code, settings and weights; part of the cache's fingerprint."""
         detector = "hog" if self._yunet is None else self._yunet_file.identity
         facts = [_SIDES, _PADDING, _NEAR, _AROUND, _BOX, _REACH, versions().get("dlib-bin"), _points_sha256(), detector]
         return f"dlib-2-{fingerprint(facts)}"

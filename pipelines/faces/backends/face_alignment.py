@@ -33,6 +33,7 @@ class FaceAlignmentBackend:
 
     @staticmethod
     def missing() -> str | None:
+        """Why the back end cannot run here; None if it can."""
         if find_spec("face_alignment") is None:
             return "the package face-alignment is not installed (pip install 'dawn-bench[faces]')"
         installed = version("face-alignment")
@@ -65,10 +66,12 @@ class FaceAlignmentBackend:
             torch.hub.set_dir(hub)
 
     def fingerprint(self) -> str:
+        """Identifies code, settings and weights; part of the cache's fingerprint."""
         files = [sha256_file(path) for name in (_DETECTOR, _POINTS) if (path := _file(name))]
         return f"face-alignment-2-{fingerprint([version('face-alignment'), _LONGEST, files])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        """Square boxes float32 (n,4), largest first; `expect` is not used."""
         scale = min(1.0, _LONGEST / max(frame.shape[:2]))
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -76,6 +79,7 @@ class FaceAlignmentBackend:
         return square_boxes(np.array(detections, np.float64).reshape(-1, 5)[:, :4] / scale)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The 68 landmarks float32 (68,2) of the face in `box`."""
         # plain floats: the package fails with float32
         points = self._network.get_landmarks_from_image(frame, detected_faces=[upright_box(box).tolist()])
         return np.asarray(points[0], np.float32)[:, :2]

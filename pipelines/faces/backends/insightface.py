@@ -29,6 +29,7 @@ class InsightFaceBackend:
 
     @staticmethod
     def missing() -> str | None:
+        """Why the back end cannot run here; None if it can."""
         for package in ("insightface", "onnxruntime"):
             if find_spec(package) is None:
                 return f"the package {package} is not installed (pip install 'dawn-bench[faces]')"
@@ -50,10 +51,12 @@ class InsightFaceBackend:
         self._points.prepare(context)
 
     def fingerprint(self) -> str:
+        """Identifies code, settings and weights; part of the cache's fingerprint."""
         files = [sha256_file(path) for name in (_DETECTOR, _POINTS) if (path := _file(name))]
         return f"insightface-2-{fingerprint([version('insightface'), _INPUT, files])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        """Square boxes float32 (n,4), largest first; `expect` is not used."""
         # the network misses faces that fill most of its input, so a border is added
         border = max(frame.shape[:2]) // 4
         padded = np.pad(frame[..., ::-1], ((border, border), (border, border), (0, 0)))
@@ -61,6 +64,7 @@ class InsightFaceBackend:
         return square_boxes(detections[:, :4] - border)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The 68 landmarks float32 (68,2) of the face in `box`."""
         from insightface.app.common import Face
 
         points = self._points.get(np.ascontiguousarray(frame[..., ::-1]), Face(bbox=upright_box(box)))

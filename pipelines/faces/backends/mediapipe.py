@@ -35,6 +35,7 @@ class MediaPipeBackend:
 
     @staticmethod
     def missing() -> str | None:
+        """Why the back end cannot run here; None if it can."""
         if find_spec("mediapipe") is None:
             return "the package mediapipe is not installed (in an environment of its own: it pins numpy)"
         file = weights.resolve(_WEIGHTS)
@@ -53,13 +54,16 @@ class MediaPipeBackend:
         self._landmarker = vision.FaceLandmarker.create_from_options(options)
 
     def fingerprint(self) -> str:
+        """Identifies code, settings and weights; part of the cache's fingerprint."""
         return f"mediapipe-2-{fingerprint([version('mediapipe'), weights.resolve(_WEIGHTS).identity])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        """Square boxes float32 (n,4), largest first; `expect` is not used."""
         boxes = np.array([box_around(points) for points in self._faces(frame)], np.float32).reshape(-1, 4)
         return boxes[np.argsort(boxes[:, 0] - boxes[:, 2], kind="stable")]
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The 68 landmarks float32 (68,2) of the face in `box`; NaN if it is not detected there."""
         centre, side = (box[:2] + box[2:]) / 2, float(box[2] - box[0])
         height, width = frame.shape[:2]
         x0, y0 = (int(max(0, c - side)) for c in centre)
