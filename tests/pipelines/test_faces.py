@@ -1,4 +1,4 @@
-"""Face back ends and tracking, on the photograph that the embedded dataset is made from and on scripted faces."""
+"""Face back ends and tracking, on the embedded dataset's source photograph and on scripted faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawn_bench.pipelines.faces.tracking import Tracker
 
 @pytest.fixture(scope="module")
 def portrait() -> np.ndarray:
-    """A picture with one face, about 90 px wide, around (225, 125)."""
+    """An image with one face, about 90 px wide, around (225, 125)."""
     return astronaut()
 
 
@@ -25,7 +25,7 @@ def backend() -> FaceBackend:
     return pick_backend("dlib")
 
 
-def test_dlib_finds_the_face_and_places_its_points(backend: FaceBackend, portrait: np.ndarray) -> None:
+def test_dlib_detects_the_face_and_its_landmarks(backend: FaceBackend, portrait: np.ndarray) -> None:
     boxes = backend.detect(portrait)
     assert boxes.shape == (1, 4)
     points = backend.landmarks(portrait, boxes[0])
@@ -48,21 +48,21 @@ def test_dlib_works_on_small_generated_frames_and_large_ones(
     np.testing.assert_allclose(points[30] / size, ((225 - 135) / 180, (127 - 40) / 180), atol=0.03)
 
 
-def test_dlib_finds_small_faces_in_large_pictures(backend: FaceBackend, portrait: np.ndarray) -> None:
+def test_dlib_detects_small_faces_in_large_images(backend: FaceBackend, portrait: np.ndarray) -> None:
     wide = np.zeros((720, 1280, 3), np.uint8)
     wide[100:612, 200:712] = portrait
     middles = [(box[:2] + box[2:]) / 2 for box in backend.detect(wide)]
     assert min(np.abs(middle - (425, 225)).max() for middle in middles) < 10
 
 
-def test_points_do_not_depend_on_earlier_frames(backend: FaceBackend, portrait: np.ndarray) -> None:
+def test_landmarks_do_not_depend_on_earlier_frames(backend: FaceBackend, portrait: np.ndarray) -> None:
     before = backend.detect(portrait)
     backend.detect(np.zeros((1000, 300, 3), np.uint8))
     assert np.array_equal(backend.detect(portrait), before)
     assert backend.fingerprint() == type(backend)().fingerprint()
 
 
-def test_gray_frames_serve_as_well(backend: FaceBackend, portrait: np.ndarray) -> None:
+def test_gray_frames_give_the_same_result(backend: FaceBackend, portrait: np.ndarray) -> None:
     gray = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
     box = backend.detect(portrait)[0]
     assert np.abs(backend.detect(gray)[0] - box).max() <= 2
@@ -70,7 +70,7 @@ def test_gray_frames_serve_as_well(backend: FaceBackend, portrait: np.ndarray) -
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.0, 3.0])
-def test_dlib_looks_again_where_a_face_was(backend: FaceBackend, portrait: np.ndarray, scale: float) -> None:
+def test_dlib_local_search_near_a_known_face(backend: FaceBackend, portrait: np.ndarray, scale: float) -> None:
     picture = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     box = box_around(backend.landmarks(picture, backend.detect(picture)[0]))
     side = box[2] - box[0]
@@ -81,7 +81,7 @@ def test_dlib_looks_again_where_a_face_was(backend: FaceBackend, portrait: np.nd
     assert not len(backend.detect_near(np.full_like(picture, 90), box))
 
 
-def test_points_of_a_face_that_the_picture_cuts_off(backend: FaceBackend, portrait: np.ndarray) -> None:
+def test_landmarks_of_a_face_cut_by_the_border(backend: FaceBackend, portrait: np.ndarray) -> None:
     points = backend.landmarks(portrait, backend.detect(portrait)[0])
     corner = 180, 60  # through her right temple and brow
     part = np.ascontiguousarray(portrait[corner[1] :, corner[0] :])
@@ -89,7 +89,7 @@ def test_points_of_a_face_that_the_picture_cuts_off(backend: FaceBackend, portra
     assert np.abs(seen[27:36] + corner - points[27:36]).max() < 8
 
 
-def test_auto_is_what_can_run_and_the_others_say_what_they_lack() -> None:
+def test_auto_picks_a_usable_back_end_and_others_name_what_is_missing() -> None:
     for name in FACE_BACKENDS:
         lacking = FACE_BACKENDS[name].missing()
         if lacking:
@@ -101,7 +101,7 @@ def test_auto_is_what_can_run_and_the_others_say_what_they_lack() -> None:
 
 
 class Scripted:
-    """Faces whose places are painted into the frame: pixel (0, i) holds x, y and side of face i, each in units of 4."""
+    """Faces whose positions are encoded in the frame: pixel (0, i) holds x, y and side of face i, in units of 4."""
 
     name = "scripted"
 
@@ -161,7 +161,7 @@ def test_detection_runs_every_fifth_frame() -> None:
 
 
 class Quick(Scripted):
-    """The same with a quick look, which sees only where it looks."""
+    """The same with local search, which detects only faces near the given box."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class Quick(Scripted):
         return np.array([b for b in boxes if np.abs(b - box).max() < 20], np.float32).reshape(-1, 4)
 
 
-def test_a_quick_look_replaces_most_searches() -> None:
+def test_local_search_replaces_most_full_searches() -> None:
     backend = Quick()
     tracker = Tracker(backend, max_gap=5)
     for k in range(100):
@@ -184,7 +184,7 @@ def test_a_quick_look_replaces_most_searches() -> None:
     assert abs(points[-1].mean(axis=0)[0] - 4 * (20 + 99 // 4)) < 4
 
 
-def test_a_face_that_a_quick_look_misses_is_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missed_local_search_triggers_a_full_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Quick, "detect_near", lambda self, frame, box: np.zeros((0, 4), np.float32))
     backend = Quick()
     tracker = Tracker(backend, max_gap=5)
@@ -194,7 +194,7 @@ def test_a_face_that_a_quick_look_misses_is_searched_for(monkeypatch: pytest.Mon
     assert backend.detections == 8 and len(tracker.tracks) == 1 and valid.all()
 
 
-def test_short_gaps_are_interpolated_and_marked() -> None:
+def test_short_gaps_are_interpolated_and_marked_invalid() -> None:
     frames = [frame_of((20, 25, 12)) for _ in range(10)] + [frame_of() for _ in range(4)]
     frames += [frame_of((25, 25, 12)) for _ in range(10)]
     _, points, valid, _ = track(frames)
@@ -202,7 +202,7 @@ def test_short_gaps_are_interpolated_and_marked() -> None:
     np.testing.assert_allclose(np.diff(points[9:15].mean(axis=1)[:, 0]), 4.0, atol=1e-3)
 
 
-def test_long_gaps_lose_the_clip() -> None:
+def test_long_gaps_reject_the_clip() -> None:
     frames = [frame_of((20, 25, 12)) for _ in range(10)] + [frame_of() for _ in range(6)]
     with pytest.raises(ItemError) as caught:
         track(frames)
@@ -212,7 +212,7 @@ def test_long_gaps_lose_the_clip() -> None:
     assert track(frames, max_gap=6)[2].sum() == 10
 
 
-def test_of_two_faces_the_one_longest_in_frame_is_kept() -> None:
+def test_of_two_faces_the_longer_track_is_kept() -> None:
     short, long = (45, 20, 16), (15, 30, 10)
     frames = [frame_of(long, short) for _ in range(12)] + [frame_of(long) for _ in range(20)]
     tracker, points, valid, _ = track(frames)
@@ -225,7 +225,7 @@ def test_on_a_tie_the_larger_face_is_kept() -> None:
     assert points[:, :, 0].mean() > 150
 
 
-def test_cuts_are_found_and_the_face_is_found_again() -> None:
+def test_cuts_are_detected_and_the_face_is_reacquired() -> None:
     frames = [frame_of((15, 30, 10)) for _ in range(13)] + [frame_of((45, 20, 12), gray=90) for _ in range(13)]
     tracker, points, valid, _ = track(frames)
     assert tracker.cuts == [13] and valid.all()
@@ -233,7 +233,7 @@ def test_cuts_are_found_and_the_face_is_found_again() -> None:
 
 
 @pytest.mark.real
-def test_yunet_takes_the_detectors_place_where_it_is_present(
+def test_yunet_replaces_hog_where_present(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray, backend: FaceBackend
 ) -> None:
     (tmp_path / "yunet_n_dynamic.onnx").write_bytes((shared / "data/nets/yunet_n_dynamic.onnx").read_bytes())

@@ -1,4 +1,4 @@
-"""Extractors: pose, blink, log mel, and what speech features say when their weights are absent."""
+"""Extractors: pose, blink, log-mel, and the errors of speech features without weights."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dawn_bench.pipelines.extractors.pose import fit_pose, rotation_matrix
 
 
 def project(angles: np.ndarray, *, scale: float = 4.5e-4, shift: tuple[float, float] = (60, 60)) -> np.ndarray:
-    """The generic head seen in a 128 px frame, points (T,68,2)."""
+    """The generic head projected into a 128 px frame, landmarks (T,68,2)."""
     seen = scale * np.einsum("tij,nj->tni", rotation_matrix(angles)[:, :2], HEAD) + np.array(shift)
     seen[..., 1] = 120 - seen[..., 1]
     return seen * (128 / 120) - 0.5
 
 
-def test_pose_recovers_angles_scale_and_place() -> None:
+def test_pose_recovers_angles_scale_and_translation() -> None:
     angles = np.random.default_rng(0).uniform(-35, 35, (40, 3))
     pose = fit_pose(project(angles, shift=(58, 63)), size=128)
     assert pose.shape == (40, 7) and pose.dtype == np.float32
@@ -34,14 +34,14 @@ def test_pose_recovers_angles_scale_and_place() -> None:
     np.testing.assert_allclose(pose[:, 3:6], np.tile([4.5e-4, 58, 63], (40, 1)), rtol=1e-4)
 
 
-def test_pose_of_a_frame_does_not_depend_on_the_others() -> None:
+def test_pose_of_a_frame_does_not_depend_on_other_frames() -> None:
     rng = np.random.default_rng(1)
     points = project(rng.uniform(-35, 35, (20, 3))) + rng.normal(0, 1, (20, 68, 2))
     np.testing.assert_allclose(fit_pose(points[7:8], size=128), fit_pose(points, size=128)[7:8], rtol=1e-6)
 
 
-def test_pose_is_the_best_fit_of_trembling_points() -> None:
-    """No small turn away from it lowers the weighted distance that it stands for."""
+def test_pose_is_the_best_fit_of_noisy_landmarks() -> None:
+    """No small rotation away from the fit lowers the weighted distance that it minimises."""
     rng = np.random.default_rng(2)
     points = project(rng.uniform(-30, 30, (10, 3))) + rng.normal(0, 0.5, (10, 68, 2))
     pose = fit_pose(points, size=128).astype(float)
@@ -77,7 +77,7 @@ def test_pose_does_not_depend_on_the_frame_size_or_on_speech() -> None:
     np.testing.assert_allclose(fit_pose(points, size=128)[:, :3], angles, atol=1e-3)
 
 
-def test_pose_withstands_one_wild_point() -> None:
+def test_pose_is_robust_to_one_outlier() -> None:
     points = project(np.array([[12.0, -8.0, 5.0]]))
     points[0, 42] += 12
     assert np.abs(fit_pose(points, size=128)[0, :3] - (12, -8, 5)).max() < 2.5
@@ -90,7 +90,7 @@ def test_eye_aspect_ratio_of_known_eyes() -> None:
     np.testing.assert_allclose(eye_aspect_ratio(points), [[0.3, 2 / 9]], rtol=1e-6)
 
 
-def test_log_mel_finds_a_tone_in_its_band_and_frame() -> None:
+def test_log_mel_peaks_in_the_band_and_frame_of_a_tone() -> None:
     t = np.arange(16_000) / 16_000
     sound = np.where((t >= 0.4) & (t < 0.6), 10_000 * np.sin(2 * np.pi * 1000 * t), 0).astype(np.int16)
     rows = log_mel(sound, 25).astype(float)
@@ -102,7 +102,7 @@ def test_log_mel_finds_a_tone_in_its_band_and_frame() -> None:
     np.testing.assert_allclose(rows[:9], (np.log(1e-6) + 9) / 4, atol=1e-2)
 
 
-def test_log_mel_follows_the_picture_length_and_long_sound() -> None:
+def test_log_mel_has_the_length_of_the_video_also_for_long_sound() -> None:
     sound = np.random.default_rng(0).integers(-9000, 9000, 640 * 1100).astype(np.int16)
     rows = log_mel(sound, 1100)
     assert np.isfinite(rows.astype(float)).all()
@@ -111,7 +111,7 @@ def test_log_mel_follows_the_picture_length_and_long_sound() -> None:
     assert log_mel(sound[:1000], 10).shape == (10, 80)
 
 
-def test_extractors_name_their_needs() -> None:
+def test_extractors_declare_their_needs() -> None:
     known = {"frames", "audio", "landmarks", "bbox", "valid"}
     for name in EXTRACTORS:
         extractor = EXTRACTORS[name]()
@@ -132,8 +132,8 @@ def test_speech_features_need_their_weights(name: str, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("name", list(SPEECH))
-def test_speech_features_are_those_of_the_network(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small network in the published file's form: keys under its name, weight norm by its old names."""
+def test_speech_features_equal_the_network_output(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network in the published file format: prefixed keys, weight norm under its old names."""
     small = {
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
         "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16,

@@ -1,4 +1,4 @@
-"""Mesh datasets: formats, splits, faults, the synthetic writer, and the drawing."""
+"""Mesh datasets: formats, splits, faults, the synthetic writer, and the renderer."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ MESHES = PrepareSettings(dataset="embedded-mesh")
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two subjects, each with one sequence to train, validate and test on."""
+    """Two subjects, each with one training, one validation and one test sequence."""
     return write_meshes(tmp_path_factory.mktemp("meshes") / "set", subjects=2, train=1, test=1, seconds=1.5)
 
 
 @pytest.fixture
 def root(written: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy that a test may modify."""
     return Path(shutil.copytree(written, tmp_path / "set"))
 
 
@@ -39,7 +39,7 @@ def names(root: Path, dataset: str) -> dict[str, str]:
     return {s.id: s.split for s in list_sources(root, PrepareSettings(dataset=dataset))}
 
 
-def test_prepared_meshes_are_the_files(written: Path, tmp_path: Path) -> None:
+def test_prepared_meshes_equal_the_files(written: Path, tmp_path: Path) -> None:
     report = prepare(written, tmp_path / "cache", MESHES)
     cache = Cache(tmp_path / "cache")
     assert report.ok == 6 and not report.quarantined and report.seconds == pytest.approx(6 * 1.5, abs=0.2)
@@ -83,7 +83,7 @@ def test_published_splits() -> None:
     assert [vocaset.split(vocaset.TEST_SUBJECTS[1], n) for n in (20, 40)] == [None, "test"]
 
 
-def test_emotional_sentences_of_biwi_count_by_their_number(root: Path) -> None:
+def test_emotional_sentences_of_biwi_are_split_by_their_number(root: Path) -> None:
     for kind, folder in (("npy", "vertices_npy"), ("wav", "wav")):
         shutil.copy(root / folder / f"F2_37.{kind}", root / folder / f"F2_e38.{kind}")
         shutil.copy(root / folder / f"F2_37.{kind}", root / folder / f"F2_notes.{kind}")
@@ -91,7 +91,7 @@ def test_emotional_sentences_of_biwi_count_by_their_number(root: Path) -> None:
     assert found["F2_e38"] == "test" and "F2_notes" not in found
 
 
-def test_broken_sequences_are_left_out_each_with_its_reason(root: Path, tmp_path: Path) -> None:
+def test_broken_sequences_are_quarantined_with_a_reason(root: Path, tmp_path: Path) -> None:
     arrays = root / "vertices_npy"
     (arrays / "F2_01.npy").write_bytes(b"\x93NUMPY but not really")
     np.save(arrays / "F2_33.npy", np.zeros((30, 12), np.float32))
@@ -120,7 +120,7 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-def test_what_a_whole_set_needs_is_asked_for_in_one_line(root: Path, tmp_path: Path) -> None:
+def test_missing_dataset_files_are_a_one_line_error(root: Path, tmp_path: Path) -> None:
     (root / "regions" / "fdd.txt").write_text("1, 99999")
     with pytest.raises(InputError, match="names vertices that a mesh of 572 does not have"):
         prepare(root, tmp_path / "cache", MESHES)
@@ -209,9 +209,7 @@ def test_binary_and_polygonal_ply(tmp_path: Path) -> None:
         read_triangles(tmp_path / "b.ply", vertices=4)
 
 
-def test_the_synthetic_set_is_decided_by_its_seed_and_its_mouth_follows_the_sound(
-    written: Path, tmp_path: Path
-) -> None:
+def test_the_synthetic_set_is_reproducible_and_its_mouth_follows_the_sound(written: Path, tmp_path: Path) -> None:
     again = write_meshes(tmp_path / "again", subjects=2, train=1, test=1, seconds=1.5)
     for path in written.rglob("*.npy"):
         assert np.array_equal(np.load(path), np.load(again / path.relative_to(written)))
@@ -224,7 +222,7 @@ def test_the_synthetic_set_is_decided_by_its_seed_and_its_mouth_follows_the_soun
         assert moved.std() > 5 * (clip["vertices"] - clip["template"])[:, :21].std()  # the crown hardly moves
 
 
-def test_drawing_shows_the_mouth_and_dots_without_triangles(written: Path) -> None:
+def test_rendering_shows_the_mouth_and_points_without_triangles(written: Path) -> None:
     template = read_templates(written / "templates.pkl")["F2"]
     triangles = read_triangles(written / "mesh.ply", vertices=len(template))
     draw = MeshRenderer(template, triangles, size=128)
@@ -240,6 +238,6 @@ def test_drawing_shows_the_mouth_and_dots_without_triangles(written: Path) -> No
 
 
 @pytest.mark.parametrize(("wrong", "match"), [({"subjects": 9}, "9 subjects"), ({"seconds": 0.1}, "0.1 s")])
-def test_numbers_that_do_not_go_together_are_refused(wrong: dict[str, float], match: str, tmp_path: Path) -> None:
+def test_numbers_out_of_range_are_rejected(wrong: dict[str, float], match: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=match):
         write_meshes(tmp_path, **wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Pictures that are converted only where they are looked at, against plain conversion of the whole."""
+"""Lazily converted frames, against conversion of the whole frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def photo(width: int = 320, height: int = 240) -> np.ndarray:
 
 
 def turned(path: Path) -> Path:
-    """The file with a note that it is to be shown turned by a quarter, as phones write it."""
+    """The file with rotation metadata of a quarter turn, as written by phones."""
     data = path.read_bytes()
     at = data.index(b"tkhd") + 44
     quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
@@ -39,7 +39,7 @@ def first(path: Path) -> Picture:
 
 
 def check(picture: Picture) -> None:
-    """Gray, parts and cuts agree with the colours of the whole."""
+    """Gray, crops and resized crops agree with the whole RGB frame."""
     rgb, gray = picture.rgb().astype(int), picture.gray().astype(float)
     assert rgb.shape[:2] == gray.shape == (picture.height, picture.width)
     brightness = rgb @ [0.299, 0.587, 0.114]
@@ -62,13 +62,13 @@ def check(picture: Picture) -> None:
         assert grown.shape == (200, 200, 3) and np.abs(grown.mean(axis=(0, 1)) - cut.mean(axis=(0, 1))).max() < 2
 
 
-def test_every_view_shows_the_same_picture(video: Path) -> None:
+def test_all_views_show_the_same_image(video: Path) -> None:
     picture = first(video)
     assert (picture.width, picture.height) == (320, 240)
     check(picture)
 
 
-def test_pictures_turned_by_the_file(video: Path) -> None:
+def test_rotation_metadata_is_applied(video: Path) -> None:
     picture, stored = first(turned(video)), first(video)
     assert (picture.width, picture.height) == (240, 320)
     assert any(np.array_equal(picture.rgb(), np.rot90(stored.rgb(), k)) for k in (1, 3))
@@ -84,13 +84,13 @@ def test_rgb_sources_and_odd_sides(tmp_path: Path) -> None:
     assert np.array_equal(picture.cut(window, 120), photo(321, 241)[20:140, 10:130])
 
 
-def test_a_cut_at_its_own_size_is_not_resampled(video: Path) -> None:
+def test_a_crop_at_its_own_size_is_not_resampled(video: Path) -> None:
     picture = first(video)
     assert np.array_equal(picture.cut((10, 20, 100, 100), 100), picture.rgb()[20:120, 10:110])
 
 
-def test_colours_keep_their_resolution_when_shrunk(tmp_path: Path) -> None:
-    """Red columns two pixels wide once shrunk by two, beginning at odd pixels."""
+def test_chroma_keeps_its_resolution_when_downscaled(tmp_path: Path) -> None:
+    """Red columns that are two pixels wide after downscaling by two, starting at odd pixels."""
     red = (np.arange(256) + 2) // 4 % 2 == 1
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, red, 0] = 200
@@ -99,7 +99,7 @@ def test_colours_keep_their_resolution_when_shrunk(tmp_path: Path) -> None:
     assert np.median(cut[:, red[::2]]) > 150 and np.median(cut[:, ~red[::2]]) < 50
 
 
-def test_a_part_must_lie_in_the_picture(video: Path) -> None:
+def test_a_crop_must_lie_inside_the_frame(video: Path) -> None:
     picture = first(video)
     assert picture.within((0, 0, 320, 240)) is not None
     for area in ((-1, 0, 10, 10), (0, 0, 321, 10), (300, 0, 30, 30), (0, 0, 0, 5)):

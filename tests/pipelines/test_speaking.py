@@ -1,4 +1,4 @@
-"""Of two faces the one that speaks longest is kept, whenever it begins to."""
+"""Of two faces the one that speaks longest is kept, whenever it starts to speak."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dawn_bench.pipelines.synthetic.write import write_embedded
 
 
 def face(gaps: np.ndarray, *, tremble: float = 0.2, size: float = 100.0) -> np.ndarray:
-    """Points (T,68,2) of a face `size` px high whose lips are `gaps` (T,) of that apart."""
+    """Landmarks (T,68,2) of a face `size` px high with lip gaps `gaps` (T,), relative to that height."""
     points = np.random.default_rng(0).normal(0, tremble, (len(gaps), 68, 2))
     points[:, 8, 1] += size
     points[:, [67, 66, 65], 1] += size * gaps[:, None]
@@ -31,7 +31,7 @@ def face(gaps: np.ndarray, *, tremble: float = 0.2, size: float = 100.0) -> np.n
 SPEECH = 0.05 + 0.05 * np.sin(np.arange(100) * 0.9)
 
 
-def test_speech_is_lips_that_keep_moving() -> None:
+def test_speech_is_sustained_lip_motion() -> None:
     assert speaking_frames(face(SPEECH)) == 90
     assert speaking_frames(face(SPEECH, size=30)) == 90
     assert speaking_frames(face(np.full(100, 0.1))) == 0  # open, but still
@@ -49,7 +49,7 @@ def chosen(*faces: np.ndarray, starts: tuple[int, ...] = (0, 0, 0)) -> int:
     return tracker.choose().number
 
 
-def test_the_speaker_is_chosen_among_those_in_sight_all_the_time() -> None:
+def test_the_speaker_is_chosen_among_continuously_visible_faces() -> None:
     silent, speaker = face(np.full(100, 0.02)), face(SPEECH)
     assert chosen(silent, speaker) == 1 and chosen(speaker, silent) == 0
     assert chosen(silent, speaker[:95]) == 1  # a few frames missed
@@ -61,7 +61,7 @@ def test_the_speaker_is_chosen_among_those_in_sight_all_the_time() -> None:
 
 
 class Sink:
-    """Keeps what it is given since the last restart."""
+    """Stores the rows since the last restart."""
 
     def __init__(self) -> None:
         self.restart()
@@ -85,7 +85,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("frames_ahead", [20, 1000])
-def test_the_one_who_speaks_later_but_longer_is_kept(
+def test_the_face_that_speaks_later_but_longer_is_kept(
     pair: Path, frames_ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "LOOKAHEAD_BYTES", frames_ahead * 160 * 320 * 3)

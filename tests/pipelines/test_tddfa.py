@@ -1,4 +1,4 @@
-"""3DDFA_V2's pose: published files by their keys, the square that the network sees, one clear line without files."""
+"""3DDFA_V2's pose: published files and keys, the square crop, and one-line errors without files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def publish(folder: Path, name: str, width: float) -> MobileNet:
-    """A network of random weights, saved as the authors save theirs, with the table of means and spreads."""
+    """A network with random weights in the authors' format, with the table of means and standard deviations."""
     network = MobileNet(width=width).eval()
     weights.seeded_fill(network, salt=name)
     state = {f"module.{key.replace('fc.', 'fc_param.')}": value for key, value in network.state_dict().items()}
@@ -45,7 +45,7 @@ def publish(folder: Path, name: str, width: float) -> MobileNet:
 
 
 @pytest.mark.parametrize(("name", "width"), [("mb1_120x120.pth", 1.0), ("mb05_120x120.pth", 0.5)])
-def test_pose_is_the_published_network_s(folder: Path, name: str, width: float) -> None:
+def test_pose_matches_the_published_network(folder: Path, name: str, width: float) -> None:
     network = publish(folder, name, width)
     extractor = EXTRACTORS["pose-3ddfa"]()
     pose = extractor.run({"frames": FRAMES, "landmarks": POINTS}, size=128, n_frames=3)["pose"]
@@ -58,14 +58,14 @@ def test_pose_is_the_published_network_s(folder: Path, name: str, width: float) 
     assert name.split("_")[0].replace("mb1", "v2:").replace("mb05", "small:") in extractor.fingerprint()
 
 
-def test_the_large_network_goes_before_the_small_one(folder: Path) -> None:
+def test_the_large_network_is_preferred(folder: Path) -> None:
     publish(folder, "mb05_120x120.pth", 0.5)
     small = EXTRACTORS["pose-3ddfa"]().fingerprint()
     publish(folder, "mb1_120x120.pth", 1.0)
     assert EXTRACTORS["pose-3ddfa"]().fingerprint() != small
 
 
-def test_missing_and_foreign_files_are_named(folder: Path) -> None:
+def test_missing_and_incompatible_files_are_named(folder: Path) -> None:
     extractor = EXTRACTORS["pose-3ddfa"]
     lacking = extractor.missing()  # type: ignore[attr-defined]
     assert "mb1_120x120.pth" in lacking and "param_mean_std_62d_120x120.pkl" in lacking and "\n" not in lacking
@@ -83,7 +83,7 @@ class _Code:
 
 @pytest.mark.parametrize("table", [b"", b"no pickle", pickle.dumps(_Code()), pickle.dumps({"mean": np.zeros(3)}),
                                    pickle.dumps({"mean": np.zeros(3), "std": np.zeros(3)})])  # fmt: skip
-def test_the_table_of_means_is_read_as_numbers_only(folder: Path, table: bytes) -> None:
+def test_the_table_of_means_is_read_without_executing_code(folder: Path, table: bytes) -> None:
     publish(folder, "mb05_120x120.pth", 0.5)
     path = folder / "param_mean_std_62d_120x120.pkl"
     path.write_bytes(table)
@@ -92,8 +92,8 @@ def test_the_table_of_means_is_read_as_numbers_only(folder: Path, table: bytes) 
     assert "\n" not in str(caught.value) and not Path("evil").exists()
 
 
-def test_the_square_follows_the_face() -> None:
-    """Twice as large and moved: so are the box and the square, and the network sees the same."""
+def test_the_square_crop_follows_the_face() -> None:
+    """A face twice as large and shifted: box and square follow, and the network input is the same."""
     boxes = detector_box(POINTS)
     np.testing.assert_allclose(detector_box(POINTS * 2 + 30), boxes * 2 + 30, rtol=1e-5)
     frame = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -104,7 +104,7 @@ def test_the_square_follows_the_face() -> None:
     assert not cut(frame, np.array([-50.0, 10.0, -20.0, 40.0])).any()
 
 
-def test_the_setting_puts_one_pose_extractor_in_the_list() -> None:
+def test_the_setting_selects_one_pose_extractor() -> None:
     assert PrepareSettings().extract == ("pose", "blink", "logmel")
     chosen = PrepareSettings(pose="3ddfa")
     assert chosen.extract == ("pose-3ddfa", "blink", "logmel")
@@ -115,9 +115,7 @@ def test_the_setting_puts_one_pose_extractor_in_the_list() -> None:
 
 
 @pytest.mark.real
-def test_the_published_small_network_sees_the_turns_that_landmarks_see(
-    shared: Path, clips_dir: Path, folder: Path
-) -> None:
+def test_the_published_small_network_agrees_with_landmark_poses(shared: Path, clips_dir: Path, folder: Path) -> None:
     """R31 is the sine of yaw: the ninth parameter, in any unit, must follow the yaw fitted to the landmarks."""
     (folder / "mb05_120x120.pth").write_bytes((shared / "data/nets/tddfa_mb05_120x120.pth").read_bytes())
     assert weights.resolve("tddfa-v2-small").state == "canonical"
