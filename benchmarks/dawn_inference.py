@@ -215,11 +215,12 @@ def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, f
     from dawn_bench.cache import Cache
     from dawn_bench.models.dawn.generator import SamplingOptions, Source
     from dawn_bench.models.dawn.released import load_generator
+    from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
     generator, held_out = load_generator(run), Cache(cache)
     clip = held_out.clips("test")[0]
     sound, pose, blink, reference = (
-        np.asarray(clip[field][:frames]) for field in (clip.audio_encoder, "pose", "blink", "frames")
+        np.asarray(clip[field][:frames]) for field in (audio_encoder_of(clip), "pose", "blink", "frames")
     )
     source = Source(reference[0], pose[0], blink[0], np.asarray(clip["bbox"][0]))
 

@@ -15,6 +15,8 @@ T frames, S pixels a side, n sound samples. First axis is time everywhere.
 | bbox       | float32 (T,4)       | face box x0, y0, x1, y1 in pixels of the cached frame                    |
 | valid      | bool (T,)           | False where the face was interpolated over a gap                         |
 
+Other audio encoders write float16 (T,C) under their own names (`dawn_bench.pipelines.extractors.base`).
+
 A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 (1,V,3), the face at rest, and maybe
 `lips`, `upper` int32 (1,n), vertex numbers, and `triangles` int32 (1,F,3); its `fps` may be 30.
 
@@ -82,8 +84,3 @@ class Clip:
     def seconds(self) -> float:
         """Length of the picture in seconds."""
         return self.n_frames / self.fps
-
-    @property
-    def audio_encoder(self) -> str:
-        """The name of the audio features that this clip carries: `hubert` where there are any, else `logmel`."""
-        return "hubert" if "hubert" in self.arrays else "logmel"

@@ -60,6 +60,8 @@ def validated(kind: type[C], data: Mapping[str, Any], *, what: str = "setting", 
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(p) for p in first["loc"])
+        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):  # from a look-up in a registry
+            raise InputError(f"{what} {name!r}: {cause.what}", path=file, hint=cause.hint) from error
         known = ", ".join(kind.model_fields)
         raise InputError(f"{what} {name!r}: {first['msg']}.", path=file, hint=f"Known {what}s: {known}.") from error
 

@@ -1,7 +1,8 @@
 """Registries of everything that can be added: datasets, extractors, face back ends, metrics, methods, models.
 
 A registry names the package that holds its built-in items and an entry-point group. The first look-up imports every
-module of the package, so adding a built-in item is adding one file. Other distributions add theirs by an entry point:
+module of the package, so adding a built-in item is adding one file. Other distributions add items through an entry
+point, under a name that no built-in item has:
 
     [project.entry-points."dawn_bench.metric"]
     my-metric = "my_package.metric:MyMetric"
@@ -12,9 +13,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from dawn_bench.errors import InputError
@@ -23,6 +24,14 @@ T = TypeVar("T")
 
 #: What setuptools and importlib.metadata accept as the name of an entry-point group.
 _GROUP = re.compile(r"\w+(\.\w+)*")
+
+
+def unknown_name(label: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is none of the `known` ones: it names the nearest of them, else all."""
+    names = list(known)
+    near = get_close_matches(name, names, n=2)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+    return InputError(f"there is no {label} called {name!r}.", hint=hint)
 
 
 class Registry(Generic[T]):
@@ -40,6 +49,7 @@ class Registry(Generic[T]):
             raise ValueError(f"{group!r} is not a valid entry-point group")
         self.label, self.group, self.package, self.module = label, group, package, module
         self._items: dict[str, T] = {}
+        self._plugins: dict[str, EntryPoint] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -58,12 +68,11 @@ class Registry(Generic[T]):
         """The item called `name`; raises `InputError` with the nearest names when there is none."""
         self._discover()
         if name not in self._items:
-            near = get_close_matches(name, self._items, n=2)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(self._items))}."
-            raise InputError(f"there is no {self.label} called {name!r}.", hint=hint)
+            raise unknown_name(self.label, name, sorted(self._items))
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:
+        """Whether an item has this name."""
         self._discover()
         return name in self._items
 
@@ -72,15 +81,41 @@ class Registry(Generic[T]):
         self._discover()
         return iter(sorted(self._items))
 
+    def names(self) -> tuple[str, ...]:
+        """All names in alphabetical order, for help texts and error messages."""
+        return tuple(self)
+
+    def plugins(self) -> dict[str, str]:
+        """The items that other distributions added: name -> distribution and version."""
+        self._discover()
+        return {name: f"{e.dist.name} {e.dist.version}" if e.dist else e.value for name, e in self._plugins.items()}
+
     def _discover(self) -> None:
         if self._discovered:
             return
         self._discovered = True  # set first: a module that uses its own registry must not recurse
-        package = importlib.import_module(self.package)
-        for info in pkgutil.iter_modules(package.__path__, prefix=f"{self.package}."):
-            if self.module is None and not info.ispkg:
-                importlib.import_module(info.name)
-            elif self.module is not None and info.ispkg:
-                importlib.import_module(f"{info.name}.{self.module}")
-        for entry in entry_points(group=self.group):
-            self._items.setdefault(entry.name, entry.load())
+        try:
+            package = importlib.import_module(self.package)
+            for info in pkgutil.iter_modules(package.__path__, prefix=f"{self.package}."):
+                if self.module is None and not info.ispkg:
+                    importlib.import_module(info.name)
+                elif self.module is not None and info.ispkg:
+                    importlib.import_module(f"{info.name}.{self.module}")
+            own = set(self._items)
+            for entry in entry_points(group=self.group):
+                if entry.name not in own:
+                    self._items.setdefault(entry.name, self._loaded(entry))
+                    self._plugins[entry.name] = entry
+        except BaseException:
+            self._discovered = False  # the next look-up must fail in the same way, not miss items
+            raise
+
+    def _loaded(self, entry: EntryPoint) -> T:
+        try:
+            return entry.load()
+        except Exception as error:  # an import can fail in any way
+            raise InputError(
+                f"the plug-in {entry.value!r} of the group {self.group} cannot be loaded "
+                f"({type(error).__name__}: {error}).",
+                hint=f"Repair or uninstall {entry.dist.name if entry.dist else 'its distribution'}.",
+            ) from error

@@ -1,4 +1,7 @@
-"""What a user chooses when preparing a cache; saved in `cache.json`, and compared before a run is continued."""
+"""The settings of a cache, saved in `cache.json` and compared when a run continues.
+
+Names of datasets, face back ends, pose sources and extractors are looked up in their registries.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from dawn_bench.config import Config
+from dawn_bench.registry import unknown_name
+
+#: The value of `face` that leaves the choice to what is installed.
+AUTO = "auto"
 
 
 class PrepareSettings(Config):
@@ -19,12 +26,14 @@ class PrepareSettings(Config):
         default="face",
         description="face: square around the face; paper: plain resize to a square; none: centred square, resized",
     )
-    face: Literal["auto", "dlib", "face-alignment", "insightface", "mediapipe"] = "auto"
+    face: str = Field(default=AUTO, description="a face back end, or auto: face-alignment where it can run, else dlib")
     frames: Literal["raw", "lossless"] = Field(
         default="raw", description="lossless: packed to about half the bytes, and slower to read"
     )
-    pose: Literal["landmarks", "3ddfa"] = Field(
-        default="landmarks", description="landmarks: fitted to the 68 points; 3ddfa: 3DDFA_V2, from its published files"
+    pose: str = Field(
+        default="landmarks",
+        description="landmarks: fitted to the 68 points; 3ddfa: 3DDFA_V2, from its published files; "
+        "NAME: the extractor pose-NAME",
     )
     extract: tuple[str, ...] = Field(
         default=("pose", "blink", "logmel"), description="extractors to run, by name", validate_default=True
@@ -40,13 +49,49 @@ class PrepareSettings(Config):
     labels: Path | None = Field(default=None, description="table with the columns file, speaker, split (folder)")
     seed: int = 0
 
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        from dawn_bench.pipelines.datasets.base import DATASETS  # which imports this module
+
+        DATASETS[name]
+        return name
+
+    @field_validator("face")
+    @classmethod
+    def _known_back_end(cls, name: str) -> str:
+        from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+
+        if name != AUTO:
+            FACE_BACKENDS[name]
+        return name
+
+    @field_validator("pose")
+    @classmethod
+    def _known_pose(cls, name: str) -> str:
+        _pose_extractor(name)
+        return name
+
     @field_validator("extract")
     @classmethod
-    def _one_pose(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        """Both pose extractors write the field `pose`: the setting `pose` says which one stands in the list."""
+    def _known_extractors(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """All extractors of the head pose write the field `pose`: the setting `pose` selects which one runs."""
+        from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE
+
         if "pose" not in info.data:
-            return names  # `pose` itself is wrong, and is named in the error
-        chosen = {"landmarks": "pose", "3ddfa": "pose-3ddfa"}[info.data["pose"]]
-        if "pose-3ddfa" in names and chosen == "pose":
-            raise ValueError("pose-3ddfa takes the place of pose: ask for it by --pose 3ddfa")
-        return tuple(dict.fromkeys(chosen if name == "pose" else name for name in names))
+            return names  # `pose` itself is invalid, and the error names it
+        selected = _pose_extractor(info.data["pose"])
+        for name in names:
+            if EXTRACTORS[name].kind == POSE and name not in ("pose", selected):
+                raise ValueError(f"{name} takes the place of pose: ask for it by --pose {name.removeprefix('pose-')}")
+        return tuple(dict.fromkeys(selected if name == "pose" else name for name in names))
+
+
+def _pose_extractor(source: str) -> str:
+    """The extractor that a value of the setting `pose` selects; raises `InputError` for an unknown one."""
+    from dawn_bench.pipelines.extractors.base import pose_sources
+
+    known = pose_sources()
+    if source not in known:
+        raise unknown_name("source of the head pose", source, known)
+    return known[source]

@@ -135,12 +135,12 @@ def _list_missing(root: Path, settings: PrepareSettings) -> None:
     from collections import Counter
 
     from dawn_bench.errors import InputError
-    from dawn_bench.pipelines.datasets.base import MISSING
+    from dawn_bench.pipelines.datasets.base import DATASETS
     from dawn_bench.progress import console
 
     if not root.is_dir():
         raise InputError("does not exist.", path=root, hint="Check --root.")
-    rows = MISSING[settings.dataset](root.resolve(), settings)
+    rows = DATASETS[settings.dataset]().missing(root.resolve(), settings)
     for row in rows:
         typer.echo("\t".join(row))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in rows).items())

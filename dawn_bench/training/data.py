@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
 Batch = dict[str, Tensor]
 
@@ -84,7 +85,7 @@ def windows(
             {
                 "source": clip["frames"][source],
                 "frames": clip["frames"][span],
-                "audio": clip[clip.audio_encoder][span],
+                "audio": clip[audio_encoder_of(clip)][span],
                 "pose": clip["pose"][span, :6],
                 "blink": clip["blink"][span],
                 "source_pose": clip["pose"][source, :6],
@@ -112,7 +113,7 @@ def sequences(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: i
         span, pad = slice(start, start + length), ((0, frames - length), (0, 0))
         state = np.concatenate([clip["pose"][span, :6], clip["blink"][span]], axis=1)
         states.append(np.pad(state, pad))
-        audios.append(np.pad(np.asarray(clip[clip.audio_encoder][span], np.float32), pad))
+        audios.append(np.pad(np.asarray(clip[audio_encoder_of(clip)][span], np.float32), pad))
         masks.append(np.arange(frames) < length)
     return {
         "clip": places,

@@ -1,12 +1,14 @@
-"""A source: one clip as the user has it on disk, before anything is decoded."""
+"""The contract of datasets, and a source: one clip as it lies on disk, before anything is decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from dawn_bench.errors import InputError
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.registry import Registry
 
@@ -31,13 +33,24 @@ class Source:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: A dataset is a function of (root, settings) that lists its sources in a fixed order; it decodes nothing.
-Dataset = Callable[[Path, PrepareSettings], Iterable[Source]]
+class Dataset(ABC):
+    """Knows how a dataset lies on disk. It decodes nothing, and its order is fixed."""
 
-#: Datasets by name; one file each in `pipelines/datasets/`.
-DATASETS: Registry[Dataset] = Registry("dataset", group="dawn_bench.dataset", package="dawn_bench.pipelines.datasets")
+    name: ClassVar[str]
 
-#: By dataset: (id, reason, detail) of every clip of the published list that is not among the sources.
-MISSING: Registry[Callable[[Path, PrepareSettings], list[tuple[str, str, str]]]] = Registry(
-    "dataset with a published list", group="dawn_bench.published_list", package="dawn_bench.pipelines.datasets"
+    @abstractmethod
+    def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
+        """The clips below `root`, each id once. Raises `InputError` when the folder cannot be this dataset."""
+
+    def missing(self, root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
+        """(id, reason, detail) of every clip of the published list that is not among the sources.
+
+        Raises `InputError` for a dataset without a published list, unless it overrides this.
+        """
+        raise InputError(f"the dataset {self.name!r} has no published list of clips.")
+
+
+#: Dataset classes by name; one file each in `pipelines/datasets/`.
+DATASETS: Registry[type[Dataset]] = Registry(
+    "dataset", group="dawn_bench.dataset", package="dawn_bench.pipelines.datasets"
 )

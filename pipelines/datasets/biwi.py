@@ -6,30 +6,23 @@ Train on sentences 1-32 of six subjects, validate on 33-36, test on 37-40 (Test-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-
-from dawn_bench.pipelines.datasets.base import DATASETS, Source
-from dawn_bench.pipelines.meshes.layout import LAYOUTS, Layout, sources
-from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.datasets.base import DATASETS
+from dawn_bench.pipelines.meshes.layout import MeshDataset
 
 TRAIN_SUBJECTS = ("F2", "F3", "F4", "M3", "M4", "M5")
 UNSEEN_SUBJECTS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")
 
 
-def split(subject: str, sentence: int) -> str | None:
-    """The published split of a sequence: train, val, test or test-b; None outside the published splits."""
-    if subject in UNSEEN_SUBJECTS:
-        return "test-b" if 37 <= sentence <= 40 else None
-    if subject not in TRAIN_SUBJECTS or not 1 <= sentence <= 40:
-        return None
-    return "train" if sentence <= 32 else "val" if sentence <= 36 else "test"
-
-
-LAYOUTS["biwi"] = Layout(fps=25, stride=1, split=split)
-
-
 @DATASETS.register("biwi")
-def biwi(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of the published sequences below `root`; raises `InputError` where templates or vertices are missing."""
-    return sources(root, dataset="biwi")
+class Biwi(MeshDataset):
+    """The published sequences."""
+
+    name, fps, stride = "biwi", 25, 1
+
+    def split(self, subject: str, sentence: int) -> str | None:
+        """The published split of a sequence: train, val, test or test-b; None outside the published splits."""
+        if subject in UNSEEN_SUBJECTS:
+            return "test-b" if 37 <= sentence <= 40 else None
+        if subject not in TRAIN_SUBJECTS or not 1 <= sentence <= 40:
+            return None
+        return "train" if sentence <= 32 else "val" if sentence <= 36 else "test"

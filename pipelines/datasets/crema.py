@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from dawn_bench.pipelines.datasets.base import DATASETS, MISSING, Source
+from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.files import file_problem, find_videos, walk
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -34,54 +34,57 @@ log = logging.getLogger(__name__)
 
 
 @DATASETS.register("crema")
-def crema(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of all clips below `root` with CREMA-D file names, sorted by clip id."""
-    videos: dict[str, Path] = {}
-    # the published flv takes precedence over re-encoded copies
-    for path in sorted(find_videos(root), key=lambda p: (p.suffix.lower() != ".flv", p)):
-        if _NAME.fullmatch(path.stem.upper()):
-            videos.setdefault(path.stem.upper(), path)
-    sounds: dict[str, Path] = {}
-    people: dict[str, dict[str, str]] = {}
-    for path in walk(root):
-        if path.suffix.lower() == ".wav":
-            sounds.setdefault(path.stem.upper(), path)
-        elif path.name == "VideoDemographics.csv":
-            people = _demographics(path)
-    if videos and not any(int(name[:4]) in TEST_ACTORS for name in videos):
-        log.warning("%s: has none of the ten test actors, so there is no test split", root)
-    for name, path in sorted(videos.items()):
-        actor, sentence, emotion, level = name.split("_")
-        problem = file_problem(path)
-        if problem is None and name in BROKEN:
-            problem = ("known_broken", BROKEN[name])
-        sound = sounds.get(name)
-        yield Source(
-            id=name,
-            speaker=actor,
-            split="test" if int(actor) in TEST_ACTORS else "train",
-            video=path,
-            audio=sound if sound is not None and file_problem(sound) is None else None,
-            problem=problem,
-            meta={"sentence": sentence, "emotion": emotion, "level": level, **people.get(actor, {})},
-        )
+class Crema(Dataset):
+    """CREMA-D: the published files, re-encoded ones, or a part of them."""
 
+    name = "crema"
 
-@MISSING.register("crema")
-def missing(root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
-    """(id, reason, detail) of published clips that are missing below `root`.
+    def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
+        """Sources of all clips below `root` with CREMA-D file names, sorted by clip id."""
+        videos: dict[str, Path] = {}
+        # the published flv takes precedence over re-encoded copies
+        for path in sorted(find_videos(root), key=lambda p: (p.suffix.lower() != ".flv", p)):
+            if _NAME.fullmatch(path.stem.upper()):
+                videos.setdefault(path.stem.upper(), path)
+        sounds: dict[str, Path] = {}
+        people: dict[str, dict[str, str]] = {}
+        for path in walk(root):
+            if path.suffix.lower() == ".wav":
+                sounds.setdefault(path.stem.upper(), path)
+            elif path.name == "VideoDemographics.csv":
+                people = _demographics(path)
+        if videos and not any(int(name[:4]) in TEST_ACTORS for name in videos):
+            log.warning("%s: has none of the ten test actors, so there is no test split", root)
+        for name, path in sorted(videos.items()):
+            actor, sentence, emotion, level = name.split("_")
+            problem = file_problem(path)
+            if problem is None and name in BROKEN:
+                problem = ("known_broken", BROKEN[name])
+            sound = sounds.get(name)
+            yield Source(
+                id=name,
+                speaker=actor,
+                split="test" if int(actor) in TEST_ACTORS else "train",
+                video=path,
+                audio=sound if sound is not None and file_problem(sound) is None else None,
+                problem=problem,
+                meta={"sentence": sentence, "emotion": emotion, "level": level, **people.get(actor, {})},
+            )
 
-    The published list is `SentenceFilenames.csv` if present; otherwise all combinations, 20 of which were never
-    recorded.
-    """
-    present = {source.id for source in crema(root, settings)}
-    table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
-    if table is not None:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            names = [Path(row["Filename"]).stem for row in csv.DictReader(file)]
-    else:
-        names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
-    return [(name, "not_downloaded", "the video is not below the root") for name in sorted(set(names) - present)]
+    def missing(self, root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
+        """(id, reason, detail) of published clips that are missing below `root`.
+
+        The published list is `SentenceFilenames.csv` if present; otherwise all combinations, 20 of which were never
+        recorded.
+        """
+        present = {source.id for source in self.sources(root, settings)}
+        table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
+        if table is not None:
+            with table.open(newline="", encoding="utf-8-sig") as file:
+                names = [Path(row["Filename"]).stem for row in csv.DictReader(file)]
+        else:
+            names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
+        return [(name, "not_downloaded", "the video is not below the root") for name in sorted(set(names) - present)]
 
 
 def _combinations() -> list[str]:

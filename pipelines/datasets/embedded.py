@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dawn_bench.pipelines.datasets.base import DATASETS, Source
-from dawn_bench.pipelines.datasets.crema import crema
+from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
+from dawn_bench.pipelines.datasets.crema import Crema
 from dawn_bench.pipelines.settings import PrepareSettings
 
 
 @DATASETS.register("embedded")
-def embedded(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources written by `dawn_bench.pipelines.synthetic.write_embedded` below `root`, listed as in CREMA-D."""
-    return crema(root, settings)
+class Embedded(Dataset):
+    """What `dawn_bench.pipelines.synthetic.write_embedded` writes."""
+
+    name = "embedded"
+
+    def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
+        """Sources of the clips below `root`, listed as in CREMA-D."""
+        return Crema().sources(root, settings)

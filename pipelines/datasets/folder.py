@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.datasets.base import DATASETS, Source
+from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, hash_split, safe_id
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -23,22 +23,27 @@ log = logging.getLogger(__name__)
 
 
 @DATASETS.register("folder")
-def folder(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of all video files below `root`; raises `InputError` for an unusable table."""
-    videos = find_videos(root)
-    labels = _labels(root, settings.labels, videos)
-    ids = _ids(root, videos)
-    speakers = {path: labels.get(path, {}).get("speaker") or ids[path] for path in videos}
-    unit = speakers if len(set(speakers.values())) > 1 else ids  # a single speaker is split by clip
-    split = hash_split(unit.values(), seed=settings.seed)
-    for path in videos:
-        yield Source(
-            id=ids[path],
-            speaker=speakers[path],
-            split=labels.get(path, {}).get("split") or split[unit[path]],
-            video=path,
-            problem=file_problem(path),
-        )
+class Folder(Dataset):
+    """Video files with any names, each a clip of its own."""
+
+    name = "folder"
+
+    def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
+        """Sources of all video files below `root`; raises `InputError` for an unusable table."""
+        videos = find_videos(root)
+        labels = _labels(root, settings.labels, videos)
+        ids = _ids(root, videos)
+        speakers = {path: labels.get(path, {}).get("speaker") or ids[path] for path in videos}
+        unit = speakers if len(set(speakers.values())) > 1 else ids  # a single speaker is split by clip
+        split = hash_split(unit.values(), seed=settings.seed)
+        for path in videos:
+            yield Source(
+                id=ids[path],
+                speaker=speakers[path],
+                split=labels.get(path, {}).get("split") or split[unit[path]],
+                video=path,
+                problem=file_problem(path),
+            )
 
 
 def _ids(root: Path, videos: list[Path]) -> dict[Path, str]:

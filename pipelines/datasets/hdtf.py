@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.datasets.base import DATASETS, MISSING, Source
+from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.download import Video, once, read_log
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, walk
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -49,18 +49,21 @@ class _Entry:
 
 
 @DATASETS.register("hdtf")
-def hdtf(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of the clips below `root`, sorted by id; a cut clip takes precedence over a segment of a raw video."""
-    sources, _ = _survey(root, settings)
-    if sources and settings.split == "published":
-        log.warning("DAWN's HDTF split shares people between train and test; --set split=identity does not")
-    return sources
+class Hdtf(Dataset):
+    """HDTF: cut clips, or raw videos with the published lists."""
 
+    name = "hdtf"
 
-@MISSING.register("hdtf")
-def missing(root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
-    """(id, reason, detail) of published clips that cannot be prepared from the files below `root`."""
-    return _survey(root, settings)[1]
+    def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
+        """Sources of the clips below `root`, sorted by id; a cut clip takes precedence over a segment of a raw video."""
+        sources, _ = _survey(root, settings)
+        if sources and settings.split == "published":
+            log.warning("DAWN's HDTF split shares people between train and test; --set split=identity does not")
+        return sources
+
+    def missing(self, root: Path, settings: PrepareSettings) -> list[tuple[str, str, str]]:
+        """(id, reason, detail) of published clips that cannot be prepared from the files below `root`."""
+        return _survey(root, settings)[1]
 
 
 def raw_videos(root: Path, *, only: Iterable[str] = ()) -> list[Video]:

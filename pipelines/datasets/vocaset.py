@@ -5,12 +5,8 @@ Train on sentences 1-40 of eight subjects; validate on sentences 21-40 of two ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-
-from dawn_bench.pipelines.datasets.base import DATASETS, Source
-from dawn_bench.pipelines.meshes.layout import LAYOUTS, Layout, sources
-from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.datasets.base import DATASETS
+from dawn_bench.pipelines.meshes.layout import MeshDataset
 
 TRAIN_SUBJECTS = (
     "FaceTalk_170728_03272_TA",
@@ -26,19 +22,16 @@ VAL_SUBJECTS = ("FaceTalk_170811_03275_TA", "FaceTalk_170908_03277_TA")
 TEST_SUBJECTS = ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA")
 
 
-def split(subject: str, sentence: int) -> str | None:
-    """The published split of a sequence: train, val or test; None outside the published split."""
-    if subject in TRAIN_SUBJECTS and 1 <= sentence <= 40:
-        return "train"
-    if not 21 <= sentence <= 40:
-        return None
-    return "val" if subject in VAL_SUBJECTS else "test" if subject in TEST_SUBJECTS else None
-
-
-LAYOUTS["vocaset"] = Layout(fps=30, stride=2, split=split)
-
-
 @DATASETS.register("vocaset")
-def vocaset(root: Path, settings: PrepareSettings) -> Iterable[Source]:
-    """Sources of the published sequences below `root`; raises `InputError` where templates or vertices are missing."""
-    return sources(root, dataset="vocaset")
+class Vocaset(MeshDataset):
+    """The published sequences."""
+
+    name, fps, stride = "vocaset", 30, 2
+
+    def split(self, subject: str, sentence: int) -> str | None:
+        """The published split of a sequence: train, val or test; None outside the published split."""
+        if subject in TRAIN_SUBJECTS and 1 <= sentence <= 40:
+            return "train"
+        if not 21 <= sentence <= 40:
+            return None
+        return "val" if subject in VAL_SUBJECTS else "test" if subject in TEST_SUBJECTS else None

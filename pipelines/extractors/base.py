@@ -1,30 +1,83 @@
-"""What an extractor is: arrays of one clip in, named arrays of the same clip out."""
+"""The contract of extractors: arrays of one clip in, named arrays of the same clip out.
+
+Two kinds of extractor are looked up by what they make, so that a new one is one file:
+
+* `kind = "audio"`: an audio encoder. It writes one field, called like the extractor, with a row a frame, which models
+  take as their audio features (`audio_encoder_of`).
+* `kind = "pose"`: a source of the field `pose`. The setting `pose` of a cache selects it: `pose-NAME` is selected by
+  `NAME`, and `pose` itself, fitted to the landmarks, by `landmarks` (`pose_sources`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
 
+AUDIO, POSE = "audio", "pose"
 
-class Extractor(Protocol):
-    """Field names, dtypes and shapes are those of `dawn_bench.clip`."""
 
-    name: str
+class Extractor(ABC):
+    """Computes fields of a clip from other fields. Names, dtypes and shapes are those of `dawn_bench.clip`."""
+
+    name: ClassVar[str]
     #: Fields that `run` reads.
-    needs: tuple[str, ...]
+    needs: ClassVar[tuple[str, ...]]
+    #: `audio` or `pose` (see the module), else empty.
+    kind: ClassVar[str] = ""
+    #: Audio encoders: rank among those that a model takes where a clip has no features of the encoder that its paper
+    #: used, lowest first; None: only models that name this encoder take it.
+    fallback: ClassVar[int | None] = 0
 
+    @staticmethod
+    def missing() -> str | None:
+        """What prevents this extractor from running on this machine, as a clause, or None."""
+        return None
+
+    @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies code, settings and weights: equal fingerprints give equal numbers."""
+        """Identifies code, settings and weights: equal fingerprints mean equal numbers."""
 
+    @abstractmethod
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """Fields computed from `needs` for a clip of `n_frames` frames of `size` pixels a side."""
 
 
-#: Extractors by name: classes, or functions without argument that make one; one file each in this package.
-EXTRACTORS: Registry[Callable[[], Extractor]] = Registry(
+#: Extractor classes by name; one file each in this package.
+EXTRACTORS: Registry[type[Extractor]] = Registry(
     "extractor", group="dawn_bench.extractor", package="dawn_bench.pipelines.extractors"
 )
+
+
+def audio_encoders() -> tuple[str, ...]:
+    """Names of the audio encoders in alphabetical order."""
+    return tuple(name for name in EXTRACTORS if EXTRACTORS[name].kind == AUDIO)
+
+
+def audio_encoder_of(clip: Clip, *, prefer: str = "hubert") -> str:
+    """The name of the audio features that a model takes from a clip.
+
+    `prefer` is the encoder that the model's paper used. Where the clip has no such features, those of another encoder
+    take their place (see `Extractor.fallback`). Raises `InputError` when the clip has no audio features.
+    """
+    others = [(EXTRACTORS[name].fallback, name) for name in audio_encoders()]
+    ranked = [name for _, name in sorted((rank, name) for rank, name in others if rank is not None)]
+    for name in (prefer, *ranked):
+        if name in clip:
+            return name
+    raise InputError(
+        f"clip {clip.id} has no audio features of {prefer} or {' or '.join(ranked)}.",
+        hint="Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract logmel",
+    )
+
+
+def pose_sources() -> dict[str, str]:
+    """The extractors of the head pose by the value of the setting `pose` that selects them."""
+    names = (name for name in EXTRACTORS if EXTRACTORS[name].kind == POSE)
+    return {"landmarks" if name == "pose" else name.removeprefix("pose-"): name for name in names}

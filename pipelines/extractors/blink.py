@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
 
 #: iBUG points of each eye (left and right from the person's view): one corner, two on the upper lid, the other corner,
 #: two on the lower lid.
@@ -14,11 +14,11 @@ _LEFT, _RIGHT = (42, 43, 44, 45, 46, 47), (36, 37, 38, 39, 40, 41)
 
 
 @EXTRACTORS.register("blink")
-class Blink:
+class Blink(Extractor):
     """`blink` float32 (T,2): left and right EAR, about 0.3 open, below 0.2 shut; unreliable for faces below 60 px."""
 
     name = "blink"
-    needs: tuple[str, ...] = ("landmarks",)
+    needs = ("landmarks",)
 
     def fingerprint(self) -> str:
         """Identifies the code and its settings; part of the cache's extractor fingerprint."""

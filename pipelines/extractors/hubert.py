@@ -10,7 +10,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.base import AUDIO, EXTRACTORS, Extractor
 from dawn_bench.pipelines.extractors.snapshot import Snapshot
 from dawn_bench.provenance import pick_device
 
@@ -25,7 +25,7 @@ _SNAPSHOT = Snapshot("Hubert", ("hubert-large", "hubert-large-bin"), "hubert-lar
 
 
 @EXTRACTORS.register("hubert")
-class Hubert:
+class Hubert(Extractor):
     """`hubert` float16 (T,1024): facebook/hubert-large-ls960-ft, last hidden state.
 
     Expects the published files in the weights folder: `hubert-large-ls960-ft/` with `config.json` and
@@ -34,7 +34,9 @@ class Hubert:
     """
 
     name = "hubert"
-    needs: tuple[str, ...] = ("audio",)
+    needs = ("audio",)
+    kind = AUDIO
+    fallback = None
 
     @staticmethod
     def missing() -> str | None:

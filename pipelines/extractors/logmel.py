@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from dawn_bench.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
-from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.base import AUDIO, EXTRACTORS, Extractor
 from dawn_bench.pipelines.media.audio import fit_length
 
 BANDS, HOP, WINDOW, FFT = 80, 160, 400, 512
@@ -17,11 +17,13 @@ _FLOOR = 1e-6
 
 
 @EXTRACTORS.register("logmel")
-class LogMel:
+class LogMel(Extractor):
     """`logmel` float16 (T,80): see `log_mel`."""
 
     name = "logmel"
-    needs: tuple[str, ...] = ("audio",)
+    needs = ("audio",)
+    kind = AUDIO
+    fallback = 9  # behind every learned encoder
 
     def fingerprint(self) -> str:
         """Identifies the code and its settings; part of the cache's extractor fingerprint."""

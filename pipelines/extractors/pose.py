@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.head import HEAD, WEIGHTS
 
 #: Side of 3DDFA's input image, in whose pixels scale and translation are given, and its constant depth.
@@ -30,11 +30,12 @@ _SQUARES = (HEAD[:, :, None] * HEAD[:, None]).reshape(-1, 9)
 
 
 @EXTRACTORS.register("pose")
-class Pose:
+class Pose(Extractor):
     """`pose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz; see the module."""
 
     name = "pose"
-    needs: tuple[str, ...] = ("landmarks",)
+    needs = ("landmarks",)
+    kind = POSE
 
     def fingerprint(self) -> str:
         """Identifies the code and its settings; part of the cache's extractor fingerprint."""

@@ -19,7 +19,7 @@ import numpy as np
 from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.pickles import read_arrays
-from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
 
@@ -38,11 +38,12 @@ _BATCH = 32
 
 
 @EXTRACTORS.register("pose-3ddfa")
-class PoseTddfa:
+class PoseTddfa(Extractor):
     """`pose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz, as stored by DAWN's preparation."""
 
     name = "pose-3ddfa"
-    needs: tuple[str, ...] = ("frames", "landmarks")
+    needs = ("frames", "landmarks")
+    kind = POSE
 
     @staticmethod
     def missing() -> str | None:
@@ -130,7 +131,7 @@ def _network(path: Path, name: str, device: str) -> torch.nn.Module:
     """The network, loaded once per process; its width is read from the file."""
     import torch
 
-    from dawn_bench.pipelines.extractors.mobilenet import MobileNet
+    from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 
     state = _published(weights.read_state_dict(path))
     first = state.get("conv1.weight")

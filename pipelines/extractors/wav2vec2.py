@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.base import AUDIO, EXTRACTORS, Extractor
 from dawn_bench.pipelines.extractors.hubert import chunked, hidden_states, normalise
 from dawn_bench.pipelines.extractors.snapshot import Snapshot
 from dawn_bench.provenance import pick_device
@@ -17,7 +17,7 @@ _SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2ve
 
 
 @EXTRACTORS.register("wav2vec2")
-class Wav2Vec2:
+class Wav2Vec2(Extractor):
     """`wav2vec2` float16 (T,768): facebook/wav2vec2-base-960h, last hidden state at 50 Hz, resampled to 25 fps.
 
     Sound is encoded in the 20 s chunks of `hubert`. Raises `InputError` if the weights are missing. The field is never
@@ -25,7 +25,9 @@ class Wav2Vec2:
     """
 
     name = "wav2vec2"
-    needs: tuple[str, ...] = ("audio",)
+    needs = ("audio",)
+    kind = AUDIO
+    fallback = None
 
     @staticmethod
     def missing() -> str | None:

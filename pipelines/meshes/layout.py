@@ -13,61 +13,59 @@ Sequences of BIWI and VOCASET outside the published split are left out, as in th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.datasets.base import Dataset, Source
 from dawn_bench.pipelines.datasets.files import file_problem, safe_id, walk
+from dawn_bench.pipelines.settings import PrepareSettings
 
 TEMPLATES = "templates.pkl"
-#: A subject's name and the number of its sentence -> train, val, test, …; None: in no part of the published split.
-Split = Callable[[str, int], str | None]
 _NAME = re.compile(r"(?P<subject>.+)_(?P<rest>[^_]*?(?P<sentence>\d\d))")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """`stride` takes every n-th stored frame; `fps` is the rate after it."""
+class MeshDataset(Dataset):
+    """A dataset in this layout."""
 
-    fps: int
-    stride: int
-    split: Split
+    #: Frames per second after taking every `stride`-th stored frame.
+    fps: ClassVar[int]
+    stride: ClassVar[int] = 1
 
+    @abstractmethod
+    def split(self, subject: str, sentence: int) -> str | None:
+        """The published split of a sequence: train, val, test, ...; None outside the published splits."""
 
-#: Layouts by dataset name; the dataset files register theirs.
-LAYOUTS: dict[str, Layout] = {}
+    def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
+        """Sources of the published sequences below `root`, with the sound of the same name.
 
-
-def sources(root: Path, *, dataset: str) -> Iterable[Source]:
-    """The published sequences below `root`, with the sound of the same name.
-
-    Raises `InputError` when there is no `vertices_npy` folder or no `templates.pkl`.
-    """
-    files = list(walk(root))
-    templates_file(root, dataset=dataset, files=files)
-    arrays = [p for p in files if p.suffix == ".npy" and p.parent.name == "vertices_npy"]
-    if not arrays:
-        raise InputError("has no vertices_npy/*.npy.", path=root, hint=f"Give {dataset}'s folder as --root.")
-    sounds = {p.stem: p for p in files if p.suffix.lower() == ".wav"}
-    for path in arrays:
-        match = _NAME.fullmatch(path.stem)
-        split = LAYOUTS[dataset].split(match["subject"], int(match["sentence"])) if match else None
-        if match is None or split is None:
-            continue
-        problem = file_problem(path)
-        if problem is None and path.stem not in sounds:
-            problem = ("no_audio", f"there is no wav/{path.stem}.wav")
-        yield Source(
-            id=safe_id(path.stem),
-            speaker=match["subject"],
-            split=split,
-            video=path,
-            audio=sounds.get(path.stem),
-            problem=problem,
-            meta={"sentence": match["sentence"], "fps": LAYOUTS[dataset].fps},
-        )
+        Raises `InputError` when there is no `vertices_npy` folder or no `templates.pkl`.
+        """
+        files = list(walk(root))
+        templates_file(root, dataset=self.name, files=files)
+        arrays = [p for p in files if p.suffix == ".npy" and p.parent.name == "vertices_npy"]
+        if not arrays:
+            raise InputError("has no vertices_npy/*.npy.", path=root, hint=f"Give {self.name}'s folder as --root.")
+        sounds = {p.stem: p for p in files if p.suffix.lower() == ".wav"}
+        for path in arrays:
+            match = _NAME.fullmatch(path.stem)
+            split = self.split(match["subject"], int(match["sentence"])) if match else None
+            if match is None or split is None:
+                continue
+            problem = file_problem(path)
+            if problem is None and path.stem not in sounds:
+                problem = ("no_audio", f"there is no wav/{path.stem}.wav")
+            yield Source(
+                id=safe_id(path.stem),
+                speaker=match["subject"],
+                split=split,
+                video=path,
+                audio=sounds.get(path.stem),
+                problem=problem,
+                meta={"sentence": match["sentence"], "fps": self.fps},
+            )
 
 
 def templates_file(root: Path, *, dataset: str, files: Iterable[Path] | None = None) -> Path:

@@ -28,7 +28,7 @@ from dawn_bench.pipelines.meshes.files import (
     read_triangles,
     read_vertices,
 )
-from dawn_bench.pipelines.meshes.layout import LAYOUTS, templates_file
+from dawn_bench.pipelines.meshes.layout import MeshDataset, templates_file
 from dawn_bench.pipelines.settings import PrepareSettings
 
 #: CodeTalker's index files, by the field that they become.
@@ -64,15 +64,14 @@ class MeshTools:
     triangles: np.ndarray | None
 
     @staticmethod
-    def of(root: Path, dataset: str) -> MeshTools:
+    def of(root: Path, dataset: MeshDataset) -> MeshTools:
         """Read templates, regions and triangles below `root`; raises `InputError` for templates that are not there."""
-        layout = LAYOUTS[dataset]
-        templates = read_templates(templates_file(root, dataset=dataset))
+        templates = read_templates(templates_file(root, dataset=dataset.name))
         vertices = len(next(iter(templates.values())))
         files = {p.name: p for p in walk(root)}
         ply = next((p for name, p in sorted(files.items()) if p.suffix.lower() == ".ply"), None)
         triangles = read_triangles(ply, vertices=vertices) if ply is not None else None
-        return MeshTools(layout.fps, layout.stride, templates, find_regions(files, vertices=vertices), triangles)
+        return MeshTools(dataset.fps, dataset.stride, templates, find_regions(files, vertices=vertices), triangles)
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
         """Facts for `cache.json`: no face back end, and a hash of the shared data, so caches never mix versions."""
@@ -126,8 +125,8 @@ class MeshTools:
 
 def mesh_tools(root: Path, settings: PrepareSettings) -> MeshTools | None:
     """The tools of a mesh dataset, None for a dataset of videos."""
-    DATASETS[settings.dataset]  # imports the dataset files
-    return MeshTools.of(root, settings.dataset) if settings.dataset in LAYOUTS else None
+    dataset = DATASETS[settings.dataset]()
+    return MeshTools.of(root, dataset) if isinstance(dataset, MeshDataset) else None
 
 
 def find_regions(files: Mapping[str, Path], *, vertices: int) -> dict[str, Region]:

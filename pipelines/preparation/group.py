@@ -72,10 +72,9 @@ class ClipTools:
         backend = pick_backend(settings.face)
         names = {}
         for name in settings.extract:
-            extractor = EXTRACTORS[name]()
-            if lacking := getattr(extractor, "missing", lambda: None)():
+            if lacking := EXTRACTORS[name].missing():
                 raise InputError(f"the extractor {name!r} cannot run: {lacking}.", hint="See: dawn-bench weights list")
-            names[f"extractor {name}"] = extractor.fingerprint()
+            names[f"extractor {name}"] = EXTRACTORS[name]().fingerprint()
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 
     def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
@@ -92,7 +91,7 @@ class ClipTools:
     def afterwards(self, settings: PrepareSettings) -> list[str]:
         from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
-        return [name for name in settings.extract if "frames" in EXTRACTORS[name]().needs]
+        return [name for name in settings.extract if "frames" in EXTRACTORS[name].needs]
 
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int

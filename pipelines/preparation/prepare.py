@@ -153,7 +153,7 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     """The dataset's sources; raises `InputError` when the root is absent or holds none."""
     if not root.is_dir():
         raise InputError("is not a folder." if root.exists() else "does not exist.", path=root, hint="Check --root.")
-    sources = list(DATASETS[settings.dataset](root, settings))
+    sources = list(DATASETS[settings.dataset]().sources(root, settings))
     if not sources:
         raise InputError(
             f"has no video that --dataset {settings.dataset} knows.", path=root, hint="Check --root and --dataset."

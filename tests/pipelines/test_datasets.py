@@ -13,7 +13,7 @@ import pytest
 
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets import hdtf as hdtf_module
-from dawn_bench.pipelines.datasets.base import DATASETS, MISSING, Source
+from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.datasets.crema import BROKEN, EMOTIONS, SENTENCES, TEST_ACTORS
 from dawn_bench.pipelines.datasets.files import hash_split, safe_id
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -23,7 +23,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 265922\n
 
 def sources(name: str, root: Path, **settings: object) -> dict[str, Source]:
     """The sources of a dataset by id."""
-    listed = list(DATASETS[name](root, PrepareSettings(dataset=name, **settings)))
+    listed = list(DATASETS[name]().sources(root, PrepareSettings(dataset=name, **settings)))
     assert [s.id for s in listed] == sorted({s.id for s in listed}) or name == "folder"
     return {source.id: source for source in listed}
 
@@ -185,14 +185,16 @@ def test_crema_reads_the_aligned_layout_and_warns_without_test_actors(
 def test_crema_missing_is_the_published_set_minus_present_clips(tmp_path: Path) -> None:
     touch(tmp_path / "1001_IEO_ANG_LO.flv")
     settings = PrepareSettings(dataset="crema")
-    rows = MISSING["crema"](tmp_path, settings)
+    rows = DATASETS["crema"]().missing(tmp_path, settings)
     assert len(rows) == 91 * 82 - 1  # 20 of the combinations were never recorded
     assert len(SENTENCES) * len(EMOTIONS) - 6 + 16 == 82 and len(TEST_ACTORS) == 10
     with (tmp_path / "SentenceFilenames.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [["Stimulus_Number", "Filename"], ["1", "1001_IEO_ANG_LO"], ["2", "1001_IEO_ANG_MD"]]
         )
-    assert [row[:2] for row in MISSING["crema"](tmp_path, settings)] == [("1001_IEO_ANG_MD", "not_downloaded")]
+    assert [row[:2] for row in DATASETS["crema"]().missing(tmp_path, settings)] == [
+        ("1001_IEO_ANG_MD", "not_downloaded")
+    ]
 
 
 def test_crema_on_real_clips(clips_dir: Path) -> None:
@@ -246,7 +248,9 @@ def test_hdtf_reads_cut_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     caplog.clear()
     assert sources("hdtf", tmp_path, split="identity")["WDA_JamesClyburn1_000"].split == "test"
     assert not caplog.text
-    gone = {clip_id: reason for clip_id, reason, _ in MISSING["hdtf"](tmp_path, PrepareSettings(dataset="hdtf"))}
+    gone = {
+        clip_id: reason for clip_id, reason, _ in DATASETS["hdtf"]().missing(tmp_path, PrepareSettings(dataset="hdtf"))
+    }
     assert len(gone) == 436 - 5 and set(gone.values()) == {"not_downloaded"}
 
 
@@ -284,7 +288,9 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
     first, second = listed.values()
     assert (first.start, first.stop, first.crop) == (10.0, 40.0, (50, 10, 200, 200))  # half the listed height
     assert (second.start, second.stop, second.crop) == (3600.0, 3630.0, (0, 160, 200, 200))
-    gone = {clip_id: reason for clip_id, reason, _ in MISSING["hdtf"](tmp_path, PrepareSettings(dataset="hdtf"))}
+    gone = {
+        clip_id: reason for clip_id, reason, _ in DATASETS["hdtf"]().missing(tmp_path, PrepareSettings(dataset="hdtf"))
+    }
     assert {i: gone[i] for i in ("WDA_First_001", "WDA_Third_000", "WDA_NoStamps_000", "WDA_NoHeight_000")} == {
         "WDA_First_001": "no_crop",
         "WDA_Third_000": "not_downloaded",

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.datasets.base import DATASETS, MISSING
+from dawn_bench.pipelines.datasets.base import DATASETS
 from dawn_bench.pipelines.datasets.download import LOG_FILE, PATIENCE, read_log, reason_of
 from dawn_bench.pipelines.datasets.hdtf import raw_videos
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -89,7 +89,7 @@ def test_each_address_is_requested_once_at_its_height(root: Path, fake: type[Fak
     assert result.stdout.splitlines()[0] == "WDA_Lost\tno_address\tthe published list has no address for it"
     assert "3 of 4 videos" in result.output and "not to be had: 1 no_address" in result.output
     assert sorted(path.name for path in (root / "raw").glob("*.mp4"))[0] == f"WDA_One [{'A' * 11}].mp4"
-    listed = {source.id for source in DATASETS["hdtf"](root, PrepareSettings(dataset="hdtf"))}
+    listed = {source.id for source in DATASETS["hdtf"]().sources(root, PrepareSettings(dataset="hdtf"))}
     assert {f"WDA_{name}_{k:03d}" for name in ("One", "Two", "Twin") for k in range(2)} <= listed
 
 
@@ -97,7 +97,7 @@ def test_a_second_run_requests_only_missing_videos(root: Path, fake: type[FakeDo
     fake.refusals["B" * 11] = "Private video. Sign in if you've been granted access to this video"
     first = command("--root", str(root))
     assert "WDA_Two\tprivate\t" in first.stdout
-    gone = {i: reason for i, reason, _ in MISSING["hdtf"](root, PrepareSettings(dataset="hdtf"))}
+    gone = {i: reason for i, reason, _ in DATASETS["hdtf"]().missing(root, PrepareSettings(dataset="hdtf"))}
     assert gone["WDA_Two_000"] == gone["WDA_Twin_001"] == "private" and gone["WDA_KatieHill_000"] == "not_downloaded"
     fake.asked.clear()
     fake.refusals.clear()

@@ -70,17 +70,19 @@ def test_vocaset_takes_every_second_frame(tmp_path: Path) -> None:
 
 
 def test_published_splits() -> None:
-    assert [biwi.split("F2", n) for n in (1, 32, 33, 36, 37, 40, 41)] == [
+    assert [biwi.Biwi().split("F2", n) for n in (1, 32, 33, 36, 37, 40, 41)] == [
         *["train"] * 2,
         *["val"] * 2,
         *["test"] * 2,
         None,
     ]
-    assert [biwi.split("M6", n) for n in (36, 37, 40)] == [None, "test-b", "test-b"] and biwi.split("X1", 1) is None
+    assert [biwi.Biwi().split("M6", n) for n in (36, 37, 40)] == [None, "test-b", "test-b"] and biwi.Biwi().split(
+        "X1", 1
+    ) is None
     assert len(biwi.TRAIN_SUBJECTS) + len(biwi.UNSEEN_SUBJECTS) == 14
-    assert vocaset.split(vocaset.TRAIN_SUBJECTS[3], 40) == "train"
-    assert [vocaset.split(vocaset.VAL_SUBJECTS[1], n) for n in (20, 21)] == [None, "val"]
-    assert [vocaset.split(vocaset.TEST_SUBJECTS[1], n) for n in (20, 40)] == [None, "test"]
+    assert vocaset.Vocaset().split(vocaset.TRAIN_SUBJECTS[3], 40) == "train"
+    assert [vocaset.Vocaset().split(vocaset.VAL_SUBJECTS[1], n) for n in (20, 21)] == [None, "val"]
+    assert [vocaset.Vocaset().split(vocaset.TEST_SUBJECTS[1], n) for n in (20, 40)] == [None, "test"]
 
 
 def test_emotional_sentences_of_biwi_are_split_by_their_number(root: Path) -> None:

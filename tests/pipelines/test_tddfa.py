@@ -14,7 +14,7 @@ from skimage.data import astronaut
 from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
-from dawn_bench.pipelines.extractors.mobilenet import MobileNet
+from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 from dawn_bench.pipelines.extractors.pose import decode_matrix, fit_pose
 from dawn_bench.pipelines.extractors.tddfa import cut, detector_box, predict, square
 from dawn_bench.pipelines.faces.base import pick_backend

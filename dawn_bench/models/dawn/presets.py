@@ -17,6 +17,7 @@ from dawn_bench.models.dawn.lfg import HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
 from dawn_bench.models.dawn.pbnet import PBNetConfig
 from dawn_bench.models.dawn.settings import A2VTraining, LFGTraining, PBNetTraining, TrainSettings
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.training.augment import JitterConfig
 from dawn_bench.training.stage import LoopConfig
 
@@ -352,7 +353,7 @@ def preset(name: str) -> TrainSettings:
 def fit_to_cache(settings: TrainSettings, cache: Cache) -> TrainSettings:
     """Set what only the data knows: the audio features' width; and that A2V-FDM fits the LFG."""
     clip = next(iter(cache))
-    audio = clip[clip.audio_encoder].shape[1]
+    audio = clip[audio_encoder_of(clip)].shape[1]
     shared = {"audio_dim": audio, "source_dim": settings.lfg.model.latent_channels}
 
     def fitted(stage: Any, changes: dict[str, int]) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 from dawn_bench.cache import Cache
 from dawn_bench.models.dawn.presets import fit_to_cache, preset
 from dawn_bench.models.spec import RECIPES, Recipe
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
 
 def facts(cache: Cache) -> Mapping[str, Any]:
     """Side of the frames, and the sound features."""
-    return {"size": cache.size, "audio_encoder": next(iter(cache)).audio_encoder}
+    return {"size": cache.size, "audio_encoder": audio_encoder_of(next(iter(cache)))}
 
 
 RECIPES.register("dawn")(

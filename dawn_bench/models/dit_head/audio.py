@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from dawn_bench.clip import Clip
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
-#: The paper's audio encoder, and its substitute for caches without it, which checkpoint and report state.
-ENCODER, STAND_IN = "wav2vec2", "logmel"
+#: The paper's audio encoder. Where a cache lacks it another one is used, which checkpoint and report state.
+ENCODER = "wav2vec2"
 
 
 def encoder_of(clip: Clip) -> str:
-    """The field with a clip's audio features for this model."""
-    return ENCODER if ENCODER in clip else STAND_IN
+    """The field with a clip's audio features for this model; raises `InputError` where it has none."""
+    return audio_encoder_of(clip, prefer=ENCODER)
 
 
 def windows(features: np.ndarray, reach: int, frames: np.ndarray | None = None) -> np.ndarray:

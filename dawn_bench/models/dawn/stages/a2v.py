@@ -21,6 +21,7 @@ from dawn_bench.models.dawn.conditions import box_mask, build_condition
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.settings import A2VTraining, TrainSettings
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.training.augment import jitter, unit
 from dawn_bench.training.data import ClipPool, step_rng, windows
 from dawn_bench.training.stage import STAGES, Batch
@@ -99,7 +100,7 @@ class A2VStage:
 
     def _sample(self, model: A2VFDM, clip: Clip, *, device: str) -> Tensor:
         """Pictures (T,3,S,S) in [0,1] of the first `SAMPLE_FRAMES` frames, from the first one as source."""
-        fields = (clip.audio_encoder, "pose", "blink", "bbox")
+        fields = (audio_encoder_of(clip), "pose", "blink", "bbox")
         tracks = (torch.from_numpy(np.array(clip[f][:SAMPLE_FRAMES], np.float32))[None].to(device) for f in fields)
         audio_BFA, pose_BF7, blink_BF2, box_BF4 = tracks
         source_BCSS = unit(torch.from_numpy(np.array(clip["frames"][0])).movedim(-1, 0)[None]).to(device)

@@ -17,6 +17,7 @@ from dawn_bench.models.dawn.discriminator import PatchDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, normalise
 from dawn_bench.models.dawn.pbnet_loss import pbnet_losses
 from dawn_bench.models.dawn.settings import TrainSettings
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.training.data import ClipPool, sequences, step_rng
 from dawn_bench.training.stage import STAGES, Batch
 from dawn_bench.training.validation import Validation, rows
@@ -81,7 +82,7 @@ class PBNetStage:
         found: dict[str, list[float]] = {"rc": [], "pose_spread": [], "blink_spread": []}
         pictures = []
         for clip in clips:
-            fields = (clip.audio_encoder, "pose", "blink")
+            fields = (audio_encoder_of(clip), "pose", "blink")
             audio, pose, blink = (torch.from_numpy(np.array(clip[f], np.float32))[None].to(device) for f in fields)
             state = _state(torch.cat([pose[..., :6], blink], dim=-1), model.config)
             x = normalise(state, model.config)
