@@ -1,15 +1,21 @@
-"""The result row: one score of one method, with all that is needed to say where it comes from.
+"""The result row: one score of one method, with everything needed to trace where it comes from.
 
-Metrics make rows, the results store keeps them, reports show them; none of them computes a score twice.
+Metrics create rows, the results store keeps them, reports show them; no score is computed twice.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from pydantic import Field
 
 from dawn_bench.config import Config
+
+
+#: What is best: the highest or lowest value, the one nearest to the ground truth's, the one nearest to zero; `none`:
+#: not ranked.
+Aim = Literal["higher", "lower", "truth", "zero", "none"]
 
 
 class ScoreRow(Config):
@@ -20,7 +26,9 @@ class ScoreRow(Config):
     hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or `none`
     (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` holds what making the
     outputs took, where it is known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds).
-    `over_time` is the mean of each second along the clips, empty where a metric has no value a frame.
+    `over_time` is the mean of each second along the clips, empty where a metric has no value a frame. `label`,
+    `description`, `aim` and `order` (place among the columns, lowest first) are the metric's own, so that a report can
+    show a metric whose code is not installed; rows of earlier versions lack them.
     """
 
     method: str
@@ -31,6 +39,10 @@ class ScoreRow(Config):
     metric: str
     unit: str = ""
     higher_is_better: bool | None = None
+    label: str = ""
+    description: str = ""
+    aim: Aim | None = None
+    order: int | None = None
     value: float | None
     low: float | None = None
     high: float | None = None

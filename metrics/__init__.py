@@ -1,1 +1,1 @@
-"""From generated and true clips to scores: feature extractors, metrics, protocols, the one-pass scorer."""
+"""From generated and true clips to scores: metrics (one file each), features, networks, protocols, the scorer."""

@@ -1,14 +1,14 @@
-"""BAS, Beat Align Score: do the head's rests meet the beats of the sound?
+"""BAS, Beat Align Score: does head motion pause on the beats of the sound?
 
-Formula, smoothing and direction of Bailando (Siyao et al. 2022, `utils/beat_align_score.py`): mean over the sound's
-beats of exp(-d^2 / 2 sigma^2), d the frames to the nearest rest of the motion. Talking-head papers do not say what
-they took; the values they print fit this direction and not AI Choreographer's (`bas_direction=motion`). The motion is
-that of a rigid head under the estimated pose, so that the mouth does not count; the beats are librosa's beat tracker's,
-or its onsets (`bas_audio=onset`), at one value a frame (`bas_hop=512`: librosa's usual 31 a second, whose beats lie
-between frames; `bas_points=rotation`: the head turns on the spot). Undefined where either side has no beat: such
-clips are counted and left out.
+Formula, smoothing and direction follow Bailando (Siyao et al. 2022, `utils/beat_align_score.py`): the mean over the
+sound's beats of exp(-d^2 / 2 sigma^2), d being the distance in frames to the nearest motion beat, a moment of rest.
+Talking-head papers do not state their choices; the values they print fit this direction and not AI Choreographer's
+(`bas_direction=motion`). Motion is that of a rigid head under the estimated pose, so the mouth does not count. Beats
+come from librosa's beat tracker, or are its onsets (`bas_audio=onset`), on an envelope of one value a frame
+(`bas_hop=512`: librosa's default of 31 a second, whose beats lie between frames). `bas_points=rotation` ignores
+translation. Undefined where either side has no beat: such clips are counted and excluded.
 
-A still or trembling head scores at random: read nearness to the ground truth's value, not height.
+A still or jittery head scores at random: the value nearest to the ground truth's is best, not the highest.
 """
 
 from __future__ import annotations
@@ -26,11 +26,16 @@ from dawn_bench.pipelines.extractors.pose import rotation_matrix
 class Bas(RatioMetric):
     """Mean over clips of the clip's score, 0..1."""
 
-    name, title = "bas", "BAS"
+    name, title, target, order = "bas", "BAS", "truth", 80
+    description = (
+        "Beat align score: how close the beats of the head motion lie to the beats of the sound. A still or jittery "
+        "head scores at random, so the value nearest to the ground truth's is best, not the highest."
+    )
     needs = ("headpose", "onset")
     compares = False
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
+        """The clip's score; weight 0 where sound or motion has no beat."""
         p = self.protocol
         pose = generated["headpose"]
         if p.bas_points == "rotation":

@@ -1,11 +1,11 @@
-"""Blink/s: blinks a second of video.
+"""Blink/s: blinks per second of video.
 
-Counted as in DinoMan/blink-detector (Vougioukas et al. 2020): a blink wherever the eye aspect ratio falls by more than
-0.072 in a frame at 25 fps, two blinks at least 4 frames apart. `blink_rule=online` is the same authors' detector for
-live pictures, `blink_rule=threshold` counts runs of frames below 0.2. All blinks over all seconds, and the mean of the
-clips' own rates in the note.
+Counted as in DinoMan/blink-detector (Vougioukas et al. 2020): a blink is a fall of the eye aspect ratio by more than
+0.072 in a frame at 25 fps, and two blinks are at least 4 frames apart. `blink_rule=online` is the same authors' online
+detector, `blink_rule=threshold` counts runs of frames below 0.2. The score is all blinks over all seconds; the note
+gives the mean of the clips' own rates.
 
-The number depends on the landmark model, named in the note: dlib's points tremble on faces of fewer than about 60 px.
+The number depends on the landmark model, named in the note: dlib's points jitter on faces smaller than about 60 px.
 """
 
 from __future__ import annotations
@@ -21,33 +21,36 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, 
 
 @dataclass(frozen=True)
 class Blinks(Part):
-    """A clip's blinks and seconds, and the model that placed the landmarks."""
+    """A clip's blinks and seconds, and the landmark model."""
 
     model: str = ""
 
 
 @METRICS.register("blink")
-class Blink(RatioMetric):
+class BlinkRate(RatioMetric):
     """Blinks over seconds, all clips together."""
 
-    name, title, unit = "blink", "Blink/s", "1/s"
+    name, title, unit, target, order = "blink", "Blink/s", "1/s", "truth", 90
+    description = "Blinks per second, counted as sharp falls of the eye aspect ratio."
     needs = ("landmarks",)
     compares = False
 
     def measure(self, generated: Arrays, true: Arrays) -> Blinks:
+        """The clip's blinks, with its seconds as weight."""
         p = self.protocol
         model, points = landmarks_of(generated)
         ear = openness(points)
-        found: Sized
+        blinks: Sized
         if p.blink_rule == "closing-edge":
-            found = closing_edges(ear, edge=p.blink_edge)
+            blinks = closing_edges(ear, edge=p.blink_edge)
         elif p.blink_rule == "online":
-            found = online(ear, threshold=p.blink_threshold, frames=p.blink_frames)
+            blinks = online(ear, threshold=p.blink_threshold, frames=p.blink_frames)
         else:
-            found = closures(ear, threshold=p.blink_threshold, frames=p.blink_frames)
-        return Blinks(len(found), len(ear) / FPS, n_frames=len(ear), model=model)
+            blinks = closures(ear, threshold=p.blink_threshold, frames=p.blink_frames)
+        return Blinks(len(blinks), len(ear) / FPS, n_frames=len(ear), model=model)
 
     def fold(self, records: Mapping[str, Blinks]) -> Score:  # type: ignore[override]
+        """All blinks over all seconds, with landmark model and mean rate in the note."""
         score = super().fold(records)
         rates = [rate for rate in score.per_clip.values() if rate is not None]
         model = ", ".join(sorted({r.model for r in records.values()}))

@@ -1,8 +1,8 @@
 """CSIM: cosine similarity of identity embeddings (ArcFace, Deng et al. 2019), frame by frame.
 
-Generated frame t against true frame t (a ground truth then scores 1), or against the source, the first true frame with
-a face (`csim_reference=source`). Mean over the pairs in which both faces were found, then over clips; the share of
-missed pairs is in the note (`csim_missing=zero`: they count 0), and so is the network where it is not ArcFace.
+Generated frame t is compared with true frame t (the ground truth then scores 1), or with the source, the first true
+frame with a face (`csim_reference=source`). Mean over the pairs in which both faces were detected, then over clips. The
+note gives the share of missed pairs (`csim_missing=zero`: they count 0), and the network where it is not ArcFace.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Faces(Part):
-    """A clip's share, its network, and how many pairs of frames lacked a face."""
+    """A clip's share, its network, and the number of frame pairs without a face in one of them."""
 
     network: str = ""
     missed: int = 0
@@ -35,10 +35,12 @@ class Faces(Part):
 class Csim(RatioMetric):
     """Mean over clips of the mean cosine, -1..1."""
 
-    name, title, higher_is_better = "csim", "CSIM", True
+    name, title, higher_is_better, order = "csim", "CSIM", True, 70
+    description = "Cosine similarity of the face embeddings of generated and true frame, frame by frame: identity."
     needs = ("identity",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Faces:
+        """The clip's mean cosine; weight 0 where no pair has both faces."""
         network, ours = variant_of(generated, "identity")
         theirs = variant_of(true, "identity")[1]
         count = min(len(ours), len(theirs))
@@ -53,6 +55,7 @@ class Csim(RatioMetric):
         return Faces(total, 1 if zero else min(pairs, 1), n_frames=pairs, network=network, missed=count - pairs)
 
     def fold(self, records: Mapping[str, Faces]) -> Score:  # type: ignore[override]
+        """The mean over clips, with network and missed pairs in the note."""
         score = super().fold(records)
         missed, pairs = (sum(getattr(r, k) for r in records.values()) for k in ("missed", "n_frames"))
         texts = [score.note, *(NOTES[n] for n in sorted({r.network for r in records.values()}) if n in NOTES)]

@@ -1,9 +1,9 @@
-"""DR25 and DR50: how much worse the end of a clip is than its start. Nearer to 0 is better; no unit.
+"""DR25 and DR50, degradation rate: how much worse the end of a clip is than its start. Nearer to 0 is better; no unit.
 
-DR_n = FID_ed / FID_st - 1, with the FID of the last and of the first n generated frames (DAWN, Section 4). The
-reference set is not stated there: by default the same n frames of the true clips (`dr_reference=all`: every true
-frame). Frames of all clips are pooled, as n frames of one clip are too few; clips of fewer than 2n frames are left out
-and counted. A ratio of two biased FIDs: only values with the same number of clips compare.
+DR_n = FID_ed / FID_st - 1, with the FIDs of the last and of the first n generated frames (DAWN, Section 4). The paper
+does not state the reference set: by default the same n frames of the true clips (`dr_reference=all`: every true
+frame). Frames of all clips are pooled, since n frames of one clip are too few; clips of fewer than 2n frames are
+excluded and counted. The ratio of two biased FIDs: compare only values with the same number of clips.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score
 
 
 class Ends(NamedTuple):
-    """Features (n,D) of the first and last generated frames, and of the true frames that they are compared with."""
+    """Features (n,D) of the first and last generated frames, and of the true frames they are compared with."""
 
     first: np.ndarray
     last: np.ndarray
@@ -28,13 +28,13 @@ class Ends(NamedTuple):
 
 
 class _Dr(Metric):
-    unit, higher_is_better = "", False
+    unit, higher_is_better, target = "", False, "zero"
     needs = ("inception",)
     minimum, minimum_of = 2049, "frames"
     length: ClassVar[int]
 
     def measure(self, generated: Arrays, true: Arrays) -> Ends:
-        """Both ends of the clip; `ItemError("too_short")` below 2n frames."""
+        """Both ends of the clip; raises `ItemError("too_short")` below 2n frames."""
         n, made, real = self.length, generated["inception"], true["inception"]
         if min(len(made), len(real)) < 2 * n:
             raise ItemError("too_short", f"{min(len(made), len(real))} frames, {self.title} needs {2 * n}")
@@ -62,15 +62,23 @@ class _Dr(Metric):
         return Score(value, low, high, len(ends), 2 * n, "; ".join(t for t in (note, self.too_few(n)) if t))
 
 
+_DESCRIPTION = (
+    "Degradation rate: FID of the last {n} frames over FID of the first {n}, minus one. Shows errors that accumulate "
+    "along a clip. Only clips of at least {m} frames count."
+)
+
+
 @METRICS.register("dr25")
 class Dr25(_Dr):
     """Ends of 25 frames."""
 
-    name, title, length = "dr25", "DR25", 25
+    name, title, length, order = "dr25", "DR25", 25, 100
+    description = _DESCRIPTION.format(n=25, m=50)
 
 
 @METRICS.register("dr50")
 class Dr50(_Dr):
     """Ends of 50 frames."""
 
-    name, title, length = "dr50", "DR50", 50
+    name, title, length, order = "dr50", "DR50", 50, 110
+    description = _DESCRIPTION.format(n=50, m=100)

@@ -1,16 +1,16 @@
 """FID: the Fréchet distance between Inception features of generated and of true frames. Lower is better, no unit.
 
-Source: Heusel et al. 2017; mseitzer/pytorch-fid, whose number this is (the root is taken by a symmetric route, equal
-where the original is defined). All generated frames against all frames of the paired true clips, decoded frames in
-memory, covariance by N-1. FID is biased upwards for few frames: only values with the same number of frames compare,
-and below 2,048 frames the covariances are singular, which the note says.
+Source: Heusel et al. 2017. The number is that of mseitzer/pytorch-fid (the matrix root is computed from a symmetric
+product, equal where the original is defined). All generated frames are compared with all frames of the paired true
+clips, as decoded frames in memory; covariance by N-1. FID is biased upwards for few frames: compare only values with
+the same number of frames. Below 2,049 frames the covariances are singular, which the note states.
 
-The interval is the infinitesimal jackknife over clips. A clip's record is its features, float32 (T,2048); those that
-`Extraction` hands over are views of files, so that memory does not grow with the number of clips. `running=True` keeps
-sums instead, 64 MB whatever the number of clips, for features that come from elsewhere: the same number, no interval.
+The interval is the infinitesimal jackknife over clips. A clip's record is its features, float32 (T,2048); those from
+`Extraction` are views of files, so memory does not grow with the number of clips. `running=True` keeps sums instead,
+64 MB for any number of clips, for features from elsewhere: the same number without an interval.
 
-torchmetrics' FrechetInceptionDistance is not used: its network is fed otherwise (`fid_resize`), and it takes the
-eigenvalues of the product of both covariances, which is not symmetric: the same distance, more slowly.
+torchmetrics' FrechetInceptionDistance is not used: it preprocesses frames differently (`fid_resize`), and it takes the
+eigenvalues of the product of both covariances, which is not symmetric: the same distance, computed more slowly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.frechet import Sums, frechet_by_clip, frechet_of_moments, interval
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score
 
 
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Running:
-    """Sums over the clips of one process, in float64: counts, sums (D,) and products (D,D) of both sides."""
+    """Sums over the clips of one process, in float64: counts, sums (D,) and products (D,D), generated and true."""
 
     clips: frozenset[str]
     generated: Sums
@@ -48,10 +48,10 @@ class Running:
 
 
 class FrechetMetric(Metric):
-    """What FID and FVD share: the distance over the features of all clips.
+    """Common part of FID and FVD: the distance over the features of all clips.
 
-    With `running` a clip that was seen before is passed over instead of replaced, and one that two processes saw counts
-    twice, which the note says.
+    With `running` a clip with a known id is skipped instead of replaced, and a clip that two processes measured counts
+    twice, which the note states.
     """
 
     unit, higher_is_better = "", False
@@ -59,7 +59,7 @@ class FrechetMetric(Metric):
     frames_each: ClassVar[int] = 1
     biased = False
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
+    def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
         super().__init__(protocol, seed=seed)
         self.running = running
         self._here = uuid4().hex
@@ -70,24 +70,24 @@ class FrechetMetric(Metric):
         """Name of the array of features."""
 
     def measure(self, generated: Arrays, true: Arrays) -> Pair:
-        """The clip's features; `ItemError("not_finite")` where they hold NaN."""
+        """The clip's features; raises `ItemError("not_finite")` where they contain NaN."""
         pair = Pair(generated[self.array], true[self.array])
         if not all(np.isfinite(part).all() for part in pair):
             raise ItemError("not_finite", f"{self.array} features are not finite numbers")
         return pair
 
     def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
-        """Take one clip in."""
+        """Add one clip."""
         if not self.running:
             return super().update(generated, true, clip_id=clip_id)
-        held = self.records.get(self._here)
-        if held is not None and clip_id in held.clips:
+        before = self.records.get(self._here)
+        if before is not None and clip_id in before.clips:
             return
         pair = self.measure(generated, true)
         made, real = Sums.of(pair.generated), Sums.of(pair.true)
-        if held is not None:
-            made, real = held.generated + made, held.true + real
-        self.records[self._here] = Running((held.clips if held else frozenset()) | {clip_id}, made, real)
+        if before is not None:
+            made, real = before.generated + made, before.true + real
+        self.records[self._here] = Running((before.clips if before else frozenset()) | {clip_id}, made, real)
 
     def fold(self, records: Mapping[str, Pair | Running]) -> Score:
         """The distance over all clips together."""
@@ -120,15 +120,19 @@ class FrechetMetric(Metric):
         n = sum(map(len, one))
         if n < 2 or sum(map(len, two)) < 2:
             return self._single(len(records), n)
-        found = frechet_by_clip(one, two, biased=self.biased)
-        low, high = interval(found.value, found.influence, floor=0.0)
-        return Score(found.value, low, high, len(records), n * self.frames_each, self.too_few(n))
+        distance = frechet_by_clip(one, two, biased=self.biased)
+        low, high = interval(distance.value, distance.influence, floor=0.0)
+        return Score(distance.value, low, high, len(records), n * self.frames_each, self.too_few(n))
 
 
 @METRICS.register("fid")
 class Fid(FrechetMetric):
     """Over every frame."""
 
-    name, title = "fid", "FID"
+    name, title, order = "fid", "FID", 10
+    description = (
+        "Fréchet distance between Inception features of generated and true frames: picture quality. Biased upwards "
+        "for few frames, so compare only scores with equal frame counts."
+    )
     needs, array = ("inception",), "inception"
     minimum, minimum_of = 2049, "frames"

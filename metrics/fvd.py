@@ -1,10 +1,10 @@
 """FVD16 and FVD32: the Fréchet distance between I3D logits of windows of 16 and of 32 frames. Lower is better, no unit.
 
-Source: Unterthiner et al. 2018; the StyleGAN-V port of TF-Hub's `i3d-kinetics-400`. DAWN says "window sizes of 16 and
-32 frames": each clip is cut into consecutive windows that do not overlap, from frame 0, and the windows of all clips
-are pooled; a clip shorter than a window is left out and counted. Covariance by N-1 (`fvd_covariance=biased` is
-StyleGAN-V's 1/N, lower by 11 % at 8 windows). Biased upwards for few windows: with the same clips FVD32 has half the
-windows of FVD16 and is larger for that alone.
+Source: Unterthiner et al. 2018; the StyleGAN-V port of TF-Hub's `i3d-kinetics-400`. DAWN's paper gives "window sizes
+of 16 and 32 frames": each clip is cut into consecutive windows without overlap, from frame 0, and the windows of all
+clips are pooled; a clip shorter than a window is excluded and counted. Covariance by N-1 (`fvd_covariance=biased` is
+StyleGAN-V's 1/N, lower by 11 % at 8 windows). Biased upwards for few windows: on the same clips FVD32 has half the
+windows of FVD16 and is larger for that reason alone.
 """
 
 from __future__ import annotations
@@ -16,49 +16,54 @@ import numpy as np
 
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.fid import FrechetMetric, Pair, Running
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Score
 
 
 class _Fvd(FrechetMetric):
     minimum, minimum_of = 401, "windows"
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
+    def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
         super().__init__(protocol, seed=seed, running=running)
         if running and protocol.fvd_windows is not None:
-            raise InputError("fvd_windows draws from all windows, running=True keeps none.", hint="Leave one out.")
+            raise InputError("fvd_windows draws from all windows, running=True keeps none.", hint="Choose one.")
         self.biased = protocol.fvd_covariance == "biased"
 
     def fold(self, records: Mapping[str, Pair | Running]) -> Score:
-        """The distance over all windows, or over as many of them as the protocol draws."""
+        """The distance over all windows, or over a random `fvd_windows` of them."""
         wanted, pairs = self.protocol.fvd_windows, {k: r for k, r in records.items() if isinstance(r, Pair)}
-        there = sum(len(pair.generated) for pair in pairs.values())
+        count = sum(len(pair.generated) for pair in pairs.values())
         if wanted is None:
             return super().fold(records)
-        score = super().fold(_drawn(pairs, wanted) if there > wanted else pairs)
-        said = (
-            f"{min(wanted, there)} of {there} windows drawn" if there >= wanted else f"{there} windows, {wanted} asked"
-        )
-        return replace(score, note="; ".join(filter(None, [score.note, said])))
+        score = super().fold(_drawn(pairs, wanted) if count > wanted else pairs)
+        note = f"{wanted} of {count} windows drawn" if count >= wanted else f"{count} windows, {wanted} asked"
+        return replace(score, note="; ".join(filter(None, [score.note, note])))
 
 
 def _drawn(pairs: Mapping[str, Pair], wanted: int) -> dict[str, Pair]:
-    """`wanted` windows of all clips, the same of both sides."""
+    """A random `wanted` of the windows of all clips, the same ones of the generated and the true clips."""
     starts = np.cumsum([0, *(len(pair.generated) for pair in pairs.values())])
     chosen = np.sort(np.random.default_rng(0).choice(starts[-1], wanted, replace=False))
     out = {}
     for (clip, pair), first, after in zip(pairs.items(), starts, starts[1:], strict=False):
-        held = chosen[(chosen >= first) & (chosen < after)] - first
-        if len(held):
-            out[clip] = Pair(pair.generated[held], pair.true[held])
+        own = chosen[(chosen >= first) & (chosen < after)] - first
+        if len(own):
+            out[clip] = Pair(pair.generated[own], pair.true[own])
     return out
+
+
+_DESCRIPTION = (
+    "Fréchet distance between I3D logits of {}-frame windows of generated and true videos: picture quality and motion "
+    "together. Biased upwards for few windows, so compare only scores with equal window counts."
+)
 
 
 @METRICS.register("fvd16")
 class Fvd16(_Fvd):
     """Over windows of 16 frames."""
 
-    name, title = "fvd16", "FVD16"
+    name, title, order = "fvd16", "FVD16", 20
+    description = _DESCRIPTION.format(16)
     needs, array, frames_each = ("i3d.16",), "i3d.16", 16
 
 
@@ -66,5 +71,6 @@ class Fvd16(_Fvd):
 class Fvd32(_Fvd):
     """Over windows of 32 frames."""
 
-    name, title = "fvd32", "FVD32"
+    name, title, order = "fvd32", "FVD32", 30
+    description = _DESCRIPTION.format(32)
     needs, array, frames_each = ("i3d.32",), "i3d.32", 32

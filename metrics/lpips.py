@@ -13,7 +13,8 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, 
 class LpipsMean(RatioMetric):
     """Mean over clips of the mean over frames."""
 
-    name, title, unit, higher_is_better = "lpips", "LPIPS", "", False
+    name, title, unit, higher_is_better, order = "lpips", "LPIPS", "", False, 140
+    description = "Distance between deep features of generated and true frame, mean over frames."
     needs = ("lpips",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:

@@ -1,9 +1,9 @@
-"""Lip sync: LSE-C and LSE-D (Prajwal et al. 2020, Wav2Lip), and the offset at which picture and sound fit best.
+"""Lip sync: LSE-C and LSE-D (Prajwal et al. 2020, Wav2Lip), and the offset at which picture and sound match best.
 
-Per clip, as in joonson/syncnet_python: the distance between lip and sound embeddings for shifts of -15..15 frames, its
-mean over the windows, LSE-D = the minimum, LSE-C = median minus minimum. Then the mean over clips. Beyond the ends of
-the sound stand zero vectors, which lifts the curve of short clips: those with no more windows than the largest shift
-are counted in the note.
+Per clip, as in joonson/syncnet_python: the distance between lip and audio embeddings for shifts of -15..15 frames,
+averaged over the windows; LSE-D is the minimum of this curve, LSE-C its median minus its minimum. Then the mean over
+clips. The audio is padded with zero vectors, which raises the curve of short clips: the note counts those with no more
+windows than the largest shift.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ class _Lse(RatioMetric):
     value: ClassVar[str]
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
+        """The clip's value, with weight 1."""
         table = distances(generated["syncnet.lip"], generated["syncnet.audio"], shift=self.protocol.lse_shift)
-        found = sync(table.mean(axis=0))
-        return Part(float(getattr(found, self.value)), 1, n_frames=len(table) + UNUSED, n_windows=len(table))
+        measured = sync(table.mean(axis=0))
+        return Part(float(getattr(measured, self.value)), 1, n_frames=len(table) + UNUSED, n_windows=len(table))
 
     def fold(self, records: Mapping[str, Part]) -> Score:
+        """The mean over clips, with the number of short clips in the note."""
         score = super().fold(records)
         short = sum(part.n_windows <= self.protocol.lse_shift for part in records.values())
-        text = f"{short} clips have {self.protocol.lse_shift} windows or fewer, where padding weighs most"
+        text = f"{short} clips have {self.protocol.lse_shift} windows or fewer, where padding has the largest effect"
         return replace(score, note="; ".join(filter(None, [score.note, text if short else ""])))
 
 
@@ -38,18 +40,24 @@ class _Lse(RatioMetric):
 class LseC(_Lse):
     """LSE-C, the confidence: median minus minimum of the distance curve."""
 
-    name, title, value, higher_is_better = "lse-c", "LSE-C", "confidence", True
+    name, title, value, higher_is_better, order = "lse-c", "LSE-C", "confidence", True, 40
+    description = (
+        "SyncNet confidence: how much smaller the distance between lips and speech is at the best offset than at a "
+        "typical one."
+    )
 
 
 @METRICS.register("lse-d")
 class LseD(_Lse):
     """LSE-D, the distance at the best shift."""
 
-    name, title, value, higher_is_better = "lse-d", "LSE-D", "distance", False
+    name, title, value, higher_is_better, order = "lse-d", "LSE-D", "distance", False, 50
+    description = "SyncNet distance between lips and speech at the best offset."
 
 
 @METRICS.register("lse-offset")
 class LseOffset(_Lse):
-    """Frames by which the sound is ahead of the picture; a clip cannot show more than the largest shift."""
+    """Frames by which the sound is ahead of the picture, at most the largest shift."""
 
-    name, title, value, unit = "lse-offset", "LSE offset", "offset", "frames"
+    name, title, value, unit, target, order = "lse-offset", "LSE offset", "offset", "frames", "zero", 60
+    description = "Offset at which SyncNet measures the best match of picture and sound; positive: the sound is ahead."

@@ -1,7 +1,7 @@
-"""LVE, lip vertex error: the largest squared distance over the lip's vertices, mean over all frames (CodeTalker).
+"""LVE, lip vertex error: the largest squared distance over the lip vertices, mean over all frames (CodeTalker).
 
-In squared units of the mesh, no root. Frames count equally, as in CodeTalker; the mean over sequences, as in
-DiffSpeaker, is in the note. Both meshes are cut to the shorter one.
+In squared units of the mesh, without a root. Frames count equally, as in CodeTalker; the note gives the mean over
+sequences, as in DiffSpeaker. Both meshes are cut to the length of the shorter one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, 
 class Lve(RatioMetric):
     """Mean over frames. The lips are those of the protocol field `mesh_lips`, else the dataset's own."""
 
-    name, title, unit, higher_is_better = "lve", "LVE", "mesh unit²", False
+    name, title, unit, higher_is_better, order = "lve", "LVE", "mesh unit²", False, 150
+    description = "Lip vertex error: the largest squared error over the lip vertices, mean over frames."
     needs = ("mesh", "meshlips")
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
+        """The clip's summed error, with its frames as weight."""
         ours, theirs = generated["mesh"], true["mesh"]
         lips = chosen_region(true, "meshlips", self.protocol.mesh_lips, what="lips")
         count = min(len(ours), len(theirs))
@@ -28,6 +30,7 @@ class Lve(RatioMetric):
         return Part(float(errors.sum(dtype=float)), count, n_frames=count)
 
     def fold(self, records: Mapping[str, Part]) -> Score:
+        """The mean over frames, with the mean over sequences in the note."""
         score = super().fold(records)
         means = [value for value in score.per_clip.values() if value is not None]
         return replace(

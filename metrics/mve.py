@@ -8,12 +8,14 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric
 
 @METRICS.register("mve")
 class Mve(RatioMetric):
-    """Mean over frames of both meshes cut to the shorter one."""
+    """Mean over frames; both meshes are cut to the length of the shorter one."""
 
-    name, title, unit, higher_is_better = "mve", "MVE", "mesh unit", False
+    name, title, unit, higher_is_better, order = "mve", "MVE", "mesh unit", False, 170
+    description = "Mean vertex error over the whole face."
     needs = ("mesh",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
+        """The clip's summed error, with its frames as weight."""
         ours, theirs = generated["mesh"], true["mesh"]
         count = min(len(ours), len(theirs))
         errors = vertex_errors(ours[:count], theirs[:count])

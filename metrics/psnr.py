@@ -1,8 +1,8 @@
 """PSNR: peak signal to noise ratio against the true frames, in dB. Higher is better.
 
 The mean over a clip's frames of 10 log10(255² / MSE), MSE over pixels and channels, then the mean over clips.
-Identical frames get 100 dB (`psnr_cap`) and are counted in the note. `psnr_mean=pooled` is another number, that of
-torchmetrics' default: the dB of the error over all frames of all clips.
+Identical frames get 100 dB (`psnr_cap`) and are counted in the note. `psnr_mean=pooled` is a different number, that of
+torchmetrics' default: the dB of the mean error over all frames of all clips.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, 
 class Psnr(RatioMetric):
     """Mean over clips of the mean over frames."""
 
-    name, title, unit, higher_is_better = "psnr", "PSNR", "dB", True
+    name, title, unit, higher_is_better, order = "psnr", "PSNR", "dB", True, 120
+    description = "Peak signal-to-noise ratio against the true frame, mean over frames."
     needs = ("images",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
-        """The clip's mean; its summed error where errors are pooled."""
+        """The clip's mean in dB; its summed squared error where errors are pooled."""
         mse = generated["images.mse"]
         same = int((mse == 0).sum())
         if self.protocol.psnr_mean == "pooled":
@@ -31,6 +32,7 @@ class Psnr(RatioMetric):
         return Part(float(values.mean()), 1, len(mse), n_identical=same, seconds=by_second(values))
 
     def fold(self, records: Mapping[str, Part]) -> Score:
+        """The mean over clips; the dB of the pooled error under `psnr_mean=pooled`."""
         score = super().fold(records)
         if self.protocol.psnr_mean == "frames":
             return score

@@ -54,7 +54,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class LeaderboardRow:
     """One method of a table; `cells` run along the table's columns, None where the method has no such score."""
 
     method: str
@@ -85,7 +85,7 @@ class Table:
     split: str
     method_class: str
     columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[LeaderboardRow, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -126,8 +126,8 @@ def _table(dataset: str, split: str, method_class: str, entered: list[ScoreRow],
         columns.append(column)
         by_column.append(_ranked(column, rows))
 
-    def line(method: str, group: Group) -> Line:
-        return Line(method, group, tuple(cells.get(method) for cells in by_column))
+    def line(method: str, group: Group) -> LeaderboardRow:
+        return LeaderboardRow(method, group, tuple(cells.get(method) for cells in by_column))
 
     ranked = [line(m, "ranked") for m in sorted({r.method for r in entered})]
     ranked.sort(key=lambda li: (mean_rank(li), li.method))
@@ -177,7 +177,7 @@ def merit(value: float | None, aim: Aim, truth: float | None) -> float | None:
     return {"higher": value, "lower": -value}.get(aim, -abs(value))
 
 
-def mean_rank(line: Line) -> float:
+def mean_rank(line: LeaderboardRow) -> float:
     """The mean of a line's ranks, infinite when it has none: the order of a table."""
     ranks = [c.rank for c in line.cells if c and c.rank]
     return sum(ranks) / len(ranks) if ranks else math.inf

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dawn_bench.errors import InputError
 from dawn_bench.reports.cards import text_of
-from dawn_bench.reports.leaderboard import Cell, Column, Line, Table
+from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table
 
 FILE = Path(__file__).with_name("published.json")
 
@@ -37,7 +37,7 @@ def published_tables(numbers: Sequence[int]) -> list[Table]:
         )
         for dataset, lines in table["datasets"].items():
             made = tuple(
-                Line(f"{method}{suffix}", "published", tuple(_cell(v) for v in values))
+                LeaderboardRow(f"{method}{suffix}", "published", tuple(_cell(v) for v in values))
                 for method, values in lines.items()
             )
             found.append(Table(dataset, "test", "portrait", columns, made))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dawn_bench.reports.cards import ARROWS
-from dawn_bench.reports.leaderboard import Cell, Column, Line, Table, number
+from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table, number
 from dawn_bench.results import ScoreRow
 
 STAND_IN = "stand-in weights — not comparable"
@@ -101,9 +101,9 @@ def _json_cell(cell: Cell | None) -> dict[str, Any] | None:
     return {"value": cell.value, "low": cell.low, "high": cell.high, "rank": cell.rank, "row": row}
 
 
-def _unique(tables: Sequence[Table]) -> list[tuple[Line, Cell]]:
+def _unique(tables: Sequence[Table]) -> list[tuple[LeaderboardRow, Cell]]:
     """Every scored cell once: sanity rows stand in several tables."""
-    seen: dict[int, tuple[Line, Cell]] = {}
+    seen: dict[int, tuple[LeaderboardRow, Cell]] = {}
     for table in tables:
         for line in table.lines:
             for cell in line.cells:

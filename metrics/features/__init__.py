@@ -1,1 +1,1 @@
-"""Feature extractors, one file each; importing a module registers its features."""
+"""Features, one file each; importing a module registers its features."""

@@ -22,7 +22,9 @@ class HeadPose(Feature):
     after = ("landmarks",)
 
     def settings(self) -> Mapping[str, Any]:
+        """The face back end and the pose fit."""
         return {"faces": pick_backend().fingerprint(), "pose": Pose().fingerprint()}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """The pose of every frame."""
         return {self.name: fit_pose(landmarks_of(given)[1], size=clip["frames"].shape[1])}

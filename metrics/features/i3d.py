@@ -1,11 +1,11 @@
 """I3D logits of windows of 16 and of 32 frames, for FVD.
 
-Windows are consecutive, start at frame 0 and do not overlap (`fvd_stride`); the tail that fills no window is dropped, a
-clip shorter than a window has none. The shorter side becomes 224 (bilinear, no antialias), the centre is cut out,
-values are 2x/255 - 1.
+Windows are consecutive, start at frame 0 and do not overlap (`fvd_stride`); frames after the last full window are
+dropped, and a clip shorter than a window has none. The shorter side is resized to 224 (bilinear, no antialias), the
+centre is cropped, values are 2x/255 - 1.
 
-A weights file may be StyleGAN-V's TorchScript (run as it is, without its own resize) or a state dict with the keys of
-piergiaj (VideoGPT, TATS, common_metrics) or hassony2, or with the names of the TF-Hub graph's variables.
+A weights file may be StyleGAN-V's TorchScript (used without its own resize) or a state dict with the keys of
+piergiaj (VideoGPT, TATS, common_metrics) or hassony2, or with the variable names of the TF-Hub graph.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dawn_bench.metrics.features.inception import SEEDED_GAIN, distinct_parts
 from dawn_bench.metrics.networks.i3d import I3D
 from dawn_bench.metrics.networks.i3d_keys import piergiajs_keys
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.weights import Policy, Resolved, load_into
 
@@ -37,7 +37,7 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 
 def prepare_window(frames_THWC: torch.Tensor, *, resize: str = "short-side") -> torch.Tensor:
-    """uint8 (T,H,W,3) -> float32 (3,T,224,224) in [-1, 1]. `squash` gives up the aspect ratio instead of the sides."""
+    """uint8 (T,H,W,3) -> float32 (3,T,224,224) in [-1, 1]. `squash` changes the aspect ratio instead of cropping."""
     x = frames_THWC.permute(0, 3, 1, 2).float() / 255
     height, width = x.shape[2:]
     if resize == "squash":
@@ -64,7 +64,7 @@ def cut_windows(frames: np.ndarray, length: int, *, stride: int | None = None, f
 def i3d_features(
     windows: np.ndarray, network: Network, *, resize: str = "short-side", device: str = "cpu"
 ) -> np.ndarray:
-    """uint8 (n,L,H,W,3) -> float32 (n,400). Windows that repeat are computed once."""
+    """uint8 (n,L,H,W,3) -> float32 (n,400) logits. Repeated windows are computed once."""
     if not len(windows):
         return np.zeros((0, 400), np.float32)
     distinct, where = distinct_parts(windows)
@@ -78,9 +78,9 @@ def i3d_features(
 
 @lru_cache(maxsize=1)
 def load_i3d(weights: Resolved, device: str, *, eps: float = 1e-3) -> Network:
-    """The network with its weights, ready to score; kept for the next feature instance.
+    """The network with its weights, ready to score; cached for the next instance.
 
-    `eps` is for state dicts; a TorchScript file brings its own.
+    `eps` applies to state dicts; a TorchScript file has its own. Raises `InputError` for a damaged file.
     """
     if weights.path is not None and _is_torchscript(weights.path):
         try:
@@ -88,7 +88,7 @@ def load_i3d(weights: Resolved, device: str, *, eps: float = 1e-3) -> Network:
                 warnings.simplefilter("ignore", FutureWarning)
                 script = torch.jit.load(str(weights.path), map_location=device).eval()
         except RuntimeError as error:
-            raise InputError("is damaged; it was not loaded.", path=weights.path) from error
+            raise InputError("is damaged and was not loaded.", path=weights.path) from error
         return partial(script, rescale=False, resize=False, return_features=True)
     network = I3D(eps=eps)
     load_into(network, weights, gain=SEEDED_GAIN, adapt=piergiajs_keys)
@@ -106,18 +106,20 @@ class _Windows(Feature):
     fields = ("frames",)
     length: ClassVar[int]
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.weights = self.use_weights("i3d")
 
     def settings(self) -> Mapping[str, Any]:
-        """Stride, choice and resize of the windows."""
+        """Stride, selection and resize of the windows, and the network's eps."""
         p = self.protocol
-        held = {"stride": p.fvd_stride or self.length, "first": p.fvd_first_n, "resize": p.fvd_resize}
-        return held | {"eps": p.fvd_batch_norm}
+        windows = {"stride": p.fvd_stride or self.length, "first": p.fvd_first_n, "resize": p.fvd_resize}
+        return windows | {"eps": p.fvd_batch_norm}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        """Logits of every window; `ItemError("too_short")` for a clip without one."""
+        """Logits of every window; raises `ItemError("too_short")` for a clip without one."""
         p = self.protocol
         windows = cut_windows(clip["frames"], self.length, stride=p.fvd_stride, first=p.fvd_first_n)
         if not len(windows):

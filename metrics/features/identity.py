@@ -1,13 +1,13 @@
 """Identity embeddings of the face in every frame.
 
-Networks, never mixed in one number:
+Networks, never mixed in one score:
 
 * `arcface` (canonical): insightface's w600k_r50, the IResNet50 of the pack buffalo_l, through OpenCV. 512 numbers.
-* `arcface-r100`: glintr100, the IResNet100 of the pack antelopev2, fed alike.
-* `mobilefacenet`: a small network trained the same way, for those who choose it by protocol. 128 numbers.
-* `dlib`: dlib's face embedding, which comes with a package wheel and so works offline. 128 numbers of every fifth
-  frame. It stands in where ArcFace's file is absent: a real network of another kind. Its cosines are all high (two
-  people reach 0.9), so the score is named in its note and counts as made with stand-in weights.
+* `arcface-r100`: glintr100, the IResNet100 of the pack antelopev2, with the same input.
+* `mobilefacenet`: a small network trained the same way, selected by protocol only. 128 numbers.
+* `dlib`: dlib's face embedding, which comes with a Python wheel and so works offline. 128 numbers for every fifth
+  frame. It replaces ArcFace where that file is absent. It is a real but different network whose cosines are all high
+  (two people reach 0.9), so the note names it and the score counts as computed with stand-in weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.metrics.features.landmarks import FOUND, landmarks_of
 from dawn_bench.metrics.functional import align
 from dawn_bench.metrics.functional.align import aligned, five_points
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.weights import Policy, resolve
@@ -39,7 +39,7 @@ ENTRIES = {
     "mobilefacenet": "mobilefacenet",
     "dlib": "dlib-face",
 }
-#: Faces that go through insightface's network together: its last layer's 51 MB are then read once for all of them.
+#: Faces in one pass of insightface's network: the 51 MB of its last layer are then read once for all of them.
 BATCH = 4
 #: Only every n-th frame is embedded: dlib's network costs 76 ms a face on one core.
 STRIDE = {"arcface": 1, "arcface-r100": 1, "mobilefacenet": 1, "dlib": 5}
@@ -47,7 +47,7 @@ STRIDE = {"arcface": 1, "arcface-r100": 1, "mobilefacenet": 1, "dlib": 5}
 
 @FEATURES.register("identity")
 class Identity(Feature):
-    """`identity.<network>` float32 (N,D), not normalised, and `identity.found` bool (N,) for frames 0, n, 2n, ... .
+    """`identity.<network>` float32 (N,D), not normalised, and `identity.found` bool (N,), of frames 0, n, 2n, ... .
 
     Rows of frames without a face are zero. Raises `ItemError("no_face")` through the landmarks.
     """
@@ -55,30 +55,34 @@ class Identity(Feature):
     name, fields, version = "identity", ("frames",), 1
     after = ("landmarks",)
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.network: str = protocol.csim_network
         path = self.use_weights(ENTRIES[self.network]).path if self.network != "dlib" else None
         if path is None:
-            self.network, stand_in = "dlib", resolve(ENTRIES["dlib"], "files")
-            self.resolved.append(stand_in)
-            path = stand_in.path
+            self.network, fallback = "dlib", resolve(ENTRIES["dlib"], "files")
+            self.resolved.append(fallback)
+            path = fallback.path
         assert path is not None
         self.embed = _EMBEDDERS[self.network](path)
 
     def settings(self) -> Mapping[str, Any]:
+        """The network, its stride and the face back end."""
         return {"network": self.network, "stride": STRIDE[self.network], "faces": pick_backend().fingerprint()}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """Embeddings and detection flags of every n-th frame."""
         points, stride = landmarks_of(given)[1], STRIDE[self.network]
-        found = given[FOUND][::stride]
-        seen = np.flatnonzero(found)
-        table = np.zeros((len(found), 1), np.float32)
-        if len(seen):
-            rows = self.embed(np.asarray(clip["frames"])[seen * stride], points[seen * stride])
-            table = np.zeros((len(found), rows.shape[1]), np.float32)
-            table[seen] = rows
-        return {f"{self.name}.{self.network}": table, f"{self.name}.found": found}
+        detected = given[FOUND][::stride]
+        at = np.flatnonzero(detected)
+        table = np.zeros((len(detected), 1), np.float32)
+        if len(at):
+            rows = self.embed(np.asarray(clip["frames"])[at * stride], points[at * stride])
+            table = np.zeros((len(detected), rows.shape[1]), np.float32)
+            table[at] = rows
+        return {f"{self.name}.{self.network}": table, f"{self.name}.found": detected}
 
 
 @lru_cache(maxsize=2)
@@ -101,7 +105,7 @@ def arcface(path: Path) -> Embed:
 
 @lru_cache(maxsize=1)
 def mobilefacenet(path: Path) -> Embed:
-    """foamliu's network: the same crop, normalised with ImageNet's mean and deviation, float32 (N,128)."""
+    """foamliu's network: the same crop, normalised with ImageNet's mean and standard deviation, float32 (N,128)."""
     network = _read(path)
     mean = np.array([0.485, 0.456, 0.406], np.float32)
     deviation = np.array([0.229, 0.224, 0.225], np.float32)
@@ -132,7 +136,7 @@ def dlib_face(path: Path) -> Embed:
 
 
 def _read(path: Path) -> cv2.dnn.Net:
-    """The network by OpenCV's classic engine, the only one of version 4; 5's own default is 4 % slower."""
+    """The network in OpenCV's classic engine, the only one of version 4; the default engine of 5 is 4 % slower."""
     if hasattr(cv2.dnn, "ENGINE_CLASSIC"):
         return cv2.dnn.readNetFromONNX(str(path), engine=cv2.dnn.ENGINE_CLASSIC)
     return cv2.dnn.readNetFromONNX(str(path))

@@ -1,13 +1,13 @@
-"""Frame by frame error and structural similarity of a generated clip against its true clip, by scikit-image.
+"""Error and structural similarity of a generated clip against its true clip, frame by frame, by scikit-image.
 
 SSIM is Wang et al.'s (2004): Gaussian window of 11 x 11 with sigma 1.5, K 0.01 and 0.03, population covariance, mean
 over R, G, B and over the valid region. `ssim_window=uniform` is scikit-image's default, 7 x 7 with sample covariance,
 which some papers print: 0.709 where the former is 0.645.
 
-torchmetrics gives other numbers. Its SSIM averages over a border that it padded by reflection: off by -1.4e-3 at
-128 px, -2.9e-4 at 256 px, +1.8e-2 at 37 x 53; with the border cut off, in float64, it is equal to 1e-15 and takes 22
-times as long as scikit-image. Its PSNR takes logarithms in float32 (off by 9e-7 dB), is infinite for identical frames,
-and by default pools the error of all frames (21.15 dB where the mean of the frames is 26.52; `psnr_mean=pooled`).
+torchmetrics gives other numbers. Its SSIM includes a border padded by reflection: off by -1.4e-3 at 128 px, -2.9e-4 at
+256 px, +1.8e-2 at 37 x 53. Without the border, in float64, it agrees to 1e-15 and takes 22 times as long as
+scikit-image. Its PSNR takes logarithms in float32 (off by 9e-7 dB), is infinite for identical frames, and by default
+pools the error of all frames (21.15 dB where the mean over frames is 26.52; `psnr_mean=pooled`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 
 RANGE = 255.0
-#: Sides of the windows, and what scikit-image calls them.
+#: Side of each window and its options in scikit-image.
 WINDOWS: dict[str, tuple[int, dict[str, Any]]] = {
     "gaussian": (11, {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}),
     "uniform": (7, {}),
@@ -36,7 +36,7 @@ def mse_per_frame(generated: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def psnr_of_mse(mse: np.ndarray | float, *, cap: float) -> np.ndarray:
-    """dB for a range of 255; at most `cap`, which identical frames get."""
+    """PSNR in dB for a range of 255, of errors in squared grey levels; at most `cap`, the value of identical frames."""
     with np.errstate(divide="ignore"):
         return np.minimum(10 * np.log10(RANGE**2 / np.asarray(mse, dtype=np.float64)), cap)
 
@@ -44,7 +44,7 @@ def psnr_of_mse(mse: np.ndarray | float, *, cap: float) -> np.ndarray:
 def ssim_per_frame(generated: np.ndarray, true: np.ndarray, *, window: str = "gaussian") -> np.ndarray:
     """uint8 (T,H,W,3) or (T,H,W) twice -> SSIM of each frame, float64 (T,), at most 1.
 
-    Raises `ItemError("too_small")` for pictures that no window fits into.
+    Raises `ItemError("too_small")` for frames smaller than the window.
     """
     side, options = WINDOWS[window]
     if min(generated.shape[1:3]) < side:

@@ -1,13 +1,13 @@
 """Inception features of every frame, for FID and DR.
 
-pytorch-fid's arithmetic by default: frames / 255, bilinear to 299 x 299 without antialias even when it shrinks, 2x - 1.
-`fid_resize=clean` takes clean-fid's: PIL's bicubic with antialias on float values, no rounding, (x - 128) / 128, here
-on pytorch-fid's network. `fid_resize=torch-fidelity` takes torch-fidelity's, which is torchmetrics' too: TensorFlow 1's
-bilinear, (x - 128) / 128. clean-fid's mode `legacy_pytorch` is pytorch-fid's arithmetic with another rounding.
+Default is pytorch-fid's arithmetic: frames / 255, bilinear resize to 299 x 299 without antialias (even to shrink),
+2x - 1. `fid_resize=clean` is clean-fid's: PIL's bicubic with antialias on float values, no rounding, (x - 128) / 128,
+here with pytorch-fid's network. `fid_resize=torch-fidelity` is torch-fidelity's, also used by torchmetrics: TensorFlow
+1's bilinear, (x - 128) / 128. clean-fid's mode `legacy_pytorch` is pytorch-fid's arithmetic with another rounding.
 
-On the same weights (largest difference over the largest feature, frames of 128 px, stand-in weights of gain 1.8) clean
-is 1.1e-2 and torch-fidelity 6.0e-3 away from pytorch-fid. So torchmetrics' FrechetInceptionDistance, which wraps
-torch-fidelity's network, has another number and is not used: parity with all three is in the tests instead.
+With the same weights (largest difference over the largest feature, frames of 128 px, stand-in weights of gain 1.8)
+clean differs by 1.1e-2 and torch-fidelity by 6.0e-3 from pytorch-fid. torchmetrics' FrechetInceptionDistance, which
+wraps torch-fidelity's network, therefore gives another number and is not used; the tests check parity with all three.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.networks.inception import FidInception
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.weights import Policy, Resolved, load_into
 
 SIDE = 299
 BATCH = 16
-#: Gain of the stand-in weights; with 1 the features would hardly depend on the picture.
+#: Gain of the stand-in weights; with 1 the features would hardly depend on the frame.
 SEEDED_GAIN = 1.8
 
 
@@ -48,7 +48,7 @@ def resize_clean(frames_THWC: torch.Tensor) -> torch.Tensor:
 
 
 def resize_torch_fidelity(frames_THWC: torch.Tensor) -> torch.Tensor:
-    """uint8 (T,H,W,3) -> float32 (T,3,299,299) in 0..255: pixel i lies at i * in / out, unshifted."""
+    """uint8 (T,H,W,3) -> float32 (T,3,299,299) in 0..255: pixel i is sampled at i * in / out."""
     x = frames_THWC.permute(0, 3, 1, 2).float()
     for axis in (2, 3):
         place = torch.arange(SIDE, dtype=torch.float32, device=x.device) * (x.shape[axis] / SIDE)
@@ -63,7 +63,7 @@ def resize_torch_fidelity(frames_THWC: torch.Tensor) -> torch.Tensor:
 def inception_features(
     frames: np.ndarray, network: torch.nn.Module, *, resize: str = "pytorch-fid", tap: int = 2048, batch: int = BATCH
 ) -> np.ndarray:
-    """uint8 (T,H,W,3) RGB -> float32 (T,tap). Frames that repeat are computed once."""
+    """uint8 (T,H,W,3) RGB -> float32 (T,tap). Repeated frames are computed once."""
     distinct, where = distinct_parts(frames)
     device = next(network.parameters()).device
     rows = []
@@ -76,7 +76,7 @@ def inception_features(
 
 
 def distinct_parts(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the first of each set of equal entries along axis 0, and for every entry its place among them."""
+    """For groups of equal entries along axis 0: the index of each group's first, and every entry's group number."""
     seen: dict[bytes, int] = {}
     where = np.array([seen.setdefault(part.tobytes(), len(seen)) for part in parts])
     return np.unique(where, return_index=True)[1], where
@@ -91,7 +91,7 @@ _RESIZES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @lru_cache(maxsize=1)
 def load_inception(weights: Resolved, device: str) -> torch.nn.Module:
-    """The network with its weights, ready to score; kept for the next feature instance."""
+    """The network with its weights, ready to score; cached for the next instance."""
     network = FidInception()
     load_into(network, weights, gain=SEEDED_GAIN)
     return for_inference(network, device=device)
@@ -103,12 +103,14 @@ class Inception(Feature):
 
     name, fields = "inception", ("frames",)
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.weights = self.use_weights("inception-fid")
 
     def settings(self) -> Mapping[str, Any]:
-        """The resize."""
+        """The kind of resize."""
         return {"resize": self.protocol.fid_resize}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:

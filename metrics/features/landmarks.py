@@ -1,7 +1,7 @@
-"""The face's 68 points in every frame, found once for identity, head pose, beats and blinks.
+"""The 68 face landmarks of every frame, detected once for identity, head pose, beats and blinks.
 
-Always found in the pictures that are scored, never taken from the cache's own landmarks: those may come from sharper
-sources or another model, and a method would then be compared with a truth that was measured differently.
+They are always detected in the scored frames, never taken from the cache: cached landmarks may come from sharper
+sources or another model, and generated and true clips would then be measured differently.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
 from dawn_bench.pipelines.faces.tracking import Tracker
@@ -28,20 +28,24 @@ class Landmarks(Feature):
     """`landmarks.<model>` float32 (T,68,2), pixels of the frame, and `landmarks.found` bool (T,).
 
     Points of frames without a face are interpolated between their neighbours. Raises `ItemError("no_face")` when no
-    frame has one. The face that is in sight longest counts, the larger one on a tie.
+    frame has one. With several faces the one visible longest is used, the larger one on a tie.
     """
 
     name, fields, version = "landmarks", ("frames",), 1
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.backend = pick_backend()
         self.resolved += face_weights(self.backend)
 
     def settings(self) -> Mapping[str, Any]:
+        """The face back end."""
         return {"faces": self.backend.fingerprint()}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """Points and detection flags of every frame."""
         frames = clip["frames"]
         tracker = Tracker(self.backend, max_gap=len(frames))
         for frame in frames:
@@ -51,9 +55,9 @@ class Landmarks(Feature):
 
 
 def face_weights(backend: FaceBackend) -> list[Resolved]:
-    """The files behind a face back end and their states; one that keeps its own files counts as `user`.
+    """The weights behind a face back end and their states; a back end with files of its own counts as `user`.
 
-    They are real networks under every policy: a stand-in finds no face.
+    These are real networks under every policy: seeded weights would detect no face.
     """
     if backend.name != "dlib":
         network = Weight(
@@ -68,11 +72,11 @@ def face_weights(backend: FaceBackend) -> list[Resolved]:
 
 
 def landmarks_of(arrays: Arrays) -> tuple[str, np.ndarray]:
-    """The model that found the points and the points (T,68,2), among a clip's arrays."""
+    """The landmark model and its points (T,68,2), from a clip's arrays."""
     return variant_of(arrays, "landmarks")
 
 
 def variant_of(arrays: Arrays, name: str) -> tuple[str, np.ndarray]:
-    """(variant, array) of the one array called `<name>.<variant>`, `<name>.found` aside."""
+    """(variant, array) of the only array called `<name>.<variant>` other than `<name>.found`."""
     key = next(k for k in arrays if k.startswith(f"{name}.") and k != f"{name}.found")
     return key.removeprefix(f"{name}."), arrays[key]

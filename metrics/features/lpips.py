@@ -1,12 +1,12 @@
 """LPIPS of every frame of a generated clip against its true clip: version 0.1, values in [-1, 1].
 
-The network is the `lpips` package's (0.1.4, Zhang et al. 2018), which is the canonical implementation; torchmetrics'
-copy of it gives the same bits and takes as long. The linear weights are always the package's published ones; only the
-backbone, torchvision's, can be a stand-in.
+The network is that of the `lpips` package (0.1.4, Zhang et al. 2018), the canonical implementation; torchmetrics' copy
+gives the same bits in the same time. The linear weights are always the package's published ones; only the backbone,
+torchvision's, can have stand-in weights.
 
-AlexNet and the mean of the stages' maps, as the authors recommend. What else is printed: VGG-16 or SqueezeNet
-(`lpips_net`), the mean of maps enlarged to the picture (`lpips_spatial`, common_metrics: other in the fourth digit).
-Feeding [0, 1], a common mistake, gives distances 5 to 15 times smaller.
+AlexNet and the mean of the stages' maps, as the authors recommend. Papers also print VGG-16 or SqueezeNet
+(`lpips_net`), and the mean of maps upsampled to the frame size (`lpips_spatial`, as in common_metrics: differs in the
+fourth digit). Inputs in [0, 1], a common mistake, give distances 5 to 15 times smaller.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import torch
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.provenance import sha256_file
 from dawn_bench.weights import Policy, Resolved, load_into
 
 BATCH = 16
-#: Smaller pictures have no pixel left after AlexNet's pools.
+#: Smaller frames have no pixel left after AlexNet's pools.
 MIN_SIDE = 32
 
 
 def lpips_per_frame(generated: np.ndarray, true: np.ndarray, network: torch.nn.Module) -> np.ndarray:
-    """uint8 (T,H,W,3) twice -> float64 (T,)."""
+    """uint8 (T,H,W,3) twice -> the distance of each pair of frames, float64 (T,)."""
     device = next(network.parameters()).device
     rows = []
     with exact_inference():
@@ -49,9 +49,9 @@ def lpips_per_frame(generated: np.ndarray, true: np.ndarray, network: torch.nn.M
 
 
 def package_network(net: str, *, spatial: bool = False) -> torch.nn.Module:
-    """The package's network with its linear weights and a backbone (`net`) that is still to be filled."""
+    """The package's network with its linear weights; its backbone `net` has no weights yet."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package asks torchvision in a way that is out of fashion
+        warnings.simplefilter("ignore")  # the package calls torchvision in a deprecated way
         from lpips import LPIPS
 
         return LPIPS(net=net, pnet_rand=True, spatial=spatial, verbose=False)
@@ -59,10 +59,10 @@ def package_network(net: str, *, spatial: bool = False) -> torch.nn.Module:
 
 @lru_cache(maxsize=1)
 def load_lpips(net: str, weights: Resolved, device: str, *, spatial: bool = False) -> torch.nn.Module:
-    """The network with its weights, ready to score; kept for the next feature instance."""
+    """The network with its weights, ready to score; cached for the next instance."""
     network = package_network(net, spatial=spatial)
     backbone = network.get_submodule("net")
-    # the package cuts torchvision's `features` into slices and keeps the numbers: slice2.3.weight is features.3.weight
+    # the package splits torchvision's `features` into slices, keeping the numbers: slice2.3.weight is features.3.weight
     names = {key: f"features.{key.partition('.')[2]}" for key in backbone.state_dict()}
     load_into(backbone, weights, gain=2**0.5, adapt=lambda state: {key: state[name] for key, name in names.items()})
     return for_inference(network, device=device)
@@ -81,12 +81,14 @@ class LpipsFrames(PairFeature):
 
     name, fields, version = "lpips", ("frames",), 2
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.weights = self.use_weights(f"lpips-{protocol.lpips_net}")
 
     def settings(self) -> Mapping[str, Any]:
-        """The backbone, the linear weights and the kind of mean."""
+        """The backbone, the linear weights and whether maps are upsampled."""
         p = self.protocol
         return {
             "net": p.lpips_net,

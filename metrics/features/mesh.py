@@ -1,4 +1,4 @@
-"""Vertices of a talking mesh, for the methods that make meshes instead of pictures, and the face at rest."""
+"""Vertices and neutral face of a talking mesh, for methods that generate meshes instead of video."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.functional.meshes import named_region
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.scoring.feature_cache import content_sha256
 from dawn_bench.weights import Policy
@@ -24,7 +24,7 @@ class Mesh(Feature):
 
 @FEATURES.register("meshrest")
 class MeshRest(Feature):
-    """`meshrest` float (1,V,3): the clip's `template`, its subject's face at rest."""
+    """`meshrest` float (1,V,3): the clip's `template`, its subject's neutral face."""
 
     name, fields, version = "meshrest", ("template",), 1
 
@@ -33,18 +33,20 @@ class MeshRest(Feature):
 
 
 class _Region(Feature):
-    """Vertex numbers: those of the protocol's file or named set where it has one, else the clip's own."""
+    """Vertex indices: those of the protocol's file or named set where it has one, else the clip's own."""
 
     field: str
     version = 1
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         named = getattr(protocol, f"mesh_{self.field}")
         self.numbers = named_region(named, self.field) if named is not None else None
         if self.numbers is None:
             return
-        self.fields = ("template",)  # type: ignore[misc]  # the clip's own numbers are not asked for
+        self.fields = ("template",)  # type: ignore[misc]  # the clip's own indices are not needed
 
     def settings(self) -> dict[str, str]:
         return {"vertices": content_sha256(self.numbers)} if self.numbers is not None else {}
@@ -57,13 +59,13 @@ class _Region(Feature):
 
 @FEATURES.register("meshlips")
 class MeshLips(_Region):
-    """`meshlips` int64 (n,): the lips' vertices."""
+    """`meshlips` int64 (n,): the lip vertices."""
 
     name, field, fields = "meshlips", "lips", ("lips",)
 
 
 @FEATURES.register("meshupper")
 class MeshUpper(_Region):
-    """`meshupper` int64 (n,): the upper face's vertices."""
+    """`meshupper` int64 (n,): the upper-face vertices."""
 
     name, field, fields = "meshupper", "upper", ("upper",)

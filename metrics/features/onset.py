@@ -1,4 +1,4 @@
-"""The onset envelope of the sound, at the rate of the picture or a little above it."""
+"""The onset envelope of the sound, at the frame rate or slightly above it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class Onset(Feature):
     name, fields, version = "onset", ("audio",), 1
 
     def settings(self) -> Mapping[str, Any]:
-        """The hop and the mean over bands, where they are not the usual ones."""
+        """The hop and the average over bands, where they are not the defaults."""
         return {} if self.protocol.bas_hop == HOP else {"hop": self.protocol.bas_hop, "median": self.median}
 
     @property
     def median(self) -> bool:
-        """At librosa's own hop beats are tracked as librosa does it, from sound alone."""
+        """Whether bands are averaged by the median, as librosa's beat tracker does at its own hop."""
         return self.protocol.bas_hop != HOP and self.protocol.bas_audio == "beat"
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """The envelope of the clip's sound."""
         return {self.name: onset_envelope(np.asarray(clip["audio"]), hop=self.protocol.bas_hop, median=self.median)}

@@ -1,15 +1,15 @@
-"""SyncNet's lip and sound embeddings of a clip.
+"""SyncNet's lip and audio embeddings of a clip.
 
 Two routes, which give different numbers and are never mixed:
 
-* `direct` (the default): the whole frame, squashed to 224 x 224 as Wav2Lip's `calculate_scores_LRS.py` does. The only
-  published route that can score pictures of 128 px and clips of a few seconds.
-* `tracked`: the crop around the tracked face of `run_pipeline.py`. A clip is one shot here, and its longest track
-  counts, with the sound under it. S3FD finds the faces where its file is present; elsewhere the suite's own face back
-  end does, and the score is marked as made with stand-in weights.
+* `direct` (the default): the whole frame, resized to 224 x 224 without keeping the aspect, as Wav2Lip's
+  `calculate_scores_LRS.py` does. The only published route that can score frames of 128 px and clips of a few seconds.
+* `tracked`: the crop around the tracked face, as in `run_pipeline.py`. A clip is treated as one shot, and its longest
+  track is scored with the sound during it. S3FD detects the faces where its file is present; elsewhere the suite's own
+  face back end does, and the score is marked as computed with stand-in weights.
 
-A clip of fewer than 6 frames with sound has no window and is left out as `too_short`. The canonical pipeline leaves out
-all clips of up to 100 frames without a word.
+A clip with fewer than 6 frames with sound has no window and fails as `too_short`. The canonical pipeline silently skips
+all clips of up to 100 frames.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
 from dawn_bench.metrics.networks.inference import for_inference
 from dawn_bench.metrics.networks.s3fd_wav2lip import S3FDWav2Lip
 from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.weights import Policy, load_into
 
-#: Windows that go through the lip network from one block of frames: bounds the memory, not the result.
+#: Windows of the lip network per block of frames: limits memory, does not change the result.
 BLOCK = 32
 
 
 @FEATURES.register("syncnet")
 class SyncNetFeature(Feature):
-    """`syncnet.lip` and `syncnet.audio`, float32 (N,1024): window i is frames i..i+4 and the sound under them.
+    """`syncnet.lip` and `syncnet.audio`, float32 (N,1024): window i is frames i..i+4 and the sound during them.
 
     N is min(frames, whole frames of sound) - 5, the canonical count. Raises `ItemError`: `too_short`, and
     `no_face` where nothing can be tracked.
@@ -50,7 +50,9 @@ class SyncNetFeature(Feature):
 
     name, fields, version = "syncnet", ("frames", "audio"), 1
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.network = SyncNet()
         load_into(self.network, self.use_weights("syncnet"))
@@ -58,15 +60,16 @@ class SyncNetFeature(Feature):
         self.detector: s3fd.S3FD | S3FDWav2Lip | None = None
         if protocol.lse_route == "tracked":
             wav2lip = protocol.lse_detector == "wav2lip"
-            found = self.use_weights("s3fd-wav2lip" if wav2lip else "s3fd")
-            if found.path is not None:
+            weights_s3fd = self.use_weights("s3fd-wav2lip" if wav2lip else "s3fd")
+            if weights_s3fd.path is not None:
                 self.detector = S3FDWav2Lip() if wav2lip else s3fd.S3FD()
-                load_into(self.detector, found)
+                load_into(self.detector, weights_s3fd)
                 for_inference(self.detector, device=device)
             else:
                 self.resolved += face_weights(pick_backend())
 
     def settings(self) -> Mapping[str, Any]:
+        """The route; for the tracked one also the conditions on a track and the face detector."""
         p = self.protocol
         if p.lse_route == "direct":
             return {"route": "direct"}
@@ -74,6 +77,7 @@ class SyncNetFeature(Feature):
         return {"route": "tracked", "track": [p.lse_min_track, p.lse_min_face], "faces": faces}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """Lip and audio embeddings of all windows."""
         frames, sound = clip["frames"], np.asarray(clip["audio"])
         if self.protocol.lse_route == "tracked":
             frames, sound = self._tracked(clip.id, frames, sound)
@@ -102,13 +106,13 @@ class SyncNetFeature(Feature):
         return self.network.audio(batch).cpu().numpy()
 
     def _tracked(self, clip_id: str, frames: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Crops uint8 (N,224,224,3) of the longest track and the sound under it."""
-        found = tracks(
+        """Crops uint8 (N,224,224,3) of the longest track and the sound during it."""
+        candidates = tracks(
             self._detect(frames), more_than=self.protocol.lse_min_track, larger_than=self.protocol.lse_min_face
         )
-        if not found:
+        if not candidates:
             raise ItemError("no_face", f"{clip_id} has no face that can be tracked")
-        longest = max(found, key=lambda track: len(track.frames))
+        longest = max(candidates, key=lambda track: len(track.frames))
         places = zip(longest.frames, *smoothed(longest.boxes), strict=True)
         crops = np.stack([crop(frames[t], x, y, half) for t, x, y, half in places])
         first, last = longest.frames[[0, -1]]
@@ -119,7 +123,7 @@ class SyncNetFeature(Feature):
         if isinstance(self.detector, S3FDWav2Lip):
             return [s3fd_wav2lip.detect(self.detector, frame)[:, :4] for frame in frames]
         if self.detector is not None:
-            # The canonical scale is 0.25, for large pictures; smaller ones keep a short side of 128 px.
+            # The canonical scale is 0.25, for large frames; smaller ones keep a short side of 128 px.
             scale = min(1.0, max(0.25, 128 / min(frames.shape[1:3])))
             return [s3fd.detect(self.detector, frame, scale=scale)[:, :4] for frame in frames]
         backend = pick_backend()

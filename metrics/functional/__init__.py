@@ -1,1 +1,1 @@
-"""Pure functions of arrays: the numbers behind the metrics."""
+"""Pure functions of arrays that compute the numbers of the metrics."""

@@ -1,9 +1,9 @@
-"""Beats of sound and of head motion, and how well they meet (Beat Align Score).
+"""Beats of sound and of head motion, and how well they coincide (Beat Align Score).
 
 Sound: onset envelope, tempo and beats as librosa 0.11 computes them (`onset.onset_strength`, `feature.tempo`,
 `beat.beat_track`, `onset.onset_detect`; the beat tracker is Ellis 2007, "Beat tracking by dynamic programming") for
-16 kHz sound and, by default, a hop of 640 samples, one value per frame of picture. librosa itself is no dependency: it
-drags numba in, and its beat tracker has changed between releases.
+16 kHz sound and, by default, a hop of 640 samples, one value per video frame. librosa itself is not a dependency: it
+requires numba, and its beat tracker has changed between releases.
 
 Motion and score: Bailando's `utils/beat_align_score.py`; the other direction is the formula of AI Choreographer.
 """
@@ -18,18 +18,18 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import argrelextrema, get_window
 
 SAMPLE_RATE, HOP, FFT, MELS = 16_000, 640, 2048, 128
-RATE = SAMPLE_RATE / HOP  # values per second: the frames per second of the picture
-TEMPO_WINDOW = 8.0  # seconds of envelope that are correlated with each other
+RATE = SAMPLE_RATE / HOP  # values per second: the frame rate of the video
+TEMPO_WINDOW = 8.0  # seconds of envelope per autocorrelation window
 START_BPM, MAX_BPM, OCTAVES, TIGHTNESS = 120.0, 320.0, 1.0, 100.0
 
 
 def onset_envelope(sound: np.ndarray, *, hop: int = HOP, median: bool = False) -> np.ndarray:
-    """How much louder each moment is than the one before: the mean rise over mel bands, decibels.
+    """The onset envelope: the mean rise in level over mel bands from each moment to the next, decibels.
 
     Args:
         sound: int16 (n,) at 16 kHz.
-        hop: samples between two values; 640 gives one per frame of picture.
-        median: over the bands instead of the mean, as librosa's beat tracker does when it is given sound.
+        hop: samples between two values; 640 gives one per video frame.
+        median: median over bands instead of mean, as in librosa's beat tracker when its input is sound.
 
     Returns:
         float32 (1 + n // hop,), >= 0; all zeros for silence.
@@ -45,7 +45,7 @@ def onset_envelope(sound: np.ndarray, *, hop: int = HOP, median: bool = False) -
 
 
 def beat_frames(envelope: np.ndarray, *, rate: float = RATE) -> np.ndarray:
-    """Beats of an onset envelope of `rate` values a second: int64 places in it, none where all is zero."""
+    """Beats of an onset envelope of `rate` values a second: int64 indices into it, none for an all-zero envelope."""
     if len(envelope) < 2 or not envelope.any():
         return np.zeros(0, dtype=np.int64)
     period = round(rate * 60 / tempo(envelope, rate=rate))
@@ -56,11 +56,11 @@ def beat_frames(envelope: np.ndarray, *, rate: float = RATE) -> np.ndarray:
     beats = [_last_beat(score)]
     while backlink[beats[-1]] >= 0:
         beats.append(backlink[beats[-1]])
-    found = np.array(beats[::-1])
-    # Weak beats at either end go: below half the root mean square of the beats' own strength.
-    strength = np.convolve(local[found], np.hanning(5))[2 : len(local) + 2]
+    chain = np.array(beats[::-1])
+    # Weak beats at either end are dropped: below half the root mean square of the beats' own strength.
+    strength = np.convolve(local[chain], np.hanning(5))[2 : len(local) + 2]
     strong = np.flatnonzero(local > 0.5 * np.sqrt((strength**2).mean()))
-    return found[(found >= strong[0]) & (found <= strong[-1])]
+    return chain[(chain >= strong[0]) & (chain <= strong[-1])]
 
 
 def tempo(envelope: np.ndarray, *, rate: float = RATE) -> float:
@@ -79,10 +79,10 @@ def tempo(envelope: np.ndarray, *, rate: float = RATE) -> float:
 
 
 def onset_frames(envelope: np.ndarray, *, rate: float = RATE) -> np.ndarray:
-    """Onsets of an envelope of `rate` values a second, 33 at most: int64 places in it.
+    """Onsets of an envelope of `rate` values a second (at most 33): int64 indices into it.
 
-    A value is an onset when it is at least 0.07 of the envelope's range above the mean of the tenth of a second around
-    it; librosa's other conditions (local maximum, waiting time) are shorter than a value at such rates.
+    A value is an onset when it exceeds the mean of the surrounding 0.1 s on either side by at least 0.07 of the
+    envelope's range; librosa's other conditions (local maximum, waiting time) span less than one value at such rates.
     """
     reach = int(0.1 * rate)
     x = envelope - envelope.min()
@@ -97,11 +97,11 @@ def motion_beats(points: np.ndarray, *, smooth: float = 5.0) -> np.ndarray:
     """Moments of rest between movements.
 
     Args:
-        points: float (T,K,D), the points that move, one row a frame.
+        points: float (T,K,D), the moving points of every frame.
         smooth: standard deviation of the Gaussian over the speed, frames.
 
     Returns:
-        int64 frame numbers: strict local minima of the smoothed mean speed, the ends excluded.
+        int64 frame numbers: strict local minima of the smoothed mean speed, without the ends.
     """
     if len(points) < 2:
         return np.zeros(0, dtype=np.int64)
@@ -112,15 +112,15 @@ def motion_beats(points: np.ndarray, *, smooth: float = 5.0) -> np.ndarray:
 def alignment(beats: np.ndarray, others: np.ndarray, *, sigma: float = 3.0) -> float:
     """Mean over `beats` of exp(-d^2 / 2 sigma^2), d the distance to the nearest of `others`, both in frames.
 
-    With the sound's beats first this is Bailando's score, with the motion's beats first AI Choreographer's. 0..1. Both
-    must hold at least one beat.
+    With the sound's beats first this is Bailando's score, with the motion's beats first AI Choreographer's. 0..1.
+    Neither may be empty.
     """
     nearest = np.abs(beats[:, None] - others[None, :]).min(axis=1)
     return float(np.exp(-(nearest**2) / (2 * sigma**2)).mean())
 
 
 def _best_predecessors(local: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every frame the best beat before it (-1: none) and the score of the best chain that ends there."""
+    """For every frame the best preceding beat (-1: none) and the score of the best chain that ends there."""
     lag = np.arange(max(1, round(period / 2)), 2 * period + 1)
     penalty = TIGHTNESS * (np.log(lag) - np.log(period)) ** 2
     backlink = np.full(len(local), -1)

@@ -1,7 +1,7 @@
 """Blinks from eye landmarks.
 
-Canonical implementation: DinoMan/blink-detector, which came with the metric (Vougioukas et al., IJCV 2020): the eye
-aspect ratio of both eyes, and a blink wherever it falls sharply.
+Canonical implementation: DinoMan/blink-detector, by the authors of the metric (Vougioukas et al., IJCV 2020). A blink
+is a sharp fall of the mean eye aspect ratio of both eyes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from scipy.signal import find_peaks
 
 #: iBUG points of each eye: corner, two on the upper lid, other corner, two on the lower lid.
 _EYES = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))
-#: Frames between two blinks, at least.
+#: Minimum number of frames between two blinks.
 APART = 4
-#: Rise of the eye aspect ratio in a frame with which the online detector takes an eye for open again.
+#: Rise of the eye aspect ratio per frame at which the online detector considers an eye open again.
 OPENING = 0.01
 
 
@@ -29,12 +29,12 @@ def openness(landmarks: np.ndarray) -> np.ndarray:
 
 
 def closing_edges(ear: np.ndarray, *, edge: float = 0.072) -> np.ndarray:
-    """Frames at which an eye falls shut: local peaks of the fall of `ear` (T,) of at least `edge` a frame, 4 apart."""
+    """Frames at which the eyes close: local peaks of the fall of `ear` (T,) of at least `edge` a frame, 4 apart."""
     return find_peaks(-np.diff(ear), height=edge, distance=APART)[0]
 
 
 def closures(ear: np.ndarray, *, threshold: float = 0.2, frames: int = 2) -> np.ndarray:
-    """First frames of the runs of at least `frames` frames below `threshold`; one still shut at the end is no blink."""
+    """First frames of runs of at least `frames` frames below `threshold`; a run up to the end is not a blink."""
     shut = np.concatenate([[0], ear < threshold, [0]]).astype(np.int8)
     first, after = np.flatnonzero(np.diff(shut) == 1), np.flatnonzero(np.diff(shut) == -1)
     return first[(after - first >= frames) & (after < len(ear))]
@@ -44,35 +44,35 @@ def spans(ear: np.ndarray, edges: np.ndarray) -> list[tuple[int, int]]:
     """First and last frame of each blink around its closing edge, as the canonical offline detector gives them.
 
     A blink begins at the last local peak of `ear` (T,) before its edge that lies above the middle of the range (frame 0
-    without one; the edge itself where the eye was not closing yet) and ends at the first such peak behind it. One
-    without such a peak before the next edge is dropped, the last one ends with the clip: peaks that are plateaus are
-    missed, so of five clean blinks four may be left. The score counts edges, not spans.
+    without one; the edge itself where the eye was not yet closing) and ends at the first such peak after it. A blink
+    without such a peak before the next edge is dropped; the last one ends with the clip. Plateaus are not peaks, so
+    that of five clean blinks only four may remain. The score counts edges, not spans.
     """
-    middle, found = (ear.min() + ear.max()) / 2, []
+    middle, blinks = (ear.min() + ear.max()) / 2, []
     for i, edge in enumerate(edges):
         before = find_peaks(ear[: edge + 1], height=middle, distance=1)[0]
         start = edge if ear[edge - 1] <= ear[edge] else before[-1] if len(before) else 0
         last = i == len(edges) - 1
-        behind = find_peaks(ear[edge:] if last else ear[edge : edges[i + 1]], height=middle, distance=1)[0]
-        if len(behind) or last:
-            found.append((int(start), int(edge + behind[0] if len(behind) else len(ear) - 1)))
-    return found
+        after = find_peaks(ear[edge:] if last else ear[edge : edges[i + 1]], height=middle, distance=1)[0]
+        if len(after) or last:
+            blinks.append((int(start), int(edge + after[0] if len(after) else len(ear) - 1)))
+    return blinks
 
 
 def online(ear: np.ndarray, *, threshold: float = 0.2, frames: int = 2) -> list[tuple[int, int]]:
-    """Blinks of the canonical detector for live pictures: the frame at which each ended and its length in frames.
+    """Blinks of the canonical online detector: the frame at which each ended and its length in frames.
 
-    `frames` frames in a row below `threshold` are a blink; it ends when `ear` (T,) is above the threshold and has risen
-    by more than 0.01. Its length counts from the moment at which the eye last was at rest or opening, so it includes
-    the closing. One that is still shut at the end is no blink.
+    `frames` consecutive frames below `threshold` are a blink; it ends when `ear` (T,) is above the threshold and has
+    risen by more than 0.01. Its length counts from the moment at which the eye was last at rest or opening, so it
+    includes the closing. Eyes still closed at the end are not a blink.
     """
-    found: list[tuple[int, int]] = []
+    blinks: list[tuple[int, int]] = []
     shut, length, below, previous = False, 0, 0, 0.0
     for t, now in enumerate(ear):
         length += 1
         if shut:
             if now > threshold and now - previous > OPENING:
-                found.append((t, length))
+                blinks.append((t, length))
                 shut, length, below, previous = False, 0, 0, 0.0
                 continue
         elif now < threshold:
@@ -83,4 +83,4 @@ def online(ear: np.ndarray, *, threshold: float = 0.2, frames: int = 2) -> list[
             if now > previous or abs(previous - now) < OPENING:
                 length = 0
         previous = float(now)
-    return found
+    return blinks

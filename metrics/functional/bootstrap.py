@@ -1,4 +1,4 @@
-"""Intervals over clips: clips are the independent samples, frames of one clip are not."""
+"""Bootstrap intervals over clips: clips are independent samples, frames of one clip are not."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The face crop of the `tracked` LSE route: detections to one track, the track smoothed, 224 x 224 crops.
+"""The face crop of the `tracked` LSE route: detections joined to tracks, smoothed, and cropped to 224 x 224.
 
-Canonical implementation: joonson/syncnet_python (`run_pipeline.py`: track_shot and crop_video), from decoded frames on:
-its four lossy codings are left out.
+Canonical implementation: joonson/syncnet_python (`run_pipeline.py`: track_shot and crop_video), starting from decoded
+frames: its four lossy encodings are omitted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GREY = 110
 SIDE = 224
 
 
-class Track(NamedTuple):
+class FaceTrack(NamedTuple):
     """One face through time: frame numbers int64 (N,), consecutive, and boxes float64 (N,4) x0, y0, x1, y1."""
 
     frames: np.ndarray
@@ -29,7 +29,7 @@ class Track(NamedTuple):
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Shared area of two boxes over the area that they cover together."""
+    """Intersection over union of two boxes x0, y0, x1, y1."""
     width, height = np.maximum(0, np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2]))
     shared = width * height
     area_a, area_b = (a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1])
@@ -38,20 +38,20 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def tracks(
     detections: Sequence[np.ndarray], *, more_than: int = 100, larger_than: float = 100.0, max_gap: int = MAX_GAP
-) -> list[Track]:
-    """Join the detections of one shot to faces, each filled up by linear interpolation between detections.
+) -> list[FaceTrack]:
+    """Join the detections of one shot to tracks, with linear interpolation between detections.
 
     Args:
         detections: one float array (n,4 or more) of boxes per frame; n may be 0.
-        more_than: a face needs more detections than this. The canonical 100 drops every clip of 4 s.
-        larger_than: and a mean width or height above this, pixels. The canonical 100 drops every 128 px picture.
+        more_than: a track needs more detections than this. The canonical 100 drops every clip of 4 s.
+        larger_than: a track needs a mean width or height above this, pixels. The canonical 100 drops every 128 px clip.
         max_gap: a face may be missing for this many frames less one.
 
     Returns:
-        The faces that are kept, in the order of their first detection.
+        The tracks in the order of their first detection.
     """
     left = [list(boxes) for boxes in detections]
-    found = []
+    kept = []
     while any(left):
         seen: list[tuple[int, np.ndarray]] = []
         for number, boxes in enumerate(left):
@@ -63,18 +63,18 @@ def tracks(
         if len(seen) <= more_than:
             continue
         at = np.array([number for number, _ in seen])
-        held = np.array([box[:4] for _, box in seen], dtype=np.float64)
+        known = np.array([box[:4] for _, box in seen], dtype=np.float64)
         frames = np.arange(at[0], at[-1] + 1)
-        boxes_N4 = np.stack([np.interp(frames, at, held[:, k]) for k in range(4)], axis=1)
+        boxes_N4 = np.stack([np.interp(frames, at, known[:, k]) for k in range(4)], axis=1)
         if (boxes_N4[:, 2:] - boxes_N4[:, :2]).mean(axis=0).max() > larger_than:
-            found.append(Track(frames, boxes_N4))
-    return found
+            kept.append(FaceTrack(frames, boxes_N4))
+    return kept
 
 
 def smoothed(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre x, centre y and half side of boxes (N,4), each float64 (N,) after a median of 13 frames.
 
-    The median sees zeros beyond the ends, as the canonical one does.
+    The median is zero-padded at the ends, as in the canonical code.
     """
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -84,7 +84,7 @@ def smoothed(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def crop(frame: np.ndarray, x: float, y: float, half: float) -> np.ndarray:
-    """The square around a face, more below than above: uint8 (224,224,3) of a frame uint8 (H,W,3); grey outside."""
+    """The crop around a face, with more below than above: uint8 (224,224,3) of a frame uint8 (H,W,3); grey outside."""
     border = int(half * (1 + 2 * MARGIN))
     padded = cv2.copyMakeBorder(frame, border, border, border, border, cv2.BORDER_CONSTANT, value=(GREY, GREY, GREY))
     top, bottom = int(y + border - half), int(y + border + half * (1 + 2 * MARGIN))

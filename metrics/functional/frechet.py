@@ -2,16 +2,16 @@
 
     d = |mu1 - mu2|² + tr S1 + tr S2 - 2 tr (S1 S2)^½
 
-The root of the non-symmetric product, which the common scripts take, is slow and breaks on singular covariances. The
+The matrix root of the non-symmetric product, used by the common scripts, is slow and fails on singular covariances. The
 eigenvalues of S1 S2 are those of a symmetric positive matrix, so two routes give the same number without it:
 
 * few samples (N <= D): with A1, A2 the centred samples over √(N-1), tr (S1 S2)^½ is the sum of the singular values of
-  A1 A2ᵀ, an N1 x N2 matrix. Exact for singular covariances, and fast: D never enters a decomposition.
+  A1 A2ᵀ, an N1 x N2 matrix. Exact for singular covariances, and fast: no decomposition of a D x D matrix.
 * many samples: S1 = L Lᵀ, and the eigenvalues of Lᵀ S2 L are those of S1 S2.
 
-The interval is the infinitesimal jackknife over clips: both routes give the derivative of d by the weight of each
-sample at almost no cost, so 1,000 resamples of 2,048-dimensional covariances are not needed. The formula is checked
-against leaving one clip out in the tests.
+The interval is the infinitesimal jackknife over clips: both routes give the derivative of d with respect to the weight
+of each sample at almost no cost, so 1,000 resamples of 2,048-dimensional covariances are not needed. The tests check
+the formula against leaving one clip out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Sums:
-    """Number of samples, their sum float64 (D,) and the sum of their outer products float64 (D,D); sums add up."""
+    """Number of samples, their sum float64 (D,) and the sum of their outer products float64 (D,D); additive."""
 
     n: int
     total: np.ndarray
@@ -62,7 +62,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Frechet:
-    """The distance, and the derivative of it by the weight of each clip, float64 (n_clips,), adding up to 0."""
+    """The distance, and its derivative with respect to the weight of each clip, float64 (n_clips,) with sum 0."""
 
     value: float
     influence: np.ndarray
@@ -99,9 +99,9 @@ def frechet(one: np.ndarray, two: np.ndarray, *, biased: bool = False) -> float:
 def frechet_by_clip(
     one: Sequence[np.ndarray], two: Sequence[np.ndarray], *, biased: bool = False, influence: bool = True
 ) -> Frechet:
-    """The distance between two feature sets that come in one part (n_i, D) a clip, clip i of both being the same clip.
+    """The distance between two feature sets given as one array (n_i, D) per clip; clip i is the same in both.
 
-    With `influence`, also how much each clip moves it (its generated and its true part together).
+    With `influence` also the influence of each clip, its generated and true features together.
     """
     n1, n2, dim = sum(map(len, one)), sum(map(len, two)), one[0].shape[1]
     if min(n1, n2) > dim:
@@ -112,7 +112,7 @@ def frechet_by_clip(
 def interval(value: float, influence: np.ndarray, *, floor: float) -> tuple[float | None, float | None]:
     """The 95 % interval of `value` from the clips' influences, not below `floor`, the least possible value.
 
-    (None, None) for fewer than three clips: two say nothing of the spread.
+    (None, None) for fewer than three clips: two do not show the spread.
     """
     n = len(influence)
     if n < 3:
@@ -148,7 +148,7 @@ def _from_moments(one: Sequence[np.ndarray], two: Sequence[np.ndarray], biased: 
     values, vectors = scipy.linalg.eigh(root.T @ m2.covariance @ root, check_finite=False, overwrite_a=True)
     s = np.sqrt(np.maximum(values, 0))
     gap = m1.mean - m2.mean
-    # the optimal map from one to two is F1 F1ᵀ, and back F2 F2ᵀ; directions without variance have no map
+    # the optimal transport map from one to two is F1 F1ᵀ, the inverse F2 F2ᵀ; directions without variance have none
     kept = s > s.max() * 1e-7
     map1 = solve(vectors[:, kept] * np.sqrt(s[kept]))
     map2 = root @ (vectors[:, kept] / np.sqrt(s[kept]))
@@ -190,6 +190,6 @@ def _per_clip(change: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _shares(change: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """What each clip adds beyond its part of the samples: weights are relative, so that the sum is zero."""
+    """Each clip's change minus its share of the total: weights are relative, so the sum is zero."""
     sizes = np.array([len(part) for part in parts])
     return change - change.sum() * sizes / sizes.sum()

@@ -1,4 +1,4 @@
-"""Errors of a talking mesh against the true one: vertices float (T,V,3), regions as vertex numbers.
+"""Errors of a talking mesh against the true one: vertices float (T,V,3), regions as vertex indices.
 
 Canonical implementation: CodeTalker (`main/cal_metric.py`), which DiffSpeaker repeats; MVE is FaceDiffuser's. Computed
 in the meshes' own dtype, as there: float32 meshes give the same float32 numbers.
@@ -15,7 +15,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pickles import read_arrays
 from dawn_bench.weights import resolve
 
-#: Named regions: the registry's file, and in FLAME's the groups that together are the region (DiffSpeaker's choice).
+#: Named regions: the file in the weights registry and, for FLAME, the vertex groups that form it (as in DiffSpeaker).
 REGIONS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("biwi", "lips"): ("biwi-lips", ()),
     ("biwi", "upper"): ("biwi-upper", ()),
@@ -25,9 +25,9 @@ REGIONS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
 
 
 def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.ndarray:
-    """The vertices of `part` (lips or upper) of the mesh `name` (biwi or vocaset), or of the text file `name`.
+    """The vertex indices of `part` (lips or upper) of the mesh `name` (biwi or vocaset), or of the text file `name`.
 
-    Named sets are files of the weights registry, never shipped: `weights fetch` or `weights add` puts them there.
+    Named regions are files of the weights registry and not shipped: add them by `weights fetch` or `weights add`.
     Raises `InputError` where the file is absent or does not fit.
     """
     if (name, part) not in REGIONS:
@@ -45,14 +45,14 @@ def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.n
 
 
 def read_masks(path: Path) -> dict[str, np.ndarray]:
-    """FLAME's vertex groups, by name, from its pickle; raises `InputError` where anything else is in it."""
-    return read_arrays(path, hint="Get the file of FLAME's vertex groups again from its origin.")
+    """FLAME's vertex groups by name, from its pickle; raises `InputError` where it has other content."""
+    return read_arrays(path, hint="Download the file of FLAME's vertex groups again.")
 
 
 def region(path: Path | str, *, n_vertices: int | None = None) -> np.ndarray:
-    """Vertex numbers int64 (n,) from a text file, separated by commas or white space, counted from 0.
+    """Vertex indices int64 (n,) from a text file, separated by commas or white space, counted from 0.
 
-    Raises `InputError` when the file is absent, holds something else, or names a vertex that the mesh has not.
+    Raises `InputError` when the file is absent, has other content, or an index is outside the mesh.
     """
     path = Path(path)
     try:
@@ -60,7 +60,7 @@ def region(path: Path | str, *, n_vertices: int | None = None) -> np.ndarray:
     except OSError as error:
         raise InputError("the file of vertex numbers cannot be read.", path=path) from error
     except ValueError as error:
-        raise InputError("is no list of vertex numbers.", path=path, hint="Example: 3, 17, 20") from error
+        raise InputError("is not a list of vertex numbers.", path=path, hint="Example: 3, 17, 20") from error
     return _fitting(numbers, n_vertices, path)
 
 
@@ -76,7 +76,10 @@ def lip_errors(predicted: np.ndarray, true: np.ndarray, lips: np.ndarray) -> np.
 
 
 def liveliness(vertices: np.ndarray, template: np.ndarray, upper: np.ndarray) -> float:
-    """Mean over the upper face's vertices of the spread over time of the squared distance from the template (V,3)."""
+    """Mean over the upper-face vertices of the standard deviation over time of the squared distance from the template.
+
+    Vertices (T,V,3), template (V,3), upper (n,); in squared units of the mesh.
+    """
     moved = vertices[:, upper] - template[upper]
     return float(np.square(moved).sum(axis=2).std(axis=0).mean())
 
@@ -87,9 +90,9 @@ def vertex_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def chosen_region(arrays: Mapping[str, np.ndarray], name: str, file: str | None, *, what: str) -> np.ndarray:
-    """The vertex numbers among a clip's `arrays`, else those of the protocol's `file` or named set.
+    """The vertex indices among a clip's `arrays`, else those of the protocol's `file` or named set.
 
-    Raises `ItemError("no_region")` where there are neither, `InputError` where the mesh has no such vertex.
+    Raises `ItemError("no_region")` where both are absent, `InputError` where an index is outside the mesh.
     """
     n_vertices = arrays["mesh"].shape[1]
     numbers = arrays.get(name)

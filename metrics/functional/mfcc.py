@@ -1,4 +1,4 @@
-"""MFCC as python_speech_features 0.6 computes them with its default settings, which is what SyncNet was trained on."""
+"""MFCC as python_speech_features 0.6 computes them with its default settings, the input SyncNet was trained on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def mfcc(sound: np.ndarray) -> np.ndarray:
         sound: int16 (n,), n >= 1.
 
     Returns:
-        float64 (m,13), m = 1 + ceil(max(n - 400, 0) / 160); the last window is filled up with zeros. Column 0 is the
+        float64 (m,13), m = 1 + ceil(max(n - 400, 0) / 160); the last window is zero-padded. Column 0 is the
         log energy of the window. Windows are rectangular; silence gives log(eps), never -inf.
     """
     x = sound.astype(np.float64)

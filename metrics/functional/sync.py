@@ -1,4 +1,4 @@
-"""From lip and sound embeddings to the distance curve, the offset, LSE-C and LSE-D.
+"""Distance curve, offset, LSE-C and LSE-D from lip and audio embeddings.
 
 Canonical implementation: joonson/syncnet_python (`SyncNetInstance.py`) and Wav2Lip's evaluation/scores_LSE.
 """
@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-EPS = 1e-6  # what torch's pairwise_distance adds to every difference
-#: Frames that SyncNet's scorer leaves unused at the end: a clip of n frames has n - 5 windows.
+EPS = 1e-6  # added to every difference by torch's pairwise_distance
+#: Frames that the canonical scorer does not use at the end: a clip of n frames has n - 5 windows.
 UNUSED = 5
 
 
 class Sync(NamedTuple):
-    """How well picture and sound agree.
+    """How well picture and sound match.
 
-    offset: frames by which the sound is ahead of the picture (0: together; sound delayed by k frames lowers it by k).
+    offset: frames by which the sound is ahead of the picture (0: in sync; sound delayed by k frames lowers it by k).
     confidence: LSE-C, median minus minimum of the distance curve; higher is better.
     distance: LSE-D, the minimum of the curve; lower is better.
     """
@@ -33,14 +33,14 @@ def window_count(n_frames: int, n_samples: int, *, samples_per_frame: int = 640)
 
 
 def distances(lip: np.ndarray, audio: np.ndarray, *, shift: int = 15) -> np.ndarray:
-    """Distances of every lip window to the sound windows `shift` before to `shift` after it.
+    """Distances of every lip window to the audio windows from `shift` before to `shift` after it.
 
     Args:
-        lip, audio: float (N,D). Before the first and after the last sound window stand zero vectors, as in the
-            canonical scorer: near the ends of a clip lips are compared with nothing, which raises the whole curve.
+        lip, audio: float (N,D). Audio is padded with zero vectors on both sides, as in the canonical scorer: near the
+            ends of a clip lips are compared with zeros, which raises the whole curve.
 
     Returns:
-        float64 (N,2*shift+1); column j is the sound window at i + j - shift.
+        float64 (N,2*shift+1); column j is the audio window at i + j - shift.
     """
     n = len(lip)
     padded = np.pad(audio.astype(np.float64), ((shift, shift), (0, 0)))

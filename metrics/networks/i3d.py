@@ -1,8 +1,8 @@
 """I3D, the network of FVD: an inflated Inception over space and time, trained on Kinetics-400.
 
-Source: Carreira and Zisserman 2017; the TF-Hub graph `i3d-kinetics-400/1`, whose layout piergiaj/pytorch-i3d gave to
-torch: every convolution and pool is padded as TensorFlow's SAME does, batch normalisation has eps 0.001 (some copies
-have 1e-5: other numbers), the 400 logits before the softmax are averaged over time. Keys are piergiaj's.
+Source: Carreira and Zisserman 2017; the TF-Hub graph `i3d-kinetics-400/1`, ported to torch by piergiaj/pytorch-i3d:
+every convolution and pool has TensorFlow's SAME padding, batch normalisation has eps 0.001 (some copies have 1e-5,
+which gives other numbers), the 400 logits before the softmax are averaged over time. Keys are piergiaj's.
 
 Shapes: B batch, C channels, T frames, H, W pixels.
 """
@@ -21,7 +21,7 @@ Triple = tuple[int, int, int]
 
 
 def same_padding(size: tuple[int, ...], kernel: Triple, stride: Triple) -> list[int]:
-    """TensorFlow's SAME padding of the last three axes, in the order that `F.pad` takes: last axis first."""
+    """TensorFlow's SAME padding of the last three axes, in the order of `F.pad`: last axis first."""
     pads: list[int] = []
     for n, k, s in zip(size[::-1], kernel[::-1], stride[::-1], strict=True):
         total = max((-(-n // s) - 1) * s + k - n, 0)
@@ -42,12 +42,12 @@ class Unit(ConvUnit):
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
         conv = self.conv3d
         kernel, stride = conv.kernel_size, conv.stride
-        if kernel[0] == 1:  # one matrix product over all positions; torch's own 1x1x1 path is slower on processors
+        if kernel[0] == 1:  # one matrix product over all positions; torch's own 1x1x1 path is slower on CPUs
             weight = conv.weight.reshape(conv.out_channels, conv.in_channels)
             y_BTHWC = F.linear(x_BCTHW.permute(0, 2, 3, 4, 1), weight, conv.bias)
             return F.relu_(self.bn(y_BTHWC.permute(0, 4, 1, 2, 3)))
         pads = same_padding(tuple(x_BCTHW.shape[2:]), kernel, stride)  # type: ignore[arg-type]
-        if pads[0::2] == pads[1::2]:  # even on both sides: the convolution pads by itself, without a copy
+        if pads[0::2] == pads[1::2]:  # equal on both sides: the convolution pads by itself, without a copy
             y = F.conv3d(x_BCTHW, conv.weight, conv.bias, stride, (pads[4], pads[2], pads[0]))
         else:
             y = F.conv3d(F.pad(x_BCTHW, pads), conv.weight, conv.bias, stride)
@@ -55,14 +55,14 @@ class Unit(ConvUnit):
 
 
 class MaxPool(nn.Module):
-    """Maximum pool with SAME padding. Inputs are not negative (they follow a ReLU), so padding with 0 is exact."""
+    """Max pool with SAME padding. Inputs follow a ReLU and are not negative, so padding with 0 is exact."""
 
     def __init__(self, kernel: Triple, stride: Triple) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        # Space and time apart: the 2D pool is vectorised over channels, the 3D one of torch is not.
+        # Space and time separately: torch's 2D pool is vectorised over channels, its 3D pool is not.
         n, _, t = x_BCTHW.shape[:3]
         left, right, top, bottom, front, back = same_padding(tuple(x_BCTHW.shape[2:]), self.kernel, self.stride)
         x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
@@ -78,7 +78,7 @@ class MaxPool(nn.Module):
         return reduce(torch.maximum, windows.unbind(-1))
 
 
-class Mixed(nn.Module):
+class InceptionBlock3d(nn.Module):
     """The inception block: 1x1, two 1x1-3x3, pool-1x1, concatenated."""
 
     def __init__(self, c_in: int, widths: tuple[int, int, int, int, int, int], *, eps: float) -> None:
@@ -121,17 +121,17 @@ class I3D(nn.Module):
             ("Conv3d_2b_1x1", Unit(64, 64, eps=eps)),
             ("Conv3d_2c_3x3", Unit(64, 192, 3, eps=eps)),
             ("MaxPool3d_3a_3x3", MaxPool((1, 3, 3), half)),
-            ("Mixed_3b", Mixed(192, (64, 96, 128, 16, 32, 32), eps=eps)),
-            ("Mixed_3c", Mixed(256, (128, 128, 192, 32, 96, 64), eps=eps)),
+            ("Mixed_3b", InceptionBlock3d(192, (64, 96, 128, 16, 32, 32), eps=eps)),
+            ("Mixed_3c", InceptionBlock3d(256, (128, 128, 192, 32, 96, 64), eps=eps)),
             ("MaxPool3d_4a_3x3", MaxPool((3, 3, 3), double)),
-            ("Mixed_4b", Mixed(480, (192, 96, 208, 16, 48, 64), eps=eps)),
-            ("Mixed_4c", Mixed(512, (160, 112, 224, 24, 64, 64), eps=eps)),
-            ("Mixed_4d", Mixed(512, (128, 128, 256, 24, 64, 64), eps=eps)),
-            ("Mixed_4e", Mixed(512, (112, 144, 288, 32, 64, 64), eps=eps)),
-            ("Mixed_4f", Mixed(528, (256, 160, 320, 32, 128, 128), eps=eps)),
+            ("Mixed_4b", InceptionBlock3d(480, (192, 96, 208, 16, 48, 64), eps=eps)),
+            ("Mixed_4c", InceptionBlock3d(512, (160, 112, 224, 24, 64, 64), eps=eps)),
+            ("Mixed_4d", InceptionBlock3d(512, (128, 128, 256, 24, 64, 64), eps=eps)),
+            ("Mixed_4e", InceptionBlock3d(512, (112, 144, 288, 32, 64, 64), eps=eps)),
+            ("Mixed_4f", InceptionBlock3d(528, (256, 160, 320, 32, 128, 128), eps=eps)),
             ("MaxPool3d_5a_2x2", MaxPool(double, double)),
-            ("Mixed_5b", Mixed(832, (256, 160, 320, 32, 128, 128), eps=eps)),
-            ("Mixed_5c", Mixed(832, (384, 192, 384, 48, 128, 128), eps=eps)),
+            ("Mixed_5b", InceptionBlock3d(832, (256, 160, 320, 32, 128, 128), eps=eps)),
+            ("Mixed_5c", InceptionBlock3d(832, (384, 192, 384, 48, 128, 128), eps=eps)),
         ]
         self.names = [name for name, _ in layers]
         for name, layer in layers:

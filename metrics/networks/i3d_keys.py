@@ -1,4 +1,4 @@
-"""The names under which I3D's weights are published, turned into piergiaj's.
+"""Maps the key names of published I3D weights to piergiaj's.
 
 * piergiaj (VideoGPT, TATS, common_metrics): `Mixed_3b.b1a.conv3d.weight`;
 * hassony2: `mixed_3b.branch_1.0.conv3d.weight`;
@@ -20,7 +20,7 @@ _TF_NORMS = {"beta": "bias", "moving_mean": "running_mean", "moving_variance": "
 
 
 def piergiajs_keys(state: State) -> State:
-    """The same weights under piergiaj's names; a state dict with those, or with unknown ones, comes back as it is."""
+    """The same weights under piergiaj's keys; a state dict with these or with unknown keys is returned as it is."""
     if any(key.startswith(_TF) for key in state):
         return _from_tf({key.removeprefix(_TF): tensor for key, tensor in state.items() if key.startswith(_TF)})
     if any(key.startswith("mixed_3b.branch_0.") for key in state):

@@ -1,8 +1,8 @@
-"""The Inception network of FID: InceptionV3 as TensorFlow's 2015 graph has it, which is not torchvision's.
+"""The Inception network of FID: InceptionV3 as in TensorFlow's 2015 graph, which differs from torchvision's.
 
-Source: Szegedy et al. 2016 for the architecture; mseitzer/pytorch-fid for the differences that make the published
-number. Those are: no auxiliary head and 1,008 classes; the average pools inside the mixed blocks do not count the
-zero padding; the last block, Mixed_7c, has a maximum pool there. Keys are those of
+Source: Szegedy et al. 2016 for the architecture; mseitzer/pytorch-fid for the differences that the published number
+depends on: no auxiliary head and 1,008 classes; the average pools inside the blocks do not count the zero padding; the
+last block, Mixed_7c, has a max pool instead. Keys are those of
 `pt_inception-2015-12-05-6726825d.pth` (566 entries; `fc` is loaded and never used).
 
 Shapes: B batch, C channels, H, W pixels.
@@ -19,7 +19,7 @@ from torch import nn
 
 from dawn_bench.metrics.networks.inference import ConvUnit
 
-#: Width of the feature by where it is tapped: after the two stem pools, after Mixed_6e, after Mixed_7c.
+#: Feature widths: after each of the two stem pools, after Mixed_6e, after Mixed_7c.
 TAPS = (64, 192, 768, 2048)
 
 
@@ -42,11 +42,11 @@ Branch = Sequence[Step | list[Step]]
 Pool = Literal["average", "max", "stride"]
 
 
-class Mixed(nn.Module):
-    """Parallel branches over one input, concatenated; `pool` says what the last branch pools with.
+class InceptionBlock(nn.Module):
+    """Parallel branches over one input, concatenated; `pool` is the kind of pool in the last branch.
 
-    With `stride` the last convolution of each branch and the pool halve the picture, without padding, and the pool
-    has no convolution after it.
+    With `stride` the last convolution of each branch and the pool halve the resolution without padding, and no
+    convolution follows the pool.
     """
 
     def __init__(self, c_in: int, branches: Sequence[Branch], *, pool: Pool, c_pool: int = 0) -> None:
@@ -84,8 +84,8 @@ class Mixed(nn.Module):
         return torch.cat(outputs, dim=1)
 
 
-def _mixed_5(c_in: int, c_pool: int) -> Mixed:
-    return Mixed(
+def _mixed_5(c_in: int, c_pool: int) -> InceptionBlock:
+    return InceptionBlock(
         c_in,
         [
             [("branch1x1", 64, (1, 1))],
@@ -97,9 +97,9 @@ def _mixed_5(c_in: int, c_pool: int) -> Mixed:
     )
 
 
-def _mixed_6(c_in: int, c: int) -> Mixed:
+def _mixed_6(c_in: int, c: int) -> InceptionBlock:
     row, column = (1, 7), (7, 1)
-    return Mixed(
+    return InceptionBlock(
         c_in,
         [
             [("branch1x1", 192, (1, 1))],
@@ -117,9 +117,9 @@ def _mixed_6(c_in: int, c: int) -> Mixed:
     )
 
 
-def _mixed_7(c_in: int, pool: Pool) -> Mixed:
+def _mixed_7(c_in: int, pool: Pool) -> InceptionBlock:
     row, column = (1, 3), (3, 1)
-    return Mixed(
+    return InceptionBlock(
         c_in,
         [
             [("branch1x1", 320, (1, 1))],
@@ -148,7 +148,7 @@ class FidInception(nn.Module):
         self.Mixed_5b = _mixed_5(192, 32)
         self.Mixed_5c = _mixed_5(256, 64)
         self.Mixed_5d = _mixed_5(288, 64)
-        self.Mixed_6a = Mixed(
+        self.Mixed_6a = InceptionBlock(
             288,
             [
                 [("branch3x3", 384, (3, 3))],
@@ -160,7 +160,7 @@ class FidInception(nn.Module):
         self.Mixed_6c = _mixed_6(768, 160)
         self.Mixed_6d = _mixed_6(768, 160)
         self.Mixed_6e = _mixed_6(768, 192)
-        self.Mixed_7a = Mixed(
+        self.Mixed_7a = InceptionBlock(
             768,
             [
                 [("branch3x3_1", 192, (1, 1)), ("branch3x3_2", 320, (3, 3))],

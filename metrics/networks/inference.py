@@ -1,4 +1,4 @@
-"""Networks made ready for scoring: batch normalisation folded into convolutions, layout, exact float32."""
+"""Prepares networks for scoring: batch normalisation folded into convolutions, memory layout, exact float32."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import nn
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch normalisation, ReLU; `conv_name` is what the published keys call the convolution."""
+    """Convolution, batch normalisation, ReLU; `conv_name` is the convolution's name in the published keys."""
 
     conv_name = "conv"
     bn: nn.Module
 
     def fold(self) -> None:
-        """Put the normalisation into the convolution's weight and bias. Only for inference; the keys change."""
+        """Fold the normalisation into the convolution's weight and bias. Only for inference; the keys change."""
         conv, bn = getattr(self, self.conv_name), self.bn
         assert isinstance(bn, nn.BatchNorm2d | nn.BatchNorm3d)
         assert bn.running_var is not None and bn.running_mean is not None
@@ -46,6 +46,6 @@ def for_inference(network: nn.Module, *, device: str) -> nn.Module:
 
 @contextmanager
 def exact_inference() -> Iterator[None]:
-    """No gradients, and float32 that is float32: on CUDA the 10-bit TF32 products are off, as scores must agree."""
+    """No gradients and full float32: TF32 products are disabled on CUDA, so that scores agree between devices."""
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
         yield

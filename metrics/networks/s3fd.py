@@ -1,8 +1,8 @@
 """S3FD, the face detector of SyncNet's crop pipeline: boxes from six feature maps over a VGG-16.
 
 Canonical implementation: joonson/syncnet_python (`detectors/s3fd`), weights `sfd_face.pth`; module names follow its
-state dict. Wav2Lip carries another copy (`s3fd-619a316812.pth`) with other names, a padded instead of a dilated
-`fc6`, other pools, and the blue and red means swapped: `s3fd_wav2lip`.
+state dict. `s3fd_wav2lip` is Wav2Lip's copy (`s3fd-619a316812.pth`), with other names, a padded instead of a dilated
+`fc6`, other pools, and the blue and red means swapped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class L2Norm(nn.Module):
 
 
 class S3FD(nn.Module):
-    """Raw offsets and face probabilities; `decode` makes boxes of them."""
+    """Raw offsets and face probabilities, which `decode` turns into boxes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class S3FD(nn.Module):
         offsets, scores = [], []
         for k, features in enumerate(maps):
             score = self.conf[k](features)
-            if k == 0:  # the smallest faces have three kinds of background, of which the likeliest counts
+            if k == 0:  # the smallest faces have three background classes; the most likely one counts
                 score = torch.cat([score[:, :3].amax(dim=1, keepdim=True), score[:, 3:]], dim=1)
             offsets.append(self.loc[k](features).permute(0, 2, 3, 1).flatten(1, 2))
             scores.append(score.permute(0, 2, 3, 1).flatten(1, 2))
@@ -88,8 +88,8 @@ def detect(network: S3FD, frame: np.ndarray, *, scale: float = 0.25, confidence:
 
     Args:
         frame: uint8 (H,W,3) RGB.
-        scale: the frame is resized by this first. Faces should be 32 px or more afterwards.
-        confidence: the least probability.
+        scale: the frame is resized by this factor first. Faces should have at least 32 px afterwards.
+        confidence: the minimum probability.
 
     Returns:
         float64 (n,5): x0, y0, x1, y1 in pixels of the frame, and the probability; the most probable first.
@@ -110,16 +110,17 @@ def detect(network: S3FD, frame: np.ndarray, *, scale: float = 0.25, confidence:
 
 
 def decode(offsets: Tensor, priors: Tensor) -> Tensor:
-    """Boxes (P,4) x0, y0, x1, y1 as shares of the picture, of offsets (P,4) from priors (P,4)."""
+    """Boxes (P,4) x0, y0, x1, y1 as fractions of the frame, from offsets (P,4) and priors (P,4)."""
     centre = priors[:, :2] + offsets[:, :2] * VARIANCES[0] * priors[:, 2:]
     half = priors[:, 2:] * torch.exp(offsets[:, 2:] * VARIANCES[1]) / 2
     return torch.cat([centre - half, centre + half], dim=1)
 
 
 def suppress(boxes: np.ndarray, overlap: float, *, at_most: int | None = None, pixel: float = 0.0) -> np.ndarray:
-    """Indices of the boxes (n,5) that stay when of two that overlap more than `overlap` the less probable goes.
+    """Non-maximum suppression: indices of the boxes (n,5) that remain, where of two with an overlap above `overlap` the
+    less probable is dropped.
 
-    `pixel` is added to every side: 1 where the last pixel counts as inside.
+    `pixel` is added to every side: 1 where the last pixel is inside the box.
     """
     order = np.argsort(-boxes[:, 4], kind="stable")[:at_most]
     area = (boxes[:, 2] - boxes[:, 0] + pixel) * (boxes[:, 3] - boxes[:, 1] + pixel)
@@ -147,7 +148,7 @@ def _vgg() -> list[nn.Module]:
 
 
 def _priors(picture: tuple[int, ...], maps: list[tuple[int, ...]]) -> Tensor:
-    """One square prior (P,4) per place of every map."""
+    """One square prior (P,4) per position of every map."""
     height, width = picture
     parts = []
     for (rows, columns), step, size in zip(maps, STEPS, SIZES, strict=True):

@@ -1,11 +1,11 @@
-"""S3FD as Wav2Lip and face-alignment carry it (`s3fd-619a316812.pth`).
+"""S3FD as used by Wav2Lip and face-alignment (`s3fd-619a316812.pth`).
 
-The same detector as `s3fd` in another coat: other names, a padded instead of a dilated `fc6`, pools that round down,
-and means that are subtracted in the wrong order: blue's from red. Wav2Lip takes it to find faces for generating; who
-crops with it before scoring gets other boxes (`lse_detector=wav2lip`).
+The same detector as `s3fd` with other names, a padded instead of a dilated `fc6`, pools that round down, and channel
+means in the wrong order: blue's is subtracted from red. Wav2Lip detects faces with it before generation; cropping with
+it before scoring gives other boxes (`lse_detector=wav2lip`).
 
-Canonical implementation: Rudrabha/Wav2Lip (`face_detection/detection/sfd`). Maps, not boxes, are in the reference
-outputs: `detect` follows the source's text.
+Canonical implementation: Rudrabha/Wav2Lip (`face_detection/detection/sfd`). The reference outputs contain maps, not
+boxes; `detect` follows the source code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dawn_bench.metrics.networks.s3fd import L2Norm, decode, suppress
 #: Subtracted from red, green, blue: the means of blue, green, red.
 MEAN = (104.0, 117.0, 123.0)
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-#: The maps that boxes are read from, and their channels.
+#: The maps that predict boxes, and their channels.
 MAPS = {"conv3_3_norm": 256, "conv4_3_norm": 512, "conv5_3_norm": 512, "fc7": 1024, "conv6_2": 512, "conv7_2": 256}
 
 
@@ -63,18 +63,18 @@ class S3FDWav2Lip(nn.Module):
         out = []
         for i, (name, features) in enumerate(zip(MAPS, maps, strict=True)):
             score = self.get_submodule(f"{name}_mbox_conf")(features)
-            if i == 0:  # three kinds of background, of which the likeliest counts
+            if i == 0:  # three background classes; the most likely one counts
                 score = torch.cat([score[:, :3].amax(dim=1, keepdim=True), score[:, 3:]], dim=1)
             out += [score, self.get_submodule(f"{name}_mbox_loc")(features)]
         return out
 
 
 def detect(network: S3FDWav2Lip, frame: np.ndarray, *, confidence: float = 0.5) -> np.ndarray:
-    """Faces of one frame uint8 (H,W,3) RGB: float64 (n,5) x0, y0, x1, y1 and the probability, the best first."""
+    """Faces of one frame uint8 (H,W,3) RGB: float64 (n,5) x0, y0, x1, y1 and the probability, highest first."""
     picture = torch.from_numpy(frame).float().sub(torch.tensor(MEAN)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         maps = network(picture.to(next(network.parameters()).device))
-    found = []
+    parts = []
     for i, (score, offsets) in enumerate(zip(maps[0::2], maps[1::2], strict=True)):
         step = 4 * 2**i
         probability = score.softmax(dim=1)[0, 1].flatten()
@@ -83,7 +83,7 @@ def detect(network: S3FDWav2Lip, frame: np.ndarray, *, confidence: float = 0.5) 
         centres = (torch.stack([x, y], dim=-1).flatten(0, 1).to(score) + 0.5) * step
         priors = torch.cat([centres, torch.full_like(centres, 4 * step)], dim=1)
         boxes = decode(offsets[0].flatten(1).T, priors)
-        found.append(torch.cat([boxes, probability[:, None]], dim=1)[probability > 0.05])
-    scored = torch.cat(found).double().cpu().numpy()
+        parts.append(torch.cat([boxes, probability[:, None]], dim=1)[probability > 0.05])
+    scored = torch.cat(parts).double().cpu().numpy()
     scored = scored[suppress(scored, 0.3, pixel=1.0)]
     return scored[scored[:, 4] > confidence]

@@ -1,10 +1,10 @@
-"""SyncNet: an embedding of five lip frames and one of the 0.2 s of sound under them.
+"""SyncNet: embeddings of five lip frames and of the 0.2 s of sound during them.
 
 Canonical implementation: joonson/syncnet_python (`SyncNetModel.py`), weights `syncnet_v2.model`; module names follow
-its state dict. There, every window of five frames is copied out and run alone. The first convolution is the only layer
-that looks across time, so here a whole clip runs once and every frame is read once: the same embeddings, no copies.
+its state dict. There every window of five frames is copied and run separately. Only the first convolution spans time,
+so here a whole clip runs at once and every frame is read once: the same embeddings without copies.
 
-Shapes: T frames, N = T-4 windows, W windows of sound, C channels, H, W pixels.
+Shapes: T frames, N = T-4 windows, W audio windows, C channels, H, W pixels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _audio_trunk() -> nn.Sequential:
         return [nn.Conv2d(inside, outside, kernel, padding=padding), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *unit(1, 64), nn.Identity(),  # the original has a pool of size 1 here; the place keeps its number
+        *unit(1, 64), nn.Identity(),  # the original has a pool of size 1 here, which keeps the numbering
         *unit(64, 192), nn.MaxPool2d(3, stride=(1, 2)),
         *unit(192, 384), *unit(384, 256), *unit(256, 256), nn.MaxPool2d(3, stride=2),
         *unit(256, 512, (5, 4), 0),
@@ -64,7 +64,7 @@ def _head() -> nn.Sequential:
 
 
 class SyncNet(nn.Module):
-    """Two towers into one 1,024-dimensional space; state dict keys are those of `syncnet_v2.model`."""
+    """Lip and audio towers into one 1,024-dimensional space; state dict keys are those of `syncnet_v2.model`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class SyncNet(nn.Module):
 
         Args:
             frames_TCHW: float32 (T,3,224,224), channels in the order blue, green, red, values 0..255, T >= 5.
-            batch: windows at a time; on a CPU a small number keeps the layers' outputs in its cache.
+            batch: windows at a time; on a CPU a small number keeps activations in its cache.
 
         Returns:
             float32 (T-4,1024); row i belongs to frames i..i+4.
@@ -95,7 +95,7 @@ class SyncNet(nn.Module):
         return self.netfclip(torch.cat(parts))
 
     def audio(self, mfcc_W1CT: Tensor) -> Tensor:
-        """Embed windows of sound: float32 (W,1,13,20) MFCC to float32 (W,1024)."""
+        """Embed audio windows: float32 (W,1,13,20) MFCC to float32 (W,1024)."""
         h_WCHW = mfcc_W1CT
         for step in _as_pictures(self.netcnnaud):
             h_WCHW = step(h_WCHW)
@@ -103,9 +103,9 @@ class SyncNet(nn.Module):
 
 
 def _as_pictures(trunk: nn.Sequential) -> list[Callable[[Tensor], Tensor]]:
-    """A trunk as 2-d steps, normalisation folded into the convolution before it.
+    """A trunk as 2D steps, each normalisation folded into the convolution before it.
 
-    Channels-last pictures make the lips' first convolution 1.4 times and their pools 15 times as fast on a CPU.
+    The channels-last layout makes the first lip convolution 1.4 times and the pools 15 times as fast on a CPU.
     """
     steps: list[Callable[[Tensor], Tensor]] = []
     for layer in trunk:
@@ -128,5 +128,5 @@ def _as_pictures(trunk: nn.Sequential) -> list[Callable[[Tensor], Tensor]]:
 
 
 def _triple(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    """A pooling size as PyTorch keeps it, one number or three."""
+    """A pooling size as three numbers; PyTorch stores one or three."""
     return value if isinstance(value, tuple) else (value,) * 3

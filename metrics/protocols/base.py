@@ -1,7 +1,7 @@
 """Protocols: every choice that a published number leaves open, as a field of a frozen object with an id.
 
-Scores of different protocols are never ranked together. `paper-dawn` is the default; what it takes is argued in the
-docstring of each metric. A variant, such as `protocol("paper-dawn", ("fid_resize=clean",))`, has an id that says so.
+Scores under different protocols are never ranked together. `paper-dawn` is the default; the docstring of each metric
+gives the reasons for its choices. A variant such as `protocol("paper-dawn", ("fid_resize=clean",))` has its own id.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Literal
 from pydantic import Field
 
 from dawn_bench.config import Config, resolve_config
-from dawn_bench.errors import InputError
 from dawn_bench.provenance import fingerprint
+from dawn_bench.registry import unknown_name
 
 
-class Protocol(Config):
+class ScoringProtocol(Config):
     """How each metric is computed. Distances in pixels, times in seconds unless a field says frames."""
 
     id: str = "paper-dawn"
 
     # clips
-    skip_first: int = Field(0, ge=0, description="frames left out at the start of each clip; 1: without the source")
+    skip_first: int = Field(0, ge=0, description="frames skipped at the start of each clip; 1: the source")
     transcode: Literal["none", "h264"] = Field(
-        "none", description="none: generated frames as they are; h264: once through H.264 4:2:0, crf 18"
+        "none", description="none: generated frames as they are; h264: re-encoded as H.264 4:2:0, crf 18"
     )
 
     # FID, DR
@@ -33,20 +33,21 @@ class Protocol(Config):
         "torch-fidelity (torchmetrics too): TensorFlow 1's bilinear, (x-128)/128",
     )
     dr_reference: Literal["matching", "all"] = Field(
-        "matching", description="true frames that the first and last frames are compared with: the same ones, or all"
+        "matching",
+        description="true frames that both ends of a clip are compared with: the same ones, or all",
     )
 
     # FVD
     fvd_stride: int | None = Field(None, ge=1, description="frames between window starts; None: the window's length")
     fvd_first_n: bool = Field(False, description="only the first window of each clip")
     fvd_windows: int | None = Field(
-        None, ge=2, description="so many windows of all clips, drawn with seed 0 (StyleGAN-V: 2048); None: all"
+        None, ge=2, description="number of windows drawn from all clips with seed 0 (StyleGAN-V: 2048); None: all"
     )
     fvd_resize: Literal["short-side", "squash"] = Field(
         "short-side", description="short-side: shorter side to 224, centred crop; squash: both sides to 224"
     )
     fvd_batch_norm: Literal["0.001", "0.00001"] = Field(
-        "0.001", description="eps in I3D: TF-Hub's, or that of VideoGPT's copy (weights with piergiaj's keys only)"
+        "0.001", description="eps of I3D: TF-Hub's, or that of VideoGPT's copy (only weights with piergiaj's keys)"
     )
     fvd_covariance: Literal["unbiased", "biased"] = "unbiased"
 
@@ -59,7 +60,7 @@ class Protocol(Config):
         "gaussian", description="gaussian: 11x11, sigma 1.5, population covariance; uniform: scikit-image's default 7x7"
     )
     lpips_net: Literal["alex", "vgg", "squeeze"] = "alex"
-    lpips_spatial: bool = Field(False, description="mean of the maps enlarged to the picture (common_metrics)")
+    lpips_spatial: bool = Field(False, description="mean of the maps upsampled to the frame size (common_metrics)")
 
     # lip sync
     lse_route: Literal["direct", "tracked"] = Field(
@@ -69,9 +70,9 @@ class Protocol(Config):
         "syncnet", description="tracked: the S3FD of syncnet_python, or Wav2Lip's copy of it"
     )
     lse_min_track: int = Field(
-        5, ge=0, description="tracked: a face must be found in more frames than this (canonical: 100)"
+        5, ge=0, description="tracked: a face must be detected in more frames than this (canonical: 100)"
     )
-    lse_min_face: float = Field(0.0, ge=0, description="tracked: and be larger than this, pixels (canonical: 100)")
+    lse_min_face: float = Field(0.0, ge=0, description="tracked: least size of a face, pixels (canonical: 100)")
     lse_shift: int = Field(15, ge=1, description="largest shift of sound against picture, frames")
 
     # identity
@@ -80,13 +81,15 @@ class Protocol(Config):
     )
 
     csim_network: Literal["arcface", "arcface-r100", "mobilefacenet", "dlib"] = Field(
-        "arcface", description="the identity network; where arcface's file is absent dlib's stands in, and is named"
+        "arcface", description="the identity network; dlib's replaces arcface where its file is absent, and is noted"
     )
 
-    csim_missing: Literal["skip", "zero"] = Field("skip", description="what a pair of frames without a face counts")
+    csim_missing: Literal["skip", "zero"] = Field(
+        "skip", description="frames without a face: excluded, or counted as 0"
+    )
 
     # beats
-    bas_direction: Literal["audio", "motion"] = Field("audio", description="beats over which the mean is taken")
+    bas_direction: Literal["audio", "motion"] = Field("audio", description="beats that the mean is over")
     bas_sigma: float = Field(3.0, gt=0, description="width of the match, frames")
     bas_smooth: float = Field(5.0, gt=0, description="width of the Gaussian over the motion signal, frames")
     bas_audio: Literal["beat", "onset"] = "beat"
@@ -94,25 +97,25 @@ class Protocol(Config):
         640, description="samples between values of the onset envelope; 512: librosa's front end"
     )
     bas_points: Literal["rigid", "rotation"] = Field(
-        "rigid", description="head points that move with the whole pose, or with its rotation alone"
+        "rigid", description="head points move with the whole pose, or with its rotation only"
     )
 
     # blinks
     blink_rule: Literal["closing-edge", "online", "threshold"] = Field(
         "closing-edge",
-        description="closing-edge: sharp falls; online: the same authors' live rule; threshold: runs of shut frames",
+        description="closing-edge: sharp falls; online: the same authors' online rule; threshold: runs of shut frames",
     )
     blink_edge: float = Field(
-        0.072, gt=0, description="closing-edge: least fall of the eye aspect ratio per frame at 25 fps"
+        0.072, gt=0, description="closing-edge: minimum fall of the eye aspect ratio per frame at 25 fps"
     )
     blink_threshold: float = Field(
         0.2, gt=0, description="threshold, online: eye aspect ratio below which an eye is closed"
     )
-    blink_frames: int = Field(2, ge=1, description="threshold, online: frames that it must stay closed")
+    blink_frames: int = Field(2, ge=1, description="threshold, online: frames that an eye must stay closed")
 
     # meshes
-    mesh_lips: str | None = Field(None, description="the lips' vertices: biwi, vocaset, or a file of their numbers")
-    mesh_upper: str | None = Field(None, description="the upper face's vertices: biwi, vocaset, or a file")
+    mesh_lips: str | None = Field(None, description="the lip vertices: biwi, vocaset, or a file of their indices")
+    mesh_upper: str | None = Field(None, description="the upper-face vertices: biwi, vocaset, or a file")
 
     @property
     def fingerprint(self) -> str:
@@ -120,21 +123,21 @@ class Protocol(Config):
         return fingerprint(self.model_dump(mode="json"))
 
 
-PAPER_DAWN = Protocol()
-#: The same with LSE on the tracked face crop: the second lip-sync number, never mixed with the first.
-PAPER_DAWN_TRACKED = Protocol(id="paper-dawn-tracked", lse_route="tracked")
+PAPER_DAWN = ScoringProtocol()
+#: The same with LSE on the tracked face crop: a second lip-sync number, never mixed with the first.
+PAPER_DAWN_TRACKED = ScoringProtocol(id="paper-dawn-tracked", lse_route="tracked")
 
 #: Named protocols.
-PROTOCOLS: dict[str, Protocol] = {p.id: p for p in (PAPER_DAWN, PAPER_DAWN_TRACKED)}
+PROTOCOLS: dict[str, ScoringProtocol] = {p.id: p for p in (PAPER_DAWN, PAPER_DAWN_TRACKED)}
 
 
-def protocol(name: str = PAPER_DAWN.id, /, overrides: tuple[str, ...] = ()) -> Protocol:
-    """The protocol called `name`, changed by `field=value` texts; a changed one gets the id `name+hash`.
+def protocol(name: str = PAPER_DAWN.id, /, overrides: tuple[str, ...] = ()) -> ScoringProtocol:
+    """The protocol called `name`, changed by `field=value` strings; a changed one gets the id `name+hash`.
 
     Raises `InputError` for an unknown name, field or value.
     """
     if name not in PROTOCOLS:
-        raise InputError(f"there is no protocol called {name!r}.", hint=f"Known: {', '.join(PROTOCOLS)}.")
+        raise unknown_name("protocol", name, PROTOCOLS)
     base = PROTOCOLS[name]
     changed = resolve_config(base, overrides=overrides, where="--protocol-set")
     if changed == base:

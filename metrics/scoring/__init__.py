@@ -1,1 +1,1 @@
-"""The scorer: metric and feature contracts, feature extraction and caching, one-pass scoring."""
+"""The scorer: contracts of metrics and features, extraction and caching, one-pass scoring."""

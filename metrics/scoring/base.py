@@ -1,15 +1,15 @@
-"""The contract of features and metrics. Extract once, measure many.
+"""The contract of features and metrics: extract once, measure many.
 
 Two registries, one file an item:
 
-* `FEATURES` (files in `metrics/features/`): a *feature* turns one clip into per-clip arrays, a *pair feature* turns a
-  generated clip and its true clip into arrays. Array names are unique over all features: they are the feature's name,
-  or begin with it and a dot (`inception`, `i3d.16`, `syncnet.lip`). Results are cached on disk by (hash of the clip's
-  `fields`, fingerprint), so a feature must depend on nothing else: only its `fields`, its `settings()` and weights.
-* `METRICS` (files in `metrics/measures/`): a *metric* keeps a small record of each clip and folds the records into a
-  `Score`. Several metrics may stand in one file (`lse-c`, `lse-d`).
+* `FEATURES` (files in `metrics/features/`): a *feature* turns one clip into arrays, a *pair feature* turns a generated
+  clip and its true clip into arrays. Array names are unique over all features: they are the feature's name, or begin
+  with it and a dot (`inception`, `i3d.16`, `syncnet.lip`). Results are cached on disk by (hash of the clip's `fields`,
+  fingerprint), so a feature may depend on nothing but its `fields`, its `settings()` and its weights.
+* `METRICS` (files in `metrics/`): a *metric* keeps a small record of each clip and folds the records into a `Score`.
+  Several metrics may share a file (`lse-c`, `lse-d`).
 
-How a feature is written::
+A feature::
 
     @FEATURES.register("inception")
     class Inception(Feature):
@@ -25,23 +25,22 @@ How a feature is written::
         def run(self, clip, given):                  # given: arrays of the features named in `after`
             return {"inception": ...}                # first axis frames or windows
 
-How a metric is written: derive from `RatioMetric` where the number is a weighted mean of what clips have (most are),
-else from `Metric`::
+A metric derives from `RatioMetric` where its number is a weighted mean over clips (most are), else from `Metric`::
 
     @METRICS.register("csim")
     class Csim(RatioMetric):
-        name, title, unit, higher_is_better = "csim", "CSIM", "", True
+        name, title, higher_is_better, order = "csim", "CSIM", True, 70
+        description = "Cosine similarity of face embeddings ..."
         needs = ("identity",)                        # feature names
-        minimum, minimum_of = 2, "clips"
 
         def measure(self, generated, true):          # arrays of this clip, by array name
             return Part(total=..., weight=..., n_frames=...)
 
 Pair features put their arrays into `generated`. A clip that cannot be used raises `ItemError(reason, detail)` from
-`run` or `measure`; it then counts against the coverage of the metrics concerned and of no other.
+`run` or `measure`; it then lowers the coverage of the metrics concerned and of no other.
 
-State is a record a clip, so it adds over clips, ranks and restarts: `merge` is a union (a clip that a padded
-distributed sampler saw twice counts once), `compute` folds the records in the order of the clip ids, and in a
+State is one record a clip, so it adds over clips, ranks and restarts: `merge` is a union (a clip that a padded
+distributed sampler repeats counts once), `compute` folds the records in the order of the clip ids, and in a
 `torch.distributed` run it first gathers the records of every rank.
 """
 
@@ -57,9 +56,10 @@ import numpy as np
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.bootstrap import ratio_interval
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.provenance import fingerprint
 from dawn_bench.registry import Registry
+from dawn_bench.results import Aim
 from dawn_bench.weights import Policy, Resolved, resolve
 
 Arrays = Mapping[str, np.ndarray]
@@ -72,9 +72,8 @@ WEIGHTS_STATES = ("none", "canonical", "user", "seeded")
 class Score:
     """One number with its 95 % interval over clips, its sample counts and what a reader must know (`note`).
 
-    `value` is None where the metric is undefined, and `note` then says why. `per_clip` has the clip's own value, None
-    where it is undefined there. `over_time` is the mean of each
-    second of the clips, for metrics that have a value a frame.
+    `value` is None where the metric is undefined, and `note` then says why. `per_clip` holds the clips' own values,
+    None where undefined. `over_time` is the mean of each second of the clips, for metrics with a value a frame.
     """
 
     value: float | None
@@ -87,24 +86,26 @@ class Score:
     over_time: tuple[float, ...] = ()
 
 
-class Extractor(ABC):
-    """What features and pair features share: protocol, weights, device, fingerprint."""
+class FeatureExtractor(ABC):
+    """Common part of features and pair features: protocol, weights, device, fingerprint."""
 
     name: ClassVar[str]
     #: Fields of the clip that it reads.
     fields: ClassVar[tuple[str, ...]]
-    #: Raised whenever the code changes what comes out.
+    #: Incremented whenever the code changes the arrays.
     version: ClassVar[int] = 1
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu") -> None:
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
         self.protocol, self.policy, self.device = protocol, weights, device
         self.resolved: list[Resolved] = []
 
     def use_weights(self, name: str) -> Resolved:
-        """Resolve an entry of the weights registry under this extractor's policy and remember it."""
-        found = resolve(name, self.policy)
-        self.resolved.append(found)
-        return found
+        """Resolve an entry of the weights registry under this extractor's policy; it enters the fingerprint."""
+        weights = resolve(name, self.policy)
+        self.resolved.append(weights)
+        return weights
 
     @property
     def weights_state(self) -> str:
@@ -112,27 +113,27 @@ class Extractor(ABC):
         return worst_state([r.state for r in self.resolved])
 
     def settings(self) -> Mapping[str, Any]:
-        """The settings that change its arrays; JSON values."""
+        """The settings that change the arrays, as JSON values."""
         return {}
 
     @property
     def fingerprint(self) -> str:
-        """Changes exactly when the arrays may change: code version, settings, weights."""
+        """A hash that changes exactly when the arrays may change: code version, settings, weights."""
         return fingerprint([self.name, self.version, self.settings(), [r.identity for r in self.resolved]])
 
 
-class Feature(Extractor):
+class Feature(FeatureExtractor):
     """Arrays of one clip."""
 
-    #: Features whose arrays `run` is given (faces are found once).
+    #: Features whose arrays `run` receives, so that work such as face detection is done once.
     after: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        """The clip's arrays; `given` has those of the features in `after`. Raises `ItemError`."""
+        """The clip's arrays; `given` holds those of the features in `after`. Raises `ItemError`."""
 
 
-class PairFeature(Extractor):
+class PairFeature(FeatureExtractor):
     """Arrays of a generated clip and its true clip, cut to one length and resized to one size."""
 
     @abstractmethod
@@ -141,45 +142,47 @@ class PairFeature(Extractor):
 
 
 class Metric(ABC):
-    """One number over a set of clips."""
+    """One number over a set of clips. Its class says how reports show it."""
 
     name: ClassVar[str]
-    #: As a table's head shows it.
+    #: The label of its column.
     title: ClassVar[str]
+    #: What it measures, in one to three sentences for readers of a report.
+    description: ClassVar[str] = ""
     unit: ClassVar[str] = ""
-    #: None where neither direction is better (an offset, a rate that should match the truth's).
+    #: None where neither direction is better (an offset, a rate that should match the ground truth's).
     higher_is_better: ClassVar[bool | None] = None
+    #: The best value where it is neither the highest nor the lowest: the ground truth's, or zero.
+    target: ClassVar[Literal["truth", "zero"] | None] = None
+    #: Place among the columns of a table, lowest first.
+    order: ClassVar[int] = 1000
     #: Names of the features whose arrays `measure` reads.
     needs: ClassVar[tuple[str, ...]] = ()
-    #: False where only the generated clip is looked at.
+    #: False where only the generated clip is measured.
     compares: ClassVar[bool] = True
     #: Fewer samples than this are flagged in the note.
     minimum: ClassVar[int] = 2
     minimum_of: ClassVar[Literal["clips", "frames", "windows"]] = "clips"
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, *, seed: int = 0) -> None:
+    def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, *, seed: int = 0) -> None:
         self.protocol, self.seed = protocol, seed
         self.records: dict[str, Any] = {}
 
     @abstractmethod
     def measure(self, generated: Arrays, true: Arrays) -> Any:
-        """The record of one clip: all that `fold` needs of it. Raises `ItemError` where the clip cannot be used."""
+        """The record of one clip: everything `fold` needs of it. Raises `ItemError` where the clip cannot be used."""
 
     @abstractmethod
     def fold(self, records: Mapping[str, Any]) -> Score:
-        """The score over all records, which come in the order of the clip ids; there is at least one."""
+        """The score over all records, in the order of the clip ids; at least one."""
 
     def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
-        """Take one clip in; a clip seen before is replaced."""
+        """Add one clip; a clip with the same id is replaced."""
         self.records[clip_id] = self.measure(generated, true)
 
     def merge(self, records: Mapping[str, Any]) -> None:
-        """Take in the records of another instance: another rank, or a run that was interrupted."""
+        """Add the records of another instance: another rank, or an interrupted run."""
         self.records.update(records)
-
-    def reset(self) -> None:
-        """Forget all clips."""
-        self.records = {}
 
     def compute(self) -> Score:
         """The score over the clips of every rank. Without any clip the value is None."""
@@ -189,8 +192,14 @@ class Metric(ABC):
         return self.fold(dict(sorted(records.items())))
 
     @classmethod
+    def aim(cls) -> Aim:
+        """Which values are best (`dawn_bench.results.Aim`)."""
+        stated: dict[bool | None, Aim] = {None: "none", True: "higher", False: "lower"}
+        return cls.target or stated[cls.higher_is_better]
+
+    @classmethod
     def backend(cls) -> str:
-        """The weights behind the metric and their state, in words; empty where it needs none."""
+        """The weights behind the metric and their states, comma-separated; empty where it needs none."""
         waiting, seen, used = list(cls.needs), set[str](), dict[str, str]()
         while waiting:
             feature = FEATURES[waiting.pop(0)]()
@@ -201,7 +210,7 @@ class Metric(ABC):
         return ", ".join(f"{name} {state}" for name, state in used.items())
 
     def too_few(self, count: int) -> str:
-        """A note naming the minimum when `count` is below it, else an empty text."""
+        """A note with the minimum when `count` is below it, else an empty string."""
         return f"{count} {self.minimum_of}, at least {self.minimum} are needed" if count < self.minimum else ""
 
 
@@ -209,9 +218,9 @@ class Metric(ABC):
 class Part:
     """One clip's share of a weighted mean: the score is sum(total) / sum(weight), the clip's own total / weight.
 
-    `weight` 1 gives a mean over clips, `weight` n_frames a mean over frames, `weight` seconds a rate; `weight` 0 says
-    that the metric is undefined for this clip: it is counted, and left out of the mean. `seconds` are the means over
-    each whole second of the clip, for metrics of single frames: they show how errors grow along a clip.
+    `weight` 1 gives a mean over clips, `weight` n_frames a mean over frames, `weight` seconds a rate; `weight` 0 means
+    that the metric is undefined for this clip, which is counted and excluded from the mean. `seconds` are the means
+    over each whole second of the clip, for metrics of single frames: they show how errors grow along a clip.
     """
 
     total: float
@@ -240,14 +249,14 @@ class RatioMetric(Metric):
 
     @abstractmethod
     def measure(self, generated: Arrays, true: Arrays) -> Part:
-        """The clip's share."""
+        """The clip's share of the mean. Raises `ItemError`."""
 
     def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
-        """Take one clip in; a share that is not finite is refused as `ItemError("not_finite")`."""
+        """Add one clip; raises `ItemError("not_finite")` for a share that is not finite."""
         part = self.measure(generated, true)
         if not (np.isfinite(part.total) and np.isfinite(part.weight)):
             raise ItemError(
-                "not_finite", f"{self.title} of {clip_id} is not a finite number; its pictures or features hold NaN"
+                "not_finite", f"{self.title} of {clip_id} is not a finite number; its frames or features contain NaN"
             )
         self.records[clip_id] = part
 
@@ -278,6 +287,11 @@ FEATURES: Registry[type[Feature] | type[PairFeature]] = Registry(
 )
 #: Metric classes by name.
 METRICS: Registry[type[Metric]] = Registry("metric", group="dawn_bench.metric", package="dawn_bench.metrics")
+
+
+def metrics_in_order() -> list[type[Metric]]:
+    """All metric classes in the order of a table's columns."""
+    return sorted((METRICS[name] for name in METRICS), key=lambda metric: (metric.order, metric.name))
 
 
 def worst_state(states: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The features that a set of metrics needs, run once per clip.
+"""Runs the features that a set of metrics needs, once per clip.
 
 In a training loop of your own::
 
@@ -22,31 +22,32 @@ import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Feature, Metric, PairFeature, worst_state
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
 from dawn_bench.provenance import fingerprint
 from dawn_bench.weights import Policy
 
-Found = dict[str, np.ndarray] | ItemError
+#: The arrays of a feature, or why the clip has none.
+Outcome = dict[str, np.ndarray] | ItemError
 
 
 class Extraction:
-    """Feature extractors for some metrics, with what they found for the pair of clips at hand.
+    """The feature extractors of some metrics, with their arrays for the current pair of clips.
 
-    Arrays lie in `features_dir`, or in a folder of their own that goes with the last who holds them.
+    Arrays are written to `features_dir`, or to a temporary folder that lives as long as this object.
     """
 
     def __init__(
         self,
         metrics: Sequence[Metric | type[Metric]],
-        protocol: Protocol = PAPER_DAWN,
+        protocol: ScoringProtocol = PAPER_DAWN,
         *,
         weights: Policy = "auto",
         device: str = "cpu",
         features_dir: Path | None = None,
     ) -> None:
-        # arrays go to disk in any case: what metrics hold are views of files, whatever the number of clips
+        # always on disk: metrics then keep views of files, and memory does not grow with the number of clips
         self._own = TemporaryDirectory(prefix="dawn-bench-features-") if features_dir is None else None
         self.cache = FeatureCache(features_dir or Path(self._own.name if self._own else ""))
         self.extractors: dict[str, Feature | PairFeature] = {}
@@ -58,19 +59,19 @@ class Extraction:
                 self.extractors[name] = FEATURES[name](protocol, weights=weights, device=device)
                 self.seconds[name] = 0.0
                 waiting += self._after(name)
-        self._held: dict[int, tuple[Clip, dict[str, str], dict[str, Found]]] = {}
+        self._pair: dict[int, tuple[Clip, dict[str, str], dict[str, Outcome]]] = {}
 
     def arrays(
         self, metric: Metric | type[Metric], generated: Clip, true: Clip
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What `metric` needs of the generated and of the true clip (empty where it does not compare).
+        """The arrays that `metric` needs of the generated and of the true clip (empty where it does not compare).
 
-        The clips have one length and size (`dawn_bench.metrics.scoring.scorer.matched`). Raises `ItemError`.
+        Both clips have the same length and size (`dawn_bench.metrics.scoring.matching.matched`). Raises `ItemError`.
         """
         for clip in (generated, true):
-            if id(clip) not in self._held:
-                self._held = {k: v for k, v in self._held.items() if v[0] is generated or v[0] is true}
-                self._held[id(clip)] = (clip, {}, {})
+            if id(clip) not in self._pair:
+                self._pair = {k: v for k, v in self._pair.items() if v[0] is generated or v[0] is true}
+                self._pair[id(clip)] = (clip, {}, {})
         made: dict[str, np.ndarray] = {}
         real: dict[str, np.ndarray] = {}
         for name in metric.needs:
@@ -83,11 +84,11 @@ class Extraction:
         return made, real
 
     def needed(self, metric: Metric | type[Metric]) -> list[str]:
-        """Names of all features behind a metric, those that others come after included."""
+        """Names of all features behind a metric, including those that other features depend on."""
         return sorted(self._with_after(metric.needs))
 
     def fields(self, metric: Metric | type[Metric]) -> set[str]:
-        """Fields of a clip behind a metric."""
+        """Fields of a clip that a metric reads through its features."""
         return {f for name in self.needed(metric) for f in self.extractors[name].fields}
 
     def weights_state(self, metric: Metric | type[Metric]) -> str:
@@ -95,7 +96,7 @@ class Extraction:
         return worst_state([self.extractors[name].weights_state for name in self.needed(metric)])
 
     def fingerprints(self, metric: Metric | type[Metric]) -> dict[str, str]:
-        """Feature fingerprints behind a metric, with the weights' hashes in them."""
+        """The fingerprints of the features behind a metric, which include the hashes of their weights."""
         return {name: self.extractors[name].fingerprint for name in self.needed(metric)}
 
     def _after(self, name: str) -> tuple[str, ...]:
@@ -106,16 +107,16 @@ class Extraction:
         return {n for name in names for n in (name, *self._with_after(self._after(name)))}
 
     def _of(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:
-        found = self._held[id(clip)][2]
-        if name not in found:
+        outcomes = self._pair[id(clip)][2]
+        if name not in outcomes:
             try:
-                found[name] = self._cached(name, clip, true)
+                outcomes[name] = self._cached(name, clip, true)
             except ItemError as error:
-                found[name] = error
-        held = found[name]
-        if isinstance(held, ItemError):
-            raise held
-        return held
+                outcomes[name] = error
+        outcome = outcomes[name]
+        if isinstance(outcome, ItemError):
+            raise outcome
+        return outcome
 
     def _cached(self, name: str, clip: Clip, true: Clip | None) -> dict[str, np.ndarray]:
         behind = sorted(self._with_after([name]))
@@ -147,7 +148,7 @@ class Extraction:
             self.seconds[name] += time.perf_counter() - began
 
     def _hash(self, clip: Clip, field: str) -> str:
-        hashes = self._held[id(clip)][1]
+        hashes = self._pair[id(clip)][1]
         if field not in hashes:
             if field not in clip:
                 raise ItemError(f"no_{field}", f"{clip.id} has no {field}")

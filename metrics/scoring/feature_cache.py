@@ -1,10 +1,10 @@
-"""Features on disk, by the hash of what they were made from and the fingerprint of what made them.
+"""Features on disk, by the hash of their input and the fingerprint of their extractor.
 
     <folder>/<feature>-<fingerprint>/<clip hash>.safetensors    the arrays
     <folder>/<feature>-<fingerprint>/<clip hash>.json           why there are none (`reason`, `detail`)
 
-Equal frames give equal hashes, so that true clips are shared between methods and sanity rows cost nothing twice. Arrays
-come back as views of memory-mapped files: a metric may hold those of all clips.
+Equal frames have equal hashes, so methods share the features of true clips and sanity rows are not computed twice.
+Arrays are views of memory-mapped files: a metric may keep those of all clips.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ def content_sha256(array: np.ndarray) -> str:
 
 
 def content_hash(clip: Clip, field: str) -> str:
-    """The sha256 of the bytes of one field, from `meta` where it is known, and the number of frames."""
+    """The sha256 of the bytes of one field (taken from `meta` where present) and the number of frames."""
     known = clip.meta.get(f"{field}_sha256")
     return f"{known if isinstance(known, str) else content_sha256(clip[field])}-{clip.n_frames}"
 
 
 class FeatureCache:
-    """Arrays by (feature, fingerprint, hash)."""
+    """Arrays by (feature, fingerprint, hash of the clip)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, name: str, fingerprint: str, key: str) -> dict[str, np.ndarray] | None:
-        """The arrays, or None; raises the `ItemError` that was put. A damaged file counts as absent."""
+        """The arrays, or None; raises a stored `ItemError`. A damaged file counts as absent."""
         path = self._path(name, fingerprint, key)
         try:
             if path.is_file():
                 return open_shard(path)
             failure = path.with_suffix(".json")
-            held = json.loads(failure.read_text()) if failure.is_file() else None
+            stored = json.loads(failure.read_text()) if failure.is_file() else None
         except (OSError, ValueError, KeyError):
             return None
-        if held is not None:
-            raise ItemError(held["reason"], held["detail"])
+        if stored is not None:
+            raise ItemError(stored["reason"], stored["detail"])
         return None
 
     def put(self, name: str, fingerprint: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-        """Keep arrays, in one rename."""
+        """Store arrays atomically."""
         from safetensors.numpy import save
 
         self._write(self._path(name, fingerprint, key), save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
 
     def put_failure(self, name: str, fingerprint: str, key: str, error: ItemError) -> None:
-        """Keep the reason why this clip has no such feature."""
+        """Store the reason why this clip has no such feature."""
         text = json.dumps({"reason": error.reason, "detail": error.detail})
         self._write(self._path(name, fingerprint, key).with_suffix(".json"), text.encode())
 

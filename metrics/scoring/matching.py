@@ -1,14 +1,14 @@
-"""Bringing a generated clip to the length and size of its true clip, and knowing it again without decoding it.
+"""Brings a generated clip to the length and size of its true clip, and recognises a known one without decoding it.
 
-What a generated clip may differ in, and what is done about it (each is said in the row's note):
+A generated clip may differ in these ways, each stated in the row's note:
 
-* length: both clips are cut to the shorter, from the first frame; sound is cut with the picture;
-* size: generated frames are resized to the true side (area where they shrink, cubic where they grow);
-* frame rate: the loader reads files at 25 fps by their timestamps, and says so;
-* anything else that makes a clip unusable fails that clip for the metrics concerned, counts against their coverage,
-  and costs no other clip.
+* length: both clips are cut to the shorter one, from the first frame; sound is cut with the picture;
+* size: generated frames are resized to the true size (area interpolation to shrink, cubic to enlarge);
+* frame rate: the loader reads files at 25 fps by their timestamps, and notes it;
+* anything else that makes a clip unusable fails this clip for the metrics concerned and lowers their coverage. Other
+  clips are unaffected.
 
-The protocol may leave out the first frames of both (`skip_first`) and code the generated ones once more (`transcode`).
+The protocol may skip the first frames of both (`skip_first`) and re-encode the generated ones (`transcode`).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ import numpy as np
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
 from dawn_bench.files import write_atomic
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.provenance import fingerprint, sha256_file
 
-#: Loads one generated clip when its turn comes; `meta["notes"]` may hold sentences about what loading changed.
+#: Loads one generated clip when it is needed; `meta["notes"]` may hold sentences about what loading changed.
 Load = Callable[[], Clip]
-#: Raised whenever the code below changes what comes out.
+#: Incremented whenever the code below changes its output.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class FileLoad:
-    """A loader of a clip that stands in one file: where the file is unchanged, a later run need not decode it."""
+    """A loader of a clip in one file: as long as the file is unchanged, a later run need not decode it."""
 
     path: Path
     read: Load
@@ -50,15 +50,15 @@ class FileLoad:
 class Matcher:
     """Loads generated clips and matches them to the true ones.
 
-    With a folder it keeps what came of each file: length, notes and the hash of every array. Another run then hands
-    out a clip whose arrays are decoded only when a feature asks for them.
+    With a folder it stores length, notes and the hash of every array of each file. A later run then returns a clip
+    whose arrays are decoded only when a feature needs them.
     """
 
-    def __init__(self, protocol: Protocol = PAPER_DAWN, folder: Path | None = None) -> None:
+    def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, folder: Path | None = None) -> None:
         self.protocol, self.folder = protocol, folder
 
     def __call__(self, load: Load, true: Clip) -> tuple[Clip, Clip, list[str]]:
-        """The generated and the true clip at one length and size, and notes. Raises `ItemError`."""
+        """The generated and the true clip at the same length and size, and notes. Raises `ItemError`."""
         if self.folder is None or not isinstance(load, FileLoad):
             return matched(load(), true, self.protocol)
         path = self.folder / f"{self._key(load, true)}.json"
@@ -68,7 +68,7 @@ class Matcher:
             hashes = {name: content_sha256(made[name]) for name in made.arrays}
             _write(path, {"n_frames": made.n_frames, "notes": notes, "sha256": hashes})
             return _hashed(made, made.arrays, hashes), cut, notes
-        decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first look at one of them
+        decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first access to one of them
         late = LazyArrays(held["sha256"], lambda name: decoded()[name])
         first, n = self.protocol.skip_first, held["n_frames"]
         made = Clip(true.id, true.speaker, true.split, n, late, true.fps)
@@ -80,17 +80,17 @@ class Matcher:
         except OSError as error:
             raise ItemError("bad_output", f"{load.path} cannot be read: {error.strerror}") from error
         sides = true["frames"].shape[1:] if "frames" in true else None
-        # a file without sound is scored with the true one, so that belongs to what it was made from
+        # a file without sound is scored with the true sound, which therefore belongs to the key
         sound = content_hash(true, "audio") if "audio" in true else None
         return fingerprint(
             [VERSION, file, sound, sides, true.n_frames, self.protocol.skip_first, self.protocol.transcode]
         )
 
 
-def matched(generated: Clip, true: Clip, protocol: Protocol = PAPER_DAWN) -> tuple[Clip, Clip, list[str]]:
-    """Both clips at one length and size, and notes on what was changed.
+def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN) -> tuple[Clip, Clip, list[str]]:
+    """Both clips at the same length and size, and notes on what was changed.
 
-    Raises `ItemError("bad_output")` for frames that are not uint8 (T,H,W,3) or not there.
+    Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3).
     """
     notes = [str(note) for note in generated.meta.get("notes", ())]
     lengths = generated.n_frames, true.n_frames
@@ -100,9 +100,9 @@ def matched(generated: Clip, true: Clip, protocol: Protocol = PAPER_DAWN) -> tup
     if "frames" in generated and "frames" in true:
         frames = generated["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
-            found = f"{frames.dtype} {frames.shape}"
+            actual = f"{frames.dtype} {frames.shape}"
             raise ItemError(
-                "bad_output", f"the frames of {generated.id} are {found}, not uint8 ({lengths[0]}, H, W, 3)"
+                "bad_output", f"the frames of {generated.id} are {actual}, not uint8 ({lengths[0]}, H, W, 3)"
             )
         if protocol.transcode == "h264":
             frames = transcoded(frames)
@@ -119,7 +119,7 @@ def matched(generated: Clip, true: Clip, protocol: Protocol = PAPER_DAWN) -> tup
 
 
 def transcoded(frames: np.ndarray) -> np.ndarray:
-    """uint8 (T,H,W,3) once through H.264 (4:2:0, crf 18), as a file for a browser would be."""
+    """uint8 (T,H,W,3) encoded as H.264 (4:2:0, crf 18) and decoded again, as a file for a browser would be."""
     from dawn_bench.pipelines.media.video import read_frames, write_video
 
     with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +151,7 @@ def _read(path: Path) -> dict | None:
         held = json.loads(path.read_text())
         return held if {"n_frames", "notes", "sha256"} <= set(held) else None
     except (OSError, ValueError, TypeError):
-        return None  # not there, or damaged: made again
+        return None  # absent or damaged: matched again
 
 
 def _write(path: Path, facts: dict) -> None:

@@ -1,8 +1,8 @@
-"""The one-pass scorer: every clip is loaded once, goes through every network once, and gives a row a metric.
+"""The one-pass scorer: every clip is loaded once, runs through every network once, and each metric gives one row.
 
-`dawn_bench.metrics.scoring.matching` says how outputs of another length, size or frame rate are treated. With a
-folder of features nothing is decoded or computed twice: not for another metric, nor for the same clips of another
-method.
+`dawn_bench.metrics.scoring.matching` documents how outputs of another length, size or frame rate are treated. With a
+features folder nothing is decoded or computed twice, neither for another metric nor for true clips that several
+methods share.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
@@ -34,7 +34,7 @@ def score_method(
     dataset: str,
     split: str,
     metrics: Sequence[str] | None = None,
-    protocol: Protocol = PAPER_DAWN,
+    protocol: ScoringProtocol = PAPER_DAWN,
     weights: Policy = "auto",
     device: str = "cpu",
     features_dir: Path | None = None,
@@ -42,11 +42,10 @@ def score_method(
     rankable: bool = True,
     seed: int = 0,
 ) -> list[ScoreRow]:
-    """Score what one method generated against the true clips of the same ids; one row a metric, in the order asked.
+    """Score the outputs of one method against the true clips with the same ids: one row a metric, in the given order.
 
-    `generated` is clips, or loaders by clip id (`FileLoad` where a file holds the clip); a true clip without a
-    generated one counts as failed (`missing`).
-    `metrics` None takes every registered metric whose features find their fields in the true clips. `features_dir`
+    `generated` is clips, or loaders by clip id (`FileLoad` for clips in files); a true clip without an output counts as
+    failed (`missing`). `metrics` None takes every registered metric whose fields the true clips have. `features_dir`
     keeps features between calls. Raises `InputError` when a metric is unknown or no id matches.
     """
     loaders = _loaders(generated)
@@ -86,7 +85,7 @@ def score_method(
     shown = next(field for field in ("frames", "vertices", "audio") if field in true_clips[0])
     reference = fingerprint([(clip.id, content_hash(clip, shown)) for clip in true_clips])
     used = {k: v for k, v in versions().items() if k != "python"}
-    said = [f"{text} ({count} clip{'s' if count > 1 else ''})" for text, count in notes.items()]
+    changes = [f"{text} ({count} clip{'s' if count > 1 else ''})" for text, count in notes.items()]
     rows = []
     for metric in chosen:
         began = time.perf_counter()
@@ -104,6 +103,10 @@ def score_method(
                 metric=metric.name,
                 unit=metric.unit,
                 higher_is_better=metric.higher_is_better,
+                label=metric.title,
+                description=metric.description,
+                aim=metric.aim(),
+                order=metric.order,
                 value=score.value,
                 low=score.low,
                 high=score.high,
@@ -117,7 +120,7 @@ def score_method(
                 versions=versions(),
                 seed=seed,
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
-                note="; ".join(text for text in (score.note, _failures(failed[metric.name]), *said) if text),
+                note="; ".join(text for text in (score.note, _failures(failed[metric.name]), *changes) if text),
                 over_time=list(score.over_time),
                 per_clip={**dict.fromkeys(failed[metric.name]), **score.per_clip},
                 created=ScoreRow.now(),

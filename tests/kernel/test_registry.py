@@ -19,7 +19,8 @@ def things(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[object]:
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "holder.py").write_text(
-        "from dawn_bench.registry import Registry\nTHINGS = Registry('thing', group='dawn_bench.thing', package='thing_package')\n"
+        "from dawn_bench.registry import Registry\n"
+        "THINGS = Registry('thing', group='dawn_bench.thing', package='thing_package')\n"
     )
     for name in ("apple", "apricot"):
         text = (

@@ -9,7 +9,7 @@ import pytest
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.bas import Bas
-from dawn_bench.metrics.blink import Blink
+from dawn_bench.metrics.blink import BlinkRate
 from dawn_bench.metrics.features.landmarks import Landmarks
 from dawn_bench.metrics.functional.blinks import closing_edges, closures
 from dawn_bench.metrics.protocols.base import protocol
@@ -33,7 +33,7 @@ def eyes(blinks: list[int], n_frames: int) -> np.ndarray:
 
 @pytest.mark.parametrize("rule", ["closing-edge", "online", "threshold"])
 def test_known_blinks_give_their_rate(rule):
-    metric = Blink(protocol("paper-dawn", (f"blink_rule={rule}",)))
+    metric = BlinkRate(protocol("paper-dawn", (f"blink_rule={rule}",)))
     metric.update({"landmarks.dlib": eyes([20, 60, 130], 200)}, {}, clip_id="three in 8 s")
     metric.update({"landmarks.dlib": eyes([], 100)}, {}, clip_id="none in 4 s")
     score = metric.compute()
@@ -55,13 +55,13 @@ def test_an_eye_still_shut_at_the_end():
 
 
 def test_one_frame_has_no_blink():
-    metric = Blink()
+    metric = BlinkRate()
     metric.update({"landmarks.dlib": eyes([], 1)}, {}, clip_id="a")
     assert metric.compute().value == 0
 
 
 def test_the_embedded_dataset_blinks_as_it_says(embedded_clips):
-    metric, feature = Blink(), Landmarks()
+    metric, feature = BlinkRate(), Landmarks()
     true, seconds = 0, 0.0
     for known in embedded_clips:
         metric.update(feature.run(known.clip, {}), {}, clip_id=known.clip.id)
@@ -74,7 +74,7 @@ def test_the_score_says_which_landmark_model_it_stands_on(embedded_clips):
     known = embedded_clips[0]
     short = Clip("c", "s", "test", 6, {k: known.clip[k][: 6 * n] for k, n in (("frames", 1), ("audio", 640))})
     rows = score_method("m", [short], [short], dataset="d", split="test", metrics=("blink", "bas"), weights="seeded")
-    assert Blink.backend() == "dlib-68 canonical" and Bas.backend() == Blink.backend()
+    assert BlinkRate.backend() == "dlib-68 canonical" and Bas.backend() == BlinkRate.backend()
     assert [row.weights_state for row in rows] == ["canonical", "canonical"]
 
 

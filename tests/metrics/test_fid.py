@@ -167,5 +167,5 @@ def test_what_a_metric_holds_does_not_grow_with_the_number_of_clips(monkeypatch:
             metric.update(*extraction.arrays(metric, made, true), clip_id=true.id)
         held[count] = sum(state_bytes(metric) for metric in metrics)
     assert set(held.values()) == {0}
-    assert len(extraction._held) == 2  # the pair at hand
+    assert len(extraction._pair) == 2  # the pair at hand
     assert metrics[0].compute().n_frames == 300

@@ -28,6 +28,11 @@ def sources(name: str, root: Path, **settings: object) -> dict[str, Source]:
     return {source.id: source for source in listed}
 
 
+def missing(name: str, root: Path) -> list[tuple[str, str, str]]:
+    """The published clips of a dataset that are not below `root`."""
+    return DATASETS[name]().missing(root, PrepareSettings(dataset=name))
+
+
 def touch(path: Path, data: bytes = b"video") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -184,17 +189,14 @@ def test_crema_reads_the_aligned_layout_and_warns_without_test_actors(
 
 def test_crema_missing_is_the_published_set_minus_present_clips(tmp_path: Path) -> None:
     touch(tmp_path / "1001_IEO_ANG_LO.flv")
-    settings = PrepareSettings(dataset="crema")
-    rows = DATASETS["crema"]().missing(tmp_path, settings)
+    rows = missing("crema", tmp_path)
     assert len(rows) == 91 * 82 - 1  # 20 of the combinations were never recorded
     assert len(SENTENCES) * len(EMOTIONS) - 6 + 16 == 82 and len(TEST_ACTORS) == 10
     with (tmp_path / "SentenceFilenames.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [["Stimulus_Number", "Filename"], ["1", "1001_IEO_ANG_LO"], ["2", "1001_IEO_ANG_MD"]]
         )
-    assert [row[:2] for row in DATASETS["crema"]().missing(tmp_path, settings)] == [
-        ("1001_IEO_ANG_MD", "not_downloaded")
-    ]
+    assert [row[:2] for row in missing("crema", tmp_path)] == [("1001_IEO_ANG_MD", "not_downloaded")]
 
 
 def test_crema_on_real_clips(clips_dir: Path) -> None:
@@ -248,9 +250,7 @@ def test_hdtf_reads_cut_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     caplog.clear()
     assert sources("hdtf", tmp_path, split="identity")["WDA_JamesClyburn1_000"].split == "test"
     assert not caplog.text
-    gone = {
-        clip_id: reason for clip_id, reason, _ in DATASETS["hdtf"]().missing(tmp_path, PrepareSettings(dataset="hdtf"))
-    }
+    gone = {clip_id: reason for clip_id, reason, _ in missing("hdtf", tmp_path)}
     assert len(gone) == 436 - 5 and set(gone.values()) == {"not_downloaded"}
 
 
@@ -288,9 +288,7 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
     first, second = listed.values()
     assert (first.start, first.stop, first.crop) == (10.0, 40.0, (50, 10, 200, 200))  # half the listed height
     assert (second.start, second.stop, second.crop) == (3600.0, 3630.0, (0, 160, 200, 200))
-    gone = {
-        clip_id: reason for clip_id, reason, _ in DATASETS["hdtf"]().missing(tmp_path, PrepareSettings(dataset="hdtf"))
-    }
+    gone = {clip_id: reason for clip_id, reason, _ in missing("hdtf", tmp_path)}
     assert {i: gone[i] for i in ("WDA_First_001", "WDA_Third_000", "WDA_NoStamps_000", "WDA_NoHeight_000")} == {
         "WDA_First_001": "no_crop",
         "WDA_Third_000": "not_downloaded",
