@@ -12,7 +12,6 @@ from pydantic import Field
 
 from dawn_bench.config import Config
 
-
 #: What is best: the highest or lowest value, the one nearest to the ground truth's, the one nearest to zero; `none`:
 #: not ranked.
 Aim = Literal["higher", "lower", "truth", "zero", "none"]

@@ -1,1 +1,1 @@
-"""From result rows to pages: the results store, leaderboard, tables, plots, gallery."""
+"""From score rows to pages: the results store, leaderboards, tables, plots, gallery."""

@@ -1,99 +1,100 @@
-"""What each metric means, for readers of a report: label, aim and one paragraph. Texts only; numbers live in metrics/.
+"""How a report shows a metric: label, description, direction and place, from the rows themselves.
 
-A metric without a text here (one that another package brings) is shown with the facts that its rows carry.
+Rows of earlier versions carry only the metric's name and direction. The rest then comes from the registered metric of
+this name, if there is one.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-#: `truth`: best where nearest to the ground truth's value; `zero`: best where nearest to zero; `none`: not ranked.
-Aim = Literal["higher", "lower", "truth", "zero", "none"]
+from dawn_bench.results import Aim, ScoreRow
 
 ARROWS: dict[Aim, str] = {"higher": "↑", "lower": "↓", "truth": "→ GT", "zero": "→ 0", "none": ""}
 AIM_WORDS: dict[Aim, str] = {
     "higher": "higher is better",
     "lower": "lower is better",
-    "truth": "better the nearer to the ground truth's value",
-    "zero": "better the nearer to zero",
+    "truth": "nearer to the ground truth's value is better",
+    "zero": "nearer to zero is better",
     "none": "not ranked",
 }
+#: Place of metrics that state none: behind all others, by name.
+LAST = 1000
 
 
 @dataclass(frozen=True)
 class MetricText:
-    """Label for columns, the sentence for the card, and the aim where it is neither higher nor lower."""
+    """What a report says of a metric under any protocol."""
 
     label: str
     what: str
-    aim: Aim | None = None
+    aim: Aim
+    order: int
 
 
-_FVD = (
-    "Fréchet distance between I3D logits of {n}-frame windows of the generated and of the true videos. Picture quality "
-    "and motion together; biased upwards when there are few windows, so compare only at equal counts."
-)
-_DR = (
-    "Degradation rate: FID of the last {n} frames over FID of the first {n}, minus one. Shows errors that pile up over "
-    "a clip; only clips of at least {m} frames count."
-)
+@dataclass(frozen=True)
+class Card:
+    """One metric under one protocol, for a reader."""
 
-#: In the order of the leaderboard's columns.
-TEXTS: dict[str, MetricText] = {
-    "fid": MetricText(
-        "FID",
-        "Fréchet distance between Inception features of generated and true frames. Picture quality; biased upwards "
-        "when there are few frames, so compare only at equal counts.",
-    ),
-    "fvd16": MetricText("FVD16", _FVD.format(n=16)),
-    "fvd32": MetricText("FVD32", _FVD.format(n=32)),
-    "lsec": MetricText(
-        "LSE-C", "SyncNet confidence: how much better lips and speech fit at their best offset than at a usual one."
-    ),
-    "lsed": MetricText("LSE-D", "SyncNet distance between lips and speech at their best offset."),
-    "lseoffset": MetricText(
-        "Offset", "The shift between picture and sound at which SyncNet finds them to fit.", "zero"
-    ),
-    "csim": MetricText(
-        "CSIM", "Cosine similarity of face embeddings of generated and true frame, frame by frame. Identity."
-    ),
-    "bas": MetricText(
-        "BAS",
-        "Beat align score: how close head motion beats lie to the beats of the sound. Still or jittery heads score at "
-        "random, so nearness to the ground truth counts, not height.",
-        "truth",
-    ),
-    "blinks": MetricText("Blink/s", "Blinks a second, counted as sharp closings of the eye aspect ratio.", "truth"),
-    "dr25": MetricText("DR25", _DR.format(n=25, m=50), "zero"),
-    "dr50": MetricText("DR50", _DR.format(n=50, m=100), "zero"),
-    "psnr": MetricText("PSNR", "Peak signal-to-noise ratio against the true frame, mean over frames."),
-    "ssim": MetricText("SSIM", "Structural similarity to the true frame (Gaussian window, RGB), mean over frames."),
-    "lpips": MetricText("LPIPS", "Distance of deep features of generated and true frame, mean over frames."),
-    "lve": MetricText("LVE", "Lip vertex error: the largest squared error over the lip's vertices, mean over frames."),
-    "fdd": MetricText(
-        "FDD", "How much livelier the true upper face is than the generated one, in spread over time.", "zero"
-    ),
-    "mve": MetricText("MVE", "Mean vertex error over the whole face."),
-}
-
-_ALIASES = {"blinkrate": "blinks", "blinkpersecond": "blinks", "blinkspersecond": "blinks", "blink": "blinks"}
-_ALIASES |= {"offset": "lseoffset", "syncoffset": "lseoffset"}
+    label: str
+    what: str
+    unit: str
+    aim: Aim
+    protocol: str
+    states: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def key(metric: str) -> str:
-    """The name under which `TEXTS` knows a metric: lower case, letters and digits only (`LSE-C`, `lse_c` → `lsec`)."""
-    plain = re.sub(r"[^a-z0-9]", "", metric.lower())
-    return _ALIASES.get(plain, plain)
+def text_of(rows: Sequence[ScoreRow]) -> MetricText:
+    """The text of the metric that all these rows are of, from the newest row that has one."""
+    described = [row for row in rows if row.label]
+    if described:
+        row = max(described, key=lambda row: row.created)
+        return MetricText(row.label, row.description, row.aim or _stated(row), LAST if row.order is None else row.order)
+    from dawn_bench.metrics.scoring.base import METRICS
+
+    name = rows[0].metric
+    if name not in METRICS:
+        return MetricText(name, "", _stated(rows[0]), LAST)
+    metric = METRICS[name]
+    return MetricText(metric.title, metric.description, metric.target or _stated(rows[0]), metric.order)
 
 
-def text_of(metric: str) -> MetricText:
-    """The text of `metric`, or one that only repeats its name."""
-    return TEXTS.get(key(metric), MetricText(metric, ""))
+def texts(rows: Iterable[ScoreRow]) -> dict[str, MetricText]:
+    """The text of every metric by name, in the order of the columns."""
+    by_metric: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        by_metric.setdefault(row.metric, []).append(row)
+    unsorted = {name: text_of(own) for name, own in by_metric.items()}
+    return dict(sorted(unsorted.items(), key=lambda item: (item[1].order, item[0])))
 
 
-def order(metric: str) -> tuple[int, str]:
-    """Sort key: known metrics in the order of `TEXTS`, others behind them by name."""
-    names = list(TEXTS)
-    return (names.index(key(metric)) if key(metric) in TEXTS else len(names), metric)
+def cards(rows: Sequence[ScoreRow]) -> list[Card]:
+    """One card per metric and protocol, in the order of the columns."""
+    shown = []
+    for metric, text in texts(rows).items():
+        for protocol in sorted({row.protocol for row in rows if row.metric == metric}):
+            own = [row for row in rows if (row.metric, row.protocol) == (metric, protocol)]
+            card = Card(
+                text.label,
+                text.what,
+                own[0].unit,
+                text.aim,
+                protocol,
+                states=_distinct(row.weights_state for row in own),
+                fingerprints=_distinct(row.fingerprint for row in own),
+                notes=_distinct(row.note for row in own),
+            )
+            shown.append(card)
+    return shown
+
+
+def _stated(row: ScoreRow) -> Aim:
+    """The direction of a row that has no aim."""
+    return "none" if row.higher_is_better is None else "higher" if row.higher_is_better else "lower"
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))

@@ -1,7 +1,7 @@
-"""The gallery: for a few clips, every method's video beside the true one, in a form that browsers play.
+"""The gallery: for a few clips the videos of all methods next to the true one, in a format that browsers play.
 
-Stored videos may be lossless RGB, which browsers cannot show; the page carries small H.264 copies at the videos' own
-size, as data URIs.
+Stored videos may be lossless RGB, which browsers cannot show; the page contains small H.264 copies of the same size as
+data URIs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dawn_bench.progress import track
 from dawn_bench.reports.leaderboard import GROUND_TRUTH
 from dawn_bench.reports.store import GalleryItem
 
-#: Quality of the page's copies (H.264 constant rate factor): hard to tell from the original at these sizes.
+#: Quality of the copies (H.264 constant rate factor): hardly distinguishable from the original at these sizes.
 CRF = 20
 
 
 @dataclass(frozen=True)
 class Player:
-    """One video of the page: `uri` is a data URI, None where the video cannot be shown, and `note` says why."""
+    """One video of the page: `uri` is a data URI, or None where it cannot be shown; `note` then gives the reason."""
 
     method: str
     uri: str | None
@@ -36,7 +36,7 @@ class Player:
 
 @dataclass(frozen=True)
 class ClipRow:
-    """The players of one clip; they play together."""
+    """The players of one clip, which play in sync."""
 
     clip_id: str
     players: tuple[Player, ...]
@@ -50,11 +50,11 @@ def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3) -> list[ClipRow]:
     players: dict[str, list[Player]] = {clip: [] for clip in chosen}
     for item in track(wanted, "gallery", unit="videos"):
         players[item.clip_id].append(player(item))
-    return [ClipRow(clip, tuple(held)) for clip, held in players.items()]
+    return [ClipRow(clip, tuple(own)) for clip, own in players.items()]
 
 
 def player(item: GalleryItem) -> Player:
-    """Transcode one item; a video that is missing or damaged becomes a player that says so."""
+    """Transcode one item; the player of a missing or damaged video has a note instead."""
     if not item.video.is_file():
         return Player(item.method, None, 0, 0, f"the video is not there: {item.video.name}")
     try:
@@ -66,7 +66,7 @@ def player(item: GalleryItem) -> Player:
 
 
 def browser_copy(path: Path) -> tuple[bytes, int, int]:
-    """The video as H.264 yuv420p with AAC sound in mp4, its height and its width in pixels.
+    """The video as H.264 yuv420p with AAC sound in mp4, and its height and width in pixels.
 
     Raises `ItemError` when it cannot be read.
     """
@@ -77,7 +77,7 @@ def browser_copy(path: Path) -> tuple[bytes, int, int]:
     try:
         audio = read_audio(path)
     except ItemError:
-        audio = None  # no sound of its own: the page plays another player's
+        audio = None  # no sound of its own: the page plays that of another player
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.mp4"
         write_video(copy, frames, audio=audio, crf=CRF)

@@ -1,7 +1,7 @@
 "use strict";
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-// Tables: a click on a head sorts each group of rows on its own; rows without a value stay last.
+// Tables: a click on a column head sorts each group of rows separately; rows without a value stay last.
 function sort(table, head) {
   const column = [...head.parentElement.children].indexOf(head);
   const down = head.getAttribute("aria-sort") === "ascending";
@@ -49,7 +49,7 @@ if (filter) {
   apply();
 }
 
-// Gallery: one button and one slider drive all videos of a clip; the longest one leads, the others follow it.
+// Gallery: one button and one slider control all videos of a clip; the others follow the longest one.
 for (const clip of all(".clip")) {
   const videos = all("video", clip);
   const button = clip.querySelector(".play");

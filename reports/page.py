@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from dawn_bench import __version__
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
 from dawn_bench.reports import tables as exports
-from dawn_bench.reports.cards import AIM_WORDS, ARROWS, Aim, order, text_of
+from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.gallery import ClipRow, clip_rows
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table, leaderboards, merit, number, with_published
 from dawn_bench.reports.published import published_tables
@@ -35,27 +34,13 @@ FILES = {
 HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class Card:
-    """One metric under one protocol, for a reader."""
-
-    label: str
-    what: str
-    unit: str
-    aim: Aim
-    protocol: str
-    states: tuple[str, ...]
-    fingerprints: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
 def write_report(
     results: Path, out: Path, *, formats: Sequence[str] = FORMATS, clips: int = 3, published: Sequence[int] = (1,)
 ) -> list[Path]:
     """Write the report of the results folder `results` into the folder `out`; returns the files.
 
-    `clips` is how many clips the gallery shows; `published` are the numbers of the DAWN paper's tables whose rows
-    stand, unranked, under tables of the same dataset.
+    `clips` is the number of clips in the gallery; `published` are the numbers of tables of DAWN's paper, whose rows are
+    shown unranked in tables of the same dataset.
 
     Raises `InputError` for a missing or empty results folder, an unknown format and an unknown table number.
     """
@@ -64,15 +49,15 @@ def write_report(
         raise InputError(f"there is no report format {unknown[0]!r}.", hint=f"Known: {', '.join(FORMATS)}.")
     if not results.is_dir():
         raise InputError(
-            "there is no such results folder.", path=results, hint="Make one: dawn-bench evaluate --out RESULTS"
+            "there is no such results folder.", path=results, hint="Create one: dawn-bench evaluate --out RESULTS"
         )
     store = ResultsStore(results)
     rows, facts, gallery = store.rows(), store.facts(), store.gallery()
     if not rows and not gallery and not facts.curves:
-        raise InputError("holds no results.", path=results, hint="Fill it first: dawn-bench evaluate --out RESULTS")
+        raise InputError("holds no results.", path=results, hint="Create some first: dawn-bench evaluate --out RESULTS")
     boards = leaderboards(rows)
     shown = with_published(boards, published_tables(published))
-    makers: dict[str, Callable[[], str]] = {
+    writers: dict[str, Callable[[], str]] = {
         "html": lambda: html(rows, shown, facts, curves=_curves(store, facts), gallery=clip_rows(gallery, clips=clips)),
         "md": lambda: markdown(shown, facts),
         "csv": lambda: exports.as_csv(boards),
@@ -83,7 +68,7 @@ def write_report(
     written = []
     for form in dict.fromkeys(formats):
         path = out / FILES[form]
-        write_atomic(path, makers[form]().encode())
+        write_atomic(path, writers[form]().encode())
         written.append(path)
     return written
 
@@ -96,7 +81,7 @@ def html(
     curves: dict[str, str],
     gallery: Sequence[ClipRow],
 ) -> str:
-    """The page as text. `curves` are SVG elements by name; everything else is escaped."""
+    """The page as HTML. `curves` are SVG elements by name; everything else is escaped."""
     from dawn_bench.reports.plots import drift_plots, score_plots
 
     environment = Environment(
@@ -134,9 +119,8 @@ def markdown(boards: Sequence[Table], facts: Facts) -> str:
     lines += [f"> {exports.md(note)}" for note in facts.notes]
     text = "\n".join(lines) + "\n\n" + exports.markdown(boards)
     if facts.learning:
-        text += (
-            "\n## Learning signals\n\n| signal | value | to beat | passed | note |\n| --- | ---: | ---: | --- | --- |\n"
-        )
+        text += "\n## Learning signals\n\n| signal | value | baseline | passed | note |\n"
+        text += "| --- | ---: | ---: | --- | --- |\n"
         for s in facts.learning:
             cells = (s.signal, _value(s.value), _value(s.baseline), _value(s.passed), s.note)
             text += f"| {' | '.join(map(exports.md, cells))} |\n"
@@ -144,47 +128,27 @@ def markdown(boards: Sequence[Table], facts: Facts) -> str:
         if table:
             text += f"\n## {name}\n\n" + "".join(f"- {exports.md(f'{k}: {_value(v)}')}\n" for k, v in table.items())
     if facts.timings:
-        text += "\n## Time taken\n\n" + "".join(
-            f"- {exports.md(k)}: {_duration(v)}\n" for k, v in facts.timings.items()
-        )
+        text += "\n## Timings\n\n" + "".join(f"- {exports.md(k)}: {_duration(v)}\n" for k, v in facts.timings.items())
     return text
 
 
-def cards(rows: Sequence[ScoreRow]) -> list[Card]:
-    """One card per metric and protocol, in the order of the columns."""
-    found = []
-    for metric, protocol in sorted({(r.metric, r.protocol) for r in rows}, key=lambda mp: (order(mp[0]), mp[1])):
-        here = [r for r in rows if (r.metric, r.protocol) == (metric, protocol)]
-        text, stated = text_of(metric), here[0].higher_is_better
-        aim: Aim = text.aim or ("none" if stated is None else "higher" if stated else "lower")
-        found.append(
-            Card(
-                text.label, text.what, here[0].unit, aim, protocol,
-                states=_distinct(r.weights_state for r in here),
-                fingerprints=_distinct(r.fingerprint for r in here),
-                notes=_distinct(r.note for r in here),
-            )
-        )  # fmt: skip
-    return found
-
-
 def per_clip(board: Table) -> list[dict[str, Any]]:
-    """The drill-down of one table: for each column the clips' values by method, the worst clips of the leader first."""
-    found = []
+    """For each column of a table the clips' values by method, the leader's worst clips first."""
+    drills = []
     for index, column in enumerate(board.columns):
-        held = [
+        scored = [
             (line.method, c.row.per_clip)
             for line in board.lines
             if (c := line.cells[index]) and c.row and c.row.per_clip
         ]
-        if not held:
+        if not scored:
             continue
-        leader, truth = held[0][1], dict(held).get(GROUND_TRUTH, {})
-        merits = {c: merit(leader.get(c), column.aim, truth.get(c)) for _, values in held for c in values}
+        leader, truth = scored[0][1], dict(scored).get(GROUND_TRUTH, {})
+        merits = {c: merit(leader.get(c), column.aim, truth.get(c)) for _, values in scored for c in values}
         names = sorted(merits, key=lambda c: (-math.inf if merits[c] is None else merits[c], c))
-        lines = [(clip, [values.get(clip) for _, values in held]) for clip in names]
-        found.append({"column": column, "methods": [m for m, _ in held], "lines": lines})
-    return found
+        lines = [(clip, [values.get(clip) for _, values in scored]) for clip in names]
+        drills.append({"column": column, "methods": [m for m, _ in scored], "lines": lines})
+    return drills
 
 
 def _curves(store: ResultsStore, facts: Facts) -> dict[str, str]:
@@ -194,12 +158,8 @@ def _curves(store: ResultsStore, facts: Facts) -> dict[str, str]:
     return {name: svg for name, svg in drawn.items() if svg}
 
 
-def _distinct(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(v for v in values if v))
-
-
 def _signed(value: float | None, decimals: int) -> str:
-    """A number with a true minus sign, as wide as the digits."""
+    """A number with a minus sign instead of a hyphen."""
     return number(value, decimals).replace("-", "−")
 
 

@@ -1,4 +1,4 @@
-"""Loss curves and score plots as inline SVG that takes its colours from the page, light or dark."""
+"""Loss curves and score plots as inline SVG with the colours of the page, light or dark."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from matplotlib.ticker import MaxNLocator
 from dawn_bench.reports.cards import ARROWS
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table
 
-#: Colours that are drawn with, and the page's variables that take their place.
+#: Placeholder colours, and the CSS variables of the page that replace them.
 INK, SOFT, GRID = "#010203", "#010204", "#010205"
 SERIES = tuple(f"#01020{c}" for c in "abcdef")
 VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--rule"} | {c: f"--s{i}" for i, c in enumerate(SERIES)}
 
-#: Columns of a training log that are no losses.
+#: Columns of a training log that are not losses.
 NOT_LOSSES = re.compile(r"step|epoch|seconds|time|share|rate|^lr$|grad|norm|seed|memory")
 MAX_POINTS = 400
 
 
 def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None:
-    """An SVG of every loss in `points` (`{"step": int, <loss>: float, ...}`) over steps; None where there is none.
+    """An SVG of every loss in `points` (`{"step": int, <loss>: float, ...}`) over steps; None without any loss.
 
-    Long curves show a running mean over the faint raw values. The scale is logarithmic where a loss that stays
-    positive spans more than a factor of 30.
+    Long curves show a running mean over the faint raw values. The scale is logarithmic where all losses are positive
+    and span more than a factor of 30.
     """
     series: dict[str, list[tuple[float, float]]] = {}
     for index, point in enumerate(points):
@@ -65,16 +65,16 @@ def score_plots(table: Table) -> list[str]:
     """One SVG per column of a table: each method's value with its 95 % interval, the ground truth as a dashed line."""
     plots = []
     for index, column in enumerate(table.columns):
-        held = [
+        shown = [
             (line, cell)
             for line in table.lines
             if (cell := line.cells[index]) is not None and cell.value is not None and math.isfinite(cell.value)
         ]
-        if len(held) < 2:
+        if len(shown) < 2:
             continue
-        figure = Figure(figsize=(3.4, 0.62 + 0.235 * len(held)), layout="constrained")
+        figure = Figure(figsize=(3.4, 0.62 + 0.235 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
-        for y, (line, cell) in enumerate(reversed(held)):
+        for y, (line, cell) in enumerate(reversed(shown)):
             value = float(cell.value or 0.0)
             colour = {"ranked": SERIES[0], "sanity": SOFT, "published": SERIES[1]}[line.group]
             if cell.low is not None and cell.high is not None:
@@ -82,9 +82,9 @@ def score_plots(table: Table) -> list[str]:
             axes.plot([value], [y], marker="o", color=colour, markersize=5)
             if line.method == GROUND_TRUTH:
                 axes.axvline(value, color=SOFT, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-        axes.set_yticks(range(len(held)), [_short(line.method) for line, _ in reversed(held)])
-        axes.set_ylim(-0.6, len(held) - 0.4)
-        largest = max(abs(float(cell.value or 0.0)) for _, cell in held)
+        axes.set_yticks(range(len(shown)), [_short(line.method) for line, _ in reversed(shown)])
+        axes.set_ylim(-0.6, len(shown) - 0.4)
+        largest = max(abs(float(cell.value or 0.0)) for _, cell in shown)
         axes.locator_params(axis="x", nbins=5 if largest < 10_000 else 3)
         axes.margins(x=0.08)
         unit = f"  ({column.unit})" if column.unit else ""
@@ -97,20 +97,20 @@ def score_plots(table: Table) -> list[str]:
 
 
 def drift_plots(table: Table) -> list[str]:
-    """One SVG per metric that has a value a frame: its mean second by second along the clips, one line a method."""
+    """One SVG per metric with a value a frame: the mean of each second along the clips, one line a method."""
     plots = []
     for index, column in enumerate(table.columns):
-        held = [
+        shown = [
             (line, cell.row.over_time)
             for line in table.lines
             if (cell := line.cells[index]) is not None and cell.row and len(cell.row.over_time) > 1
         ]
-        held = [(line, values) for line, values in held if line.method != GROUND_TRUTH][: len(SERIES)]
-        if not held:
+        shown = [(line, values) for line, values in shown if line.method != GROUND_TRUTH][: len(SERIES)]
+        if not shown:
             continue
         figure = Figure(figsize=(4.4, 2.8), layout="constrained")
         axes = figure.add_subplot()
-        for (line, values), colour in zip(held, SERIES, strict=False):
+        for (line, values), colour in zip(shown, SERIES, strict=False):
             dashes = "-" if line.group == "ranked" else (0, (3, 2))
             seconds = np.arange(len(values)) + 0.5
             label = _short(line.method)
@@ -131,7 +131,7 @@ def drift_plots(table: Table) -> list[str]:
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean over `width` values around each, over what there is at the ends."""
+    """The mean over `width` values around each value, over fewer at the ends."""
     kernel = np.ones(max(1, width))
     return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")
 
@@ -141,7 +141,7 @@ def _short(method: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which a dollar sign starts no formula."""
+    """Text with dollar signs escaped, so that they start no formula."""
     return text.replace("$", r"\$")
 
 
@@ -155,7 +155,7 @@ def _style(axes: Any) -> None:
 
 
 def _svg(figure: Figure, *, name: str, label: str) -> str:
-    """The figure as an `<svg>` element: text stays text, ids are unique in the page, colours are the page's."""
+    """The figure as an `<svg>` element: text is kept as text, ids are unique in the page, colours are CSS variables."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         FigureCanvasSVG(figure)

@@ -1,9 +1,9 @@
-"""Which differences between methods are more than the choice of clips: a paired bootstrap over clips.
+"""Significance of differences between methods: a paired bootstrap over clips.
 
-For two methods with per-clip values under one fingerprint, the clips that both solved are resampled with replacement
-and the mean difference taken each time; a difference counts as significant when the 95 % interval leaves out zero.
-Metrics of whole sets (FID, FVD, DR) have no per-clip values and are left out,
-and so are those whose best is a target (BAS, blinks): there a difference is neither better nor worse.
+For two methods with per-clip values under one fingerprint, the clips that both have are resampled with replacement and
+the mean difference is computed for each resample. A difference is significant when its 95 % interval excludes zero.
+Metrics of whole sets (FID, FVD, DR) have no per-clip values and are not compared, nor are metrics with a target (BAS,
+blinks), where a difference is neither better nor worse.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from dawn_bench.reports.leaderboard import Cell, Column, Table
 
 RESAMPLES = 2000
-#: With fewer common clips an interval says nothing.
+#: With fewer common clips an interval is meaningless.
 MIN_CLIPS = 5
 
 
@@ -33,13 +33,13 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether the 95 % interval leaves out zero."""
+        """Whether the 95 % interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def comparisons(table: Table) -> list[Comparison]:
-    """The best method of each ranked column against every other ranked one, on the clips that both have."""
-    found = []
+    """The best method of each ranked column against every other ranked one, on their common clips."""
+    compared = []
     for index, column in enumerate(table.columns):
         if column.aim not in ("higher", "lower"):
             continue
@@ -50,12 +50,12 @@ def comparisons(table: Table) -> list[Comparison]:
             if len(differences) >= MIN_CLIPS:
                 low, high = bootstrap(differences)
                 mean = float(differences.mean())
-                found.append(Comparison(column, ranked[0][0], method, mean, low, high, len(differences)))
-    return found
+                compared.append(Comparison(column, ranked[0][0], method, mean, low, high, len(differences)))
+    return compared
 
 
 def paired(best: Cell, other: Cell) -> np.ndarray:
-    """float64 (n,): the per-clip differences on the clips for which both cells have a value, in the clips' order."""
+    """Per-clip differences float64 (n,) on the clips for which both cells have a value, in the order of the ids."""
     if best.row is None or other.row is None:
         return np.empty(0)
     ours, theirs = best.row.per_clip, other.row.per_clip

@@ -1,4 +1,4 @@
-"""Leaderboards as Markdown, CSV, JSON and LaTeX. Best is bold and second underlined among what is ranked."""
+"""Leaderboards as Markdown, CSV, JSON and LaTeX. The best ranked value is bold, the second underlined."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table, 
 from dawn_bench.results import ScoreRow
 
 STAND_IN = "stand-in weights — not comparable"
+#: Mappings, series, and texts that are the same in every row of a metric.
+NOT_IN_CSV = ("versions", "per_clip", "over_time", "label", "description", "aim", "order")
 GROUP_TITLES = {
     "ranked": "",
     "sanity": "Sanity rows (not ranked)",
@@ -53,20 +55,20 @@ def _md_cell(cell: Cell | None, column: Column) -> str:
 
 
 def md(text: str) -> str:
-    """Text in which nothing acts as Markdown or HTML."""
+    """Text with the special characters of Markdown and HTML escaped."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split()))
 
 
 def title(table: Table) -> str:
-    """What a table is of: dataset, split and class."""
+    """The title of a table: dataset, split and class."""
     what = "sanity rows" if table.method_class == "reference" else f"{table.method_class} methods"
     return f"{table.dataset}, {table.split} split: {what}"
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """One line per score with its row's fields, but versions and values by clip and second, and its rank and group."""
-    fields = [f for f in ScoreRow.model_fields if f not in ("versions", "per_clip", "over_time")]
+    """One line per score: the scalar fields of its row, its group and its rank."""
+    fields = [f for f in ScoreRow.model_fields if f not in NOT_IN_CSV]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*fields, "group", "rank"])
@@ -78,7 +80,7 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 
 def as_json(tables: Sequence[Table]) -> str:
-    """The leaderboards with columns, ranks and whole rows (versions and per-clip values too)."""
+    """The leaderboards with columns, ranks and complete rows, including versions and per-clip values."""
     data: list[dict[str, Any]] = []
     for table in tables:
         columns = [
@@ -102,7 +104,7 @@ def _json_cell(cell: Cell | None) -> dict[str, Any] | None:
 
 
 def _unique(tables: Sequence[Table]) -> list[tuple[LeaderboardRow, Cell]]:
-    """Every scored cell once: sanity rows stand in several tables."""
+    """Every scored cell once, as sanity rows are in several tables."""
     seen: dict[int, tuple[LeaderboardRow, Cell]] = {}
     for table in tables:
         for line in table.lines:
@@ -113,7 +115,7 @@ def _unique(tables: Sequence[Table]) -> list[tuple[LeaderboardRow, Cell]]:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    r"""A `booktabs` table each; needs `\usepackage{booktabs}`."""
+    r"""One `booktabs` table per leaderboard; needs `\usepackage{booktabs}`."""
     return "\n".join(_latex_table(table) for table in tables)
 
 

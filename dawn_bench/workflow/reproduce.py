@@ -28,7 +28,6 @@ from dawn_bench.models.dawn.released import find_released
 from dawn_bench.models.dawn.strategies import STRATEGIES
 from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
-from dawn_bench.reports.cards import text_of
 from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
@@ -254,9 +253,9 @@ def _fewer(scored: Sequence[ScoreRow], made: int) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in scored:
         if row.value is None:
-            found.setdefault(f"no score: {row.note}", []).append(text_of(row.metric).label)
+            found.setdefault(f"no score: {row.note}", []).append(row.label)
         elif row.n_clips < made:
-            found.setdefault(f"over {row.n_clips} of {made} clips", []).append(text_of(row.metric).label)
+            found.setdefault(f"over {row.n_clips} of {made} clips", []).append(row.label)
     return [f"{', '.join(labels)} {words}" for words, labels in found.items()]
 
 

@@ -12,9 +12,9 @@ from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.files import write_atomic
+from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
-from dawn_bench.reports.cards import text_of
 from dawn_bench.workflow.paper_rows import NO_WINDOW, PIECE, SPEED, PaperTable
 
 #: What the paper's numbers were made with, for the words on what differs.
@@ -66,7 +66,7 @@ class Reproduced:
 
     def markdown(self) -> str:
         """The table with the published value in brackets after ours, then remarks, what did not run, and why."""
-        heads = [text_of(m).label if m != SPEED else m for m in self.columns]
+        heads = [METRICS[m].title if m != SPEED else m for m in self.columns]
         rows = [["row", "clips", *heads], ["---"] * (len(heads) + 2)]
         for line in self.lines:
             count = f"{line.made}" if line.made == line.asked else f"{line.made} of {line.asked}"
@@ -117,7 +117,7 @@ def differences(
         said.append(f"Weights{which}: {words}.")
     said += [f"Weights of the paper: {PAPER_WEIGHTS}."] if made_with else []
     said += _sampling(table, clips, made_with)
-    if stand_ins := [text_of(m).label for m in table.metrics if any(m in line.stand_ins for line in lines)]:
+    if stand_ins := [METRICS[m].title for m in table.metrics if any(m in line.stand_ins for line in lines)]:
         said.append(f"Metrics: {', '.join(stand_ins)} (*) use stand-in networks, so they compare with no paper.")
     if SPEED in table.columns:
         said.append(f"Times: {machine}, the sound's features and loading not counted. The paper's: one V100.")

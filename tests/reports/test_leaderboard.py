@@ -28,8 +28,7 @@ def test_ranks_follow_the_direction_and_ties_share(row: Make) -> None:
     "metric, expected",
     [
         ("bas", {"near": 1, "far": 2}),
-        ("blinks", {"near": 1, "far": 2}),
-        ("blink-rate", {"near": 1, "far": 2}),
+        ("blink", {"near": 1, "far": 2}),
         ("dr25", {"near": 2, "far": 1}),
         ("unheard-of", {"near": None, "far": None}),
     ],

@@ -16,9 +16,10 @@ from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.reports import tables
+from dawn_bench.reports.cards import cards
 from dawn_bench.reports.gallery import browser_copy, clip_rows
 from dawn_bench.reports.leaderboard import leaderboards
-from dawn_bench.reports.page import FILES, cards, per_clip, write_report
+from dawn_bench.reports.page import FILES, per_clip, write_report
 from dawn_bench.reports.plots import loss_curves
 from dawn_bench.reports.store import Facts, GalleryItem, LearningSignal, ResultsStore
 from dawn_bench.results import ScoreRow
