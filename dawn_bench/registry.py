@@ -15,7 +15,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Generic, TypeVar
 
 from dawn_bench.errors import InputError
@@ -34,6 +34,16 @@ def unknown_name(label: str, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"there is no {label} called {name!r}.", hint=hint)
 
 
+def installed_plugins() -> list[tuple[str, str]]:
+    """(group, "NAME, from DISTRIBUTION VERSION") of every item that other distributions add, without loading any."""
+    return sorted(
+        (entry.group, f"{entry.name}, from {distribution.name} {distribution.version}")
+        for distribution in distributions()
+        for entry in distribution.entry_points
+        if entry.group.startswith("dawn_bench.")
+    )
+
+
 class Registry(Generic[T]):
     """Named items of one kind, from one package and from one entry-point group.
 
@@ -49,7 +59,6 @@ class Registry(Generic[T]):
             raise ValueError(f"{group!r} is not a valid entry-point group")
         self.label, self.group, self.package, self.module = label, group, package, module
         self._items: dict[str, T] = {}
-        self._plugins: dict[str, EntryPoint] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -85,11 +94,6 @@ class Registry(Generic[T]):
         """All names in alphabetical order, for help texts and error messages."""
         return tuple(self)
 
-    def plugins(self) -> dict[str, str]:
-        """The items that other distributions added: name -> distribution and version."""
-        self._discover()
-        return {name: f"{e.dist.name} {e.dist.version}" if e.dist else e.value for name, e in self._plugins.items()}
-
     def _discover(self) -> None:
         if self._discovered:
             return
@@ -105,7 +109,6 @@ class Registry(Generic[T]):
             for entry in entry_points(group=self.group):
                 if entry.name not in own:
                     self._items.setdefault(entry.name, self._loaded(entry))
-                    self._plugins[entry.name] = entry
         except BaseException:
             self._discovered = False  # the next look-up must fail in the same way, not miss items
             raise

@@ -1,10 +1,10 @@
-"""`dawn-bench doctor`: what is installed, what is present, and what each part would use."""
+"""`dawn-bench doctor`: what is installed and present, and what each part would use."""
 
 from __future__ import annotations
 
 
 def doctor() -> None:
-    """Print versions, device, decoder, weights present, and the back end each extractor and metric would use.
+    """Print versions, device, decoder, weights present, and what each extractor, back end and metric would use.
 
     Example: dawn-bench doctor
     """
@@ -16,11 +16,12 @@ def doctor() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from dawn_bench.metrics.scoring.base import METRICS
+    from dawn_bench.metrics.scoring.base import metrics_in_order
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
     from dawn_bench.progress import console
     from dawn_bench.provenance import device_name, pick_device, versions
+    from dawn_bench.registry import installed_plugins
     from dawn_bench.weights import WEIGHTS, folder, resolve
 
     screen = console()
@@ -49,18 +50,20 @@ def doctor() -> None:
             ("ffmpeg program", shutil.which("ffmpeg") or "absent (not needed)"),
         ],
     )
-    found = {w.name: resolve(w.name) for w in WEIGHTS}
+    resolved = {w.name: resolve(w.name) for w in WEIGHTS}
     section(
         f"Weights in {folder()}",
-        [(n, "absent" if r.path is None else f"{r.state}  {r.path.name}") for n, r in found.items()],
+        [(n, "absent" if r.path is None else f"{r.state}  {r.path.name}") for n, r in resolved.items()],
     )
     chosen = pick_backend("auto").name
-    section("Faces", [(name, _face(name, chosen)) for name in FACE_BACKENDS])
+    section("Face back ends", [(name, _face(name, chosen)) for name in FACE_BACKENDS])
     section("Extractors", [(name, _extractor(name)) for name in EXTRACTORS])
-    section("Metrics", [(name, METRICS[name].backend() or "no network") for name in METRICS])
-    if any(r.path is None for r in found.values()):
+    section("Metrics", [(metric.name, metric.backend() or "no network") for metric in metrics_in_order()])
+    if plugins := installed_plugins():
+        section("Plug-ins", plugins)
+    if any(r.path is None for r in resolved.values()):
         screen.print(
-            "\nNetworks without a file run with deterministic stand-ins; such scores are marked and never ranked.",
+            "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.",
             markup=False,
         )
 
@@ -79,11 +82,8 @@ def _face(name: str, chosen: str) -> str:
 
 def _extractor(name: str) -> str:
     """Whether an extractor can be used here, and if not, why."""
-    from dawn_bench.errors import InputError
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
-    try:
-        identity = EXTRACTORS[name]().fingerprint()
-    except InputError as error:
-        return f"not usable: {error}"
-    return "not usable: its weights are absent" if "seeded" in identity else f"ready, {identity}"
+    if reason := EXTRACTORS[name].missing():
+        return f"not usable: {reason}"
+    return f"ready, {EXTRACTORS[name]().fingerprint()}"

@@ -1,7 +1,7 @@
-"""What a face back end is, and which one is used.
+"""The contract of face back ends, and the choice between them.
 
-Back ends find faces and put the 68 iBUG points on them. They hold no memory of earlier frames, so that a clip gives
-the same numbers whichever worker takes it and whatever came before.
+A back end detects faces and places the 68 iBUG points. It has no state between frames, so that a clip gives the same
+numbers in any worker and in any order.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ class FaceBackend(Protocol):
 
     @staticmethod
     def missing() -> str | None:
-        """What keeps this back end from running here, in words, or None."""
+        """What prevents this back end from running on this machine, as a clause, or None."""
 
     def fingerprint(self) -> str:
-        """Identifies code, settings and weights: equal fingerprints give equal numbers."""
+        """Identifies code, settings and weights: equal fingerprints mean equal numbers."""
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
-        """Boxes (n,4), largest first; `expect` is the side of a face seen just before, in pixels, if any."""
+        """Boxes (n,4), largest first; `expect` is the side of a face in the previous frame, pixels, if known."""
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The 68 points (68,2) of the face in `box`; all NaN where the back end sees none there."""
+        """The 68 points (68,2) of the face in `box`; all NaN where the back end detects none there."""
 
 
 class QuickBackend(FaceBackend, Protocol):
-    """A back end with shortcuts, which `Tracker` and `process_clip` take where they are offered."""
+    """A back end with shortcuts, which `Tracker` and `process_clip` use where present."""
 
-    #: Whether gray frames (uint8 (H,W)) serve as well as RGB ones.
+    #: Whether it accepts gray frames (uint8 (H,W)) as well as RGB ones.
     takes_gray: bool
 
     def detect_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """Boxes (n,4) of faces about as large as `box` and where it is; far cheaper than `detect`."""
+        """Boxes (n,4) of faces of about the size and place of `box`; far cheaper than `detect`."""
 
 
 #: Back ends by name; one file each in this package.
@@ -53,26 +53,25 @@ FACE_BACKENDS: Registry[type[FaceBackend]] = Registry(
 
 
 def pick_backend(name: str = "auto") -> FaceBackend:
-    """The back end called `name`, made once a process; `auto` is face-alignment where it can run, else dlib.
+    """The back end called `name`, loaded once per process; `auto` is face-alignment where it can run, else dlib.
 
-    Raises `InputError` saying what is missing when the named one cannot run here.
+    Raises `InputError` for an unknown name, and naming what is missing where the back end cannot run.
     """
     if name == "auto":
         name = "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
-    lacking = FACE_BACKENDS[name].missing()
-    if lacking:
-        raise InputError(f"the face back end {name!r} cannot run: {lacking}.", hint="Without it: --face dlib")
-    return _made(name, weights.folder())
+    if reason := FACE_BACKENDS[name].missing():
+        raise InputError(f"the face back end {name!r} cannot run: {reason}.", hint="Without it: --face dlib")
+    return _loaded(name, weights.folder())
 
 
 @lru_cache(maxsize=4)
-def _made(name: str, folder: Path) -> FaceBackend:
-    """One back end a process and weights folder: loading takes a second and a hundred megabytes."""
+def _loaded(name: str, folder: Path) -> FaceBackend:
+    """One back end per process and weights folder: loading takes a second and a hundred megabytes."""
     return FACE_BACKENDS[name]()
 
 
 def box_around(points: np.ndarray) -> np.ndarray:
-    """The square box (4,) in which a detector such as dlib's would see the face with these points (68,2).
+    """The square box (4,) that a detector such as dlib's would give for a face with these points (68,2).
 
     Side and centre follow from the points' mean and spread (root mean square distance from the mean); the factors
     are medians over 170 frames of 11 speakers. Steadier than detections, whose sizes jump between pyramid levels.

@@ -69,3 +69,33 @@ def test_other_distributions_add_theirs_but_replace_none(things: Registry, monke
     monkeypatch.setattr(registry_module, "entry_points", entries)
     assert things["cherry"]() == "plug-in cherry" and things["apple"]() == "apple"
     assert groups == ["dawn_bench.thing"]
+
+
+def test_a_group_that_setuptools_refuses_is_refused_here() -> None:
+    with pytest.raises(ValueError, match="not a valid entry-point group"):
+        Registry("face back end", group="dawn_bench.face back end", package="thing_package")
+
+
+def test_every_kind_has_a_group_of_its_own() -> None:
+    from dawn_bench.baselines.base import METHODS
+    from dawn_bench.metrics.scoring.base import FEATURES, METRICS
+    from dawn_bench.pipelines.datasets.base import DATASETS
+    from dawn_bench.pipelines.extractors.base import EXTRACTORS
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+
+    assert [r.group for r in (DATASETS, EXTRACTORS, FACE_BACKENDS, FEATURES, METRICS, METHODS)] == [
+        f"dawn_bench.{kind}" for kind in ("dataset", "extractor", "face_backend", "feature", "metric", "method")
+    ]
+
+
+def test_a_failed_look_up_fails_again_in_the_same_way(things: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        name, value, dist = "cherry", "no_such_package:make", None
+
+        def load(self) -> object:
+            raise ModuleNotFoundError("No module named 'no_such_package'")
+
+    monkeypatch.setattr(registry_module, "entry_points", lambda *, group: [Broken()])
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"no_such_package:make.*cannot be loaded"):
+            things["apple"]

@@ -20,6 +20,7 @@ from dawn_bench.metrics.scoring.base import (
     RatioMetric,
     by_second,
     mean_over_time,
+    metrics_in_order,
     worst_state,
 )
 
@@ -104,6 +105,18 @@ def test_every_metric_names_existing_features_and_a_docstring_source() -> None:
         assert metric.minimum_of in ("clips", "frames", "windows")
 
 
+def test_every_metric_says_how_reports_show_it() -> None:
+    shown = metrics_in_order()
+    assert [metric.name for metric in shown[:3]] == ["fid", "fvd16", "fvd32"] and {m.name for m in shown} == {*METRICS}
+    assert len({metric.order for metric in shown}) == len({metric.title for metric in shown}) == len(shown)
+    assert all(metric.description.endswith(".") for metric in shown)
+    aims = {metric.name: metric.aim() for metric in shown}
+    assert [aims[name] for name in ("fid", "ssim", "bas", "dr25", "lse-offset")] == [
+        "lower", "higher", "truth", "zero", "zero",
+    ]  # fmt: skip
+    assert Mean.aim() == "none"
+
+
 def test_protocols_have_ids_that_tell_variants_apart() -> None:
     assert protocol() is PAPER_DAWN
     variant = protocol("paper-dawn", ("fid_resize=clean",))
@@ -145,6 +158,7 @@ class Brightness(Feature):
 @METRICS.register("brighter")
 class Brighter(RatioMetric):
     name, title, needs = "brighter", "Brighter", ("brightness",)
+    description, order, target = "Mean gain in brightness.", 7, "zero"
 
     def measure(self, generated, true):
         gap = generated["brightness"] - true["brightness"]
@@ -168,6 +182,7 @@ true, made = (Clip("a", "s", "test", 5, {"frames": frames + np.uint8(k)}) for k 
 here = Path(sys.argv[1])
 (row,) = score_method("m", [made], [true], dataset="d", split="test", metrics=["brighter"], features_dir=here)
 assert row.value == 3 and row.weights_state == "none" and row.n_frames == 5, row
+assert (row.label, row.description, row.order, row.aim) == ("Brighter", "Mean gain in brightness.", 7, "zero"), row
 assert len(list(here.glob("brightness-*/*.safetensors"))) == 2
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)

@@ -125,3 +125,19 @@ def test_every_published_table_is_whole() -> None:
 def test_small_scores_keep_their_telling_digits(row: Make) -> None:
     table = leaderboards([row("a", 4.28e-4, metric="lve"), row("b", 9.1e-4, metric="lve")])[0]
     assert number(4.28e-4, table.columns[0].decimals) == "0.0004280"
+
+
+def test_a_metric_is_shown_as_its_rows_say(row: Make) -> None:
+    own = {"metric": "my-own", "label": "Mine", "aim": "zero", "order": 15, "higher_is_better": None}
+    rows = [row(m, v, **own) for m, v in (("a", -0.1), ("b", 0.3))]
+    rows += [row(m, v, metric=metric) for metric in ("fid", "fvd16", "unheard-of") for m, v in (("a", 2.0), ("b", 3.0))]
+    (table,) = leaderboards(rows)
+    assert [c.label for c in table.columns] == ["FID", "Mine", "FVD16", "unheard-of"]
+    assert table.columns[1].aim == "zero" and ranks(table, 1) == {"a": 1, "b": 2}
+
+
+def test_the_newest_rows_label_a_column(row: Make) -> None:
+    old = row("a", 1.0, label="Old name", created="2026-01-01T00:00:00+00:00")
+    new = row("b", 2.0, label="New name", created="2026-02-01T00:00:00+00:00")
+    (table,) = leaderboards([new, old, row("c", 3.0)])
+    assert [c.label for c in table.columns] == ["New name"]
