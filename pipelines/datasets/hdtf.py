@@ -55,7 +55,7 @@ class Hdtf(Dataset):
     name = "hdtf"
 
     def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
-        """Sources of the clips below `root`, sorted by id; a cut clip takes precedence over a segment of a raw video."""
+        """Sources of the clips below `root`, sorted by id; a cut clip replaces a segment of a raw video."""
         sources, _ = _survey(root, settings)
         if sources and settings.split == "published":
             log.warning("DAWN's HDTF split shares people between train and test; --set split=identity does not")
