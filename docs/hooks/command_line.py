@@ -14,6 +14,8 @@ PROGRAM = "dawn-bench"
 MARK = "<!-- command-line -->"
 #: A paragraph of help that ends in a command: "Example: dawn-bench report RESULTS".
 _EXAMPLE = re.compile(rf"(?P<label>[^\n]*?:) (?P<command>(?:torchrun|{PROGRAM}) .*)", re.S)
+#: The end of a job's help: its default, or that there is none.
+_DEFAULT = re.compile(r"(?P<text>.*?) ?(?:Default: (?P<default>.+)|Required)\.", re.S)
 #: Rich's markup, as in [bold]...[/bold].
 _RICH = re.compile(r"\[/?(?:bold|italic|dim|red|green)\]")
 
@@ -35,13 +37,15 @@ def application() -> Any:
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command as (words, command), groups before their subcommands, in the order of `dawn-bench --help`."""
 
-    def walk(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    def walk(words: tuple[str, ...], command: Any, context: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield words, command
-        for name, sub in getattr(command, "commands", {}).items():
-            if not sub.hidden:
-                yield from walk((*words, name), sub)
+        for name, stub in getattr(command, "commands", {}).items():
+            if not stub.hidden:
+                loaded = command.resolve_command(context, [name])[1]  # commands are imported when they are used
+                yield from walk((*words, name), loaded, loaded.context_class(loaded, parent=context, info_name=name))
 
-    yield from walk((), application())
+    root = application()
+    yield from walk((), root, root.context_class(root, info_name=PROGRAM))
 
 
 def paragraphs(command: Any) -> list[str]:
@@ -73,33 +77,43 @@ def _section(words: tuple[str, ...], command: Any) -> list[str]:
     visible = [p for p in command.params if not getattr(p, "hidden", False)]
     arguments = [p for p in visible if not p.opts[0].startswith("-")]
     options = [p for p in visible if p.opts[0].startswith("-")]
+    texts = _texts(command)
     if arguments:
-        lines += ["| argument | meaning |", "| --- | --- |", *(_argument(p) for p in arguments), ""]
+        lines += ["| argument | meaning |", "| --- | --- |"]
+        lines += [*(f"| `{_argument(p)}` | {_plain(texts[p.name])} |" for p in arguments), ""]
     if options:
-        lines += ["| option | default | meaning |", "| --- | --- | --- |", *(_option(p) for p in options), ""]
+        lines += ["| option | default | meaning |", "| --- | --- | --- |"]
+        lines += [*(_option(p, texts[p.name]) for p in options), ""]
     return lines
 
 
 def _argument(param: Any) -> str:
     name = (getattr(param, "metavar", None) or param.name).upper()
-    return f"| `{name}{'' if param.nargs == 1 else '...'}` | {_cell(param)} |"
+    return name if param.nargs == 1 else f"{name}..."
 
 
-def _option(param: Any) -> str:
+def _option(param: Any, text: str) -> str:
     flags = " ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
-    default = param.default
-    if param.required:
+    stated = _DEFAULT.fullmatch(text)  # a job's flag says its default in its help
+    if stated:
+        text, shown = stated["text"], f"`{stated['default']}`" if stated["default"] else "required"
+    elif param.required:
         shown = "required"
-    elif default is None or default is False or default == () or callable(default) or default == []:
-        shown = ""
     else:
-        shown = f"`{default}`"
-    return f"| {flags} | {shown} | {_cell(param)} |"
+        shown = "" if param.default in (None, False, (), []) else f"`{param.default}`"
+    return f"| {flags} | {shown} | {_plain(text)} |"
 
 
-def _cell(param: Any) -> str:
-    repeatable = " Repeatable." if getattr(param, "multiple", False) and "repeat" not in (param.help or "") else ""
-    return _plain(" ".join((param.help or "").split()) + repeatable)
+def _texts(command: Any) -> dict[str, str]:
+    """The help of each parameter by name, with the names that a registry holds where it takes one of them."""
+    from dawn_bench.cli.job import help_text
+    from dawn_bench.job import field_flags
+
+    texts = {param.name: param.help or "" for param in command.params}
+    kind = getattr(command.callback, "kind", None)
+    if kind is not None:
+        texts |= {field.field: help_text(field, names=True) for field in field_flags(kind) if field.field in texts}
+    return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
 def _plain(text: str) -> str:

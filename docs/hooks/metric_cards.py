@@ -28,7 +28,7 @@ def on_config(config: Any, **_: Any) -> Any:
     """Put the cards into the navigation."""
     for section in config.nav:
         if isinstance(section, dict) and "Metrics" in section:
-            section["Metrics"] += [{_label(name): f"metrics/{name}.md"} for name in metric_names()]
+            section["Metrics"] += [{_kind(name).title: f"metrics/{name}.md"} for name in metric_names()]
     return config
 
 
@@ -48,7 +48,7 @@ def metric_names() -> list[str]:
     """Registered names in the order of the leaderboard."""
     from dawn_bench.metrics.scoring.base import METRICS
 
-    return sorted(METRICS, key=lambda name: (getattr(METRICS[name], "order", 0), name))
+    return sorted(METRICS, key=lambda name: (METRICS[name].order, name))
 
 
 def evidence() -> dict[str, Any]:
@@ -61,8 +61,8 @@ def overview() -> str:
     lines = ["| metric | name | unit | better | what it measures |", "| --- | --- | --- | --- | --- |"]
     for name in metric_names():
         kind = _kind(name)
-        first = re.split(r"(?<=[.:?]) ", _description(kind), maxsplit=1)[0].rstrip(":")
-        lines.append(f"| [{_label(name)}]({name}.md) | `{name}` | {kind.unit or '–'} | {_direction(kind)} | {first} |")
+        first = _escaped(re.split(r"(?<=[.]) ", kind.description, maxsplit=1)[0])
+        lines.append(f"| [{kind.title}]({name}.md) | `{name}` | {kind.unit or '–'} | {_direction(kind)} | {first} |")
     return "\n".join(lines)
 
 
@@ -79,7 +79,7 @@ def card(name: str) -> str:
         "flagged below": f"{kind.minimum} {kind.minimum_of}",
         "defined in": f"`{Path(inspect.getfile(kind)).parent.name}/{Path(inspect.getfile(kind)).name}`",
     }
-    lines = [f"# {_label(name)}", "", _description(kind), "", "| | |", "| --- | --- |"]
+    lines = [f"# {_kind(name).title}", "", _escaped(kind.description), "", "| property | value |", "| --- | --- |"]
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
     lines += ["", "## Definition", "", *_definition(kind), ""]
     chosen = written.get("fields") or _fields(kind)
@@ -105,26 +105,14 @@ def _kind(name: str) -> Any:
     return METRICS[name]
 
 
-def _label(name: str) -> str:
-    kind = _kind(name)
-    return getattr(kind, "label", None) or kind.title
-
-
 def _direction(kind: Any) -> str:
-    aim = getattr(kind, "aim", None) or getattr(kind, "direction", None)
-    if not isinstance(aim, str):
-        aim = {True: "higher", False: "lower", None: "none"}[kind.higher_is_better]
-    return {"truth": "nearer to the ground truth", "zero": "nearer to zero", "none": "no direction"}.get(aim, aim)
-
-
-def _description(kind: Any) -> str:
-    """The metric's own description, else the first paragraph of its module."""
-    return getattr(kind, "description", None) or _paragraphs(kind)[0]
+    words = {"truth": "nearer to the ground truth's value", "zero": "nearer to zero", "none": "no direction"}
+    return words.get(kind.aim(), kind.aim())
 
 
 def _definition(kind: Any) -> list[str]:
-    """The module's docstring and the class's first line."""
-    return ["\n\n".join(_paragraphs(kind)), "", f"`{kind.__name__}`: {inspect.getdoc(kind)}"]
+    """The docstrings of the module and of the class."""
+    return ["\n\n".join(_paragraphs(kind)), "", f"`{kind.__name__}`: {_escaped(inspect.getdoc(kind) or '')}"]
 
 
 def _paragraphs(kind: Any) -> list[str]:
@@ -163,12 +151,12 @@ def _networks(kind: Any) -> list[str]:
 
 def _fields(kind: Any) -> list[str]:
     """Protocol fields that the code of the metric and of its features reads."""
-    from dawn_bench.metrics.protocols.base import Protocol
+    from dawn_bench.metrics.protocols.base import ScoringProtocol
     from dawn_bench.metrics.scoring.base import FEATURES
 
     modules = {kind.__module__, *(FEATURES[name].__module__ for name in _features(kind))}
     read = {field for module in modules for field in _READS.findall(inspect.getsource(sys.modules[module]))}
-    return [name for name in Protocol.model_fields if name in read or name in _ALL]
+    return [name for name in ScoringProtocol.model_fields if name in read or name in _ALL]
 
 
 def _protocol_table() -> Any:

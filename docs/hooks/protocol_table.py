@@ -69,9 +69,9 @@ def names() -> str:
 
 def _rows() -> list[tuple[str, str, str, str, str]]:
     """(heading, name, choices, default, meaning) of every field but the id."""
-    from dawn_bench.metrics.protocols.base import Protocol
+    from dawn_bench.metrics.protocols.base import ScoringProtocol
 
-    properties = Protocol.model_json_schema()["properties"]
+    properties = ScoringProtocol.model_json_schema()["properties"]
     rows = []
     for name, schema in properties.items():
         if name == "id":

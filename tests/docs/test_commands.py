@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -48,7 +49,7 @@ def mentioned() -> list[Any]:
 
 
 def parse(text: str) -> None:
-    """Parse a command as the program would, without running it; raises what Typer raises."""
+    """Read a command as the program would, without running it; raises what Typer and the job's model raise."""
     words = shlex.split(text)
     start = next(i for i, word in enumerate(words) if word in ("dawn-bench", "dawn_bench") or "/dawn-bench" in word)
     command, rest, context = COMMANDS.application(), words[start + 1 :], None
@@ -56,6 +57,9 @@ def parse(text: str) -> None:
     while True:
         context = command.make_context(name, list(rest), parent=context)
         if not getattr(command, "commands", None):
+            job = getattr(inspect.unwrap(command.callback), "job", None)
+            if job is not None and context.params.get("config") is None:  # a file that only the reader has
+                job(**context.params)
             return
         left = [*context._protected_args, *context.args]
         if not left:
@@ -78,8 +82,9 @@ def test_commands_in_sentences_have_known_names_and_options(text: str) -> None:
     try:
         parse(text)
     except Exception as error:
-        if type(error).__name__ not in ("Exit", "MissingParameter", "NoArgsIsHelpError"):
-            pytest.fail(f"{text}: {type(error).__name__}: {error}")
+        if type(error).__name__ in ("Exit", "MissingParameter", "NoArgsIsHelpError") or "is needed" in str(error):
+            return
+        pytest.fail(f"{text}: {type(error).__name__}: {error}")
 
 
 def test_a_wrong_option_or_command_would_be_noticed() -> None:
