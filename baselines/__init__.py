@@ -1,1 +1,1 @@
-"""What produces clips to be scored: the method contract, native methods, sanity rows, the output normaliser."""
+"""What generates the clips that are scored: method contract, native and external methods, sanity rows, output store."""

@@ -1,9 +1,18 @@
-"""The method contract: something that makes one clip out of one item.
+"""The method contract: something that generates one clip from one item.
 
-A method is given a true clip of the test set and may use only what it declares in `uses`: `source` (the first frame),
-`audio` (sound and audio features), `pose` (the true head pose and blink tracks), `truth` (everything: sanity rows),
-`masked-truth` (the true frames without the lower face),
-`others` (other clips of the set: its outputs are made anew when the set changes).
+A method receives a true clip of the test set and may use only what it declares in `uses`: `source` (the first frame, or
+the face at rest of a mesh), `audio` (sound and audio features), `pose` (the true head pose and blinks), `truth`
+(everything: sanity rows), `masked-truth` (the true frames without the lower face), `others` (other clips of the set;
+its outputs are generated again when the set changes).
+
+A method generates video or meshes. What it generates is declared on its builder, so that a method that does not fit the
+cache is refused before anything is loaded:
+
+    @METHODS.register("mine")
+    @serves("mesh")
+    def build(context: Context) -> Method: ...
+
+A builder without `serves` generates video. One that serves both reads `context.modality`.
 """
 
 from __future__ import annotations
@@ -12,7 +21,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,11 +30,20 @@ from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
 
 MethodClass = Literal["portrait", "dub", "static-lips", "mesh", "reference", "sanity"]
+Modality = Literal["video", "mesh"]
+
+#: Plural nouns for messages.
+NOUNS: Mapping[Modality, str] = {"video": "videos", "mesh": "meshes"}
+
+
+def modality_of(clip: Clip) -> Modality:
+    """What a clip of a cache is: a mesh where it has `vertices`, else a video."""
+    return "mesh" if "vertices" in clip else "video"
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to generate: the true clip, the test set's clips (for shuffling), and the run's seed."""
+    """One clip to generate: the true clip, all clips of the test set (for shuffled sound), and the seed of the run."""
 
     clip: Clip
     others: Sequence[Clip]
@@ -39,40 +57,47 @@ class Item:
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may be built from: a trained run's folder, the device, and options from the command line.
+    """What a method is built from.
 
-    External methods also take the file that says where they are installed, and a folder for their logs.
+    `checkpoint` is a run folder or a released file, `options` come from the command line, `modality` is that of the
+    cache. External methods also read `installs`, the YAML file of installed repositories, and write to `logs`.
     """
 
     checkpoint: Path | None = None
     device: str = "cpu"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
-    methods_file: Path | None = None
+    installs: Path | None = None
     logs: Path = Path("logs")
+    modality: Modality = "video"
 
 
 @dataclass(frozen=True)
 class Generated:
-    """A method's answer: `frames` uint8 (T,S,S,3) RGB at 25 fps and the `audio` int16 (n,) that belongs to them.
+    """What a method generated for one item.
 
-    `notes` say in words what was changed on the way, for the score's row; `facts` are what the output was before;
-    `load_seconds` is the part of the time that went into loading models, where the method can tell.
+    A video: `frames` uint8 (T,S,S,3) RGB at 25 fps and their `audio` int16 (n,) at 16 kHz. A mesh: `vertices`
+    float32 (takes,T,V,3) in the units of the dataset; a method that speaks to an unseen subject in several styles
+    returns one take per style, and their scores are averaged. The arrays of the other modality stay empty.
+
+    `notes` are sentences for the score's row, `facts` describe the output before it was normalised, `load_seconds` is
+    the time spent loading models where the method knows it.
     """
 
-    frames: np.ndarray
-    audio: np.ndarray
+    frames: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
+    audio: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int16))
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     load_seconds: float | None = None
+    vertices: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.float32))
 
 
 class Method(Protocol):
-    """A method. `fingerprint` changes whenever its outputs would (weights, settings, code version).
+    """A method, built for one modality.
 
-    A method that frames the face otherwise than its portrait may say `changes_crop = True`: it is then scored a second
-    time with its faces put where the truth has them. One that fits only some caches may have `check(clip)`, which
-    raises `InputError`: it is asked of the first clip before any work.
+    Two optional members: `changes_crop = True` for a method that frames the face differently from its portrait, which
+    is then also scored with its faces aligned to the true ones; `check(clip)`, called with the first clip before any
+    work, which raises `InputError` when the cache does not fit the model.
     """
 
     name: str
@@ -82,14 +107,60 @@ class Method(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Text that names weights and settings; outputs with another fingerprint are generated anew."""
+        """Identifies weights, settings and code version: outputs with another fingerprint are generated again."""
 
     def generate(self, item: Item) -> Generated:
-        """Make one clip; raises `ItemError` when this item cannot be done."""
+        """Generate one clip; raises `ItemError` when this item cannot be done."""
+
+
+Builder = Callable[[Context], Method]
+AnyBuilder = TypeVar("AnyBuilder", bound=Callable[..., Any])
+
+#: Builders of methods by command-line name; one file each in `baselines/methods/`.
+METHODS: Registry[Builder] = Registry("method", group="dawn_bench.method", package="dawn_bench.baselines.methods")
+
+#: The rows of every evaluation, which show each metric's floor and ceiling; those that serve the cache's modality.
+SANITY = ("ground-truth", "ground-truth-reencoded", "still", "shuffled-sound")
+
+
+def serves(*modalities: Modality) -> Callable[[AnyBuilder], AnyBuilder]:
+    """Decorator of a builder: the modalities that its method generates."""
+
+    def mark(builder: AnyBuilder) -> AnyBuilder:
+        builder.modalities = modalities  # type: ignore[attr-defined]
+        return builder
+
+    return mark
+
+
+def modalities_of(builder: Builder) -> tuple[Modality, ...]:
+    """What the method of a builder generates: video where it does not say. A class may have it as an attribute."""
+    return getattr(builder, "modalities", ("video",))
+
+
+def build_method(name: str, context: Context) -> Method:
+    """Build the method `name`; raises `InputError` for an unknown one, or one of another modality than the cache."""
+    builder = METHODS[name]
+    check_modality(name, modalities_of(builder), context.modality)
+    return builder(context)
+
+
+def check_modality(name: str, modalities: Sequence[Modality], wanted: Modality) -> None:
+    """Raise `InputError` unless a method that generates `modalities` serves a cache of modality `wanted`."""
+    if wanted not in modalities:
+        raise InputError(
+            f"{name} makes {' and '.join(NOUNS[m] for m in modalities)}, and this cache holds {NOUNS[wanted]}.",
+            hint=f"dawn-bench methods lists the methods for {NOUNS[wanted]}.",
+        )
+
+
+def sanity_rows(modality: Modality) -> tuple[str, ...]:
+    """The sanity methods of one modality, in the order of `SANITY`."""
+    return tuple(name for name in SANITY if modality in modalities_of(METHODS[name]))
 
 
 def check_fit(clip: Clip, *, size: int, encoder: str) -> None:
-    """Raise `InputError` unless a clip has frames of `size` px and the sound features of `encoder`."""
+    """Raise `InputError` unless a clip has frames of `size` px and the audio features of `encoder`."""
     side = clip["frames"].shape[1]
     if side != size:
         raise InputError(
@@ -98,15 +169,6 @@ def check_fit(clip: Clip, *, size: int, encoder: str) -> None:
         )
     if encoder not in clip:
         raise InputError(
-            f"clip {clip.id} has no {encoder} features, which this model hears.",
+            f"clip {clip.id} has no {encoder} features, which this model needs.",
             hint=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
         )
-
-
-#: Methods by command-line name: functions of a `Context`; one file each in `baselines/methods/`.
-METHODS: Registry[Callable[[Context], Method]] = Registry(
-    "method", group="dawn_bench.method", package="dawn_bench.baselines.methods"
-)
-
-#: The rows that every evaluation shows, so that a reader sees each metric's floor and ceiling.
-SANITY = ("ground-truth", "ground-truth-reencoded", "still", "shuffled-sound")

@@ -1,9 +1,9 @@
-"""Outputs of methods that crop in their own way, framed again as the truth is.
+"""Outputs of methods with their own crop, aligned to the true framing.
 
-A method that crops tighter around the face is punished by every metric that compares pictures, for its framing and not
-for its faces. Such a method is scored twice: as it came, and (`<method>-aligned`) after one similarity transform a
-clip, without rotation, that puts the median face box of the output onto the median face box of the truth. One
-transform for the whole clip leaves the motion as it was.
+A method that crops more tightly around the face loses in every metric that compares pictures, because of its framing
+and not of its faces. Such a method is scored twice: as generated, and (`<method>-aligned`) after one similarity
+transform per clip, without rotation, that maps the median face box of the output onto that of the true clip. A single
+transform for the whole clip leaves the motion unchanged.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 
 from dawn_bench.baselines.base import Generated, Item, MethodClass
-from dawn_bench.baselines.outputs import read_output
+from dawn_bench.baselines.formats import read_output
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around, pick_backend
 
-#: Frames of a clip in which faces are looked for.
-LOOKS = 15
+#: Frames of a clip in which faces are detected.
+SAMPLED_FRAMES = 15
 
 
 class Reframed:
-    """`<method>-aligned`: outputs of a method, read from `files` by clip id, with faces where the truth has them."""
+    """`<method>-aligned`: outputs of a method, read from `files` by clip id, with faces aligned to the true ones."""
 
     licence = "of the method"
     uses: tuple[str, ...] = ("truth",)
@@ -35,35 +35,38 @@ class Reframed:
         self.fingerprint = f"aligned/1/{self.backend.fingerprint()}/{key}"
 
     def generate(self, item: Item) -> Generated:
-        """Raises `ItemError` with `no_face` where no face is found in the output, `bad_output` where there is none."""
+        """Raises `ItemError`: `no_face` where no face is detected in the output, `bad_output` where there is none."""
         clip = item.clip
         if clip.id not in self.files:
-            raise ItemError("bad_output", "there is no output to frame again")
-        made = read_output(self.files[clip.id], clip)
-        frames = made["frames"]
+            raise ItemError("bad_output", "there is no output to align")
+        output = read_output(self.files[clip.id], clip)
+        frames = output["frames"]
         ours = face_of_output(frames, self.backend)
-        theirs = np.median([box_around(p) for p in np.asarray(clip["landmarks"], np.float32)], axis=0)
-        placed = place(frames, ours, theirs, size=clip["frames"].shape[2])
-        facts = {"face_box": ours.round(1).tolist(), "true_face_box": theirs.round(1).tolist()}
-        return Generated(placed, made["audio"], notes=("faces put where the truth has them",), facts=facts)
+        target = np.median([box_around(p) for p in np.asarray(clip["landmarks"], np.float32)], axis=0)
+        placed = place(frames, ours, target, size=clip["frames"].shape[2])
+        facts = {"face_box": ours.round(1).tolist(), "true_face_box": target.round(1).tolist()}
+        return Generated(placed, output["audio"], notes=("faces aligned to the true ones",), facts=facts)
 
 
 def face_of_output(frames: np.ndarray, backend: FaceBackend) -> np.ndarray:
-    """The median face box (4,) of frames (T,H,W,3), from some of them; raises `ItemError("no_face")`."""
+    """The median face box (4,), x0, y0, x1, y1 in pixels, over some frames of (T,H,W,3).
+
+    Raises `ItemError("no_face")` where none of them shows a face.
+    """
     boxes = []
-    for k in np.unique(np.linspace(0, len(frames) - 1, LOOKS).astype(int)):
-        found = backend.detect(frames[k])
-        if len(found) and np.isfinite(points := backend.landmarks(frames[k], found[0])).all():
+    for k in np.unique(np.linspace(0, len(frames) - 1, SAMPLED_FRAMES).astype(int)):
+        faces = backend.detect(frames[k])
+        if len(faces) and np.isfinite(points := backend.landmarks(frames[k], faces[0])).all():
             boxes.append(box_around(points))
     if not boxes:
-        raise ItemError("no_face", f"no face in {LOOKS} frames of the output")
+        raise ItemError("no_face", f"no face in {SAMPLED_FRAMES} frames of the output")
     return np.median(boxes, axis=0)
 
 
 def place(frames: np.ndarray, box: np.ndarray, target: np.ndarray, *, size: int) -> np.ndarray:
     """Frames uint8 (T,H,W,3) scaled and moved so that `box` falls on `target`: uint8 (T,size,size,3).
 
-    Boxes are x0, y0, x1, y1 in pixels. Beyond the picture its border is repeated.
+    Boxes are x0, y0, x1, y1 in pixels. The border of the picture is repeated outwards.
     """
     scale = float(np.hypot(*(target[2:] - target[:2])) / np.hypot(*(box[2:] - box[:2])))
     move = (target[:2] + target[2:]) / 2 - scale * (box[:2] + box[2:]) / 2

@@ -60,7 +60,10 @@ class LazyArrays(Mapping[str, np.ndarray]):
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: who, which split, how long, and its named arrays (lazy and memory-mapped when from a cache)."""
+    """One clip: who, which split, how long, and its named arrays (lazy and memory-mapped when from a cache).
+
+    `notes` are sentences for the reader of its scores: what generating or reading it changed.
+    """
 
     id: str
     speaker: str
@@ -69,6 +72,7 @@ class Clip:
     arrays: Mapping[str, np.ndarray]
     fps: int = FPS
     meta: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The array called `name`; raises KeyError naming what the clip has."""

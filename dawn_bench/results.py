@@ -28,6 +28,10 @@ class ScoreRow(Config):
     `over_time` is the mean of each second along the clips, empty where a metric has no value a frame. `label`,
     `description`, `aim` and `order` (place among the columns, lowest first) are the metric's own, so that a report can
     show a metric whose code is not installed; rows of earlier versions lack them.
+
+    `failures` maps every clip that the method or this metric failed on to the reason (`no_face`, `timeout`, `oom`,
+    `bad_output`, `missing`, ...), also clips that are not scored because another method failed on them. `coverage` is
+    the share of the method's clips without a failure. Rows of earlier versions have no `failures`.
     """
 
     method: str
@@ -48,6 +52,7 @@ class ScoreRow(Config):
     n_clips: int
     n_frames: int
     coverage: float = 1.0
+    failures: dict[str, str] = Field(default_factory=dict)
     weights_state: str = "none"
     rankable: bool = True
     fingerprint: str

@@ -1,5 +1,5 @@
-"""Methods that run in their official repository, with its own interpreter, as a declarative file says.
+"""Methods that run in their official repository with its own interpreter, described by a YAML file.
 
-`adapter` reads the files, `stage` lays one item out, `process` runs the command, `method` puts them together.
-None of these repositories is imported, fetched or kept here; the user says where his copies are (see `adapter`).
+`adapter` reads the files, `stage` prepares one item, `process` runs the command, `method` combines them. None of these
+repositories is imported, downloaded or bundled; the user says where they are installed (see `adapter`).
 """

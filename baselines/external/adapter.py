@@ -1,16 +1,18 @@
-"""Two small files say how an external method is run.
+"""Two small files describe how an external method is run.
 
-The adapter (`baselines/adapters/<name>.yaml`, or the user's own) holds what the repository is: its command as a
-template, where its output appears, which folders it writes to, its limits, licence and quirks. The methods file holds
-what only the user knows, where his copy is:
+The adapter (`baselines/adapters/<name>.yaml`, or the user's own) describes the repository: its command as a template,
+where its output appears, which folders it writes to, its limits, licence and quirks. The installs file holds what only
+the user knows, where it is installed:
 
     wav2lip:
       python: /envs/wav2lip/bin/python
       repo: /src/Wav2Lip
       weights: {checkpoint: checkpoints/wav2lip_gan.pth}
 
-Templates take `{image}` `{audio}` `{out}` (a folder of the item's own) `{work}` (the working copy, where the command
+Templates use `{image}` `{audio}` `{out}` (a folder per item) `{work}` (the working copy, where the command
 runs) `{seed}` `{frames}` `{seconds}` `{size}` `{weights[NAME]}` `{options[NAME]}` `{files[NAME]}` `{tracks[NAME]}`.
+
+The whole adapter enters the fingerprint of the method's outputs: a change of any field or text generates them again.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
 
 BUNDLED = Path(__file__).parents[1] / "adapters"
-#: Environment variable with the methods file where none is given.
-METHODS_FILE = "DAWN_BENCH_METHODS"
+#: Environment variable that names the installs file where none is given.
+INSTALLS_VARIABLE = "DAWN_BENCH_METHODS"
 
 
 class Limits(Config):
-    """What the method can take; an item beyond is not run. Seconds of sound; `timeout` in seconds of wall time."""
+    """What the method accepts, in seconds of sound; items beyond are not run. `timeout` is in seconds of wall time."""
 
     min_seconds: float = 0.0
     max_seconds: float | None = None
@@ -43,22 +45,27 @@ class Limits(Config):
 
 
 class Refusal(Config):
-    """A repository whose `file` holds `text` is refused, with what to do about it."""
+    """A repository whose `file` contains `text` is refused; `hint` says what to do."""
 
     file: str
     text: str
     hint: str
 
 
-class Track(Config):
-    """A MATLAB file of per-frame arrays under `keys` (frames first), lengthened to the item by going back and forth."""
+class MatlabTrack(Config):
+    """A MATLAB file of per-frame arrays under `keys` (frames first), extended to the item's length by ping-pong."""
 
     path: str
     keys: tuple[str, ...]
 
 
 class Adapter(Config):
-    """How one external method is run; the fields are those of the YAML file."""
+    """How one external method is run; the fields are those of the YAML file.
+
+    `argv` is the command after the interpreter, `output` a glob pattern that one file must match. `scratch` are folders
+    the method writes to, `files` extra text files by name, `weights` paths by name within the repository. `says` maps
+    a status to a regular expression searched in the log, `ready` matches the log once the models are loaded.
+    """
 
     name: str
     method_class: MethodClass
@@ -70,7 +77,7 @@ class Adapter(Config):
     environment: dict[str, str] = Field(default_factory=dict)
     scratch: tuple[str, ...] = ()
     files: dict[str, str] = Field(default_factory=dict)
-    tracks: dict[str, Track] = Field(default_factory=dict)
+    tracks: dict[str, MatlabTrack] = Field(default_factory=dict)
     weights: dict[str, str] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     limits: Limits = Limits()
@@ -93,7 +100,7 @@ class Adapter(Config):
 
 
 class Install(Config):
-    """Where the user has a method: its interpreter, its repository, weights and options that differ."""
+    """Where a method is installed: its interpreter, its repository, and the weights and options that differ."""
 
     python: Path
     repo: Path
@@ -104,41 +111,41 @@ class Install(Config):
 
 
 def bundled() -> dict[str, Path]:
-    """The adapter files that come with dawn-bench, by method name."""
+    """The adapter files bundled with dawn-bench, by method name."""
     return {path.stem: path for path in sorted(BUNDLED.glob("*.yaml"))}
 
 
 def read_adapter(path: Path) -> Adapter:
-    """One adapter file; raises `InputError` naming the key that is unknown or wrong."""
+    """Read one adapter file; raises `InputError` naming the key that is unknown or wrong."""
     return validated(Adapter, _mapping(path), what="key", file=path)
 
 
-def methods_file(given: Path | None) -> Path | None:
-    """The methods file given, or the one that the environment names."""
-    named = os.environ.get(METHODS_FILE)
+def installs_file(given: Path | None) -> Path | None:
+    """The installs file given, or the one that the environment names."""
+    named = os.environ.get(INSTALLS_VARIABLE)
     return given or (Path(named) if named else None)
 
 
 def installed_names(path: Path | None) -> list[str]:
-    """The methods that a methods file names, unchecked; none without a file."""
+    """The methods named in an installs file, unchecked; none without a file."""
     return list(_mapping(path)) if path is not None else []
 
 
 def installs(path: Path, *, only: str | None = None) -> dict[str, tuple[Adapter, Install]]:
-    """The methods of a methods file (or one of them) by name, with paths made absolute from the file's folder.
+    """The methods of an installs file (or one of them) by name; relative paths start at the file's folder.
 
-    Raises `InputError` for a file that cannot be read, an unknown key or adapter, and an interpreter, repository or
-    weight that is not there, or a repository that its adapter refuses.
+    Raises `InputError` for a file that cannot be read, an unknown key or adapter, an interpreter, repository or weight
+    that does not exist, or a repository that its adapter refuses.
     """
-    found = {}
+    checked = {}
     for name, entry in _mapping(path).items():
         if only not in (None, name):
             continue
         if not isinstance(entry, Mapping):
-            raise InputError(f"{name!r} is no mapping.", path=path, hint="Give it `python:` and `repo:`.")
+            raise InputError(f"{name!r} is not a mapping.", path=path, hint="Give it `python:` and `repo:`.")
         install = validated(Install, entry, what=f"key of {name}:", file=path)
-        found[name] = _checked(name, install, path)
-    return found
+        checked[name] = _checked(name, install, path)
+    return checked
 
 
 def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]:
@@ -157,7 +164,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
         adapter = adapter.model_copy(update={"limits": limits})
     python, repo = base / install.python.expanduser(), base / install.repo.expanduser()
     if not os.access(python, os.X_OK):
-        raise InputError(f"{name}: {python} is no program.", path=path, hint="`python:` is its own interpreter.")
+        raise InputError(f"{name}: {python} is no program.", path=path, hint="`python:` is the method's interpreter.")
     if not repo.is_dir():
         raise InputError(f"{name}: {repo} is no folder.", path=path, hint=f"Clone {adapter.source} there.")
     for kind, given, allowed in (
@@ -174,16 +181,16 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
     for refusal in adapter.refuse:
         script = repo / refusal.file
         if script.is_file() and refusal.text in script.read_text(errors="replace"):
-            raise InputError(f"{name}: {script} holds {refusal.text!r}.", path=path, hint=refusal.hint)
+            raise InputError(f"{name}: {script} contains {refusal.text!r}.", path=path, hint=refusal.hint)
     options = adapter.options | install.options
     return adapter, install.model_copy(update={"python": python, "repo": repo, "weights": weights, "options": options})
 
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        held = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cannot be read as YAML ({' '.join(str(error).split())}).", path=path) from error
-    if not isinstance(held, dict):
+    if not isinstance(data, dict):
         raise InputError("is not a YAML mapping.", path=path)
-    return held
+    return data

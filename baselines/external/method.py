@@ -1,4 +1,4 @@
-"""An external method as any other: portrait and sound in, frames out, and a status for whatever went wrong."""
+"""An external method behind the common contract: frames from portrait and sound, and a status for every failure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dawn_bench.pipelines.media.video import probe, read_frames
 from dawn_bench.provenance import fingerprint, sha256_file
 
 SEEDED = Path(__file__).with_name("seeded.py")
-#: What a command says when memory ran out; adapters add their own words.
+#: What a command logs when memory runs out; adapters add their own expressions.
 OUT_OF_MEMORY = r"out of memory|MemoryError|CUBLAS_STATUS_ALLOC_FAILED"
-#: A command that failed after writing a file is believed when the file holds this share of the frames asked.
-WHOLE = 0.9
+#: The output of a command that then failed is accepted when it has at least this share of the frames requested.
+MIN_SHARE = 0.9
 
 
 class External:
-    """One installed external method. Items are run one at a time, each in a working copy of its own."""
+    """One installed external method. Items run one at a time, each in its own working copy."""
 
     def __init__(self, adapter: Adapter, install: Install, *, logs: Path) -> None:
         self.adapter, self.install, self.logs = adapter, install, logs
@@ -40,63 +40,64 @@ class External:
         Raises `ItemError` with `no_face`, `timeout`, `oom`, `crash` or `bad_output`.
         """
         adapter = self.adapter
-        with staged(adapter, self.install, item) as laid:
-            argv = [laid.fill(part, what="argv") for part in adapter.argv]
+        with staged(adapter, self.install, item) as item_files:
+            argv = [item_files.fill(part, what="argv") for part in adapter.argv]
             launcher = [str(SEEDED), str(item.seed % 2**31)] if adapter.seeded_launch else []
             log = self.logs / self.name / f"{item.clip.id}.log"
             try:
-                done = run(
+                ended = run(
                     [str(self.install.python), *launcher, *argv],
-                    cwd=laid.work,
-                    environment={k: laid.fill(v, what="environment") for k, v in adapter.environment.items()},
+                    cwd=item_files.work,
+                    environment={k: item_files.fill(v, what="environment") for k, v in adapter.environment.items()},
                     log=log,
                     timeout=adapter.limits.timeout,
                     ready=adapter.ready,
                 )
             except OSError as error:
                 raise ItemError("crash", f"cannot be started: {error}") from error
-            if done.code is None:
+            if ended.code is None:
                 raise ItemError("timeout", f"took more than {adapter.limits.timeout:g} s; log: {log}")
-            return self._collected(laid, done, item, log)
+            return self._collected(item_files, ended, item, log)
 
-    def _collected(self, laid: Staged, done: Run, item: Item, log: Path) -> Generated:
-        self._look_for_reasons(done)
-        path = self._output(laid, done, log)
+    def _collected(self, item_files: Staged, ended: Run, item: Item, log: Path) -> Generated:
+        self._raise_reported(ended)
+        path = self._output(item_files, ended, log)
         try:
             info, frames = probe(path), read_frames(path)
         except ItemError as error:
-            raise ItemError("bad_output" if done.code == 0 else "crash", error.detail) from error
+            raise ItemError("bad_output" if ended.code == 0 else "crash", error.detail) from error
         notes = []
         n = item.clip.n_frames
-        if done.code:
-            if len(frames) < WHOLE * n:
-                raise ItemError("crash", f"exit code {done.code}: {done.last_words()}; log: {log}")
+        if ended.code:
+            if len(frames) < MIN_SHARE * n:
+                raise ItemError("crash", f"exit code {ended.code}: {ended.last_words()}; log: {log}")
             notes.append("the command failed after it had written its output")
         if abs(info.fps - FPS) > 0.01:
             notes.append(f"{info.fps:.4g} fps, read at {FPS} by timestamps")
         if len(frames) != n:
             notes.append("fewer frames than asked" if len(frames) < n else "more frames than asked: cut")
         facts = {"fps": info.fps, "frames": len(frames), "width": info.width, "height": info.height}
-        return Generated(frames[:n], item.clip["audio"], notes=tuple(notes), facts=facts, load_seconds=done.ready_after)
+        audio, loading = item.clip["audio"], ended.ready_after
+        return Generated(frames[:n], audio, notes=tuple(notes), facts=facts, load_seconds=loading)
 
-    def _look_for_reasons(self, done: Run) -> None:
-        """What the command said of itself counts before its exit code: some go on with a face they did not find."""
+    def _raise_reported(self, ended: Run) -> None:
+        """Failures that the command logged take precedence over its exit code: some continue without a face."""
         for status, pattern in self.adapter.says.items():
-            if found := re.search(pattern, done.tail):
-                raise ItemError(status, found.group(0))
-        if done.code and (found := re.search(OUT_OF_MEMORY, done.tail)):
-            raise ItemError("oom", done.last_words())
-        if done.code == -9:
+            if match := re.search(pattern, ended.tail):
+                raise ItemError(status, match.group(0))
+        if ended.code and re.search(OUT_OF_MEMORY, ended.tail):
+            raise ItemError("oom", ended.last_words())
+        if ended.code == -9:
             raise ItemError("oom", "was killed (signal 9), as the system does when memory runs out")
 
-    def _output(self, laid: Staged, done: Run, log: Path) -> Path:
-        pattern = laid.fill(self.adapter.output, what="output")
-        base = laid.work.parent
+    def _output(self, item_files: Staged, ended: Run, log: Path) -> Path:
+        pattern = item_files.fill(self.adapter.output, what="output")
+        base = item_files.work.parent
         relative = Path(pattern).relative_to(base) if Path(pattern).is_absolute() else Path("work", pattern)
-        found = sorted(p for p in base.glob(str(relative)) if p.is_file() and p.stat().st_size)
-        if len(found) == 1:
-            return found[0]
-        if not found and done.code:
-            raise ItemError("crash", f"exit code {done.code}: {done.last_words()}; log: {log}")
-        told = ", ".join(p.name for p in found[:3]) or "none"
-        raise ItemError("bad_output", f"{len(found)} files fit {relative} ({told}), not one; log: {log}")
+        matches = sorted(p for p in base.glob(str(relative)) if p.is_file() and p.stat().st_size)
+        if len(matches) == 1:
+            return matches[0]
+        if not matches and ended.code:
+            raise ItemError("crash", f"exit code {ended.code}: {ended.last_words()}; log: {log}")
+        names = ", ".join(p.name for p in matches[:3]) or "none"
+        raise ItemError("bad_output", f"{len(matches)} files fit {relative} ({names}), not one; log: {log}")

@@ -1,4 +1,4 @@
-"""One run of an external command: its own process group, a time limit, a log, and when it said it was ready."""
+"""One run of an external command: its own process group, a time limit, a log, and the time until it was ready."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-#: How long a group that was asked to end may take before it is killed, in seconds.
+#: Seconds between asking a process group to end and killing it.
 GRACE = 5.0
-#: Characters of the log that are searched and quoted.
+#: Characters at the end of the log that are searched and quoted.
 TAIL = 20_000
 
 
 @dataclass(frozen=True)
 class Run:
-    """How it ended: `code` None after the time limit; `ready_after` seconds until the output matched `ready`."""
+    """How a command ended.
+
+    `code` is its exit code, None after the time limit; `ready_after` the seconds until the output matched `ready`;
+    `tail` the end of the log.
+    """
 
     code: int | None
     seconds: float
@@ -29,9 +33,9 @@ class Run:
     tail: str
 
     def last_words(self) -> str:
-        """The last line of the log that says anything, for a person."""
+        """The last line of the log that is not blank, for a message."""
         lines = [line.strip() for line in re.split(r"[\r\n]+", self.tail) if line.strip()]
-        return lines[-1][-300:] if lines else "it said nothing"
+        return lines[-1][-300:] if lines else "no output"
 
 
 def run(
@@ -43,7 +47,7 @@ def run(
     timeout: float,
     ready: str | None = None,
 ) -> Run:
-    """Run a command and wait for it. All its children are ended with it: after `timeout` seconds, or on Ctrl-C.
+    """Run a command and wait for it; all its children end with it, after `timeout` seconds, or on Ctrl-C.
 
     Standard output and errors go to `log`. Raises `OSError` when the command cannot be started.
     """
@@ -84,7 +88,7 @@ class _Listener(threading.Thread):
 
     def run(self) -> None:
         assert self.process.stdout is not None
-        with suppress(ValueError, OSError):  # the log was closed: a grandchild held the pipe open
+        with suppress(ValueError, OSError):  # the log is closed already: a grandchild kept the pipe open
             while chunk := os.read(self.process.stdout.fileno(), 65536):
                 self.file.write(chunk)
                 self.tail = (self.tail + chunk.decode(errors="replace"))[-TAIL:]
@@ -93,7 +97,7 @@ class _Listener(threading.Thread):
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process group: ask, wait, kill. A program that exited may have left children."""
+    """End a process group: terminate, wait, kill. A program that exited may have left children."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
@@ -102,5 +106,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
             if sign == signal.SIGTERM:
-                time.sleep(0.05)  # let well-behaved children go before the kill
+                time.sleep(0.05)  # let children end by themselves before the kill
     process.wait()

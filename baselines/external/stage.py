@@ -1,9 +1,9 @@
-"""One item laid out for an external command: names that no repository trips over, and a working copy of its own.
+"""The files of one item for an external command: names that every repository can handle, and a working copy.
 
-<item>/in/portrait.png  in/sound.wav     no dot but the suffix's, no space, whatever the clip is called
-<item>/in/…                              files and tracks that the adapter asks for
+<item>/in/portrait.png  in/sound.wav     one dot and no space in the name, whatever the clip's id
+<item>/in/…                              files and tracks of the adapter
 <item>/out/                              {out}
-<item>/work/                             {work}: the repository by links, its scratch folders real and empty
+<item>/work/                             {work}: the repository as links, with real, empty scratch folders
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from dawn_bench.baselines.base import Item
-from dawn_bench.baselines.external.adapter import Adapter, Install, Track
+from dawn_bench.baselines.external.adapter import Adapter, Install, MatlabTrack
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.media.audio import write_wav
@@ -27,13 +27,13 @@ from dawn_bench.pipelines.media.audio import write_wav
 
 @dataclass(frozen=True)
 class Staged:
-    """A laid-out item: what templates may name, and the folder in which the command runs."""
+    """The files of an item: the values that templates may use, and the folder in which the command runs."""
 
     work: Path
     values: Mapping[str, Any]
 
     def fill(self, template: str, *, what: str) -> str:
-        """A template with this item's values. Raises `InputError` for a name that there is not."""
+        """Fill a template with this item's values. Raises `InputError` for an unknown name."""
         try:
             return template.format_map(self.values)
         except (KeyError, IndexError, AttributeError, ValueError) as error:
@@ -42,15 +42,15 @@ class Staged:
 
 @contextmanager
 def staged(adapter: Adapter, install: Install, item: Item) -> Iterator[Staged]:
-    """Lay an item out in a private folder that is gone afterwards. Raises `ItemError` beyond the adapter's limits."""
+    """Write an item's files to a temporary folder. Raises `ItemError` for an item beyond the adapter's limits."""
     clip = item.clip
     audio = np.asarray(clip["audio"])
     _within_limits(adapter, clip.n_frames / FPS, audio)
     with tempfile.TemporaryDirectory(prefix="dawnbench", dir=_plain_root()) as folder:
         root = Path(folder)
         inputs, out, work = root / "in", root / "out", root / "work"
-        for made in (inputs, out):
-            made.mkdir()
+        for directory in (inputs, out):
+            directory.mkdir()
         portrait = np.asarray(clip["frames"][0])
         side = adapter.portrait_size or portrait.shape[0]
         if side != portrait.shape[0]:
@@ -72,23 +72,23 @@ def staged(adapter: Adapter, install: Install, item: Item) -> Iterator[Staged]:
             "weights": install.weights,
             "options": install.options,
         }
-        tracks = Staged(work, values)
+        paths = Staged(work, values)
         values["tracks"] = {
-            name: _lengthened(track, Path(tracks.fill(track.path, what="track")), inputs / f"{name}.mat", clip.n_frames)
+            name: _extended(track, Path(paths.fill(track.path, what="track")), inputs / f"{name}.mat", clip.n_frames)
             for name, track in adapter.tracks.items()
         }
         values["files"] = {name: inputs / name for name in adapter.files}
-        whole = Staged(work, values)
+        item_files = Staged(work, values)
         for name, text in adapter.files.items():
-            values["files"][name].write_text(whole.fill(text, what="file"))
-        yield whole
+            values["files"][name].write_text(item_files.fill(text, what="file"))
+        yield item_files
 
 
 def overlay(repo: Path, work: Path, scratch: tuple[str, ...]) -> None:
-    """Make `work` look like `repo` through links, with the folders `scratch` real and empty.
+    """Fill `work` with links to the contents of `repo`, and with real, empty folders `scratch`.
 
-    A repository that writes to fixed relative names (`temp/result.avi`) then writes into this item's own copy, so that
-    items cannot spoil each other, and imports come from the repository as ever.
+    A repository that writes to fixed relative names (`temp/result.avi`) then writes into this item's own copy, so items
+    cannot overwrite each other's files, while imports still come from the repository.
     """
     work.mkdir(parents=True)
     heads = {PurePosixPath(name).parts[0] for name in scratch}
@@ -117,30 +117,31 @@ def _within_limits(adapter: Adapter, seconds: float, audio: np.ndarray) -> None:
 
 
 def _plain_root() -> str | None:
-    """A folder for temporary files whose path holds no dot and no space; the usual one where that is so."""
-    usual = tempfile.gettempdir()
-    if not any(c in usual for c in ". "):
-        return usual
+    """A folder for temporary files without dot or space in its path; None for the default one where that has none."""
+    default = tempfile.gettempdir()
+    if not any(c in default for c in ". "):
+        return default
     if Path("/tmp").is_dir():
         return "/tmp"
-    raise InputError("holds a dot or a space, which external methods cannot take.", path=usual, hint="Set TMPDIR.")
+    problem = "has a dot or a space in its path, which external methods cannot handle."
+    raise InputError(problem, path=default, hint="Set TMPDIR to another folder.")
 
 
-def _lengthened(track: Track, path: Path, target: Path, n_frames: int) -> Path:
-    """Write a track of at least `n_frames` frames: the given one, played back and forth where it is shorter."""
+def _extended(track: MatlabTrack, path: Path, target: Path, n_frames: int) -> Path:
+    """Write a track of at least `n_frames` frames: the given one, extended by ping-pong where it is shorter."""
     from scipy.io import loadmat, savemat
 
     try:
-        held = loadmat(path)
-        arrays = {key: np.asarray(held[key]) for key in track.keys if key in held}
+        data = loadmat(path)
+        arrays = {key: np.asarray(data[key]) for key in track.keys if key in data}
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"cannot be read as a MATLAB file ({error}).", path=path) from error
     if not arrays:
-        raise InputError(f"holds none of {', '.join(track.keys)}.", path=path)
+        raise InputError(f"has none of {', '.join(track.keys)}.", path=path)
     for key, rows in arrays.items():
         if len(rows) < n_frames:
-            there = np.arange(len(rows))
-            loop = np.concatenate([there, there[-2:0:-1]]) if len(rows) > 2 else there
+            forth = np.arange(len(rows))
+            loop = np.concatenate([forth, forth[-2:0:-1]]) if len(rows) > 2 else forth
             arrays[key] = rows[np.resize(loop, n_frames)]
     savemat(target, arrays)
     return target

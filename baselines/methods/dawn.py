@@ -1,4 +1,4 @@
-"""DAWN (arXiv 2410.13726) from a trained run: portrait and sound in, head pose and blinks from PBNet."""
+"""DAWN (arXiv 2410.13726) from a trained run: generates from a portrait and sound; PBNet adds head pose and blinks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def source_of(clip: Clip) -> Source:
 
 
 class Dawn:
-    """DAWN by one of its `strategies`, `nar` being its own.
+    """DAWN with one generation strategy (`models.dawn.strategies`); `nar` is the paper's own.
 
-    `drive="truth"` takes pose and blinks of the true clip, not PBNet's (the tables' ground-truth-pose rows).
+    `drive="truth"` uses pose and blinks of the true clip in place of PBNet's, as the tables' rows with true pose do.
+    `swap_sound` drives it with another clip's sound, to show whether its lips follow the audio.
     """
 
     method_class: MethodClass = "portrait"
@@ -33,7 +34,7 @@ class Dawn:
 
     def __init__(
         self,
-        talker: DawnGenerator,
+        generator: DawnGenerator,
         options: SamplingOptions,
         *,
         name: str,
@@ -41,53 +42,55 @@ class Dawn:
         swap_sound: bool = False,
         strategy: str = "nar",
     ) -> None:
-        self.talker, self.options, self.name, self.drive, self.swap_sound = talker, options, name, drive, swap_sound
-        self.strategy = strategy
+        self.generator, self.options, self.name = generator, options, name
+        self.drive, self.swap_sound, self.strategy = drive, swap_sound, strategy
         tracks, sounds = ("pose",) if drive == "truth" else (), ("others",) if swap_sound else ()
         self.uses = ("source", "audio", *tracks, *sounds)
 
     @property
     def fingerprint(self) -> str:
+        """Identifies checkpoint, options and strategy."""
         settings = [self.options.model_dump(), self.drive, self.swap_sound]
         if self.strategy != "nar":
             settings.append(self.strategy)
-        return f"dawn/1/{self.talker.identity}/{fingerprint(settings)}"
+        return f"dawn/1/{self.generator.identity}/{fingerprint(settings)}"
 
     def check(self, clip: Clip) -> None:
-        """Raise `InputError` for a clip of another size, or without the sound features that the model hears."""
-        check_fit(clip, size=self.talker.size, encoder=self.talker.audio_encoder)
+        """Raise `InputError` for a clip of another size, or without the model's audio features."""
+        check_fit(clip, size=self.generator.size, encoder=self.generator.audio_encoder)
 
     def generate(self, item: Item) -> Generated:
+        """Frames of the true clip's length, with the sound that they were generated from."""
         clip = item.clip
-        heard = other_clip(item) if self.swap_sound else clip
-        self.check(heard)
-        encoder = self.talker.audio_encoder
-        features = np.resize(heard[encoder], (clip.n_frames, heard[encoder].shape[1]))
-        sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
-        driven = self.drive == "truth"
-        make, _ = STRATEGIES[self.strategy]
-        frames = make(
-            self.talker,
+        speech = other_clip(item) if self.swap_sound else clip
+        self.check(speech)
+        encoder = self.generator.audio_encoder
+        features = np.resize(speech[encoder], (clip.n_frames, speech[encoder].shape[1]))
+        sound = looped(np.asarray(speech["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
+        true_pose = self.drive == "truth"
+        strategy, _ = STRATEGIES[self.strategy]
+        frames = strategy(
+            self.generator,
             source_of(clip),
             features,
             seed=item.own_seed,
             options=self.options,
-            pose=clip["pose"] if driven else None,
-            blink=clip["blink"] if driven else None,
+            pose=clip["pose"] if true_pose else None,
+            blink=clip["blink"] if true_pose else None,
         )
         return Generated(frames, sound)
 
 
 @METHODS.register("dawn")
 def build(context: Context) -> Dawn:
-    """Options: `steps`, `eta`, `cond_scale`, `solver`, `window` (frames each way, as sampling knows them), `drive`
-    (pbnet or truth), `stage` (a2v-1 or a2v-2; by default the last that the run has)."""
+    """Options: `steps`, `eta`, `cond_scale`, `solver`, `window` (frames to each side), `drive`
+    (pbnet or truth), `stage` (a2v-1 or a2v-2; by default the last of the run)."""
     return dawn(context, name="dawn")
 
 
 @METHODS.register("dawn-shuffled")
 def build_shuffled(context: Context) -> Dawn:
-    """DAWN listening to another clip's sound: shows whether its lips follow what it hears."""
+    """DAWN with another clip's sound: shows whether its lips follow the audio."""
     return dawn(context, name="dawn-shuffled", swap_sound=True)
 
 
@@ -100,24 +103,26 @@ def build_driven(context: Context) -> Dawn:
 
 @METHODS.register("dawn-sar")
 def build_sar(context: Context) -> Dawn:
-    """DAWN's models, semi-autoregressive; a further option is `segment`, frames."""
+    """DAWN's models, semi-autoregressive; one more option: `segment`, in frames."""
     return dawn(context, name="dawn-sar", strategy="sar")
 
 
 @METHODS.register("dawn-ttr")
 def build_ttr(context: Context) -> Dawn:
-    """DAWN's models, in two temporal resolutions; a further option is `stride`, frames."""
+    """DAWN's models, in two temporal resolutions; one more option: `stride`, in frames."""
     return dawn(context, name="dawn-ttr", strategy="ttr")
 
 
 def dawn(context: Context, *, name: str, swap_sound: bool = False, strategy: str = "nar") -> Dawn:
-    """DAWN called `name`; raises `InputError` without a trained run, or for options that are unknown or wrong."""
+    """Build DAWN under `name`; raises `InputError` without a trained run, or for options that are unknown or wrong."""
     if context.checkpoint is None:
-        raise InputError("DAWN needs a trained run.", hint="Give one with --checkpoint RUN; dawn-bench train makes it.")
+        raise InputError(
+            "DAWN needs a trained run.", hint="Give one with --checkpoint RUN; dawn-bench train trains one."
+        )
     options = dict(context.options)
     drive, stage = str(options.pop("drive", "pbnet")), options.pop("stage", None)
     if drive not in ("pbnet", "truth"):
         raise InputError(f"option 'drive' is {drive!r}.", hint="Known: pbnet, truth.")
     sampling = validated(STRATEGIES[strategy][1], options, what="option")
-    talker = load_generator(context.checkpoint, device=context.device, stage=stage)
-    return Dawn(talker, sampling, name=name, drive=drive, swap_sound=swap_sound, strategy=strategy)
+    generator = load_generator(context.checkpoint, device=context.device, stage=stage)
+    return Dawn(generator, sampling, name=name, drive=drive, swap_sound=swap_sound, strategy=strategy)

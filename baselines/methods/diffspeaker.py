@@ -1,4 +1,4 @@
-"""DiffSpeaker (arXiv 2402.05712) on a mesh cache: from a trained run, or from a released checkpoint."""
+"""DiffSpeaker (arXiv 2402.05712), a method for meshes: from a trained run, or from a released checkpoint."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dawn_bench.baselines.base import METHODS, Context, Item, Method, MethodClass
-from dawn_bench.baselines.meshes import MESH_METHODS
+from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass, serves
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.models.checkpoint import load_checkpoint
@@ -24,18 +23,18 @@ RUN_FILE = Path("diffspeaker", "model.safetensors")
 
 
 class SpeakingOptions(Config):
-    """What `--option` changes. None leaves what the checkpoint was made with."""
+    """What `--option` changes. None keeps the setting of the checkpoint."""
 
     sampler: Sampler | None = None
     steps: int | None = Field(None, ge=1, le=1000)
     style: str = Field(
-        "auto", description="auto: the subject's own, all of them for an unseen one; or a subject's name"
+        "auto", description="auto: the subject's own, for an unseen one all of them; or a subject's name"
     )
-    encoder: Literal["hubert", "wav2vec2"] = Field("hubert", description="of a released file, which does not say")
+    encoder: Literal["hubert", "wav2vec2"] = Field("hubert", description="of a released file, which does not record it")
 
 
 class DiffSpeakerMethod:
-    """Unseen subjects are spoken to in every training style, as the paper's protocol has it: one take a style."""
+    """Offsets from the face at rest. An unseen subject gets one take per training style, as in the paper's protocol."""
 
     name = "diffspeaker"
     method_class: MethodClass = "mesh"
@@ -48,21 +47,23 @@ class DiffSpeakerMethod:
         self.model, self.options, self.identity, self.device = model.to(device), options, identity, device
         if options.style not in ("auto", *model.config.subjects):
             raise InputError(
-                f"option style={options.style} is no subject of this model.",
+                f"option style={options.style} is not a subject of this model.",
                 hint=f"Known: auto, {', '.join(model.config.subjects)}.",
             )
 
     @property
     def fingerprint(self) -> str:
+        """Identifies checkpoint, configuration and style."""
         config = self.model.config
         return f"diffspeaker/1/{self.identity}/{fingerprint([config.model_dump(mode='json'), self.options.style])}"
 
-    def speak(self, item: Item) -> tuple[np.ndarray, tuple[str, ...]]:
+    def generate(self, item: Item) -> Generated:
+        """Vertices (takes,T,V,3); raises `ItemError("wrong_mesh")` for another topology or frame rate."""
         clip, config = item.clip, self.model.config
         template = clip["template"]
         if template.shape[1] != config.vertices or clip.fps != config.fps:
             have = f"{template.shape[1]} vertices at {clip.fps} fps"
-            raise ItemError("wrong_mesh", f"{have}; the model was made for {config.vertices} at {config.fps}")
+            raise ItemError("wrong_mesh", f"{have}; the model was trained for {config.vertices} at {config.fps}")
         styles, note = self._styles(clip.speaker)
         audio = torch.from_numpy(np.asarray(clip["audio"], np.float32) / 32768)[None].to(self.device)
         seed = item.own_seed
@@ -75,10 +76,11 @@ class DiffSpeakerMethod:
                 frames=clip.n_frames,
             )
             takes.append(template + offsets[0].float().cpu().numpy().reshape(clip.n_frames, -1, 3))
-        return np.stack(takes), (f"hears {config.audio.encoder}; sampler {config.sampler}, {config.steps} steps", *note)
+        notes = (f"speech encoder {config.audio.encoder}; sampler {config.sampler}, {config.steps} steps", *note)
+        return Generated(vertices=np.stack(takes), notes=notes)
 
     def _styles(self, subject: str) -> tuple[list[int], tuple[str, ...]]:
-        """Places of the styles to speak in, and what a reader must know of them."""
+        """Indices of the styles to generate, and notes on them for the score's row."""
         subjects = self.model.config.subjects
         if self.options.style != "auto":
             return [subjects.index(self.options.style)], (f"style of {self.options.style}",)
@@ -87,7 +89,8 @@ class DiffSpeakerMethod:
         return list(range(len(subjects))), (f"unseen subject: mean over all {len(subjects)} styles",)
 
 
-@MESH_METHODS.register("diffspeaker")
+@METHODS.register("diffspeaker")
+@serves("mesh")
 def build(context: Context) -> DiffSpeakerMethod:
     """Options: `sampler`, `steps`, `style`; for a released file also `encoder`."""
     path = context.checkpoint
@@ -103,12 +106,3 @@ def build(context: Context) -> DiffSpeakerMethod:
     else:
         model = load_released(path, encoder=options.encoder)
     return DiffSpeakerMethod(model, options, identity=sha256_file(path)[:16], device=context.device)
-
-
-@METHODS.register("diffspeaker")
-def refuse(context: Context) -> Method:
-    """On videos there is nothing for it to do."""
-    raise InputError(
-        "DiffSpeaker makes meshes, and this cache holds videos.",
-        hint="Evaluate it on a cache of biwi, vocaset or embedded-mesh.",
-    )

@@ -1,7 +1,7 @@
-"""DiT-Head (arXiv 2312.06400) from a trained run: it dubs the true video, whose mouth it does not see, or a portrait.
+"""DiT-Head (arXiv 2312.06400) from a trained run: it dubs the true video with the lower face masked, or a portrait.
 
-Dubbing shows the method the true frames but for the lower face, so its rows are a class of their own ("dub") and are
-never ranked with methods that have one portrait; with one portrait only its lips move ("static-lips").
+Dubbing sees the upper face of every true frame, so its rows form a class of their own ("dub") and are never ranked with
+methods that see one portrait. From one portrait only the lips move ("static-lips").
 """
 
 from __future__ import annotations
@@ -21,36 +21,41 @@ from dawn_bench.provenance import fingerprint
 Mode = Literal["dub", "portrait"]
 
 
-class DitHead:
-    """`swap_sound`: it listens to another clip's sound, which shows whether its lips follow what it hears."""
+class DitHeadMethod:
+    """DiT-Head in one of its modes.
+
+    `swap_sound` drives it with another clip's sound, to show whether its lips follow the audio.
+    """
 
     licence = "Apache-2.0 (no official code or weights exist; weights: of whoever trained them)"
 
     def __init__(self, dubber: Dubber, options: DubOptions, *, name: str, mode: Mode, swap_sound: bool) -> None:
         self.dubber, self.options, self.name, self.mode, self.swap_sound = dubber, options, name, mode, swap_sound
         self.method_class: MethodClass = "dub" if mode == "dub" else "static-lips"
-        seen = ("masked-truth",) if mode == "dub" else ("source",)
-        self.uses = (*seen, "audio", *(("others",) if swap_sound else ()))
+        sight = ("masked-truth",) if mode == "dub" else ("source",)
+        self.uses = (*sight, "audio", *(("others",) if swap_sound else ()))
 
     @property
     def fingerprint(self) -> str:
+        """Identifies checkpoint, options and mode."""
         facts = [self.options.model_dump(), self.mode, self.swap_sound]
         return f"dit-head/1/{self.dubber.identity}/{fingerprint(facts)}"
 
     def check(self, clip: Clip) -> None:
-        """Raise `InputError` for a clip of another size, or without the sound features that the model hears."""
+        """Raise `InputError` for a clip of another size, or without the model's audio features."""
         check_fit(clip, size=self.dubber.size, encoder=self.dubber.audio_encoder)
 
     def generate(self, item: Item) -> Generated:
+        """Frames of the true clip's length, with the sound that they were generated from."""
         clip, encoder = item.clip, self.dubber.audio_encoder
-        heard = other_clip(item) if self.swap_sound else clip
-        self.check(heard)
-        features = np.resize(heard[encoder], (clip.n_frames, heard[encoder].shape[1]))
-        sound = looped(np.asarray(heard["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
-        seen = slice(None) if self.mode == "dub" else slice(1)
+        speech = other_clip(item) if self.swap_sound else clip
+        self.check(speech)
+        features = np.resize(speech[encoder], (clip.n_frames, speech[encoder].shape[1]))
+        sound = looped(np.asarray(speech["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
+        visible = slice(None) if self.mode == "dub" else slice(1)
         frames = self.dubber.dub(
-            np.asarray(clip["frames"][seen]),
-            np.asarray(clip["landmarks"][seen]),
+            np.asarray(clip["frames"][visible]),
+            np.asarray(clip["landmarks"][visible]),
             features,
             seed=item.own_seed,
             options=self.options,
@@ -59,27 +64,27 @@ class DitHead:
 
 
 @METHODS.register("dit-head")
-def build(context: Context) -> DitHead:
+def build(context: Context) -> DitHeadMethod:
     """The paper's protocol. Options: `steps`, `eta`, `guidance`, `interpolation` (none, blend), `seam`."""
     return _build(context, name="dit-head", mode="dub")
 
 
 @METHODS.register("dit-head-portrait")
-def build_portrait(context: Context) -> DitHead:
-    """From the first frame alone: its head stands still."""
+def build_portrait(context: Context) -> DitHeadMethod:
+    """From the first frame alone: the head does not move."""
     return _build(context, name="dit-head-portrait", mode="portrait")
 
 
 @METHODS.register("dit-head-shuffled")
-def build_shuffled(context: Context) -> DitHead:
+def build_shuffled(context: Context) -> DitHeadMethod:
     """Dubbing with another clip's sound."""
     return _build(context, name="dit-head-shuffled", mode="dub", swap_sound=True)
 
 
-def _build(context: Context, *, name: str, mode: Mode, swap_sound: bool = False) -> DitHead:
+def _build(context: Context, *, name: str, mode: Mode, swap_sound: bool = False) -> DitHeadMethod:
     if context.checkpoint is None:
-        hint = "Give one with --checkpoint RUN; dawn-bench train --model dit-head makes it."
+        hint = "Give one with --checkpoint RUN; dawn-bench train --model dit-head trains one."
         raise InputError("DiT-Head needs a trained run.", hint=hint)
     options = validated(DubOptions, dict(context.options), what="option")
     dubber = Dubber.load(context.checkpoint, device=context.device)
-    return DitHead(dubber, options, name=name, mode=mode, swap_sound=swap_sound)
+    return DitHeadMethod(dubber, options, name=name, mode=mode, swap_sound=swap_sound)

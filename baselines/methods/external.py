@@ -1,33 +1,33 @@
-"""The external methods whose adapters come with dawn-bench; each runs once the user has said where it is installed."""
+"""The external methods with a bundled adapter; each runs once the user has said where it is installed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from dawn_bench.baselines.base import METHODS, Context
-from dawn_bench.baselines.external.adapter import METHODS_FILE, bundled, installs, methods_file, read_adapter
+from dawn_bench.baselines.external.adapter import INSTALLS_VARIABLE, bundled, installs, installs_file, read_adapter
 from dawn_bench.baselines.external.method import External
 from dawn_bench.errors import InputError
 
 
 def builder(name: str) -> Callable[[Context], External]:
-    """A function that builds the external method `name` from the methods file.
+    """A builder of the external method `name`, which reads the installs file.
 
-    It raises `InputError` where the file does not say where the method is.
+    It raises `InputError` where there is no such file, or the file does not name the method.
     """
 
     def build(context: Context) -> External:
-        path = methods_file(context.methods_file)
+        path = installs_file(context.installs)
         if path is None:
             adapter = read_adapter(bundled()[name])
             raise InputError(
                 f"{name} runs in its own repository ({adapter.source}), which has to be installed first.",
-                hint=f"Say where with --methods FILE or {METHODS_FILE}; or score its outputs: --outputs FOLDER.",
+                hint=f"Say where with --installs FILE or {INSTALLS_VARIABLE}; or score its outputs: --outputs FOLDER.",
             )
-        found = installs(path, only=name)
-        if name not in found:
-            raise InputError(f"says nothing of {name}.", path=path, hint=f"Add: {name}: {{python: …, repo: …}}")
-        return External(*found[name], logs=context.logs)
+        installed = installs(path, only=name)
+        if name not in installed:
+            raise InputError(f"does not name {name}.", path=path, hint=f"Add: {name}: {{python: …, repo: …}}")
+        return External(*installed[name], logs=context.logs)
 
     return build
 

@@ -1,4 +1,4 @@
-"""The true clip after one ordinary lossy encoding: what a codec alone does to each metric."""
+"""The true clip after one ordinary lossy encoding: the effect of a codec alone on each metric."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CRF = 23
 
 
 class Reencoded:
-    """Frames through H.264 at CRF 23, 4:2:0; sound untouched."""
+    """Frames encoded as H.264 at CRF 23, 4:2:0; the sound is unchanged."""
 
     name = "ground-truth-reencoded"
     method_class: MethodClass = "sanity"
@@ -24,6 +24,7 @@ class Reencoded:
     fingerprint = f"ground-truth-reencoded/1/crf{CRF}"
 
     def generate(self, item: Item) -> Generated:
+        """The true frames, encoded and decoded once."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
             write_video(path, np.asarray(item.clip["frames"]), crf=CRF)
@@ -32,4 +33,5 @@ class Reencoded:
 
 @METHODS.register("ground-truth-reencoded")
 def build(context: Context) -> Reencoded:
+    """No options."""
     return Reencoded()

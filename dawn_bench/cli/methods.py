@@ -1,4 +1,4 @@
-"""`dawn-bench methods`: what can be evaluated, and how an external method is installed."""
+"""`dawn-bench methods`: the methods that can be evaluated, and how an external one is installed."""
 
 from __future__ import annotations
 
@@ -10,51 +10,54 @@ import typer
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show this external method: command, options, quirks.")] = None,
-    methods_file: Annotated[
-        Path | None, typer.Option("--methods", help="YAML that says where external methods are installed.")
+    installs: Annotated[
+        Path | None, typer.Option("--installs", help="YAML file that says where external methods are installed.")
     ] = None,
+    old_installs: Annotated[Path | None, typer.Option("--methods", hidden=True)] = None,
 ) -> None:
-    """List the methods that `evaluate` knows; with a name, how that external method is run.
+    """List the methods that `evaluate` knows, with what they generate; with a name, how that external method is run.
 
     Example: dawn-bench methods wav2lip
     """
-    from dawn_bench.baselines.base import METHODS
-    from dawn_bench.baselines.external.adapter import bundled, installed_names, installs
-    from dawn_bench.baselines.external.adapter import methods_file as the_file
+    from dawn_bench.baselines.base import METHODS, modalities_of
+    from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file
+    from dawn_bench.baselines.external.adapter import installs as read_installs
     from dawn_bench.errors import InputError
+    from dawn_bench.progress import console
 
-    path = the_file(methods_file)
-    known = bundled()
+    if old_installs is not None:
+        console().print("--methods FILE is now called --installs FILE; the old name will go.", markup=False)
+    path = installs_file(installs or old_installs)
+    external = bundled()
     if name is not None:
-        if name not in known:
-            METHODS[name]  # an unknown name is answered with the nearest ones
-            raise InputError(f"{name} runs inside dawn-bench.", hint=f"External methods: {', '.join(known)}.")
+        if name not in external:
+            METHODS[name]  # raises for an unknown name, with the nearest ones
+            raise InputError(f"{name} runs inside dawn-bench.", hint=f"External methods: {', '.join(external)}.")
         for line in _description(name):
             typer.echo(line)
         return
-    there = installs(path) if path is not None else {}
-    extra = [n for n in installed_names(path) if n not in METHODS]
-    width = max(map(len, [*METHODS, *extra]))
-    for method in METHODS:
-        if method not in known:
-            how = "runs inside dawn-bench"
-        elif method in there:
-            how = f"installed in {there[method][1].repo}"
-        else:
+    installed = read_installs(path) if path is not None else {}
+    own = [n for n in installed_names(path) if n not in METHODS]
+    width = max(map(len, [*METHODS, *own]))
+    for method in [*METHODS, *own]:
+        modalities = ", ".join(modalities_of(METHODS[method])) if method in METHODS else "video"
+        if method in installed:
+            how = f"installed in {installed[method][1].repo}"
+        elif method in external:
             how = f"not installed; dawn-bench methods {method} says how"
-        typer.echo(f"{method:<{width}}  {how}")
-    for method in extra:
-        typer.echo(f"{method:<{width}}  installed in {there[method][1].repo}")
+        else:
+            how = "runs inside dawn-bench"
+        typer.echo(f"{method:<{width}}  {modalities:<11}  {how}")
 
 
 def _description(name: str) -> list[str]:
     import yaml
 
-    from dawn_bench.baselines.external.adapter import METHODS_FILE, bundled, read_adapter
+    from dawn_bench.baselines.external.adapter import INSTALLS_VARIABLE, bundled, read_adapter
 
     adapter = read_adapter(bundled()[name])
     entry: dict[str, object] = {"python": "/path/to/its/python", "repo": f"/path/to/{adapter.source.rsplit('/', 1)[1]}"}
-    framing = "as it comes, and once more framed as the truth" if adapter.changes_crop else "as it comes"
+    framing = "as generated, and with its faces aligned to the true ones" if adapter.changes_crop else "as generated"
     entry |= {k: v for k, v in (("weights", adapter.weights), ("options", adapter.options)) if v}
     return [
         f"{name}: {adapter.source} at {adapter.commit}",
@@ -63,6 +66,6 @@ def _description(name: str) -> list[str]:
         f"command: {' '.join(adapter.argv)}",
         *(f"- {quirk}" for quirk in adapter.quirks),
         "",
-        f"methods file (--methods FILE or {METHODS_FILE}); weights and options only where they differ:",
+        f"installs file (--installs FILE or {INSTALLS_VARIABLE}); weights and options only where they differ:",
         yaml.safe_dump({name: entry}, sort_keys=False).rstrip(),
     ]

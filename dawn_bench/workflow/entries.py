@@ -1,7 +1,4 @@
-"""Where the videos to be scored come from: methods that run here, methods of the user's files, and both framed again.
-
-Each becomes a `Entry`: loaders of its outputs by clip id, what failed, and what making them cost.
-"""
+"""The entries of an evaluation: methods that run here, outputs that a user supplies, and both with aligned faces."""
 
 from __future__ import annotations
 
@@ -11,39 +8,63 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from dawn_bench.baselines.base import METHODS, Context, Method, MethodClass
-from dawn_bench.baselines.external.adapter import bundled, installed_names, methods_file, read_adapter
+from dawn_bench.baselines.base import (
+    METHODS,
+    Context,
+    Method,
+    MethodClass,
+    build_method,
+    check_modality,
+    modalities_of,
+    modality_of,
+)
+from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file, read_adapter
 from dawn_bench.baselines.external.method import External
-from dawn_bench.baselines.methods.external import builder as external
-from dawn_bench.baselines.outputs import OK, find_outputs, produce, read_output
+from dawn_bench.baselines.formats import format_of, read_output
+from dawn_bench.baselines.given import find_outputs
+from dawn_bench.baselines.mesh_files import draw_mesh
+from dawn_bench.baselines.methods.external import builder as external_builder
+from dawn_bench.baselines.outputs import OK, Output, produce
 from dawn_bench.baselines.reframe import Reframed
-from dawn_bench.clip import FPS, Clip
+from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.scoring.matching import FileLoad, Load
-from dawn_bench.pipelines.media.video import probe
 from dawn_bench.progress import console
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.files import sha256_file
+from dawn_bench.provenance import fingerprint
 from dawn_bench.workflow.evaluation import Evaluation
+
+#: Clips of a mesh entry that are drawn for the gallery.
+DRAWN = 3
+#: Classes whose rows are references: never ranked, and their cost is not of interest.
+UNRANKED: tuple[MethodClass, ...] = ("sanity", "reference")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a method has to be scored: loaders and files by clip id, its class, what failed, and what it cost.
+    """What one method brings to an evaluation.
 
-    `takes` are loaders of further versions of the same clips, whose scores are averaged with the first's.
+    `outputs` are its files by clip id and `failures` the reasons why other clips have none; together they name every
+    clip it was given. `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several
+    styles, whose scores are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`.
     """
 
     name: str
     method_class: MethodClass
-    loaders: dict[str, Load]
-    files: dict[str, Path]
-    failed: dict[str, str]
-    cost: dict[str, float] = field(default_factory=dict)
-    takes: tuple[dict[str, Load], ...] = ()
+    outputs: Mapping[str, Path]
+    failures: Mapping[str, str]
+    takes: tuple[Mapping[str, Load], ...]
+    videos: Mapping[str, Path]
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it competes; sanity rows and references do not."""
+        return self.method_class not in UNRANKED
 
 
-def one_owner(job: Evaluation) -> None:
-    """Outputs belong to one method: the only one named that does not run by itself."""
+def check_owner(job: Evaluation) -> None:
+    """Raise `InputError` unless exactly one method is named that does not run by itself: the owner of `job.outputs`."""
     own = [m for m in job.methods if m not in METHODS or m in bundled()]
     if len(own) != 1:
         raise InputError(
@@ -53,97 +74,134 @@ def one_owner(job: Evaluation) -> None:
         )
 
 
-def maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], list[Entry]]:
-    """A function that makes or finds the outputs of `name`; the method itself is built now, so that it fails early."""
-    adapter = read_adapter(bundled()[name]) if name in bundled() else None
-    if job.outputs is not None and (name not in METHODS or adapter is not None):
+def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], list[Entry]]:
+    """A function that generates or reads the outputs of `name`.
+
+    The method itself is built here, so that an unusable one is refused before work begins: raises `InputError` for an
+    unknown method, one of another modality than the clips, a checkpoint that does not fit, or a folder without outputs.
+    """
+    modality = modality_of(clips[0])
+    if name in METHODS:
+        check_modality(name, modalities_of(METHODS[name]), modality)
+    if job.outputs is not None and (name not in METHODS or name in bundled()):
         files = find_outputs(job.outputs, clips, job.mapping, naming=job.naming)
         if not files:
             raise InputError(
                 f"has no file named like a clip of split {job.split!r}.",
                 path=job.outputs,
-                hint=f"Expected for example {job.naming.format(clip=clips[0].id)}.mp4, or give --mapping CSV.",
+                hint=f"Expected for example {job.naming.format(clip=clips[0].id)}{format_of(clips[0]).suffix}, "
+                "or give --mapping CSV.",
             )
-        method_class = job.method_class or (adapter.method_class if adapter else "portrait")
-        return partial(_found, name, method_class, files, job, clips, adapter is not None and adapter.changes_crop)
-    context = Context(job.checkpoint, job.device, job.seed, job.options, job.methods_file, job.out / "logs")
-    own = name not in METHODS and name in installed_names(methods_file(job.methods_file))
+        return partial(_given, name, files, job, clips)
+    context = Context(
+        job.checkpoint, job.device, job.seed, job.options, job.methods_file, job.out / "logs", modality=modality
+    )
     began = time.perf_counter()
-    method = external(name)(context) if own else METHODS[name](context)
+    if name not in METHODS and name in installed_names(installs_file(job.methods_file)):
+        check_modality(name, ("video",), modality)
+        method: Method = external_builder(name)(context)
+    else:
+        method = build_method(name, context)
     if check := getattr(method, "check", None):
         check(clips[0])
-    return partial(_produced, method, job, clips, built_in=time.perf_counter() - began)
+    return partial(_generated, method, job, clips, build_seconds=time.perf_counter() - began)
 
 
-def _produced(method: Method, job: Evaluation, clips: Sequence[Clip], *, built_in: float) -> list[Entry]:
-    """The outputs of one method, and where it crops in its own way a second version framed as the truth is.
+def entry_of(
+    method: Method, results: Mapping[str, Output], clips: Sequence[Clip], *, build_seconds: float = 0.0
+) -> Entry:
+    """The entry of a method from the results of `produce`; the first meshes are drawn for the gallery.
 
-    `built_in` is how long loading it took, in seconds; external methods load anew for each item, and tell by item.
+    `build_seconds` is the time spent loading the method; external methods load again for every item and report it
+    there.
     """
+    outputs = {i: o.path for i, o in results.items() if o.status == OK and o.path is not None}
+    failures = {i: o.status for i, o in results.items() if i not in outputs}
+    cost = {}
+    if outputs and method.method_class not in UNRANKED:
+        loading = sum(results[i].load_seconds for i in outputs)
+        generating = sum(results[i].seconds for i in outputs) - loading
+        once = 0.0 if isinstance(method, External) else build_seconds
+        video_seconds = sum(c.seconds for c in clips if c.id in outputs)
+        cost = {"generate_s_per_s": generating / video_seconds, "load_s": once + loading / len(outputs)}
+    takes = max((results[i].takes for i in outputs), default=1)
+    notes = {i: results[i].notes for i in outputs}
+    loaders = tuple(_loaders(outputs, clips, notes=notes, take=k) for k in range(takes))
+    return Entry(method.name, method.method_class, outputs, failures, loaders, _videos(outputs, clips), cost)
+
+
+def _generated(method: Method, job: Evaluation, clips: Sequence[Clip], *, build_seconds: float) -> list[Entry]:
+    """The entry of one method, and a second one with aligned faces where it changes the crop."""
     if isinstance(method, External):
         console().print(f"{method.name}: licence {method.licence}", markup=False)
-    outputs = produce(method, clips, job.out / "outputs", seed=job.seed)
-    files = {i: o.path for i, o in outputs.items() if o.status == OK and o.path is not None}
-    failed = {i: o.status for i, o in outputs.items() if o.status != OK}
-    said = {i: o.notes for i, o in outputs.items()}
-    seconds = {c.id: c.n_frames / FPS for c in clips if c.id in files}
-    cost = {}
-    if files and method.method_class not in ("sanity", "reference"):
-        loading = sum(outputs[i].load_seconds for i in files)
-        spent = sum(outputs[i].seconds for i in files) - loading
-        once = 0.0 if isinstance(method, External) else built_in
-        cost = {"generate_s_per_s": spent / sum(seconds.values()), "load_s": once + loading / len(files)}
-    made = [Entry(method.name, method.method_class, _loaders(files, clips, failed, said), files, failed, cost)]
-    if getattr(method, "changes_crop", False):
-        aligned = _aligned(method.name, method.method_class, files, job, clips, method.fingerprint)
-        made += [replace(one, cost=cost) for one in aligned]  # framing again is no part of the method
-    return made
+    results = produce(method, clips, job.out / "outputs", seed=job.seed)
+    entry = entry_of(method, results, clips, build_seconds=build_seconds)
+    if not getattr(method, "changes_crop", False):
+        return [entry]
+    return [entry, *_aligned(entry, job, clips, method.fingerprint)]
 
 
-def _found(
-    name: str,
-    method_class: MethodClass,
-    files: dict[str, Path],
-    job: Evaluation,
-    clips: Sequence[Clip],
-    changes_crop: bool,
-) -> list[Entry]:
-    """Outputs that a user supplied."""
-    failed = {c.id: "missing" for c in clips if c.id not in files}
-    for clip, path in list(files.items()):
-        try:
-            probe(path)
-        except ItemError:
-            failed[clip] = "bad_output"
-            del files[clip]
-    made = [Entry(name, method_class, _loaders(files, clips, failed, {}), files, failed)]
-    if changes_crop:
-        contents = fingerprint({i: sha256_file(p) for i, p in files.items()})
-        made += [replace(one, cost={}) for one in _aligned(name, method_class, files, job, clips, contents)]
-    return made
+def _given(name: str, files: Mapping[str, Path], job: Evaluation, clips: Sequence[Clip]) -> list[Entry]:
+    """The entry of outputs that a user supplies, and a second one with aligned faces where the method needs it."""
+    adapter = read_adapter(bundled()[name]) if name in bundled() else None
+    default: MethodClass = "mesh" if modality_of(clips[0]) == "mesh" else "portrait"
+    method_class = job.method_class or (adapter.method_class if adapter else default)
+    outputs: dict[str, Path] = {}
+    failures = {c.id: "missing" for c in clips if c.id not in files}
+    for clip in clips:
+        if clip.id in files:
+            try:
+                format_of(clip).check(files[clip.id], clip)
+            except ItemError:
+                failures[clip.id] = "bad_output"
+            else:
+                outputs[clip.id] = files[clip.id]
+    videos = _videos(outputs, clips, folder=job.out / "outputs" / name)
+    entry = Entry(name, method_class, outputs, failures, (_loaders(outputs, clips),), videos)
+    if adapter is None or not adapter.changes_crop:
+        return [entry]
+    contents = fingerprint({i: sha256_file(p) for i, p in outputs.items()})
+    return [entry, *_aligned(entry, job, clips, contents)]
 
 
-def _aligned(
-    name: str, method_class: MethodClass, files: dict[str, Path], job: Evaluation, clips: Sequence[Clip], key: str
-) -> list[Entry]:
-    return _produced(Reframed(name, method_class, files, key), job, clips, built_in=0.0) if files else []
+def _aligned(entry: Entry, job: Evaluation, clips: Sequence[Clip], key: str) -> list[Entry]:
+    """The same outputs with aligned faces; aligning is not part of the method, so the cost is that of the method."""
+    if not entry.outputs:
+        return []
+    method = Reframed(entry.name, entry.method_class, entry.outputs, key)
+    results = produce(method, clips, job.out / "outputs", seed=job.seed)
+    return [replace(entry_of(method, results, clips), cost=entry.cost)]
 
 
 def _loaders(
-    files: Mapping[str, Path], clips: Sequence[Clip], failed: dict[str, str], said: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, Path],
+    clips: Sequence[Clip],
+    *,
+    notes: Mapping[str, tuple[str, ...]] | None = None,
+    take: int = 0,
 ) -> dict[str, Load]:
-    """Functions that read one output each, or raise its failure; `failed` grows while they are read."""
+    """Functions that read one output each; those of videos need not be decoded again while the file is unchanged."""
+    loaders: dict[str, Load] = {}
+    for clip in clips:
+        if clip.id in outputs:
+            path = outputs[clip.id]
+            read = partial(read_output, path, clip, take=take, notes=(notes or {}).get(clip.id, ()))
+            loaders[clip.id] = FileLoad(path, read) if modality_of(clip) == "video" else read
+    return loaders
 
-    def load(path: Path, truth: Clip) -> Clip:
-        try:
-            return read_output(path, truth, said=said.get(truth.id, ()))
-        except ItemError as error:
-            failed[truth.id] = error.reason
-            raise
 
-    def refuse(status: str, clip: str) -> Clip:
-        raise ItemError(status, f"{clip} was not made")
+def _videos(outputs: Mapping[str, Path], clips: Sequence[Clip], *, folder: Path | None = None) -> dict[str, Path]:
+    """Files for the gallery: videos themselves, and drawings of the first meshes.
 
-    truth = {c.id: c for c in clips}
-    loaders: dict[str, Load] = {i: partial(refuse, status, i) for i, status in failed.items()}
-    return loaders | {i: FileLoad(path, partial(load, path, truth[i])) for i, path in files.items()}
+    With a `folder` the drawings are made anew and put there; else they are kept next to the npy files.
+    """
+    if modality_of(clips[0]) == "video":
+        return dict(outputs)
+    videos = {}
+    for clip in [c for c in clips[:DRAWN] if c.id in outputs]:
+        path = outputs[clip.id]
+        target = path.with_suffix(".mp4") if folder is None else folder / f"{clip.id}.mp4"
+        if folder is not None or not target.is_file():
+            draw_mesh(path, clip, target)
+        videos[clip.id] = target
+    return videos

@@ -1,6 +1,6 @@
 """Evaluate: generate with each method, score every method in one pass, keep the rows, write the report.
 
-<out>/outputs/<method>/<clip>.mp4      what was generated, lossless
+<out>/outputs/<method>/<clip>.mp4      generated videos, lossless; <clip>.npy for meshes
 <out>/features/                        cached features, shared by methods and by later runs
 <out>/rows, gallery.json, facts.json   the results store
 <out>/report/report.html
@@ -15,27 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.baselines.base import SANITY
-from dawn_bench.baselines.meshes import MESH_SANITY
+from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.models.checkpoint import read_metadata
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
-from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
+from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
-from dawn_bench.workflow.entries import Entry, maker, one_owner
+from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.mesh_entries import averaged, mesh_maker
+from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, score_entry
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The rows of this run, the items that failed as (method, clip, status), lines for a person, and the page."""
+    """The rows of this run, failed items as (method, clip, reason), summary lines, the report page, seconds by part."""
 
     rows: list[ScoreRow]
     failed: list[tuple[str, str, str]]
@@ -56,83 +54,44 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     for metric in job.metrics or ():
         METRICS[metric]
     if job.outputs is not None:
-        one_owner(job)
+        check_owner(job)
     elif job.mapping is not None or job.naming != "{clip}":
         flag = "--mapping" if job.mapping is not None else "--naming"
-        raise InputError(f"{flag} says how files are called, but there is no --outputs.", hint="Give both.")
-    sanity, find = (MESH_SANITY, mesh_maker) if "vertices" in clips[0] else (SANITY, maker)
-    names = [*(sanity if job.sanity else ()), *(m for m in job.methods if m not in sanity or not job.sanity)]
-    makers = {name: find(name, job, clips) for name in names}  # every method is found wanting before work begins
+        raise InputError(f"{flag} says how files are named, but there is no --outputs.", hint="Give both.")
+    sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
+    names = [*sanity, *(m for m in job.methods if m not in sanity)]
+    builders = {name: entry_builder(name, job, clips) for name in names}  # every method is validated before work begins
 
     timings: dict[str, float] = {}
-    made: dict[str, Entry] = {}
-    for name, make in makers.items():
+    entries: dict[str, Entry] = {}
+    for name, build in builders.items():
         began = time.perf_counter()
-        made |= {m.name: m for m in make()}
+        entries |= {entry.name: entry for entry in build()}
         timings[f"generate {name}"] = round(time.perf_counter() - began, 1)
-    common, left_out = _common(made, clips, job.min_coverage)
+    common, not_ranked = common_clips(list(entries.values()), clips, min_coverage=job.min_coverage)
 
+    scoring = Scoring(
+        dataset=str(cache.settings["dataset"]),
+        split=job.split,
+        protocol=protocol,
+        metrics=job.metrics,
+        weights=job.weights,
+        device=job.device,
+        seed=job.seed,
+    )
     rows: list[ScoreRow] = []
-    for name, one in made.items():
+    failed: list[tuple[str, str, str]] = []
+    for name, entry in entries.items():
         began = time.perf_counter()
-        chosen = clips if name in left_out else common
-        takes = [
-            score_method(
-                name,
-                {c.id: loaders[c.id] for c in chosen if c.id in loaders},
-                chosen,
-                dataset=str(cache.settings["dataset"]),
-                split=job.split,
-                metrics=job.metrics,
-                protocol=protocol,
-                weights=job.weights,
-                device=job.device,
-                features_dir=job.out / "features",
-                method_class=one.method_class,
-                rankable=one.method_class not in ("sanity", "reference") and name not in left_out,
-                seed=job.seed,
-            )
-            for loaders in (one.loaders, *one.takes)
-        ]
-        scored = averaged(takes)
+        reason = not_ranked.get(name, "")
+        scored = score_entry(entry, clips, scoring, store, common=clips if reason else common, not_ranked=reason)
         timings[f"score {name}"] = round(time.perf_counter() - began, 1)
-        scored = [_over(row, one, clips, chosen, left_out.get(name, "")) for row in scored]
-        store.append(scored)  # a method that is done is kept, whatever happens to the next
         rows += scored
-        store.add_gallery([GalleryItem(clip_id=c, method=name, video=p) for c, p in one.files.items()])
-    failed = [(name, clip, status) for name, one in made.items() for clip, status in one.failed.items()]
+        failed += [(name, clip, why) for clip, why in clip_failures(entry, scored).items()]
     store.set_facts(_facts(job, cache, clips, common, rows, timings))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
     return Evaluated(rows, failed, _summary(rows, failed), page, timings)
-
-
-def _common(made: Mapping[str, Entry], clips: Sequence[Clip], min_coverage: float) -> tuple[list[Clip], dict[str, str]]:
-    """The clips that every contestant solved, and the contestants that solved too few to have a say, with the reason.
-
-    Scores over different clips cannot be compared, so all methods are scored over the same ones.
-    """
-    left_out = {}
-    common = {c.id for c in clips}
-    for name, one in made.items():
-        if one.method_class in ("sanity", "reference"):
-            continue
-        if len(one.files) < min_coverage * len(clips):
-            left_out[name] = f"not ranked: solved {len(one.files)} of {len(clips)} clips"
-        else:
-            common &= set(one.files)
-    if not common:  # each solved enough, but no clip was solved by all
-        return list(clips), {n: "not ranked: no clip was solved by all methods" for n in made if made[n].files}
-    return [c for c in clips if c.id in common], left_out
-
-
-def _over(row: ScoreRow, made: Entry, clips: Sequence[Clip], chosen: Sequence[Clip], why: str) -> ScoreRow:
-    """A row with its coverage of all clips, what it is over, and the method's cost."""
-    lost = round((1 - row.coverage) * len(chosen)) - sum(c.id in made.failed for c in chosen)  # to this metric alone
-    coverage = (len(clips) - len(made.failed) - lost) / len(clips)
-    over = f"over the {len(chosen)} of {len(clips)} clips that all methods solved" if len(chosen) < len(clips) else ""
-    note = "; ".join(text for text in (why, row.note, over) if text)
-    return row.model_copy(update={"coverage": coverage, "note": note, "cost": made.cost})
 
 
 def _facts(
@@ -147,7 +106,7 @@ def _facts(
     stand_ins = sorted({r.metric for r in rows if r.weights_state == "seeded"})
     if stand_ins:
         notes.append(
-            f"Scores of {', '.join(stand_ins)} use stand-in networks: they compare with no paper and rank nothing."
+            f"Scores of {', '.join(stand_ins)} use stand-in networks: not comparable with a paper, and not ranked."
         )
     run = job.checkpoint
     notes += _training_notes(run) if run is not None else []
@@ -210,7 +169,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 
 def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -> list[str]:
-    """One line a method with every score; then what failed."""
+    """One line per method with every score, then the failures."""
     methods = list(dict.fromkeys(r.method for r in rows))
     lines = []
     for method in methods:
@@ -223,7 +182,7 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
 
 
 def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:
-    """How large pictures or meshes are, and which vertices are lips and upper face."""
+    """The size of the pictures or meshes, and which vertices are lips and upper face."""
     if "vertices" not in clip:
         return {"size": f"{cache.size} px"}
     unknown = "unknown: the dataset's folder has no index file"

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from dawn_bench.baselines.outputs import OK, Output, read_output
+from dawn_bench.baselines.formats import read_output
+from dawn_bench.baselines.outputs import OK, Output
 from dawn_bench.clip import Clip
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.reports.store import LearningSignal
 from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_opening
-
-
-@dataclass(frozen=True)
-class Signal:
-    """One thing that must hold: `value` against `baseline`; `passed` says whether it does."""
-
-    signal: str
-    value: float | None
-    baseline: float | None
-    passed: bool
-    note: str = ""
-
-    def as_fact(self) -> dict[str, Any]:
-        """For the report's facts."""
-        return asdict(self)
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
@@ -38,25 +23,25 @@ def read_curve(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def loss_falls(run: Path, stage: str) -> Signal:
+def loss_falls(run: Path, stage: str) -> LearningSignal:
     """The mean total loss of the last fifth of the log against that of the first tenth."""
     values = np.array([line["total"] for line in read_curve(run / stage / "metrics.jsonl")])
     if len(values) < 5:
-        return Signal(f"{stage}: loss falls", None, None, False, "too few logged steps")
+        return LearningSignal(signal=f"{stage}: loss falls", value=None, passed=False, note="too few logged steps")
     first, last = values[: max(1, len(values) // 10)].mean(), values[-max(1, len(values) // 5) :].mean()
-    return Signal(
-        f"{stage}: loss falls",
-        float(last),
-        float(first),
-        bool(last < first),
-        "mean of the last fifth, of the first tenth",
+    return LearningSignal(
+        signal=f"{stage}: loss falls",
+        value=float(last),
+        baseline=float(first),
+        passed=bool(last < first),
+        note="mean of the last fifth, of the first tenth",
     )
 
 
 @torch.no_grad()
 def lfg_beats_copying(
     lfg: LFG, clips: Sequence[Clip], *, pairs: int = 32, seed: int = 0, device: str = "cpu"
-) -> Signal:
+) -> LearningSignal:
     """PSNR in dB of rebuilt held-out frames against that of the source frame itself, over random pairs of frames."""
     rng = np.random.default_rng(seed)
     rebuilt, copied = [], []
@@ -69,18 +54,18 @@ def lfg_beats_copying(
         rebuilt.append(_psnr(prediction, driving))
         copied.append(_psnr(source, driving))
     value, baseline = float(np.mean(rebuilt)), float(np.mean(copied))
-    return Signal(
-        "LFG rebuilds held-out frames better than copying (PSNR, dB)",
-        value,
-        baseline,
-        value > baseline,
-        f"{pairs} pairs of {len(clips)} held-out clips",
+    return LearningSignal(
+        signal="LFG rebuilds held-out frames better than copying (PSNR, dB)",
+        value=value,
+        baseline=baseline,
+        passed=value > baseline,
+        note=f"{pairs} pairs of {len(clips)} held-out clips",
     )
 
 
 def lips_follow_sound(
     heard: dict[str, Output], shuffled: dict[str, Output], clips: Sequence[Clip], backend: FaceBackend
-) -> Signal:
+) -> LearningSignal:
     """Correlation of generated with true mouth opening, mean over clips; baseline: the same model with other sound."""
     own: list[float] = []
     other: list[float] = []
@@ -95,9 +80,10 @@ def lips_follow_sound(
             values.append(correlation(opening, truth[: len(opening)]))
     name = "generated mouth opening follows the sound (correlation)"
     if not own:
-        return Signal(name, None, None, False, "no clip was generated both ways")
+        return LearningSignal(signal=name, value=None, passed=False, note="no clip was generated both ways")
     value, baseline = float(np.mean(own)), float(np.mean(other))
-    return Signal(name, value, baseline, value > baseline, f"{len(own)} held-out clips; baseline: another clip's sound")
+    note = f"{len(own)} held-out clips; baseline: another clip's sound"
+    return LearningSignal(signal=name, value=value, baseline=baseline, passed=value > baseline, note=note)
 
 
 def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The rows of the paper's tables, as something that can be run: which method, with what, over which pieces."""
+"""The rows of the paper's tables as jobs: which method, with which options, over segments of which length."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from dawn_bench.errors import InputError
 from dawn_bench.reports.published import FILE
 
-#: Frames each way that stand for no window at all: longer than any clip.
+#: Half-width of the attention window, in frames, that means no window: longer than any clip.
 NO_WINDOW = 1_000_000
-#: HDTF is evaluated in pieces of this many frames "for better comparison" (Section 4.1); CREMA's clips are shorter.
-PIECE = 200
+#: HDTF is evaluated in segments of this many frames "for better comparison" (Section 4.1); CREMA's clips are shorter.
+SEGMENT_FRAMES = 200
 SPEED = "seconds for 8 s"
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row: `label` as published, `name` of our row in the results store, and how it is made.
+    """One row: its published `label`, the `name` of our row in the results store, and how it is generated.
 
-    `length` is the exact number of frames of one inference; None: clips whole, or in pieces of at most `PIECE`.
-    `variant` names the preset's ablation that the run must come from; `size` the pixels that the cache must have.
+    `length` is the exact number of frames of one inference; None: whole clips, or segments of at most `SEGMENT_FRAMES`.
+    `variant` names the ablation of the preset that the run must come from, `size` the cache's frame size in pixels.
     """
 
     label: str
@@ -35,13 +35,13 @@ class PaperRow:
 
     @property
     def strategy(self) -> str | None:
-        """The generation strategy of DAWN's rows; None where the row is another method's."""
+        """The generation strategy of DAWN's rows; None for another method."""
         return {"dawn": "nar", "dawn-sar": "sar", "dawn-ttr": "ttr"}.get(self.method)
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table: its rows, and the published values by (label, metric) for each dataset that it has."""
+    """One table: its rows, and the published values by dataset, label and metric."""
 
     number: int
     title: str
@@ -52,7 +52,7 @@ class PaperTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The metrics, and the time where the paper measures it (Table 2)."""
+        """The metrics, plus the time in Table 2."""
         return (*self.metrics, SPEED) if self.number == 2 else self.metrics
 
 
@@ -103,23 +103,23 @@ ROWS: dict[int, tuple[PaperRow, ...]] = {
 
 
 def paper_table(number: int) -> PaperTable:
-    """Table `number` of the paper with what was published; raises `InputError` for one that has no rows to run."""
+    """Table `number` of the paper with its published values; raises `InputError` for one without rows to run."""
     if number not in ROWS:
         known = ", ".join(f"table{n}" for n in ROWS)
-        raise InputError(f"table {number} of the paper holds nothing that can be run.", hint=f"Known: {known}.")
-    held = {t["number"]: t for t in json.loads(FILE.read_text(encoding="utf-8"))["tables"]}.get(number)
-    if held is None:  # Table 2, whose numbers were lost in the conversion of the paper to text
+        raise InputError(f"table {number} of the paper has no rows that can be run.", hint=f"Known: {known}.")
+    printed = {t["number"]: t for t in json.loads(FILE.read_text(encoding="utf-8"))["tables"]}.get(number)
+    if printed is None:  # Table 2, whose numbers were lost in the conversion of the paper to text
         metrics = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "dr25", "dr50")
         note = (
-            "The published numbers of this table are not at hand. Its text has NAR best and fastest, SAR's DR at least "
-            "ten times that of the others, and TTR slower than NAR and worse, though without SAR's decline."
+            "The published numbers of this table are not at hand. According to the text NAR is best and fastest, SAR's "
+            "DR is at least ten times that of the others, and TTR is slower and worse than NAR but does not degrade."
         )
         return PaperTable(number, "Generation strategies", metrics, ROWS[number], {}, note)
     published = {
         dataset: {
-            label: {m: v for m, v in zip(held["columns"], values, strict=True) if v is not None}
+            label: {m: v for m, v in zip(printed["columns"], values, strict=True) if v is not None}
             for label, values in lines.items()
         }
-        for dataset, lines in held["datasets"].items()
+        for dataset, lines in printed["datasets"].items()
     }
-    return PaperTable(number, held["title"], tuple(held["columns"]), ROWS[number], published)
+    return PaperTable(number, printed["title"], tuple(printed["columns"]), ROWS[number], published)

@@ -30,7 +30,7 @@ from dawn_bench.progress import console, meter
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
-from dawn_bench.workflow.learning import Signal, lfg_beats_copying, lips_follow_sound, loss_falls
+from dawn_bench.workflow.learning import lfg_beats_copying, lips_follow_sound, loss_falls
 from dawn_bench.workflow.train import train
 
 MARK = "quickstart.json"
@@ -69,7 +69,7 @@ class Quickstarted:
     """Lines for a person, the learning signals, and the page."""
 
     summary: list[str]
-    signals: list[Signal]
+    signals: list[LearningSignal]
     report: Path
 
 
@@ -112,7 +112,7 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
     store.set_facts(
         Facts(
             title="dawn-bench quickstart",
-            learning=[LearningSignal.model_validate(s.as_fact()) for s in signals],
+            learning=signals,
             timings=timings,
         )
     )
@@ -155,7 +155,7 @@ def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
     done.touch()
 
 
-def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[Signal]:
+def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[LearningSignal]:
     """Losses, the LFG on held-out frames, and lips against sound on the clips that were scored."""
     run, clips = out / "run", cache.clips("test")
     scored = clips[: plan.scored_clips]
@@ -173,7 +173,7 @@ def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[Signal
     ]
 
 
-def _line(signal: Signal) -> str:
+def _line(signal: LearningSignal) -> str:
     value, baseline = (f"{v:.3g}" if v is not None else "–" for v in (signal.value, signal.baseline))
     return f"{'ok' if signal.passed else 'NOT SHOWN'}: {signal.signal}: {value}, baseline {baseline} ({signal.note})"
 

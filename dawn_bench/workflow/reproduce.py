@@ -1,8 +1,8 @@
-"""Reproduce a table of the paper: run the rows that there are data and weights for, and set ours beside the published.
+"""Reproduce a table of the paper: run the rows for which data and weights are present, and compare with the published.
 
-<out>/tableN.md, tableN.json           the table, what differs, and why a row did not run; written anew after every row
-<out>/outputs, features, rows          as `evaluate` leaves them, so that `dawn-bench report` shows the rows too
-<out>/timed                            the videos of 8 seconds that Table 2's times are of
+<out>/tableN.md, tableN.json           the table, what differs, and why a row did not run; rewritten after every row
+<out>/outputs, features, rows          as written by `evaluate`, so `dawn-bench report` shows the rows too
+<out>/timed                            the videos of 8 seconds whose generation Table 2 times
 """
 
 from __future__ import annotations
@@ -10,34 +10,34 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.baselines.base import METHODS, Context, Method
+from dawn_bench.baselines.base import Context, Method, build_method, modality_of
 from dawn_bench.baselines.methods.dawn import Dawn
-from dawn_bench.baselines.outputs import OK, Output, produce, read_output
+from dawn_bench.baselines.outputs import OK, Output, produce
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
-from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
 from dawn_bench.models.dawn.released import find_released
 from dawn_bench.models.dawn.strategies import STRATEGIES
 from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
-from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
+from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
-from dawn_bench.workflow.paper_rows import PIECE, ROWS, SPEED, PaperRow, PaperTable, paper_table
-from dawn_bench.workflow.reproduced import Line, MadeWith, Reproduced, differences, grouped
-from dawn_bench.workflow.segments import pieces, repeated
+from dawn_bench.workflow.entries import entry_of
+from dawn_bench.workflow.paper_rows import ROWS, SEGMENT_FRAMES, SPEED, PaperRow, PaperTable, paper_table
+from dawn_bench.workflow.reproduced import Reproduced, RunFacts, TableRow, differences, grouped
+from dawn_bench.workflow.scoring import Scoring, score_entry
+from dawn_bench.workflow.segments import repeated, segments
 
-#: Frames of the video that Table 2's times are of.
+#: Frames of the video whose generation Table 2 times.
 TIMED = 8 * FPS
-_NOT_YET = "stopped before this row; run the same command again to go on."
+_NOT_YET = "stopped before this row; run the same command again to continue."
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Reproduction:
 
 
 def reproduce(job: Reproduction) -> Reproduced:
-    """Run a table. Raises `InputError` for an unknown table, variant or option, a run or methods' file that is not
-    there, and a cache without clips in the split.
+    """Run a table. Raises `InputError` for an unknown table, variant or option, a run or installs file that does not
+    exist, and a cache without clips in the split.
 
-    A row that cannot run costs no other: its line says what is missing, and so does a warning before work begins.
+    A row that cannot run does not stop the others: its line says what is missing, and so does a warning at the start.
     """
     table, cache = paper_table(job.table), Cache(job.cache)
     _check(job)
@@ -70,13 +70,13 @@ def reproduce(job: Reproduction) -> Reproduced:
     if not clips:
         splits = ", ".join(sorted(set(cache.index["split"])))
         raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, hint=f"Its splits: {splits}.")
-    if "frames" not in clips[0]:
+    if modality_of(clips[0]) != "video":
         raise InputError("holds meshes; the paper's tables are of videos.", path=job.cache)
     dataset = str(cache.settings["dataset"])
-    beside = dataset if dataset in table.published else next(iter(table.published), "crema")
-    published = table.published.get(beside, {})
+    compared = dataset if dataset in table.published else next(iter(table.published), "crema")
+    published = table.published.get(compared, {})
     rows = _rows(table, cache, published)
-    lines = {r.label: Line(r.label, {}, published.get(r.label, {}), reason=_NOT_YET) for r in rows}
+    lines = {r.label: TableRow(r.label, {}, published.get(r.label, {}), reason=_NOT_YET) for r in rows}
     ready = []
     for row in rows:
         try:
@@ -86,32 +86,32 @@ def reproduce(job: Reproduction) -> Reproduced:
             lines[row.label] = replace(lines[row.label], reason=str(error))
         else:
             ready.append(row)
-    for words in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):
-        console().print(f"not run: {words}", markup=False)
-    made_with: dict[str, MadeWith] = {}
+    for sentence in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):
+        console().print(f"not run: {sentence}", markup=False)
+    runs: dict[str, RunFacts] = {}
 
-    def found() -> Reproduced:
-        told = tuple(lines.values())
-        said = differences(table, cache, clips, told, made_with, machine=device_name(job.device))
-        return Reproduced(table.number, table.title, beside, table.columns, told, said)
+    def table_so_far() -> Reproduced:
+        current = tuple(lines.values())
+        sentences = differences(table, cache, clips, current, runs, machine=device_name(job.device))
+        return Reproduced(table.number, table.title, compared, table.columns, current, sentences)
 
-    store, done = ResultsStore(job.out), found()
+    store, result = ResultsStore(job.out), table_so_far()
     for row in ready:
         method, remark = _method(row, job, cache)
-        ran = _run(method, _clips(row, clips), lines[row.label], table, job, store, dataset=dataset)
-        lines[row.label] = replace(ran, remark="; ".join(t for t in (remark, ran.remark) if t))
+        line = _run(method, _clips(row, clips), lines[row.label], table, job, store, dataset=dataset)
+        lines[row.label] = replace(line, remark="; ".join(t for t in (remark, line.remark) if t))
         if isinstance(method, Dawn):
-            made_with[row.label] = MadeWith.of(method)
-        done = found()
-        done.write(job.out)  # a row that is done is kept, whatever happens to the next
-        _tell(store, done, job)
+            runs[row.label] = RunFacts.of(method)
+        result = table_so_far()
+        result.write(job.out)  # a finished row is kept, whatever happens to the next
+        _update_facts(store, result, job)
     if not ready:
-        done.write(job.out)
-    return done
+        result.write(job.out)
+    return result
 
 
 def _check(job: Reproduction) -> None:
-    """Raises `InputError` for what a person mistyped: it would cost every row, or be heeded by none."""
+    """Raise `InputError` for mistyped settings, which would fail every row or be ignored by all of them."""
     variants = {row.variant for rows in ROWS.values() for row in rows if row.variant is not None}
     if unknown := set(job.variants) - variants:
         raise InputError(
@@ -135,7 +135,7 @@ def _known(kind: type[Config], options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(table: PaperTable, cache: Cache, published: Mapping[str, Mapping[str, float]]) -> list[PaperRow]:
-    """The rows that this dataset's part of the table has, and the cache's own size where the paper has another."""
+    """The rows of the table for this dataset, plus one for the cache's frame size where there is none."""
     rows = [r for r in table.rows if not published or r.label in published]
     if table.number == 7 and all(r.size != cache.size for r in rows):
         rows.append(PaperRow(f"DAWN, {cache.size} px", f"dawn-{cache.size}-px", size=cache.size))
@@ -143,61 +143,63 @@ def _rows(table: PaperTable, cache: Cache, published: Mapping[str, Mapping[str, 
 
 
 def _method(row: PaperRow, job: Reproduction, cache: Cache) -> tuple[Method, str]:
-    """The row's method under its own name, and a remark; raises `InputError` saying what it lacks."""
+    """The row's method under the row's name, and a remark; raises `InputError` saying what is missing."""
     if row.size is not None and row.size != cache.size:
         raise InputError(
             f"this cache has {cache.size} px; run it on a cache of {row.size} px with a run trained on that."
         )
     run, options, remark = _run_of(row, job)
     if row.strategy is not None:
-        options = _known(STRATEGIES[row.strategy][1], job.options) | options  # what makes the row is not overruled
+        options = _known(STRATEGIES[row.strategy][1], job.options) | options  # the row's own options take precedence
     try:
-        method = METHODS[row.method](Context(run, job.device, job.seed, options, job.methods_file, job.out / "logs"))
+        context = Context(run, job.device, job.seed, options, job.methods_file, job.out / "logs")
+        method = build_method(row.method, context)
     except InputError as error:
         if row.strategy is not None or error.path is not None:
             raise
         raise InputError(
-            error.what, hint=f"Say where with --methods FILE; see dawn-bench methods {row.method}."
+            error.what, hint=f"Say where with --installs FILE; see dawn-bench methods {row.method}."
         ) from error
     if isinstance(method, Dawn):
-        _fits(method, row, run, cache)
+        _check_run(method, row, run, cache)
     method.name = row.name
     return method, remark
 
 
 def _run_of(row: PaperRow, job: Reproduction) -> tuple[Path | None, dict[str, Any], str]:
-    """The run that a row is made with, the row's options, and a remark; raises `InputError` without one."""
+    """The run of a row, the row's options, and a remark; raises `InputError` where there is none."""
     options = dict(row.options)
     if row.variant is None:
         return job.checkpoint, options, ""
-    if (own := job.variants.get(row.variant)) is not None:
-        return own, options, ""
+    if (variant := job.variants.get(row.variant)) is not None:
+        return variant, options, ""
     run, train = job.checkpoint, f"train --preset NAME+{row.variant}, then --variant {row.variant}=RUN"
     if row.variant == "ttr":
-        alone = run is not None and not (run / COARSE_FILE).is_file()
-        return run, options, f"one model for both resolutions; for one of each, {train}" if alone else ""
+        single = run is not None and not (run / COARSE_FILE).is_file()
+        return run, options, f"one model for both resolutions; for one of each, {train}" if single else ""
     if row.variant == "only-stage-1" and run is not None and all((run / s).is_file() for s in RUN_FILES["a2v"]):
-        remark = f"the first stage of the same run, not trained for longer in place of the second; for that, {train}"
+        remark = f"the first stage of the same run, not trained for longer instead of the second; for that, {train}"
         return run, options | {"stage": "a2v-1"}, remark
     raise InputError(f"needs a run of its own: {train}.")
 
 
-def _fits(method: Dawn, row: PaperRow, run: Path | None, cache: Cache) -> None:
-    """Raises `InputError` where a run does not fit the cache, or is not what the row is called."""
+def _check_run(method: Dawn, row: PaperRow, run: Path | None, cache: Cache) -> None:
+    """Raise `InputError` where a run does not fit the cache, or is not the ablation that the row names."""
     method.check(next(iter(cache)))
-    talker = method.talker
-    if (talker.pbnet is None) != (row.variant == "no-pbnet"):
+    generator = method.generator
+    if (generator.pbnet is None) != (row.variant == "no-pbnet"):
         raise InputError(
-            f"this run has {'no' if talker.pbnet is None else 'a'} PBNet, so it is not this row.", path=run
+            f"this run has {'no' if generator.pbnet is None else 'a'} PBNet, so it is not this row.", path=run
         )
-    if row.variant in ("only-stage-1", "only-stage-2") and talker.facts["a2v"].get("stage") != "a2v-1":
+    if row.variant in ("only-stage-1", "only-stage-2") and generator.facts["a2v"].get("stage") != "a2v-1":
         raise InputError("this run was trained in two stages, so it is not this row.", path=run)
 
 
 def _clips(row: PaperRow, clips: Sequence[Clip]) -> list[Clip]:
+    """The clips or segments of a row; raises `InputError` where all clips are too short for it."""
     if row.length is None:
-        return pieces(clips, PIECE, exact=False)
-    chosen = pieces(clips, row.length, exact=True)
+        return segments(clips, SEGMENT_FRAMES, exact=False)
+    chosen = segments(clips, row.length, exact=True)
     if not chosen:
         longest = max(c.n_frames for c in clips)
         raise InputError(f"no chosen clip has {row.length} frames (longest: {longest}); prepare longer videos.")
@@ -207,81 +209,73 @@ def _clips(row: PaperRow, clips: Sequence[Clip]) -> list[Clip]:
 def _run(
     method: Method,
     clips: Sequence[Clip],
-    line: Line,
+    line: TableRow,
     table: PaperTable,
     job: Reproduction,
     store: ResultsStore,
     *,
     dataset: str,
-) -> Line:
-    """The row's line with its scores of what the method makes of the clips; scores and videos are put in the store."""
-    outputs = produce(method, clips, job.out / "outputs", seed=job.seed)
-    truth = {c.id: c for c in clips}
-    made = {i: (o.path, o.notes) for i, o in outputs.items() if o.status == OK and o.path is not None}
-    line = replace(line, made=len(made), asked=len(clips), reason="", remark=_failures(outputs))
-    if not made:
+) -> TableRow:
+    """Generate and score one row; its scores and videos are added to the store."""
+    results = produce(method, clips, job.out / "outputs", seed=job.seed)
+    entry = entry_of(method, results, clips)
+    n_generated = len(entry.outputs)
+    line = replace(line, made=n_generated, asked=len(clips), reason="", remark=_failures(results))
+    if not n_generated:
         return replace(line, reason=line.remark, remark="")
-    # Where the paper gives a row fewer metrics, the others say nothing of it: the truth has no distance to itself.
-    metrics = [m for m in table.metrics if m in line.published] or list(table.metrics)
-    scored = score_method(
-        method.name,
-        {i: partial(read_output, path, truth[i], said=notes) for i, (path, notes) in made.items()},
-        clips,
+    # Where the paper gives a row fewer metrics, the others mean nothing: the truth has no distance to itself.
+    scoring = Scoring(
         dataset=dataset,
         split=job.split,
-        metrics=metrics,
         protocol=PAPER_DAWN,
+        metrics=[m for m in table.metrics if m in line.published] or list(table.metrics),
         weights=job.weights,
         device=job.device,
-        features_dir=job.out / "features",
-        method_class=method.method_class,
-        rankable=method.method_class not in ("sanity", "reference"),
         seed=job.seed,
     )
-    store.append(scored)
-    store.add_gallery([GalleryItem(clip_id=i, method=method.name, video=path) for i, (path, _) in made.items()])
-    said = [line.remark, *_fewer(scored, len(made))]
-    line = replace(line, remark="; ".join(words for words in said if words))
+    scored = score_entry(entry, clips, scoring, store)
+    remarks = [line.remark, *_fewer_clips(scored, n_generated)]
+    line = replace(line, remark="; ".join(remark for remark in remarks if remark))
     ours = {r.metric: r.value for r in scored}
     if SPEED in table.columns:
         ours[SPEED] = _seconds(method, clips[0], job)
     return replace(line, ours=ours, stand_ins=tuple(r.metric for r in scored if r.weights_state == "seeded"))
 
 
-def _fewer(scored: Sequence[ScoreRow], made: int) -> list[str]:
-    """Which scores are over fewer clips than were made, and why there is none where there is none."""
-    found: dict[str, list[str]] = {}
+def _fewer_clips(scored: Sequence[ScoreRow], n_generated: int) -> list[str]:
+    """Remarks on scores over fewer clips than were generated, and on the reason for a missing score."""
+    labels: dict[str, list[str]] = {}
     for row in scored:
         if row.value is None:
-            found.setdefault(f"no score: {row.note}", []).append(row.label)
-        elif row.n_clips < made:
-            found.setdefault(f"over {row.n_clips} of {made} clips", []).append(row.label)
-    return [f"{', '.join(labels)} {words}" for words, labels in found.items()]
+            labels.setdefault(f"no score: {row.note}", []).append(row.label)
+        elif row.n_clips < n_generated:
+            labels.setdefault(f"over {row.n_clips} of {n_generated} clips", []).append(row.label)
+    return [f"{', '.join(names)} {words}" for words, names in labels.items()]
 
 
-def _failures(outputs: Mapping[str, Output]) -> str:
-    """`2 clips failed: oom: ...`, with the first one's words."""
-    failed = [o for o in outputs.values() if o.status != OK]
+def _failures(results: Mapping[str, Output]) -> str:
+    """`2 clips failed: oom: ...`, with the detail of the first one."""
+    failed = [o for o in results.values() if o.status != OK]
     if not failed:
         return ""
     return f"{len(failed)} clip{'s' if len(failed) > 1 else ''} failed: {failed[0].status}: {failed[0].detail}"
 
 
 def _seconds(method: Method, clip: Clip, job: Reproduction) -> float | None:
-    """Seconds for a video of 8 seconds: of two the faster, as the first may do what is done once.
+    """Seconds to generate a video of 8 seconds: the faster of two runs, as the first may include one-time work.
 
-    The same portrait and sound for every method (paper, Section A.4.3): the clip's, from its start again where it ends.
+    Every method gets the same portrait and sound (paper, Section A.4.3): the clip's, in a loop where it is shorter.
     """
     takes = [repeated(clip, TIMED, name=f"{clip.id}_8s_{take}") for take in (1, 2)]
     machine = re.sub(r"\W+", "-", device_name(job.device)).strip("-")
-    made = produce(method, takes, job.out / "timed" / machine, seed=job.seed)
-    return min((o.seconds - o.load_seconds for o in made.values() if o.status == OK), default=None)
+    results = produce(method, takes, job.out / "timed" / machine, seed=job.seed)
+    return min((o.seconds - o.load_seconds for o in results.values() if o.status == OK), default=None)
 
 
-def _tell(store: ResultsStore, found: Reproduced, job: Reproduction) -> None:
-    """Put what differs from the paper where the report shows it, beside what it says of other tables."""
-    held, head = store.facts(), f"Table {found.number}, "
-    notes = [note for note in held.notes if not note.startswith(head)]
-    notes.append(f"{head}{found.title}: {' '.join(found.differences)}")
-    title = held.title or f"dawn-bench: tables of DAWN's paper, {job.split} split"
+def _update_facts(store: ResultsStore, table: Reproduced, job: Reproduction) -> None:
+    """Put what differs from the paper into the report's notes, in place of an earlier note on the same table."""
+    facts, head = store.facts(), f"Table {table.number}, "
+    notes = [note for note in facts.notes if not note.startswith(head)]
+    notes.append(f"{head}{table.title}: {' '.join(table.differences)}")
+    title = facts.title or f"dawn-bench: tables of DAWN's paper, {job.split} split"
     store.set_facts(Facts(title=title, notes=notes, machine={"device": device_name(job.device)}, versions=versions()))

@@ -1,4 +1,4 @@
-"""Clips cut into pieces, which are clips themselves: what the paper calls the length of one inference."""
+"""Clips cut into segments, which are clips themselves: the paper's "length of one inference"."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.provenance import fingerprint
 
 
-def pieces(clips: Sequence[Clip], length: int, *, exact: bool) -> list[Clip]:
-    """Consecutive pieces of `length` frames, each starting from its own first true frame, as the released evaluation.
+def segments(clips: Sequence[Clip], length: int, *, exact: bool) -> list[Clip]:
+    """Consecutive segments of `length` frames, each starting from its own first true frame, as in the released code.
 
-    `exact` leaves out what is shorter; else shorter clips stay whole, and a rest of at least half a piece counts.
+    `exact` drops everything shorter; else shorter clips stay whole, and a remainder of at least half a segment counts.
     """
-    cut: list[Clip] = []
+    chosen: list[Clip] = []
     for clip in clips:
         starts = range(0, clip.n_frames, length)
         for start in starts:
             stop = min(start + length, clip.n_frames)
             whole = start == 0 and stop == clip.n_frames
             if stop - start == length or (not exact and (whole or stop - start >= length / 2)):
-                cut.append(clip if whole else piece(clip, start, stop))
-    return cut
+                chosen.append(clip if whole else segment(clip, start, stop))
+    return chosen
 
 
-def piece(clip: Clip, start: int, stop: int) -> Clip:
-    """Frames `start` to `stop` of a clip and their sound, under an id that says where it starts."""
+def segment(clip: Clip, start: int, stop: int) -> Clip:
+    """Frames `start` to `stop` (exclusive) of a clip and their sound; the id ends with `_f` and the first frame."""
     meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
     for field in ("frames", "audio"):
         if f"{field}_sha256" in clip.meta:
@@ -37,7 +37,7 @@ def piece(clip: Clip, start: int, stop: int) -> Clip:
 
 
 def repeated(clip: Clip, length: int, *, name: str) -> Clip:
-    """`length` frames of a clip, called `name`: its first ones, or from its start again where it ends."""
+    """`length` frames of a clip under the id `name`: its first ones, or the clip in a loop where it is shorter."""
     meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
     arrays = _viewed(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
     return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta)

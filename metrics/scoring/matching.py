@@ -30,7 +30,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.provenance import fingerprint, sha256_file
 
-#: Loads one generated clip when it is needed; `meta["notes"]` may hold sentences about what loading changed.
+#: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
 #: Incremented whenever the code below changes its output.
 VERSION = 1
@@ -92,7 +92,7 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
 
     Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3).
     """
-    notes = [str(note) for note in generated.meta.get("notes", ())]
+    notes = list(generated.notes)
     lengths = generated.n_frames, true.n_frames
     first, last = protocol.skip_first, min(lengths)
     if last <= first:

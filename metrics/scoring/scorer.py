@@ -41,16 +41,23 @@ def score_method(
     method_class: str = "portrait",
     rankable: bool = True,
     seed: int = 0,
+    failures: Mapping[str, str] | None = None,
+    n_requested: int | None = None,
 ) -> list[ScoreRow]:
     """Score the outputs of one method against the true clips with the same ids: one row a metric, in the given order.
 
     `generated` is clips, or loaders by clip id (`FileLoad` for clips in files); a true clip without an output counts as
     failed (`missing`). `metrics` None takes every registered metric whose fields the true clips have. `features_dir`
-    keeps features between calls. Raises `InputError` when a metric is unknown or no id matches.
+    keeps features between calls.
+
+    `failures` are the reasons, by clip id, why the method has no output. They may name clips outside `truth` where the
+    method was given `n_requested` clips and `truth` is a part of them. Both enter the rows' `failures` and `coverage`.
+
+    Raises `InputError` when a metric is unknown or no id matches.
     """
-    loaders = _loaders(generated)
+    loaders, known = _loaders(generated), failures or {}
     true_clips = sorted(truth, key=lambda clip: clip.id)
-    if not any(clip.id in loaders for clip in true_clips):
+    if not any(clip.id in loaders or clip.id in known for clip in true_clips):
         ours, theirs = ", ".join(sorted(loaders)[:3]) or "none", ", ".join(clip.id for clip in true_clips[:3])
         raise InputError(
             f"no output of {method} has the id of a true clip.", hint=f"Outputs: {ours}; true clips: {theirs}."
@@ -67,12 +74,12 @@ def score_method(
         for clip in true_clips:
             try:
                 if clip.id not in loaders:
-                    raise ItemError("missing", f"there is no output for {clip.id}")
+                    raise ItemError(known.get(clip.id, "missing"), f"there is no output for {clip.id}")
                 made, true, changed = match(loaders[clip.id], clip)
             except ItemError as error:
                 progress.say(f"{method}, {clip.id}: {error}")
-                for failures in failed.values():
-                    failures[clip.id] = error
+                for by_clip in failed.values():
+                    by_clip[clip.id] = error
             else:
                 notes.update(changed)
                 for metric in chosen:
@@ -93,6 +100,8 @@ def score_method(
         seconds = sum(extraction.seconds[name] for name in extraction.needed(metric))  # shared ones count in each row
         facts: list[Any] = [metric.name, protocol.fingerprint, extraction.fingerprints(metric), reference]
         facts += [score.n_clips, score.n_frames, device.split(":")[0], used]
+        reasons = {**known, **{clip: error.reason for clip, error in failed[metric.name].items()}}
+        requested = n_requested or len(true_clips)
         rows.append(
             ScoreRow(
                 method=method,
@@ -112,7 +121,8 @@ def score_method(
                 high=score.high,
                 n_clips=score.n_clips,
                 n_frames=score.n_frames,
-                coverage=1 - len(failed[metric.name]) / len(true_clips),
+                coverage=(requested - len(reasons)) / requested,
+                failures=dict(sorted(reasons.items())),
                 weights_state=extraction.weights_state(metric),
                 rankable=rankable,
                 fingerprint=fingerprint(facts),

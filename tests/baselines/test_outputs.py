@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from dawn_bench.baselines.base import Generated, Item
-from dawn_bench.baselines.outputs import ITEMS_FILE, find_outputs, produce, read_output
+from dawn_bench.baselines.formats import read_output
+from dawn_bench.baselines.given import find_outputs
+from dawn_bench.baselines.outputs import ITEMS_FILE, output_key, produce
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
@@ -46,7 +48,7 @@ def test_outputs_read_back_bit_exact_with_their_sound(clips: list[Clip], tmp_pat
     assert path == tmp_path / "inverted" / "c1.mp4"
     back = read_output(path, clips[1])
     np.testing.assert_array_equal(back["frames"], 255 - clips[1]["frames"])
-    assert (back.id, back.n_frames, back.meta["notes"]) == ("c1", 30, [])
+    assert (back.id, back.n_frames, back.notes) == ("c1", 30, ())
     assert np.corrcoef(back["audio"], clips[1]["audio"])[0, 1] > 0.95
 
 
@@ -134,7 +136,7 @@ def test_a_user_file_without_sound_or_at_another_rate_is_taken_and_it_is_said(
     assert back.n_frames == 15
     np.testing.assert_array_equal(back["frames"], clips[0]["frames"][::2])
     np.testing.assert_array_equal(back["audio"], clips[0]["audio"][: 15 * 640])
-    assert [note.split(":")[0].split(",")[0] for note in back.meta["notes"]] == ["no sound of its own", "50.00 fps"]
+    assert [note.split(":")[0].split(",")[0] for note in back.notes] == ["no sound of its own", "50.00 fps"]
 
 
 def test_a_damaged_user_file_is_a_bad_output(clips: list[Clip], tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_content_hash_follows_the_content_and_the_caches_own_hash_is_the_sam
 
 
 def test_a_file_is_decoded_once_whatever_is_asked_of_it_later(tmp_path: Path) -> None:
-    from dawn_bench.baselines.outputs import read_output
+    from dawn_bench.baselines.formats import read_output
     from dawn_bench.pipelines.media.video import write_video
 
     decoded = []

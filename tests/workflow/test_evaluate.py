@@ -53,7 +53,9 @@ def test_sanity_rows_and_a_users_folder_are_scored_side_by_side(job: Evaluation)
 
 def test_a_second_run_makes_nothing_and_adds_nothing_twice(job: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate_methods(job)
-    monkeypatch.setattr("dawn_bench.baselines.outputs._produce_one", lambda *a: pytest.fail("an output was made twice"))
+    monkeypatch.setattr(
+        "dawn_bench.baselines.outputs._generate_one", lambda *a: pytest.fail("an output was made twice")
+    )
     monkeypatch.setattr(
         "dawn_bench.metrics.features.images.Images.run", lambda *a: pytest.fail("a feature was computed twice")
     )

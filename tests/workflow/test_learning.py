@@ -30,7 +30,7 @@ def test_a_falling_loss_passes_and_a_rising_one_does_not(tmp_path: Path) -> None
     assert falling.passed and (falling.value, falling.baseline) == (2.0, 5.0)
     (tmp_path / "other").mkdir()
     assert not loss_falls(_log(tmp_path / "other", list(range(10))), "lfg").passed
-    assert LearningSignal.model_validate(falling.as_fact()).passed
+    assert isinstance(falling, LearningSignal)
 
 
 def test_too_short_or_absent_logs_do_not_pass(tmp_path: Path) -> None:

@@ -27,10 +27,11 @@ from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import reproduce as module
+from dawn_bench.workflow import scoring
 from dawn_bench.workflow.paper_rows import NO_WINDOW, ROWS, paper_table
 from dawn_bench.workflow.reproduce import Reproduction, reproduce
 from dawn_bench.workflow.reproduced import Reproduced
-from dawn_bench.workflow.segments import pieces, repeated
+from dawn_bench.workflow.segments import repeated, segments
 
 QUICK = {"steps": 2}
 
@@ -38,13 +39,13 @@ QUICK = {"steps": 2}
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores of the two metrics that need no network, under the names that the tables have."""
-    real = module.score_method
+    real = scoring.score_method
 
     def scored(*arguments, metrics, **settings):  # type: ignore[no-untyped-def]
         rows = real(*arguments, metrics=["psnr"], **settings)
         return [r.model_copy(update={"metric": m, "weights_state": "seeded"}) for r in rows for m in metrics]
 
-    monkeypatch.setattr(module, "score_method", scored)
+    monkeypatch.setattr(scoring, "score_method", scored)
 
 
 def _run(table: int, cache: Path, run: Path | None, out: Path, **changes: object) -> Reproduced:
@@ -111,7 +112,7 @@ def test_a_run_of_an_ablation_is_used(tiny_cache: Path, micro_run: Path, tmp_pat
     assert "needs a trained run" in found.lines[-1].reason
 
 
-def test_inference_lengths_are_pieces_and_longer_ones_than_the_clips_do_not_run(
+def test_inference_lengths_are_segments_and_longer_ones_than_the_clips_do_not_run(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = _run(3, tiny_cache, micro_run, tmp_path)
@@ -182,7 +183,7 @@ def test_a_coarse_model_may_come_from_a_run_of_its_own(tiny_cache: Path, micro_r
     shutil.copy(micro_run / "a2v-1" / "model.safetensors", tmp_path / "run" / "a2v-ttr")
     job = Reproduction(2, tiny_cache, tmp_path, micro_run, {"ttr": tmp_path / "run"}, options=QUICK | {"segment": 20})
     methods = {row.label: module._method(row, job, Cache(tiny_cache)) for row in ROWS[2]}
-    coarse = {label: method.talker.coarse is not None for label, (method, _) in methods.items()}  # type: ignore[attr-defined]
+    coarse = {label: method.generator.coarse is not None for label, (method, _) in methods.items()}  # type: ignore[attr-defined]
     assert coarse == {"NAR (DAWN)": False, "SAR": False, "TTR": True} and methods["TTR"][1] == ""
     assert methods["SAR"][0].options.segment == 20  # type: ignore[attr-defined]
 
@@ -297,7 +298,7 @@ def test_a_cache_of_meshes_is_none_of_the_papers(tmp_path: Path) -> None:
 def test_metrics_that_lost_clips_are_named(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cheap = module.score_method
+    cheap = scoring.score_method
 
     def short(*arguments, **settings):  # type: ignore[no-untyped-def]
         rows = {r.metric: r for r in cheap(*arguments, **settings)}
@@ -306,7 +307,7 @@ def test_metrics_that_lost_clips_are_named(
         rows["dr50"] = rows["dr50"].model_copy(update={"value": None, "n_clips": 0, "note": "too short"})
         return list(rows.values())
 
-    monkeypatch.setattr(module, "score_method", short)
+    monkeypatch.setattr(scoring, "score_method", short)
     monkeypatch.setattr(module, "TIMED", 5)
     monkeypatch.setitem(ROWS, 2, ROWS[2][:1])
     (line,) = _run(2, tiny_cache, micro_run, tmp_path).lines
@@ -327,13 +328,13 @@ def test_a_run_of_another_size_is_not_run(micro_run: Path, tmp_path: Path) -> No
     assert found.markdown().count("48 px wide") == 1  # what is the same of all rows is said once
 
 
-def test_pieces_are_clips(tiny_cache: Path) -> None:
+def test_segments_are_clips(tiny_cache: Path) -> None:
     clips = Cache(tiny_cache).clips("test")
-    assert [(c.id, c.n_frames) for c in pieces(clips, 40, exact=False)] == [("c4", 30), ("c5", 30)]
-    assert pieces(clips, 40, exact=True) == []
-    rest = pieces(clips[:1], 20, exact=False)
+    assert [(c.id, c.n_frames) for c in segments(clips, 40, exact=False)] == [("c4", 30), ("c5", 30)]
+    assert segments(clips, 40, exact=True) == []
+    rest = segments(clips[:1], 20, exact=False)
     assert [(c.id, c.n_frames) for c in rest] == [("c4_f00000", 20), ("c4_f00020", 10)]
-    assert [c.n_frames for c in pieces(clips[:1], 20, exact=True)] == [20]
+    assert [c.n_frames for c in segments(clips[:1], 20, exact=True)] == [20]
     whole, second = clips[0], rest[1]
     for name in whole.arrays:
         values = whole[name][20 * 640 :] if name == "audio" else whole[name][20:]

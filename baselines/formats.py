@@ -1,0 +1,123 @@
+"""How an output is kept on disk and read back: one format per modality.
+
+<out>/<method>/<clip>.mp4      a video: lossless H.264 at 25 fps with sound
+<out>/<method>/<clip>.npy      a mesh: float32 (takes, T, V, 3), in the units of the dataset's files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from dawn_bench.baselines.base import Generated, Modality, modality_of
+from dawn_bench.baselines.mesh_files import read_mesh, write_mesh
+from dawn_bench.clip import FPS, Clip
+from dawn_bench.errors import ItemError
+from dawn_bench.files import VIDEO_SUFFIXES
+from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.video import probe, read_frames, write_video
+
+
+class OutputFormat(Protocol):
+    """Writing and reading the outputs of one modality.
+
+    `suffix` is that of the files written, `suffixes` are those accepted from a user; `label` names such a file in
+    messages; `field` is the field of a true clip whose content outputs depend on, next to the audio.
+    """
+
+    suffix: str
+    suffixes: frozenset[str]
+    label: str
+    field: str
+
+    def write(self, path: Path, output: Generated, truth: Clip) -> dict[str, Any]:
+        """Write one output and return facts about it; raises `ItemError("bad_output")` for arrays that do not fit."""
+
+    def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
+        """One output as a clip with the id of the true one; raises `ItemError("bad_output")`."""
+
+    def check(self, path: Path, truth: Clip) -> None:
+        """Raise `ItemError` for a user's file that cannot be scored, as far as that is quick to see."""
+
+
+class VideoFormat:
+    """Outputs as lossless mp4 files; a user's may be of any common container."""
+
+    suffix = ".mp4"
+    suffixes = VIDEO_SUFFIXES
+    label = "video file"
+    field = "frames"
+
+    def write(self, path: Path, output: Generated, truth: Clip) -> dict[str, Any]:
+        """Write the mp4; frames must be uint8 (T,H,W,3) with T > 0."""
+        frames = output.frames
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+            raise ItemError("bad_output", f"frames are {frames.dtype} {frames.shape}, not uint8 (T, H, W, 3)")
+        write_video(path, frames, audio=output.audio, lossless=True)
+        return {}
+
+    def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
+        """Frames at 25 fps by timestamps. A file without sound gets the true sound; notes say so.
+
+        Length and size stay as they are: the scorer matches them to the true clip.
+        """
+        lines = list(notes)
+        try:
+            frames = read_frames(path)
+        except ItemError as error:
+            raise ItemError("bad_output", f"{path}: {error.detail}") from error
+        try:
+            audio = read_audio(path)
+        except ItemError:
+            lines.append("no sound of its own: scored with the true sound")
+            audio = np.asarray(truth["audio"])
+        rate = probe(path).fps
+        if abs(rate - FPS) > 0.01:
+            lines.append(f"{rate:.2f} fps, read at {FPS} by timestamps")
+        arrays: Mapping[str, np.ndarray] = {"frames": frames, "audio": fit_length(audio, len(frames))}
+        return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays, notes=tuple(lines))
+
+    def check(self, path: Path, truth: Clip) -> None:
+        """Raise `ItemError` for a file without a readable video stream; nothing is decoded."""
+        probe(path)
+
+
+class MeshFormat:
+    """Outputs as npy files of one or more takes."""
+
+    suffix = ".npy"
+    suffixes = frozenset({".npy"})
+    label = "npy file"
+    field = "vertices"
+
+    def write(self, path: Path, output: Generated, truth: Clip) -> dict[str, Any]:
+        """Write the npy file; vertices must be (takes,T,V,3) with the V of the true clip."""
+        write_mesh(path, output.vertices, truth)
+        return {"takes": len(output.vertices)}
+
+    def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
+        """One take, with the true clip's template and vertex regions; the number and name of those are notes."""
+        return read_mesh(path, truth, take=take, notes=notes)
+
+    def check(self, path: Path, truth: Clip) -> None:
+        """Read the file: it is small next to what scoring takes."""
+        read_mesh(path, truth)
+
+
+FORMATS: Mapping[Modality, OutputFormat] = {"video": VideoFormat(), "mesh": MeshFormat()}
+
+
+def format_of(clip: Clip) -> OutputFormat:
+    """The format of the outputs for a true clip."""
+    return FORMATS[modality_of(clip)]
+
+
+def read_output(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
+    """A generated file as a clip of the truth's id; its `notes` are those given, then what reading changed.
+
+    Raises `ItemError("bad_output")` for a file that cannot be read.
+    """
+    return format_of(truth).read(path, truth, take=take, notes=notes)

@@ -1,0 +1,121 @@
+"""The core that `evaluate` and `reproduce` share: entries and true clips in, rows and gallery in the results store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.metrics.protocols.base import Protocol
+from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.reports.store import GalleryItem, ResultsStore
+from dawn_bench.results import ScoreRow
+from dawn_bench.weights import Policy
+from dawn_bench.workflow.entries import Entry
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How entries are scored: what their rows say of the data, and the settings that are the same for all of them."""
+
+    dataset: str
+    split: str
+    protocol: Protocol
+    metrics: Sequence[str] | None
+    weights: Policy
+    device: str
+    seed: int
+
+
+def score_entry(
+    entry: Entry,
+    clips: Sequence[Clip],
+    scoring: Scoring,
+    store: ResultsStore,
+    *,
+    common: Sequence[Clip] | None = None,
+    not_ranked: str = "",
+) -> list[ScoreRow]:
+    """Score one entry and append its rows and videos to the store, so that a later failure does not lose them.
+
+    `clips` are those the entry was given; it is scored over `common`, a part of them, where that is given. `not_ranked`
+    is the reason, for the note, why its rows do not enter the ranking. Matched outputs and features are cached in the
+    store's folder: an unchanged output is not decoded again.
+    """
+    chosen = clips if common is None else common
+    takes = [
+        score_method(
+            entry.name,
+            {c.id: loaders[c.id] for c in chosen if c.id in loaders},
+            chosen,
+            dataset=scoring.dataset,
+            split=scoring.split,
+            metrics=scoring.metrics,
+            protocol=scoring.protocol,
+            weights=scoring.weights,
+            device=scoring.device,
+            features_dir=store.root / "features",
+            method_class=entry.method_class,
+            rankable=entry.ranked and not not_ranked,
+            seed=scoring.seed,
+            failures=entry.failures,
+            n_requested=len(clips),
+        )
+        for loaders in entry.takes
+    ]
+    over = f"over the {len(chosen)} of {len(clips)} clips that all methods solved" if len(chosen) < len(clips) else ""
+    rows = []
+    for row in averaged(takes):
+        note = "; ".join(text for text in (not_ranked, row.note, over) if text)
+        rows.append(row.model_copy(update={"note": note, "cost": dict(entry.cost)}))
+    store.append(rows)
+    store.add_gallery([GalleryItem(clip_id=c, method=entry.name, video=p) for c, p in entry.videos.items()])
+    return rows
+
+
+def common_clips(
+    entries: Sequence[Entry], clips: Sequence[Clip], *, min_coverage: float
+) -> tuple[list[Clip], dict[str, str]]:
+    """The clips that every competing entry solved, and by name why others do not count: they solved too few.
+
+    Scores over different clips cannot be compared, so all entries are scored over the same ones.
+    """
+    not_ranked = {}
+    common = {c.id for c in clips}
+    for entry in entries:
+        if not entry.ranked:
+            continue
+        if len(entry.outputs) < min_coverage * len(clips):
+            not_ranked[entry.name] = f"not ranked: solved {len(entry.outputs)} of {len(clips)} clips"
+        else:
+            common &= set(entry.outputs)
+    if not common:  # each solved enough, but no clip was solved by all
+        return list(clips), {e.name: "not ranked: no clip was solved by all methods" for e in entries if e.outputs}
+    return [c for c in clips if c.id in common], not_ranked
+
+
+def clip_failures(entry: Entry, rows: Sequence[ScoreRow]) -> dict[str, str]:
+    """Why clips of an entry have no score at all, by id: no output, or one that turned out to be unreadable."""
+    unreadable = [{c for c, reason in row.failures.items() if reason == "bad_output"} for row in rows]
+    in_every_row = sorted(set.intersection(*unreadable)) if unreadable else []
+    return {**entry.failures, **dict.fromkeys(in_every_row, "bad_output")}
+
+
+def averaged(takes: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
+    """The rows of several takes of the same clips as one set: means of values, interval ends and clips' values."""
+    means = []
+    for rows in zip(*takes, strict=True):
+        first = rows[0]
+        if len(rows) > 1:
+            fields = {f: _mean([getattr(row, f) for row in rows]) for f in ("value", "low", "high")}
+            clips = {c: _mean([row.per_clip.get(c) for row in rows]) for c in first.per_clip}
+            first = first.model_copy(update={**fields, "per_clip": clips, "over_time": []})
+        means.append(first)
+    return means
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
