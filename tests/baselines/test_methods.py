@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from dawn_bench.baselines.base import METHODS, SANITY, Context, Item
+from dawn_bench.baselines.base import METHODS, SANITY, Context, Item, build_method, modalities_of, sanity_rows
 from dawn_bench.cache import Cache
+from dawn_bench.cli import app
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 
@@ -78,3 +80,32 @@ def test_wrong_options_of_dawn_are_one_line(options: dict, message: str, micro_r
 def test_dawn_without_a_run_says_where_to_get_one() -> None:
     with pytest.raises(InputError, match="--checkpoint RUN"):
         METHODS["dawn"](Context())
+
+
+def test_a_method_of_another_modality_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match="diffspeaker makes meshes, and this cache holds videos"):
+        build_method("diffspeaker", Context(Path("no-such-run")))
+    with pytest.raises(InputError, match="dawn makes videos, and this cache holds meshes"):
+        build_method("dawn", Context(Path("no-such-run"), modality="mesh"))
+
+
+def test_sanity_rows_are_those_that_serve_the_modality() -> None:
+    assert sanity_rows("video") == SANITY
+    assert sanity_rows("mesh") == ("ground-truth", "still", "shuffled-sound")
+
+
+def test_a_class_may_say_what_it_generates() -> None:
+    class Mine:
+        modalities = ("mesh",)
+
+    assert modalities_of(Mine) == ("mesh",)  # type: ignore[arg-type]
+    assert modalities_of(METHODS["dawn"]) == ("video",)
+
+
+def test_the_command_lists_methods_with_their_modality() -> None:
+    lines = CliRunner().invoke(app, ["methods"]).stdout.splitlines()
+    listed = {line.split("  ")[0].strip(): line for line in lines}
+    assert list(listed) == list(METHODS)
+    assert listed["diffspeaker"].split()[1:] == ["mesh", "runs", "inside", "dawn-bench"]
+    assert listed["still"].split()[1:3] == ["video,", "mesh"] and listed["dawn"].split()[1] == "video"
+    assert "not installed; dawn-bench methods wav2lip says how" in listed["wav2lip"]

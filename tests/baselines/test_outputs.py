@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dawn_bench.baselines.base import Generated, Item
+from dawn_bench.baselines.base import METHODS, Context, Generated, Item, Modality
 from dawn_bench.baselines.formats import read_output
 from dawn_bench.baselines.given import find_outputs
 from dawn_bench.baselines.outputs import ITEMS_FILE, output_key, produce
@@ -83,6 +83,27 @@ def test_what_an_output_is_made_from_makes_it_anew(change: str, clips: list[Clip
     assert method.made == (["c0"] if change == "content" else ["c0", "c1", "c2", "c3"])
 
 
+@pytest.mark.parametrize(
+    ("name", "modality", "key"),
+    [
+        ("ground-truth", "video", "9dd270447d48d155"),
+        ("ground-truth-reencoded", "video", "00d974aaa43d1d44"),
+        ("still", "video", "064d931ce5b78f09"),
+        ("shuffled-sound", "video", "2f2ad0002cd1c754"),
+        ("ground-truth", "mesh", "f28d5dc83c50d976"),
+        ("still", "mesh", "8de40424f3b8fab2"),
+        ("shuffled-sound", "mesh", "137b6b8bb6ae85f9"),
+    ],
+)
+def test_keys_are_those_of_earlier_versions(name: str, modality: Modality, key: str) -> None:
+    """Outputs on users' disks are not generated again."""
+    meta = {f"{field}_sha256": field for field in ("frames", "audio", "vertices")}
+    arrays = {"frames" if modality == "video" else "vertices": np.zeros(1)}
+    clips = [Clip(i, "s", "test", 2, arrays, meta=meta) for i in "ab"]
+    method = METHODS[name](Context(modality=modality))
+    assert output_key(method, clips[0], clips, seed=7) == key
+
+
 def test_only_methods_that_use_other_clips_are_made_anew_when_the_set_changes(
     clips: list[Clip], tmp_path: Path
 ) -> None:
@@ -146,6 +167,43 @@ def test_a_damaged_user_file_is_a_bad_output(clips: list[Clip], tmp_path: Path) 
     assert caught.value.reason == "bad_output" and "c0.mp4" in caught.value.detail
 
 
+class Shifted:
+    """A mesh method: the true vertices in two takes, or in a shape of the test's choice."""
+
+    name, method_class, licence, uses, fingerprint = "shifted", "mesh", "of the tests", ("truth",), "1"
+
+    def __init__(self, shape: tuple[int, ...] | None = None) -> None:
+        self.shape = shape
+
+    def generate(self, item: Item) -> Generated:
+        vertices = np.asarray(item.clip["vertices"])
+        takes = np.stack([vertices, vertices + 1]) if self.shape is None else np.zeros(self.shape)
+        return Generated(vertices=takes, notes=("two takes",))
+
+
+def _mesh_clip() -> Clip:
+    vertices = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    arrays = {"vertices": vertices, "template": vertices[:1], "audio": np.zeros(4 * 640, np.int16)}
+    return Clip("m", "s", "test", 4, arrays, meta={"lips_set": "lve.txt, 2 vertices"})
+
+
+def test_meshes_are_kept_in_the_same_store_one_file_for_all_takes(tmp_path: Path) -> None:
+    clip = _mesh_clip()
+    output = produce(Shifted(), [clip], tmp_path, seed=0)["m"]
+    assert output.path == tmp_path / "shifted" / "m.npy" and (output.status, output.takes) == ("ok", 2)
+    for take in (0, 1):
+        back = read_output(output.path, clip, take=take, notes=output.notes)
+        np.testing.assert_array_equal(back["vertices"], clip["vertices"] + take)
+        assert back.notes == ("two takes", "lips: lve.txt, 2 vertices")
+    assert produce(Shifted(), [clip], tmp_path, seed=0)["m"] == output
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3, 3), (4, 2, 3), (1, 0, 2, 3), (0, 0, 0, 3)])
+def test_vertices_of_another_shape_are_a_bad_output(shape: tuple[int, ...], tmp_path: Path) -> None:
+    output = produce(Shifted(shape), [_mesh_clip()], tmp_path, seed=0)["m"]
+    assert output.status == "bad_output" and "not (takes, frames, 2, 3)" in output.detail and output.path is None
+
+
 def _touch(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +215,13 @@ def test_files_named_like_clips_are_found_in_any_folder_and_format(clips: list[C
     _touch(tmp_path, "c0.mp4", "deep/er/c1.WEBM", "c2.txt", "other.mp4", "a/other.mp4")
     found = find_outputs(tmp_path, clips, None)
     assert found == {"c0": tmp_path / "c0.mp4", "c1": tmp_path / "deep" / "er" / "c1.WEBM"}
+
+
+def test_npy_files_are_found_by_the_same_rules(tmp_path: Path) -> None:
+    _touch(tmp_path, "a/m_x.npy", "m_x.mp4")
+    assert find_outputs(tmp_path, [_mesh_clip()], None, naming="{clip}_*") == {"m": tmp_path / "a" / "m_x.npy"}
+    with pytest.raises(InputError, match=r"has no npy file.*\.npy"):
+        find_outputs(_touch(tmp_path / "videos", "m.mp4"), [_mesh_clip()], None)
 
 
 def test_folders_that_cannot_be_used_are_one_line(clips: list[Clip], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.cache import Cache
 from dawn_bench.cli import main
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.pipelines.media.video import probe, write_video
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 
@@ -81,6 +81,23 @@ def test_missing_and_damaged_outputs_are_counted_and_named(job: Evaluation, mine
     assert "failed: mine, c5: missing" in half.summary
 
 
+def test_a_file_that_breaks_off_is_found_when_it_is_decoded(job: Evaluation, mine: Path, tmp_path: Path) -> None:
+    """Its header is good, so only scoring finds out."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for path in mine.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    data = bytearray((mine / "c4.mp4").read_bytes())
+    middle = (data.index(b"mdat") + len(data)) // 2
+    data[middle:] = bytes(len(data) - middle)
+    (folder / "c4.mp4").write_bytes(data)
+    probe(folder / "c4.mp4")
+    done = evaluate_methods(replace(job, outputs=folder, sanity=False))
+    assert done.failed == [("mine", "c4", "bad_output")]
+    assert {(r.coverage, r.n_clips) for r in done.rows} == {(0.5, 1)}
+    assert [r.failures for r in done.rows] == [{"c4": "bad_output"}] * 2
+
+
 @pytest.fixture
 def negative() -> Iterator[None]:
     """A new method, ten lines long."""
@@ -106,6 +123,7 @@ def test_a_new_method_in_ten_lines_is_evaluated(negative: None, job: Evaluation)
     assert [(r.method, r.metric) for r in done.rows] == [(m, k) for m in ("negative", "mine") for k in CHEAP]
     assert done.failed == [("negative", "c5", "crash")]
     assert done.rows[0].coverage == 0.5 and done.rows[2].coverage == 1
+    assert [r.failures for r in done.rows] == [{"c5": "crash"}] * 2 + [{}] * 2
 
 
 def test_all_methods_are_scored_over_the_clips_that_all_solved(negative: None, job: Evaluation, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from micro_mesh import write_mesh_cache
 from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
+from dawn_bench.baselines import formats
 from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.baselines.methods import dawn as dawn_methods
 from dawn_bench.baselines.methods.dawn import Dawn
@@ -25,6 +26,7 @@ from dawn_bench.cli import app
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import reproduce as module
 from dawn_bench.workflow import scoring
@@ -239,6 +241,23 @@ def test_rows_that_are_done_survive_a_stop_and_are_not_made_again(
     assert "no clip is longer than 30 frames, so these see all of it: DAWN, window 80; DAWN, window 200." in " ".join(
         found.differences
     )
+
+
+def test_a_rerun_decodes_no_output_again(
+    tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def noting(path: Path) -> np.ndarray:
+        decoded.append(path.parent.name)
+        return read_frames(path)
+
+    monkeypatch.setattr(formats, "read_frames", noting)
+    first = _run(4, tiny_cache, micro_run, tmp_path)
+    assert decoded.count("dawn") == 2
+    decoded.clear()
+    again = _run(4, tiny_cache, micro_run, tmp_path)
+    assert decoded == [] and again.lines == first.lines
 
 
 def test_a_row_whose_clips_fail_says_why(
