@@ -28,9 +28,9 @@ from dawn_bench.baselines.outputs import OK, Output, produce
 from dawn_bench.baselines.reframe import Reframed
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import sha256_file
 from dawn_bench.metrics.scoring.matching import FileLoad, Load
 from dawn_bench.progress import console
-from dawn_bench.files import sha256_file
 from dawn_bench.provenance import fingerprint
 from dawn_bench.workflow.evaluation import Evaluation
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,8 +98,10 @@ def reproduce(job: Reproduction) -> Reproduced:
 
     store, result = ResultsStore(job.out), table_so_far()
     for row in ready:
+        began = time.perf_counter()
         method, remark = _method(row, job, cache)
-        line = _run(method, _clips(row, clips), lines[row.label], table, job, store, dataset=dataset)
+        build_seconds, chosen = time.perf_counter() - began, _clips(row, clips)
+        line = _run(method, chosen, lines[row.label], table, job, store, dataset=dataset, build_seconds=build_seconds)
         lines[row.label] = replace(line, remark="; ".join(t for t in (remark, line.remark) if t))
         if isinstance(method, Dawn):
             runs[row.label] = RunFacts.of(method)
@@ -215,10 +218,11 @@ def _run(
     store: ResultsStore,
     *,
     dataset: str,
+    build_seconds: float,
 ) -> TableRow:
     """Generate and score one row; its scores and videos are added to the store."""
     results = produce(method, clips, job.out / "outputs", seed=job.seed)
-    entry = entry_of(method, results, clips)
+    entry = entry_of(method, results, clips, build_seconds=build_seconds)
     n_generated = len(entry.outputs)
     line = replace(line, made=n_generated, asked=len(clips), reason="", remark=_failures(results))
     if not n_generated:

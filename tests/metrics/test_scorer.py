@@ -15,6 +15,7 @@ from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
 from dawn_bench.metrics.scoring.matching import FileLoad, matched
 from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.results import ScoreRow
 
 METRICS = ("psnr", "ssim")
 
@@ -56,6 +57,20 @@ def test_a_clip_that_fails_or_is_missing_costs_no_other() -> None:
     assert row.per_clip == {"a": whole.per_clip["a"], "b": None, "c": whole.per_clip["c"], "d": None}
     assert "2 clips failed: timeout (b), missing (d)" in row.note
     assert row.fingerprint != whole.fingerprint
+    assert row.failures == {"b": "timeout", "d": "missing"} and whole.failures == {}
+
+
+def test_coverage_is_over_all_clips_that_the_method_was_given() -> None:
+    """`TRUTH` is a part of eight clips: one of it and one of the others failed."""
+    row = rows(MADE[1:], failures={"a": "oom", "z": "no_face"}, n_requested=8)["psnr"]
+    assert row.failures == {"a": "oom", "z": "no_face"} and row.coverage == 6 / 8 and row.n_clips == 3
+    assert "1 clip failed: oom (a)" in row.note and "z" not in row.per_clip
+
+
+def test_a_row_of_an_earlier_version_is_read() -> None:
+    line = rows(MADE)["psnr"].model_dump(mode="json")
+    del line["failures"]
+    assert ScoreRow.model_validate(line).failures == {}
 
 
 def test_shorter_and_smaller_outputs_are_compared_over_what_is_there_and_it_is_said() -> None:
