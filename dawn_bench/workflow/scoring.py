@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.protocols.base import Protocol
+from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.reports.store import GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
@@ -22,7 +22,7 @@ class Scoring:
 
     dataset: str
     split: str
-    protocol: Protocol
+    protocol: ScoringProtocol
     metrics: Sequence[str] | None
     weights: Policy
     device: str
