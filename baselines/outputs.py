@@ -78,7 +78,8 @@ def read_output(path: Path, truth: Clip, *, said: Sequence[str] = ()) -> Clip:
     """A generated file as a clip of the truth's id at 25 fps by timestamps; `meta["notes"]` says what was lacking,
     after what was `said` when it was made.
 
-    A file without sound gets the truth's. Length and size stay as they are: the scorer matches them and says so.
+    A file without sound gets the truth's, if that has any. Length and size stay as they are: the scorer matches them
+    and says so.
     Raises `ItemError("bad_output", …)` for a file that cannot be read.
     """
     notes = list(said)
@@ -86,15 +87,16 @@ def read_output(path: Path, truth: Clip, *, said: Sequence[str] = ()) -> Clip:
         frames = read_frames(path)
     except ItemError as error:
         raise ItemError("bad_output", f"{path}: {error.detail}") from error
+    arrays: dict[str, np.ndarray] = {"frames": frames}
     try:
-        audio = read_audio(path)
+        arrays["audio"] = fit_length(read_audio(path), len(frames))
     except ItemError:
-        notes.append("no sound of its own: scored with the true sound")
-        audio = np.asarray(truth["audio"])
+        if "audio" in truth:
+            notes.append("no sound of its own: scored with the true sound")
+            arrays["audio"] = fit_length(np.asarray(truth["audio"]), len(frames))
     rate = probe(path).fps
     if abs(rate - FPS) > 0.01:
         notes.append(f"{rate:.2f} fps, read at {FPS} by timestamps")
-    arrays: Mapping[str, np.ndarray] = {"frames": frames, "audio": fit_length(audio, len(frames))}
     return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays, meta={"notes": notes})
 
 
