@@ -185,9 +185,9 @@ def compute_metrics(
 
     Pictures of two folders, paired by file name:
 
-    >>> scores = compute_metrics(generated="made", reference="true-of-made", metrics=["psnr", "ssim"])
+    >>> scores = compute_metrics(generated="made", reference="paired", metrics=["psnr", "ssim"])
     >>> print(f"{scores['psnr'].value:.1f} dB over {scores['psnr'].n_clips} clips")
-    33.3 dB over 2 clips
+    34.2 dB over 2 clips
     """
     from dawn_bench.metrics.scoring.compare import compute_metrics as run
 
