@@ -86,11 +86,11 @@ def compute_metrics(
     rules = find_protocol(protocol, tuple(protocol_set))
     classes = [METRICS[name] for name in dict.fromkeys(names)]
     _check_modes(classes, has_reference=reference is not None, paired=paired)
-    made = clip_set(generated, side="generated", fps=fps)
-    true = None if reference is None else clip_set(reference, side="reference", fps=fps)
+    outputs = clip_set(generated, side="generated", fps=fps)
+    truth = None if reference is None else clip_set(reference, side="reference", fps=fps)
     folder = None if features is None else Path(features).expanduser()
     run = _Run(classes, rules, weights=weights, device=pick_device(device), features=folder, seed=seed)
-    return run.pairs(made, true) if paired and true is not None else run.sets(made, true)
+    return run.pairs(outputs, truth) if paired and truth is not None else run.sets(outputs, truth)
 
 
 def _check_modes(classes: Sequence[type[Metric]], *, has_reference: bool, paired: bool) -> None:
@@ -135,14 +135,14 @@ class _Run:
                     true = other.read()[0]
                     self._remember(name, true)
                     clip, changed = one.read(true)
-                    made, true, more = matched(clip, true, self.protocol)
+                    output, true, more = matched(clip, true, self.protocol)
                 except ItemError as error:
                     self._fail(name, error)
                 else:
                     self.notes.update([*changed, *more])
                     for metric in self.metrics:
                         try:
-                            metric.update(*self.extraction.arrays(metric, made, true), clip_id=name)
+                            metric.update(*self.extraction.arrays(metric, output, true), clip_id=name)
                         except ItemError as error:
                             self.failures[metric.name][name] = error.reason
                 progress.advance()
@@ -183,12 +183,13 @@ class _Run:
             clip, changed = item.read()
             if of_reference:
                 self._remember(item.name, clip)
-            made, true, more = matched(clip, clip, self.protocol)  # with itself: only cut, and coded again if generated
+            # matched with itself: cut, and coded again if generated
+            output, true, more = matched(clip, clip, self.protocol)
         except ItemError as error:
             self._fail(name, error)
             return
         self.notes.update([*changed, *more])
-        clip = true if of_reference else made
+        clip = true if of_reference else output
         for metric in metrics.values():
             try:
                 arrays = self.extraction.arrays(metric, clip, clip)[0]
