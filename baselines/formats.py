@@ -60,7 +60,7 @@ class VideoFormat:
         return {}
 
     def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
-        """Frames at 25 fps by timestamps. A file without sound gets the true sound; notes say so.
+        """Frames at 25 fps by timestamps. A file without sound gets the true sound where there is any; notes say so.
 
         Length and size stay as they are: the scorer matches them to the true clip.
         """
@@ -69,15 +69,16 @@ class VideoFormat:
             frames = read_frames(path)
         except ItemError as error:
             raise ItemError("bad_output", f"{path}: {error.detail}") from error
+        arrays: dict[str, np.ndarray] = {"frames": frames}
         try:
-            audio = read_audio(path)
+            arrays["audio"] = fit_length(read_audio(path), len(frames))
         except ItemError:
-            lines.append("no sound of its own: scored with the true sound")
-            audio = np.asarray(truth["audio"])
+            if "audio" in truth:
+                lines.append("no sound of its own: scored with the true sound")
+                arrays["audio"] = fit_length(np.asarray(truth["audio"]), len(frames))
         rate = probe(path).fps
         if abs(rate - FPS) > 0.01:
             lines.append(f"{rate:.2f} fps, read at {FPS} by timestamps")
-        arrays: Mapping[str, np.ndarray] = {"frames": frames, "audio": fit_length(audio, len(frames))}
         return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays, notes=tuple(lines))
 
     def check(self, path: Path, truth: Clip) -> None:

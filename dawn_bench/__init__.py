@@ -1,6 +1,70 @@
 """dawn-bench: one benchmark pipeline for talking-head generation.
 
 Data flows one way: pipelines → caches → models → outputs → metrics → results → reports.
+
+The names of `__all__` are the public API: what they do and what of them stays stable is in `docs/api.md`. They are
+imported when they are first used, so that `import dawn_bench` loads no other package.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dawn_bench.api import compute_metrics, evaluate, open_cache, prepare, report
+    from dawn_bench.cache import Cache
+    from dawn_bench.clip import Clip
+    from dawn_bench.errors import DawnBenchError, InputError, ItemError, UnknownNameError
+    from dawn_bench.metrics.scoring.compare import MetricScore
+    from dawn_bench.pipelines.preparation.prepare import PrepareReport
+    from dawn_bench.results import ScoreRow
+    from dawn_bench.windows import Windows
+    from dawn_bench.workflow.evaluate import Evaluated
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Cache",
+    "Clip",
+    "DawnBenchError",
+    "Evaluated",
+    "InputError",
+    "ItemError",
+    "MetricScore",
+    "PrepareReport",
+    "ScoreRow",
+    "UnknownNameError",
+    "Windows",
+    "__version__",
+    "compute_metrics",
+    "evaluate",
+    "open_cache",
+    "prepare",
+    "report",
+]
+
+#: The module of each public name.
+_MODULES = {
+    **dict.fromkeys(("compute_metrics", "evaluate", "open_cache", "prepare", "report"), "api"),
+    **dict.fromkeys(("DawnBenchError", "InputError", "ItemError", "UnknownNameError"), "errors"),
+    "Cache": "cache",
+    "Clip": "clip",
+    "Evaluated": "workflow.evaluate",
+    "MetricScore": "metrics.scoring.compare",
+    "PrepareReport": "pipelines.preparation.prepare",
+    "ScoreRow": "results",
+    "Windows": "windows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

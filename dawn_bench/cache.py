@@ -22,7 +22,7 @@ Without this package, a clip `c` of the index `pandas.read_parquet("index.parque
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,11 +30,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from dawn_bench.clip import FPS, Clip, LazyArrays
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dawn_bench.windows import Windows
 
 SCHEMA_VERSION = 1
 SETTINGS_FILE, INDEX_FILE = "cache.json", "index.parquet"
@@ -153,6 +155,9 @@ class Cache:
         return iter(self.clips())
 
     def __getitem__(self, clip_id: str) -> Clip:
+        """The clip with this id; raises `UnknownNameError` (a `KeyError`) with the nearest ids when there is none."""
+        if clip_id not in self._rows:
+            raise UnknownNameError(f"has no clip {clip_id!r}.", path=self.root, hint=nearest(clip_id, self._rows))
         if clip_id not in self._clips:
             self._clips[clip_id] = self._clip(clip_id, self._rows[clip_id])
         return self._clips[clip_id]
@@ -175,6 +180,26 @@ class Cache:
     def _array(self, clip_id: str, field: str) -> np.ndarray:
         row = self._rows[clip_id]
         return self._shard(row[f"{field}.shard"])[row[f"{field}.key"]]
+
+    def windows(
+        self,
+        *,
+        frames: int = 40,
+        fields: Sequence[str] = ("frames",),
+        split: str | None = "train",
+        stride: int = 1,
+        step: int | None = None,
+        seed: int | None = None,
+    ) -> Windows:
+        """Windows of `frames` frames as a map-style `torch.utils.data.Dataset`; see `dawn_bench.windows.Windows`.
+
+        >>> windows = open_cache("my-cache").windows(frames=16, fields=("frames", "pose"), split="train")
+        >>> windows[0]["frames"].shape
+        torch.Size([16, 3, 32, 32])
+        """
+        from dawn_bench.windows import Windows
+
+        return Windows(self, frames=frames, fields=fields, split=split, stride=stride, step=step, seed=seed)
 
     def quarantined(self) -> list[tuple[str, str, str]]:
         """(id, reason, detail) of the clips that could not be used."""

@@ -27,9 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
+
+from dawn_bench.errors import UnknownNameError, nearest
 
 FPS = 25
 SAMPLE_RATE = 16_000
@@ -75,11 +78,13 @@ class Clip:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The array called `name`; raises KeyError naming what the clip has."""
+        """The array called `name`; raises `UnknownNameError` (a `KeyError`) with the clip's names and the nearest."""
         try:
             return self.arrays[name]
         except KeyError:
-            raise KeyError(f"clip {self.id} has no {name!r}; it has {', '.join(sorted(self.arrays))}") from None
+            names = ", ".join(sorted(self.arrays))
+            near = nearest(name, self.arrays) if get_close_matches(name, self.arrays) else ""
+            raise UnknownNameError(f"clip {self.id} has no {name!r}; it has {names}.", hint=near) from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays

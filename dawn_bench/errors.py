@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but so
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_STOPPED = 1, 2, 3, 130
@@ -26,6 +28,21 @@ class InputError(DawnBenchError, ValueError):
         self.what, self.path, self.hint = what, path, hint
         where = f"{path}: " if path is not None else ""
         super().__init__(f"{where}{what}{f' {hint}' if hint else ''}")
+
+
+class UnknownNameError(InputError, KeyError):
+    """A clip, field or other name that does not exist. It is a `KeyError` too, as mappings of names raise it."""
+
+    __str__ = Exception.__str__  # KeyError's own would quote the message
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint naming the known names nearest to `name`, or all of them (the first ten) when none is near."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Known: {', '.join(names[:10]) or 'none'}{', …' if len(names) > 10 else ''}."
 
 
 class ItemError(DawnBenchError):

@@ -55,6 +55,7 @@ class FrechetMetric(Metric):
     """
 
     unit, higher_is_better = "", False
+    unpaired = True
     #: Frames that one feature stands for, to count frames.
     frames_each: ClassVar[int] = 1
     biased = False
@@ -117,12 +118,12 @@ class FrechetMetric(Metric):
 
     def _from_features(self, records: Mapping[str, Pair]) -> Score:
         one, two = [p.generated for p in records.values()], [p.true for p in records.values()]
-        n = sum(map(len, one))
-        if n < 2 or sum(map(len, two)) < 2:
+        n, n_true = sum(map(len, one)), sum(map(len, two))
+        if min(n, n_true) < 2:
             return self._single(len(records), n)
         distance = frechet_by_clip(one, two, biased=self.biased)
         low, high = interval(distance.value, distance.influence, floor=0.0)
-        return Score(distance.value, low, high, len(records), n * self.frames_each, self.too_few(n))
+        return Score(distance.value, low, high, len(records), n * self.frames_each, self.too_few(min(n, n_true)))
 
 
 @METRICS.register("fid")

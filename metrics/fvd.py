@@ -9,7 +9,7 @@ windows of FVD16 and is larger for that reason alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,21 +35,25 @@ class _Fvd(FrechetMetric):
         count = sum(len(pair.generated) for pair in pairs.values())
         if wanted is None:
             return super().fold(records)
-        score = super().fold(_drawn(pairs, wanted) if count > wanted else pairs)
+        score = super().fold(_drawn(pairs, wanted))
         note = f"{wanted} of {count} windows drawn" if count >= wanted else f"{count} windows, {wanted} asked"
         return replace(score, note="; ".join(filter(None, [score.note, note])))
 
 
 def _drawn(pairs: Mapping[str, Pair], wanted: int) -> dict[str, Pair]:
-    """A random `wanted` of the windows of all clips, the same ones of the generated and the true clips."""
-    starts = np.cumsum([0, *(len(pair.generated) for pair in pairs.values())])
+    """`wanted` windows of each side, or all where a side has fewer; the same places of both where they are pairs."""
+    sides = ([p.generated for p in pairs.values()], [p.true for p in pairs.values()])
+    drawn = (Pair(*parts) for parts in zip(*(_chosen(side, wanted) for side in sides), strict=True))
+    return {clip: pair for clip, pair in zip(pairs, drawn, strict=True) if len(pair.generated) or len(pair.true)}
+
+
+def _chosen(parts: Sequence[np.ndarray], wanted: int) -> list[np.ndarray]:
+    starts = np.cumsum([0, *map(len, parts)])
+    if starts[-1] <= wanted:
+        return list(parts)
     chosen = np.sort(np.random.default_rng(0).choice(starts[-1], wanted, replace=False))
-    out = {}
-    for (clip, pair), first, after in zip(pairs.items(), starts, starts[1:], strict=False):
-        own = chosen[(chosen >= first) & (chosen < after)] - first
-        if len(own):
-            out[clip] = Pair(pair.generated[own], pair.true[own])
-    return out
+    ends = zip(parts, starts, starts[1:], strict=False)
+    return [part[chosen[(chosen >= first) & (chosen < after)] - first] for part, first, after in ends]
 
 
 _DESCRIPTION = (

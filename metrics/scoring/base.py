@@ -160,6 +160,9 @@ class Metric(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     #: False where only the generated clip is measured.
     compares: ClassVar[bool] = True
+    #: True where it also compares two sets of different clips. `measure` is then given one side's arrays at a time, the
+    #: other's with no rows.
+    unpaired: ClassVar[bool] = False
     #: Fewer samples than this are flagged in the note.
     minimum: ClassVar[int] = 2
     minimum_of: ClassVar[Literal["clips", "frames", "windows"]] = "clips"

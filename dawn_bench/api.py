@@ -1,0 +1,348 @@
+"""The public functions of dawn-bench, re-exported by `dawn_bench`: prepare, open, score, evaluate and report.
+
+Every argument after the first two is by keyword. Paths are `str` or `Path`, and `~` is the home folder. What cannot be
+used raises `InputError`, whose message is one line that ends with what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    from dawn_bench.baselines.base import MethodClass
+    from dawn_bench.cache import Cache
+    from dawn_bench.metrics.scoring.clip_sets import ClipSetLike
+    from dawn_bench.metrics.scoring.compare import MetricScore
+    from dawn_bench.pipelines.preparation.executor import Engine
+    from dawn_bench.pipelines.preparation.prepare import PrepareReport
+    from dawn_bench.weights import Policy
+    from dawn_bench.workflow.evaluate import Evaluated
+
+
+def prepare(
+    root: str | Path,
+    cache: str | Path,
+    *,
+    dataset: str = "folder",
+    size: int = 128,
+    crop: Literal["face", "paper", "none"] = "face",
+    face: str = "auto",
+    frames: Literal["raw", "lossless"] = "raw",
+    pose: Literal["landmarks", "3ddfa"] = "landmarks",
+    extract: Sequence[str] = ("pose", "blink", "logmel"),
+    on_cut: Literal["split", "quarantine", "keep"] = "keep",
+    max_gap: int = 5,
+    min_frames: int = 10,
+    max_frames: int | None = None,
+    require_audio: bool = True,
+    split: Literal["published", "identity"] = "published",
+    labels: str | Path | None = None,
+    seed: int = 0,
+    jobs: int = 2,
+    engine: Engine = "loky",
+    address: str | None = None,
+    overwrite: bool = False,
+) -> PrepareReport:
+    """Make a cache of the videos below `root`: faces cropped, 25 fps, 16 kHz sound, pose, blinks, audio features.
+
+    An interrupted run continues where it stopped; new files and extractors are added. The bytes do not depend on
+    `jobs`. Settings are those of `dawn-bench prepare --help`.
+
+    Args:
+        root: folder with the videos.
+        cache: folder to write to; an existing cache is continued.
+        dataset: `folder` for any videos, `crema`, `hdtf`, ..., or a registered name.
+        size: side of the cached frames, pixels.
+        crop: `face` a square around the face, `paper` a plain resize, `none` the centred square.
+        face: face back end.
+        frames: `lossless` takes half the bytes and reads slower.
+        pose: head pose from the 68 landmarks, or by 3DDFA_V2 from its published files.
+        extract: extractors by name; give one more to add it to an existing cache.
+        on_cut: scene cuts within a clip.
+        max_gap: longest run of frames without a face that is interpolated.
+        min_frames: shorter clips are left out.
+        max_frames: only the first frames of each clip.
+        require_audio: leave out clips without sound.
+        split: the published split, or one where no person is in both parts (hdtf).
+        labels: table with the columns file, speaker, split (`folder`).
+        seed: of the split, where the dataset has none.
+        jobs: worker processes.
+        engine: `loky` on this machine, `dask` or `ray` on a cluster.
+        address: the cluster's scheduler.
+        overwrite: make an existing cache anew.
+
+    Returns:
+        Counts of clips used and left out (by reason), and `cache`, the folder.
+
+    Raises:
+        InputError: there is no usable clip, a setting is wrong, or the cache was made with other settings.
+
+    >>> report = prepare("my-videos", "new-cache", size=64, jobs=1)
+    >>> report.ok, report.quarantined
+    (2, {})
+    """
+    from dawn_bench.config import validated
+    from dawn_bench.pipelines.preparation.prepare import prepare as run
+    from dawn_bench.pipelines.settings import PrepareSettings
+
+    settings = validated(
+        PrepareSettings,
+        {
+            "dataset": dataset,
+            "size": size,
+            "crop": crop,
+            "face": face,
+            "frames": frames,
+            "pose": pose,
+            "extract": _names(extract),
+            "on_cut": on_cut,
+            "max_gap": max_gap,
+            "min_frames": min_frames,
+            "max_frames": max_frames,
+            "require_audio": require_audio,
+            "split": split,
+            "labels": _path(labels),
+            "seed": seed,
+        },
+    )
+    return run(
+        _path(root), _path(cache), settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite
+    )  # fmt: skip
+
+
+def open_cache(path: str | Path) -> Cache:
+    """A prepared cache: a mapping of clips by id, each with named, memory-mapped arrays (see `Clip`).
+
+    `cache.windows(...)` gives a PyTorch data set. Raises `InputError` when the folder is no finished cache.
+
+    >>> cache = open_cache("my-cache")
+    >>> len(cache), cache.ids("test")
+    (6, ['c4', 'c5'])
+    >>> clip = cache["c4"]
+    >>> clip["frames"].shape, clip["audio"].dtype, clip["pose"].shape
+    ((30, 32, 32, 3), dtype('int16'), (30, 7))
+    """
+    from dawn_bench.cache import Cache
+
+    return Cache(_path(path))
+
+
+def compute_metrics(
+    *,
+    generated: ClipSetLike,
+    reference: ClipSetLike | None = None,
+    metrics: str | Sequence[str],
+    paired: bool = True,
+    protocol: str = "paper-dawn",
+    protocol_set: Sequence[str] = (),
+    weights: Policy = "auto",
+    device: str = "auto",
+    fps: float | None = None,
+    features: str | Path | None = None,
+    seed: int = 0,
+) -> dict[str, MetricScore]:
+    """Scores of clips at hand, by metric name; the same clips get the same numbers as in `evaluate`.
+
+    Each side is a folder of videos, a list (of files; of arrays uint8 (T,H,W,3) RGB; of pairs (frames, sound) with
+    sound int16 (n,) at 16 kHz mono; of mappings with `frames`, `audio` and `fps`; of clips of a cache), a mapping of
+    these by name, frames (N,T,H,W,3), or a cache. Files are read at 25 fps by their timestamps.
+
+    Paired, every generated clip is compared with its own reference: by name where both sides have names, by place
+    where they are lists. A generated clip is cut to the shorter length and resized to the reference's size, and the
+    note says so. Unpaired (`paired=False`), the sides are two sets with any number of clips: FID and FVD are distances
+    between them; metrics of one clip alone (Blink/s, BAS, LSE) have both sides' scores and the distance between the
+    distributions of the clips' values. Without a `reference` only metrics of one clip alone can be had.
+
+    Args:
+        generated: the clips to score.
+        reference: the true clips.
+        metrics: names, as in `dawn-bench report`: `fid`, `fvd16`, `psnr`, `lse-c`, ...
+        paired: whether each generated clip has its own reference.
+        protocol: a named protocol.
+        protocol_set: changes of it, as `field=value`.
+        weights: `auto` files where they are and stand-ins elsewhere, `files` files only, `seeded` stand-ins.
+        device: `auto`, `cpu`, `cuda`.
+        fps: frame rate of arrays that do not bring theirs; they are taken at 25 fps. Default: 25.
+        features: a folder that keeps features, so that another call need not compute them again.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: an unknown metric, frames that are not uint8 (T,H,W,3), sound that is not int16 (n,), sound of
+            another length than the frames at 25 fps, clips without a counterpart, or a metric that needs pairs.
+
+    The FVD of two lists of clips, in one line:
+
+    >>> fvd = compute_metrics(
+    ...     generated=["made/a.mp4", "made/b.mp4"],
+    ...     reference=["true/a.mp4", "true/b.mp4", "true/c.mp4"],
+    ...     metrics="fvd16",
+    ...     paired=False,
+    ... )["fvd16"]
+    >>> fvd.n_clips, fvd.n_reference, fvd.value > 0
+    (2, 3, True)
+
+    Pictures of two folders, paired by file name:
+
+    >>> scores = compute_metrics(generated="made", reference="paired", metrics=["psnr", "ssim"])
+    >>> print(f"{scores['psnr'].value:.1f} dB over {scores['psnr'].n_clips} clips")
+    34.2 dB over 2 clips
+    """
+    from dawn_bench.metrics.scoring.compare import compute_metrics as run
+
+    return run(
+        generated=generated,
+        reference=reference,
+        metrics=metrics,
+        paired=paired,
+        protocol=protocol,
+        protocol_set=protocol_set,
+        weights=weights,
+        device=device,
+        fps=fps,
+        features=features,
+        seed=seed,
+    )
+
+
+def evaluate(
+    cache: str | Path,
+    out: str | Path,
+    *,
+    methods: str | Sequence[str] = ("dawn",),
+    checkpoint: str | Path | None = None,
+    outputs: str | Path | None = None,
+    mapping: str | Path | None = None,
+    naming: str = "{clip}",
+    method_class: MethodClass | None = None,
+    methods_file: str | Path | None = None,
+    min_coverage: float = 0.5,
+    split: str = "test",
+    metrics: str | Sequence[str] | None = None,
+    max_clips: int | None = None,
+    protocol: str = "paper-dawn",
+    protocol_set: Sequence[str] = (),
+    weights: Policy = "auto",
+    options: Mapping[str, Any] | None = None,
+    sanity: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    notes: Sequence[str] = (),
+) -> Evaluated:
+    """Generate the split's clips with each method, score all in one pass, keep the rows and write the report.
+
+    Nothing is generated or computed twice in one results folder. See `dawn-bench evaluate --help`.
+
+    Args:
+        cache: the cache with the true clips.
+        out: the results folder.
+        methods: registered methods, or a name of your own for `outputs`.
+        checkpoint: the run folder or released files of a method that needs them.
+        outputs: a folder of your own method's videos, named like the clips.
+        mapping: CSV with the columns clip, file where they have other names.
+        naming: how they are called: `{clip}` for the id, `*` for anything.
+        method_class: `portrait`, `dub` or `static-lips`, for `outputs`.
+        methods_file: YAML that says where external methods are installed.
+        min_coverage: a method that solves a smaller share of the clips is not ranked.
+        split: which clips.
+        metrics: names; default: all that apply.
+        max_clips: only the first clips of the split.
+        protocol: a named protocol.
+        protocol_set: changes of it, as `field=value`.
+        weights: `auto`, `files` or `seeded`.
+        options: the methods' options, such as `{"steps": 10}`.
+        sanity: score the sanity rows too.
+        seed: of the generation.
+        device: `auto`, `cpu`, `cuda`.
+        notes: sentences for the report.
+
+    Raises:
+        InputError: the cache, a method, its checkpoint or its outputs cannot be used.
+
+    >>> done = evaluate("my-cache", "results", methods="still", metrics=["psnr", "ssim"], sanity=False)
+    >>> [(row.method, row.metric, row.n_clips) for row in done.rows]
+    [('still', 'psnr', 2), ('still', 'ssim', 2)]
+    >>> done.report.name
+    'report.html'
+    """
+    from dawn_bench.provenance import pick_device
+    from dawn_bench.workflow.evaluate import evaluate_methods
+    from dawn_bench.workflow.evaluation import Evaluation
+
+    return evaluate_methods(
+        Evaluation(
+            cache=_path(cache),
+            out=_path(out),
+            methods=_names(methods),
+            checkpoint=_path(checkpoint),
+            outputs=_path(outputs),
+            mapping=_path(mapping),
+            naming=naming,
+            method_class=method_class,
+            methods_file=_path(methods_file),
+            min_coverage=min_coverage,
+            split=split,
+            metrics=None if metrics is None else _names(metrics),
+            max_clips=max_clips,
+            protocol=protocol,
+            protocol_set=tuple(protocol_set),
+            weights=weights,
+            options=dict(options or {}),
+            sanity=sanity,
+            seed=seed,
+            device=pick_device(device),
+            notes=tuple(notes),
+        )
+    )
+
+
+def report(
+    results: str | Path,
+    out: str | Path | None = None,
+    *,
+    formats: str | Sequence[str] = ("html", "md", "csv", "json", "latex"),
+    clips: int = 3,
+    published: Sequence[int] = (1,),
+) -> list[Path]:
+    """Write the report of a results folder; returns the files. Scores are read, never computed again.
+
+    Args:
+        results: the results folder of `evaluate`.
+        out: where to write; default: `<results>/report`.
+        formats: `html` one self-contained page, `md`, `csv`, `json`, `latex`.
+        clips: how many clips the gallery shows.
+        published: tables of DAWN's paper whose rows stand, unranked, under ours on the same dataset.
+
+    Raises:
+        InputError: there is no such folder, it has no results, or a format or table is unknown.
+
+    >>> [path.name for path in report("results", formats=["md", "csv"])]
+    ['report.md', 'leaderboard.csv']
+    """
+    from dawn_bench.reports.page import write_report
+
+    folder = _path(results)
+    return write_report(
+        folder,
+        folder / "report" if out is None else _path(out),
+        formats=_names(formats),
+        clips=clips,
+        published=tuple(published),
+    )
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name, or several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+@overload
+def _path(given: str | Path) -> Path: ...
+@overload
+def _path(given: None) -> None: ...
+@overload
+def _path(given: str | Path | None) -> Path | None: ...
+def _path(given: str | Path | None) -> Path | None:
+    """A path with `~` expanded."""
+    return None if given is None else Path(given).expanduser()

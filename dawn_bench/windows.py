@@ -1,0 +1,153 @@
+"""Windows of a cache's clips as a PyTorch data set, for a training loop of your own.
+
+F frames, S pixels a side, A audio features. One convention for tensors from the cache to the loss:
+
+| field                      | tensor                | |
+| -------------------------- | --------------------- | --- |
+| `frames`                   | uint8 (F,3,S,S)       | RGB, 0–255 |
+| `audio`                    | int16 (n,)            | 16 kHz, the whole stretch from the first to the last frame |
+| `logmel`, `hubert`, ...    | float32 (F,A)         | audio features |
+| `pose`                     | float32 (F,7)         | yaw, pitch, roll in degrees, scale, tx, ty, tz |
+| `blink`                    | float32 (F,2)         | left, right eye aspect ratio |
+| `landmarks`                | float32 (F,68,2)      | x, y in pixels of the cached frame |
+| `bbox`                     | float32 (F,4)         | x0, y0, x1, y1 in pixels of the cached frame |
+| `face_mask`, `lip_mask`    | bool (F,S,S)          | computed from `bbox` and `landmarks` |
+| `valid`                    | bool (F,)             | False where the face was interpolated |
+| `vertices`                 | float32 (F,V,3)       | meshes |
+| `template`, `lips`, ...    | (1,...)               | what belongs to a whole clip is given whole |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from dawn_bench.cache import Cache
+from dawn_bench.clip import SAMPLE_RATE, Clip
+from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.masks import face_mask, lip_mask
+
+#: Fields that are computed from a stored one: the stored one's name, and the function of it and the frames' side.
+_MASKS: dict[str, tuple[str, Callable[[np.ndarray, int], np.ndarray]]] = {
+    "face_mask": ("bbox", face_mask),
+    "lip_mask": ("landmarks", lip_mask),
+}
+
+
+class Windows(Dataset[dict[str, Any]]):
+    """Windows of `frames` frames from the usable clips of one split, every `stride`-th frame of a clip.
+
+    An item is a dict of one tensor per field (see the module's table), `clip`, the clip's id, and `start`, the
+    window's first frame. Windows of a clip begin `step` frames apart (default: they do not overlap), in the order of
+    the index. With a `seed` each item is drawn instead: clip and count stay, the start is uniform over the clip, a
+    pure function of (seed, epoch, index); call `set_epoch` before each epoch.
+
+    Arrays are memory-mapped where an item is read. Copies in worker processes, forked or spawned, open their own
+    files, so `DataLoader(windows, num_workers=4)` works with every start method.
+
+    `left_out` has the reason for each clip of the split that gives no window: it is too short, or it lacks a field.
+
+    Args:
+        cache: the opened cache.
+        frames: frames per window, at least 1.
+        fields: names of stored fields, or `face_mask` or `lip_mask`.
+        split: `train`, `val`, `test`, ...; None for all clips.
+        stride: 2 takes every second frame, so a window spans `(frames - 1) * stride + 1` frames of the clip.
+        step: frames between the starts of two windows; default: the span, without overlap.
+        seed: draw starts at random instead.
+
+    Raises:
+        UnknownNameError: a field or split that the cache does not have, with the nearest names.
+        InputError: no clip gives a window.
+
+    >>> from torch.utils.data import DataLoader
+    >>> windows = open_cache("my-cache").windows(frames=8, fields=("frames", "logmel", "pose"), seed=0)
+    >>> batch = next(iter(DataLoader(windows, batch_size=2, num_workers=2)))
+    >>> batch["frames"].shape, batch["logmel"].shape, batch["pose"].shape
+    (torch.Size([2, 8, 3, 32, 32]), torch.Size([2, 8, 80]), torch.Size([2, 8, 7]))
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        frames: int = 40,
+        fields: Sequence[str] = ("frames",),
+        split: str | None = "train",
+        stride: int = 1,
+        step: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.span = (frames - 1) * stride + 1
+        step = self.span if step is None else step
+        if min(frames, stride, step) < 1:
+            raise InputError(f"windows of frames={frames}, stride={stride}, step={step}: all must be at least 1.")
+        self.cache, self.frames, self.stride, self.seed, self.epoch = cache, frames, stride, seed, 0
+        self.fields = (fields,) if isinstance(fields, str) else tuple(fields)
+        stored = {name: _MASKS[name][0] if name in _MASKS else name for name in self.fields}
+        known = {*cache.fields, *(mask for mask, (field, _) in _MASKS.items() if field in cache.fields)}
+        for name in self.fields:
+            if name not in known:
+                raise UnknownNameError(f"has no field {name!r}.", path=cache.root, hint=nearest(name, known))
+        splits = set(cache.index["split"])
+        if split is not None and split not in splits:
+            raise UnknownNameError(f"has no split {split!r}.", path=cache.root, hint=nearest(split, splits))
+        self.left_out: dict[str, str] = {}
+        self._ids: list[str] = []
+        firsts: list[tuple[int, int]] = []
+        for clip in cache.clips(split):
+            missing = [field for field in stored.values() if field not in clip]
+            if missing or clip.n_frames < self.span:
+                self.left_out[clip.id] = f"no {missing[0]}" if missing else f"{clip.n_frames} frames"
+                continue
+            firsts += [(len(self._ids), start) for start in range(0, clip.n_frames - self.span + 1, step)]
+            self._ids.append(clip.id)
+        if not firsts:
+            reasons = ", ".join(f"{clip}: {reason}" for clip, reason in list(self.left_out.items())[:3])
+            raise InputError(
+                f"no clip gives a window of {self.span} frames with {', '.join(self.fields)} ({reasons or 'no clip'}).",
+                path=cache.root,
+                hint="Ask for fewer frames, other fields or another split.",
+            )
+        #: Per item the clip's number in `_ids` and the first frame: an array, cheap to copy to workers.
+        self._firsts = np.array(firsts, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._firsts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        index %= len(self)
+        number, start = self._firsts[index].tolist()
+        clip = self.cache[self._ids[number]]
+        if self.seed is not None:
+            rng = np.random.default_rng([self.seed, self.epoch, index])
+            start = int(rng.integers(clip.n_frames - self.span + 1))
+        return {name: self._tensor(clip, name, start) for name in self.fields} | {"clip": clip.id, "start": start}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other starts from now on (only with a `seed`). Persistent workers keep the epoch they began with."""
+        self.epoch = epoch
+
+    def _tensor(self, clip: Clip, name: str, start: int) -> torch.Tensor:
+        span = slice(start, start + self.span, self.stride)
+        if name in _MASKS:
+            field, mask = _MASKS[name]
+            return torch.from_numpy(mask(np.asarray(clip[field][span]), self.cache.size))
+        array = clip[name]
+        if name == "audio":
+            first, count = (round(k * SAMPLE_RATE / clip.fps) for k in (start, self.span))
+            sound = array[first : first + count]
+            return torch.from_numpy(np.pad(sound, (0, count - len(sound))))
+        if len(array) != clip.n_frames:  # one for the clip, such as the face at rest of a mesh
+            return torch.from_numpy(np.array(array))
+        values = array[span]
+        if name == "frames":
+            values = np.moveaxis(values, -1, 1)
+        kind = np.float32 if values.dtype.kind == "f" else values.dtype
+        return torch.from_numpy(np.array(values, dtype=kind, order="C"))
