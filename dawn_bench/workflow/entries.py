@@ -66,8 +66,8 @@ def maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], lis
             )
         method_class = job.method_class or (adapter.method_class if adapter else "portrait")
         return partial(_found, name, method_class, files, job, clips, adapter is not None and adapter.changes_crop)
-    context = Context(job.checkpoint, job.device, job.seed, job.options, job.methods_file, job.out / "logs")
-    own = name not in METHODS and name in installed_names(methods_file(job.methods_file))
+    context = Context(job.checkpoint, job.device, job.seed, job.options, job.installs, job.out / "logs")
+    own = name not in METHODS and name in installed_names(methods_file(job.installs))
     began = time.perf_counter()
     method = external(name)(context) if own else METHODS[name](context)
     if check := getattr(method, "check", None):
