@@ -48,7 +48,7 @@ class Context:
     device: str = "cpu"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
-    methods_file: Path | None = None
+    installs: Path | None = None
     logs: Path = Path("logs")
 
 

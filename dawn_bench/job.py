@@ -161,7 +161,7 @@ def read_job(
         key = _key(path[0])
         field = by_key.get(key)
         if field is None and (field := by_old.get(key)) is not None:
-            _renamed(path[0], field.keys[0])
+            renamed(path[0], field.keys[0])
         if field is None and settings is not None:
             rest.append((path, value, origin))
         elif field is None:
@@ -176,7 +176,7 @@ def read_job(
     for field in fields:
         for old in field.old_flags:
             if flags.get(old) is not None:
-                _renamed(old, field.name)
+                renamed(old, field.name)
                 _put_flag(job, field, flags[old], Origin(old))
         if flags.get(field.field) is not None:
             _put_flag(job, field, flags[field.field], Origin(field.name))
@@ -243,7 +243,8 @@ def _shape(annotation: Any) -> tuple[Shape, Any]:
     return "value", annotation
 
 
-def _renamed(old: str, new: str) -> None:
+def renamed(old: str, new: str) -> None:
+    """Tell the user that a flag or key has another name now."""
     console().print(f"note: {old} is called {new} now; the old name goes away in the next release", markup=False)
 
 

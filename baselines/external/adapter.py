@@ -1,7 +1,7 @@
 """Two small files say how an external method is run.
 
 The adapter (`baselines/adapters/<name>.yaml`, or the user's own) holds what the repository is: its command as a
-template, where its output appears, which folders it writes to, its limits, licence and quirks. The methods file holds
+template, where its output appears, which folders it writes to, its limits, licence and quirks. The installs file holds
 what only the user knows, where his copy is:
 
     wav2lip:
@@ -29,8 +29,8 @@ from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
 
 BUNDLED = Path(__file__).parents[1] / "adapters"
-#: Environment variable with the methods file where none is given.
-METHODS_FILE = "DAWN_BENCH_METHODS"
+#: Environment variables with the installs file where none is given; the second is the name of an earlier release.
+INSTALLS, OLD_INSTALLS = "DAWN_BENCH_INSTALLS", "DAWN_BENCH_METHODS"
 
 
 class Limits(Config):
@@ -113,19 +113,19 @@ def read_adapter(path: Path) -> Adapter:
     return validated(Adapter, _mapping(path), what="key", file=path)
 
 
-def methods_file(given: Path | None) -> Path | None:
-    """The methods file given, or the one that the environment names."""
-    named = os.environ.get(METHODS_FILE)
+def installs_file(given: Path | None) -> Path | None:
+    """The installs file given, or the one that the environment names."""
+    named = os.environ.get(INSTALLS) or os.environ.get(OLD_INSTALLS)
     return given or (Path(named) if named else None)
 
 
 def installed_names(path: Path | None) -> list[str]:
-    """The methods that a methods file names, unchecked; none without a file."""
+    """The methods that an installs file names, unchecked; none without a file."""
     return list(_mapping(path)) if path is not None else []
 
 
 def installs(path: Path, *, only: str | None = None) -> dict[str, tuple[Adapter, Install]]:
-    """The methods of a methods file (or one of them) by name, with paths made absolute from the file's folder.
+    """The methods of an installs file (or one of them) by name, with paths made absolute from the file's folder.
 
     Raises `InputError` for a file that cannot be read, an unknown key or adapter, and an interpreter, repository or
     weight that is not there, or a repository that its adapter refuses.

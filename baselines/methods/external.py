@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dawn_bench.baselines.base import METHODS, Context
-from dawn_bench.baselines.external.adapter import METHODS_FILE, bundled, installs, methods_file, read_adapter
+from dawn_bench.baselines.external.adapter import INSTALLS, bundled, installs, installs_file, read_adapter
 from dawn_bench.baselines.external.method import External
 from dawn_bench.errors import InputError
 
 
 def builder(name: str) -> Callable[[Context], External]:
-    """A function that builds the external method `name` from the methods file.
+    """A function that builds the external method `name` from the installs file.
 
     It raises `InputError` where the file does not say where the method is.
     """
 
     def build(context: Context) -> External:
-        path = methods_file(context.methods_file)
+        path = installs_file(context.installs)
         if path is None:
             adapter = read_adapter(bundled()[name])
             raise InputError(
                 f"{name} runs in its own repository ({adapter.source}), which has to be installed first.",
-                hint=f"Say where with --methods FILE or {METHODS_FILE}; or score its outputs: --outputs FOLDER.",
+                hint=f"Say where with --installs FILE or {INSTALLS}; or score its outputs: --outputs FOLDER.",
             )
         found = installs(path, only=name)
         if name not in found:

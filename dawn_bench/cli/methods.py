@@ -10,20 +10,24 @@ import typer
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show this external method: command, options, quirks.")] = None,
-    methods_file: Annotated[
-        Path | None, typer.Option("--methods", help="YAML that says where external methods are installed.")
+    installs: Annotated[
+        Path | None, typer.Option(help="YAML file that says where external methods are installed.")
     ] = None,
+    old_installs: Annotated[Path | None, typer.Option("--methods", hidden=True)] = None,
 ) -> None:
     """List the methods that `evaluate` knows; with a name, how that external method is run.
 
     Example: dawn-bench methods wav2lip
     """
     from dawn_bench.baselines.base import METHODS
-    from dawn_bench.baselines.external.adapter import bundled, installed_names, installs
-    from dawn_bench.baselines.external.adapter import methods_file as the_file
+    from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file
+    from dawn_bench.baselines.external.adapter import installs as read_installs
     from dawn_bench.errors import InputError
+    from dawn_bench.job import renamed
 
-    path = the_file(methods_file)
+    if old_installs is not None:
+        renamed("--methods", "--installs")
+    path = installs_file(installs or old_installs)
     known = bundled()
     if name is not None:
         if name not in known:
@@ -32,7 +36,7 @@ def methods(
         for line in _description(name):
             typer.echo(line)
         return
-    there = installs(path) if path is not None else {}
+    there = read_installs(path) if path is not None else {}
     extra = [n for n in installed_names(path) if n not in METHODS]
     width = max(map(len, [*METHODS, *extra]))
     for method in METHODS:
@@ -50,7 +54,7 @@ def methods(
 def _description(name: str) -> list[str]:
     import yaml
 
-    from dawn_bench.baselines.external.adapter import METHODS_FILE, bundled, read_adapter
+    from dawn_bench.baselines.external.adapter import INSTALLS, bundled, read_adapter
 
     adapter = read_adapter(bundled()[name])
     entry: dict[str, object] = {"python": "/path/to/its/python", "repo": f"/path/to/{adapter.source.rsplit('/', 1)[1]}"}
@@ -63,6 +67,6 @@ def _description(name: str) -> list[str]:
         f"command: {' '.join(adapter.argv)}",
         *(f"- {quirk}" for quirk in adapter.quirks),
         "",
-        f"methods file (--methods FILE or {METHODS_FILE}); weights and options only where they differ:",
+        f"installs file (--installs FILE or {INSTALLS}); weights and options only where they differ:",
         yaml.safe_dump({name: entry}, sort_keys=False).rstrip(),
     ]

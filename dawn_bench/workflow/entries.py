@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from dawn_bench.baselines.base import METHODS, Context, Method, MethodClass
-from dawn_bench.baselines.external.adapter import bundled, installed_names, methods_file, read_adapter
+from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file, read_adapter
 from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.methods.external import builder as external
 from dawn_bench.baselines.outputs import OK, find_outputs, produce, read_output
@@ -67,7 +67,7 @@ def maker(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], lis
         method_class = job.method_class or (adapter.method_class if adapter else "portrait")
         return partial(_found, name, method_class, files, job, clips, adapter is not None and adapter.changes_crop)
     context = Context(job.checkpoint, job.device, job.seed, job.options, job.installs, job.out / "logs")
-    own = name not in METHODS and name in installed_names(methods_file(job.installs))
+    own = name not in METHODS and name in installed_names(installs_file(job.installs))
     began = time.perf_counter()
     method = external(name)(context) if own else METHODS[name](context)
     if check := getattr(method, "check", None):

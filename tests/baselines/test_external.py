@@ -28,7 +28,7 @@ def clip(tiny_cache: Path) -> Clip:
 
 
 def install(tmp_path: Path, name: str, **extra: object) -> Path:
-    """A fake repository and the methods file that names it."""
+    """A fake repository and the installs file that names it."""
     known = bundled()
     weights = tuple(read_adapter(known[name]).weights.values()) if name in known else ()
     repo = fake_repo(tmp_path, name, weights=weights)
@@ -202,7 +202,7 @@ def test_a_wrong_methods_file_is_refused_in_one_line(change: dict, message: str,
 
 
 def test_a_method_that_is_not_installed_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"wav2lip runs in its own repository .* --methods FILE"):
+    with pytest.raises(InputError, match=r"wav2lip runs in its own repository .* --installs FILE"):
         METHODS["wav2lip"](Context())
 
 
