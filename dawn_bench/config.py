@@ -29,6 +29,8 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+#: A hint lists this many names next to the nearest.
+FEW = 8
 
 
 class Origin(NamedTuple):
@@ -55,18 +57,18 @@ class Values:
         _merge(self.data, nested)
         self._origins = {p: o for p, o in self._origins.items() if p[: len(path)] != path} | {path: origin}
 
-    def validated(self, kind: type[C], *, also_known: Collection[str] = (), file: Path | None = None) -> C:
+    def validated(self, kind: type[C], *, known: Sequence[str] = (), file: Path | None = None) -> C:
         """The values as a configuration; raises `InputError` for the first key that is unknown or wrong.
 
-        `also_known` are further keys that a misspelt one may have meant; `file` is named in the error of a value that
-        has no origin of its own.
+        `known` are the keys that the error of an unknown one lists, where they are not the names of the fields; `file`
+        is named in the error of a value that has no origin of its own.
         """
         try:
             return kind.model_validate(self.data)
         except ValidationError as error:
             first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key comes first
             name, own_file = self.name(tuple(map(str, first["loc"])))
-            problem, hint = _problem(kind, first, what=self.what, also_known=also_known)
+            problem, hint = _problem(kind, first, what=self.what, known=known)
             raise InputError(f"{name}: {problem}" if name else problem, path=own_file or file, hint=hint) from error
 
     def name(self, loc: tuple[str, ...]) -> tuple[str, Path | None]:
@@ -134,21 +136,19 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"Did you mean {' or '.join(close[f] for f in found)}?" if found else ""
 
 
-def _problem(
-    kind: type[Config], error: ErrorDetails, *, what: str, also_known: Collection[str] = ()
-) -> tuple[str, str]:
+def _problem(kind: type[Config], error: ErrorDetails, *, what: str, known: Sequence[str]) -> tuple[str, str]:
     """What is wrong with a value, and what to do."""
     value, loc = error["input"], tuple(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         here = _model_at(kind, loc[:-1])
-        known = list(here.model_fields) if here is not None else []
-        close = nearest(loc[-1], [*known, *(also_known if len(loc) == 1 else ())])
-        return "is not known.", f"{close} Known {what}s: {', '.join(known)}.".strip()
+        if len(loc) > 1 or not known:
+            known = list(here.model_fields) if here is not None else []
+        return "is not known.", _known(loc[-1], known, label=f"Known {what}s")
     if error["type"] == "missing":
         return "is needed.", ""
     if error["type"] == "literal_error":
-        known = [str(v) for v in _literals(kind, loc)]
-        return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", _known(str(value), known)
+        choices = [str(v) for v in _literals(kind, loc)]
+        return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", _known(str(value), choices)
     if isinstance(cause := error.get("ctx", {}).get("error"), InputError):
         return cause.what, cause.hint
     if isinstance(cause, Exception):
@@ -157,8 +157,11 @@ def _problem(
     return f"{error['msg'].replace('Input', shown, 1)}.", ""
 
 
-def _known(value: str, known: Sequence[str]) -> str:
-    return f"{nearest(value, known)} Known: {', '.join(known)}.".strip()
+def _known(value: str, known: Sequence[str], *, label: str = "Known") -> str:
+    """The nearest names, and all of them where they are few or none is near."""
+    close = nearest(value, known)
+    listed = f"{label}: {', '.join(known)}." if len(known) <= FEW or not close else ""
+    return f"{close} {listed}".strip()
 
 
 def _model_at(kind: type[Config], loc: Sequence[str]) -> type[Config] | None:

@@ -189,14 +189,15 @@ def read_job(
     for field in fields:
         if field.info.is_required() and field.field not in job.data:
             raise InputError(f"{field.name} is needed: {_first_lower(field.info.description or '')}".rstrip(": "))
-    made = job.validated(kind, also_known=by_key)
+    keys = [field.keys[0] for field in fields]
+    made = job.validated(kind, known=keys)
     if settings is None:
         return made, None
     others = settings(made)
     values = Values(others.model_dump())
     for path, value, origin in rest:
         values.put(path, value, origin)
-    return made, values.validated(type(others), also_known=by_key)
+    return made, values.validated(type(others), known=[*type(others).model_fields, *keys])
 
 
 def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None:

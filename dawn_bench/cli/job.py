@@ -45,7 +45,7 @@ class JobFunction(Generic[J]):
 
     def job(self, *, config: str | None = None, set_: list[str] | None = None, **typed: Any) -> tuple[J, Config | None]:
         """The job that was asked for, and its further settings where the command has any; raises `InputError`."""
-        flags = {self.names[name]: value for name, value in typed.items()}
+        flags = {self.names[name]: value for name, value in typed.items() if value not in (None, (), [])}
         file = Path(config).expanduser() if config else None
         return read_job(self.kind, flags, file=file, overrides=set_ or (), settings=self.settings)
 
