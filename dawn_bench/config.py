@@ -79,7 +79,8 @@ class Values:
             return (f"{self.what} {'.'.join(loc)!r}" if loc else ""), None
         path = max(above, key=len) if above else below[-1]
         origin = self._origins[path]
-        key = ".".join((origin.key, *loc[len(path) :])) if above else origin.key
+        parts = origin.key.split(".")
+        key = ".".join((*parts, *loc[len(path) :]) if above else parts[: len(loc)])
         return f"{origin.label} {key!r}" if origin.key else origin.label, origin.file
 
 

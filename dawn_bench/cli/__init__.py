@@ -72,7 +72,8 @@ app = typer.Typer(
         "Benchmark of talking-head generation: prepare videos, train models, generate, score, report.\n\n"
         "New here? [bold]dawn-bench quickstart --out demo[/bold] runs everything once on a small synthetic dataset, "
         "offline, in a few minutes.\n\n"
-        "Every job can be configured in a file: flags win over --config FILE, and --set key=value wins over flags."
+        "Every job can be configured in a file: defaults < --config FILE < flags < --set key=value. "
+        "The look-ups weights, cache, methods and doctor have no job."
     ),
 )
 

@@ -27,11 +27,16 @@ JOBS = tuple(
 EVALUATE = ("evaluate", "--cache", "C", "--out", "O", "--device", "cpu")
 
 
-def job(command: str, *words: str | Path) -> Any:
-    """The job that a command line asks for; nothing runs."""
+def job_and_settings(command: str, *words: str | Path) -> Any:
+    """The job that a command line asks for, and the settings of `train`; nothing runs."""
     parsed = load(command).make_context(command, [str(word) for word in words])
     function = getattr(import_module(f"dawn_bench.cli.{command}"), command)
-    return function.job(**parsed.params)[0]
+    return function.job(**parsed.params)
+
+
+def job(command: str, *words: str | Path) -> Any:
+    """The job that a command line asks for; nothing runs."""
+    return job_and_settings(command, *words)[0]
 
 
 def written(folder: Path, values: dict[str, Any]) -> Path:
@@ -114,6 +119,26 @@ def test_extractors_are_added_to_those_of_the_file_or_the_default(tmp_path: Path
     file = ("--config", written(tmp_path, {"extract": ["pose"]}))
     assert job(*common, *file, "--extract", "hubert", "--extract", "blink").extract == ("pose", "hubert", "blink")
     assert job(*common, *file, "--extract", "hubert", "--set", "extract=wav2vec2").extract == ("wav2vec2",)
+
+
+def test_train_takes_the_settings_of_its_preset_from_the_same_file(tmp_path: Path) -> None:
+    values = {"cache": "C", "out": "O", "preset": "small", "seed": 4, "lfg": {"loop": {"steps": 7, "batch_size": 2}}}
+    common = ("train", "--device", "cpu", "--config", written(tmp_path, values), "--set", "lfg.loop.steps=9")
+    made, settings = job_and_settings(*common, "--seed", "5", "--stage", "lfg,pbnet")
+    assert (made.preset, made.seed, made.stage) == ("small", 5, ("lfg", "pbnet"))
+    assert (settings.preset, settings.lfg.loop.steps, settings.lfg.loop.batch_size) == ("small", 9, 2)
+    settings.to_yaml(tmp_path / "settings.yaml")
+    again = job_and_settings("train", "--cache", "C", "--out", "O", "--config", tmp_path / "settings.yaml")
+    assert again[1] == settings
+    for word, message in (
+        ("lfg.loop.stps=9", "--set 'lfg.loop.stps': is not known. Did you mean steps?"),
+        ("lfg.loop.steps=x", "--set 'lfg.loop.steps': 'x' should be a valid integer"),
+        ("lgf.loop.steps=9", "--set 'lgf': is not known. Did you mean lfg?"),
+        ("sed=9", "--set 'sed': is not known. Did you mean seed"),
+    ):
+        with pytest.raises(InputError) as caught:
+            job_and_settings(*common, "--set", word)
+        assert str(caught.value).startswith(message)
 
 
 def test_a_list_can_be_emptied() -> None:
@@ -208,7 +233,7 @@ def test_a_changed_copy_is_checked() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_example_in_a_help_text_can_be_parsed(command: str) -> None:
     paragraphs = [" ".join(text.split()) for text in (load(command).help or "").split("\n\n")]
-    examples = [text.partition("dawn-bench ")[2] for text in paragraphs if "dawn-bench " in text]
+    examples = [text.partition(": dawn-bench ")[2] for text in paragraphs if ": dawn-bench " in text]
     assert any(words.startswith(command) for words in examples)
     for words in examples:
         name, *rest = shlex.split(words)
