@@ -216,7 +216,7 @@ def evaluate(
     mapping: str | Path | None = None,
     naming: str = "{clip}",
     method_class: MethodClass | None = None,
-    methods_file: str | Path | None = None,
+    installs: str | Path | None = None,
     min_coverage: float = 0.5,
     split: str = "test",
     metrics: str | Sequence[str] | None = None,
@@ -243,7 +243,7 @@ def evaluate(
         mapping: CSV with the columns clip, file where they have other names.
         naming: how they are called: `{clip}` for the id, `*` for anything.
         method_class: `portrait`, `dub` or `static-lips`, for `outputs`.
-        methods_file: YAML that says where external methods are installed.
+        installs: YAML that says where external methods are installed.
         min_coverage: a method that solves a smaller share of the clips is not ranked.
         split: which clips.
         metrics: names; default: all that apply.
@@ -280,7 +280,7 @@ def evaluate(
             mapping=_path(mapping),
             naming=naming,
             method_class=method_class,
-            methods_file=_path(methods_file),
+            installs=_path(installs),
             min_coverage=min_coverage,
             split=split,
             metrics=None if metrics is None else _names(metrics),

@@ -1,13 +1,19 @@
-"""Typed configuration: a pydantic model, an optional YAML file, and `--set key.sub=value` on top."""
+"""Typed configuration: a pydantic model, an optional YAML file, and `--set key.sub=value` on top.
+
+Whatever is wrong with a value is one `InputError` that names the value as the user wrote it: `--max-clips`,
+`--set 'lfg.loop.steps'`, or the key of a file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from dawn_bench.errors import InputError
 
@@ -18,11 +24,86 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def to_yaml(self, path: Path) -> None:
-        """Write the resolved configuration beside the output that it made."""
+        """Write the configuration as a file that `--config` reads."""
         path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
 C = TypeVar("C", bound=Config)
+#: A hint lists this many names next to the nearest.
+FEW = 8
+
+
+class Origin(NamedTuple):
+    """Where a value was written: a flag (`--max-clips`), or a key of a file or of `--set`."""
+
+    label: str
+    key: str = ""
+    file: Path | None = None
+
+
+class Values:
+    """Nested values from several sources, and the origin of each. A later source replaces only its own keys."""
+
+    def __init__(self, data: Mapping[str, Any] | None = None, *, what: str = "setting") -> None:
+        self.data: dict[str, Any] = dict(data or {})
+        self.what = what
+        self._origins: dict[tuple[str, ...], Origin] = {}
+
+    def put(self, path: Sequence[str], value: Any, origin: Origin) -> None:
+        """Set the value at `path`; a mapping is merged into the mapping that is there."""
+        path, nested = tuple(path), value
+        for part in reversed(path):
+            nested = {part: nested}
+        _merge(self.data, nested)
+        self._origins = {p: o for p, o in self._origins.items() if p[: len(path)] != path} | {path: origin}
+
+    def validated(self, kind: type[C], *, known: Sequence[str] = (), file: Path | None = None) -> C:
+        """The values as a configuration; raises `InputError` for the first key that is unknown or wrong.
+
+        `known` are the keys that the error of an unknown one lists, where they are not the names of the fields; `file`
+        is named in the error of a value that has no origin of its own.
+        """
+        try:
+            return kind.model_validate(self.data)
+        except ValidationError as error:
+            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key comes first
+            name, own_file = self.name(tuple(map(str, first["loc"])))
+            problem, hint = _problem(kind, first, what=self.what, known=known)
+            raise InputError(f"{name}: {problem}" if name else problem, path=own_file or file, hint=hint) from error
+
+    def name(self, loc: tuple[str, ...]) -> tuple[str, Path | None]:
+        """What the user calls the value at `loc`, and the file where it was written."""
+        above = [p for p in self._origins if p == loc[: len(p)]]
+        below = [p for p in self._origins if p[: len(loc)] == loc]
+        if not loc or not (above or below):
+            return (f"{self.what} {'.'.join(loc)!r}" if loc else ""), None
+        path = max(above, key=len) if above else below[-1]
+        origin = self._origins[path]
+        parts = origin.key.split(".")
+        key = ".".join((*parts, *loc[len(path) :]) if above else parts[: len(loc)])
+        return f"{origin.label} {key!r}" if origin.key else origin.label, origin.file
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; raises `InputError` where it cannot be read or is not a mapping."""
+    try:
+        loaded = yaml.safe_load(file.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot be read as YAML ({' '.join(str(error).split())}).", path=file) from error
+    if not isinstance(loaded, dict):
+        raise InputError("is not a YAML mapping of settings.", path=file)
+    return {str(key): value for key, value in loaded.items()}
+
+
+def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:
+    """`key.sub=value` as the parts of the key and the value, which is read as YAML; raises `InputError`."""
+    key, sep, value = text.partition("=")
+    if not sep:
+        raise InputError(f"{where} {text!r} is not of the form key=value.", hint=f"Example: {where} steps=500")
+    try:
+        return key.strip().split("."), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where} {text!r}: the value is no YAML.", hint=f"Example: {where} steps=500") from error
 
 
 def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[str] = (), where: str = "--set") -> C:
@@ -30,40 +111,84 @@ def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[
 
     Raises `InputError` naming the key when a key is unknown or a value has the wrong type.
     """
-    data = default.model_dump()
-    if file is not None:
-        try:
-            loaded = yaml.safe_load(file.read_text()) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"cannot be read as YAML ({' '.join(str(error).split())}).", path=file) from error
-        if not isinstance(loaded, dict):
-            raise InputError("is not a YAML mapping of settings.", path=file)
-        _merge(data, loaded)
+    values = Values(default.model_dump())
+    for key, value in read_yaml(file).items() if file is not None else ():
+        values.put((key,), value, Origin("setting", key, file))
     for text in overrides:
-        key, sep, value = text.partition("=")
-        if not sep:
-            raise InputError(f"{where} {text!r} is not of the form key=value.", hint="Example: --set steps=500")
-        try:
-            nested: Any = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"{where} {text!r}: the value is no YAML.", hint="Example: --set steps=500") from error
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        _merge(data, nested)
-    return validated(type(default), data, file=file)
+        path, value = split_override(text, where)
+        values.put(path, value, Origin(where, ".".join(path)))
+    return values.validated(type(default))
 
 
 def validated(kind: type[C], data: Mapping[str, Any], *, what: str = "setting", file: Path | None = None) -> C:
     """`data` as a configuration of one kind; raises `InputError` naming the first key that is unknown or wrong."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(p) for p in first["loc"])
-        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):  # from a look-up in a registry
-            raise InputError(f"{what} {name!r}: {cause.what}", path=file, hint=cause.hint) from error
-        known = ", ".join(kind.model_fields)
-        raise InputError(f"{what} {name!r}: {first['msg']}.", path=file, hint=f"Known {what}s: {known}.") from error
+    return Values(data, what=what).validated(kind, file=file)
+
+
+def replace(config: C, **changes: Any) -> C:
+    """A copy of a configuration with some fields changed; raises `InputError` for an unknown or wrong one."""
+    return validated(type(config), {name: getattr(config, name) for name in type(config).model_fields} | changes)
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """`Did you mean a or b?` with the closest of the known names, or an empty text."""
+    close = {k.casefold(): k for k in known}
+    found = get_close_matches(name.casefold(), close, n=2)
+    return f"Did you mean {' or '.join(close[f] for f in found)}?" if found else ""
+
+
+def _problem(kind: type[Config], error: ErrorDetails, *, what: str, known: Sequence[str]) -> tuple[str, str]:
+    """What is wrong with a value, and what to do."""
+    value, loc = error["input"], tuple(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        here = _model_at(kind, loc[:-1])
+        if len(loc) > 1 or not known:
+            known = list(here.model_fields) if here is not None else []
+        return "is not known.", _known(loc[-1], known, label=f"Known {what}s")
+    if error["type"] == "missing":
+        return "is needed.", ""
+    if error["type"] == "literal_error":
+        choices = [str(v) for v in _literals(kind, loc)]
+        return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", _known(str(value), choices)
+    if isinstance(cause := error.get("ctx", {}).get("error"), InputError):
+        return cause.what, cause.hint
+    if isinstance(cause, Exception):
+        return f"{str(cause).rstrip('.')}.", ""
+    shown = repr(value) if isinstance(value, str | int | float) else "this value"
+    return f"{error['msg'].replace('Input', shown, 1)}.", ""
+
+
+def _known(value: str, known: Sequence[str], *, label: str = "Known") -> str:
+    """The nearest names, and all of them where they are few or none is near."""
+    close = nearest(value, known)
+    listed = f"{label}: {', '.join(known)}." if len(known) <= FEW or not close else ""
+    return f"{close} {listed}".strip()
+
+
+def _model_at(kind: type[Config], loc: Sequence[str]) -> type[Config] | None:
+    """The configuration class of the field at `loc`."""
+    here: type[Config] | None = kind
+    for part in loc:
+        if here is None or part not in here.model_fields:
+            return None
+        here = next((t for t in _types(here.model_fields[part].annotation) if issubclass(t, Config)), None)
+    return here
+
+
+def _literals(kind: type[Config], loc: Sequence[str]) -> list[Any]:
+    """The values that the `Literal` field at `loc` takes."""
+    names = [part for part in loc if not part.isdigit()]
+    here = _model_at(kind, names[:-1])
+    return [] if here is None else [v for v in _leaves(here.model_fields[names[-1]].annotation) if v is not None]
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    args = get_args(annotation)
+    return [leaf for arg in args for leaf in _leaves(arg)] if args else [annotation]
+
+
+def _types(annotation: Any) -> list[type]:
+    return [leaf for leaf in _leaves(annotation) if isinstance(leaf, type)]
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

@@ -5,49 +5,87 @@ Names of datasets, face back ends, pose sources and extractors are looked up in 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from dawn_bench.config import Config
+from dawn_bench.job import Flag
 from dawn_bench.registry import unknown_name
 
 #: The value of `face` that leaves the choice to what is installed.
 AUTO = "auto"
 
 
-class PrepareSettings(Config):
-    """Settings that change what is in a cache. Where it runs and how many workers it has are not among them."""
+def _datasets() -> Iterable[str]:
+    from dawn_bench.pipelines.datasets.base import DATASETS
 
-    dataset: str = "folder"
-    size: int = Field(default=128, ge=32, le=1024, description="side of the cached frames, pixels")
+    return DATASETS
+
+
+def _face_backends() -> Iterable[str]:
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+
+    return (AUTO, *FACE_BACKENDS)
+
+
+def _pose_sources() -> Iterable[str]:
+    from dawn_bench.pipelines.extractors.base import pose_sources
+
+    return pose_sources()
+
+
+def _extractors() -> Iterable[str]:
+    from dawn_bench.pipelines.extractors.base import EXTRACTORS
+
+    return EXTRACTORS
+
+
+class PrepareSettings(Config):
+    """Settings that change what is in a cache. Where the work runs and on how many workers is not among them."""
+
+    dataset: Annotated[str, Flag(choices=_datasets)] = Field(
+        default="folder", description="Which dataset the folder holds; folder: any videos."
+    )
+    size: int = Field(default=128, ge=32, le=1024, description="Side of the cached frames in pixels.")
     crop: Literal["face", "paper", "none"] = Field(
         default="face",
-        description="face: square around the face; paper: plain resize to a square; none: centred square, resized",
+        description="face: square around the face; paper: plain resize to a square; none: centred square.",
     )
-    face: str = Field(default=AUTO, description="a face back end, or auto: face-alignment where it can run, else dlib")
+    face: Annotated[str, Flag(choices=_face_backends)] = Field(
+        default=AUTO, description="Face back end; auto: face-alignment where it can run, else dlib."
+    )
     frames: Literal["raw", "lossless"] = Field(
-        default="raw", description="lossless: packed to about half the bytes, and slower to read"
+        default="raw", description="raw, or lossless: packed to about half the bytes and slower to read."
     )
-    pose: str = Field(
+    pose: Annotated[str, Flag(choices=_pose_sources)] = Field(
         default="landmarks",
-        description="landmarks: fitted to the 68 points; 3ddfa: 3DDFA_V2, from its published files; "
-        "NAME: the extractor pose-NAME",
+        description="Head pose; landmarks: fitted to the 68 points; 3ddfa: 3DDFA_V2 from its published files; "
+        "NAME: the extractor pose-NAME.",
     )
-    extract: tuple[str, ...] = Field(
-        default=("pose", "blink", "logmel"), description="extractors to run, by name", validate_default=True
+    extract: Annotated[tuple[str, ...], Flag(adds=True, choices=_extractors)] = Field(
+        default=("pose", "blink", "logmel"),
+        description="Also compute this, separated by commas. On an existing cache: only this.",
+        validate_default=True,
     )
-    on_cut: Literal["split", "quarantine", "keep"] = "keep"
-    max_gap: int = Field(default=5, ge=0, description="longest run of frames without a face that is interpolated")
-    min_frames: int = Field(default=10, ge=1, description="shorter clips are quarantined")
-    max_frames: int | None = Field(default=None, ge=1, description="keep only the first frames of each clip")
-    require_audio: bool = Field(default=True, description="quarantine clips without sound")
+    on_cut: Literal["split", "quarantine", "keep"] = Field(
+        default="keep", description="Scene cuts within a clip: keep, split or quarantine."
+    )
+    max_gap: int = Field(default=5, ge=0, description="Longest run of frames without a face that is interpolated.")
+    min_frames: int = Field(default=10, ge=1, description="Shorter clips are quarantined.")
+    max_frames: int | None = Field(default=None, ge=1, description="Keep only the first frames of each clip.")
+    require_audio: Annotated[bool, Flag(off="--allow-silent")] = Field(
+        default=True, description="Quarantine clips without sound."
+    )
     split: Literal["published", "identity"] = Field(
-        default="published", description="published: the split of the papers; identity: no person in both parts (hdtf)"
+        default="published", description="published: the split of the papers; identity: no person in both parts (hdtf)."
     )
-    labels: Path | None = Field(default=None, description="table with the columns file, speaker, split (folder)")
-    seed: int = 0
+    labels: Path | None = Field(
+        default=None, description="Table with the columns file,speaker,split for --dataset folder."
+    )
+    seed: int = Field(default=0, description="Seed of the split where the dataset publishes none.")
 
     @field_validator("dataset")
     @classmethod
@@ -83,7 +121,7 @@ class PrepareSettings(Config):
         selected = _pose_extractor(info.data["pose"])
         for name in names:
             if EXTRACTORS[name].kind == POSE and name not in ("pose", selected):
-                raise ValueError(f"{name} takes the place of pose: ask for it by --pose {name.removeprefix('pose-')}")
+                raise ValueError(f"{name} replaces pose: choose it with --pose {name.removeprefix('pose-')}")
         return tuple(dict.fromkeys(selected if name == "pose" else name for name in names))
 
 

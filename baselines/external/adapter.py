@@ -31,8 +31,8 @@ from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
 
 BUNDLED = Path(__file__).parents[1] / "adapters"
-#: Environment variable that names the installs file where none is given.
-INSTALLS_VARIABLE = "DAWN_BENCH_METHODS"
+#: Environment variables that name the installs file where none is given; the second is that of an earlier release.
+INSTALLS_VARIABLE, OLD_INSTALLS_VARIABLE = "DAWN_BENCH_INSTALLS", "DAWN_BENCH_METHODS"
 
 
 class Limits(Config):
@@ -122,7 +122,7 @@ def read_adapter(path: Path) -> Adapter:
 
 def installs_file(given: Path | None) -> Path | None:
     """The installs file given, or the one that the environment names."""
-    named = os.environ.get(INSTALLS_VARIABLE)
+    named = os.environ.get(INSTALLS_VARIABLE) or os.environ.get(OLD_INSTALLS_VARIABLE)
     return given or (Path(named) if named else None)
 
 

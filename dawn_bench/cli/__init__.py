@@ -1,6 +1,7 @@
-"""The `dawn-bench` command: one file per subcommand, no logic here beyond turning errors into one line.
+"""The `dawn-bench` command: one file per subcommand, loaded when it is used.
 
-The rooms are imported inside the commands, so that `--help` answers at once.
+Logic lives below; this package turns flags into jobs and errors into one line. `weights`, `cache`, `methods` and
+`doctor` are look-ups: they have no job and take no `--config`.
 """
 
 from __future__ import annotations
@@ -8,32 +9,73 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from dawn_bench.errors import EXIT_INTERNAL, EXIT_STOPPED, DawnBenchError
 from dawn_bench.progress import console
 
+#: Subcommands in the order in which a user meets them; each is a function, or a `Typer` called `app`, of its module.
+COMMANDS = {
+    "quickstart": "Run everything once, offline, on a small synthetic dataset.",
+    "download": "Download the videos of a published list.",
+    "prepare": "Turn videos into a cache.",
+    "train": "Train a model on a cache.",
+    "generate": "Make a talking clip from a portrait and speech.",
+    "evaluate": "Generate with each method, score the clips, write the report.",
+    "reproduce": "Run the rows of a table of the DAWN paper.",
+    "methods": "List the methods that can be evaluated.",
+    "report": "Write the leaderboard of a results folder.",
+    "weights": "List, fetch, verify and add network weights.",
+    "cache": "Check, count and export a cache.",
+    "doctor": "Show what is installed and what each part would use.",
+}
+SETTINGS: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"]}}
+#: `UsageError`, the base of what typer raises for an unknown flag or command; typer exports only this subclass.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Commands(TyperGroup):
+    """Loads a subcommand when it is called, so that `dawn-bench --help` imports none of them."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The name, the command and the remaining words."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else command, rest
+
+
+def load(name: str) -> Any:
+    """The command `name` with its flags."""
+    from dawn_bench.cli.job import JobCommand
+
+    module = import_module(f"dawn_bench.cli.{name}")
+    single = getattr(module, "app", None)
+    if single is None:
+        single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        single.command(name, cls=JobCommand, **SETTINGS)(getattr(module, name))
+    command = typer.main.get_command(single)
+    command.name = name
+    return command
+
+
 app = typer.Typer(
     name="dawn-bench",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **SETTINGS,
     help=(
-        "One benchmark pipeline for talking-head generation: prepare videos, train DAWN, generate, score, report.\n\n"
+        "Benchmark of talking-head generation: prepare videos, train models, generate, score, report.\n\n"
         "New here? [bold]dawn-bench quickstart --out demo[/bold] runs everything once on a small synthetic dataset, "
-        "offline, in a few minutes."
+        "offline, in a few minutes.\n\n"
+        "Every job can be configured in a file: defaults < --config FILE < flags < --set key=value. "
+        "The look-ups weights, cache, methods and doctor have no job."
     ),
 )
-
-#: Subcommands in the order in which a user meets them; each module has a function of the same name.
-COMMANDS = (
-    "quickstart", "download", "prepare", "train", "generate", "evaluate", "reproduce",
-    "methods", "report", "weights", "cache", "doctor",
-)  # fmt: skip
-GROUPS = ("weights", "cache")
 
 
 @app.callback()
@@ -50,35 +92,48 @@ def options(
         raise typer.Exit
 
 
-for _name in COMMANDS:
-    _module = import_module(f"dawn_bench.cli.{_name}")
-    if _name in GROUPS:
-        app.add_typer(_module.app, name=_name)
-    else:
-        app.command(_name)(getattr(_module, _name))
+def _unloaded() -> None:
+    """Never called: `Commands` loads the real command first."""
+
+
+for _name, _summary in COMMANDS.items():
+    app.command(_name, help=_summary)(_unloaded)
 
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code (see `dawn_bench.errors`)."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except DawnBenchError as error:
         _stop(error, error.exit_code, prefix="error")
-    except SystemExit as end:
-        if end.code == EXIT_STOPPED:  # Typer's answer to Ctrl-C
-            console().print(
-                "stopped: what was finished is kept; run the same command again to go on (train: with --resume)",
-                markup=False,
-            )
-        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         _stop(error, 2, prefix="error", line=f"{error.filename or 'system'}: {error.strerror or error}")
+    except USAGE_ERROR as error:
+        _usage(error)
     except Exception as error:
-        line = f"{type(error).__name__}: {error} (this is a fault of dawn-bench; --debug shows where)"
+        line = f"{type(error).__name__}: {error} (this is a bug in dawn-bench; --debug shows where)"
         _stop(error, EXIT_INTERNAL, prefix="internal error", line=line)
+    else:
+        if code == EXIT_STOPPED:  # typer's exit code for Ctrl-C
+            console().print(
+                "stopped: what was finished is kept; run the same command again to continue (train: with --resume)",
+                markup=False,
+            )
+        sys.exit(code or 0)
+
+
+def _usage(error: Any) -> None:
+    """A flag or command that does not exist, as one line. Without any arguments the help was printed already."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(error.exit_code)
+    where = f" See {error.ctx.command_path} --help." if error.ctx is not None else ""
+    text = error.format_message().rstrip(".")
+    end = "" if text.endswith("?") else "."
+    _stop(error, error.exit_code, prefix="error", line=f"{text[:1].lower()}{text[1:]}{end}{where}")
 
 
 def _stop(error: BaseException, code: int, *, prefix: str, line: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`dawn-bench cache`: check, count and export a prepared cache."""
+"""`dawn-bench cache`: check, count and export a prepared cache. A look-up: it has no job and takes no `--config`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Check, count and export a cache made by `prepare`.\n\nExample: dawn-bench cache stats my-cache",
+    help="Check, count and export a cache made by `dawn-bench prepare`.\n\nExample: dawn-bench cache stats my-cache",
 )
 
 _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache.")]
@@ -17,7 +17,7 @@ _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cach
 
 @app.command()
 def verify(root: _Root) -> None:
-    """Read everything and compare every checksum with the index; exit code 2 when something is wrong.
+    """Read all data and compare every checksum with the index. Exit code 2 when something is damaged.
 
     Example: dawn-bench cache verify my-cache
     """
@@ -30,19 +30,19 @@ def verify(root: _Root) -> None:
     for clip_id, field, what in report.faults:
         screen.print(f"{clip_id}  {field}: {what}", markup=False)
     for name in report.loose:
-        screen.print(f"{name}: no clip is in it", markup=False)
+        screen.print(f"{name}: belongs to no clip", markup=False)
     if report.faults:
         raise InputError(
             f"{len(report.faults)} of {report.arrays} arrays are damaged.",
             path=root,
-            hint="Prepare it with --overwrite.",
+            hint="Prepare it again with --overwrite.",
         )
     screen.print(f"{report.clips} clips, {report.arrays} arrays, all checksums match", markup=False)
 
 
 @app.command()
 def stats(root: _Root) -> None:
-    """Show clips, hours, faces found, bytes by field, and the reason of every clip left out.
+    """Show clips, hours, face coverage, bytes per field, and the reason of every clip that was left out.
 
     Example: dawn-bench cache stats my-cache
     """
@@ -72,7 +72,7 @@ def stats(root: _Root) -> None:
         for clip_id, reason, detail in facts["quarantined"]:
             screen.print(f"  {clip_id}  {reason}: {detail}", markup=False)
     if facts["without"]:
-        screen.print("\nclips without what an extractor adds")
+        screen.print("\nclips that lack the output of an extractor")
         for clip_id, name, why in facts["without"]:
             screen.print(f"  {clip_id}  no {name}: {why}", markup=False)
 
@@ -81,9 +81,9 @@ def stats(root: _Root) -> None:
 def export(
     root: _Root,
     out: Annotated[Path, typer.Option(help="New or empty folder to write to.")],
-    format: Annotated[str, typer.Option(help="files: a folder a clip; webdataset: tars.")] = "files",
+    format: Annotated[str, typer.Option(help="files: one folder per clip; webdataset: tar files.")] = "files",
 ) -> None:
-    """Write the clips out for other tools: plain .npy and .wav files, or WebDataset tars.
+    """Export the clips for other tools as plain .npy and .wav files, or as WebDataset tar files.
 
     Example: dawn-bench cache export my-cache --out tars --format webdataset
     """

@@ -23,10 +23,10 @@ def methods(
     from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file
     from dawn_bench.baselines.external.adapter import installs as read_installs
     from dawn_bench.errors import InputError
-    from dawn_bench.progress import console
+    from dawn_bench.job import renamed
 
     if old_installs is not None:
-        console().print("--methods FILE is now called --installs FILE; the old name will go.", markup=False)
+        renamed("--methods", "--installs")
     path = installs_file(installs or old_installs)
     external = bundled()
     if name is not None:

@@ -1,4 +1,7 @@
-"""`dawn-bench weights`: which networks there are, which files are present, and how to get them."""
+"""`dawn-bench weights`: the published networks, which files are present, and how to get them.
+
+Look-ups: they have no job and take no `--config`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ app = typer.Typer(
 
 @app.command("list")
 def list_weights() -> None:
-    """Show every network: file, state here, licence, origin."""
+    """Show every network with its file, state, licence and origin.
+
+    Example: dawn-bench weights list
+    """
     from rich.table import Table
 
     from dawn_bench.progress import console
@@ -30,17 +36,22 @@ def list_weights() -> None:
     screen = console()
     screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})", markup=False)
     screen.print(table)
-    screen.print("canonical: the published file; user: another file, or one without a published hash; absent: stand-in")
+    screen.print(
+        "canonical: the published file; user: another file, or one without a published hash; absent: substitute"
+    )
 
 
 @app.command()
 def fetch(names: Annotated[list[str], typer.Argument(help="Names from `weights list`.")]) -> None:
-    """Download weights from their public origin and check their sha256; one that was cut short is gone on with."""
+    """Download weights from their public origin and check their sha256. Interrupted downloads resume.
+
+    Example: dawn-bench weights fetch inception-fid syncnet
+    """
     from dawn_bench.progress import console
     from dawn_bench.weights import download, entry
 
     for name in names:
-        entry(name)  # a wrong name is said before anything is fetched
+        entry(name)  # refuse a wrong name before anything is fetched
     for name in names:
         found = download(name)
         console().print(f"{name}: {found.state}, {found.path}", markup=False)
@@ -48,7 +59,10 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Names from `weights l
 
 @app.command()
 def verify() -> None:
-    """Hash every present file again and compare it with the published sha256."""
+    """Hash every present file again and compare it with the published sha256.
+
+    Example: dawn-bench weights verify
+    """
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import WEIGHTS, folder, hash_file, is_published, locate
@@ -73,16 +87,22 @@ def verify() -> None:
 
 @app.command()
 def add(
-    path: Annotated[Path, typer.Argument(help="A weight file that you already have.")],
+    path: Annotated[Path, typer.Argument(help="Weight file that you already have.")],
     name: Annotated[
-        str | None, typer.Option(help="Which registry entry it is, when its hash and name do not tell.")
+        str | None,
+        typer.Option(help="Its name in `dawn-bench weights list`, where hash and file name do not identify it."),
     ] = None,
 ) -> None:
-    """Copy a file that you have into the weights folder."""
+    """Copy a file that you have into the weights folder.
+
+    Example: dawn-bench weights add DOWNLOADED_FILE
+    """
     from dawn_bench.progress import console
     from dawn_bench.weights import add as add_file
 
     found = add_file(path, name)
     console().print(f"{found.weight.name}: {found.state}, {found.path}", markup=False)
     if found.state == "user" and (found.weight.sha256 or found.weight.git_blob):
-        console().print("This is not the published file: numbers made with it say `user` and compare with no paper's.")
+        console().print(
+            "This is not the published file: scores made with it are marked `user` and cannot be compared with a paper."
+        )

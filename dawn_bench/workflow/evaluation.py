@@ -1,38 +1,78 @@
-"""What one evaluation is asked to do."""
+"""The job of `dawn-bench evaluate`: what is scored, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from dawn_bench.baselines.base import MethodClass
+from pydantic import Field, field_validator
+
+from dawn_bench.job import Device, Flag, Job
+from dawn_bench.metrics.protocols.base import PROTOCOLS
+from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.weights import Policy
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What to evaluate and how; see `dawn-bench evaluate --help`."""
+class Evaluation(Job):
+    """What to evaluate and how."""
 
-    cache: Path
-    out: Path
-    methods: tuple[str, ...] = ("dawn",)
-    checkpoint: Path | None = None
-    outputs: Path | None = None
-    mapping: Path | None = None
-    split: str = "test"
-    metrics: tuple[str, ...] | None = None
-    max_clips: int | None = None
-    protocol: str = "paper-dawn"
-    protocol_set: tuple[str, ...] = ()
-    weights: Policy = "auto"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sanity: bool = True
-    methods_file: Path | None = None
-    method_class: MethodClass | None = None
-    naming: str = "{clip}"
-    min_coverage: float = 0.5
-    seed: int = 0
-    device: str = "cpu"
-    notes: tuple[str, ...] = ()
+    cache: Path = Field(description="Cache with the true clips.")
+    out: Path = Field(description="Results folder. A second run adds to it and reuses what is there.")
+    methods: Annotated[tuple[str, ...], Flag("--method")] = Field(
+        ("dawn",), description="Methods to score, separated by commas; `dawn-bench methods` lists them. Or your own."
+    )
+    checkpoint: Path | None = Field(None, description="Run folder of the trained models.")
+    outputs: Path | None = Field(
+        None, description="Folder with the outputs of your own method: mp4 files (npy for meshes) named like the clips."
+    )
+    mapping: Path | None = Field(None, description="CSV with the columns clip,file where your files have other names.")
+    naming: str = Field("{clip}", description="Name pattern of the files in --outputs; * matches anything.")
+    method_class: Literal["portrait", "dub", "static-lips"] | None = Field(
+        None, description="Class of --outputs: portrait, dub or static-lips. Each class has its own table."
+    )
+    installs: Annotated[Path | None, Flag(old=("--methods", "methods_file"))] = Field(
+        None, description="YAML file that says where external methods are installed."
+    )
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="A method that solves a smaller share of the clips is not ranked."
+    )
+    split: str = Field("test", description="Split of the cache that is scored.")
+    metrics: Annotated[tuple[str, ...] | None, Flag(choices=METRICS)] = Field(
+        None, description="Metrics, separated by commas, by name or by label (LSE-C). Default: all that apply."
+    )
+    max_clips: int | None = Field(None, ge=1, description="Score only the first clips of the split.")
+    protocol: Annotated[str, Flag(choices=PROTOCOLS)] = Field("paper-dawn", description="Protocol of the metrics.")
+    protocol_set: Annotated[tuple[str, ...], Flag(commas=False)] = Field(
+        (), description="Change one field of the protocol: fid_resize=clean. Repeatable."
+    )
+    weights: Policy = Field(
+        "auto", description="auto; files: refuse substitute networks; seeded: use only substitute networks."
+    )
+    options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
+        default_factory=dict, description="Option of the methods: steps=10, drive=truth. Repeatable."
+    )
+    sanity: bool = Field(True, description="Score the sanity rows too.")
+    strict: bool = Field(False, description="Exit with code 3 when a clip failed.")
+    seed: int = Field(0, description="Seed of the generation.")
+    device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+    notes: Annotated[tuple[str, ...], Flag("--note", commas=False)] = Field(
+        (), description="Sentence for the head of the report. Repeatable."
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _names(cls, metrics: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if metrics is None else metric_names(metrics)
+
+
+def metric_names(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Metrics by name; `given` may have labels as the report shows them, in any case: `PSNR`, `LSE-C`.
+
+    Raises `InputError` with the nearest names for an unknown one.
+    """
+    by_label = {METRICS[name].title.casefold(): name for name in METRICS}
+    names = tuple(by_label.get(text.casefold(), text.casefold()) for text in given)
+    for name in names:
+        METRICS[name]
+    return tuple(dict.fromkeys(names))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +29,16 @@ from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
-from dawn_bench.weights import Policy
 from dawn_bench.workflow.entries import entry_of
 from dawn_bench.workflow.paper_rows import ROWS, SEGMENT_FRAMES, SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.reproduced import Reproduced, RunFacts, TableRow, differences, grouped
+from dawn_bench.workflow.reproduction import Reproduction
 from dawn_bench.workflow.scoring import Scoring, score_entry
 from dawn_bench.workflow.segments import repeated, segments
 
 #: Frames of the video whose generation Table 2 times.
 TIMED = 8 * FPS
 _NOT_YET = "stopped before this row; run the same command again to continue."
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """What to reproduce; `variants` are the runs of ablations by name. Without `checkpoint` DAWN's rows do not run."""
-
-    table: int
-    cache: Path
-    out: Path
-    checkpoint: Path | None = None
-    variants: Mapping[str, Path] = field(default_factory=dict)
-    split: str = "test"
-    max_clips: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    methods_file: Path | None = None
-    weights: Policy = "auto"
-    seed: int = 0
-    device: str = "cpu"
 
 
 def reproduce(job: Reproduction) -> Reproduced:
@@ -123,8 +105,8 @@ def _check(job: Reproduction) -> None:
     for run in (job.checkpoint, *job.variants.values()):
         if run is not None and not run.exists() and find_released(run) is None:
             raise InputError("there is no such run.", path=run, hint="dawn-bench train makes one.")
-    if job.methods_file is not None and not job.methods_file.is_file():
-        raise InputError("there is no such file.", path=job.methods_file, hint="dawn-bench methods NAME prints one.")
+    if job.installs is not None and not job.installs.is_file():
+        raise InputError("there is no such file.", path=job.installs, hint="dawn-bench methods NAME prints one.")
     kinds = [kind for _, kind in STRATEGIES.values()]
     if unknown := set(job.options).difference(*(kind.model_fields for kind in kinds)):
         known = ", ".join(dict.fromkeys(name for kind in kinds for name in kind.model_fields))
@@ -155,7 +137,7 @@ def _method(row: PaperRow, job: Reproduction, cache: Cache) -> tuple[Method, str
     if row.strategy is not None:
         options = _known(STRATEGIES[row.strategy][1], job.options) | options  # the row's own options take precedence
     try:
-        context = Context(run, job.device, job.seed, options, job.methods_file, job.out / "logs")
+        context = Context(run, job.device, job.seed, options, job.installs, job.out / "logs")
         method = build_method(row.method, context)
     except InputError as error:
         if row.strategy is not None or error.path is not None:

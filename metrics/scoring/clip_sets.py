@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from dawn_bench.baselines.formats import read_output
-from dawn_bench.files import VIDEO_SUFFIXES
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.files import VIDEO_SUFFIXES
 from dawn_bench.pipelines.media.audio import fit_length
 
 #: One clip: a video file; frames uint8 (T,H,W,3) RGB; (frames, sound); a mapping with the keys `frames`, `audio`

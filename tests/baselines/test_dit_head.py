@@ -59,8 +59,9 @@ def test_options_are_checked_and_change_the_fingerprint(run: Path) -> None:
 def test_classes_are_ranked_apart_and_the_report_says_what_is_ours(run: Path, tiny_cache: Path, tmp_path: Path) -> None:
     done = evaluate_methods(
         Evaluation(
-            tiny_cache,
-            tmp_path,
+            cache=tiny_cache,
+            out=tmp_path,
+            device="cpu",
             methods=("dit-head", "dit-head-portrait"),
             checkpoint=run,
             metrics=("psnr", "ssim"),

@@ -28,7 +28,7 @@ def clip(tiny_cache: Path) -> Clip:
 
 
 def install(tmp_path: Path, name: str, **extra: object) -> Path:
-    """A fake repository and the methods file that names it."""
+    """A fake repository and the installs file that names it."""
     known = bundled()
     weights = tuple(read_adapter(known[name]).weights.values()) if name in known else ()
     repo = fake_repo(tmp_path, name, weights=weights)

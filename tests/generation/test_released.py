@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from tiny_cache import write_tiny_cache
 
+from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
@@ -165,8 +165,9 @@ def test_evaluate_with_full_size_files(full_size: Path, tmp_path: Path) -> None:
     """`evaluate --method dawn` takes the published files as it takes a trained run, on clips of their size alone."""
     cache = write_tiny_cache(tmp_path / "cache", size=128, frames=6, splits=("train", "test"), hubert=True)
     job = Evaluation(
-        cache,
-        tmp_path / "results",
+        cache=cache,
+        out=tmp_path / "results",
+        device="cpu",
         methods=("dawn",),
         metrics=("psnr",),
         checkpoint=full_size,

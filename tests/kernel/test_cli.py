@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 COMMANDS = (
-    "quickstart", "download", "prepare", "train", "generate", "evaluate", "report", "weights", "cache", "doctor"
+    "quickstart", "download", "prepare", "train", "generate", "evaluate", "reproduce", "methods", "report", "weights",
+    "cache", "doctor",
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ def test_what_is_installed_is_listed(tmp_path: Path) -> None:
     file = tmp_path / "methods.yaml"
     entries = {"wav2lip": {"python": PYTHON, "repo": str(repo)}}
     file.write_text(yaml.safe_dump(entries | {"mine": {"python": PYTHON, "repo": str(repo), "adapter": "bad.yaml"}}))
-    lines = {line.split()[0]: line for line in listed("--methods", str(file)).splitlines()}
+    lines = {line.split()[0]: line for line in listed("--installs", str(file)).splitlines()}
     assert lines["wav2lip"].endswith(f"installed in {repo}") and lines["mine"].endswith(f"installed in {repo}")
     assert lines["dawn"].endswith("runs inside dawn-bench") and "not installed" in lines["hallo"]
 

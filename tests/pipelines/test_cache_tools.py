@@ -154,7 +154,7 @@ def test_prepare_command_and_its_exit_codes(tmp_path: Path, fake: None) -> None:
     for more, says in (
         ([], "--cache is needed"),
         (["--cache", str(tmp_path / "e"), "--engine", "spark"], "no engine 'spark'"),
-        (["--cache", str(tmp_path / "e"), "--crop", "oval"], "setting 'crop'"),
+        (["--cache", str(tmp_path / "e"), "--crop", "oval"], "--crop: there is no crop 'oval'"),
         (["--list-missing", "--dataset", "folder"], "called 'folder'"),
     ):
         error = CliRunner().invoke(command(), [*arguments, *more]).exception

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from dawn_bench.baselines.base import METHODS, SANITY, Context, Generated, Item
 from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.cache import Cache
 from dawn_bench.cli import main
+from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import probe, write_video
 from dawn_bench.reports.store import ResultsStore
@@ -34,7 +34,9 @@ def mine(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def job(tiny_cache: Path, mine: Path, tmp_path: Path) -> Evaluation:
-    return Evaluation(tiny_cache, tmp_path / "results", methods=("mine",), outputs=mine, metrics=CHEAP)
+    return Evaluation(
+        cache=tiny_cache, out=tmp_path / "results", device="cpu", methods=("mine",), outputs=mine, metrics=CHEAP
+    )
 
 
 def test_sanity_rows_and_a_users_folder_are_scored_side_by_side(job: Evaluation) -> None:
@@ -147,7 +149,7 @@ def test_an_external_method_is_run_from_a_methods_file(job: Evaluation, tmp_path
     file.write_text(
         f"wav2lip: {{python: {PYTHON}, repo: '{repo}'}}\nlips: {{python: {PYTHON}, repo: '{repo}', adapter: wav2lip}}\n"
     )
-    asked = replace(job, methods=("wav2lip", "lips"), outputs=None, methods_file=file, sanity=False)
+    asked = replace(job, methods=("wav2lip", "lips"), outputs=None, installs=file, sanity=False)
     rows = {r.method: r for r in evaluate_methods(asked).rows if r.metric == "psnr"}
     assert set(rows) == {"wav2lip", "lips"}
     assert {(r.method_class, r.coverage, r.n_frames) for r in rows.values()} == {("static-lips", 1, 54)}
@@ -159,7 +161,7 @@ def test_a_method_that_crops_in_its_own_way_has_a_second_row(job: Evaluation, tm
     repo = fake_repo(tmp_path, "sadtalker", weights=("checkpoints/x",))
     file = tmp_path / "methods.yaml"
     file.write_text(f"sadtalker: {{python: {PYTHON}, repo: '{repo}'}}\n")
-    done = evaluate_methods(replace(job, methods=("sadtalker",), outputs=None, methods_file=file, sanity=False))
+    done = evaluate_methods(replace(job, methods=("sadtalker",), outputs=None, installs=file, sanity=False))
     rows = {r.method: r for r in done.rows if r.metric == "psnr"}
     assert set(rows) == {"sadtalker", "sadtalker-aligned"}
     native, aligned = rows["sadtalker"], rows["sadtalker-aligned"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from micro_mesh import micro_mesh_train, write_mesh_cache
 
 from dawn_bench.baselines.base import METHODS, Context, Item, sanity_rows
 from dawn_bench.cache import Cache
+from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import probe
 from dawn_bench.pipelines.meshes.write import write_meshes
@@ -53,7 +53,9 @@ def scores(out: Path) -> dict[tuple[str, str], float | None]:
 
 
 def test_meshes_are_scored_by_their_own_metrics_in_their_own_table(meshes: Path, run: Path, tmp_path: Path) -> None:
-    done = evaluate_methods(Evaluation(meshes, tmp_path / "out", methods=("diffspeaker", "still"), checkpoint=run))
+    done = evaluate_methods(
+        Evaluation(cache=meshes, out=tmp_path / "out", device="cpu", methods=("diffspeaker", "still"), checkpoint=run)
+    )
     rows = ResultsStore(tmp_path / "out").rows()
     assert {(r.method, r.metric) for r in rows} == {(m, k) for m in (*sanity_rows("mesh"), "diffspeaker") for k in ALL}
     found = scores(tmp_path / "out")
@@ -70,7 +72,7 @@ def test_meshes_are_scored_by_their_own_metrics_in_their_own_table(meshes: Path,
 
 
 def test_a_second_run_makes_nothing_again(meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Evaluation(meshes, tmp_path / "out", methods=("still",), sanity=False)
+    job = Evaluation(cache=meshes, out=tmp_path / "out", device="cpu", methods=("still",), sanity=False)
     evaluate_methods(job)
     before = scores(job.out)
     monkeypatch.setattr(
@@ -93,7 +95,9 @@ def test_unseen_subjects_are_spoken_to_in_every_style(strangers: Path, run: Path
     assert len(takes) == 2 and not np.allclose(takes[0], takes[1]) and "mean over all 2 styles" in notes[1]
     assert state.is_file()
 
-    job = Evaluation(strangers, tmp_path / "all", methods=("diffspeaker",), checkpoint=run, sanity=False)
+    job = Evaluation(
+        cache=strangers, out=tmp_path / "all", device="cpu", methods=("diffspeaker",), checkpoint=run, sanity=False
+    )
     evaluate_methods(job)
     single = []
     for style in ("F2", "F3"):
@@ -112,7 +116,7 @@ def test_a_users_files_are_scored_and_broken_ones_named(meshes: Path, tmp_path: 
     first, second = Cache(meshes).clips("test")
     np.save(mine / f"{first.id}.npy", (first["vertices"] + np.float32(0.1)).reshape(first.n_frames, -1)[:-3])
     np.save(mine / f"{second.id}.npy", np.zeros((5, 7), np.float32))
-    job = Evaluation(meshes, tmp_path / "out", methods=("mine",), outputs=mine, sanity=False)
+    job = Evaluation(cache=meshes, out=tmp_path / "out", device="cpu", methods=("mine",), outputs=mine, sanity=False)
     done = evaluate_methods(job)
     assert done.failed == [("mine", second.id, "bad_output")]
     row = next(r for r in done.rows if r.metric == "mve")
@@ -125,7 +129,9 @@ def test_a_users_files_are_scored_and_broken_ones_named(meshes: Path, tmp_path: 
 
 
 def test_faults_of_the_user_are_one_line(meshes: Path, run: Path, tiny_cache: Path, tmp_path: Path) -> None:
-    job = Evaluation(meshes, tmp_path / "out", methods=("diffspeaker",), checkpoint=run, sanity=False)
+    job = Evaluation(
+        cache=meshes, out=tmp_path / "out", device="cpu", methods=("diffspeaker",), checkpoint=run, sanity=False
+    )
     with pytest.raises(InputError, match="needs a trained run or a released"):
         evaluate_methods(replace(job, checkpoint=None))
     with pytest.raises(InputError, match="no such checkpoint"):

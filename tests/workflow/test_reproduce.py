@@ -51,7 +51,8 @@ def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _run(table: int, cache: Path, run: Path | None, out: Path, **changes: object) -> Reproduced:
-    return reproduce(Reproduction(table, cache, out, run, options=QUICK, **changes))  # type: ignore[arg-type]
+    job = {"table": table, "cache": cache, "out": out, "checkpoint": run, "options": QUICK, "device": "cpu"}
+    return reproduce(Reproduction(**(job | changes)))
 
 
 def _ran(found: Reproduced) -> dict[str, bool]:
@@ -183,7 +184,15 @@ def test_a_coarse_model_may_come_from_a_run_of_its_own(tiny_cache: Path, micro_r
     shutil.copytree(micro_run, tmp_path / "run")
     (tmp_path / "run" / "a2v-ttr").mkdir()
     shutil.copy(micro_run / "a2v-1" / "model.safetensors", tmp_path / "run" / "a2v-ttr")
-    job = Reproduction(2, tiny_cache, tmp_path, micro_run, {"ttr": tmp_path / "run"}, options=QUICK | {"segment": 20})
+    job = Reproduction(
+        table=2,
+        cache=tiny_cache,
+        out=tmp_path,
+        checkpoint=micro_run,
+        variants={"ttr": tmp_path / "run"},
+        options=QUICK | {"segment": 20},
+        device="cpu",
+    )
     methods = {row.label: module._method(row, job, Cache(tiny_cache)) for row in ROWS[2]}
     coarse = {label: method.generator.coarse is not None for label, (method, _) in methods.items()}  # type: ignore[attr-defined]
     assert coarse == {"NAR (DAWN)": False, "SAR": False, "TTR": True} and methods["TTR"][1] == ""
@@ -212,7 +221,7 @@ def test_rows_of_an_installed_method_run(tiny_cache: Path, tmp_path: Path, monke
     repo, file = fake_repo(tmp_path, "hallo", weights=weights), tmp_path / "methods.yaml"
     file.write_text(yaml.safe_dump({"hallo": {"python": PYTHON, "repo": str(repo)}}))
     monkeypatch.setitem(ROWS, 5, (replace(ROWS[5][0], length=30), replace(ROWS[5][3], length=30)))
-    found = _run(5, tiny_cache, None, tmp_path / "out", max_clips=1, methods_file=file)
+    found = _run(5, tiny_cache, None, tmp_path / "out", max_clips=1, installs=file)
     assert _ran(found) == {"DAWN, 200 frames": False, "Hallo, 200 frames": True}
     assert found.lines[1].made == 1 and found.lines[1].ours["dr25"] is not None, found.lines[1]
     assert {row.method for row in ResultsStore(tmp_path / "out").rows()} == {"hallo-200-frames"}
@@ -301,17 +310,17 @@ def test_what_was_mistyped_is_told_before_work_begins(tiny_cache: Path, micro_ru
         ({"variants": {"no-pbn": micro_run}}, "no ablation called 'no-pbn'. Known: no-pbnet, only-stage-1, only"),
         ({"options": {"window": 3, "drive": "truth"}}, "no option 'drive' of DAWN's rows. Known: steps, eta"),
         ({"options": {"steps": 0}}, "option 'steps'"),
-        ({"methods_file": gone}, "gone: there is no such file"),
+        ({"installs": gone}, "gone: there is no such file"),
         ({"split": "val"}, "no clip in split 'val'. Its splits: test, train"),
     ):
         with pytest.raises(InputError, match=match):
-            reproduce(Reproduction(**({"table": 4, "cache": tiny_cache, "out": tmp_path / "out"} | changes)))  # type: ignore[arg-type]
+            reproduce(Reproduction(**({"table": 4, "cache": tiny_cache, "out": tmp_path / "out"} | changes)))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_cache_of_meshes_is_none_of_the_papers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds meshes"):
-        reproduce(Reproduction(7, write_mesh_cache(tmp_path), tmp_path / "out"))
+        reproduce(Reproduction(table=7, cache=write_mesh_cache(tmp_path), out=tmp_path / "out"))
 
 
 def test_metrics_that_lost_clips_are_named(

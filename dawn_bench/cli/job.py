@@ -1,0 +1,124 @@
+"""A command from a job: the fields of the pydantic model become the flags.
+
+`@job_command(Evaluation)` turns a function of an `Evaluation` into a command with one flag per field, `--config FILE`
+and `--set key=value`. Nothing here knows a command.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from dawn_bench.config import Config
+from dawn_bench.job import FieldFlag, Job, field_flags, read_job
+
+J = TypeVar("J", bound=Job)
+
+CONFIG_HELP = "YAML file with any of these flags as keys. A flag wins over it."
+SET_HELP = "One key of the config file; wins over flags. Repeatable."
+
+
+class JobFunction(Generic[J]):
+    """The function of a command, called with what the user typed; `job` reads that without running anything."""
+
+    def __init__(self, run: Callable[..., None], kind: type[J], settings: Callable[[J], Config] | None) -> None:
+        self.run, self.kind, self.settings = run, kind, settings
+        #: What `read_job` calls each parameter: the field, or the flag where a field has more than one.
+        self.names: dict[str, str] = {}
+        parameters = []
+        for field in field_flags(kind):
+            for number, (flag, annotation, option) in enumerate(_options(field)):
+                name = f"{field.field}_{number}" if number else field.field
+                self.names[name] = flag if number else field.field
+                parameters.append(_parameter(name, annotation, option))
+        config = typer.Option("--config", parser=str, metavar="FILE", help=CONFIG_HELP)
+        changes = typer.Option("--set", metavar="KEY=VALUE", help=SET_HELP)
+        parameters += [_parameter("config", Path | None, config), _parameter("set_", list[str] | None, changes)]
+        self.__name__, self.__doc__ = run.__name__, run.__doc__
+        self.__annotations__: dict[str, Any] = {}  # typer takes the types from the signature
+        self.__signature__ = inspect.Signature(parameters)
+
+    def job(self, *, config: str | None = None, set_: list[str] | None = None, **typed: Any) -> tuple[J, Config | None]:
+        """The job that was asked for, and its further settings where the command has any; raises `InputError`."""
+        flags = {self.names[name]: value for name, value in typed.items() if value not in (None, (), [])}
+        file = Path(config).expanduser() if config else None
+        return read_job(self.kind, flags, file=file, overrides=set_ or (), settings=self.settings)
+
+    def __call__(self, **typed: Any) -> None:
+        job, settings = self.job(**typed)
+        self.run(job) if settings is None else self.run(job, settings)
+
+
+def job_command(
+    kind: type[J], *, settings: Callable[[J], Config] | None = None
+) -> Callable[[Callable[..., None]], JobFunction[J]]:
+    """Decorator: the command of a job, from a function of the job.
+
+    With `settings`, a function of the job that gives the defaults of a further configuration, keys of `--config` and
+    `--set` that are no field of the job set that; the decorated function takes it second.
+    """
+    return lambda run: JobFunction(run, kind, settings)
+
+
+class JobCommand(TyperCommand):
+    """A command whose help lists what registries hold; they are read only when the help is shown."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the known names of a registry after the description of its flag."""
+        kind = getattr(self.callback, "kind", None)
+        fields = {field.field: field for field in field_flags(kind)} if kind is not None else {}
+        for param in self.params:
+            if param.name in fields:
+                param.help = help_text(fields[param.name], names=True)  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
+
+
+def help_text(field: FieldFlag, *, names: bool) -> str:
+    """The description of a field, the names that it takes where the description lacks one, and its default."""
+    words = field.info.description or ""
+    known = field.choices() if names else []
+    listed = "" if all(name in words for name in known) else f"Known: {', '.join(known)}."
+    return " ".join(text for text in (words, listed, _default(field)) if text)
+
+
+def _default(field: FieldFlag) -> str:
+    """`Default: 128.`, empty where there is none worth a word."""
+    default = field.info.get_default(call_default_factory=True)
+    if field.info.is_required():
+        return "Required."
+    if field.shape == "switch":
+        return "Default: yes." if default else ""
+    if default is None or field.shape == "mapping" or default == ():
+        return ""
+    return f"Default: {','.join(map(str, default)) if field.shape == 'list' else default}."
+
+
+def _parameter(name: str, annotation: Any, option: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=Annotated[annotation, option])
+
+
+def _options(field: FieldFlag) -> list[tuple[str, Any, Any]]:
+    """The flags of a field, first its own: name, type and typer option. Values stay text: the model validates them."""
+    text = help_text(field, names=False)
+    if field.flag.positional:
+        return [(field.name, str | None, typer.Argument(metavar=field.name, help=text, show_default=False))]
+    options: list[tuple[str, Any, Any]]
+    if field.shape == "switch":
+        off = field.flag.off or field.name.replace("--", "--no-", 1)
+        options = [(field.name, bool | None, typer.Option(f"{field.name}/{off}", help=text, show_default=False))]
+    elif field.shape == "value":
+        of = field.of if field.of in (int, float, Path) else str
+        options = [(field.name, of | None, typer.Option(field.name, parser=str, help=text, show_default=False))]
+    else:
+        options = [(field.name, list[str] | None, typer.Option(field.name, help=text, show_default=False))]
+        if field.flag.off:
+            nothing = typer.Option(field.flag.off, help=f"None of {field.name}.", show_default=False)
+            options.append((field.flag.off, bool | None, nothing))
+    hidden = [(old, str | None, typer.Option(old, hidden=True)) for old in field.old_flags]
+    return [*options, *hidden]

@@ -1,0 +1,257 @@
+"""Jobs: what one command is asked to do, declared once as a pydantic model.
+
+A field of a `Job` is a flag of the command line, a key of the config file and a key of `--set`. Its type, default,
+bounds and description come from the model; a `Flag` in its annotation adds what a type cannot say::
+
+    class Evaluation(Job):
+        cache: Path = Field(description="The cache with the true clips.")
+        methods: Annotated[tuple[str, ...], Flag("--method")] = Field(("dawn",), description="Methods to score.")
+
+`read_job` is the one parser: defaults, then the config file, then the flags, then `--set`; the later wins.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import AfterValidator, field_validator
+from pydantic.fields import FieldInfo
+
+from dawn_bench.config import Config, Origin, Values, read_yaml, split_override
+from dawn_bench.errors import InputError
+from dawn_bench.progress import console
+
+J = TypeVar("J", bound="Job")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field appears on the command line, where its name and type do not say it.
+
+    Args:
+        name: the flag where it is not the field's name: `--method` of the field `methods`.
+        positional: an argument without a flag.
+        off: the flag that says no, or empties a list: `--allow-silent`. Default for switches: `--no-NAME`.
+        commas: whether a comma separates the entries of a list.
+        adds: the flag's entries are added to those of the config file or the default.
+        choices: the names that help lists, usually a registry; read only when help is shown.
+        old: names of an earlier release, flags (`--methods`) and keys (`methods_file`). They still work, and say so.
+    """
+
+    name: str | None = None
+    positional: bool = False
+    off: str | None = None
+    commas: bool = True
+    adds: bool = False
+    choices: Iterable[str] | Callable[[], Iterable[str]] = ()
+    old: tuple[str, ...] = ()
+
+
+class Job(Config):
+    """Base of every job. Paths may begin with `~`."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _home(cls, value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.expanduser()
+        if isinstance(value, Mapping):
+            return {k: v.expanduser() if isinstance(v, Path) else v for k, v in value.items()}
+        return value
+
+
+def _device(name: str) -> str:
+    """The device called `name`; `auto` becomes `cuda` where there is a CUDA device, else `cpu`."""
+    import torch
+
+    from dawn_bench.provenance import pick_device
+
+    try:
+        kind = torch.device(chosen := pick_device(name)).type
+    except RuntimeError as error:
+        raise InputError(f"there is no device {name!r}.", hint="Examples: auto, cpu, cuda, cuda:1.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device here.", hint="Leave it out, or choose cpu.")
+    return chosen
+
+
+#: A torch device; `auto` is resolved when the job is made.
+Device = Annotated[str, AfterValidator(_device)]
+
+Shape = Literal["switch", "list", "mapping", "value"]
+
+
+@dataclass(frozen=True)
+class FieldFlag:
+    """One field of a job as the command line sees it. `of` is the type of the value, or of an entry or mapped value."""
+
+    field: str
+    flag: Flag
+    shape: Shape
+    of: Any
+    info: FieldInfo
+
+    @property
+    def name(self) -> str:
+        """The flag as the user types it; for an argument, the field's name in capitals."""
+        if self.flag.positional:
+            return self.field.upper()
+        return self.flag.name or f"--{self.field.replace('_', '-')}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What config files and `--set` call it: the flag's name, or the field's."""
+        return tuple(dict.fromkeys((_key(self.name), self.field)))
+
+    @property
+    def old_flags(self) -> tuple[str, ...]:
+        """Flags of an earlier release."""
+        return tuple(name for name in self.flag.old if name.startswith("--"))
+
+    def choices(self) -> list[str]:
+        """The names that help lists."""
+        if get_origin(self.of) is Literal:
+            return [str(v) for v in get_args(self.of)]
+        given = self.flag.choices
+        return list(given() if callable(given) else given)
+
+
+def field_flags(kind: type[Config]) -> list[FieldFlag]:
+    """The fields of a job that a flag can set, in order; a field that is a configuration of its own has none."""
+    flags = []
+    for name, info in kind.model_fields.items():
+        shape, of = _shape(info.annotation)
+        if isinstance(of, type) and issubclass(of, Config):
+            continue
+        flag = next((m for m in info.metadata if isinstance(m, Flag)), Flag())
+        flags.append(FieldFlag(name, flag, shape, of, info))
+    return flags
+
+
+def read_job(
+    kind: type[J],
+    flags: Mapping[str, Any],
+    *,
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    settings: Callable[[J], Config] | None = None,
+) -> tuple[J, Config | None]:
+    """A job from its config file, its flags and its `--set` texts; the later wins.
+
+    Args:
+        flags: by field, what was typed: a text, a list of texts for lists and mappings, a bool for switches.
+            Fields that were not given are absent or None. Old flags and a list's `off` flag go by their own names.
+        settings: where keys that the job does not have set another configuration (`train`: the preset's settings),
+            its defaults for this job. It is returned second.
+
+    Raises `InputError` naming the first value that is unknown, wrong or missing, as the user wrote it.
+    """
+    fields = field_flags(kind)
+    by_key = {key: f for f in reversed(fields) for key in f.keys}
+    by_old = {key: f for f in fields for old in f.flag.old for key in (_key(old),) if key not in by_key}
+    job = Values()
+    rest: list[tuple[Sequence[str], Any, Origin]] = []
+
+    def put(path: Sequence[str], value: Any, origin: Origin) -> None:
+        key = _key(path[0])
+        field = by_key.get(key)
+        if field is None and (field := by_old.get(key)) is not None:
+            renamed(path[0], field.keys[0])
+        if field is None and settings is not None:
+            rest.append((path, value, origin))
+        elif field is None:
+            job.put(path, value, origin)  # refused below, with every other unknown key
+        else:
+            if field.shape == "list" and isinstance(value, str) and len(path) == 1:
+                value = _entries(field, [value])
+            job.put((field.field, *path[1:]), value, origin)
+
+    for key, value in read_yaml(file).items() if file is not None else ():
+        put((key,), value, Origin("setting", key, file))
+    for field in fields:
+        for old in field.old_flags:
+            if flags.get(old) is not None:
+                renamed(old, field.name)
+                _put_flag(job, field, flags[old], Origin(old))
+        if flags.get(field.field) is not None:
+            _put_flag(job, field, flags[field.field], Origin(field.name))
+        if field.shape == "list" and field.flag.off and flags.get(field.flag.off):
+            job.put((field.field,), [], Origin(field.flag.off))
+    for text in overrides:
+        parts, value = split_override(text)
+        put(parts, value, Origin("--set", ".".join(parts)))
+
+    for field in fields:
+        if field.info.is_required() and field.field not in job.data:
+            raise InputError(f"{field.name} is needed: {_first_lower(field.info.description or '')}".rstrip(": "))
+    keys = [field.keys[0] for field in fields]
+    made = job.validated(kind, known=keys)
+    if settings is None:
+        return made, None
+    others = settings(made)
+    values = Values(others.model_dump())
+    for path, value, origin in rest:
+        values.put(path, value, origin)
+    return made, values.validated(type(others), known=[*type(others).model_fields, *keys])
+
+
+def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None:
+    """Put what was typed after a flag."""
+    if field.shape == "list":
+        entries = _entries(field, given)
+        default = field.info.get_default(call_default_factory=True) or ()
+        before = job.data.get(field.field, default) if field.flag.adds else ()
+        job.put((field.field,), [*before, *entries], origin)
+    elif field.shape == "mapping":
+        for text in given:
+            key, sep, value = text.partition("=")
+            if not sep:
+                raise InputError(f"{field.name} {text!r} is not of the form name=value.")
+            try:
+                read = value if field.of in (str, Path) else yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise InputError(f"{field.name} {text!r}: the value is no YAML.") from error
+            job.put((field.field, key.strip()), read, origin)
+    else:
+        job.put((field.field,), given, origin)
+
+
+def _entries(field: FieldFlag, texts: Sequence[str]) -> list[str]:
+    if not field.flag.commas:
+        return list(texts)
+    return [entry.strip() for text in texts for entry in text.split(",") if entry.strip()]
+
+
+def _shape(annotation: Any) -> tuple[Shape, Any]:
+    """The shape of a field's type, and the type of its value, entry or mapped value; `X | None` counts as X."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [arg for arg in get_args(annotation) if arg is not type(None)]
+        return _shape(inner[0]) if len(inner) == 1 else ("value", str)
+    if annotation is bool:
+        return "switch", bool
+    if annotation is Any:
+        return "value", str
+    origin, args = get_origin(annotation), get_args(annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "mapping", args[1]
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return "list", args[0]
+    return "value", annotation
+
+
+def renamed(old: str, new: str) -> None:
+    """Tell the user that a flag or key has another name now."""
+    console().print(f"note: {old} is called {new} now; the old name goes away in the next release", markup=False)
+
+
+def _key(name: str) -> str:
+    return name.lstrip("-").replace("-", "_").lower()
+
+
+def _first_lower(text: str) -> str:
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text

@@ -1,0 +1,98 @@
+"""The jobs of `prepare`, `train`, `quickstart`, `download` and `report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from dawn_bench.job import Device, Flag, Job
+from dawn_bench.pipelines.settings import PrepareSettings
+
+
+class _Folders(Job):
+    """The first two flags of `prepare`."""
+
+    root: Path = Field(description="Folder with the videos or meshes.")
+    cache: Path | None = Field(None, description="Folder of the cache. An existing one is continued.")
+
+
+class Preparation(PrepareSettings, _Folders):
+    """What to prepare and how: the settings of the cache, and where the work runs."""
+
+    jobs: int | None = Field(None, ge=1, description="Worker processes. Default: one per core.")
+    engine: Literal["loky", "dask", "ray"] = Field("loky", description="loky: this machine; dask or ray: a cluster.")
+    address: str | None = Field(None, description="Scheduler of the cluster: tcp://host:8786.")
+    overwrite: bool = Field(False, description="Start the cache anew.")
+    list_missing: bool = Field(False, description="Only list the published clips that are not here, with the reason.")
+    strict: bool = Field(False, description="Exit with code 3 when a clip could not be used.")
+
+    @field_validator("labels")
+    @classmethod
+    def _absolute(cls, labels: Path | None) -> Path | None:
+        return None if labels is None else labels.expanduser().resolve()
+
+    @property
+    def settings(self) -> PrepareSettings:
+        """The settings of the cache alone."""
+        return PrepareSettings(**{name: getattr(self, name) for name in PrepareSettings.model_fields})
+
+
+def _models() -> Iterable[str]:
+    from dawn_bench.models.spec import RECIPES
+
+    return RECIPES
+
+
+def _formats() -> Iterable[str]:
+    from dawn_bench.reports.page import FORMATS
+
+    return FORMATS
+
+
+class Training(Job):
+    """What to train. The hyperparameters are the preset's settings, a configuration of its own."""
+
+    cache: Path = Field(description="Cache made by `dawn-bench prepare`.")
+    out: Path = Field(description="Run folder. Each stage has a sub-folder.")
+    model: Annotated[str, Flag(choices=_models)] = Field("dawn", description="Model to train.")
+    stage: tuple[str, ...] = Field(("all",), description="Stages of the model, or all. Repeatable.")
+    preset: str = Field("tiny", description="Preset of the model, or PRESET+ABLATION.")
+    resume: bool = Field(False, description="Continue a run that was stopped.")
+    seed: int = Field(0, description="Seed of weights, data order and noise.")
+    device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+
+
+class Quickstart(Job):
+    """The whole benchmark once, on a small synthetic dataset."""
+
+    out: Path = Field(description="Folder for everything that is made.")
+    preset: Literal["tiny", "small"] = Field("tiny", description="tiny: minutes; small: longer, both training stages.")
+    jobs: int = Field(2, ge=1, description="Worker processes for preparing.")
+    seed: int = Field(0, description="Seed of the dataset and of training.")
+    device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+
+
+class Download(Job):
+    """Which videos of a published list to download."""
+
+    root: Path = Field(description="Folder with the published lists, at any depth. The videos go to ROOT/raw.")
+    dataset: str = Field("hdtf", description="hdtf: from its lists of YouTube addresses.")
+    only: tuple[str, ...] = Field((), description="Only these talks: WDA_KatieHill. Repeatable.")
+    cookies: Path | None = Field(None, description="Cookie file for videos that need a login.")
+
+
+class Reporting(Job):
+    """Which results to show, and how."""
+
+    results: Annotated[Path, Flag(positional=True)] = Field(description="Results folder of `dawn-bench evaluate`.")
+    out: Path | None = Field(None, description="Folder to write to. Default: RESULTS/report.")
+    format: Annotated[tuple[str, ...] | None, Flag(choices=_formats)] = Field(
+        None, description="Formats to write, separated by commas. Default: all."
+    )
+    clips: int = Field(3, ge=0, description="Clips in the gallery.")
+    published: Annotated[tuple[int, ...], Flag(off="--no-published")] = Field(
+        (1,), description="Tables of the DAWN paper whose rows are shown, unranked, below ours on the same dataset."
+    )
