@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from dawn_bench.clip import FPS, Clip, LazyArrays
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
 
 if TYPE_CHECKING:
@@ -153,6 +153,10 @@ class Cache:
         return iter(self.clips())
 
     def __getitem__(self, clip_id: str) -> Clip:
+        """The clip called `clip_id`, quarantined ones too; raises `UnknownNameError` that names the nearest ids."""
+        if clip_id not in self._rows:
+            hint = nearest(clip_id, self._rows)
+            raise UnknownNameError(f"has no clip called {clip_id!r}.", path=self.root, hint=hint)
         if clip_id not in self._clips:
             self._clips[clip_id] = self._clip(clip_id, self._rows[clip_id])
         return self._clips[clip_id]

@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but so
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_STOPPED = 1, 2, 3, 130
@@ -26,6 +28,22 @@ class InputError(DawnBenchError, ValueError):
         self.what, self.path, self.hint = what, path, hint
         where = f"{path}: " if path is not None else ""
         super().__init__(f"{where}{what}{f' {hint}' if hint else ''}")
+
+
+class UnknownNameError(InputError, KeyError):
+    """A clip or field that is not there. It is also a `KeyError`, as of any mapping; the message names the nearest."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show it in quotation marks
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that is not among the known ones: "Did you mean ...?", or the first few there are."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=2)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Known: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}." if names else ""
 
 
 class ItemError(DawnBenchError):
