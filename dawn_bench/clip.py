@@ -1,6 +1,6 @@
-"""The noun of the whole suite: a clip, and what its arrays mean.
+"""A clip, the unit of the whole suite, and its arrays.
 
-T frames, S pixels a side, n sound samples. First axis is time everywhere.
+T frames, S pixels a side, n sound samples. The first axis is time everywhere.
 
 | field      | dtype, shape        | meaning                                                                  |
 | ---------- | ------------------- | ------------------------------------------------------------------------ |
@@ -17,8 +17,8 @@ T frames, S pixels a side, n sound samples. First axis is time everywhere.
 | face_mask  | bool (T,S,S)        | the pixels that `bbox` touches; computed, unless a cache stores it       |
 | lip_mask   | bool (T,S,S)        | the pixels that the box around the lips touches; computed likewise       |
 
-A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 (1,V,3), the face at rest, and maybe
-`lips`, `upper` int32 (1,n), vertex numbers, and `triangles` int32 (1,F,3); its `fps` may be 30.
+A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 (1,V,3), the face at rest, and
+optionally `lips`, `upper` int32 (1,n), vertex numbers, and `triangles` int32 (1,F,3); its `fps` may be 30.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LazyArrays(Mapping[str, np.ndarray]):
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: who, which split, how long, and its named arrays (lazy and memory-mapped when from a cache)."""
+    """One clip: speaker, split, length, and named arrays, which are lazy and memory-mapped when it is from a cache."""
 
     id: str
     speaker: str
@@ -99,10 +99,10 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """Length of the picture in seconds."""
+        """Length of the frames in seconds."""
         return self.n_frames / self.fps
 
     @property
     def audio_encoder(self) -> str:
-        """The name of the audio features that this clip carries: `hubert` where there are any, else `logmel`."""
+        """The name of the clip's audio features: `hubert` if it has them, else `logmel`."""
         return "hubert" if "hubert" in self.arrays else "logmel"

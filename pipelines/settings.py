@@ -1,4 +1,4 @@
-"""What a user chooses when preparing a cache; saved in `cache.json`, and compared before a run is continued."""
+"""The settings of a cache; saved in `cache.json`, and compared before a run is resumed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dawn_bench.config import Config
 
 
 class PrepareSettings(Config):
-    """Settings that change what is in a cache. Where it runs and how many workers it has are not among them."""
+    """Settings that decide what is in a cache; where it is computed and by how many workers is not among them."""
 
     dataset: str = "folder"
     size: int = Field(default=128, ge=32, le=1024, description="side of the cached frames, pixels")
@@ -43,7 +43,7 @@ class PrepareSettings(Config):
     @field_validator("extract")
     @classmethod
     def _one_pose(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        """Both pose extractors write the field `pose`: the setting `pose` says which one stands in the list."""
+        """Both pose extractors write the field `pose`: the setting `pose` decides which one is in the list."""
         if "pose" not in info.data:
             return names  # `pose` itself is wrong, and is named in the error
         chosen = {"landmarks": "pose", "3ddfa": "pose-3ddfa"}[info.data["pose"]]

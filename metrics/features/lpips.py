@@ -23,11 +23,11 @@ import torch
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.files import sha256_file
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, Protocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.pixels import to_signed
-from dawn_bench.provenance import sha256_file
 from dawn_bench.weights import Policy, Resolved, load_into
 
 BATCH = 16

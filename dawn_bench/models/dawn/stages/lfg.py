@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.files import sha256_file
 from dawn_bench.models.checkpoint import load_checkpoint, load_keys, load_published_lfg, save_checkpoint
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, picture_loss
 from dawn_bench.models.dawn.settings import TrainSettings
 from dawn_bench.pixels import to_frames, to_unit
-from dawn_bench.provenance import sha256_file
 from dawn_bench.training.augment import flips, jitter
 from dawn_bench.training.data import ClipPool, frame_pairs, step_rng
 from dawn_bench.training.stage import STAGES, Batch
