@@ -42,7 +42,7 @@ from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
 from dawn_bench.pipelines.media import audio, video
 from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.executor import run
-from dawn_bench.pipelines.preparation.group import ClipTools, Job
+from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.preparation.shards import ShardWriter
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -222,7 +222,9 @@ def scaling(clips: list[Path], settings: PrepareSettings, scratch: Path, *, roun
             for number in range(rounds * len(clips)):
                 source = source_of(clips[number % len(clips)])
                 ids = (source.id,)
-                jobs.append(Job(cache, source.video.parent, number, ids, {source.id: source}, settings, ClipTools()))
+                jobs.append(
+                    GroupJob(cache, source.video.parent, number, ids, {source.id: source}, settings, ClipTools())
+                )
             begun = time.perf_counter()
             frames = sum(report.frames for report in run(jobs, workers=workers))
             walls.append(time.perf_counter() - begun)

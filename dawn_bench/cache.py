@@ -1,16 +1,16 @@
 """The cache on disk: one set of safetensors shards per field, one Parquet index, one JSON with settings.
 
     cache.json                     schema version, dataset, size, fps, extractor fingerprints, settings
-    index.parquet                  a row a clip: id, speaker, split, n_frames, status, reason, detail, source, sha256, …
+    index.parquet                  a row per clip: id, speaker, split, n_frames, status, reason, detail, source, ...
                                    and for every field f: `f.shard`, `f.key`, `f.dtype`, `f.shape`, `f.sha256`
     <field>/<field>-00012.safetensors
 
 This module only reads; `dawn_bench.pipelines.preparation.shards` writes. Arrays are views of memory-mapped files:
-slicing one reads only the pages it needs, and nothing is copied until it is used. Where frames are stored lossless
-(their shards' metadata have a `codec`), slicing unpacks the frames of the slice; the index gives dtype, shape and
-sha256 of the unpacked array, so only the shard differs.
+slicing one reads only the pages it needs, and nothing is copied until it is used. Where frames are stored compressed
+without loss (the shard's metadata has a `codec`), slicing unpacks the frames of the slice. The index states dtype,
+shape and sha256 of the unpacked array, so that only the shards differ.
 
-Without this package, a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")`:
+To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")` without this package:
 
     tensors = safetensors.numpy.load_file(c["pose.shard"]); pose = tensors[c["pose.key"]]
 
@@ -51,8 +51,8 @@ _DTYPES = {
 def open_shard(path: Path) -> dict[str, np.ndarray]:
     """Every tensor of a safetensors file as a read-only view of one memory map; packed frames as `PackedFrames`.
 
-    `safetensors` itself copies each slice it hands out to numpy; the format is a length, a JSON header and raw bytes,
-    so a view needs no more than this.
+    The `safetensors` package copies each slice that it returns to numpy. The format is a length, a JSON header and raw
+    bytes, so a view needs no more than this.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -67,7 +67,7 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
 
 
 def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
-    """Packed tensors as what stands for their unpacked arrays; raises `InputError` for a codec of a later version."""
+    """Packed tensors as arrays that unpack on demand; raises `InputError` for a codec of a later version."""
     if facts["codec"] != CODEC:
         raise InputError(f"is packed as {facts['codec']!r}; this dawn-bench reads {CODEC!r}.", path=path)
     row = json.loads(facts["row"])
@@ -76,14 +76,14 @@ def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path
 
 
 def raw_blocks(array: np.ndarray, *, block: int = 2**22) -> Iterator[np.ndarray]:
-    """The bytes of an array of a cache, uint8 (n,), in parts of about `block` bytes; packed frames come unpacked."""
+    """The bytes of an array of a cache as uint8 (n,), in blocks of about `block` bytes; packed frames are unpacked."""
     rows = max(1, block // max(1, array.nbytes // max(1, len(array))))
     for start in range(0, len(array), rows):
         yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8)
 
 
 def _maps_allowed(wanted: int = 32_768) -> int:
-    """How many shards may be mapped at once: a map keeps its file open, so the limit of open files is raised first."""
+    """How many shards may be mapped at once. A map keeps its file open, so the limit of open files is raised first."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -92,15 +92,15 @@ def _maps_allowed(wanted: int = 32_768) -> int:
         return limit // 2
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    except (ValueError, OSError):  # macOS allows less than it says
+    except (ValueError, OSError):  # macOS allows fewer than it reports
         return soft // 2
     return limit // 2
 
 
 class Cache:
-    """A prepared dataset. Iterating yields its usable clips in index order.
+    """A prepared dataset: `cache["clip id"]` is one clip, iterating yields the usable clips in index order.
 
-    Raises `InputError` when the folder is no cache, or one of another schema version.
+    Raises `InputError` when the folder is not a finished cache, or has another schema version.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -128,7 +128,7 @@ class Cache:
         self._shard = lru_cache(maxsize=_maps_allowed())(lambda name: open_shard(self.root / name))
 
     def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
-        return Cache, (self.root,)  # workers open their own memory maps
+        return Cache, (self.root,)  # each worker opens its own memory maps
 
     @property
     def size(self) -> int:
@@ -137,7 +137,7 @@ class Cache:
 
     @cached_property
     def fields(self) -> list[str]:
-        """Names of the fields that the index knows."""
+        """Names of the fields that are stored, in alphabetical order; a clip may lack some (`Clip.fields`)."""
         return sorted({c.removesuffix(".shard") for c in self.index.columns if c.endswith(".shard")})
 
     def ids(self, split: str | None = None) -> list[str]:
@@ -155,9 +155,10 @@ class Cache:
         return iter(self.clips())
 
     def __getitem__(self, clip_id: str) -> Clip:
-        """The clip with this id; raises `UnknownNameError` (a `KeyError`) with the nearest ids when there is none."""
+        """The clip called `clip_id`, quarantined ones too; raises `UnknownNameError` that names the nearest ids."""
         if clip_id not in self._rows:
-            raise UnknownNameError(f"has no clip {clip_id!r}.", path=self.root, hint=nearest(clip_id, self._rows))
+            hint = nearest(clip_id, self._rows)
+            raise UnknownNameError(f"has no clip called {clip_id!r}.", path=self.root, hint=hint)
         if clip_id not in self._clips:
             self._clips[clip_id] = self._clip(clip_id, self._rows[clip_id])
         return self._clips[clip_id]

@@ -1,6 +1,6 @@
-"""The noun of the whole suite: a clip, and what its arrays mean.
+"""A clip, the unit of the whole suite, and its arrays.
 
-T frames, S pixels a side, n sound samples. First axis is time everywhere.
+T frames, S pixels a side, n sound samples. The first axis is time everywhere.
 
 | field      | dtype, shape        | meaning                                                                  |
 | ---------- | ------------------- | ------------------------------------------------------------------------ |
@@ -14,13 +14,13 @@ T frames, S pixels a side, n sound samples. First axis is time everywhere.
 | landmarks  | float32 (T,68,2)    | x, y in pixels of the cached frame, iBUG order                           |
 | bbox       | float32 (T,4)       | face box x0, y0, x1, y1 in pixels of the cached frame                    |
 | valid      | bool (T,)           | False where the face was interpolated over a gap                         |
+| face_mask  | bool (T,S,S)        | the pixels that `bbox` touches; computed, unless a cache stores it       |
+| lip_mask   | bool (T,S,S)        | the pixels that the box around the lips touches; computed likewise       |
 
 Other audio encoders write float16 (T,C) under their own names (`dawn_bench.pipelines.extractors.base`).
 
-A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 (1,V,3), the face at rest, and maybe
-`lips`, `upper` int32 (1,n), vertex numbers, and `triangles` int32 (1,F,3); its `fps` may be 30.
-
-`face_mask` and `lip_mask` (T,S,S) bool are computed from `bbox` and `landmarks` (`dawn_bench.masks`).
+A talking mesh has other fields: `vertices` float32 (T,V,3), `template` float32 (1,V,3), the face at rest, and
+optionally `lips`, `upper` int32 (1,n), vertex numbers, and `triangles` int32 (1,F,3); its `fps` may be 30.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from dawn_bench.errors import UnknownNameError, nearest
+from dawn_bench.errors import UnknownNameError
+from dawn_bench.masks import MASKS, ClipMask
 
 FPS = 25
 SAMPLE_RATE = 16_000
@@ -63,7 +64,7 @@ class LazyArrays(Mapping[str, np.ndarray]):
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: who, which split, how long, and its named arrays (lazy and memory-mapped when from a cache).
+    """One clip: speaker, split, length, and named arrays, which are lazy and memory-mapped when it is from a cache.
 
     `notes` are sentences for the reader of its scores: what generating or reading it changed.
     """
@@ -78,18 +79,31 @@ class Clip:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The array called `name`; raises `UnknownNameError` (a `KeyError`) with the clip's names and the nearest."""
-        try:
-            return self.arrays[name]
-        except KeyError:
-            names = ", ".join(sorted(self.arrays))
-            near = nearest(name, self.arrays) if get_close_matches(name, self.arrays) else ""
-            raise UnknownNameError(f"clip {self.id} has no {name!r}; it has {names}.", hint=near) from None
+        """The array called `name`: a stored one, else a mask, which is computed for the frames that are looked at.
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.arrays
+        Raises `UnknownNameError`, a `KeyError`, that names the nearest fields and what the clip has.
+        """
+        if name in self.arrays:
+            return self.arrays[name]
+        if name in self:
+            source = MASKS[name][0]
+            return cast(np.ndarray, ClipMask(name, self.arrays[source], self.arrays["frames"].shape[1]))
+        near = get_close_matches(name, self.fields, n=2)
+        raise UnknownNameError(
+            f"clip {self.id} has no {name!r}; it has {', '.join(self.fields)}.",
+            hint=f"Did you mean {' or '.join(near)}?" if near else "",
+        )
+
+    def __contains__(self, name: object) -> bool:
+        """Whether `clip[name]` gives an array: it is stored, or a mask that can be computed."""
+        return name in self.arrays or (name in MASKS and {MASKS[str(name)][0], "frames"} <= set(self.arrays))
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of all that `clip[name]` gives, in alphabetical order: `arrays`, and masks that can be computed."""
+        return sorted({*self.arrays, *(name for name in MASKS if name in self)})
 
     @property
     def seconds(self) -> float:
-        """Length of the picture in seconds."""
+        """Length of the frames in seconds."""
         return self.n_frames / self.fps

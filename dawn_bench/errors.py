@@ -1,4 +1,4 @@
-"""Errors that reach a person: one line that says what is wrong, where, and what to do.
+"""Errors for users: one line that says what is wrong, where, and what to do.
 
 Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but some items failed under `--strict`;
 130 stopped by Ctrl-C.
@@ -14,13 +14,16 @@ EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_STOPPED = 1, 2, 3, 130
 
 
 class DawnBenchError(Exception):
-    """Base of every error that dawn-bench raises on purpose; the command line prints it as one line."""
+    """Base class of dawn-bench's own errors; the command line prints one as a single line."""
 
     exit_code = EXIT_INTERNAL
 
 
 class InputError(DawnBenchError, ValueError):
-    """The user's input cannot be used at all (exit code 2). The message ends with what to do."""
+    """The user's input cannot be used (exit code 2).
+
+    The message is `path: what hint`: what is wrong, where, and what to do about it.
+    """
 
     exit_code = EXIT_INPUT
 
@@ -33,23 +36,24 @@ class InputError(DawnBenchError, ValueError):
 class UnknownNameError(InputError, KeyError):
     """A clip, field or other name that does not exist. It is a `KeyError` too, as mappings of names raise it."""
 
-    __str__ = Exception.__str__  # KeyError's own would quote the message
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show it in quotation marks
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint naming the known names nearest to `name`, or all of them (the first ten) when none is near."""
+    """A hint for a name that is not among the known ones: "Did you mean ...?", or the first few there are."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3)
+    near = get_close_matches(name, names, n=2)
     if near:
         return f"Did you mean {' or '.join(near)}?"
-    return f"Known: {', '.join(names[:10]) or 'none'}{', …' if len(names) > 10 else ''}."
+    return f"Known: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}." if names else ""
 
 
 class ItemError(DawnBenchError):
-    """One clip or output cannot be used; the others go on.
+    """One clip or output cannot be used; the others are processed.
 
-    `reason` is a short stable slug that tables count by (`no_face`, `no_audio`, `unreadable`, `too_short`, ...);
-    `detail` is the sentence for a person.
+    `reason` is a short stable slug for counting (`no_face`, `no_audio`, `unreadable`, `too_short`, ...); `detail` is a
+    sentence for people.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -1,15 +1,32 @@
-"""Face and lip masks, computed when needed from the cached box and points; and the reference's variants."""
+"""The face and lip regions of a clip: boxes and masks from its face box and points, and the released code's variants.
+
+Boxes are x0, y0, x1, y1 in pixels of the S×S frame; points are iBUG's 68, x and y in pixels of that frame.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-#: iBUG points of the mouth.
-MOUTH = slice(48, 68)
+from dawn_bench.rows import RowArray
+
+if TYPE_CHECKING:
+    import torch
+
+#: iBUG points of the lips, outer and inner.
+LIPS = slice(48, 68)
+
+
+def lip_box(landmarks: np.ndarray) -> np.ndarray:
+    """The lip region of points (...,68,2): the box (...,4) around the lips, in the points' own dtype."""
+    lips = landmarks[..., LIPS, :]
+    return np.concatenate([lips.min(axis=-2), lips.max(axis=-2)], axis=-1)
 
 
 def face_mask(bbox: np.ndarray, size: int) -> np.ndarray:
-    """bool (T,size,size), or (size,size) for one box: the pixels that a box x0, y0, x1, y1 (T,4) or (4,) touches.
+    """bool (T,size,size), or (size,size) for one box: the pixels that a box (T,4) or (4,) touches.
 
     Boxes are in pixels of the size×size frame; what lies outside it is cut off.
     """
@@ -21,34 +38,71 @@ def face_mask(bbox: np.ndarray, size: int) -> np.ndarray:
 
 
 def lip_mask(landmarks: np.ndarray, size: int, *, frame_size: int | None = None) -> np.ndarray:
-    """bool (T,size,size), or (size,size) for one face: the box around the mouth of points (T,68,2) or (68,2).
+    """bool (T,size,size), or (size,size) for one face: the pixels that `lip_box` of points (T,68,2) or (68,2) touches.
 
     The points are in pixels of frames of side `frame_size` (default `size`); another size scales the mask.
     """
     scale = size / (frame_size or size)
-    mouth = (np.asarray(landmarks[..., MOUTH, :], np.float64) + 0.5) * scale - 0.5
-    return face_mask(np.concatenate([mouth.min(axis=-2), mouth.max(axis=-2)], axis=-1), size)
+    return face_mask((np.asarray(lip_box(landmarks), np.float64) + 0.5) * scale - 0.5, size)
 
 
-def reference_face_mask(bbox: np.ndarray, size: int) -> np.ndarray:
-    """DAWN's face mask, bool (B,size,size), of boxes x_min, x_max, y_min, y_max, H, W (B,6).
+#: What is computed where a cache does not store it: the field that it follows from, and how, given the frames' side.
+MASKS: Mapping[str, tuple[str, Callable[[np.ndarray, int], np.ndarray]]] = {
+    "face_mask": ("bbox", face_mask),
+    "lip_mask": ("landmarks", lip_mask),
+}
 
-    Columns run from floor(x_min/H·size) to floor(x_max/H·size + 1), both included, and rows likewise with W: H and W
-    are swapped in the reference, which shows only for pictures that are not square.
+
+class ClipMask(RowArray):
+    """A mask of a clip, bool (T,S,S), computed for the frames that are looked at: `name` as in `MASKS`.
+
+    `source` is what the mask follows from: boxes (T,4) or points (T,68,2).
     """
-    x_min, x_max, y_min, y_max, height, width = np.asarray(bbox, np.float32).T[..., None]
-    scale, index = np.float32(size), np.arange(size)
-    columns = (index >= np.floor(x_min / height * scale)) & (index <= np.floor(x_max / height * scale + 1))
-    rows = (index >= np.floor(y_min / width * scale)) & (index <= np.floor(y_max / width * scale + 1))
-    return rows[:, :, None] & columns[:, None, :]
+
+    dtype = np.dtype(np.bool_)
+
+    def __init__(self, name: str, source: np.ndarray, size: int) -> None:
+        self.source, self.compute = source, MASKS[name][1]
+        self.shape = (len(source), size, size)
+
+    def _rows(self, numbers: Sequence[int]) -> np.ndarray:
+        return self.compute(np.asarray(self.source)[numbers], self.shape[1])
 
 
-def reference_lip_mask(mouth: np.ndarray, height: float, width: float, size: int) -> np.ndarray:
-    """DAWN's lip mask, bool (T,size,size), of mouth points (T,19,2) (iBUG 48 to 66) in a height×width picture.
+def released_box_mask(
+    box: torch.Tensor, size: int, *, height: torch.Tensor | float, width: torch.Tensor | float, swap_axes: bool
+) -> torch.Tensor:
+    """DAWN's mask of boxes (...,4) in a height×width picture: float32 (...,size,size), 1 inside, ends included.
 
-    x is divided by the height and y by the width, as in the reference; pixels from min to max, compared as floats.
+    Its training and generation use it for face and lips alike. It differs from `face_mask`: edges are cut to whole
+    pixels, and one more column and row is included. `swap_axes` scales x by the height and y by the width, as the
+    released code does; that shows only for pictures that are not square.
+
+    Args:
+        box: x0, y0, x1, y1 in pixels of the picture. (The released code keeps them as x0, x1, y0, y1.)
+        size: side of the mask.
+        height: of the picture, in pixels: a number, or a tensor (...,) for each box.
+        width: likewise.
+        swap_axes: `A2VConfig.swap_mask_axes`.
     """
-    scaled = np.asarray(mouth, np.float32) / np.array([height, width], np.float32) * np.float32(size)
+    import torch
+
+    scale_x, scale_y = (size / height, size / width) if swap_axes else (size / width, size / height)
+    x0, x1 = (box[..., 0] * scale_x).trunc(), (box[..., 2] * scale_x + 1).trunc()
+    y0, y1 = (box[..., 1] * scale_y).trunc(), (box[..., 3] * scale_y + 1).trunc()
+    line = torch.arange(size, device=box.device)
+    columns = (line >= x0[..., None]) & (line <= x1[..., None])
+    rows = (line >= y0[..., None]) & (line <= y1[..., None])
+    return (rows[..., :, None] & columns[..., None, :]).float()
+
+
+def released_lip_mask(lips: np.ndarray, height: float, width: float, size: int) -> np.ndarray:
+    """The lip mask of DAWN's released training data, bool (T,size,size), of points (T,19,2) in a height×width picture.
+
+    It differs from `lip_mask`: it knows iBUG 48 to 66 only, divides x by the height and y by the width, and compares
+    whole pixels with the scaled box as floats.
+    """
+    scaled = np.asarray(lips, np.float32) / np.array([height, width], np.float32) * np.float32(size)
     low, high = scaled.min(axis=1)[..., None], scaled.max(axis=1)[..., None]
     inside = (np.arange(size) >= low) & (np.arange(size) <= high)
     return inside[:, 1, :, None] & inside[:, 0, None, :]

@@ -1,6 +1,6 @@
 """Progress of long work: a bar with throughput and time left on a terminal, plain lines elsewhere.
 
-Library code yields or calls `advance`; only this module draws.
+Other modules call `advance` or iterate over `track`; only this one prints.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PLAIN_INTERVAL = 10.0
 
 
 class Meter(Protocol):
-    """What a piece of work gets to report its advance."""
+    """Reports the progress of one task."""
 
     def advance(self, amount: float = 1, *, note: str = "") -> None:
-        """`amount` more units are done; `note` is a short state such as a loss."""
+        """`amount` more units are done; `note` is a short status such as a loss."""
 
     def say(self, line: str) -> None:
         """Print one line above the bar."""
@@ -39,7 +39,7 @@ def console() -> Console:
 
 @contextmanager
 def meter(label: str, *, total: float | None, unit: str = "it") -> Iterator[Meter]:
-    """Show the progress of one piece of work of `total` units (None: unknown) called `label`."""
+    """Show the progress of a task called `label`, of `total` units (None: unknown)."""
     screen = console()
     if screen.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb":
         columns = (

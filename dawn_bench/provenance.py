@@ -21,18 +21,18 @@ def fingerprint(facts: Any, *, length: int = 16) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python, dawn-bench and the libraries that can change a number; absent ones are left out."""
-    found = {"python": platform.python_version()}
+    """Versions of Python, dawn-bench and the libraries that can change a number, by name; missing ones are left out."""
+    installed = {"python": platform.python_version()}
     for name in ("dawn-bench", *NUMERIC_LIBRARIES):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def device_name(device: str = "cpu") -> str:
-    """A device in words: the graphics card's name, or the processor's architecture and thread count."""
+    """A device for people: the graphics card's name, or the processor's architecture and thread count."""
     import torch
 
     if device.startswith("cuda"):
@@ -41,7 +41,7 @@ def device_name(device: str = "cpu") -> str:
 
 
 def pick_device(device: str = "auto") -> str:
-    """`auto` becomes `cuda` where a CUDA device answers, else `cpu`."""
+    """`auto` becomes `cuda` if a CUDA device is available, else `cpu`."""
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -1,11 +1,11 @@
-"""The weights registry: every network's file, public origin, sha256, licence, and how a number made with it counts.
+"""The weights registry: every network's file, public origin, sha256 and licence, and the state of what is loaded.
 
-States: `canonical` (the file's hash is the published one), `user` (a file is there with another hash, or none was
-published), `seeded` (a deterministic stand-in). Only canonical scores compare with papers, and the state travels with
-every number.
+States: `canonical` (the file has the published hash), `user` (a file with another hash, or without a published one),
+`seeded` (a deterministic stand-in). Only canonical scores are comparable with papers, so every score carries the state
+of its weights.
 
-Files are looked for in the folder `DAWN_BENCH_WEIGHTS`, else in the user's cache folder; nothing is ever downloaded
-by a worker or a metric, only by `dawn-bench weights fetch`.
+Files are looked up in the folder `DAWN_BENCH_WEIGHTS`, else in the user's cache folder. Only `dawn-bench weights fetch`
+and `dawn-bench download` use the network, never a worker or a metric.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError
-from dawn_bench.files import commit, git_blob_file, replacing, sha256_file
+from dawn_bench.files import commit, git_blob_file, replacing, sha256_file, write_atomic
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "DAWN_BENCH_WEIGHTS"
 State = Literal["canonical", "user", "seeded"]
-#: `auto` uses a file where there is one and the stand-in elsewhere; `seeded` always the stand-in; `files` only files.
+#: `auto`: the file if present, else the stand-in; `seeded`: always the stand-in; `files`: only files.
 Policy = Literal["auto", "seeded", "files"]
 SEEDED_SALT = "dawn-bench/"
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a network will be filled with: its registry entry, the state, the file (None when seeded) and its sha256."""
+    """What a network's weights come from: registry entry, state, file (None when seeded) and sha256."""
 
     weight: Weight
     state: State
@@ -52,12 +53,12 @@ class Resolved:
 
     @property
     def identity(self) -> str:
-        """A short text for fingerprints: entry, state and hash."""
+        """Entry, state and hash as a short text for fingerprints."""
         return f"{self.weight.name}:{self.state}:{self.sha256[:16]}"
 
 
 def folder() -> Path:
-    """Where weight files live: `DAWN_BENCH_WEIGHTS`, else the user's cache folder."""
+    """The folder of weight files: `DAWN_BENCH_WEIGHTS`, else one in the user's cache folder."""
     return Path(os.environ.get(ENVIRONMENT) or user_cache_path("dawn-bench") / "weights")
 
 
@@ -70,7 +71,7 @@ def entry(name: str) -> Weight:
 
 
 def locate(weight: Weight) -> Path | None:
-    """The file of an entry: in the weights folder, else in the package that brings it along, else None."""
+    """The file of an entry: in the weights folder, else in the installed package that ships it, else None."""
     path = folder() / weight.file
     if path.is_file():
         return path
@@ -84,22 +85,22 @@ def locate(weight: Weight) -> Path | None:
 
 
 def is_published(weight: Weight, hashes: Mapping[str, str]) -> bool:
-    """Whether a file with these hashes (`sha256`, `git_blob`) is the published one, as far as its publisher tells."""
+    """Whether a file with these hashes (`sha256`, `git_blob`) is the published one; False if no hash is published."""
     if weight.sha256 is not None:
         return hashes["sha256"].startswith(weight.sha256)
     return weight.git_blob is not None and hashes["git_blob"] == weight.git_blob
 
 
 def resolve(name: str, policy: Policy = "auto") -> Resolved:
-    """Decide what fills the network `name` under `policy`.
+    """Choose the weights of the network `name` under `policy`.
 
-    Raises `InputError` when `policy` is `files` and the file is absent; the message says where to put it.
+    Raises `InputError` when `policy` is `files` and the file is missing; the message says where to put it.
     """
     weight = entry(name)
     path = locate(weight)
     if policy != "seeded" and path is not None:
-        held = _hashes(path)
-        return Resolved(weight, "canonical" if is_published(weight, held) else "user", path, held["sha256"])
+        hashes = _hashes(path)
+        return Resolved(weight, "canonical" if is_published(weight, hashes) else "user", path, hashes["sha256"])
     if policy == "files":
         fetch = f", or: dawn-bench weights fetch {name}" if weight.url else ""
         raise InputError(
@@ -117,9 +118,9 @@ def load_into(
     gain: float = 1.0,
     adapt: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
 ) -> None:
-    """Fill `module` from the resolved file, or with the seeded stand-in. `adapt` renames published keys to ours.
+    """Load the resolved file into `module`, or fill it with the seeded stand-in of `gain`.
 
-    Raises `InputError` when the file's keys or shapes do not fit the network.
+    `adapt` renames the keys of the published file to ours. Raises `InputError` when keys or shapes do not fit.
     """
     if resolved.path is None:
         seeded_fill(module, salt=resolved.sha256, gain=gain)
@@ -133,9 +134,9 @@ def load_into(
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from `.safetensors`, or from a `.pth`/`.pt` read with `weights_only` (no code in it is ever run).
+    """A state dict from `.safetensors`, or from `.pth` or `.pt`, read with `weights_only` so that no code in it is run.
 
-    Raises `InputError` in one line for a truncated, foreign or unsafe file.
+    Raises `InputError` for a missing, truncated, foreign or unsafe file.
     """
     import torch
 
@@ -157,7 +158,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> None:
     """Fill a network deterministically: each tensor depends only on `salt`, its key and its shape.
 
-    Weights have standard deviation gain/√fan-in, so that signals keep their size through the depth.
+    Weights have standard deviation gain/√fan-in, so that the scale of activations stays the same from layer to layer.
     """
     import torch
 
@@ -168,7 +169,7 @@ def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> Non
 
 
 def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.ndarray:
-    """The float32 stand-in for one tensor, by the role that its key's last part tells."""
+    """The float32 stand-in for one tensor; the last part of `key` tells its role (weight, bias, running mean, ...)."""
     last = key.rsplit(".", 1)[-1]
     noise = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
     if len(shape) >= 2:
@@ -185,9 +186,10 @@ def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.n
 
 
 def add(path: Path, name: str | None = None) -> Resolved:
-    """Copy a user's file into the weights folder under the registry's file name, found by hash or by file name.
+    """Copy a user's file into the weights folder, under the file name of the entry `name`.
 
-    Raises `InputError` when no entry matches, or when `name` is a wrong one: the file is another entry's.
+    Without `name` the entry is identified by the file's hash, else by its file name. Raises `InputError` when no single
+    entry matches, when the file is another entry's published file, or when it cannot be copied.
     """
     if not path.is_file():
         raise InputError("there is no such file." if not path.is_dir() else "is a folder, not a file.", path=path)
@@ -222,31 +224,29 @@ def hash_file(path: Path) -> dict[str, str]:
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    """The file's hashes, remembered in the weights folder by place, size and mtime: large files are hashed once."""
+    """The hashes of a file, cached in the weights folder by path, size and mtime: a large file is hashed once."""
     stat = path.stat()
     stamp = [str(path), stat.st_size, stat.st_mtime_ns]
     note = folder() / f"{path.name}.sha256.json"
     try:
-        held = json.loads(note.read_text())
-        if held["stamp"] == stamp:
-            return {"sha256": held["sha256"], "git_blob": held["git_blob"]}
+        cached = json.loads(note.read_text())
+        if cached["stamp"] == stamp:
+            return {"sha256": cached["sha256"], "git_blob": cached["git_blob"]}
     except (OSError, ValueError, KeyError):
-        held = None
-    found = hash_file(path)
-    try:
+        pass  # missing, damaged or of an earlier version: hashed below
+    hashes = hash_file(path)
+    with suppress(OSError):  # in a read-only weights folder the file is hashed every time
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"stamp": stamp, **found}))
-    except OSError:
-        return found  # a read-only weights folder only costs hashing again
-    return found
+        write_atomic(note, json.dumps({"stamp": stamp, **hashes}).encode(), durable=False)
+    return hashes
 
 
 def download(name: str) -> Resolved:
-    """Fetch a file from its public origin into the weights folder and check its hash.
+    """Download a file from its public origin into the weights folder and check its hash.
 
-    The file appears under its name only when it is whole and its hash is right. A download that was cut short is gone
-    on with. Raises `InputError` when there is no direct address, the network fails, the transfer is cut, the hash is
-    not the published one, or another process fetches the same file.
+    The file gets its name only when it is whole and its hash is the published one. An interrupted download resumes.
+    Raises `InputError` when there is no direct address, the network fails, the transfer is interrupted, the hash is
+    not the published one, or another process is fetching the same file.
     """
     from filelock import FileLock, Timeout
 
@@ -265,18 +265,18 @@ def download(name: str) -> Resolved:
                 _transfer(weight, partial)
             except (OSError, http.client.HTTPException) as error:
                 raise InputError(
-                    f"could not be downloaded ({_in_words(error)}).",
+                    f"could not be downloaded ({_reason(error)}).",
                     path=weight.url,
-                    hint=f"Run it again to go on; without network, get {weight.file} elsewhere and: "
+                    hint=f"Run it again to resume; without network, get {weight.file} elsewhere and: "
                     f"dawn-bench weights add FILE --name {name}",
                 ) from error
             if weight.member is not None:
                 _unpack(weight, partial)
-            found = hash_file(partial)
-            if (weight.sha256 or weight.git_blob) and not is_published(weight, found):
+            hashes = hash_file(partial)
+            if (weight.sha256 or weight.git_blob) and not is_published(weight, hashes):
                 partial.unlink()
                 raise InputError(
-                    f"has sha256 {found['sha256']}, which is not the published file; it was deleted.",
+                    f"has sha256 {hashes['sha256']}, which is not the published file; it was deleted.",
                     path=weight.url,
                     hint=f"Get {weight.file} from {weight.origin}.",
                 )
@@ -287,7 +287,10 @@ def download(name: str) -> Resolved:
 
 
 def _transfer(weight: Weight, partial: Path) -> None:
-    """Bring `weight.url` to `partial`, behind what an earlier try left there where the server can; OSError if cut."""
+    """Download `weight.url` to `partial`, after what an earlier try left there if the server supports it.
+
+    Raises OSError or HTTPException when the transfer fails or is interrupted.
+    """
     from dawn_bench.progress import meter
 
     have = partial.stat().st_size if partial.exists() else 0
@@ -297,14 +300,14 @@ def _transfer(weight: Weight, partial: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        partial.unlink()  # what is there is no beginning of the file: all over again
+        partial.unlink()  # what is there is not a beginning of this file: start over
         return _transfer(weight, partial)
     with answer:
-        goes_on = have > 0 and answer.status == 206
+        resumes = have > 0 and answer.status == 206
         rest = int(answer.headers.get("Content-Length") or 0)
-        done, size = (have if goes_on else 0), (have if goes_on else 0) + rest
+        done, size = (have if resumes else 0), (have if resumes else 0) + rest
         with (
-            partial.open("ab" if goes_on else "wb") as file,
+            partial.open("ab" if resumes else "wb") as file,
             meter(weight.file, total=size / 1e6, unit="MB") as progress,
         ):
             progress.advance(done / 1e6)
@@ -317,7 +320,7 @@ def _transfer(weight: Weight, partial: Path) -> None:
 
 
 def _unpack(weight: Weight, partial: Path) -> None:
-    """Replace the archive at `partial` by its member."""
+    """Replace the archive at `partial` by the file in it; raises `InputError` for another archive's hash."""
     digest = sha256_file(partial)
     if digest != weight.archive_sha256:
         partial.unlink()
@@ -328,6 +331,6 @@ def _unpack(weight: Weight, partial: Path) -> None:
             shutil.copyfileobj(source, copy)
 
 
-def _in_words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     reason = getattr(error, "reason", None)
     return " ".join(str(reason or error or type(error).__name__).split())

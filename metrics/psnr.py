@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dawn_bench.metrics.features.images import psnr_of_mse
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, by_second
+from dawn_bench.pixels import psnr
 
 
 @METRICS.register("psnr")
@@ -28,7 +28,7 @@ class Psnr(RatioMetric):
         same = int((mse == 0).sum())
         if self.protocol.psnr_mean == "pooled":
             return Part(float(mse.sum()), len(mse), len(mse), n_identical=same)
-        values = psnr_of_mse(mse, cap=self.protocol.psnr_cap)
+        values = psnr(mse, cap=self.protocol.psnr_cap)
         return Part(float(values.mean()), 1, len(mse), n_identical=same, seconds=by_second(values))
 
     def fold(self, records: Mapping[str, Part]) -> Score:
@@ -45,4 +45,4 @@ class Psnr(RatioMetric):
         )
 
     def _db(self, mse: float | None) -> float | None:
-        return None if mse is None else float(psnr_of_mse(mse, cap=self.protocol.psnr_cap))
+        return None if mse is None else float(psnr(mse, cap=self.protocol.psnr_cap))

@@ -44,7 +44,7 @@ def _extractors() -> Iterable[str]:
 
 
 class PrepareSettings(Config):
-    """Settings that change what is in a cache. Where the work runs and on how many workers is not among them."""
+    """Settings that decide what is in a cache; where it is computed and by how many workers is not among them."""
 
     dataset: Annotated[str, Flag(choices=_datasets)] = Field(
         default="folder", description="Which dataset the folder holds; folder: any videos."

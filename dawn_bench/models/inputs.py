@@ -18,6 +18,7 @@ from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.media.audio import fit_length, read_audio
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
+from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 
 #: Sound shorter than this many frames gives no clip worth the name.
@@ -107,23 +108,16 @@ def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) ->
 
     Raises `InputError` when the video cannot be read or shows no face.
     """
-    held: dict[str, list[np.ndarray]] = {}
-
-    class Sink:
-        def append(self, field: str, rows: np.ndarray) -> None:
-            held.setdefault(field, []).append(rows)
-
-        def restart(self) -> None:
-            held.clear()
-
+    sink = MemorySink()
     settings = PrepareSettings(
         size=size, extract=("pose", "blink"), require_audio=False, on_cut="keep", min_frames=1, max_frames=n_frames
     )
     try:
-        process_clip(ClipSource(path.stem, "drive", "test", path), settings, backend, Sink())
+        process_clip(ClipSource(path.stem, "drive", "test", path), settings, backend, sink)
     except ItemError as error:
         raise InputError(str(error), path=path, hint="Give a video of one face.") from error
-    pose, blink = (np.concatenate(held[k]) for k in ("pose", "blink"))
+    tracks = sink.arrays
+    pose, blink = tracks["pose"], tracks["blink"]
     there_and_back = np.concatenate([np.arange(len(pose)), np.arange(len(pose))[-2:0:-1]])
     order = np.resize(there_and_back, n_frames)
     return pose[order], blink[order]

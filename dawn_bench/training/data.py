@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.masks import lip_box
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
 Batch = dict[str, Tensor]
@@ -121,12 +122,6 @@ def sequences(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: i
         "state": torch.from_numpy(np.stack(states).astype(np.float32)),
         "mask": torch.from_numpy(np.stack(masks)),
     }
-
-
-def lip_box(landmarks: np.ndarray) -> np.ndarray:
-    """(…,68,2) landmarks -> (…,4) x0, y0, x1, y1 around the lip points 48–67, pixels."""
-    lips = landmarks[..., 48:68, :]
-    return np.concatenate([lips.min(axis=-2), lips.max(axis=-2)], axis=-1)
 
 
 def _pictures(frames: np.ndarray) -> Tensor:

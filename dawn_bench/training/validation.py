@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
+from dawn_bench import pixels
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 
@@ -56,7 +56,7 @@ def held_out(cache: Cache, count: int) -> tuple[str, list[Clip]]:
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio of uint8 arrays in dB, at most 100, over all their values together."""
     error = float(np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2))
-    return min(100.0, 10 * math.log10(255**2 / max(error, 1e-9)))
+    return float(pixels.psnr(error))
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -64,11 +64,6 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     from skimage.metrics import structural_similarity
 
     return float(np.mean([structural_similarity(x, y, channel_axis=-1) for x, y in zip(a, b, strict=True)]))
-
-
-def to_bytes(pictures: Tensor) -> np.ndarray:
-    """float (…,3,H,W) in [0,1] -> uint8 (…,H,W,3)."""
-    return (pictures.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
 
 
 def side_by_side(*videos: np.ndarray) -> np.ndarray:

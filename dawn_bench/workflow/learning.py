@@ -14,6 +14,7 @@ from dawn_bench.baselines.outputs import OK, Output
 from dawn_bench.clip import Clip
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pixels import psnr, to_unit
 from dawn_bench.reports.store import LearningSignal
 from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_opening
 
@@ -87,8 +88,8 @@ def lips_follow_sound(
 
 
 def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(-10 * torch.log10(torch.mean((a - b) ** 2).clamp_min(1e-10)))
+    return float(psnr(torch.mean((a - b) ** 2).item(), peak=1.0))
 
 
 def _picture(frame: np.ndarray, device: str) -> torch.Tensor:
-    return torch.as_tensor(np.array(frame), device=device).permute(2, 0, 1)[None].float() / 255
+    return to_unit(torch.as_tensor(np.array(frame), device=device).permute(2, 0, 1)[None])

@@ -30,6 +30,7 @@ from dawn_bench.metrics.networks.i3d_keys import piergiajs_keys
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.pixels import to_unit
 from dawn_bench.weights import Policy, Resolved, load_into
 
 SIDE = 224
@@ -38,7 +39,7 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 def prepare_window(frames_THWC: torch.Tensor, *, resize: str = "short-side") -> torch.Tensor:
     """uint8 (T,H,W,3) -> float32 (3,T,224,224) in [-1, 1]. `squash` changes the aspect ratio instead of cropping."""
-    x = frames_THWC.permute(0, 3, 1, 2).float() / 255
+    x = to_unit(frames_THWC.permute(0, 3, 1, 2))
     height, width = x.shape[2:]
     if resize == "squash":
         size = (SIDE, SIDE)

@@ -27,6 +27,7 @@ from dawn_bench.metrics.functional.align import aligned, five_points
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pixels import to_unit
 from dawn_bench.weights import Policy, resolve
 
 #: Frames uint8 (N,H,W,3) and their 68 points (N,68,2) to embeddings float32 (N,D).
@@ -113,7 +114,7 @@ def mobilefacenet(path: Path) -> Embed:
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
         rows = []
         for frame, its in zip(frames, points, strict=True):
-            crop = aligned(frame, five_points(its), align.ARCFACE).astype(np.float32) / 255
+            crop = to_unit(aligned(frame, five_points(its), align.ARCFACE))
             network.setInput(cv2.dnn.blobFromImage((crop - mean) / deviation))
             rows.append(network.forward().ravel())
         return np.stack(rows)

@@ -35,12 +35,6 @@ def mse_per_frame(generated: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.array([mean_squared_error(a, b) for a, b in zip(generated, true, strict=True)])
 
 
-def psnr_of_mse(mse: np.ndarray | float, *, cap: float) -> np.ndarray:
-    """PSNR in dB for a range of 255, of errors in squared grey levels; at most `cap`, the value of identical frames."""
-    with np.errstate(divide="ignore"):
-        return np.minimum(10 * np.log10(RANGE**2 / np.asarray(mse, dtype=np.float64)), cap)
-
-
 def ssim_per_frame(generated: np.ndarray, true: np.ndarray, *, window: str = "gaussian") -> np.ndarray:
     """uint8 (T,H,W,3) or (T,H,W) twice -> SSIM of each frame, float64 (T,), at most 1.
 

@@ -25,6 +25,7 @@ from dawn_bench.metrics.networks.inception import FidInception
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.pixels import to_unit
 from dawn_bench.weights import Policy, Resolved, load_into
 
 SIDE = 299
@@ -35,7 +36,7 @@ SEEDED_GAIN = 1.8
 
 def resize_pytorch_fid(frames_THWC: torch.Tensor) -> torch.Tensor:
     """uint8 (T,H,W,3) -> float32 (T,3,299,299) in [-1, 1], as pytorch-fid does."""
-    x = frames_THWC.permute(0, 3, 1, 2).float() / 255
+    x = to_unit(frames_THWC.permute(0, 3, 1, 2))
     return F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False) * 2 - 1
 
 

@@ -23,10 +23,11 @@ import torch
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.files import sha256_file
 from dawn_bench.metrics.networks.inference import exact_inference, for_inference
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
-from dawn_bench.provenance import sha256_file
+from dawn_bench.pixels import to_signed
 from dawn_bench.weights import Policy, Resolved, load_into
 
 BATCH = 16
@@ -41,7 +42,7 @@ def lpips_per_frame(generated: np.ndarray, true: np.ndarray, network: torch.nn.M
     with exact_inference():
         for start in range(0, len(generated), BATCH):
             x, y = (
-                torch.tensor(frames[start : start + BATCH], device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
+                to_signed(torch.tensor(frames[start : start + BATCH], device=device).permute(0, 3, 1, 2))
                 for frames in (np.ascontiguousarray(generated), np.ascontiguousarray(true))
             )
             rows.append(network(x, y).double().mean(dim=(1, 2, 3)).cpu().numpy())

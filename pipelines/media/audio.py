@@ -1,4 +1,4 @@
-"""Sound as the suite uses it: 16 kHz mono int16, sample 0 at the instant of the first picture."""
+"""Reads and writes sound as 16 kHz mono int16, with sample 0 at the time of the first video frame."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dawn_bench.pipelines.media.video import first_stamp, opened
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-#: A stretch this long without sound inside a track is a hole and stays silent; less is rounding of timestamps.
-_HOLE = 0.05
+#: A gap of this many seconds between two blocks is filled with silence; a shorter one is rounding of timestamps.
+_GAP = 0.05
 
 
 def read_audio(
@@ -25,9 +25,15 @@ def read_audio(
 ) -> np.ndarray:
     """The sound from `start` to `stop` seconds as int16 (n,), 16 kHz mono (channels averaged).
 
-    Seconds count from the first video frame's instant, or from the first sample in a file without pictures; sound
-    that begins later is preceded by silence, sound that begins earlier is cut. Resampled by soxr (HQ). `origin` is
-    that instant, in the file's own seconds, where it is known already.
+    Times count from the first video frame, or from the first sample in a file without video. Sound that starts later
+    is padded with silence, sound that starts earlier is cut. Resampled by soxr (HQ).
+
+    Args:
+        path: a sound or video file.
+        start: seconds.
+        stop: seconds; None for the end.
+        origin: timestamp of the first video frame in the file's own seconds, if it is known already.
+
     Raises `ItemError("no_audio")` without a sound stream, `ItemError("unreadable")` for a damaged file.
     """
     import soxr
@@ -39,20 +45,20 @@ def read_audio(
             raise ItemError("unreadable", f"{Path(path).name}: no decoder knows its sound")
         if origin is None:
             origin = first_stamp(path)
-        pieces: list[np.ndarray] = []
+        blocks: list[np.ndarray] = []
         resampler: soxr.ResampleStream | None = None
         for rate, block in _aligned(container, origin=origin, start=start, stop=stop):
             if resampler is None:
                 resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-            pieces.append(_int16(resampler.resample_chunk(block)))
+            blocks.append(_int16(resampler.resample_chunk(block)))
         if resampler is None:
             raise ItemError("no_audio", f"{Path(path).name}: its sound stream is empty")
-        pieces.append(_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
-        return np.concatenate(pieces)
+        blocks.append(_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
+        return np.concatenate(blocks)
 
 
 def fit_length(audio: np.ndarray, n_frames: int) -> np.ndarray:
-    """`audio` (n,) trimmed, or padded with silence, to n_frames · 640 samples, the length of the picture."""
+    """`audio` (n,) trimmed, or padded with silence, to the n_frames · 640 samples that belong to the frames."""
     n = n_frames * SAMPLES_PER_FRAME
     return np.pad(audio[:n], (0, max(0, n - len(audio))))
 
@@ -72,7 +78,7 @@ def _aligned(
     """(rate, mono float32 block) at the stream's own rate, block by block, the first sample at `start` exactly."""
     stream = container.streams.audio[0]
     stream.codec_context.thread_count = 1
-    position = None  # next sample to hand out, counted from `start`
+    position = None  # next sample to yield, counted from `start`
     for frame in container.decode(stream):
         rate = frame.sample_rate
         stamp = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
@@ -84,11 +90,11 @@ def _aligned(
             if position > 0:
                 yield rate, np.zeros(position, np.float32)
         elif stamp is not None:
-            hole = round((stamp - origin - start) * rate) - position
-            if hole > _HOLE * rate:
-                if position + hole > 0:
-                    yield rate, np.zeros(min(hole, position + hole), np.float32)
-                position += hole
+            gap = round((stamp - origin - start) * rate) - position
+            if gap > _GAP * rate:
+                if position + gap > 0:
+                    yield rate, np.zeros(min(gap, position + gap), np.float32)
+                position += gap
         end = position + len(block)
         limit = end if stop is None else min(end, round((stop - start) * rate))
         if limit > max(position, 0):

@@ -1,8 +1,8 @@
-"""A decoded picture, converted only as far as somebody asks.
+"""A decoded picture, converted only as far as needed.
 
-Detectors and landmarkers look at brightness, which most video stores as a plane of its own: reading it costs nothing.
-Colours are made of the pixels that are kept only, cut out and scaled in one pass of FFmpeg's scaler, so that a clip's
-frames can wait as the decoder made them, at half the bytes of RGB.
+Face detectors use brightness, which most video stores as a plane of its own, so that reading it costs nothing. Only
+the pixels that are kept are converted to RGB, cut out and scaled in one pass of FFmpeg's scaler. So the frames of a
+clip are buffered as decoded, at half the bytes of RGB.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 #: x, y, width, height in pixels.
 Window = tuple[int, int, int, int]
 
-#: Pixel formats whose first plane is 8-bit brightness, and those whose colours have half the resolution both ways.
+#: Pixel formats whose first plane is 8-bit brightness, and those with colours at half the resolution on both axes.
 _BRIGHT_FIRST = {"gray", "nv12", "yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _HALF_COLOUR = {"yuv420p", "yuvj420p"}
 
 
 class Converter:
-    """What turns the frames of one clip into arrays: its scalers, kept, and the size of its first frame."""
+    """Converts the frames of one clip to arrays: reuses its scalers, and knows the size of the first frame."""
 
     def __init__(self) -> None:
         from av.video.reformatter import Interpolation, VideoReformatter
 
         self._to_rgb: VideoReformatter = VideoReformatter()
         self._to_cut: VideoReformatter = VideoReformatter()
-        # colours at full resolution, rounded, by code that gives the same pixels on every processor
+        # colours at full resolution, rounded, with code that gives the same pixels on every processor
         exact = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
         self._shrink, self._grow = Interpolation.AREA | exact, Interpolation.BILINEAR | exact
         self.size: tuple[int, int] | None = None
@@ -68,7 +68,10 @@ class Converter:
 
 
 class Picture:
-    """One picture of a clip, upright, at the size of the clip's first; or the `area` of it, in pixels of the whole."""
+    """One picture of a clip, upright, at the size of the clip's first picture; or only an `area` of it.
+
+    `area` is x, y, width, height in pixels of the whole picture.
+    """
 
     def __init__(self, frame: VideoFrame, converter: Converter, *, area: Window | None = None) -> None:
         self._frame, self._converter = frame, converter
@@ -81,19 +84,21 @@ class Picture:
 
     @property
     def width(self) -> int:
+        """Width in pixels."""
         return self._area[2]
 
     @property
     def height(self) -> int:
+        """Height in pixels."""
         return self._area[3]
 
     @property
     def nbytes(self) -> int:
-        """Memory that the decoded picture holds."""
+        """Bytes of memory of the decoded picture."""
         return sum(plane.buffer_size for plane in self._frame.planes)
 
     def within(self, area: Window) -> Picture | None:
-        """This part of the picture; None where the picture does not hold all of it."""
+        """This part of the picture, None if it is not wholly inside the picture."""
         x, y, width, height = area
         if min(x, y) < 0 or min(width, height) < 1 or x + width > self.width or y + height > self.height:
             return None
@@ -105,21 +110,21 @@ class Picture:
 
     def gray(self) -> np.ndarray:
         """Brightness, uint8 (H,W), in the range in which it is stored (often 16 to 235)."""
-        if self._planes_serve(_BRIGHT_FIRST):
+        if self._has_format(_BRIGHT_FIRST):
             return self._inside(_upright(_plane(self._frame.planes[0]), self._frame))
         import cv2
 
         return cv2.cvtColor(self.rgb(), cv2.COLOR_RGB2GRAY)
 
     def cut(self, window: Window, size: int) -> np.ndarray:
-        """The window of the picture as uint8 RGB (size,size,3): pixel-area averaging, or linear where it grows."""
+        """The window of the picture as uint8 RGB (size,size,3), by area averaging, or linear where it is enlarged."""
         x, y, width, height = window[0] + self._area[0], window[1] + self._area[1], *window[2:]
         even = not any(edge % 2 for edge in (x, y, width, height, *self._whole))
-        if even and (width, height) != (size, size) and self._planes_serve(_HALF_COLOUR):
+        if even and (width, height) != (size, size) and self._has_format(_HALF_COLOUR):
             return self._converter.cut(self._frame, (x, y, width, height), size)
         return resize(self._converter.rgb(self._frame)[y : y + height, x : x + width], size, size)
 
-    def _planes_serve(self, formats: set[str]) -> bool:
+    def _has_format(self, formats: set[str]) -> bool:
         frame = self._frame
         return frame.format.name in formats and (frame.width, frame.height) == self._converter.size
 
@@ -129,7 +134,7 @@ class Picture:
 
 
 def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    """One picture at another size: pixel-area averaging when it shrinks, linear when it grows."""
+    """A picture (H,W,3) at another size, by area averaging when it shrinks, linear when it grows."""
     import cv2
 
     if frame.shape[:2] == (height, width):
@@ -145,8 +150,8 @@ def _scaled(
     import av
 
     try:
-        made = scaler.reformat(frame, width, height, format="rgb24", interpolation=interpolation, threads=1)
-        rgb: np.ndarray = made.to_ndarray()
+        scaled = scaler.reformat(frame, width, height, format="rgb24", interpolation=interpolation, threads=1)
+        rgb: np.ndarray = scaled.to_ndarray()
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise ItemError("unreadable", f"a {frame.format.name} picture cannot be converted: {error}") from error
     return rgb
@@ -159,5 +164,5 @@ def _plane(plane: VideoPlane) -> np.ndarray:
 
 
 def _upright(stored: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Pixels of a frame, or of one of its planes, turned as the file asks; a view."""
+    """Pixels of a frame, or of one of its planes, rotated for display; a view."""
     return np.rot90(stored, round(frame.rotation / 90)) if frame.rotation else stored

@@ -1,9 +1,9 @@
-"""Pictures from video files at an exact rate, and video files from pictures.
+"""Reads pictures from video files at an exact rate, and writes video files.
 
-Frame k is the one on screen at t = k/fps seconds after the first frame's instant, by the frames' own timestamps, so
-variable rates, containers that lie about counts and clips that do not start at zero come out right. PyAV decodes and
-encodes: it carries its own FFmpeg with libx264. One reused colour converter on one thread (`picture`) keeps it as fast
-as decord, which hides start times and returned other pictures for some FLV and MPEG-1 clips.
+Frame k is the one on screen k/fps seconds after the first frame, by the frames' own timestamps. So variable frame
+rates, wrong frame counts in containers and clips that do not start at zero are handled correctly. PyAV decodes and
+encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread (`picture`) it is as fast
+as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
 """
 
 from __future__ import annotations
@@ -30,23 +30,32 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    #: The instant, in ticks of its stream, from which a frame is on screen, and the frame.
+    #: A frame and the timestamp, in ticks of its stream, from which it is on screen.
     _Stamped = tuple[int, VideoFrame]
 
-#: FFmpeg shows text files as animated pictures through these decoders; for us they are no video.
+#: FFmpeg decodes text files as animated pictures with these decoders; they are not video.
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
 #: Closer than this, decoding from the first frame is cheaper and safer than seeking.
 _SEEK_FROM = 10.0
-#: x264's macroblock tree reads memory that it has not set for pictures of fewer pixels a side, so that the same input
-#: gave other bytes from time to time (seen at 32, 64 and 96, never from 128 on).
+#: For smaller pictures x264's macroblock tree reads uninitialised memory, so that the same input sometimes gave other
+#: bytes (seen at 32, 64 and 96 pixels a side, never from 128 on).
 _TREE_FROM = 128
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file holds. Width and height are as shown (after `rotation`, degrees counter-clockwise);
-    `fps` is the average rate and `seconds` the length as the container tells it, which may be wrong;
-    `start_time` is the first decoded frame's timestamp in seconds."""
+    """The properties of a video file.
+
+    Args:
+        width: in pixels as displayed, after rotation.
+        height: likewise.
+        fps: average frame rate.
+        seconds: length as the container states it, which may be wrong.
+        start_time: timestamp of the first decoded frame, seconds.
+        codec: FFmpeg's name of the video codec.
+        has_audio: whether there is a sound stream.
+        rotation: degrees counter-clockwise by which stored frames are turned for display.
+    """
 
     width: int
     height: int
@@ -60,7 +69,7 @@ class VideoInfo:
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[InputContainer]:
-    """A container open for reading; whatever FFmpeg raises inside becomes `ItemError("unreadable", ...)`."""
+    """A container open for reading; errors of FFmpeg inside the block become `ItemError("unreadable", ...)`."""
     import av
 
     path = Path(path)
@@ -75,7 +84,7 @@ def opened(path: Path | str) -> Iterator[InputContainer]:
 
 
 def probe(path: Path | str) -> VideoInfo:
-    """What the file holds, from its header and its first frame; raises `ItemError("unreadable")`."""
+    """The properties of a file, from its header and its first frame; raises `ItemError("unreadable")`."""
     return open_pictures(path)[0]
 
 
@@ -84,9 +93,9 @@ def iter_frames(
 ) -> Iterator[np.ndarray]:
     """Yield the uint8 RGB (H,W,3) frame on screen at start + k/fps for k = 0, 1, ... before `stop` and the end.
 
-    Seconds count from the first frame's instant. Frames are yielded as they are decoded; the same array may come
-    twice where the source is slower. Pixels are as stored (no aspect correction), turned as the file asks.
-    Raises `ItemError("unreadable")` for a file that is damaged, cut off, or no video.
+    Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
+    where the source has a lower rate. Pixels are as stored (no aspect correction), rotated for display.
+    Raises `ItemError("unreadable")` for a file that is damaged, truncated, or no video.
     """
     return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))
 
@@ -94,14 +103,14 @@ def iter_frames(
 def iter_pictures(
     path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
 ) -> Iterator[Picture]:
-    """The same as pictures that are not converted yet; the same one may come twice where the source is slower."""
+    """The same frames as `iter_frames`, as pictures that are converted on demand."""
     yield from open_pictures(path, fps=fps, start=start, stop=stop)[1]
 
 
 def open_pictures(
     path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
 ) -> tuple[VideoInfo, Iterator[Picture]]:
-    """What the file holds, and its pictures as from `iter_pictures`, at the cost of opening it once."""
+    """The properties of a file, and its pictures as from `iter_pictures`; the file is opened once."""
     reading = _read(path, fps=_exact(fps), start=_exact(start), stop=None if stop is None else _exact(stop))
     info = next(reading)
     assert isinstance(info, VideoInfo)
@@ -109,8 +118,11 @@ def open_pictures(
 
 
 def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | None) -> Iterator[VideoInfo | Picture]:
-    """What the file holds, then its pictures. Time is counted in ticks of the stream, in whole numbers: a picture is on
-    screen at an instant exactly where it is at the tick before or at that instant."""
+    """The properties of the file, then its pictures.
+
+    Time is counted in whole ticks of the stream: the picture on screen at any time is the one at the tick at or before
+    that time.
+    """
     with opened(path) as container:
         stream = video_stream(container, path)
         tick = _tick(stream)
@@ -129,7 +141,7 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         shown, due = 0, begin_parts // parts
         converter = Converter()
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / tick)
-        # only a container with an index writes durations down; others have them guessed from the average rate
+        # only containers with an index store durations; for others FFmpeg guesses them from the average rate
         for frame, until in _on_screen(decoded, usual, trusted=stream.frames > 0):
             if due >= until - origin:
                 continue
@@ -162,7 +174,10 @@ def _info(container: InputContainer, stream: VideoStream, first: _Stamped) -> Vi
 
 
 def read_frames(path: Path | str, *, fps: float = FPS, size: int | None = None) -> np.ndarray:
-    """All frames, uint8 RGB (T,H,W,3), or (T,size,size,3) by a plain resize. Holds the whole clip: for short clips."""
+    """All frames, uint8 RGB (T,H,W,3), or (T,size,size,3) by a plain resize. The whole clip is in memory.
+
+    Raises `ItemError("unreadable")` as `iter_frames`, and for a file without a frame.
+    """
     frames = iter_frames(path, fps=fps)
     rows = list(frames if size is None else (resize(frame, size, size) for frame in frames))
     if not rows:
@@ -181,9 +196,17 @@ def write_video(
 ) -> None:
     """Write uint8 RGB frames (T,H,W,3), or an iterable of (H,W,3), as mp4 (H.264), with int16 16 kHz mono sound (AAC).
 
-    The same input gives the same bytes (one encoder thread). `lossless` stores RGB bit-exactly, for computing rather
-    than for browsers. The file appears under its name only when it is whole. Raises `InputError` for no frames at all,
-    and for odd sides, which the 4:2:0 format cannot hold.
+    The same input gives the same bytes (one encoder thread). The file gets its name only when it is whole.
+
+    Args:
+        path: the mp4 file.
+        frames: uint8 RGB, all of one size.
+        fps: frame rate.
+        audio: int16 (n,) at 16 kHz; None for no sound.
+        lossless: store RGB bit-exactly, for computations; browsers cannot play it.
+        crf: x264's quality, lower is better; not used with `lossless`.
+
+    Raises `InputError` when there are no frames, and for odd sides, which 4:2:0 cannot store.
     """
     import av
 
@@ -220,7 +243,7 @@ def write_video(
 
 
 class _SoundWriter:
-    """AAC beside the picture, fed in step with it so that the muxer need not hold either back."""
+    """Encodes AAC in step with the pictures, so that the muxer need not buffer either."""
 
     def __init__(self, container: av.container.OutputContainer, audio: np.ndarray) -> None:
         self.container, self.audio, self.done = container, np.ascontiguousarray(audio), 0
@@ -243,11 +266,16 @@ class _SoundWriter:
 
 
 def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
-    """The picture stream, set to decode on one thread; cover art and text are none."""
+    """The first video stream that is neither cover art nor text, set to decode on one thread.
+
+    Raises `ItemError("unreadable")` when there is none.
+    """
     from av.stream import Disposition
 
     for stream in container.streams.video:
-        if stream.disposition & Disposition.attached_pic or stream.codec_context is None:  # None: no decoder knows it
+        if (
+            stream.disposition & Disposition.attached_pic or stream.codec_context is None
+        ):  # None: there is no decoder for it
             continue
         if stream.codec_context.name not in _TEXT_CODECS:
             stream.codec_context.thread_count = 1
@@ -272,37 +300,37 @@ def _tick(stream: VideoStream) -> Fraction:
 
 
 def _from(container: InputContainer, stream: VideoStream, origin: int, begin: int) -> Iterator[_Stamped]:
-    """The frames from the one on screen `begin` ticks after `origin`, or from earlier ones."""
+    """The frames from the one on screen `begin` ticks after `origin`, or from an earlier one."""
     container.seek(origin + begin, stream=stream)
     decoded = _decoded(container, stream, whole=False)
     landed = next(decoded, None)
-    if landed is None or landed[0] - origin > begin:  # the index lies: decode from the start
+    if landed is None or landed[0] - origin > begin:  # the index is wrong: decode from the start
         container.seek(origin, stream=stream)
         return _decoded(container, stream, whole=False)
     return chain([landed], decoded)
 
 
 def _on_screen(decoded: Iterable[_Stamped], gap: int, *, trusted: bool) -> Iterator[tuple[VideoFrame, int]]:
-    """Each frame with the tick until which it is seen: the next one's.
+    """Each frame with the tick until which it is on screen, that of the next frame.
 
-    The last one stays for its own duration where that can be `trusted`, else for as long as the one before it, less
-    the tick by which rounding may have lengthened that.
+    The last frame stays for its own duration if that can be `trusted`, else for as long as the one before it, less one
+    tick, by which rounding may have lengthened that.
     """
-    held: _Stamped | None = None
+    previous: _Stamped | None = None
     for stamp, frame in decoded:
-        if held is not None:
-            gap = stamp - held[0]
-            yield held[1], stamp
-        held = stamp, frame
-    if held is not None:
-        stamp, frame = held
+        if previous is not None:
+            gap = stamp - previous[0]
+            yield previous[1], stamp
+        previous = stamp, frame
+    if previous is not None:
+        stamp, frame = previous
         yield frame, stamp + (frame.duration if trusted and frame.duration else gap - 1)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[_Stamped]:
-    """Decoded frames in rising order of their stamps, at least one.
+    """Decoded frames in the order of their timestamps, at least one.
 
-    `whole`: complain where the file ends before its index or its header says.
+    `whole`: raise `ItemError("unreadable")` if the file ends earlier than its index or header states.
     """
     import av
 
@@ -328,9 +356,9 @@ def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tr
         raise ItemError("unreadable", f"{name}: no frame can be decoded")
     if whole and packets < stream.frames:
         raise ItemError("unreadable", f"{name}: is cut off; {packets} of its {stream.frames} frames are there")
-    told = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
-    if whole and not stream.frames and told - reached > max(0.5, 0.1 * told):
-        raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {told:.1f} s")
+    stated = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
+    if whole and not stream.frames and stated - reached > max(0.5, 0.1 * stated):
+        raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {stated:.1f} s")
 
 
 def _exact(seconds: float) -> Fraction:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from dawn_bench.pipelines.meshes.files import (
     read_vertices,
 )
 from dawn_bench.pipelines.meshes.layout import MeshDataset, templates_file
+from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
 
 #: CodeTalker's index files, by the field that they become.
@@ -36,13 +37,6 @@ _REGION_FILES = {"lips": "lve.txt", "upper": "fdd.txt"}
 #: FLAME's masks, by the field that they become.
 _FLAME_MASKS = "FLAME_masks.pkl"
 _FLAME_REGIONS = {"lips": ("lips",), "upper": ("forehead", "eye_region")}
-
-
-class MeshSink(Protocol):
-    """Receives the arrays of one sequence."""
-
-    def append(self, field: str, rows: np.ndarray) -> None:
-        """Add `rows` (n, ...) along axis 0 of `field`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ class MeshTools:
         """A sequence is one clip."""
         return [source]
 
-    def process(self, source: Source, settings: PrepareSettings, sink: MeshSink) -> dict[str, Any]:
+    def process(self, source: Source, settings: PrepareSettings, sink: ClipSink) -> dict[str, Any]:
         """Write one sequence; raises `ItemError` (no_template, unreadable, bad_shape, not_finite, too_short, …)."""
         template = self.templates.get(source.speaker)
         if template is None:

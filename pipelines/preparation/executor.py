@@ -1,7 +1,7 @@
-"""Spreads the groups of a plan over workers: processes of this machine, or a Dask or Ray cluster.
+"""Distributes the groups of a plan over workers: processes of this machine, or a Dask or Ray cluster.
 
-The death of a worker costs nothing: the groups that were in its hands are retried alone, and a clip that kills its
-worker again is quarantined.
+A worker that dies takes no other work with it: its groups are retried one by one, and a clip on which the worker dies
+again is quarantined.
 """
 
 from __future__ import annotations
@@ -13,24 +13,30 @@ from dataclasses import replace
 from typing import Literal
 
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.preparation.group import GroupReport, Job, process_group, summary
+from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport, process_group, summary
 from dawn_bench.pipelines.preparation.plan import read_part
 
 Engine = Literal["loky", "dask", "ray"]
 
 
 def run(
-    jobs: Sequence[Job],
+    jobs: Sequence[GroupJob],
     *,
     workers: int,
     engine: Engine = "loky",
     address: str | None = None,
-    work: Callable[[Job], GroupReport] = process_group,
+    work: Callable[[GroupJob], GroupReport] = process_group,
 ) -> Iterator[GroupReport]:
-    """Reports of `jobs` as they end, in any order.
+    """Process `jobs`; yields their reports as they finish, in any order. Closing the iterator stops the workers.
 
-    `workers` processes (`loky`), or a Dask or Ray cluster at `address`, or a local one of `workers` processes. Closing
-    the iterator stops the workers. Raises `InputError` when the engine is not installed or the disk is full.
+    Args:
+        jobs: the groups to process.
+        workers: number of processes.
+        engine: `loky` for processes of this machine, `dask` or `ray`.
+        address: of a Dask or Ray cluster; None starts a local one.
+        work: what a worker does with a job.
+
+    Raises `InputError` when the engine is not installed, the cluster does not answer, or the disk is full.
     """
     if engine == "loky":
         jobs = [replace(job, owner=os.getpid()) for job in jobs]
@@ -48,7 +54,7 @@ def run(
             raise
     left = [job for job in together if job.number not in done]
     for job in left:
-        if job.part.exists():  # done, but the death of another worker hid its report
+        if job.part.exists():  # finished, but its report was lost with another worker
             yield summary(job.number, read_part(job.part), clips=len(job.ids))
     left = [job for job in left if not job.part.exists()]
     suspects = [job for job in left if job.marker.exists()]
@@ -59,8 +65,8 @@ def run(
         yield from run(rest, workers=workers, engine=engine, address=address, work=work)
 
 
-def _run_alone(job: Job, work: Callable[[Job], GroupReport]) -> GroupReport:
-    """One job in a process of its own, again without each clip that kills it."""
+def _run_alone(job: GroupJob, work: Callable[[GroupJob], GroupReport]) -> GroupReport:
+    """Process one job in a process of its own; repeat it without each clip on which the process dies."""
     job = replace(job, owner=os.getpid())
     while True:
         job.marker.unlink(missing_ok=True)
@@ -80,8 +86,8 @@ def _run_alone(job: Job, work: Callable[[Job], GroupReport]) -> GroupReport:
 
 
 def _parallel(
-    jobs: Sequence[Job],
-    work: Callable[[Job], GroupReport],
+    jobs: Sequence[GroupJob],
+    work: Callable[[GroupJob], GroupReport],
     *,
     workers: int,
     engine: Engine,
@@ -108,9 +114,9 @@ def _parallel(
 
 
 def _dask(
-    jobs: Sequence[Job], work: Callable[[Job], GroupReport], workers: int, address: str | None
+    jobs: Sequence[GroupJob], work: Callable[[GroupJob], GroupReport], workers: int, address: str | None
 ) -> Iterator[GroupReport]:
-    """On Dask, without joblib between: its generators wait for ever when a task fails there (joblib 1.6)."""
+    """On Dask directly: joblib's generators wait forever when a task fails there (joblib 1.6)."""
     try:
         from distributed import Client, LocalCluster, as_completed
     except ImportError:
@@ -126,9 +132,9 @@ def _dask(
 
 
 def _ray(
-    jobs: Sequence[Job], work: Callable[[Job], GroupReport], workers: int, address: str | None
+    jobs: Sequence[GroupJob], work: Callable[[GroupJob], GroupReport], workers: int, address: str | None
 ) -> Iterator[GroupReport]:
-    """On Ray, without joblib between: its back end hands out no result before the last, and a dead worker ends it."""
+    """On Ray directly: joblib's back end returns no result before the last, and stops when a worker dies."""
     try:
         import ray
     except ImportError:
@@ -157,6 +163,6 @@ def _ray(
 
 
 def _is_worker_death(error: Exception) -> bool:
-    """Whether a worker process died (loky's, Dask's and Ray's errors, by name: the latter may be absent)."""
+    """Whether a worker process died: errors of loky, Dask and Ray, by name, since the latter two are optional."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return bool(names & {"BrokenProcessPool", "TerminatedWorkerError", "KilledWorker", "WorkerCrashedError"})

@@ -1,4 +1,4 @@
-"""What one worker does: one group of clips, from sources to shards to the part that says that it is done."""
+"""One worker's unit of work: one group of clips, from sources to shards to the part that marks it as finished."""
 
 from __future__ import annotations
 
@@ -20,52 +20,44 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.preparation.origin import origin
 from dawn_bench.pipelines.preparation.plan import listed_id, part_path, read_part, write_part
 from dawn_bench.pipelines.preparation.shards import ShardWriter
+from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
 
 WORKER_DIED, FAILED = "worker_died", "failed"
-#: Fields with a row a frame of the clip; a dataset has pictures or meshes.
+#: Fields whose rows are the frames of the clip; a dataset has pictures or meshes.
 FRAME_FIELDS = ("frames", "vertices")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Sink(Protocol):
-    """Where a processor puts the arrays of the clip at hand."""
-
-    def append(self, field: str, rows: np.ndarray) -> None:
-        """Add `rows` (n, ...) along axis 0 of `field`."""
-
-    def restart(self) -> None:
-        """Forget the rows of the clip."""
-
-
 class Tools(Protocol):
-    """What is done to a clip. `ClipTools` is the real thing; tests bring tiny ones."""
+    """What is done to a clip: `ClipTools` for videos, `MeshTools` for meshes, small stand-ins in tests."""
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
-        """What computes: `face`, `face fingerprint`, and `extractor NAME` (its fingerprint) for each one."""
+        """Fingerprints of what computes the fields: `face`, `face fingerprint`, and `extractor NAME` for each one."""
 
     def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
-        """The clips that a source is: itself, or its scenes where `settings.on_cut` asks for them, as stretches of it.
+        """The clips of a source: itself, or its scenes as parts of it where `settings.on_cut` asks for them.
 
-        Raises `ItemError` when it cannot be read.
+        Raises `ItemError` when the source cannot be read.
         """
 
-    def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
-        """Write the arrays of one source to `sink`; raises `ItemError` when it cannot be used."""
+    def process(self, source: Source, settings: PrepareSettings, sink: ClipSink) -> dict[str, Any]:
+        """Write the arrays of one source to `sink` and return its `meta`; raises `ItemError` if it cannot be used."""
 
     def afterwards(self, settings: PrepareSettings) -> list[str]:
-        """Those of `settings.extract` that need the cached frames: `process` leaves them to `extract`."""
+        """Those of `settings.extract` that need the cached frames: they run later, by `extract`."""
 
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
-        """Run one extractor on cached arrays."""
+        """Run one extractor on the cached arrays of a clip of `n_frames` frames of `size` px; returns its fields."""
 
 
 class ClipTools:
-    """Decoder, face back end and extractors of this package."""
+    """Decoding, face tracking and extraction of a video clip, as in `Tools`."""
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
+        """Fingerprints; raises `InputError` for a back end or extractor that cannot run here."""
         from dawn_bench.pipelines.extractors.base import EXTRACTORS
         from dawn_bench.pipelines.faces.base import pick_backend
 
@@ -78,17 +70,20 @@ class ClipTools:
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 
     def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
+        """The scenes of a video, or the video itself."""
         from dawn_bench.pipelines.preparation.process import split_at_cuts
 
         return split_at_cuts(source) if settings.on_cut == "split" else [source]
 
-    def process(self, source: Source, settings: PrepareSettings, sink: Sink) -> dict[str, Any]:
+    def process(self, source: Source, settings: PrepareSettings, sink: ClipSink) -> dict[str, Any]:
+        """Decode, track, crop and extract (`process_clip`)."""
         from dawn_bench.pipelines.faces.base import pick_backend
         from dawn_bench.pipelines.preparation.process import process_clip
 
         return process_clip(source, settings, pick_backend(settings.face), sink)
 
     def afterwards(self, settings: PrepareSettings) -> list[str]:
+        """The extractors that need frames."""
         from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
         return [name for name in settings.extract if "frames" in EXTRACTORS[name].needs]
@@ -96,18 +91,27 @@ class ClipTools:
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
+        """Run the extractor called `name`."""
         from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
         return EXTRACTORS[name]().run(arrays, size=size, n_frames=n_frames)
 
 
 @dataclass(frozen=True)
-class Job:
-    """One group for one worker: everything it needs, small enough to send anywhere.
+class GroupJob:
+    """One group for one worker, with everything that it needs; small enough to send to another machine.
 
-    `extractor` None: process `sources`; else add that extractor's fields to these clips of the finished group.
-    `owner` is the process whose death ends the work (None: another machine may own it). `killers` are clips that
-    killed a worker.
+    Args:
+        cache: the cache's folder.
+        root: the dataset's folder.
+        number: of the group.
+        ids: of the listed clips of the group.
+        sources: by id, those that are still there.
+        settings: as planned.
+        tools: what is done to a clip.
+        extractor: None to process `sources`; else the extractor whose fields are added to the finished group.
+        owner: process whose death ends the work; None where it may run on another machine.
+        killers: clips on which a worker process died.
     """
 
     cache: Path
@@ -123,20 +127,25 @@ class Job:
 
     @property
     def part(self) -> Path:
-        """The file that says that the group is done."""
+        """The file that marks the group as finished."""
         return part_path(self.cache, self.number, extractor=self.extractor)
 
     @property
     def marker(self) -> Path:
-        """A file that is there while a worker has the group; it names the clip at hand."""
+        """A file that exists while a worker processes the group; it names the current clip."""
         return self.part.with_suffix(".running")
 
 
 @dataclass(frozen=True)
 class GroupReport:
-    """What came of one group of `clips` listed clips, which may be more once they are split into scenes.
+    """The result of one group.
 
-    `faults` are the errors that nobody foresaw, one for each clip left out for it: a line, then the traceback.
+    Args:
+        number: of the group.
+        clips: listed clips; split into scenes, they may be more.
+        frames: of its usable clips.
+        quarantined: how many clips could not be used, by reason.
+        faults: unexpected errors, one for each clip that was left out for it: a line, then the traceback.
     """
 
     number: int
@@ -146,11 +155,11 @@ class GroupReport:
     faults: tuple[str, ...] = ()
 
 
-def process_group(job: Job) -> GroupReport:
-    """Do one group and commit it: shards first, then its part. Raises `InputError` when the disk is full."""
-    if job.part.exists():  # a cluster may ask twice
+def process_group(job: GroupJob) -> GroupReport:
+    """Process one group and commit it: shards first, then its part. Raises `InputError` when the disk is full."""
+    if job.part.exists():  # a cluster may send a job twice
         return summary(job.number, read_part(job.part), clips=len(job.ids))
-    _settle_worker(job)
+    _set_up_worker(job)
     job.part.parent.mkdir(parents=True, exist_ok=True)
     faults: list[str] = []
     try:
@@ -161,7 +170,7 @@ def process_group(job: Job) -> GroupReport:
             raise InputError(
                 f"the disk is full ({error.strerror}).",
                 path=job.cache,
-                hint="Free some space and run it again: it goes on.",
+                hint="Free some space and run it again: it resumes.",
             ) from None
         raise
     finally:
@@ -170,7 +179,7 @@ def process_group(job: Job) -> GroupReport:
 
 
 def summary(number: int, rows: Sequence[Mapping[str, Any]], *, clips: int) -> GroupReport:
-    """Counts of the rows of a part of a group of `clips` listed clips."""
+    """The report of group `number`, of `clips` listed clips, counted from the rows of its part."""
     reasons: dict[str, int] = {}
     for row in rows:
         if row.get("status") == QUARANTINED:
@@ -178,8 +187,8 @@ def summary(number: int, rows: Sequence[Mapping[str, Any]], *, clips: int) -> Gr
     return GroupReport(number, clips, sum(row.get("n_frames", 0) for row in rows), reasons)
 
 
-def _process_clips(job: Job, faults: list[str]) -> list[dict[str, Any]]:
-    """Process every clip of the group; their rows of the index, with the arrays under `fields`."""
+def _process_clips(job: GroupJob, faults: list[str]) -> list[dict[str, Any]]:
+    """Process every clip of the group; returns their rows of the index, with what was written under `fields`."""
     clips = [scene for clip_id in job.ids for scene in _scenes(job, clip_id, faults)]
     packed = ("frames",) if job.settings.frames == "lossless" else ()
     with ShardWriter(job.cache, number=job.number, ids=[clip.id for clip in clips], packed=packed) as writer:
@@ -189,10 +198,10 @@ def _process_clips(job: Job, faults: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _scenes(job: Job, clip_id: str, faults: list[str]) -> list[Source]:
+def _scenes(job: GroupJob, clip_id: str, faults: list[str]) -> list[Source]:
     """A listed clip, or its scenes: `talk@000`, `talk@001`, ... (no dataset has an @ in its ids).
 
-    A clip that cannot be looked at has its problem, and is still one clip.
+    A clip that cannot be read stays one clip, with its `problem` set.
     """
     source = job.sources.get(clip_id)
     if source is None:
@@ -217,11 +226,11 @@ def _scenes(job: Job, clip_id: str, faults: list[str]) -> list[Source]:
     ]
 
 
-def _clip_row(job: Job, source: Source, writer: ShardWriter, faults: list[str]) -> dict[str, Any]:
+def _clip_row(job: GroupJob, source: Source, writer: ShardWriter, faults: list[str]) -> dict[str, Any]:
     """Process one clip into `writer`."""
     _check_owner(job)
     facts: dict[str, Any] = {"speaker": source.speaker, "split": source.split, **origin(source, root=job.root)}
-    if source.stop is not None:  # a stretch of a file, seconds
+    if source.stop is not None:  # part of a file, seconds
         facts |= {"start": source.start, "stop": source.stop}
     facts |= {key: source.meta[key] for key in ("scene_of", "scene") if key in source.meta}
     try:
@@ -230,15 +239,15 @@ def _clip_row(job: Job, source: Source, writer: ShardWriter, faults: list[str]) 
         if source.problem is not None:
             raise ItemError(*source.problem)
         job.marker.write_text(source.id)
-        sink = _Sink(writer, job, source.id)
+        sink = _GroupSink(writer, job, source.id)
         try:
             meta = {**source.meta, **job.tools.process(source, job.settings, sink)}
         except InputError:
-            raise  # about the run, not about this clip
+            raise  # it concerns the run, not this clip
         except Exception as error:
             if sink.failure is None:
                 raise _as_item(error, source.id, faults) from error
-        if sink.failure is not None:  # whatever the processor made of it, a full disk is no fault of the clip
+        if sink.failure is not None:  # a full disk is not the clip's fault, whatever error it led to
             raise sink.failure
         if not sink.frames:
             raise ItemError("unreadable", "no frame was read")
@@ -249,7 +258,7 @@ def _clip_row(job: Job, source: Source, writer: ShardWriter, faults: list[str]) 
     return {**row, "meta": {k: v for k, v in meta.items() if k not in row}, "fields": writer.finish()}
 
 
-def _extract_clips(job: Job, faults: list[str]) -> list[dict[str, Any]]:
+def _extract_clips(job: GroupJob, faults: list[str]) -> list[dict[str, Any]]:
     """Run one extractor over the usable clips of a finished group; a clip that it cannot use goes without."""
     parts = read_part(part_path(job.cache, job.number))
     usable = [row for row in parts if row["status"] == OK and listed_id(row) in job.ids]
@@ -260,18 +269,18 @@ def _extract_clips(job: Job, faults: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _extract_row(job: Job, row: Mapping[str, Any], writer: ShardWriter, faults: list[str]) -> dict[str, Any]:
+def _extract_row(job: GroupJob, row: Mapping[str, Any], writer: ShardWriter, faults: list[str]) -> dict[str, Any]:
     assert job.extractor is not None
     clip_id, known = row["id"], {key: row[key] for key in ("scene_of",) if key in row}
     arrays = {f: open_shard(job.cache / at["shard"])[at["key"]] for f, at in row["fields"].items()}
     job.marker.write_text(clip_id)
-    sink = _Sink(writer, job, clip_id)
+    sink = _GroupSink(writer, job, clip_id)
     try:
         if clip_id in job.killers:
             raise ItemError(WORKER_DIED, "the worker process died on it, twice")
         try:
-            made = job.tools.extract(job.extractor, arrays, size=job.settings.size, n_frames=row["n_frames"])
-            for name, array in made.items():
+            extracted = job.tools.extract(job.extractor, arrays, size=job.settings.size, n_frames=row["n_frames"])
+            for name, array in extracted.items():
                 sink.append(name, array)
         except InputError:
             raise
@@ -286,7 +295,7 @@ def _extract_row(job: Job, row: Mapping[str, Any], writer: ShardWriter, faults: 
 
 
 def _as_item(error: Exception, clip_id: str, faults: list[str]) -> ItemError:
-    """The error of one clip; one that nobody foresaw is also put down in `faults`."""
+    """The error of one clip; an unexpected one is also added to `faults`."""
     if isinstance(error, ItemError):
         return error
     item = ItemError(FAILED, f"{type(error).__name__}: {error}")
@@ -308,10 +317,10 @@ def _quarantined(clip_id: str, error: ItemError, facts: Mapping[str, Any]) -> di
     }
 
 
-class _Sink:
-    """The current clip's sink: counts frames and remembers a disk that refused them."""
+class _GroupSink:
+    """The current clip's sink: counts frames, and keeps the error of a disk that refused them."""
 
-    def __init__(self, writer: ShardWriter, job: Job, clip_id: str) -> None:
+    def __init__(self, writer: ShardWriter, job: GroupJob, clip_id: str) -> None:
         self._writer, self._job = writer, job
         self.frames = 0
         self.failure: OSError | None = None
@@ -332,8 +341,8 @@ class _Sink:
         self.frames = 0
 
 
-def _settle_worker(job: Job) -> None:
-    """In a process of its own: leave Ctrl-C to the parent, and the cores to the other workers."""
+def _set_up_worker(job: GroupJob) -> None:
+    """In a worker process: leave Ctrl-C to the parent, and use one core."""
     if job.owner in (None, os.getpid()) or threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -342,7 +351,7 @@ def _settle_worker(job: Job) -> None:
     cv2.setNumThreads(1)
 
 
-def _check_owner(job: Job) -> None:
-    """End a worker whose run was killed: another run may be writing the same group by now."""
+def _check_owner(job: GroupJob) -> None:
+    """Exit a worker whose run was killed: another run may already be writing the same group."""
     if job.owner is not None and job.owner not in (os.getpid(), os.getppid()):
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Looks after a finished cache: check every checksum, count what is in it, write it out for other tools."""
+"""Maintenance of a finished cache: verify checksums, count its contents, export it for other tools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TAR_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """`faults` are (clip id, field, what is wrong); `loose` are shard files that no clip is in."""
+    """The result of `verify`: `faults` as (clip id, field, what is wrong), `loose` shards that no clip refers to."""
 
     clips: int
     arrays: int
@@ -70,7 +70,11 @@ def _fault(path: Path, row: dict[str, Any], field: str) -> str | None:
 
 
 def stats(root: Path) -> dict[str, Any]:
-    """What is in the cache at `root`: counts by split, hours, frames with a face, reasons, bytes by field."""
+    """What is in the cache at `root`: counts by split, hours, frames with a face, reasons of failures, bytes by field.
+
+    Keys: `dataset`, `size`, `clips`, `speakers`, `frames`, `hours`, `frames_with_face` (a share, or None), `splits`,
+    `quarantined` and `without` (tuples of id, reason or extractor, detail), `bytes`, `clips_with` and `fingerprints`.
+    """
     cache = Cache(root)
     good = cache.index[cache.index["status"] == OK]
     fps = cache.settings.get("fps", FPS)
@@ -109,9 +113,9 @@ def stats(root: Path) -> dict[str, Any]:
 def export(root: Path, out: Path, *, format: Literal["files", "webdataset"] = "files") -> int:
     """Write the usable clips of the cache at `root` into the folder `out`; returns how many.
 
-    `files`: a folder a clip with `FIELD.npy`, `audio.wav` and `clip.json`. `webdataset`: tars of about 256 MB with
-    `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Frames stay raw, and no clip is held in memory. The bytes depend on the
-    cache alone. Raises `InputError` when `out` has something in it.
+    `files`: a folder for each clip with `FIELD.npy`, `audio.wav` and `clip.json`. `webdataset`: tars of about 256 MB
+    with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Frames stay raw, and clips are streamed. The bytes depend on the
+    cache alone. Raises `InputError` when `out` is not empty.
     """
     cache = Cache(root)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -157,13 +161,13 @@ def _export_tars(clips: Iterator[Clip], out: Path) -> int:
 
 
 def _members(clip: Clip) -> Iterator[tuple[str, int, Iterator[bytes]]]:
-    """(name, bytes, content in chunks) of the files of a clip."""
+    """The files of a clip as (name, size in bytes, content in chunks)."""
     for field in sorted(clip.arrays):
         array = clip[field]
         head = _wav_head(array.nbytes) if field == "audio" else _npy_head(array)
         yield f"{field}.{'wav' if field == 'audio' else 'npy'}", len(head) + array.nbytes, _content(head, array)
     facts = {"id": clip.id, "speaker": clip.speaker, "split": clip.split, "fps": clip.fps, "n_frames": clip.n_frames}
-    meta = {key: value for key, value in clip.meta.items() if value == value}  # a NaN: other clips have it
+    meta = {key: value for key, value in clip.meta.items() if value == value}  # NaN: not this clip's
     text = json.dumps({**facts, "meta": meta}, indent=1, sort_keys=True, default=str, allow_nan=False).encode()
     yield "json", len(text), iter([text])
 
@@ -192,7 +196,7 @@ def _wav_head(size: int) -> bytes:
 
 
 class _Chunks:
-    """A file of chunks, as far as tarfile reads one."""
+    """A readable file of chunks, as far as tarfile needs one."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks, self._rest = chunks, memoryview(b"")

@@ -1,4 +1,4 @@
-"""Where a clip came from: the names and hashes of its files, and whether these have changed since."""
+"""Where a clip came from: the names and hashes of its files, and whether they have changed since."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.provenance import sha256_file
 
 
 def origin(source: Source, *, root: Path) -> dict[str, str]:
-    """Columns of the index: `source` and `sound` (below `root` where they are; no `sound`: the video's own) and the
-    sha256 of each; empty where there is no such file.
+    """Columns of the index: `source`, `sound` and the sha256 of each, empty where there is no such file.
+
+    Paths are relative to `root` for files below it. `sound` is empty for a video with its own sound.
     """
     facts = {}
     for name, path in _files(source):
@@ -24,32 +25,32 @@ def origin(source: Source, *, root: Path) -> dict[str, str]:
 
 
 def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: int) -> bool:
-    """Whether the files of `source` are others than those that `row` of the index was made from.
+    """Whether the files of `source` differ from those that `row` of the index was made from.
 
-    A file is read only when its name is new or the system says that it was touched after `since` (nanoseconds), by
-    the time that no copying tool can set back. A file that is gone is no change.
+    A file is hashed only when its name is new or its change time (ctime, which no copying tool can set back) is after
+    `since`, in nanoseconds. A missing file counts as unchanged.
     """
     for name, path in _files(source):
-        made_from = row.get(f"{name}_sha256")
-        if path is None or made_from is None:
+        recorded = row.get(f"{name}_sha256")
+        if path is None or recorded is None:
             continue
         try:
             untouched = row[name] == relative(path, root) and path.stat().st_ctime_ns < since
         except OSError:
             continue
-        if not untouched and file_hash(path) != made_from:
+        if not untouched and file_hash(path) != recorded:
             return True
     return False
 
 
 def relative(path: Path, root: Path) -> str:
-    """`path` below `root` as text that every file format can hold, whatever bytes the name is made of."""
+    """`path` relative to `root` where it is below it, as valid UTF-8 whatever bytes its name consists of."""
     shown = path.relative_to(root) if path.is_relative_to(root) else path
     return os.fsencode(shown.as_posix()).decode("utf-8", "replace")
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file, empty where it cannot be read."""
+    """The sha256 of a file, empty if it cannot be read."""
     try:
         state = path.stat()
         return _hash(path, state.st_size, state.st_ctime_ns)

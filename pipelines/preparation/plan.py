@@ -1,11 +1,11 @@
 """The plan of a cache: which clips go into which group of shards, decided once, before any work.
 
-A group is one worker's list of clips and becomes one shard per field. It is done when its part, one small file, is
-there; the index is made from the parts. So a run can stop anywhere, and continue with the groups that have no part.
+A group is one worker's list of clips and becomes one shard per field. A small file, its part, marks it as finished;
+the index is written from the parts. So a run can stop anywhere and resumes with the groups that have no part.
 
-    plan.json                      what is asked for, and the clip ids of every group
+    plan.json                      the settings, and the clip ids of every group
     parts/00012.json               the rows of a finished group
-    parts/hubert/00012.json        what an extractor that was added later wrote for it
+    parts/hubert/00012.json        the rows that an extractor added later wrote for it
 """
 
 from __future__ import annotations
@@ -33,11 +33,15 @@ _PROBES = 16
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a cache is to hold. `groups` are lists of clip ids; a group's number is its place.
+class CachePlan:
+    """What a cache will contain.
 
-    `facts` say what computes (`face`, `face fingerprint`, `extractor NAME`); `added` are the extractors of the same
-    form that were asked for after the plan was made.
+    Args:
+        root: folder of the dataset.
+        settings: `PrepareSettings` as JSON.
+        facts: fingerprints of what computes the fields: `face`, `face fingerprint`, `extractor NAME`, ...
+        groups: clip ids of each group; a group's number is its index.
+        added: `extractor NAME` and fingerprint of extractors added after the plan was made.
     """
 
     root: str
@@ -52,8 +56,8 @@ class Plan:
         write_atomic(cache / PLAN_FILE, f"{text}\n".encode())
 
     @staticmethod
-    def load(cache: Path) -> Plan | None:
-        """The plan of the cache, or None where there is none; raises `InputError` when it is of another version."""
+    def load(cache: Path) -> CachePlan | None:
+        """The cache's plan, None if it has none; raises `InputError` for a plan of another version."""
         path = cache / PLAN_FILE
         if not path.is_file():
             return None
@@ -62,22 +66,22 @@ class Plan:
             raise InputError(
                 "was planned by another version of dawn-bench.", path=cache, hint="Prepare with --overwrite."
             )
-        return Plan(**{**data, "groups": tuple(tuple(group) for group in data["groups"])})
+        return CachePlan(**{**data, "groups": tuple(tuple(group) for group in data["groups"])})
 
-    def grown(self, sources: Sequence[Source]) -> Plan:
-        """This plan with new groups for the sources that it does not know."""
+    def grown(self, sources: Sequence[Source]) -> CachePlan:
+        """This plan, extended by groups for the sources that are not in it."""
         known = {clip_id for group in self.groups for clip_id in group}
         new = [source for source in sources if source.id not in known]
         if not new:
             return self
         return self.redone(new)
 
-    def redone(self, sources: Sequence[Source]) -> Plan:
-        """This plan with new groups for these sources; what older groups hold of them counts no more."""
+    def redone(self, sources: Sequence[Source]) -> CachePlan:
+        """This plan, extended by groups for these sources; their rows in older groups no longer count."""
         return replace(self, groups=(*self.groups, *make_groups(sources, size=self.settings["size"])))
 
     def owners(self) -> dict[str, int]:
-        """The number of the group that each clip counts in: its latest."""
+        """By clip id, the number of the latest group that the clip is in: the one that counts."""
         return {clip_id: number for number, ids in enumerate(self.groups) for clip_id in ids}
 
 
@@ -107,7 +111,10 @@ def make_groups(
 
 
 def estimate_seconds(sources: Sequence[Source]) -> dict[str, float]:
-    """About how long each source is, opening only a few: stretches say it, whole files by their bytes."""
+    """By clip id, roughly how long each source is, in seconds.
+
+    Parts of files state it. Whole files are estimated from their size, at the rate of a few files that are opened.
+    """
     whole = [s for s in sources if s.stop is None and s.problem is None]
     bytes_of = {s.id: s.video.stat().st_size if s.video.is_file() else 0 for s in whole}
     rates = []
@@ -136,8 +143,10 @@ def _container_seconds(video: Path) -> float | None:
         return None
 
 
-def check_same(plan: Plan, *, root: Path, settings: PrepareSettings, facts: Mapping[str, str], cache: Path) -> None:
-    """Raise `InputError` that says what differs when `plan` was made for something else than is asked now."""
+def check_same(
+    plan: CachePlan, *, root: Path, settings: PrepareSettings, facts: Mapping[str, str], cache: Path
+) -> None:
+    """Raise an `InputError` that names the differences when `plan` was made for another root, settings or facts."""
     asked = {**comparable(settings), "root": str(root), **facts}
     there = {**comparable(PrepareSettings.model_validate(plan.settings)), "root": plan.root, **plan.facts, **plan.added}
     different = [
@@ -149,28 +158,28 @@ def check_same(plan: Plan, *, root: Path, settings: PrepareSettings, facts: Mapp
         raise InputError(
             f"was prepared differently: {'; '.join(different)}.",
             path=cache,
-            hint="Give another --cache, or --overwrite to make it anew.",
+            hint="Give another --cache, or --overwrite to replace it.",
         )
 
 
 def comparable(settings: PrepareSettings) -> dict[str, Any]:
-    """The settings that must not change between two runs on one cache; the face back end is among the facts."""
+    """The settings that must not change between two runs on one cache; the face back end is compared as a fact."""
     return settings.model_dump(mode="json", exclude={"extract", "face"})
 
 
 def part_path(cache: Path, number: int, *, extractor: str | None = None) -> Path:
-    """Where the part of a group is."""
+    """The part file of a group, or of an extractor added later for it."""
     folder = cache / PARTS if extractor is None else cache / PARTS / extractor
     return folder / f"{number:05d}.json"
 
 
 def listed_id(row: Mapping[str, Any]) -> str:
-    """The id under which the dataset lists the clip of a part's row: scenes belong to one listed clip."""
+    """The id under which the dataset lists the clip of a row: several scenes may belong to one listed clip."""
     return row.get("scene_of", row["id"])
 
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Commit a group: from here on its clips are done."""
+    """Write the part of a group, which marks it as finished."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, f"{json.dumps(list(rows), indent=0, sort_keys=True)}\n".encode())
 

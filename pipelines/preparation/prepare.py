@@ -1,7 +1,7 @@
-"""From videos to a cache: list the sources, plan, run what is not done, index.
+"""From videos to a cache: list the sources, plan, process what is not done yet, write the index.
 
-A run on an existing cache continues it: finished groups stay, new clips and those whose files changed become new
-groups, and extractors that were not there are computed from the cached arrays.
+A run on an existing cache resumes it: finished groups are kept, new clips and clips whose files changed become new
+groups, and extractors that were added since are computed from the cached arrays.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from dawn_bench.files import TEMPORARY, replacing, write_atomic
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
-from dawn_bench.pipelines.preparation.group import ClipTools, GroupReport, Job, Tools
+from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob, GroupReport, Tools
 from dawn_bench.pipelines.preparation.origin import has_changed
 from dawn_bench.pipelines.preparation.plan import (
     PARTS,
     PLAN_FILE,
-    Plan,
+    CachePlan,
     check_same,
     listed_id,
     make_groups,
@@ -45,9 +45,17 @@ LOCK_FILE = ".lock"
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a cache holds after a run. `resumed` clips were there before it; `wall` is seconds that it took.
+    """What is in a cache after a run.
 
-    `incomplete` counts, by extractor added later, the usable clips that go without its fields.
+    Args:
+        cache: the cache's folder.
+        ok: usable clips.
+        quarantined: how many clips could not be used, by reason.
+        frames: frames of all usable clips.
+        wall: how long the run took, seconds.
+        resumed: clips that were finished before this run.
+        incomplete: usable clips without its fields, by extractor added later.
+        fps: frame rate of the cache.
     """
 
     cache: Path
@@ -84,8 +92,19 @@ def prepare(
     """Prepare the dataset at `root` into the folder `cache` with `jobs` worker processes.
 
     The bytes of every shard depend on the sources and the settings, not on `jobs`, `engine` or interruptions.
-    Raises `InputError` when there is nothing to prepare, no clip could be used, another run holds the cache, the disk
-    is full, or the cache was made with other settings (`overwrite` makes it anew).
+
+    Args:
+        root: folder of the dataset.
+        cache: folder to write; it may hold a cache of the same settings, which is resumed.
+        settings: what is computed and how.
+        jobs: worker processes.
+        engine: `loky` on this machine, or `dask` or `ray`.
+        address: of the Dask or Ray cluster; None starts a local one.
+        overwrite: delete a cache that is there, whatever its settings.
+        tools: what is done to a clip; chosen by the dataset unless given.
+
+    Raises `InputError` when there is nothing to prepare, no clip could be used, another run is using the cache, the
+    disk is full, or the cache was prepared with other settings.
     """
     begun = time.monotonic()
     root, cache = root.resolve(), cache.resolve()
@@ -97,27 +116,27 @@ def prepare(
             _empty(cache)
         _sweep(cache)
         plan = _planned(root, cache, sources, settings, tools)
-        made = PrepareSettings.model_validate(plan.settings)
+        planned = PrepareSettings.model_validate(plan.settings)
         changed = _changed(root, cache, plan, sources)
         if changed:
             plan = plan.redone(changed)
             plan.save(cache)
         by_id, owners = {source.id: source for source in sources}, plan.owners()
 
-        def job(number: int, extractor: str | None = None) -> Job:
+        def job(number: int, extractor: str | None = None) -> GroupJob:
             ids = tuple(i for i in plan.groups[number] if owners[i] == number)
             here = {i: by_id[i] for i in ids if i in by_id}
-            return Job(cache, root, number, ids, here if extractor is None else {}, made, tools, extractor)
+            return GroupJob(cache, root, number, ids, here if extractor is None else {}, planned, tools, extractor)
 
         def work(numbers: Sequence[int], label: str, extractor: str | None = None) -> None:
             todo = [job(n, extractor) for n in numbers if not part_path(cache, n, extractor=extractor).exists()]
             if todo:
                 reports = run(todo, workers=jobs, engine=engine, address=address)
-                _watch(reports, label, clips=sum(len(job.ids) for job in todo))
+                _run_with_progress(reports, label, clips=sum(len(job.ids) for job in todo))
 
         numbers = range(len(plan.groups))
         done = {n for n in numbers if part_path(cache, n).exists()}
-        _say_what_is_there(sum(n in done for n in owners.values()), of=len(owners), changed=len(changed))
+        _print_state(sum(n in done for n in owners.values()), of=len(owners), changed=len(changed))
         incomplete = {}
         try:
             work(numbers, "prepare")
@@ -163,10 +182,10 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     return sources
 
 
-def write_index(cache: Path, plan: Plan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
-    """Make `index.parquet` and `cache.json` from the parts of a finished plan; returns the clips' rows.
+def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
+    """Write `index.parquet` and `cache.json` from the parts of a finished plan; returns the clips' rows.
 
-    Speaker and split are those that the dataset lists now (`sources` by id), whatever they were when the clip was done.
+    Speaker and split are those that the dataset lists now (`sources` by id), not those at the time of processing.
     """
     import pandas as pd
 
@@ -207,12 +226,12 @@ def write_index(cache: Path, plan: Plan, sources: Mapping[str, Source]) -> list[
 
 
 def _current(parts: Sequence[Sequence[dict[str, Any]]], owners: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The rows of the parts of all groups, without what a later group did anew."""
+    """The rows of the parts of all groups, without clips that a later group processed again."""
     return [row for number, part in enumerate(parts) for row in part if owners[listed_id(row)] == number]
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A part's row as a row of the index: `meta` beside the facts, `fields` as `field.property`."""
+    """A part's row as a row of the index: `meta` as further columns, `fields` as columns `field.property`."""
     meta = {
         key.replace(".", "_"): value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
         for key, value in row.get("meta", {}).items()
@@ -222,16 +241,16 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ordered(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Columns: facts, then meta, then fields, by name."""
+    """The columns in order: fixed ones, then `meta` by name, then fields by name."""
     fixed = ["id", "speaker", "split", "n_frames", "status", "reason", "detail", "source", "source_sha256"]
     others = {key for row in rows for key in row} - set(fixed)
     return [*fixed, *sorted(k for k in others if "." not in k), *sorted(k for k in others if "." in k)]
 
 
-def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: PrepareSettings, tools: Tools) -> Plan:
-    """The saved plan, made now or brought up to what is there and asked for now."""
-    plan = Plan.load(cache)
-    if plan is not None and settings.face == "auto":  # auto means what it meant when the cache was begun
+def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: PrepareSettings, tools: Tools) -> CachePlan:
+    """The cache's plan: a new one, or the saved one extended by new sources and extractors."""
+    plan = CachePlan.load(cache)
+    if plan is not None and settings.face == "auto":  # auto keeps the choice made when the cache was started
         settings = settings.model_copy(update={"face": plan.settings["face"]})
     facts = tools.facts(settings)
     if plan is None:
@@ -239,7 +258,7 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
         first = tuple(name for name in settings.extract if f"extractor {name}" in facts)
         settings = settings.model_copy(update={"face": facts["face"], "extract": first})
         groups = make_groups(sources, size=settings.size)
-        plan = Plan(str(root), settings.model_dump(mode="json"), facts, groups, added)
+        plan = CachePlan(str(root), settings.model_dump(mode="json"), facts, groups, added)
     else:
         check_same(plan, root=root, settings=settings, facts=facts, cache=cache)
         new = {k: v for k, v in facts.items() if k.startswith("extractor ") and k not in plan.facts}
@@ -248,8 +267,8 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
     return plan
 
 
-def _changed(root: Path, cache: Path, plan: Plan, sources: Sequence[Source]) -> list[Source]:
-    """The sources whose files are others than those that their finished clips were made from."""
+def _changed(root: Path, cache: Path, plan: CachePlan, sources: Sequence[Source]) -> list[Source]:
+    """The sources whose files have changed since their clips were processed."""
     owners, rows, since = plan.owners(), dict[str, dict[str, Any]](), dict[int, int]()
     for number in set(owners.values()):
         part = part_path(cache, number)
@@ -263,16 +282,16 @@ def _changed(root: Path, cache: Path, plan: Plan, sources: Sequence[Source]) -> 
     ]
 
 
-def _say_what_is_there(done: int, *, of: int, changed: int) -> None:
+def _print_state(done: int, *, of: int, changed: int) -> None:
     screen = console()
     if changed:
-        screen.print(f"{changed} clips changed since they were prepared: they are done again", markup=False)
+        screen.print(f"{changed} clips changed since they were prepared and are processed again", markup=False)
     if 0 < done < of:
-        screen.print(f"going on: {done} of {of} clips are done already", markup=False)
+        screen.print(f"resuming: {done} of {of} clips are already done", markup=False)
 
 
-def _watch(reports: Iterator[GroupReport], label: str, *, clips: int) -> None:
-    """Run groups with a progress bar of clips and frames a second; errors that nobody foresaw are shown."""
+def _run_with_progress(reports: Iterator[GroupReport], label: str, *, clips: int) -> None:
+    """Run the groups, showing clips done and frames per second; unexpected errors are printed."""
     begun, frames, bad = time.monotonic(), 0, 0
     with meter(label, total=clips, unit="clips") as bar:
         for report in reports:
@@ -284,8 +303,8 @@ def _watch(reports: Iterator[GroupReport], label: str, *, clips: int) -> None:
             bar.advance(report.clips, note=f"{rate:.0f} frames/s" + (f", {bad} quarantined" if bad else ""))
 
 
-def _drop_superseded(cache: Path, plan: Plan) -> None:
-    """Remove the shards of groups all of whose clips were done anew."""
+def _drop_superseded(cache: Path, plan: CachePlan) -> None:
+    """Remove the shards of groups whose clips were all processed again by later groups."""
     current = set(plan.owners().values())
     for number in range(len(plan.groups)):
         if number not in current:
@@ -297,7 +316,7 @@ def _make_folder(cache: Path) -> None:
     if cache.is_dir():
         ours = (PLAN_FILE, SETTINGS_FILE, LOCK_FILE)
         if any(cache.iterdir()) and not any((cache / name).exists() for name in ours):
-            raise InputError("is a folder with other things in it.", path=cache, hint="Give an empty or new --cache.")
+            raise InputError("is a folder with other files in it.", path=cache, hint="Give an empty or new --cache.")
     elif cache.exists():
         raise InputError("is a file.", path=cache, hint="Give a folder as --cache.")
     cache.mkdir(parents=True, exist_ok=True)
@@ -305,7 +324,7 @@ def _make_folder(cache: Path) -> None:
 
 @contextmanager
 def _locked(cache: Path) -> Iterator[None]:
-    """Hold the cache; the lock falls with the process, however it ends."""
+    """Lock the cache; the lock is released with the process, however it ends."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(cache / LOCK_FILE)
@@ -322,7 +341,10 @@ def _locked(cache: Path) -> Iterator[None]:
 
 
 def _sweep(cache: Path, *, ended: bool = False) -> None:
-    """Remove what interrupted workers left; until the run has `ended`, the marks of unfinished groups are evidence."""
+    """Remove what interrupted workers left behind.
+
+    The markers of unfinished groups stay until the run has `ended`: they tell which clip a worker died on.
+    """
     for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
         for path in cache.glob(pattern):
             path.unlink(missing_ok=True)
@@ -332,8 +354,8 @@ def _sweep(cache: Path, *, ended: bool = False) -> None:
 
 
 def _empty(cache: Path) -> None:
-    """Remove a cache's own files: the index first and the plan last, so that what is half removed is never taken
-    for a cache, nor for a part of the next one.
+    """Remove a cache's own files: the index first and the plan last, so that a half-removed cache is never mistaken
+    for a whole one, nor for a part of the next one.
     """
     for name in (SETTINGS_FILE, INDEX_FILE):
         (cache / name).unlink(missing_ok=True)

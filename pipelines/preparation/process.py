@@ -1,10 +1,10 @@
 """One clip from source to arrays, in one streaming pass.
 
-Decoded once; no more than `LOOKAHEAD_BYTES` of frames are ever held. A face crop needs the face's place before the
-first frame is cut, so frames are held back until the clip ends or the allowance is full (a whole clip of a few
-seconds, the first seconds of a large or long one) and one fixed square is decided from what was seen. Only where the
-rest of a long clip shows that another face is the one to keep, or that this one leaves its square, is it decoded once
-more, for the square that the whole clip asks for.
+A clip is decoded once, and at most `LOOKAHEAD_BYTES` of frames are buffered. A face crop needs the position of the
+face before the first frame is cut. So frames are buffered until the clip ends or the buffer is full (that is a whole
+clip of a few seconds, or the first seconds of a large or long one), and one fixed square is chosen from them. If the
+rest of a long clip shows that another face is the one to keep, or that the face leaves its square, the clip is decoded
+a second time, for the square that fits the whole clip.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,10 @@ from dawn_bench.pipelines.faces.tracking import CutDetector, Track, Tracker
 from dawn_bench.pipelines.media.audio import fit_length, read_audio
 from dawn_bench.pipelines.media.picture import Picture, Window
 from dawn_bench.pipelines.media.video import iter_pictures, open_pictures
+from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
 
-#: Frames held back for the face crop's decision, in bytes as decoded: 13 s at 512×512, 1.7 s at 1080p.
+#: Frames buffered until the face crop is chosen, in bytes as decoded: 13 s at 512×512, 1.7 s at 1080p.
 LOOKAHEAD_BYTES = 128 << 20
 #: Share of the crop's side that the face's longer side (brows to chin, or jaw to jaw) takes, as in HDTF's crops.
 FACE_SHARE = 0.6
@@ -35,31 +36,23 @@ FACE_SHARE = 0.6
 _FOREHEAD = 0.1
 #: A clip whose face is not wholly in the crop for more than this share of frames is quarantined.
 _OUTSIDE_LIMIT = 0.05
-#: Frames handed to the sink at once.
+#: Frames appended to the sink at once.
 _CHUNK = 64
-#: Pictures decoded before they are looked at.
+#: Pictures decoded in a row before faces are detected in them.
 _BATCH = 16
 #: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
 _SILENT = 33
 
 
-class ClipSink(Protocol):
-    """Where the arrays of one clip go, piece by piece, first axis time."""
-
-    def append(self, field: str, rows: np.ndarray) -> None:
-        """More rows of a field; the first call of a field sets its dtype and row shape."""
-
-    def restart(self) -> None:
-        """Forget all rows of this clip."""
-
-
 def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend, sink: ClipSink) -> dict[str, Any]:
-    """Decode, track, crop and hand a clip's arrays to `sink`; returns what is worth knowing about the clip.
+    """Decode a clip, track and crop its face, and append its arrays to `sink`; returns the clip's `meta`.
 
     Appends `frames` while decoding; then `audio`, `landmarks`, `bbox`, `valid` and the fields of those extractors in
-    `settings.extract` that need no more than these. A source for `on_cut="split"` has been through `split_at_cuts`, so
-    that a cut left in it quarantines it too. Raises `ItemError` (unreadable, no_face, no_audio, too_short, cut,
-    face_leaves, bad_crop or the source's own reason) when the clip cannot be used; what was appended is then void.
+    `settings.extract` that need no more than these. With `on_cut="split"` sources have been split by `split_at_cuts`,
+    so a remaining cut quarantines the clip.
+
+    Raises `ItemError` when the clip cannot be used (unreadable, no_face, no_audio, too_short, cut, face_leaves,
+    bad_crop or the source's own reason); what was appended is then invalid.
     """
     if source.problem is not None:
         raise ItemError(*source.problem)
@@ -70,8 +63,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     gray = getattr(backend, "takes_gray", False)
     writer = _FrameWriter(sink, settings.size)
     early: Track | None = None
-    held: list[Picture] = []
-    held_bytes = 0
+    buffered: list[Picture] = []
+    buffered_bytes = 0
     window: Window | None = None
     shape = 0, 0
     for picture in _framed(_in_batches(islice(decoded, settings.max_frames)), source):
@@ -84,18 +77,16 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         if window is not None:
             writer.write(picture, window)
             continue
-        held.append(picture)
-        held_bytes += picture.nbytes
-        if held_bytes >= LOOKAHEAD_BYTES:
+        buffered.append(picture)
+        buffered_bytes += picture.nbytes
+        if buffered_bytes >= LOOKAHEAD_BYTES:
             early = tracker.choose()
-            window = _decide(early, held, writer)
+            window = _decide(early, buffered, writer)
     if tracker.n_frames < settings.min_frames:
-        raise ItemError(
-            "too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are asked for"
-        )
+        raise ItemError("too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are needed")
     n_frames, track = tracker.n_frames, tracker.choose()
     if window is None:
-        window = _decide(track, held, writer)
+        window = _decide(track, buffered, writer)
     writer.flush()
     points, valid = tracker.result(track)
     looks = 1
@@ -149,9 +140,9 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
 
 
 def split_at_cuts(source: Source) -> list[Source]:
-    """The source's scenes as sources of their own, `ID@000` and so on; the source itself where it has no cut.
+    """The scenes of a source as sources of their own, `ID@000` and so on; the source itself if it has no cut.
 
-    Decodes the clip once, looking at thumbnails only. Raises `ItemError("unreadable")`.
+    Decodes the clip once and compares thumbnails. Raises `ItemError("unreadable")`.
     """
     is_cut = CutDetector()
     edges, n_frames = [0], 0
@@ -169,24 +160,24 @@ def split_at_cuts(source: Source) -> list[Source]:
 
 
 def to_window(points: np.ndarray, window: Window, size: int) -> np.ndarray:
-    """Points (...,2) in source pixels as float32 pixels of the window resized to size×size (pixel centres)."""
+    """Points (...,2) in source pixels as float32 pixels of the window once resized to size×size (pixel centres)."""
     x, y, width, height = window
     scale = np.array([size / width, size / height])
     return ((points - (x, y) + 0.5) * scale - 0.5).astype(np.float32)
 
 
 def face_window(points: np.ndarray, width: int, height: int) -> Window:
-    """One square for the clip from its faces' points (T,68,2): the median face takes `FACE_SHARE` of the side.
+    """The square crop of a clip from its face's points (T,68,2): the median face takes `FACE_SHARE` of its side.
 
-    It grows where the head moves further than that, is shifted into the picture, and is never larger than it. Its
-    edges are even where the picture allows, because most video stores colours for two pixels at a time.
+    It is larger where the head moves further, is shifted into the width×height picture, and is never larger than it.
+    Its edges are even where possible, because most video stores one colour for two pixels.
     """
     low, high = points.min(axis=1), points.max(axis=1)
     faces = high - low
     side = float(np.median(faces.max(axis=1))) / FACE_SHARE
     lift = _FOREHEAD * float(np.median(faces[:, 1]))
     centre = np.median((low + high) / 2, axis=0) - (0, lift)
-    # the square must hold all but the most extreme 1 % of the positions
+    # the square must contain all but the most extreme 1 % of the positions
     reach = np.maximum(centre - np.percentile(low, 1, axis=0), np.percentile(high, 99, axis=0) - centre).max()
     edge = min(2 * round(max(side, 2.1 * reach) / 2), width, height)
     x, y = (_even(np.clip(c - edge / 2, 0, full - edge)) for c, full in zip(centre, (width, height), strict=True))
@@ -194,7 +185,7 @@ def face_window(points: np.ndarray, width: int, height: int) -> Window:
 
 
 def outside_share(points: np.ndarray, window: Window, width: int, height: int) -> float:
-    """The share of frames in which a face point (T,68,2) that the picture shows lies outside the window."""
+    """The share of frames in which a face point (T,68,2) inside the picture lies outside the window."""
     x, y, w, h = window
     seen = points.clip((0, 0), (width - 1, height - 1))
     inside = (seen >= (x - 0.5, y - 0.5)) & (seen <= (x + w - 0.5, y + h - 0.5))
@@ -202,7 +193,7 @@ def outside_share(points: np.ndarray, window: Window, width: int, height: int) -
 
 
 class _FrameWriter:
-    """Cuts, resizes and hands frames on in chunks."""
+    """Cuts and resizes frames, and appends them to the sink in chunks."""
 
     def __init__(self, sink: ClipSink, size: int) -> None:
         self.sink, self.size, self.rows = sink, size, list[np.ndarray]()
@@ -219,9 +210,9 @@ class _FrameWriter:
 
 
 def _sound(source: Source, settings: PrepareSettings, *, origin: float) -> tuple[np.ndarray, bool]:
-    """The clip's sound, and whether it has any; without any (where that is allowed) an empty array.
+    """The clip's sound, and whether it has any; an empty array if it has none and that is allowed.
 
-    `origin` is the instant of the video's first frame.
+    `origin` is the timestamp of the video's first frame, in seconds.
     """
     try:
         if source.audio is not None:
@@ -234,14 +225,14 @@ def _sound(source: Source, settings: PrepareSettings, *, origin: float) -> tuple
 
 
 def _in_batches(pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """The same pictures, decoded `_BATCH` at a time: taking turns, decoder and landmarker push each other's data out
-    of the processor's caches with every picture."""
+    """The same pictures, decoded `_BATCH` at a time: alternating after every picture, decoder and landmark detector
+    evict each other's data from the processor's caches."""
     while batch := list(islice(pictures, _BATCH)):
         yield from batch
 
 
 def _framed(pictures: Iterable[Picture], source: Source) -> Iterator[Picture]:
-    """The source's own crop of each picture; `ItemError("bad_crop")` where the picture does not hold it."""
+    """The source's own crop of each picture; `ItemError("bad_crop")` if it is not inside the picture."""
     for picture in pictures:
         part = picture if source.crop is None else picture.within(source.crop)
         if part is None:
@@ -253,7 +244,7 @@ def _framed(pictures: Iterable[Picture], source: Source) -> Iterator[Picture]:
 
 
 def _whole(width: int, height: int, *, square: bool) -> Window:
-    """The whole picture, or its centred square."""
+    """The whole picture, or the largest centred square."""
     if not square:
         return 0, 0, width, height
     edge = min(height, width)
@@ -265,10 +256,10 @@ def _even(position: float) -> int:
     return int(position // 2) * 2
 
 
-def _decide(track: Track, held: list[Picture], writer: _FrameWriter) -> Window:
-    """Fix the crop for this face, and write the frames held back."""
-    window = face_window(np.stack(list(track.points.values())), held[0].width, held[0].height)
-    for picture in held:
+def _decide(track: Track, buffered: list[Picture], writer: _FrameWriter) -> Window:
+    """Choose the crop for this face, and write the buffered frames."""
+    window = face_window(np.stack(list(track.points.values())), buffered[0].width, buffered[0].height)
+    for picture in buffered:
         writer.write(picture, window)
-    held.clear()
+    buffered.clear()
     return window

@@ -1,8 +1,8 @@
 """Writes the shards of a cache: one safetensors file per field for one worker's list of clips.
 
-Rows stream straight to their place on disk: room for the header is kept in front, sized from the list of clips, so
-that a clip may be longer than memory and nothing is written twice. The bytes of a shard depend on the clips and their
-arrays alone. A file appears under its final name only when it is whole and on the disk.
+Rows stream straight to their final position on disk. Space for the header is reserved in front, sized from the list of
+clips, so that a clip may be larger than memory and nothing is written twice. The bytes of a shard depend on the clips
+and their arrays alone. A file gets its final name only when it is whole and synced to disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DTYPES = {
     "float16": "F16", "float32": "F32", "float64": "F64", "bool": "BOOL",
 }  # fmt: skip
 
-#: The longest that one tensor's entry in the header can be, without its key.
+#: Upper bound of one tensor's entry in the header, without its key.
 _ENTRY_BYTES = 200
 
 
@@ -36,12 +36,17 @@ def shard_name(field: str, number: int) -> str:
 
 
 class ShardWriter:
-    """Streams clips into the shards numbered `number` of the cache at `root`, a file for each field.
+    """Streams clips into shards number `number` of the cache at `root`, one file per field.
 
-    Call `begin(id)`, then `append(field, rows)` any number of times, then `finish()` (which returns what the index
-    needs) or `rollback()`; `close()` makes everything durable. `ids` are all clips that may be written; the fields
-    `packed` hold frames, and are packed without loss (`dawn_bench.packed`). Used as a context manager, it removes its
-    temporary files when left by an exception.
+    Call `begin(id)`, then `append(field, rows)` any number of times, then `finish()`, which returns what the index
+    needs, or `rollback()`. `close()` commits the files. As a context manager it removes its temporary files when an
+    exception leaves the block.
+
+    Args:
+        root: the cache's folder.
+        number: of the group.
+        ids: all clips that may be written.
+        packed: fields of frames that are compressed without loss (`dawn_bench.packed`).
     """
 
     def __init__(self, root: Path, *, number: int, ids: Sequence[str], packed: Sequence[str] = ()) -> None:
@@ -65,7 +70,7 @@ class ShardWriter:
         self._files[field].append(rows)
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """End the clip: for each of its fields shard, key, dtype, shape and sha256 (of the array's bytes)."""
+        """End the clip; returns for each of its fields shard, key, dtype, shape and sha256 of the array's bytes."""
         assert self._clip is not None, "no clip is open"
         clip_id, self._clip = self._clip, None
         return {
@@ -75,25 +80,25 @@ class ShardWriter:
         }
 
     def rollback(self) -> None:
-        """Forget the rows of the current clip."""
+        """Drop the rows of the current clip."""
         self._clip = None
         for file in self._files.values():
             file.rollback()
 
     def restart(self) -> None:
-        """Forget the rows of the current clip, and begin it again."""
+        """Drop the rows of the current clip and begin it again."""
         assert self._clip is not None, "no clip is open"
         clip_id = self._clip
         self.rollback()
         self.begin(clip_id)
 
     def close(self) -> None:
-        """Write the headers, flush to the disk and give every file its final name."""
+        """Write the headers, sync the files and give them their final names."""
         for file in self._files.values():
             file.close()
 
     def abort(self) -> None:
-        """Remove everything that is not closed."""
+        """Remove all files that are not closed."""
         for file in self._files.values():
             file.abort()
 
@@ -108,7 +113,7 @@ class ShardWriter:
 
 
 class _FieldFile:
-    """One shard in the making."""
+    """One shard being written."""
 
     def __init__(self, path: Path, header_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +156,7 @@ class _FieldFile:
         return {"dtype": dtype, "shape": shape, "sha256": digest}
 
     def enter(self, key: str, dtype: str, shape: list[int]) -> None:
-        """Make what was written since the last entry a tensor of the shard."""
+        """Record what was written since the last entry as a tensor of the shard."""
         self.entries[key] = {
             "dtype": DTYPES[dtype], "shape": shape, "data_offsets": [self.end, self.end + self.bytes]
         }  # fmt: skip
@@ -172,23 +177,23 @@ class _FieldFile:
         # every reader must find the data at the offsets of the header, padded with spaces as the format allows
         table = {"__metadata__": self.facts, **self.entries} if self.facts else self.entries
         header = json.dumps(table, separators=(",", ":")).encode().ljust(self.header_bytes)
-        assert len(header) == self.header_bytes, "the header outgrew the room kept for it"
+        assert len(header) == self.header_bytes, "the header is larger than the space reserved for it"
         self.file.seek(0)
         self.file.write(len(header).to_bytes(8, "little") + header)
         self.file.close()
         commit(self.temporary, self.path)
 
     def abort(self) -> None:
-        with suppress(OSError):  # it may still hold rows that the full disk refused
+        with suppress(OSError):  # rows that a full disk refused may still be buffered
             self.file.close()
         self.temporary.unlink(missing_ok=True)
 
 
 class _PackedFile(_FieldFile):
-    """A shard of packed frames: for every clip its bytes, and where each frame's begin."""
+    """A shard of packed frames: for every clip its bytes and the offset of each frame."""
 
     def __init__(self, path: Path, header_bytes: int) -> None:
-        super().__init__(path, 2 * header_bytes + _ENTRY_BYTES)  # two tensors a clip, and the metadata
+        super().__init__(path, 2 * header_bytes + _ENTRY_BYTES)  # two tensors per clip, and the metadata
 
     def _reset(self) -> None:
         super()._reset()
@@ -201,7 +206,7 @@ class _PackedFile(_FieldFile):
 
     def enter(self, key: str, dtype: str, shape: list[int]) -> None:
         self.facts = {"codec": CODEC, "row": json.dumps(shape[1:])}
-        self.bytes += self.file.write(bytes(-self.bytes % 8))  # the offsets' place must suit their type
+        self.bytes += self.file.write(bytes(-self.bytes % 8))  # align the offsets for their dtype
         super().enter(key, "uint8", [self.bytes])
         offsets = np.array(self.offsets, np.int64)
         self.bytes = self.file.write(offsets.data)

@@ -72,6 +72,17 @@ def test_a_field_that_a_clip_lacks(folder: Path) -> None:
         cache["07"]["late"]
 
 
+def test_unknown_names_are_one_line_with_the_nearest(folder: Path) -> None:
+    cache = Cache(folder)
+    for error in (KeyError, InputError):
+        with pytest.raises(error, match=r"has no clip called '077'\. Did you mean") as caught:
+            cache["077"]
+    assert str(caught.value).startswith(f"{folder}: has no clip")
+    with pytest.raises(KeyError, match=r"clip 07 has no 'frame'; it has .*\. Did you mean frames\?"):
+        cache["07"]["frame"]
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), KeyError)
+
+
 def test_a_cache_goes_to_workers_without_its_maps(folder: Path) -> None:
     cache = Cache(folder)
     cache["07"]["frames"]

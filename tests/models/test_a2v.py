@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from dawn_bench.errors import InputError
+from dawn_bench.masks import released_box_mask
 from dawn_bench.models.dawn.a2v import A2VFDM, load_published_a2v
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.conditions import box_mask, build_condition, drop_conditions, identity_grid
+from dawn_bench.models.dawn.conditions import build_condition, drop_conditions, identity_grid
 from dawn_bench.models.dawn.fast.unet import FastUNet
 
 TINY = {
@@ -214,13 +215,13 @@ def test_conditions_are_dropped_by_clip_or_by_frame() -> None:
 
 
 def test_swapped_mask_axes_show_only_where_a_picture_is_not_square() -> None:
-    box, wide = torch.tensor([[20.0, 39.0, 10.0, 29.0]]), torch.tensor([[50.0, 100.0]])
-    mended, swapped = (box_mask(box, wide, 50, swap_axes=swap)[0, 0] for swap in (False, True))
-    assert mended.any(0).nonzero().flatten().tolist() == list(range(10, 21))
-    assert mended.any(1).nonzero().flatten().tolist() == list(range(10, 31))
+    box = torch.tensor([20.0, 10.0, 39.0, 29.0])
+    fixed, swapped = (released_box_mask(box, 50, height=50, width=100, swap_axes=swap) for swap in (False, True))
+    assert fixed.any(0).nonzero().flatten().tolist() == list(range(10, 21))
+    assert fixed.any(1).nonzero().flatten().tolist() == list(range(10, 31))
     assert swapped.any(0).nonzero().flatten().tolist() == list(range(20, 41))
-    square = torch.tensor([[50.0, 50.0]])
-    assert torch.equal(box_mask(box, square, 50, swap_axes=False), box_mask(box, square, 50, swap_axes=True))
+    square = [released_box_mask(box, 50, height=50, width=50, swap_axes=swap) for swap in (False, True)]
+    assert torch.equal(*square)
 
 
 def test_published_files_load_or_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from dawn_bench.clip import Clip
 from dawn_bench.models.dit_head.audio import windows
 from dawn_bench.models.dit_head.config import MaskConfig
 from dawn_bench.models.dit_head.mask import FILL, frame_mask, mouth_mask
-from dawn_bench.models.dit_head.pictures import cut_out, paste, signed, to_bytes
+from dawn_bench.models.dit_head.pictures import cut_out, paste
 from dawn_bench.pipelines.extractors.head import HEAD
+from dawn_bench.pixels import to_frames, to_signed
 
 SIZE = 96
 
@@ -83,13 +84,13 @@ def test_windows_repeat_the_clips_ends() -> None:
 
 def test_pictures_come_back_as_they_were_and_holes_are_black() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    held = signed(torch.from_numpy(np.moveaxis(frames, -1, 1).copy()))
-    np.testing.assert_array_equal(to_bytes(held), frames)
+    held = to_signed(torch.from_numpy(np.moveaxis(frames, -1, 1).copy()))
+    np.testing.assert_array_equal(to_frames(held, signed=True), frames)
     hole = torch.zeros(2, 8, 8, dtype=torch.bool)
     hole[0, 2:4, 5] = True
     cut = cut_out(held, hole)
     assert (cut[0, :, 2:4, 5] == FILL).all() and torch.equal(cut[1], held[1])
-    np.testing.assert_array_equal(to_bytes(cut)[0, 2:4, 5], 0)
+    np.testing.assert_array_equal(to_frames(cut, signed=True)[0, 2:4, 5], 0)
 
 
 @pytest.mark.parametrize("seam", [0.0, 0.1])

@@ -10,10 +10,10 @@ import torch
 from dawn_goldens import assert_near, assert_ratio, fill, load_case
 from goldens import golden_cases
 
-from dawn_bench.masks import reference_lip_mask
+from dawn_bench.masks import released_box_mask, released_lip_mask
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.conditions import box_mask, build_condition
+from dawn_bench.models.dawn.conditions import build_condition
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 
 
@@ -26,13 +26,19 @@ def filled(folder: Path) -> tuple[LFG, A2VFDM]:
     return lfg, model
 
 
+def face_mask(box: torch.Tensor, size: int, model: A2VFDM) -> torch.Tensor:
+    """The mask of boxes x_min, x_max, y_min, y_max, height, width (B,6), as the released code keeps them."""
+    corners, swap = box[:, [0, 2, 1, 3]], model.config.swap_mask_axes
+    return released_box_mask(corners, size, height=box[:, 4], width=box[:, 5], swap_axes=swap)[:, None]
+
+
 @pytest.mark.parametrize("path", golden_cases("dawn", "e2e*.npz"), ids=lambda path: path.stem)
 @torch.no_grad()
 def test_picture_to_pictures(path: Path) -> None:
     case, (lfg, model) = load_case(path), filled(path.parent)
     size = case["image"].shape[-1]
     box = case["bbox"][:, :, 0]
-    mask = box_mask(box[:, :4], box[:, 4:], size, swap_axes=model.config.swap_mask_axes)
+    mask = face_mask(box, size, model)
     assert_near(mask, case["face_mask"], within=0, what="face mask")
     assert_near(model.face_loc_emb(mask), case["face_emb"], within=1e-5, what="encoded mask")
     cond = build_condition(
@@ -68,11 +74,11 @@ def test_training_step(path: Path) -> None:
     assert_near(occlusion.transpose(1, 2), case["real_vid_conf"], within=1e-5, what="occlusion")
 
     box = case["bbox"][:, :, 0]
-    mask = box_mask(box[:, :4], box[:, 4:], size, swap_axes=model.config.swap_mask_axes)
+    mask = face_mask(box, size, model)
     assert_near(mask, case["face_mask"], within=0, what="face mask")
     lips = torch.stack(
         [
-            torch.from_numpy(reference_lip_mask(points, *hw, size // 4))
+            torch.from_numpy(released_lip_mask(points, *hw, size // 4))
             for points, hw in zip(case["mouth_lmk"].numpy(), box[:, 4:].tolist(), strict=True)
         ]
     ).float()

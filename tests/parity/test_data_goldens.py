@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from goldens import golden_cases
 
 from dawn_bench.errors import ItemError
-from dawn_bench.masks import reference_face_mask, reference_lip_mask
+from dawn_bench.masks import released_box_mask, released_lip_mask
 from dawn_bench.pipelines.extractors.blink import reference_eye_ratio
 from dawn_bench.pipelines.extractors.hubert import chunked
 from dawn_bench.pipelines.extractors.pose import decode_matrix, rotation_matrix
@@ -59,10 +60,12 @@ def test_masks(path: Path) -> None:
     for size in sizes:
         if f"face_mask_{size}" in golden:
             expected = golden[f"face_mask_{size}"][:, 0].astype(bool)
-            assert np.array_equal(reference_face_mask(boxes, int(size)), expected)
+            corners, (height, width) = torch.from_numpy(boxes[:, [0, 2, 1, 3]]), torch.from_numpy(boxes[:, 4:]).T
+            mask = released_box_mask(corners, int(size), height=height, width=width, swap_axes=True)
+            assert np.array_equal(mask.numpy().astype(bool), expected)
         if f"mouth_mask_{size}" in golden:
             for box, mouth, mask in zip(boxes, mouths, golden[f"mouth_mask_{size}"].astype(bool), strict=True):
-                assert np.array_equal(reference_lip_mask(mouth, box[4], box[5], int(size)), mask)
+                assert np.array_equal(released_lip_mask(mouth, box[4], box[5], int(size)), mask)
 
 
 @cases("data_hubert_chunk*.json")

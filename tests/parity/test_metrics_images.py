@@ -12,11 +12,12 @@ from goldens import golden_cases
 from metric_goldens import facts, recipes
 
 from dawn_bench import weights
-from dawn_bench.metrics.features.images import mse_per_frame, psnr_of_mse, ssim_per_frame
+from dawn_bench.metrics.features.images import mse_per_frame, ssim_per_frame
 from dawn_bench.metrics.features.lpips import load_lpips, lpips_per_frame, package_lins, package_network
 from dawn_bench.metrics.networks.inference import for_inference
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.pixels import psnr
 from dawn_bench.weights import read_state_dict
 
 FILES = golden_cases("metrics", "psnr_ssim.json")
@@ -44,16 +45,16 @@ def test_ssim_and_psnr_equal_scikit_image(path: Path, name: str) -> None:
         assert uniform == pytest.approx(wanted[f"skimage_ssim_default_{kind}"], abs=1e-12)
     assert ssim_per_frame(one, two)[0] == pytest.approx(wanted["junyaohu_ssim"], abs=1e-8)
     assert abs(ssim_per_frame(one, two)[0] - wanted["torchmetrics_ssim"]) > 1e-4  # another number
-    assert psnr_of_mse(mse_per_frame(one, two), cap=100)[0] == pytest.approx(wanted["junyaohu_psnr"], rel=1e-7)
-    assert psnr_of_mse(mse_per_frame(one, two), cap=100)[0] == pytest.approx(wanted["skimage_psnr"], rel=1e-12)
-    assert psnr_of_mse(mse_per_frame(one, one), cap=100)[0] == wanted["junyaohu_psnr_identical"]
+    assert psnr(mse_per_frame(one, two), cap=100)[0] == pytest.approx(wanted["junyaohu_psnr"], rel=1e-7)
+    assert psnr(mse_per_frame(one, two), cap=100)[0] == pytest.approx(wanted["skimage_psnr"], rel=1e-12)
+    assert psnr(mse_per_frame(one, one), cap=100)[0] == wanted["junyaohu_psnr_identical"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_video_psnr_is_the_mean_of_frames(path: Path) -> None:
     wanted = facts(path)["video"]
     with np.load(path.with_suffix(".npz")) as held:
-        found = psnr_of_mse(mse_per_frame(held["vid_a"], held["vid_b"]), cap=100)
+        found = psnr(mse_per_frame(held["vid_a"], held["vid_b"]), cap=100)
     assert found == pytest.approx(wanted["per_frame_psnr"], rel=1e-12)
     assert found.mean() == pytest.approx(wanted["mean_of_frame_psnr"], rel=1e-12)
 

@@ -9,7 +9,7 @@ import pytest
 
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.pipelines.preparation.plan import Plan, check_same, make_groups
+from dawn_bench.pipelines.preparation.plan import CachePlan, check_same, make_groups
 from dawn_bench.pipelines.settings import PrepareSettings
 
 
@@ -61,15 +61,17 @@ def test_broken_containers_do_not_stop_planning(tmp_path: Path) -> None:
 def test_a_plan_survives_the_disk_and_grows_at_its_end(tmp_path: Path) -> None:
     settings = PrepareSettings(size=64, labels=Path("x.csv"))
     sources = _sources([1.0] * 20)
-    plan = Plan("/videos", settings.model_dump(mode="json"), {"face": "dlib"}, make_groups(sources[:18], size=64), {})
+    plan = CachePlan(
+        "/videos", settings.model_dump(mode="json"), {"face": "dlib"}, make_groups(sources[:18], size=64), {}
+    )
     plan.save(tmp_path)
-    again = Plan.load(tmp_path)
+    again = CachePlan.load(tmp_path)
     assert again == plan
     assert again.grown(sources[:18]) == plan
     grown = again.grown(sources)
     assert grown.groups[: len(plan.groups)] == plan.groups
     assert [i for group in grown.groups[len(plan.groups) :] for i in group] == ["clip0018", "clip0019"]
-    assert Plan.load(tmp_path / "elsewhere") is None
+    assert CachePlan.load(tmp_path / "elsewhere") is None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_a_plan_survives_the_disk_and_grows_at_its_end(tmp_path: Path) -> None:
 )
 def test_what_differs_is_said(settings: PrepareSettings, facts: dict[str, str], says: str) -> None:
     there = {"face": "dlib", "extractor pose": "1"}
-    plan = Plan("/videos", PrepareSettings().model_dump(mode="json"), there, (), {"extractor hubert": "1"})
+    plan = CachePlan("/videos", PrepareSettings().model_dump(mode="json"), there, (), {"extractor hubert": "1"})
     with pytest.raises(InputError) as caught:
         check_same(plan, root=Path("/videos"), settings=settings, facts={**there, **facts}, cache=Path("c"))
     assert says in str(caught.value) and "--overwrite" in str(caught.value)

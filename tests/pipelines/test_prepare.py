@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.preparation.executor import Engine, run
-from dawn_bench.pipelines.preparation.group import Job
+from dawn_bench.pipelines.preparation.group import GroupJob
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -177,7 +177,7 @@ def test_a_file_that_vanished_after_planning_is_quarantined(root: Path, tmp_path
 def test_engines_that_are_not_installed_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    job = Job(tmp_path, tmp_path, 0, (), {}, SETTINGS, FakeTools())
+    job = GroupJob(tmp_path, tmp_path, 0, (), {}, SETTINGS, FakeTools())
     for engine in ("dask", "ray"):
         with pytest.raises(InputError, match="pip install"):
             list(run([job], workers=1, engine=engine))

@@ -12,7 +12,7 @@ from fake_tools import FakeTools, write_video
 
 from dawn_bench.cache import Cache
 from dawn_bench.pipelines.preparation.maintain import export, stats, verify
-from dawn_bench.pipelines.preparation.plan import Plan
+from dawn_bench.pipelines.preparation.plan import CachePlan
 from dawn_bench.pipelines.preparation.prepare import PrepareReport, prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -93,7 +93,7 @@ def test_a_changed_file_is_done_again_and_nothing_else(
     cache = tmp_path / "c"
     again(root, cache, late)
     shards = {path: path.read_bytes() for path in cache.glob("*/*.safetensors")}
-    plan = Plan.load(cache)
+    plan = CachePlan.load(cache)
     os.utime(root / "clip02.mp4")  # touched, but the same
     state = (root / "clip03.mp4").stat()
     write_video(root / "clip03.mp4", frames=27, value=99)  # as long as before, and its time set back
@@ -103,15 +103,15 @@ def test_a_changed_file_is_done_again_and_nothing_else(
     report = again(root, cache, late)
     assert "1 clips changed" in capsys.readouterr().err
     assert (report.resumed, report.ok) == (19, 20)
-    grown = Plan.load(cache)
+    grown = CachePlan.load(cache)
     assert plan and grown and grown.groups == (*plan.groups, ("clip03",))
     assert all(path.read_bytes() == data for path, data in shards.items() if path.exists())
     assert "clip05" in Cache(cache).ids()
     again(root, cache, late)
-    assert Plan.load(cache) == grown
+    assert CachePlan.load(cache) == grown
     write_video(root / "clip05.mp4", frames=29, value=5)  # back, and the same
     again(root, cache, late)
-    assert Plan.load(cache) == grown
+    assert CachePlan.load(cache) == grown
     again(root, tmp_path / "fresh", late)
     assert arrays(cache) == arrays(tmp_path / "fresh")
     assert stats(cache)["clips"] == 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,9 @@ from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
 from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.process import face_window, outside_share, process_clip, split_at_cuts, to_window
+from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
-
-
-class Sink:
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.pieces: dict[str, list[np.ndarray]] = defaultdict(list)
-
-    def append(self, field: str, rows: np.ndarray) -> None:
-        self.pieces[field].append(rows)
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {field: np.concatenate(rows) for field, rows in self.pieces.items()}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +30,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(video: Path, backend: FaceBackend, **settings: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    sink = Sink()
+    sink = MemorySink()
     source = Source(id=video.stem, speaker="s", split="train", video=video)
     meta = process_clip(source, PrepareSettings(**settings), backend, sink)
     return sink.arrays, meta
@@ -126,9 +112,9 @@ def test_frames_stay_within_their_allowance(
 ) -> None:
     video = next((embedded / "VideoFlash").glob("*.mp4"))
     monkeypatch.setattr(process, "LOOKAHEAD_BYTES", 20 * 256 * 256 * 3)
-    sink = Sink()
+    sink = MemorySink()
     process_clip(Source("c", "s", "train", video), PrepareSettings(max_frames=90, extract=()), backend, sink)
-    pieces = [len(rows) for rows in sink.pieces["frames"]]
+    pieces = [len(rows) for rows in sink.parts["frames"]]
     assert sum(pieces) == 90 and max(pieces) <= 64
     assert sink.arrays["landmarks"].shape == (90, 68, 2)
 
@@ -137,13 +123,13 @@ def test_a_stretch_and_a_crop_of_a_file(embedded: Path, backend: FaceBackend) ->
     video = next((embedded / "VideoFlash").glob("*.mp4"))
     whole = read_frames(video)
     settings = PrepareSettings(crop="paper", size=200, extract=())
-    sink = Sink()
+    sink = MemorySink()
     source = Source("c", "s", "train", video, start=1.0, stop=2.0, crop=(20, 30, 200, 200))
     meta = process_clip(source, settings, backend, sink)
     assert meta["n_frames"] == 25
     assert np.array_equal(sink.arrays["frames"], whole[25:50, 30:230, 20:220])
     with pytest.raises(ItemError, match="bad_crop"):
-        process_clip(Source("c", "s", "train", video, crop=(100, 100, 200, 200)), settings, backend, Sink())
+        process_clip(Source("c", "s", "train", video, crop=(100, 100, 200, 200)), settings, backend, MemorySink())
 
 
 def test_quarantine(embedded: Path, backend: FaceBackend, tmp_path: Path) -> None:
@@ -171,7 +157,7 @@ def test_quarantine(embedded: Path, backend: FaceBackend, tmp_path: Path) -> Non
         ("c@001", 10),
         ("c@002", 20),
     ]
-    sink = Sink()
+    sink = MemorySink()
     assert process_clip(scenes[2], PrepareSettings(on_cut="split", extract=()), backend, sink)["n_frames"] == 10
     assert split_at_cuts(scenes[0]) == scenes[:1]
     (tmp_path / "clip.mp4").write_bytes(b"")
@@ -179,7 +165,7 @@ def test_quarantine(embedded: Path, backend: FaceBackend, tmp_path: Path) -> Non
         run(tmp_path / "clip.mp4", backend)
     known = Source("c", "s", "train", tmp_path / "clip.mp4", problem=("no_duration", "the published file is broken"))
     with pytest.raises(ItemError, match="no_duration"):
-        process_clip(known, PrepareSettings(), backend, Sink())
+        process_clip(known, PrepareSettings(), backend, MemorySink())
     write_video(tmp_path / "silent.mp4", face, audio=sound)
     assert run(tmp_path / "silent.mp4", backend, extract=())[1]["silent"]
 

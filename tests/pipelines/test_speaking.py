@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from dawn_bench.pipelines.faces.tracking import Track, Tracker
 from dawn_bench.pipelines.media.video import read_frames, resize, write_video
 from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.process import process_clip
+from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
 
@@ -60,19 +60,6 @@ def test_the_speaker_is_chosen_among_continuously_visible_faces() -> None:
         chosen()
 
 
-class Sink:
-    """Stores the rows since the last restart."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def append(self, field: str, rows: np.ndarray) -> None:
-        self.pieces[field].append(rows)
-
-    def restart(self) -> None:
-        self.pieces: dict[str, list[np.ndarray]] = defaultdict(list)
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two people side by side for 3 s: the left one speaks for 0.8 s and freezes, then the right one speaks."""
@@ -89,16 +76,16 @@ def test_the_face_that_speaks_later_but_longer_is_kept(
     pair: Path, frames_ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "LOOKAHEAD_BYTES", frames_ahead * 160 * 320 * 3)
-    sink = Sink()
+    sink = MemorySink()
     settings = PrepareSettings(size=64, extract=(), require_audio=False)
     meta = process_clip(Source("c", "s", "train", pair), settings, pick_backend("dlib"), sink)
     assert meta["looks"] == (2 if frames_ahead == 20 else 1)
     assert meta["crop_x"] + meta["crop_width"] / 2 > 160 and meta["faces_max"] == 2
     speaking = [int(count) for count in meta["track_speaking"].split()]
     assert meta["track_frames"] == "72 72" and speaking[meta["track"]] > 2 * speaking[1 - meta["track"]]
-    frames = np.concatenate(sink.pieces["frames"])
+    frames = np.concatenate(sink.parts["frames"])
     x, y, side = meta["crop_x"], meta["crop_y"], meta["crop_width"]
     expected = np.stack([resize(f[y : y + side, x : x + side], 64, 64) for f in read_frames(pair)])
     assert frames.shape == (72, 64, 64, 3) and np.abs(frames.astype(int) - expected).mean() < 2
-    (landmarks,) = sink.pieces["landmarks"]
+    (landmarks,) = sink.parts["landmarks"]
     assert landmarks.min() > 0 and landmarks.max() < 64

@@ -18,11 +18,11 @@ from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dubbing import DubOptions
 from dawn_bench.models.dit_head.generator import Dubber
 from dawn_bench.models.dit_head.mask import frame_mask, mouth_mask
-from dawn_bench.models.dit_head.pictures import signed, to_bytes
 from dawn_bench.models.dit_head.presets import PRESETS, fit_to_cache, preset
 from dawn_bench.models.dit_head.stages.dit import DiTStage
 from dawn_bench.models.dit_head.stages.vqgan import FRAMES, VQGANStage
 from dawn_bench.pipelines.media.video import read_frames
+from dawn_bench.pixels import to_frames, to_signed
 from dawn_bench.training.logger import BEST_FILE
 from dawn_bench.training.stage import STAGES
 from dawn_bench.training.talking import beside_truth, mouth_agreement
@@ -112,7 +112,7 @@ def test_a_vqgan_is_judged_on_what_it_is_trained_on(stage: str, tiny_cache: Path
         if stage == "vqgan-masked":
             truth[np.stack([frame_mask(clip, int(k), mask, size=32) for k in frames])] = 0
         with torch.no_grad():
-            rebuilt = to_bytes(built.module.vqgan(signed(torch.from_numpy(truth).movedim(-1, 1)))[0])
+            rebuilt = to_frames(built.module.vqgan(to_signed(torch.from_numpy(truth).movedim(-1, 1)))[0], signed=True)
         colour = np.ones_like(truth) * truth.mean((1, 2), keepdims=True)
         values["psnr"].append(psnr(rebuilt, truth))
         values["psnr_flat"].append(psnr(colour, truth))

@@ -12,11 +12,12 @@ from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.masks import lip_box
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.presets import PRESETS, fit_to_cache, preset
 from dawn_bench.training.augment import JitterConfig, flips, jitter
-from dawn_bench.training.data import ClipPool, frame_pairs, lip_box, sequences, step_rng, windows
+from dawn_bench.training.data import ClipPool, frame_pairs, sequences, step_rng, windows
 from dawn_bench.training.stage import STAGES
 
 

@@ -35,22 +35,6 @@ def identity_grid(height: int, width: int, *, device: torch.device | None = None
     return torch.stack((x, y))
 
 
-def box_mask(box_B4: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Tensor:
-    """Face mask [B, 1, size, size] float32, 1 inside the box, ends included (paper section 3.3).
-
-    `box_B4` is x_min, x_max, y_min, y_max in pixels of an image of height and width `hw_B2`. `swap_axes` scales x by
-    the height and y by the width, as in the released code.
-    """
-    high, wide = hw_B2[:, 0], hw_B2[:, 1]
-    scale_x, scale_y = (size / high, size / wide) if swap_axes else (size / wide, size / high)
-    x0, x1 = (box_B4[:, 0] * scale_x).trunc(), (box_B4[:, 1] * scale_x + 1).trunc()
-    y0, y1 = (box_B4[:, 2] * scale_y).trunc(), (box_B4[:, 3] * scale_y + 1).trunc()
-    line = torch.arange(size, device=box_B4.device)
-    columns = (line >= x0[:, None]) & (line <= x1[:, None])
-    rows = (line >= y0[:, None]) & (line <= y1[:, None])
-    return (rows[:, :, None] & columns[:, None, :])[:, None].float()
-
-
 def drop_conditions(cond_BFD: Tensor, probability: float, *, per_frame: bool, generator: torch.Generator) -> Tensor:
     """Condition dropout: zero cond_BFD with `probability`, per clip or independently per frame (released code)."""
     shape = cond_BFD.shape[:2] if per_frame else cond_BFD.shape[:1]

@@ -18,12 +18,14 @@ from pydantic import Field
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
+from dawn_bench.masks import released_box_mask
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
-from dawn_bench.models.dawn.conditions import box_mask, build_condition
+from dawn_bench.models.dawn.conditions import build_condition
 from dawn_bench.models.dawn.lfg import LFG, EncodedSource
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.dawn.solver import SolverName
+from dawn_bench.pixels import to_frames, to_unit
 from dawn_bench.progress import Meter
 from dawn_bench.provenance import fingerprint, sha256_file
 
@@ -188,12 +190,12 @@ class DawnGenerator:
 
         picture_BCSS = _picture(source.frame, device)
         size = picture_BCSS.shape[-1]
-        x0, y0, x1, y1 = (float(v) for v in source.bbox)
-        box_B4 = torch.tensor([[x0, x1, y0, y1]], device=device)
-        hw_B2 = torch.tensor([source.hw or (size, size)], dtype=torch.float32, device=device)
+        box_B4 = torch.tensor([[float(edge) for edge in source.bbox]], device=device)
+        height, width = torch.tensor(source.hw or (size, size), dtype=torch.float32, device=device)
+        swap = self.a2v.config.swap_mask_axes
         return Scene(
             self.lfg.encode(picture_BCSS),
-            box_mask(box_B4, hw_B2, size, swap_axes=self.a2v.config.swap_mask_axes),
+            released_box_mask(box_B4, size, height=height, width=width, swap_axes=swap)[:, None],
             build_condition(audio_BFA, pose_BF6, blink_BF2, source_pose_B6, source_blink_B2),
             generator,
         )
@@ -232,7 +234,7 @@ class DawnGenerator:
         with self._in(precision):
             pieces = self.lfg.decode_batches(scene.encoded, flow_BFhh2[0], occlusion_BF1hh[0])
             down = self.lfg.config.truncate_pixels
-            return np.concatenate([_bytes(piece.float(), truncate=down) for piece in pieces])
+            return np.concatenate([to_frames(piece.float(), truncate=down) for piece in pieces])
 
     def _in(self, precision: Precision) -> AbstractContextManager[object]:
         """A block whose convolutions and matrix products run in `precision`; sums, norms and warps stay in float32."""
@@ -240,12 +242,6 @@ class DawnGenerator:
         return nullcontext() if precision == "fp32" else torch.autocast(kind, dtype=_TYPES[precision])
 
 
-def _bytes(pictures_TCSS: torch.Tensor, *, truncate: bool) -> np.ndarray:
-    """float (T,3,S,S) in [0,1] -> uint8 (T,S,S,3), rounded or, as the released code does it, cut."""
-    values = pictures_TCSS.clamp(0, 1) * 255
-    return (values if truncate else values.round()).byte().permute(0, 2, 3, 1).cpu().numpy()
-
-
 def _picture(frame: np.ndarray, device: str) -> torch.Tensor:
     """uint8 (S,S,3) -> float (1,3,S,S) in [0,1]."""
-    return torch.as_tensor(np.array(frame), device=device).permute(2, 0, 1)[None].float() / 255
+    return to_unit(torch.as_tensor(np.array(frame), device=device).permute(2, 0, 1)[None])

@@ -14,6 +14,7 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
+from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import meter
 
@@ -55,18 +56,11 @@ def read_face(path: Path, *, size: int, backend: FaceBackend, max_frames: int) -
 
 
 def _video(path: Path, *, size: int, backend: FaceBackend, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    held: dict[str, list[np.ndarray]] = {}
-
-    class Sink:
-        def append(self, field: str, rows: np.ndarray) -> None:
-            held.setdefault(field, []).append(rows)
-
-        def restart(self) -> None:
-            held.clear()
-
+    sink = MemorySink()
     settings = PrepareSettings(size=size, extract=(), require_audio=False, min_frames=1, max_frames=max_frames)
     try:
-        process_clip(Source(path.stem, "dub", "test", path), settings, backend, Sink())
+        process_clip(Source(path.stem, "dub", "test", path), settings, backend, sink)
     except ItemError as error:
         raise InputError(str(error), path=path, hint="Give a video of one face.") from error
-    return np.concatenate(held["frames"]), np.concatenate(held["landmarks"])
+    arrays = sink.arrays
+    return arrays["frames"], arrays["landmarks"]

@@ -19,8 +19,9 @@ from dawn_bench.models.dit_head.config import OURS, PAPER, origin
 from dawn_bench.models.dit_head.diffusion import sample
 from dawn_bench.models.dit_head.dit import DiT
 from dawn_bench.models.dit_head.mask import mouth_mask
-from dawn_bench.models.dit_head.pictures import cut_out, paste, signed, to_bytes
+from dawn_bench.models.dit_head.pictures import cut_out, paste
 from dawn_bench.models.dit_head.vqgan import VQGAN
+from dawn_bench.pixels import to_frames, to_signed
 from dawn_bench.progress import Meter
 
 #: Frames that are sampled at once.
@@ -87,7 +88,7 @@ class DitHead:
         z_TZhh = torch.cat(latents)
         if options.interpolation == "blend":
             z_TZhh = blend(z_TZhh)
-        decoded = [to_bytes(self.face.decode(self.dit.unscale_face(z))) for z in z_TZhh.split(BATCH)]
+        decoded = [to_frames(self.face.decode(self.dit.unscale_face(z)), signed=True) for z in z_TZhh.split(BATCH)]
         return paste(np.concatenate(decoded), given, hole, seam=options.seam)
 
     def _latents(
@@ -120,7 +121,7 @@ class DitHead:
 
     def _picture(self, frames: np.ndarray) -> Tensor:
         held = torch.as_tensor(np.ascontiguousarray(np.moveaxis(frames, -1, 1)), device=self.device)
-        return signed(held)
+        return to_signed(held)
 
 
 def blend(z_TZhh: Tensor) -> Tensor:

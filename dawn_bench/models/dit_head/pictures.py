@@ -1,4 +1,4 @@
-"""Image conversion between bytes and the models' range, masking, and compositing of generated regions.
+"""Masking of images, and compositing of generated regions.
 
 T images, S image side in pixels.
 """
@@ -11,17 +11,6 @@ import torch
 from torch import Tensor
 
 from dawn_bench.models.dit_head.mask import FILL
-
-
-def signed(pictures_T3SS: Tensor) -> Tensor:
-    """Convert uint8 (T,3,S,S), 0–255, to float32 in [-1, 1]."""
-    return pictures_T3SS.float() / 127.5 - 1
-
-
-def to_bytes(pictures_T3SS: Tensor) -> np.ndarray:
-    """Convert float (T,3,S,S) in [-1, 1] to uint8 (T,S,S,3), clamped and rounded."""
-    rounded = ((pictures_T3SS.clamp(-1, 1) + 1) * 127.5).round()
-    return rounded.byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def cut_out(pictures_T3SS: Tensor, hole_TSS: Tensor) -> Tensor:

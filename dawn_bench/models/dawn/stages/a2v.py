@@ -15,18 +15,20 @@ from torch import Tensor, nn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.masks import released_box_mask
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
-from dawn_bench.models.dawn.conditions import box_mask, build_condition
+from dawn_bench.models.dawn.conditions import build_condition
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.settings import A2VTraining, TrainSettings
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
-from dawn_bench.training.augment import jitter, unit
+from dawn_bench.pixels import to_frames, to_unit
+from dawn_bench.training.augment import jitter
 from dawn_bench.training.data import ClipPool, step_rng, windows
 from dawn_bench.training.stage import STAGES, Batch
 from dawn_bench.training.talking import beside_truth
-from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, to_bytes
+from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
 
 
 class A2VStage:
@@ -58,7 +60,7 @@ class A2VStage:
         return held | {name: torch.from_numpy(values) for name, values in draws.items()}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        source_BCSS, frames_BCFSS = unit(batch["source"]), unit(batch["frames"])
+        source_BCSS, frames_BCFSS = to_unit(batch["source"]), to_unit(batch["frames"])
         frames_BFCSS = frames_BCFSS.transpose(1, 2)
         source_BCSS, frames_BFCSS = jitter([source_BCSS, frames_BFCSS], self.config.jitter, generator)
         model = self.module
@@ -69,15 +71,15 @@ class A2VStage:
         condition_BFD = build_condition(
             batch["audio"], batch["pose"], batch["blink"], batch["source_pose"], batch["source_blink"]
         )
-        face = box_mask(_xxyy(batch["source_bbox"]), _square(batch["source_bbox"], size), size, swap_axes=swap)
+        face_BSS = released_box_mask(batch["source_bbox"], size, height=size, width=size, swap_axes=swap)
         losses = model.diffusion.losses(
             z_B3Fhh,
             batch["timestep"],
             batch["noise"],
             source_BCHW=features_BChh,
-            mask_BMHW=model.face_loc_emb(face),
+            mask_BMHW=model.face_loc_emb(face_BSS[:, None]),
             cond_BFD=condition_BFD * model.condition_scales * batch["kept"][..., None],
-            lip_mask_BFHW=_per_frame(batch["lip_box"], size, side, swap=swap),
+            lip_mask_BFHW=released_box_mask(batch["lip_box"], side, height=size, width=size, swap_axes=swap),
         )
         return losses._asdict()
 
@@ -96,19 +98,20 @@ class A2VStage:
         """Each clip's first frames, sampled with its true head pose and blinks, released sampling, beside the truth."""
         assert isinstance(module, A2VFDM)
         self.lfg.eval()
-        return beside_truth((clip, to_bytes(self._sample(module, clip, device=device))) for clip in clips)
+        return beside_truth((clip, to_frames(self._sample(module, clip, device=device))) for clip in clips)
 
     def _sample(self, model: A2VFDM, clip: Clip, *, device: str) -> Tensor:
         """Pictures (T,3,S,S) in [0,1] of the first `SAMPLE_FRAMES` frames, from the first one as source."""
         fields = (audio_encoder_of(clip), "pose", "blink", "bbox")
         tracks = (torch.from_numpy(np.array(clip[f][:SAMPLE_FRAMES], np.float32))[None].to(device) for f in fields)
         audio_BFA, pose_BF7, blink_BF2, box_BF4 = tracks
-        source_BCSS = unit(torch.from_numpy(np.array(clip["frames"][0])).movedim(-1, 0)[None]).to(device)
+        source_BCSS = to_unit(torch.from_numpy(np.array(clip["frames"][0])).movedim(-1, 0)[None]).to(device)
         encoded, size = self.lfg.encode(source_BCSS), source_BCSS.shape[-1]
-        box_B4 = _xxyy(box_BF4[:, 0])
+        swap = model.config.swap_mask_axes
+        face_BSS = released_box_mask(box_BF4[:, 0], size, height=size, width=size, swap_axes=swap)
         z_B3Fhh = model.sample(
             encoded.features_BChh,
-            box_mask(box_B4, _square(box_B4, size), size, swap_axes=model.config.swap_mask_axes),
+            face_BSS[:, None],
             build_condition(audio_BFA, pose_BF7[..., :6], blink_BF2, pose_BF7[:, 0, :6], blink_BF2[:, 0]),
             generator=torch.Generator(device=device).manual_seed(self.seed),
         )
@@ -144,18 +147,3 @@ def coarse(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, devic
     if settings.a2v_ttr is None:
         raise InputError(f"preset {settings.preset!r} has no stage a2v-ttr.", hint="Use a preset with +ttr: small+ttr.")
     return A2VStage("a2v-ttr", settings.a2v_ttr, cache, run=run, start=None, seed=seed, device=device)
-
-
-def _xxyy(box: Tensor) -> Tensor:
-    """x0, y0, x1, y1 -> x0, x1, y0, y1, the order of the masks."""
-    return box[..., [0, 2, 1, 3]]
-
-
-def _square(like: Tensor, size: int) -> Tensor:
-    return torch.full((len(like), 2), float(size), device=like.device)
-
-
-def _per_frame(lip_box_BF4: Tensor, size: int, side: int, *, swap: bool) -> Tensor:
-    """Lip boxes in pixels of S -> masks (B,F,h,h)."""
-    boxes = _xxyy(lip_box_BF4.flatten(0, 1))
-    return box_mask(boxes, _square(boxes, size), side, swap_axes=swap).view(*lip_box_BF4.shape[:2], side, side)

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.files import sha256_file
 from dawn_bench.models.checkpoint import load_checkpoint, load_keys, load_published_lfg, save_checkpoint
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, picture_loss
 from dawn_bench.models.dawn.settings import TrainSettings
-from dawn_bench.provenance import sha256_file
-from dawn_bench.training.augment import flips, jitter, unit
+from dawn_bench.pixels import to_frames, to_unit
+from dawn_bench.training.augment import flips, jitter
 from dawn_bench.training.data import ClipPool, frame_pairs, step_rng
 from dawn_bench.training.stage import STAGES, Batch
-from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows, side_by_side, ssim, to_bytes
+from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows, side_by_side, ssim
 
 #: Frames that validation decodes at once.
 PIECE = 8
@@ -47,7 +48,7 @@ class LFGStage:
         return held | {"theta": bend.theta_B23, "bend": bend.bend_BP}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        source, driving = unit(batch["source"]), unit(batch["driving"])
+        source, driving = to_unit(batch["source"]), to_unit(batch["driving"])
         if self.config.flip:
             source, driving = flips(source, driving, generator)
         source, driving = jitter([source, driving], self.config.jitter, generator)
@@ -63,10 +64,12 @@ class LFGStage:
         pictures, videos = [], {}
         for clip in clips:
             truth = np.asarray(clip["frames"][:SAMPLE_FRAMES])
-            source, frames = (unit(torch.from_numpy(x.copy()).movedim(-1, -3)).to(device) for x in (truth[:1], truth))
+            source, frames = (
+                to_unit(torch.from_numpy(x.copy()).movedim(-1, -3)).to(device) for x in (truth[:1], truth)
+            )
             encoded = module.encode(source)
             pieces = [module.decode(encoded, *module.motion(source, piece)) for piece in frames.split(PIECE)]
-            rebuilt = to_bytes(torch.cat(pieces))
+            rebuilt = to_frames(torch.cat(pieces))
             copied = np.broadcast_to(truth[:1], truth.shape)
             found["psnr"].append(psnr(rebuilt[1:], truth[1:]))
             found["psnr_copy"].append(psnr(copied[1:], truth[1:]))

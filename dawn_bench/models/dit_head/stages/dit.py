@@ -19,9 +19,10 @@ from dawn_bench.models.dit_head.diffusion import add_noise, target
 from dawn_bench.models.dit_head.dit import DiT
 from dawn_bench.models.dit_head.dubbing import DitHead, DubOptions
 from dawn_bench.models.dit_head.mask import frame_mask
-from dawn_bench.models.dit_head.pictures import cut_out, signed
+from dawn_bench.models.dit_head.pictures import cut_out
 from dawn_bench.models.dit_head.presets import DitHeadSettings, choices
 from dawn_bench.models.dit_head.vqgan import VQGAN
+from dawn_bench.pixels import to_signed
 from dawn_bench.training.data import ClipPool, step_rng
 from dawn_bench.training.stage import STAGES, Batch
 from dawn_bench.training.talking import beside_truth, mouth_agreement
@@ -73,7 +74,7 @@ class DiTStage:
     @torch.no_grad()
     def latents(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
         """Of the whole pictures, and of the same pictures with their holes."""
-        picture_B3SS = signed(batch[name])
+        picture_B3SS = to_signed(batch[name])
         return self.face.encode(picture_B3SS), self.masked.encode(cut_out(picture_B3SS, batch["hole"]))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ class DiTStage:
         with torch.no_grad():
             face, masked = self.latents(batch, "picture")
             z_BZhh, masked_BZhh = model.scale_face(face), model.scale_masked(masked)
-            reference_BZhh = model.scale_face(self.face.encode(signed(batch["reference"])))
+            reference_BZhh = model.scale_face(self.face.encode(to_signed(batch["reference"])))
         level_B = model.levels[batch["timestep"]]
         predicted = model(
             add_noise(z_BZhh, batch["noise"], level_B),

@@ -15,10 +15,11 @@ from dawn_bench.clip import Clip
 from dawn_bench.models.checkpoint import save_checkpoint
 from dawn_bench.models.dawn.lfg_loss import picture_loss
 from dawn_bench.models.dit_head.mask import frame_mask
-from dawn_bench.models.dit_head.pictures import cut_out, signed, to_bytes
+from dawn_bench.models.dit_head.pictures import cut_out
 from dawn_bench.models.dit_head.presets import DitHeadSettings, VQGANTraining, choices
 from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.models.dit_head.vqgan_loss import PatchDiscriminator, vqgan_losses
+from dawn_bench.pixels import to_frames, to_signed
 from dawn_bench.training.data import ClipPool, step_rng
 from dawn_bench.training.stage import STAGES, Batch
 from dawn_bench.training.validation import Validation, psnr, rows, side_by_side, ssim
@@ -87,7 +88,7 @@ class VQGANStage:
         for clip in clips:
             frames = np.linspace(0, clip.n_frames - 1, min(FRAMES, clip.n_frames)).astype(int).tolist()
             given = _shown({k: v.to(device) for k, v in self.examples([clip] * len(frames), frames).items()})
-            truth, rebuilt = to_bytes(given), to_bytes(module.vqgan(given)[0])
+            truth, rebuilt = to_frames(given, signed=True), to_frames(module.vqgan(given)[0], signed=True)
             found["psnr"].append(psnr(rebuilt, truth))
             found["psnr_flat"].append(psnr(np.broadcast_to(truth.mean((1, 2), keepdims=True), truth.shape), truth))
             found["ssim"].append(ssim(rebuilt, truth))
@@ -110,7 +111,7 @@ class VQGANStage:
 
 def _shown(batch: Batch) -> Tensor:
     """What the autoencoder is given: float32 (B,3,S,S) in [-1, 1], with the hole where there is one."""
-    pictures_B3SS = signed(batch["picture"])
+    pictures_B3SS = to_signed(batch["picture"])
     return cut_out(pictures_B3SS, batch["hole"]) if "hole" in batch else pictures_B3SS
 
 

@@ -1,0 +1,64 @@
+"""Arrays whose rows are made when they are asked for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+
+class RowArray(NDArrayOperatorsMixin):
+    """What can be read as an array, and makes only the rows (first axis) that are looked at.
+
+    Index it, slice it, or `np.asarray` it. Indexing works along the first axis as on an array and returns arrays of
+    the caller's own; arithmetic and the methods of arrays make all rows. Subclasses set `dtype` and `shape`, and make
+    rows in `_rows`.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def _rows(self, numbers: Sequence[int]) -> np.ndarray:
+        """The rows with these numbers, a new array (len(numbers), *shape[1:])."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """How many axes the array has."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """How many values the array has."""
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array once all its rows are made."""
+        return self.size * self.dtype.itemsize
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        first, *others = key if isinstance(key, tuple) else (key,)
+        wanted = np.arange(len(self))[first]  # whatever numpy makes of it, errors too
+        rows = self._rows(np.ravel(wanted).tolist()).reshape(*wanted.shape, *self.shape[1:])
+        return rows[(*(slice(None),) * wanted.ndim, *others)] if others else rows
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        return getattr(self[:], name)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = (x[:] if isinstance(x, RowArray) else x for x in inputs)
+        return getattr(ufunc, method)(*arrays, **options)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError(f"{type(self).__name__} cannot be read without a copy")
+        return self[:].astype(dtype or self.dtype, copy=False)
