@@ -45,8 +45,3 @@ def flips(source: Tensor, driving: Tensor, generator: torch.Generator) -> tuple[
     if swap:
         return driving, source
     return (source.flip(-1), driving.flip(-1)) if mirror else (source, driving)
-
-
-def unit(pictures: Tensor) -> Tensor:
-    """uint8 0–255 -> float32 in [0,1]."""
-    return pictures.float() / 255

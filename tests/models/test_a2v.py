@@ -11,10 +11,17 @@ import torch
 from torch import Tensor
 
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.a2v import A2VFDM, load_published_a2v
+from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.conditions import box_mask, build_condition, drop_conditions, identity_grid
+from dawn_bench.models.dawn.conditions import (
+    box_mask,
+    build_condition,
+    drop_conditions,
+    head_state,
+    identity_grid,
+)
 from dawn_bench.models.dawn.fast.unet import FastUNet
+from dawn_bench.models.dawn.published import load_published_a2v
 
 TINY = {
     "dim": 16,
@@ -198,7 +205,8 @@ def test_motion_is_unpacked_as_it_was_packed(kind: str) -> None:
 
 def test_condition_is_sound_then_differences_to_the_source() -> None:
     pose = torch.arange(14.0).view(1, 2, 7)
-    cond = build_condition(torch.ones(1, 2, 3), pose, torch.zeros(1, 2, 2), pose[:, 0], torch.full((1, 2), 0.3))
+    head = head_state(pose, torch.zeros(1, 2, 2))
+    cond = build_condition(torch.ones(1, 2, 3), head, head_state(pose[:, 0], torch.full((1, 2), 0.3)))
     assert cond.shape == (1, 2, 11)
     assert cond[0, 0].tolist() == pytest.approx([1, 1, 1, 0, 0, 0, 0, 0, 0, -0.3, -0.3])
     assert cond[0, 1, 3:9].tolist() == [7.0] * 6
@@ -214,7 +222,7 @@ def test_conditions_are_dropped_by_clip_or_by_frame() -> None:
 
 
 def test_swapped_mask_axes_show_only_where_a_picture_is_not_square() -> None:
-    box, wide = torch.tensor([[20.0, 39.0, 10.0, 29.0]]), torch.tensor([[50.0, 100.0]])
+    box, wide = torch.tensor([[20.0, 10.0, 39.0, 29.0]]), torch.tensor([[50.0, 100.0]])
     mended, swapped = (box_mask(box, wide, 50, swap_axes=swap)[0, 0] for swap in (False, True))
     assert mended.any(0).nonzero().flatten().tolist() == list(range(10, 21))
     assert mended.any(1).nonzero().flatten().tolist() == list(range(10, 31))

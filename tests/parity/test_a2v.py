@@ -13,7 +13,7 @@ from goldens import golden_cases
 from dawn_bench.masks import reference_lip_mask
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.conditions import box_mask, build_condition
+from dawn_bench.models.dawn.conditions import box_mask, build_condition, head_state
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 
 
@@ -32,12 +32,11 @@ def test_picture_to_pictures(path: Path) -> None:
     case, (lfg, model) = load_case(path), filled(path.parent)
     size = case["image"].shape[-1]
     box = case["bbox"][:, :, 0]
-    mask = box_mask(box[:, :4], box[:, 4:], size, swap_axes=model.config.swap_mask_axes)
+    mask = box_mask(box[:, [0, 2, 1, 3]], box[:, 4:], size, swap_axes=model.config.swap_mask_axes)
     assert_near(mask, case["face_mask"], within=0, what="face mask")
     assert_near(model.face_loc_emb(mask), case["face_emb"], within=1e-5, what="encoded mask")
-    cond = build_condition(
-        case["hubert"], case["pose"].transpose(1, 2), case["eye"].transpose(1, 2), case["init_pose"], case["init_eye"]
-    )
+    head = head_state(case["pose"].transpose(1, 2), case["eye"].transpose(1, 2))
+    cond = build_condition(case["hubert"], head, head_state(case["init_pose"], case["init_eye"]))
     encoded = lfg.encode(case["image"])
     z = model.sample(
         encoded.features_BChh,
@@ -68,7 +67,7 @@ def test_training_step(path: Path) -> None:
     assert_near(occlusion.transpose(1, 2), case["real_vid_conf"], within=1e-5, what="occlusion")
 
     box = case["bbox"][:, :, 0]
-    mask = box_mask(box[:, :4], box[:, 4:], size, swap_axes=model.config.swap_mask_axes)
+    mask = box_mask(box[:, [0, 2, 1, 3]], box[:, 4:], size, swap_axes=model.config.swap_mask_axes)
     assert_near(mask, case["face_mask"], within=0, what="face mask")
     lips = torch.stack(
         [
@@ -77,8 +76,8 @@ def test_training_step(path: Path) -> None:
         ]
     ).float()
     assert_near(lips, case["mouth_mask"], within=0, what="lip mask")
-    pose, eye = case["pose"].transpose(1, 2), case["eye"].transpose(1, 2)
-    cond = build_condition(case["hubert"][:, 1:], pose[:, 1:], eye[:, 1:], pose[:, 0], eye[:, 0])
+    head = head_state(case["pose"].transpose(1, 2), case["eye"].transpose(1, 2))
+    cond = build_condition(case["hubert"][:, 1:], head[:, 1:], head[:, 0])
     losses = model.diffusion.losses(
         model.pack_motion(flow, occlusion),
         case["t"],

@@ -11,20 +11,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+#: Channels of the head pose that the networks use: yaw, pitch, roll, scale, tx, ty. The seventh, tz, is dropped.
+POSE_DIM = 6
 #: The training script's seed, and the number of draws before it initialises the face-mask encoder.
 MASK_ENCODER_SEED, MASK_ENCODER_OFFSET = 1234, 115_785_680
 
 
-def build_condition(
-    audio_BFA: Tensor, pose_BF6: Tensor, blink_BF2: Tensor, source_pose_B6: Tensor, source_blink_B2: Tensor
-) -> Tensor:
-    """Conditions cond_BFD: audio feature, then pose and blink relative to the source image (paper section 3.3).
+def head_state(pose: Tensor, blink: Tensor) -> Tensor:
+    """[..., 8] from pose [..., 6 or 7] and blinks [..., 2]: the channels of the head that the networks use."""
+    return torch.cat((pose[..., :POSE_DIM], blink), dim=-1)
 
-    Raw units: degrees, scale, pixels; eye aspect ratios. A seventh pose value (tz) is dropped. `A2VFDM` applies scales.
+
+def build_condition(audio_BFA: Tensor, head_BF8: Tensor, source_head_B8: Tensor) -> Tensor:
+    """Conditions cond_BFD: audio feature, then the head state relative to the source image (paper section 3.3).
+
+    Raw units: degrees, scale, pixels; eye aspect ratios. `A2VFDM` applies scales. For heads see `head_state`.
     """
-    pose = pose_BF6[..., :6] - source_pose_B6[:, None, :6]
-    blink = blink_BF2 - source_blink_B2[:, None]
-    return torch.cat((audio_BFA, pose, blink), dim=-1)
+    return torch.cat((audio_BFA, head_BF8 - source_head_B8[:, None]), dim=-1)
 
 
 def identity_grid(height: int, width: int, *, device: torch.device | None = None) -> Tensor:
@@ -38,13 +41,13 @@ def identity_grid(height: int, width: int, *, device: torch.device | None = None
 def box_mask(box_B4: Tensor, hw_B2: Tensor, size: int, *, swap_axes: bool) -> Tensor:
     """Face mask [B, 1, size, size] float32, 1 inside the box, ends included (paper section 3.3).
 
-    `box_B4` is x_min, x_max, y_min, y_max in pixels of an image of height and width `hw_B2`. `swap_axes` scales x by
-    the height and y by the width, as in the released code.
+    `box_B4` is x0, y0, x1, y1 in pixels of an image of height and width `hw_B2`. `swap_axes` scales x by the height
+    and y by the width, as in the released code.
     """
     high, wide = hw_B2[:, 0], hw_B2[:, 1]
     scale_x, scale_y = (size / high, size / wide) if swap_axes else (size / wide, size / high)
-    x0, x1 = (box_B4[:, 0] * scale_x).trunc(), (box_B4[:, 1] * scale_x + 1).trunc()
-    y0, y1 = (box_B4[:, 2] * scale_y).trunc(), (box_B4[:, 3] * scale_y + 1).trunc()
+    x0, x1 = (box_B4[:, 0] * scale_x).trunc(), (box_B4[:, 2] * scale_x + 1).trunc()
+    y0, y1 = (box_B4[:, 1] * scale_y).trunc(), (box_B4[:, 3] * scale_y + 1).trunc()
     line = torch.arange(size, device=box_B4.device)
     columns = (line >= x0[:, None]) & (line <= x1[:, None])
     rows = (line >= y0[:, None]) & (line <= y1[:, None])

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from dawn_bench.models.dit_head.mask import FILL
+from dawn_bench.training.data import channels_first
 
 
-def signed(pictures_T3SS: Tensor) -> Tensor:
-    """Convert uint8 (T,3,S,S), 0–255, to float32 in [-1, 1]."""
-    return pictures_T3SS.float() / 127.5 - 1
+def signed(frames_TSS3: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """Convert uint8 (T,S,S,3) as cached to float32 (T,3,S,S) in [-1, 1]."""
+    return channels_first(frames_TSS3, memory_format).div_(127.5).sub_(1)
 
 
 def to_bytes(pictures_T3SS: Tensor) -> np.ndarray:
