@@ -19,9 +19,10 @@ def cuda_table(sizes: Sequence[int]) -> None:
         return
     from dawn_bench.models.dawn.a2v import A2VFDM
     from dawn_bench.models.dawn.a2v_config import A2VConfig
-    from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
+    from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions
     from dawn_bench.models.dawn.lfg import LFG, LFGConfig
     from dawn_bench.models.dawn.pbnet import PBNet
+    from dawn_bench.models.inputs import Portrait
     from dawn_bench.weights import seeded_fill
 
     networks = LFG(LFGConfig.reference()), A2VFDM(A2VConfig.reference()), PBNet()
@@ -34,7 +35,7 @@ def cuda_table(sizes: Sequence[int]) -> None:
             *networks, device="cuda", facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}}
         )
         frame = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
-        source = Source(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
+        source = Portrait(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
         for frames in LENGTHS:
             sound = rng.standard_normal((frames, 1024)).astype(np.float32)
             exact = None

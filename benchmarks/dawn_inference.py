@@ -164,10 +164,11 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
 
     from dawn_bench.models.dawn.a2v import A2VFDM
     from dawn_bench.models.dawn.a2v_config import A2VConfig
-    from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
+    from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions
     from dawn_bench.models.dawn.lfg import LFG, LFGConfig
     from dawn_bench.models.dawn.passes import stream
     from dawn_bench.models.dawn.pbnet import PBNet
+    from dawn_bench.models.inputs import Portrait
     from dawn_bench.pipelines.media.video import write_video
     from dawn_bench.weights import seeded_fill
 
@@ -177,7 +178,7 @@ def clip(frames: int, size: int, steps: int) -> dict[str, float]:
         seeded_fill(network, salt="benchmark/")
     generator = DawnGenerator(*networks, facts={"lfg": {"size": size}, "a2v": {"audio_encoder": "hubert"}})
     frame = np.random.default_rng(0).integers(0, 255, (size, size, 3), dtype=np.uint8)
-    source = Source(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
+    source = Portrait(frame, np.zeros(7), np.full(2, 0.3), np.array([0.25, 0.25, 0.75, 0.8]) * size)
     sound = np.random.default_rng(1).standard_normal((frames, 1024)).astype(np.float32)
     spent: dict[str, float] = {}
 
@@ -213,8 +214,9 @@ def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, f
     import numpy as np
 
     from dawn_bench.cache import Cache
-    from dawn_bench.models.dawn.generator import SamplingOptions, Source
+    from dawn_bench.models.dawn.generator import SamplingOptions
     from dawn_bench.models.dawn.released import load_generator
+    from dawn_bench.models.inputs import Portrait
     from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
     generator, held_out = load_generator(run), Cache(cache)
@@ -222,7 +224,7 @@ def solver(run: Path, cache: Path, frames: int) -> list[tuple[str, int, float, f
     sound, pose, blink, reference = (
         np.asarray(clip[field][:frames]) for field in (audio_encoder_of(clip), "pose", "blink", "frames")
     )
-    source = Source(reference[0], pose[0], blink[0], np.asarray(clip["bbox"][0]))
+    source = Portrait(reference[0], pose[0], blink[0], np.asarray(clip["bbox"][0]))
 
     def drawn(name: str, steps: int) -> tuple[Any, float]:
         scene = generator.scene(source, sound, seed=0, pose=pose, blink=blink)

@@ -29,11 +29,10 @@ import torch
 from dawn_bench.cache import Cache
 from dawn_bench.config import resolve_config
 from dawn_bench.models.dawn.presets import fit_to_cache, preset
-from dawn_bench.models.spec import stage_key
+from dawn_bench.models.spec import MODELS, stage_key
 from dawn_bench.provenance import device_name, pick_device
 from dawn_bench.training import loop as loop_module
 from dawn_bench.training.loop import fit
-from dawn_bench.training.stage import STAGES
 
 
 def main() -> None:
@@ -71,7 +70,7 @@ def _measure(
     changes += [f"{key}.loop.amp={str(amp).lower()}"] if amp is not None else []
     changes += [f"{key}.{text}" for text in arguments.set]
     settings = fit_to_cache(resolve_config(preset(arguments.preset), overrides=changes), cache)
-    built = STAGES[stage](cache, settings, run=run, seed=0, device=device)
+    built = MODELS["dawn"].stage(stage)(cache, settings, run=run, seed=0, device=device)
     out = run / (stage if stage == "lfg" else f"{stage}-{amp}")
     if stage == "lfg" and out.exists():
         out = run / "lfg-measured"

@@ -32,6 +32,20 @@ def to_bytes(pictures: Pictures, *, signed: bool = False, truncate: bool = False
     return values.astype(np.uint8) if isinstance(values, np.ndarray) else values.byte()
 
 
+def from_frames(
+    frames: torch.Tensor, *, signed: bool = False, memory_format: torch.memory_format | None = None
+) -> torch.Tensor:
+    """uint8 tensor (...,H,W,3) as cached -> float32 (...,3,H,W) in [0, 1] (`signed`: [-1, 1]), with one copy.
+
+    The result is contiguous; `torch.preserve_format` leaves the channels last in memory.
+    """
+    import torch
+
+    layout = memory_format or torch.contiguous_format
+    values = frames.movedim(-1, -3).to(torch.float32, memory_format=layout)
+    return values.div_(127.5).sub_(1) if signed else values.div_(255)
+
+
 def to_frames(pictures: torch.Tensor, *, signed: bool = False, truncate: bool = False) -> np.ndarray:
     """float tensor (...,3,H,W) on any device -> uint8 array (...,H,W,3); options as in `to_bytes`."""
     return to_bytes(pictures, signed=signed, truncate=truncate).movedim(-3, -1).cpu().numpy()

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.util import find_spec
 from typing import Generic, TypeVar
 
 from dawn_bench.errors import InputError
@@ -51,7 +52,8 @@ class Registry(Generic[T]):
         label: what a person calls one item, for messages: "face back end".
         group: the entry-point group, `dawn_bench.<kind>`: letters, digits, underscores and dots.
         package: dotted name of the package whose modules register the built-in items.
-        module: where each item is a package of its own, the module of it that registers it (`spec`).
+        module: where each item is a package of its own, the module of it that registers it (`spec`); packages without
+            that module hold what the items share.
     """
 
     def __init__(self, label: str, *, group: str, package: str, module: str | None = None) -> None:
@@ -103,7 +105,7 @@ class Registry(Generic[T]):
             for info in pkgutil.iter_modules(package.__path__, prefix=f"{self.package}."):
                 if self.module is None and not info.ispkg:
                     importlib.import_module(info.name)
-                elif self.module is not None and info.ispkg:
+                elif self.module is not None and info.ispkg and find_spec(f"{info.name}.{self.module}") is not None:
                     importlib.import_module(f"{info.name}.{self.module}")
             own = set(self._items)
             for entry in entry_points(group=self.group):

@@ -1,4 +1,4 @@
-"""The result row: one score of one method, with everything needed to trace where it comes from.
+"""The result row: one score of one method, with everything needed to trace where it comes from; and learning signals.
 
 Metrics create rows, the results store keeps them, reports show them; no score is computed twice.
 """
@@ -70,3 +70,13 @@ class ScoreRow(Config):
     def now() -> str:
         """The present instant for `created`, in UTC, to the second."""
         return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class LearningSignal(Config):
+    """Evidence that a model learnt: `value` and the `baseline` that it must beat, both in the signal's own unit."""
+
+    signal: str
+    value: float | None
+    baseline: float | None = None
+    passed: bool
+    note: str = ""

@@ -21,7 +21,7 @@ from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
 from dawn_bench.progress import console
-from dawn_bench.results import ScoreRow
+from dawn_bench.results import LearningSignal, ScoreRow
 
 #: Fields that identify a score.
 KEY = ("method", "dataset", "split", "protocol", "metric")
@@ -36,16 +36,6 @@ class GalleryItem(Config):
     clip_id: str
     method: str
     video: Path
-    note: str = ""
-
-
-class LearningSignal(Config):
-    """Evidence that a model learnt: `value` and the `baseline` that it must beat, both in the signal's own unit."""
-
-    signal: str
-    value: float | None
-    baseline: float | None = None
-    passed: bool
     note: str = ""
 
 

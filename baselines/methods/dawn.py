@@ -11,15 +11,17 @@ from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
+from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.released import load_generator
 from dawn_bench.models.dawn.strategies import STRATEGIES
+from dawn_bench.models.inputs import Portrait
 from dawn_bench.provenance import fingerprint
 
 
-def source_of(clip: Clip) -> Source:
+def source_of(clip: Clip) -> Portrait:
     """The first frame of a clip as a portrait."""
-    return Source(clip["frames"][0], clip["pose"][0], clip["blink"][0], clip["bbox"][0])
+    return Portrait(clip["frames"][0], clip["pose"][0], clip["blink"][0], clip["bbox"][0])
 
 
 class Dawn:

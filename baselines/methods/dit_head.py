@@ -15,7 +15,7 @@ from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
-from dawn_bench.models.dit_head.generator import Dubber, DubOptions
+from dawn_bench.models.dit_head.generator import DitHeadGenerator, DubOptions
 from dawn_bench.provenance import fingerprint
 
 Mode = Literal["dub", "portrait"]
@@ -29,7 +29,9 @@ class DitHeadMethod:
 
     licence = "Apache-2.0 (no official code or weights exist; weights: of whoever trained them)"
 
-    def __init__(self, dubber: Dubber, options: DubOptions, *, name: str, mode: Mode, swap_sound: bool) -> None:
+    def __init__(
+        self, dubber: DitHeadGenerator, options: DubOptions, *, name: str, mode: Mode, swap_sound: bool
+    ) -> None:
         self.dubber, self.options, self.name, self.mode, self.swap_sound = dubber, options, name, mode, swap_sound
         self.method_class: MethodClass = "dub" if mode == "dub" else "static-lips"
         sight = ("masked-truth",) if mode == "dub" else ("source",)
@@ -86,5 +88,5 @@ def _build(context: Context, *, name: str, mode: Mode, swap_sound: bool = False)
         hint = "Give one with --checkpoint RUN; dawn-bench train --model dit-head trains one."
         raise InputError("DiT-Head needs a trained run.", hint=hint)
     options = validated(DubOptions, dict(context.options), what="option")
-    dubber = Dubber.load(context.checkpoint, device=context.device)
+    dubber = DitHeadGenerator.load(context.checkpoint, device=context.device)
     return DitHeadMethod(dubber, options, name=name, mode=mode, swap_sound=swap_sound)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dawn_bench.cli.job import job_command
 from dawn_bench.config import Config
+from dawn_bench.models.spec import MODELS, catalogue
 from dawn_bench.workflow.jobs import Training
 
 
 def preset_settings(job: Training) -> Config:
     """The settings of the preset that a job names; keys of `--config` and `--set` that the job lacks change them."""
-    from dawn_bench.models.spec import RECIPES
-
-    return RECIPES[job.model].preset(job.preset)
+    return MODELS[job.model].preset(job.preset)
 
 
-@job_command(Training, settings=preset_settings)
 def train(job: Training, settings: Config) -> None:
     """Train a model. The preset's hyperparameters are changed with --config and --set lfg.loop.steps=500.
 
@@ -39,3 +37,7 @@ def train(job: Training, settings: Config) -> None:
     )
     for name, path in done.items() if rank() == 0 else ():
         console().print(f"{name}: {path}", markup=False)
+
+
+train.__doc__ = f"{train.__doc__}\n\n    Models:\n\n    {catalogue()}"
+train = job_command(Training, settings=preset_settings)(train)  # type: ignore[assignment]

@@ -1,59 +1,30 @@
-"""Checkpoints: our own as safetensors with configuration and provenance, the published ones by their key names.
+"""Checkpoints of every model: safetensors files with a kind, a configuration and a provenance.
 
-No file is ever unpickled beyond tensors. What does not fit is said in one line: which keys, how many.
+The kinds are those of the registered models (`ModelSpec.checkpoints`). Published files have readers in the folders of
+their models, which use `load_keys` and `read_tensors`. No file is ever unpickled beyond tensors. What does not fit is
+one line: which keys, and how many.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.files import replacing
-from dawn_bench.models.dawn.lfg import LFG, LFGConfig
-from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
+from dawn_bench.models.spec import MODELS, CheckpointKind
+from dawn_bench.training.loop import MODEL_FILE
 from dawn_bench.weights import read_state_dict
 
 #: Version of the metadata that a checkpoint carries.
 SCHEMA = "1"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of checkpoint: where its configuration and its module, built from that alone, are defined."""
-
-    config: str  #: "package.module:Class"
-    module: str
-
-    def classes(self) -> tuple[type[Config], type[nn.Module]]:
-        """Import both."""
-        found = []
-        for place in (self.config, self.module):
-            module, _, name = place.partition(":")
-            found.append(getattr(importlib.import_module(module), name))
-        return found[0], found[1]
-
-
-#: What `load_checkpoint` can build; another model adds its line.
-CHECKPOINT_KINDS: dict[str, Kind] = {
-    "lfg": Kind("dawn_bench.models.dawn.lfg:LFGConfig", "dawn_bench.models.dawn.lfg:LFG"),
-    "a2v": Kind("dawn_bench.models.dawn.a2v_config:A2VConfig", "dawn_bench.models.dawn.a2v:A2VFDM"),
-    "pbnet": Kind("dawn_bench.models.dawn.pbnet:PBNetConfig", "dawn_bench.models.dawn.pbnet:PBNet"),
-    "dit-head-vqgan": Kind("dawn_bench.models.dit_head.config:VQGANConfig", "dawn_bench.models.dit_head.vqgan:VQGAN"),
-    "diffspeaker": Kind(
-        "dawn_bench.models.diffspeaker.config:DiffSpeakerConfig", "dawn_bench.models.diffspeaker.model:DiffSpeaker"
-    ),
-    "dit-head-dit": Kind("dawn_bench.models.dit_head.config:DiTConfig", "dawn_bench.models.dit_head.dit:DiT"),
-}
 
 
 def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str, provenance: Mapping[str, Any]) -> None:
@@ -76,6 +47,14 @@ def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str,
         save_file(state, temporary, metadata=metadata)
 
 
+def checkpoint_kind(name: str) -> CheckpointKind:
+    """The kind called `name` of any registered model; raises `InputError` when no model has it."""
+    kinds = {kind: known for model in MODELS for kind, known in MODELS[model].checkpoints.items()}
+    if name not in kinds:
+        raise InputError(f"no model has checkpoints of kind {name!r}.", hint=f"Known: {', '.join(kinds)}.")
+    return kinds[name]
+
+
 def load_checkpoint(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
     """The module in evaluation mode, on the CPU, and its provenance.
 
@@ -84,7 +63,7 @@ def load_checkpoint(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
     metadata = read_metadata(path)
     if metadata.get("kind") != kind:
         raise InputError(f"is a checkpoint of kind {metadata.get('kind')!r}, not {kind!r}.", path=path)
-    config_class, module_class = CHECKPOINT_KINDS[kind].classes()
+    config_class, module_class = checkpoint_kind(kind).classes()
     try:
         config = config_class.model_validate_json(metadata["config"])
     except ValidationError as error:
@@ -116,68 +95,27 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def load_published_lfg(path: Path, config: LFGConfig | None = None) -> LFG:
-    """The LFG of a released file (LFG_128_1000ep.pth, LFG_256_400ep.pth), with the reference's behaviour.
-
-    Raises `InputError` naming missing, unexpected and misshapen keys.
-    """
-    state = _published(path)
-    model = LFG(config or LFGConfig.reference())
-    parts = [name for name, _ in model.named_children()]
-    absent = [part for part in parts if not isinstance(state.get(part), Mapping)]
-    if absent:
-        raise InputError(f"is no LFG checkpoint: it has no {_few(absent)}.", path=path)
-    load_keys(model, {f"{p}.{k}": t for p in parts for k, t in state[p].items()}, path=path, what="the LFG")
-    return model.eval()
+def stage_kinds(run: Path) -> list[tuple[str, str | None]]:
+    """The stages of a run folder, each with the kind of its checkpoint (None: the file cannot be read), by name."""
+    kinds: list[tuple[str, str | None]] = []
+    for path in sorted(run.glob(f"*/{MODEL_FILE}")):
+        try:
+            kinds.append((path.parent.name, read_metadata(path)["kind"]))
+        except InputError:
+            kinds.append((path.parent.name, None))
+    return kinds
 
 
-def load_published_pbnet(path: Path, *, window: int | None = 200) -> PBNet:
-    """PBNet of a released file (pose, blink or both), which is a bare state dict; its widths tell the configuration.
-
-    `window` cannot be read off the file: 200 is that of the released code. Raises `InputError` as above.
-    """
-    state = _published(path)
-    try:
-        config = _pbnet_config(state, window)
-    except (KeyError, AttributeError) as error:
-        raise InputError(f"is no PBNet checkpoint: it has no {error.args[0]}.", path=path) from error
-    model = PBNet(config)
-    tables = ("encoder.sequence_pos_encoder.pe", "decoder.sequence_pos_encoder.pe")  # constants, computed here
-    load_keys(model, {k: t for k, t in state.items() if k not in tables}, path=path, what="PBNet")
-    return model.eval()
-
-
-def _published(path: Path) -> Mapping[str, Any]:
+def read_tensors(path: Path) -> Mapping[str, Any]:
+    """A published file's tensors by name, perhaps nested; raises `InputError` when it holds something else."""
     state: Any = read_state_dict(path)
     if not isinstance(state, Mapping):
         raise InputError(f"holds a {type(state).__name__}, not named tensors.", path=path)
     return state
 
 
-def _pbnet_config(state: Mapping[str, Tensor], window: int | None) -> PBNetConfig:
-    dim = state["decoder.finallayer.bias"].shape[0]
-    pose_latent, audio = (state[f"encoder.{n}Embedding.weight"].shape[0] for n in ("pose", "audio"))
-    buckets, heads = state["decoder.time_rel_pos_bias_tgt.relative_attention_bias.weight"].shape
-    layers = sum(k.startswith("decoder.seqTransDecoder") and k.endswith("layer_norm1.bias") for k in state)
-    return PBNetConfig.reference(
-        pos_dim=dim if dim == 6 else dim - 2,
-        eye_dim=0 if dim == 6 else 2,
-        audio_dim=state["encoder.audioEmbedding.weight"].shape[1],
-        audio_latent_dim=audio,
-        pose_latent_dim=pose_latent,
-        latent_dim=state["encoder.mu_layer.bias"].shape[0],
-        num_layers=layers,
-        num_heads=heads,
-        head_dim=state["decoder.init_temporal_attn.fn.fn.to_out.weight"].shape[1] // heads,
-        ff_size=state["decoder.seqTransDecoder.decoder_layers.0.ffn.linear1.bias"].shape[0],
-        num_buckets=buckets,
-        rotary_dim=2 * state["decoder.init_temporal_attn.fn.fn.rotary_emb.freqs"].shape[0],
-        window=window,
-    )
-
-
 def load_keys(module: nn.Module, state: Mapping[str, Any], *, path: Path, what: str) -> None:
-    """`load_state_dict` whose refusal is one line.
+    """`load_state_dict` with an error of one line.
 
     Raises `InputError` with the number and the first few of missing, unexpected and misshapen keys.
     """
@@ -190,7 +128,7 @@ def load_keys(module: nn.Module, state: Mapping[str, Any], *, path: Path, what: 
         if key in state and _shape(state[key]) != _shape(tensor)
     ]
     faults = [
-        f"{len(keys)} {name} ({_few(keys)})"
+        f"{len(keys)} {name} ({few(keys)})"
         for name, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
         if keys
     ]
@@ -203,5 +141,6 @@ def _shape(value: Any) -> tuple[int, ...] | str:
     return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
 
 
-def _few(keys: list[str], limit: int = 3) -> str:
+def few(keys: list[str], limit: int = 3) -> str:
+    """The first few keys, for a message."""
     return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")

@@ -1,7 +1,8 @@
-"""From a user's picture, sound and driving video to what the talker needs."""
+"""A user's files as a generator needs them: a portrait, speech, a driving video, tracks of head pose and blinks."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from zipfile import BadZipFile
@@ -9,10 +10,9 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 
-from dawn_bench.clip import FPS, SAMPLES_PER_FRAME
+from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.models.dawn.generator import Source
-from dawn_bench.pipelines.datasets.base import Source as ClipSource
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.media.audio import fit_length, read_audio
@@ -21,10 +21,8 @@ from dawn_bench.pipelines.preparation.process import face_window, process_clip, 
 from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 
-#: Sound shorter than this many frames gives no clip worth the name.
+#: The shortest speech, frames.
 MIN_FRAMES = 5
-
-
 #: State of a portrait without a face: frontal and open-eyed, the released code's own fallback.
 NO_POSE, NO_BLINK = (0.0, 0.0, 0.0, 4.79e-4, 56.5, 64.9, -66.67), (0.3, 0.3)
 #: The part of a square portrait that a face is expected in: x0, y0, x1, y1 in sides.
@@ -33,13 +31,32 @@ NO_BOX = (0.25, 0.25, 0.75, 0.8)
 Crop = Literal["face", "paper"]
 
 
-def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face") -> tuple[Source, bool]:
-    """A picture file as a portrait of `size` pixels a side, and whether a face was found in it.
+@dataclass(frozen=True)
+class Portrait:
+    """The face that talks: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1.
+
+    `bbox` is in pixels of a picture of `hw` (height, width), by default of the frame itself.
+    """
+
+    frame: np.ndarray
+    pose: np.ndarray
+    blink: np.ndarray
+    bbox: np.ndarray
+    hw: tuple[int, int] | None = None
+
+
+def ping_pong(length: int, wanted: int) -> np.ndarray:
+    """Frame numbers (wanted,) of a video of `length` frames that plays forwards and backwards without repeats."""
+    return np.resize(np.concatenate([np.arange(length), np.arange(length)[-2:0:-1]]), wanted)
+
+
+def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face") -> tuple[Portrait, bool]:
+    """A picture file as a portrait of `size` pixels a side, and whether it shows a face.
 
     `crop` is as in preparation: `face` cuts the square around the face; `paper` resizes the whole picture without
-    keeping the aspect, and goes on without a face as if a frontal one filled the middle.
+    keeping the aspect; where it shows no face, a frontal one in the middle is assumed.
 
-    Raises `InputError` when the file is no picture, or with `face` when it shows none.
+    Raises `InputError` when the file is no picture, or with `face` when it shows no face.
     """
     picture = read_picture(path)
     boxes = backend.detect(picture)  # in the whole picture: detectors miss faces as small as the models' frames
@@ -54,37 +71,37 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
             )
         box = np.array(NO_BOX, np.float32) * size
         frame = resize(picture, size, size)
-        return Source(frame, np.array(NO_POSE, np.float32), np.array(NO_BLINK, np.float32), box), False
+        return Portrait(frame, np.array(NO_POSE, np.float32), np.array(NO_BLINK, np.float32), box), False
     window = face_window(points[None], width, height) if crop == "face" else (0, 0, width, height)
     x, y, wide, high = window
     frame = resize(picture[y : y + high, x : x + wide], size, size)
     landmarks = to_window(points[None], window, size)
-    given = {"landmarks": landmarks, "frames": frame[None]}
-    pose = EXTRACTORS["pose"]().run(given, size=size, n_frames=1)["pose"][0]
-    blink = EXTRACTORS["blink"]().run(given, size=size, n_frames=1)["blink"][0]
+    arrays = {"landmarks": landmarks, "frames": frame[None]}
+    pose = EXTRACTORS["pose"]().run(arrays, size=size, n_frames=1)["pose"][0]
+    blink = EXTRACTORS["blink"]().run(arrays, size=size, n_frames=1)["blink"][0]
     corner = np.array([x, y])
     bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
-    return Source(frame, pose, blink, bbox, (high, wide)), True
+    return Portrait(frame, pose, blink, bbox, (high, wide)), True
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture file as uint8 RGB (H,W,3); raises `InputError`. OpenCV is kept from printing lines of its own."""
+    """A picture file as uint8 RGB (H,W,3); raises `InputError`. OpenCV's own messages are switched off."""
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror}).", path=path, hint="Give a PNG or JPEG file.") from error
-    loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    cv2.utils.logging.setLogLevel(loud)
+    cv2.utils.logging.setLogLevel(level)
     if picture is None:
         raise InputError("cannot be read as a picture.", path=path, hint="Give a PNG or JPEG file.")
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Sound int16 (n,) at 16 kHz and its features (T,A) by `encoder` (`hubert` or `logmel`).
+def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
+    """The sound of a file, int16 (n,) at 16 kHz, cut to whole frames at 25 fps.
 
-    Raises `InputError` for a file without sound, or one too short to make a clip of.
+    Raises `InputError` for a file without sound, or with less than `MIN_FRAMES` frames of it.
     """
     try:
         audio = read_audio(path)
@@ -95,39 +112,51 @@ def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple
     n_frames = len(audio) // SAMPLES_PER_FRAME
     if n_frames < MIN_FRAMES:
         raise InputError(
-            f"holds {len(audio) / 16000:.2f} s of sound.",
+            f"holds {len(audio) / SAMPLE_RATE:.2f} s of sound.",
             path=path,
             hint=f"At least {MIN_FRAMES / FPS:.1f} s are needed.",
         )
-    audio = fit_length(audio, n_frames)
+    return fit_length(audio, n_frames)
+
+
+def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """`read_sound`, and its features (T,A) at 25 fps by the extractor called `encoder` (`hubert`, `logmel`, ...)."""
+    audio = read_sound(path, max_seconds=max_seconds)
+    n_frames = len(audio) // SAMPLES_PER_FRAME
     return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
 
 
 def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one is played to and fro.
+    """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one plays in ping-pong.
 
     Raises `InputError` when the video cannot be read or shows no face.
     """
-    sink = MemorySink()
     settings = PrepareSettings(
         size=size, extract=("pose", "blink"), require_audio=False, on_cut="keep", min_frames=1, max_frames=n_frames
     )
+    arrays = clip_arrays(path, settings, backend=backend)
+    order = ping_pong(len(arrays["pose"]), n_frames)
+    return arrays["pose"][order], arrays["blink"][order]
+
+
+def clip_arrays(path: Path, settings: PrepareSettings, *, backend: FaceBackend) -> dict[str, np.ndarray]:
+    """The arrays of a video of one face, cut and measured as in preparation, by field.
+
+    Raises `InputError` when the video cannot be read, shows no face, or does not fit the settings.
+    """
+    sink = MemorySink()
     try:
-        process_clip(ClipSource(path.stem, "drive", "test", path), settings, backend, sink)
+        process_clip(Source(path.stem, "user", "test", path), settings, backend, sink)
     except ItemError as error:
         raise InputError(str(error), path=path, hint="Give a video of one face.") from error
-    tracks = sink.arrays
-    pose, blink = tracks["pose"], tracks["blink"]
-    there_and_back = np.concatenate([np.arange(len(pose)), np.arange(len(pose))[-2:0:-1]])
-    order = np.resize(there_and_back, n_frames)
-    return pose[order], blink[order]
+    return sink.arrays
 
 
 def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """`pose` (T,≥6) and `blink` (T,2) from a `.npz` file; raises `InputError` when they are absent or too short."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            pose, blink = held["pose"], held["blink"]
+        with np.load(path, allow_pickle=False) as file:
+            pose, blink = file["pose"], file["blink"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise InputError(
             f"has no arrays `pose` and `blink` ({error}).", path=path, hint="Write it with numpy.savez."

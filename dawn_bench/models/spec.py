@@ -1,38 +1,159 @@
-"""What `dawn-bench train --model NAME` needs to know of a model; one file each in `training/recipes/`.
+"""What the suite knows of a model: one `ModelSpec`, registered by the `spec.py` of the model's folder.
 
-A model's settings are a `Config` with the fields `preset` and `note` and one field per stage: stage `a2v-1` has the
-field `a2v_1`, which is None where a preset leaves the stage out.
+Nothing outside that folder names a model: the command line, the training job, checkpoints, generation and reports all
+look it up in `MODELS`. A spec is light to import. What needs torch is named as a `Lazy` and imported at its first use,
+so that `dawn-bench train --help` can list every model, stage and preset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from dawn_bench.cache import Cache
+from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dawn_bench.cache import Cache
+    from dawn_bench.clip import Clip
+    from dawn_bench.config import Config
+    from dawn_bench.models.generator import Generator
+    from dawn_bench.results import LearningSignal
+    from dawn_bench.training.stage import Stage
+
+Modality = Literal["video", "mesh"]
+#: Builds a stage for training: (cache, settings, *, run, seed, device) -> Stage. Raises `InputError` when the settings
+#: leave the stage out, or when `run` lacks the trained stage that it needs.
+StageFactory = Callable[..., "Stage"]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """`stages` are names of `STAGES` in the order in which `--stage all` trains them."""
+class Lazy:
+    """A function or class by its place, "package.module:name" or "package.module:Class.name", imported at first use."""
 
-    stages: tuple[str, ...]
-    #: The settings of a preset by name; raises `InputError` listing the known ones.
+    place: str
+
+    def resolve(self) -> Any:
+        """Import the module and return the object."""
+        module, _, names = self.place.partition(":")
+        return reduce(getattr, names.split("."), importlib.import_module(module))
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call the object."""
+        return self.resolve()(*arguments, **named)
+
+
+@dataclass(frozen=True)
+class CheckpointKind:
+    """One kind of checkpoint file: its configuration class, and the module class that is built from it alone."""
+
+    config: Lazy
+    module: Lazy
+
+    def classes(self) -> tuple[type[Config], type[nn.Module]]:
+        """Import both."""
+        return self.config.resolve(), self.module.resolve()
+
+
+def _no_notes(run: Path) -> list[str]:
+    return []
+
+
+def _no_signals(run: Path, clips: Sequence[Clip], *, seed: int, device: str) -> list[LearningSignal]:
+    return []
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model that can be trained, loaded and asked for talking clips.
+
+    Its settings are a `Config` with the fields `preset`, `note` and one field per stage: stage `a2v-1` has the field
+    `a2v_1`, which is None where a preset leaves the stage out.
+    """
+
+    #: Name on the command line and in the registry, and name for people.
+    name: str
+    title: str
+    #: What it is trained on and generates: clips of pictures, or of meshes.
+    modality: Modality
+    #: Stage factories by name, in training order.
+    stages: Mapping[str, StageFactory]
+    #: Names of the presets, the default first, and of the variants that may follow one: `PRESET+VARIANT`.
+    presets: tuple[str, ...]
+    #: (name) -> settings. Raises `InputError` with the known names.
     preset: Callable[[str], Any]
-    #: Settings with what only the data knows; raises `InputError` when the cache holds no data for this model.
+    #: (settings, cache) -> settings with what only the data knows. Raises `InputError` when the cache does not fit.
     fit_to_cache: Callable[[Any, Cache], Any]
-    #: Facts of the data that the checkpoints' provenance keeps.
+    #: (cache) -> facts of the data that the provenance of the checkpoints keeps.
     facts: Callable[[Cache], Mapping[str, Any]]
-    #: Stages that learn from the checkpoint of an earlier one.
+    #: Kinds of checkpoint files that its stages write. The names are stored in the files.
+    checkpoints: Mapping[str, CheckpointKind]
+    #: The configuration class of the options that its generator takes.
+    options: Lazy
+    #: (path, *, device) -> generator, for a run folder or for released files. Raises `InputError`.
+    load: Callable[..., Generator]
+    #: (path) -> whether `path` names released files of this model. A released name such as `released-128` is a path.
+    released: Callable[[Path], bool]
+    #: Stages that need the trained checkpoint of an earlier one: {stage: earlier stage}.
     after: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
+    #: (run) -> sentences that a report on this run must contain.
+    report_notes: Callable[[Path], list[str]] = _no_notes
+    #: (run, held-out clips, *, seed, device) -> what shows that its stages learned something, next to falling losses.
+    signals: Callable[..., list[LearningSignal]] = _no_signals
+    #: Whether commands use this model when none is named. One built-in model says so.
+    default: bool = False
+
+    def stage(self, name: str) -> StageFactory:
+        """The factory of a stage; raises `InputError` with the names of this model's stages."""
+        if name not in self.stages:
+            known = ", ".join(self.stages)
+            raise InputError(f"{self.title} has no training stage called {name!r}.", hint=f"Its stages: {known}.")
+        return self.stages[name]
+
+    def recognises(self, path: Path) -> bool:
+        """Whether `path` is a run folder with a trained stage of this model, or its released files."""
+        from dawn_bench.models.checkpoint import stage_kinds
+
+        kinds = stage_kinds(path)
+        # A damaged file has no kind. Its folder's name still says which model must report the damage.
+        return any(kind in self.checkpoints or (kind is None and stage in self.stages) for stage, kind in kinds) or (
+            self.released(path)
+        )
 
 
 def stage_key(name: str) -> str:
-    """What the settings and `--set` call a stage."""
+    """The name of a stage in the settings and in `--set`."""
     return name.replace("-", "_")
 
 
 #: Models by command-line name.
-RECIPES: Registry[Recipe] = Registry("model", group="dawn_bench.model", package="dawn_bench.models", module="spec")
+MODELS: Registry[ModelSpec] = Registry("model", group="dawn_bench.model", package="dawn_bench.models", module="spec")
+
+
+def register(spec: ModelSpec) -> ModelSpec:
+    """Register a spec under its own name."""
+    return MODELS.register(spec.name)(spec)
+
+
+def default_model() -> str:
+    """Name of the model that commands use when none is named."""
+    return next(name for name in MODELS if MODELS[name].default)
+
+
+def catalogue() -> str:
+    """Every model with its stages and presets on one line each, for `--help`."""
+    lines = []
+    for name in MODELS:
+        spec = MODELS[name]
+        variants = f", each also as PRESET+{'|'.join(spec.variants)}" if spec.variants else ""
+        cache = " (on a mesh cache)" if spec.modality == "mesh" else ""
+        stages, presets = ", ".join(spec.stages), ", ".join(spec.presets)
+        lines.append(f"{name}{cache}: stages {stages}; presets {presets}{variants}.")
+    return "\n\n".join(lines)

@@ -1,6 +1,8 @@
 """Batches straight from the memory-mapped cache: pure functions of (clips, seed, step).
 
-B items, F frames, S pixels. Pictures stay uint8 until they are on the device.
+B items, F frames, S pixels. Arrays keep the shapes of the cache behind the batch axis: pictures are uint8 (B,F,S,S,3),
+boxes x0, y0, x1, y1, pose has 7 channels. Only `dawn_bench.pixels.from_frames` changes that, on the device, where a
+network takes pictures as float32 (B,F,3,S,S).
 """
 
 from __future__ import annotations
@@ -55,25 +57,25 @@ def training_ids(cache: Cache, split: str = "train") -> list[str]:
 
 
 def frame_pairs(pool: ClipPool, rng: np.random.Generator, *, count: int) -> Batch:
-    """LFG batch: `source`, `driving` uint8 (B,3,S,S), two frames of one clip, the earlier one first."""
+    """LFG batch: `source`, `driving` uint8 (B,S,S,3), two frames of one clip, the earlier one first."""
     source, driving = [], []
     clips, places = pool.draw(rng, count, min_frames=2)
     for clip in clips:
         first, second = np.sort(rng.integers(clip.n_frames, size=2))
         source.append(clip["frames"][first])
         driving.append(clip["frames"][second])
-    return {"clip": places, "source": _pictures(np.stack(source)), "driving": _pictures(np.stack(driving))}
+    frames = {"source": source, "driving": driving}
+    return {"clip": places} | {k: torch.from_numpy(np.stack(v)) for k, v in frames.items()}
 
 
 def windows(
     pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int, random_source: bool, stride: int = 1
 ) -> Batch:
-    """A2V-FDM batch: `frames` of a clip, every `stride`-th, and a source frame.
+    """Windows of clips: `frames` of a clip, every `stride`-th, and a source frame.
 
-    Stage 1 takes the window's first frame as source, stage 2 (`random_source`) any frame of the clip (Section 3.5).
-    Keys: `clip` (B,), `source` uint8 (B,3,S,S), `frames` uint8 (B,3,F,S,S), `audio` (B,F,A), `pose` (B,F,6),
-    `blink` (B,F,2), `source_pose` (B,6), `source_blink` (B,2), `source_bbox` (B,4), `lip_box` (B,F,4) x0,y0,x1,y1 in
-    pixels; float32.
+    The source is the window's first frame, or any frame of the clip (`random_source`). Keys: `clip` (B,), `source`
+    uint8 (B,S,S,3), `frames` uint8 (B,F,S,S,3), `audio` (B,F,A), `pose` (B,F,7), `blink` (B,F,2), `source_pose` (B,7),
+    `source_blink` (B,2), `source_bbox` (B,4), `lip_box` (B,F,4) x0,y0,x1,y1 in pixels; float32.
     """
     items: list[dict[str, np.ndarray]] = []
     reach = (frames - 1) * stride + 1
@@ -87,46 +89,36 @@ def windows(
                 "source": clip["frames"][source],
                 "frames": clip["frames"][span],
                 "audio": clip[audio_encoder_of(clip)][span],
-                "pose": clip["pose"][span, :6],
+                "pose": clip["pose"][span],
                 "blink": clip["blink"][span],
-                "source_pose": clip["pose"][source, :6],
+                "source_pose": clip["pose"][source],
                 "source_blink": clip["blink"][source],
                 "source_bbox": clip["bbox"][source],
                 "lip_box": lip_box(clip["landmarks"][span]),
             }
         )
     batch = {k: np.stack([i[k] for i in items]) for k in items[0]}
-    pictures = {"source": _pictures(batch.pop("source")), "frames": _pictures(batch.pop("frames")).transpose(1, 2)}
-    numbers = {k: torch.from_numpy(np.asarray(v, dtype=np.float32)) for k, v in batch.items()}
-    return {"clip": places} | pictures | numbers
+    return {"clip": places} | {
+        k: torch.from_numpy(v if v.dtype == np.uint8 else v.astype(np.float32, copy=False)) for k, v in batch.items()
+    }
 
 
 def sequences(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int) -> Batch:
-    """PBNet batch: `clip` (B,), `audio` (B,N,A), `state` (B,N,8) = pose 6 and blink 2 in raw units, `mask` bool (B,N).
+    """Sequences of `frames` frames without pictures: `clip` (B,), `audio` (B,N,A), `pose` (B,N,7), `blink` (B,N,2),
+    float32 in raw units, and `mask` bool (B,N).
 
-    Clips shorter than `frames` are used whole and zero-padded, as in the released code.
+    Clips shorter than `frames` are used whole and zero-padded (`mask` False), as in DAWN's released code.
     """
-    states, audios, masks = [], [], []
+    items: list[dict[str, np.ndarray]] = []
     clips, places = pool.draw(rng, count, min_frames=2)
     for clip in clips:
         length = min(frames, clip.n_frames)
         start = int(rng.integers(clip.n_frames - length + 1))
         span, pad = slice(start, start + length), ((0, frames - length), (0, 0))
-        state = np.concatenate([clip["pose"][span, :6], clip["blink"][span]], axis=1)
-        states.append(np.pad(state, pad))
-        audios.append(np.pad(np.asarray(clip[audio_encoder_of(clip)][span], np.float32), pad))
-        masks.append(np.arange(frames) < length)
-    return {
-        "clip": places,
-        "audio": torch.from_numpy(np.stack(audios)),
-        "state": torch.from_numpy(np.stack(states).astype(np.float32)),
-        "mask": torch.from_numpy(np.stack(masks)),
-    }
-
-
-def _pictures(frames: np.ndarray) -> Tensor:
-    """(..., S,S,3) uint8 -> (..., 3,S,S) uint8 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
+        fields = {"audio": audio_encoder_of(clip), "pose": "pose", "blink": "blink"}
+        tracks = {k: np.pad(np.asarray(clip[field][span], np.float32), pad) for k, field in fields.items()}
+        items.append(tracks | {"mask": np.arange(frames) < length})
+    return {"clip": places} | {k: torch.from_numpy(np.stack([i[k] for i in items])) for k in items[0]}
 
 
 class _Steps(Dataset[Batch]):

@@ -1,8 +1,7 @@
-"""What the training loop asks of a stage: LFG, A2V-FDM stage 1 and 2, PBNet each answer it in one file."""
+"""The contract between the training loop and a stage, and the settings of the loop. A model has one file per stage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
 
@@ -11,7 +10,6 @@ from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from dawn_bench.config import Config
-from dawn_bench.registry import Registry
 
 Batch = dict[str, Tensor]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -78,10 +76,3 @@ class Stage(Protocol):
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         """Write the trained module as a checkpoint that `dawn_bench.models.checkpoint` loads."""
-
-
-#: Stages by command-line name: functions (cache, settings, *, run, seed, device) -> Stage.
-StageFactory = Callable[..., Stage]
-STAGES: Registry[StageFactory] = Registry(
-    "training stage", group="dawn_bench.stage", package="dawn_bench.models", module="stages"
-)

@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.models.checkpoint import read_metadata
+from dawn_bench.models.loading import report_notes
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -109,7 +108,7 @@ def _facts(
             f"Scores of {', '.join(stand_ins)} use stand-in networks: not comparable with a paper, and not ranked."
         )
     run = job.checkpoint
-    notes += _training_notes(run) if run is not None else []
+    notes += report_notes(run) if run is not None else []
     logs = sorted(run.glob("*/metrics.jsonl")) if run is not None else []
     return Facts(
         title=f"dawn-bench: {cache.settings['dataset']}, {job.split} split",
@@ -130,42 +129,6 @@ def _facts(
         versions=versions(),
         timings=timings,
     )
-
-
-#: The first stage of each model that `dawn-bench train` knows, and what the model is called.
-_FIRST_STAGES = {"lfg": "DAWN", "dit": "DiT-Head", "diffspeaker": "DiffSpeaker"}
-
-
-def _training_notes(run: Path) -> list[str]:
-    """What a reader must know of the trained models: presets, stand-ins, and what is not the paper's."""
-    notes = []
-    for stage, model in _FIRST_STAGES.items():
-        path = run / stage / "model.safetensors"
-        if path.is_file():
-            held = json.loads(read_metadata(path)["provenance"])
-            notes.append(f"{model} trained with preset {held.get('preset')} on {held.get('clips')} clips.")
-    for path in sorted(run.glob("*/model.safetensors")):
-        held, stage = json.loads(read_metadata(path)["provenance"]), path.parent.name
-        loss = str(held.get("perceptual_loss", ""))
-        if "substitute" in loss:
-            notes.append(f"Stage {stage} was trained without VGG-19's weights, on a {loss}.")
-        if stage == "dit" and held.get("audio_encoder") != "wav2vec2":
-            notes.append(f"DiT-Head hears {held.get('audio_encoder')} features in place of the paper's Wav2Vec2.")
-        if stage == "diffspeaker" and (encoder := held.get("speech_encoder")) == "random weights":
-            notes.append(f"DiffSpeaker's speech encoder started from {encoder}, not from a pretrained one.")
-        if ours := held.get("ours"):
-            listed = ", ".join(f"{name}={value}" for name, value in _flat(ours))
-            notes.append(f"Stage {stage}, choices that are ours and not the paper's: {listed}.")
-    return notes
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Settings as dotted names and values."""
-    found = []
-    for name, value in settings.items():
-        nested = isinstance(value, Mapping)
-        found += _flat(value, f"{prefix}{name}.") if nested else [(prefix + name, value)]
-    return found
 
 
 def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -41,9 +41,9 @@ class Preparation(PrepareSettings, _Folders):
 
 
 def _models() -> Iterable[str]:
-    from dawn_bench.models.spec import RECIPES
+    from dawn_bench.models.spec import MODELS
 
-    return RECIPES
+    return MODELS
 
 
 def _formats() -> Iterable[str]:

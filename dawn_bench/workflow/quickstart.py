@@ -20,8 +20,7 @@ from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import InputError
-from dawn_bench.models.checkpoint import load_checkpoint
-from dawn_bench.models.dawn.presets import preset as find_preset
+from dawn_bench.models.spec import MODELS, default_model
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -29,15 +28,16 @@ from dawn_bench.pipelines.synthetic import write_embedded
 from dawn_bench.progress import console, meter
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
+from dawn_bench.training.signals import loss_falls
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
-from dawn_bench.workflow.learning import lfg_beats_copying, lips_follow_sound, loss_falls
+from dawn_bench.workflow.learning import lips_follow_sound
 from dawn_bench.workflow.train import train
 
 MARK = "quickstart.json"
 
 
 class Plan(Config):
-    """How much quickstart does; written into its folder, so that a stopped run goes on with the same."""
+    """How much quickstart does; written into its folder, so that a stopped run continues with the same."""
 
     preset: str
     speakers: int
@@ -74,7 +74,7 @@ class Quickstarted:
 
 
 def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstarted:
-    """Do the whole job into `out`; what a stopped run finished is not done again.
+    """Do the whole job into `out`; what an earlier, stopped run finished is not repeated.
 
     Raises `InputError` when `out` holds something else.
     """
@@ -87,7 +87,7 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
     with _timed("prepare", timings):
         prepare(out / "dataset", out / "cache", PrepareSettings(dataset="embedded", size=plan.size), jobs=jobs)
     cache = Cache(out / "cache")
-    settings = resolve_config(find_preset(plan.preset), overrides=plan.training)
+    settings = resolve_config(MODELS[default_model()].preset(plan.preset), overrides=plan.training)
     with _timed("train", timings):
         train(cache, settings, out=out / "run", stages=["all"], seed=seed, device=device, resume=True)
     with _timed("evaluate", timings):
@@ -123,7 +123,7 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
 
 
 def _claim(out: Path, plan: Plan) -> None:
-    """Make the folder ours, or go on with the same plan; anything else in it is not touched."""
+    """Claim an empty folder, or continue with the same plan; a folder with anything else is refused."""
     mark = out / MARK
     if mark.is_file():
         if json.loads(mark.read_text()) != plan.model_dump(mode="json"):
@@ -156,20 +156,20 @@ def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
 
 
 def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[LearningSignal]:
-    """Losses, the LFG on held-out frames, and lips against sound on the clips that were scored."""
+    """Losses, the model's own signals on held-out clips, and lips against speech on the clips that were scored."""
     run, clips = out / "run", cache.clips("test")
     scored = clips[: plan.scored_clips]
     stages = sorted(p.parent.name for p in run.glob("*/metrics.jsonl"))
-    lfg = load_checkpoint(run / "lfg" / "model.safetensors", "lfg")[0]
+    spec = MODELS[default_model()]
     context = Context(run, device, plan.seed)
-    outputs = {
-        name: produce(METHODS[name](context), scored, out / "results" / "outputs", seed=plan.seed)
-        for name in ("dawn", "dawn-shuffled")
-    }
+    generated, shuffled = (
+        produce(METHODS[name](context), scored, out / "results" / "outputs", seed=plan.seed)
+        for name in (spec.name, f"{spec.name}-shuffled")
+    )
     return [
         *(loss_falls(run, stage) for stage in stages),
-        lfg_beats_copying(lfg, clips, seed=plan.seed, device=device),
-        lips_follow_sound(outputs["dawn"], outputs["dawn-shuffled"], scored, pick_backend("auto")),
+        *spec.signals(run, clips, seed=plan.seed, device=device),
+        lips_follow_sound(generated, shuffled, scored, pick_backend("auto")),
     ]
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.models.spec import RECIPES, stage_key
+from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.loop import MODEL_FILE, claim, distributed, fit, rank
-from dawn_bench.training.stage import STAGES
 
 
 def train(
@@ -24,49 +23,53 @@ def train(
     seed: int,
     device: str,
     resume: bool = False,
-    model: str = "dawn",
+    model: str | None = None,
 ) -> dict[str, Path]:
-    """Train `stages` of `model` (names of `STAGES`, or `all`) on the cache's train split; each stage's checkpoint.
+    """Train `stages` of `model` (its stages by name, or `all`) on the cache's train split; each stage's checkpoint.
 
-    `settings` are those of the model's recipe (`RECIPES`). Raises `InputError` when a stage comes without the trained
-    stage that it learns from, or `out` holds another run.
+    `settings` are those of the model (`ModelSpec.preset`). Raises `InputError` when a stage is unknown or needs the
+    trained checkpoint of another that `out` does not have, or when `out` holds another run.
     """
-    recipe = RECIPES[model]
+    spec = MODELS[model or default_model()]
     if not len(cache):
         raise InputError("holds no usable clip.", path=cache.root, hint="Look at: dawn-bench cache stats")
-    settings = recipe.fit_to_cache(settings, cache)
-    wanted = [n for n in recipe.stages if getattr(settings, stage_key(n)) is not None]
-    names = wanted if "all" in stages else list(stages)
-    for name in names:
-        if name in STAGES and name not in recipe.stages:
-            raise InputError(
-                f"stage {name!r} is none of {model}'s.", hint=f"Known: {', '.join(recipe.stages)}; or another --model."
-            )
+    settings = spec.fit_to_cache(settings, cache)
+    names = _chosen(spec, settings, stages)
     provenance = {
-        "model": model,
+        "model": spec.name,
         "preset": settings.preset,
         "cache": fingerprint(cache.settings),
         "clips": len(training_ids(cache)),
         "dataset": cache.settings.get("dataset"),
-        **recipe.facts(cache),
+        **spec.facts(cache),
     }
-    done: dict[str, Path] = {}
-    builders = {name: STAGES[name] for name in names}
-    for name in names:  # refused before anything is written or trained
+    for name in names:  # before anything is written or trained
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
+    checkpoints: dict[str, Path] = {}
     with distributed(device) as device:
         if rank() == 0:
             out.mkdir(parents=True, exist_ok=True)
-            settings.to_yaml(out / f"settings-{model}.yaml")
-        for name, build in builders.items():
-            first = recipe.after.get(name)
+            settings.to_yaml(out / f"settings-{spec.name}.yaml")
+        for name in names:
+            first = spec.after.get(name)
             if first is not None and not (out / first / MODEL_FILE).is_file():
                 raise InputError(
                     f"holds no trained {first}, which {name} learns from.",
                     path=out,
                     hint=f"Train --stage {first} first.",
                 )
-            stage = build(cache, settings, run=out, seed=seed, device=device)
-            done[name] = fit(stage, out=out / name, seed=seed, device=device, resume=resume, provenance=provenance)
-    return done
+            stage = spec.stage(name)(cache, settings, run=out, seed=seed, device=device)
+            checkpoints[name] = fit(
+                stage, out=out / name, seed=seed, device=device, resume=resume, provenance=provenance
+            )
+    return checkpoints
+
+
+def _chosen(spec: ModelSpec, settings: Any, stages: Sequence[str]) -> list[str]:
+    """The stages to train in their order: `all` is every stage that the settings have."""
+    if "all" in stages:
+        return [name for name in spec.stages if getattr(settings, stage_key(name)) is not None]
+    for name in stages:
+        spec.stage(name)
+    return list(stages)

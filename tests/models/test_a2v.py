@@ -12,10 +12,16 @@ from torch import Tensor
 
 from dawn_bench.errors import InputError
 from dawn_bench.masks import released_box_mask
-from dawn_bench.models.dawn.a2v import A2VFDM, load_published_a2v
+from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.conditions import build_condition, drop_conditions, identity_grid
+from dawn_bench.models.dawn.conditions import (
+    build_condition,
+    drop_conditions,
+    head_state,
+    identity_grid,
+)
 from dawn_bench.models.dawn.fast.unet import FastUNet
+from dawn_bench.models.dawn.published import load_published_a2v
 
 TINY = {
     "dim": 16,
@@ -199,7 +205,8 @@ def test_motion_is_unpacked_as_it_was_packed(kind: str) -> None:
 
 def test_condition_is_sound_then_differences_to_the_source() -> None:
     pose = torch.arange(14.0).view(1, 2, 7)
-    cond = build_condition(torch.ones(1, 2, 3), pose, torch.zeros(1, 2, 2), pose[:, 0], torch.full((1, 2), 0.3))
+    head = head_state(pose, torch.zeros(1, 2, 2))
+    cond = build_condition(torch.ones(1, 2, 3), head, head_state(pose[:, 0], torch.full((1, 2), 0.3)))
     assert cond.shape == (1, 2, 11)
     assert cond[0, 0].tolist() == pytest.approx([1, 1, 1, 0, 0, 0, 0, 0, 0, -0.3, -0.3])
     assert cond[0, 1, 3:9].tolist() == [7.0] * 6

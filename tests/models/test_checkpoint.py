@@ -9,15 +9,10 @@ import pytest
 import torch
 
 from dawn_bench.errors import InputError
-from dawn_bench.models.checkpoint import (
-    load_checkpoint,
-    load_published_lfg,
-    load_published_pbnet,
-    read_metadata,
-    save_checkpoint,
-)
+from dawn_bench.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
+from dawn_bench.models.dawn.published import load_published_lfg, load_published_pbnet
 
 SMALL = HourglassConfig(block_expansion=4, max_features=8, num_blocks=2)
 TINY_LFG = LFGConfig.fixed(

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.diffusion import Diffusion, dynamic_threshold
-from dawn_bench.models.dawn.schedule import cosine_schedule, sampling_steps
-from dawn_bench.models.dawn.solver import ddim, dpm_solver_2m
+from dawn_bench.models.dawn.schedule import cosine_schedule
+from dawn_bench.models.diffusion.levels import sampling_steps
+from dawn_bench.models.diffusion.solvers import ddim, dpm_solver_2m
 
 TINY = {"dim": 8, "dim_mults": (1,), "audio_dim": 4, "source_dim": 4, "heads": 2, "head_dim": 4, "norm_groups": 2}
 #: Clean samples of a Gaussian: the best prediction, and where every noise must flow, are known.

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dawn_bench.models.dawn.lfg_loss import PixelLoss
+from dawn_bench.models.diffusion.levels import add_noise, scaled_linear_levels
 from dawn_bench.models.dit_head.config import DiTConfig, MaskConfig, VQGANConfig, VQGANLossConfig, origins, ours
-from dawn_bench.models.dit_head.diffusion import add_noise, clean_and_noise, sample, signal_levels, target
+from dawn_bench.models.dit_head.diffusion import clean_and_noise, sample, target
 from dawn_bench.models.dit_head.dit import DiT, places, time_features
 from dawn_bench.models.dit_head.vqgan import VQGAN, Quantiser
 from dawn_bench.models.dit_head.vqgan_loss import PatchDiscriminator, adaptive_weight, hinge, vqgan_losses
+from dawn_bench.models.perceptual import PixelLoss
 
 SMALL = DiTConfig(depth=2, dim=16, heads=2, audio_dim=6, timesteps=100)
 TINY_VQGAN = VQGANConfig(channels=8, multipliers=(1, 2, 2), blocks=1, codes=16, groups=2)
@@ -103,7 +104,7 @@ def test_the_adaptive_weight_balances_both_pulls() -> None:
 
 
 def test_signal_levels_are_those_of_latent_diffusion() -> None:
-    levels = signal_levels(1000, (0.0015, 0.0195))
+    levels = scaled_linear_levels(1000, (0.0015, 0.0195))
     assert levels[0] == pytest.approx(1 - 0.0015) and levels[1] == pytest.approx(
         (1 - 0.0015) * (1 - (0.0015**0.5 + (0.0195**0.5 - 0.0015**0.5) / 999) ** 2)
     )
@@ -114,7 +115,7 @@ def test_signal_levels_are_those_of_latent_diffusion() -> None:
 @pytest.mark.parametrize("steps", [1, 7, 50])
 def test_ddim_with_an_oracle_gives_the_clean_latent_back(prediction: str, steps: int) -> None:
     config = SMALL.model_copy(update={"prediction": prediction})
-    levels, g = signal_levels(config.timesteps, config.betas), torch.Generator().manual_seed(0)
+    levels, g = scaled_linear_levels(config.timesteps, config.betas), torch.Generator().manual_seed(0)
     z, noise = torch.randn(2, 3, 4, 4, generator=g), torch.randn(2, 3, 4, 4, generator=g)
 
     def oracle(x: Tensor, t_B: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def test_predictions_stand_for_latent_and_noise(prediction: str) -> None:
 
 
 def test_with_randomness_all_frames_share_the_noise_and_the_seed_decides() -> None:
-    levels = signal_levels(100, SMALL.betas)
+    levels = scaled_linear_levels(100, SMALL.betas)
     start = torch.ones(3, 3, 4, 4)
     made = [
         sample(lambda x, t: 0.1 * x, start, levels, SMALL, steps=5, eta=1.0, seed=seed) for seed in (1, 1, 2)

@@ -10,8 +10,9 @@ from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.flow import warp
 from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.lfg_blocks import FewOut, MergedUp, Up
-from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, LFGLossConfig, PixelLoss, VGGLoss, picture_loss
+from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, LFGLossConfig
 from dawn_bench.models.dawn.region import coordinate_grid, inverse_2x2, principal_axes
+from dawn_bench.models.perceptual import PixelLoss, VGGLoss, picture_loss
 from dawn_bench.weights import seeded_fill
 
 SMALL = HourglassConfig(block_expansion=8, max_features=16, num_blocks=2)

@@ -13,7 +13,7 @@ from goldens import golden_cases
 from dawn_bench.masks import released_box_mask, released_lip_mask
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.conditions import build_condition
+from dawn_bench.models.dawn.conditions import build_condition, head_state
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 
 
@@ -41,9 +41,8 @@ def test_picture_to_pictures(path: Path) -> None:
     mask = face_mask(box, size, model)
     assert_near(mask, case["face_mask"], within=0, what="face mask")
     assert_near(model.face_loc_emb(mask), case["face_emb"], within=1e-5, what="encoded mask")
-    cond = build_condition(
-        case["hubert"], case["pose"].transpose(1, 2), case["eye"].transpose(1, 2), case["init_pose"], case["init_eye"]
-    )
+    head = head_state(case["pose"].transpose(1, 2), case["eye"].transpose(1, 2))
+    cond = build_condition(case["hubert"], head, head_state(case["init_pose"], case["init_eye"]))
     encoded = lfg.encode(case["image"])
     z = model.sample(
         encoded.features_BChh,
@@ -83,8 +82,8 @@ def test_training_step(path: Path) -> None:
         ]
     ).float()
     assert_near(lips, case["mouth_mask"], within=0, what="lip mask")
-    pose, eye = case["pose"].transpose(1, 2), case["eye"].transpose(1, 2)
-    cond = build_condition(case["hubert"][:, 1:], pose[:, 1:], eye[:, 1:], pose[:, 0], eye[:, 0])
+    head = head_state(case["pose"].transpose(1, 2), case["eye"].transpose(1, 2))
+    cond = build_condition(case["hubert"][:, 1:], head[:, 1:], head[:, 0])
     losses = model.diffusion.losses(
         model.pack_motion(flow, occlusion),
         case["t"],

@@ -14,7 +14,8 @@ from goldens import golden_cases
 
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.schedule import cosine_schedule, sampling_steps
+from dawn_bench.models.dawn.schedule import cosine_schedule
+from dawn_bench.models.diffusion.levels import sampling_steps
 
 
 @cache
@@ -67,7 +68,11 @@ def test_ancestral_step(path: Path) -> None:
     eps = diffusion.denoise_fn(
         case["x"], case["t"], source_BCHW=case["fea"], mask_BMHW=case["face"], cond_BFD=case["cond"]
     )
-    out = diffusion.posterior_step(case["x"], case["t"], eps, case["noise"])
+    x0, _ = diffusion.clean_and_noise(case["x"], case["t"], eps)
+    buffers = ("posterior_mean_coef1", "posterior_mean_coef2", "posterior_log_variance_clipped")
+    first, second, variance = (diffusion.get_buffer(name)[case["t"]].view(-1, 1, 1, 1, 1) for name in buffers)
+    fresh = case["noise"] * (case["t"] > 0).view(-1, 1, 1, 1, 1)
+    out = first * x0 + second * case["x"] + (0.5 * variance).exp() * fresh  # Ho et al. 2020, Eq. 6 and 7
     assert_near(out, case["out"], within=1e-4, what="one step")
 
 

@@ -10,7 +10,8 @@ from dawn_goldens import assert_near, assert_ratio, fill, fill_rule, load_case
 from goldens import golden_cases
 
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
-from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, VGGLoss
+from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss
+from dawn_bench.models.perceptual import VGGLoss
 
 CASES = golden_cases("dawn", "lfgloss*.npz")
 #: The reference's VGG is cut in five slices of torchvision's layers; its keys name slice and layer.

@@ -20,8 +20,7 @@ from dawn_bench.models.dit_head.audio import windows
 from dawn_bench.models.dit_head.mask import frame_mask
 from dawn_bench.models.dit_head.presets import PRESETS, choices, fit_to_cache, preset
 from dawn_bench.models.dit_head.stages.dit import reference_frame
-from dawn_bench.models.spec import RECIPES
-from dawn_bench.training.stage import STAGES
+from dawn_bench.models.spec import MODELS
 
 STAGE_KINDS = {"vqgan-face": "dit-head-vqgan", "vqgan-masked": "dit-head-vqgan", "dit": "dit-head-dit"}
 
@@ -114,13 +113,13 @@ def test_the_transformer_needs_both_vqgans(tiny_cache: Path, run: Path, tmp_path
 def test_examples_are_of_the_clip_they_name(tiny_cache: Path, run: Path) -> None:
     cache = Cache(tiny_cache)
     settings = fit_to_cache(micro_settings(), cache)
-    stages = [STAGES["dit"](cache, settings, run=run, seed=s, device="cpu") for s in (3, 3, 4)]
+    stages = [MODELS["dit-head"].stages["dit"](cache, settings, run=run, seed=s, device="cpu") for s in (3, 3, 4)]
     batch, again, other = (s.batch(7) for s in stages)
     assert all(torch.equal(batch[k], again[k]) for k in batch) and not torch.equal(batch["noise"], other["noise"])
     assert batch["noise"].shape == (4, 3, 8, 8) and batch["audio"].shape == (4, 11, 80)
     for row, place in enumerate(batch["clip"].tolist()):
         clip = cache[stages[0].ids[place]]
-        picture, reference = (np.moveaxis(batch[k][row].numpy(), 0, -1) for k in ("picture", "reference"))
+        picture, reference = (batch[k][row].numpy() for k in ("picture", "reference"))
         (at,) = (k for k in range(30) if np.array_equal(clip["frames"][k], picture))
         far = [k for k in range(30) if np.array_equal(clip["frames"][k], reference)]
         assert any(abs(k - at) >= 10 for k in far)
@@ -149,7 +148,7 @@ def test_presets_fit_a_cache_and_say_what_is_ours(name: str, tiny_cache: Path) -
     held = choices(settings.dit)
     assert held["loop"]["batch_size"] == settings.dit.loop.batch_size and "model.timesteps" in held
     json.dumps(held)
-    assert RECIPES["dit-head"].preset(name) == preset(name)
+    assert MODELS["dit-head"].preset(name) == preset(name)
 
 
 def test_the_papers_size_is_the_papers_window_and_29_million_parameters() -> None:

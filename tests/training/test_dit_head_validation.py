@@ -16,15 +16,15 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dubbing import DubOptions
-from dawn_bench.models.dit_head.generator import Dubber
+from dawn_bench.models.dit_head.generator import DitHeadGenerator
 from dawn_bench.models.dit_head.mask import frame_mask, mouth_mask
 from dawn_bench.models.dit_head.presets import PRESETS, fit_to_cache, preset
 from dawn_bench.models.dit_head.stages.dit import DiTStage
 from dawn_bench.models.dit_head.stages.vqgan import FRAMES, VQGANStage
+from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.pixels import to_frames, to_signed
 from dawn_bench.training.logger import BEST_FILE
-from dawn_bench.training.stage import STAGES
 from dawn_bench.training.talking import beside_truth, mouth_agreement
 from dawn_bench.training.validation import Validates, psnr, ssim
 
@@ -54,7 +54,7 @@ def _lines(run: Path, stage: str) -> list[dict[str, float]]:
 
 def _stage(name: str, cache: Cache, run: Path) -> VQGANStage | DiTStage:
     """A stage that holds the run's last weights."""
-    made = STAGES[name](cache, fit_to_cache(micro_settings(), cache), run=run, seed=0, device="cpu")
+    made = MODELS["dit-head"].stages[name](cache, fit_to_cache(micro_settings(), cache), run=run, seed=0, device="cpu")
     assert isinstance(made, VQGANStage | DiTStage)
     held = load_checkpoint(run / name / "model.safetensors", KINDS[name])[0].state_dict()
     (made.module if isinstance(made, DiTStage) else made.module.vqgan).load_state_dict(held)
@@ -134,7 +134,7 @@ def test_a_vqgan_that_learns_beats_flat_pictures(tiny_cache: Path, tmp_path: Pat
 def test_the_transformer_is_judged_by_what_generation_would_make(tiny_cache: Path, watched: Path) -> None:
     """Its videos are a run's dubbing of the clips, and outside the hole the truth."""
     cache = Cache(tiny_cache)
-    stage, dubber, clips = _stage("dit", cache, watched), Dubber.load(watched), cache.clips("test")
+    stage, dubber, clips = _stage("dit", cache, watched), DitHeadGenerator.load(watched), cache.clips("test")
     quick = DubOptions(steps=micro_settings().dit.quick_steps)
 
     def dub(clip: Clip, sound: np.ndarray) -> np.ndarray:

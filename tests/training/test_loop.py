@@ -16,9 +16,10 @@ from micro import losses, micro_settings, micro_train
 from safetensors.torch import load_file
 
 from dawn_bench.cache import Cache
+from dawn_bench.models.spec import MODELS
 from dawn_bench.training import loop as loop_module
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, learning_rate
-from dawn_bench.training.stage import STAGES, LoopConfig
+from dawn_bench.training.stage import LoopConfig
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -139,7 +140,7 @@ def test_two_processes_are_one_with_the_whole_batch(tiny_cache: Path, with_lfg: 
 def test_the_moving_average_is_what_is_saved(tiny_cache: Path, with_lfg: Path) -> None:
     """With decay 0.5 after four steps, by hand: w1, then halfway to each next one."""
     seen = []
-    build = STAGES["a2v-1"]
+    build = MODELS["dawn"].stages["a2v-1"]
     stage = build(Cache(tiny_cache), _fitted(tiny_cache), run=with_lfg, seed=0, device="cpu")
     name = "diffusion.denoise_fn.init_conv.weight"
     real = loop_module._one_step

@@ -12,10 +12,12 @@ import torch
 from dawn_bench.baselines.outputs import Output
 from dawn_bench.cache import Cache
 from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.dawn.signals import lfg_beats_copying
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.store import LearningSignal
 from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_opening
-from dawn_bench.workflow.learning import lfg_beats_copying, lips_follow_sound, loss_falls, read_curve
+from dawn_bench.training.signals import loss_falls, read_curve
+from dawn_bench.workflow.learning import lips_follow_sound
 
 
 def _log(run: Path, values: list[float]) -> Path:

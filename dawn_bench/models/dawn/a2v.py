@@ -6,24 +6,20 @@ Motion z has 3 channels: flow x, flow y (sampling positions, −1…1 over the i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from dawn_bench.errors import InputError
-from dawn_bench.models.checkpoint import load_keys
+from dawn_bench.models.dawn import fast
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder, condition_scales, drop_conditions, identity_grid
 from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
 from dawn_bench.models.dawn.fast.unet import FastUNet
-from dawn_bench.models.dawn.schedule import sampling_steps
-from dawn_bench.models.dawn.solver import Denoise, SolverName, ddim, dpm_solver_2m, holding
-from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS
+from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS, UNet3D
+from dawn_bench.models.diffusion.levels import sampling_steps
+from dawn_bench.models.diffusion.solvers import Denoise, SolverName, ddim, dpm_solver_2m, holding
 from dawn_bench.progress import Meter
-from dawn_bench.weights import read_state_dict
 
 Generators = torch.Generator | Sequence[torch.Generator]
 
@@ -162,11 +158,17 @@ class A2VFDM(nn.Module):
     ) -> Denoise:
         """The denoiser for one clip, with classifier-free guidance: null + (conditioned − null) · cond_scale."""
 
-        fast = FastUNet(self.diffusion.denoise_fn)
+        unet = self.diffusion.denoise_fn
+        fast_unet = FastUNet(unet) if fast.enabled() else None
 
         def clip(cond: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-            unet = fast.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
-            return torch.compile(unet, dynamic=False) if compiled else unet
+            if fast_unet is None:
+                network: Callable[[Tensor, Tensor], Tensor] = plain_clip(
+                    unet, source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width
+                )
+            else:
+                network = fast_unet.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
+            return torch.compile(network, dynamic=False) if compiled else network
 
         conditioned = clip(cond_FD)
         null = clip(torch.zeros_like(cond_FD)) if cond_scale != 1 else None
@@ -183,17 +185,16 @@ class A2VFDM(nn.Module):
         return denoise
 
 
-def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
-    """Load the released `DAWN_128.pth` or `DAWN_256.pth` (or a compatible file) for inference, without executing code.
+def plain_clip(
+    unet: UNet3D, *, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The plain U-Net of one clip, called as `fast.unet.FastClip`: (noisy motion [3, F, H, W], timestep [1])."""
 
-    Raises `InputError` for a damaged or incompatible file, naming missing and unexpected keys.
-    """
-    state: Any = read_state_dict(path)
-    if not isinstance(state, Mapping) or not isinstance(state.get("diffusion"), Mapping):
-        raise InputError("is no A2V-FDM checkpoint: it has no 'diffusion'.", path=path, hint="Use DAWN_128.pth.")
-    model = A2VFDM(config or A2VConfig.reference())
-    load_keys(model.diffusion, state["diffusion"], path=path, what="the A2V-FDM")
-    return model.eval()
+    def predict(x_3FHW: Tensor, t_B: Tensor) -> Tensor:
+        clip = {"source_BCHW": source_CHW[None], "mask_BMHW": mask_MHW[None], "cond_BFD": cond_FD[None]}
+        return unet(x_3FHW[None], t_B, win_width=win_width, **clip)[0]
+
+    return predict
 
 
 def _noise_source(

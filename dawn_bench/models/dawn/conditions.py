@@ -11,20 +11,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+#: Channels of the head pose that the networks use: yaw, pitch, roll, scale, tx, ty. The seventh, tz, is dropped.
+POSE_DIM = 6
 #: The training script's seed, and the number of draws before it initialises the face-mask encoder.
 MASK_ENCODER_SEED, MASK_ENCODER_OFFSET = 1234, 115_785_680
 
 
-def build_condition(
-    audio_BFA: Tensor, pose_BF6: Tensor, blink_BF2: Tensor, source_pose_B6: Tensor, source_blink_B2: Tensor
-) -> Tensor:
-    """Conditions cond_BFD: audio feature, then pose and blink relative to the source image (paper section 3.3).
+def head_state(pose: Tensor, blink: Tensor) -> Tensor:
+    """[..., 8] from pose [..., 6 or 7] and blinks [..., 2]: the channels of the head that the networks use."""
+    return torch.cat((pose[..., :POSE_DIM], blink), dim=-1)
 
-    Raw units: degrees, scale, pixels; eye aspect ratios. A seventh pose value (tz) is dropped. `A2VFDM` applies scales.
+
+def build_condition(audio_BFA: Tensor, head_BF8: Tensor, source_head_B8: Tensor) -> Tensor:
+    """Conditions cond_BFD: audio feature, then the head state relative to the source image (paper section 3.3).
+
+    Raw units: degrees, scale, pixels; eye aspect ratios. `A2VFDM` applies scales. For heads see `head_state`.
     """
-    pose = pose_BF6[..., :6] - source_pose_B6[:, None, :6]
-    blink = blink_BF2 - source_blink_B2[:, None]
-    return torch.cat((audio_BFA, pose, blink), dim=-1)
+    return torch.cat((audio_BFA, head_BF8 - source_head_B8[:, None]), dim=-1)
 
 
 def identity_grid(height: int, width: int, *, device: torch.device | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gaussian diffusion around the U-Net: schedule buffers, predicted motion, losses, ancestral sampling steps.
+"""Gaussian diffusion around the U-Net: schedule buffers, predicted motion, losses.
 
 Shape suffixes: B batch, F frames, H, W latent size, D condition width; motion z has 3 channels (flow x, y, occlusion).
 """
@@ -35,9 +35,6 @@ class Diffusion(nn.Module):
     sqrt_one_minus_alphas_cumprod: Tensor
     sqrt_recip_alphas_cumprod: Tensor
     sqrt_recipm1_alphas_cumprod: Tensor
-    posterior_mean_coef1: Tensor
-    posterior_mean_coef2: Tensor
-    posterior_log_variance_clipped: Tensor
 
     def __init__(self, config: A2VConfig) -> None:
         super().__init__()
@@ -72,13 +69,6 @@ class Diffusion(nn.Module):
         flow_bound = self.config.flow_bound * self.config.flow_scale
         flow, occlusion = x0.split([FLOW_CHANNELS, 1], dim=1)
         return torch.cat((flow.clamp(-flow_bound, flow_bound), occlusion.clamp(-1, 1)), dim=1)
-
-    def posterior_step(self, x_B3FHW: Tensor, t_B: Tensor, predicted_B3FHW: Tensor, noise_B3FHW: Tensor) -> Tensor:
-        """One ancestral sampling step from `t_B` to `t_B` − 1 (Ho et al. 2020, Eq. 6 and 7)."""
-        x0, _ = self.clean_and_noise(x_B3FHW, t_B, predicted_B3FHW)
-        mean = _at(self.posterior_mean_coef1, t_B) * x0 + _at(self.posterior_mean_coef2, t_B) * x_B3FHW
-        spread = (0.5 * _at(self.posterior_log_variance_clipped, t_B)).exp()
-        return mean + spread * noise_B3FHW * (t_B > 0).view(-1, 1, 1, 1, 1)
 
     def losses(
         self,

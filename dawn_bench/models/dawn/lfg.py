@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.lfg_config import HourglassConfig, LFGConfig
-from dawn_bench.models.dawn.lfg_generator import EncodedSource, Generator
+from dawn_bench.models.dawn.lfg_generator import EncodedSource, LFGGenerator
 from dawn_bench.models.dawn.region import BackgroundPredictor, RegionPredictor, Regions
 
 __all__ = ["LFG", "EncodedSource", "HourglassConfig", "LFGConfig", "LFGOutput", "Motion"]
@@ -49,7 +49,7 @@ class LFG(nn.Module):
         super().__init__()
         config = config or LFGConfig()
         self.config = config
-        self.generator = Generator(config)
+        self.generator = LFGGenerator(config)
         self.region_predictor = RegionPredictor(
             regions=config.num_regions,
             expansion=config.region.block_expansion,

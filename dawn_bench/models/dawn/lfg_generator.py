@@ -33,7 +33,7 @@ class EncodedSource:
         return EncodedSource(self.picture_BCSS[which], tuple(m[which] for m in self.maps))
 
 
-class Generator(nn.Module):
+class LFGGenerator(nn.Module):
     """Source encoder, flow predictor and decoder, in the published key layout."""
 
     def __init__(self, config: LFGConfig) -> None:

@@ -1,7 +1,7 @@
-"""Sound of any length in bounded memory: passes of a minute, each starting with the end of the one before.
+"""Speech of any length in bounded memory: passes of a minute, each starting with the end of the one before.
 
-A minute is one diffusion sample, as in the paper. The next one is drawn with its first frames held to the motion that
-is already there, so that the head goes on where it was; pictures leave as soon as their pass is done.
+A minute is one diffusion sample, as in the paper. The next one is sampled with its first frames held to the end of the
+motion before it, so that the head continues from there. Pictures are given out as soon as their pass is done.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Scene
+from dawn_bench.models.dawn.networks import DawnNetworks, Scene
+from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.progress import Meter
 
 #: Frames of the longest pass, and frames that neighbouring passes share (more than the attention's window).
@@ -32,7 +33,7 @@ def passes(frames: int, *, longest: int = LONGEST, overlap: int = OVERLAP) -> li
 
 
 def stream(
-    talker: DawnGenerator,
+    networks: DawnNetworks,
     scene: Scene,
     options: SamplingOptions,
     *,
@@ -40,7 +41,7 @@ def stream(
     overlap: int = OVERLAP,
     progress: Meter | None = None,
 ) -> Iterator[np.ndarray]:
-    """The clip's pictures, uint8 (n,S,S,3) RGB pieces; those of `DawnGenerator.talk` where one pass suffices.
+    """The clip's pictures in segments, uint8 (n,S,S,3) RGB; those of `DawnNetworks.talk` where one pass suffices.
 
     `progress` advances by one for each step of each pass.
     """
@@ -48,8 +49,8 @@ def stream(
     for frames in passes(scene.cond_BFD.shape[1], longest=longest, overlap=overlap):
         part = replace(scene, cond_BFD=scene.cond_BFD[:, frames])
         held = None if tail is None else (torch.arange(overlap, device=tail.device), tail)
-        z_B3Thh = talker.sample(part, options, held=held, progress=progress)
+        z_B3Thh = networks.sample(part, options, held=held, progress=progress)
         fresh = z_B3Thh if tail is None else z_B3Thh[:, :, overlap:]
-        for piece in fresh.split(_SHOWN, dim=2):
-            yield talker.show(scene, piece, precision=options.precision)
+        for segment in fresh.split(_SHOWN, dim=2):
+            yield networks.show(scene, segment, precision=options.precision)
         tail = z_B3Thh[:, :, -overlap:].clone()

@@ -7,7 +7,8 @@ changed as in the paper's comparisons (`ABLATIONS`). The audio width is taken fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from dawn_bench.cache import Cache
@@ -17,7 +18,9 @@ from dawn_bench.models.dawn.lfg import HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
 from dawn_bench.models.dawn.pbnet import PBNetConfig
 from dawn_bench.models.dawn.settings import A2VTraining, LFGTraining, PBNetTraining, TrainSettings
+from dawn_bench.models.notes import training_notes
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
+from dawn_bench.progress import console
 from dawn_bench.training.augment import JitterConfig
 from dawn_bench.training.stage import LoopConfig
 
@@ -44,6 +47,8 @@ _QUICK = {
 }
 #: The coarse model of two temporal resolutions sees every fourth frame.
 TTR_STRIDE = 4
+#: The former ending of the names of `-fixed` presets.
+_FORMER_ENDING = "-mended"
 _SHORT = {
     "final_learning_rate": 1e-5,
     "log_every": 5,
@@ -197,12 +202,12 @@ def dawn_128() -> TrainSettings:
     )
 
 
-def dawn_128_mended() -> TrainSettings:
-    """`dawn-128` with the released numbers and the released code's mistakes mended: for training from scratch."""
+def dawn_128_fixed() -> TrainSettings:
+    """`dawn-128` with the released numbers and the released code's mistakes fixed: for training from scratch."""
     return _with_models(
         dawn_128(),
         preset="dawn-128-fixed",
-        note="the released settings at 128 px, its code's mistakes mended",
+        note="the released settings at 128 px, its code's mistakes fixed",
         lfg=LFGConfig.fixed(),
         a2v=A2VConfig.fixed(x0_weight=0.15, lip_weight=0.15),
         pbnet=PBNetConfig.fixed(kl_weight=0.004, gan_weight=1.0, reg_weight=0.0005),
@@ -268,7 +273,7 @@ PRESETS: dict[str, Callable[[], TrainSettings]] = {
     "tiny": tiny,
     "small": small,
     "dawn-128": dawn_128,
-    "dawn-128-fixed": dawn_128_mended,
+    "dawn-128-fixed": dawn_128_fixed,
     "dawn-128-paper": dawn_128_paper,
     "dawn-256": dawn_256,
 }
@@ -291,7 +296,7 @@ def only_stage_2(settings: TrainSettings) -> TrainSettings:
 
 
 def no_pbnet(settings: TrainSettings) -> TrainSettings:
-    """A2V-FDM hears the sound alone and makes head pose and blinks by itself; there is no PBNet (Table 4)."""
+    """A2V-FDM gets the audio alone and generates head pose and blinks by itself; there is no PBNet (Table 4)."""
     audio_only = {"pose_scales": (0.0,) * settings.a2v_1.model.pose_dim, "eye_scale": 0.0}
     stages = {"a2v_1": settings.a2v_1, "a2v_2": settings.a2v_2}
     changed = {
@@ -338,8 +343,15 @@ def _frames(settings: TrainSettings) -> float:
 
 
 def preset(name: str) -> TrainSettings:
-    """The preset called `name`, or `name+ablation`; raises `InputError` listing the known ones."""
-    base, _, change = name.partition("+")
+    """The preset called `name`, or `name+ablation`; raises `InputError` listing the known ones.
+
+    The ending `-mended` is the former name of `-fixed` and still works, with a note.
+    """
+    base, plus, change = name.partition("+")
+    if base.endswith(_FORMER_ENDING):
+        base = base.removesuffix(_FORMER_ENDING) + "-fixed"
+        console().print(f"preset {name} is now called {base}{plus}{change}", markup=False)
+        name = f"{base}{plus}{change}"
     if base not in PRESETS:
         raise InputError(f"there is no preset called {base!r}.", hint=f"Known: {', '.join(PRESETS)}.")
     if not change:
@@ -361,3 +373,13 @@ def fit_to_cache(settings: TrainSettings, cache: Cache) -> TrainSettings:
 
     a2v = {name: fitted(getattr(settings, name), shared) for name in ("a2v_1", "a2v_2", "a2v_ttr")}
     return settings.model_copy(update={**a2v, "pbnet": fitted(settings.pbnet, {"audio_dim": audio})})
+
+
+def facts(cache: Cache) -> Mapping[str, Any]:
+    """Side of the frames, and the audio features."""
+    return {"size": cache.size, "audio_encoder": audio_encoder_of(next(iter(cache)))}
+
+
+def report_notes(run: Path) -> list[str]:
+    """What a report must say of a run: its preset, and losses that are substitutes."""
+    return training_notes(run, title="DAWN", main="lfg", stages=("lfg", "a2v-1", "a2v-2", "a2v-ttr", "pbnet"))

@@ -1,4 +1,4 @@
-"""DAWN's published weight files as a talker: found by their names, loaded by their keys, with the released behaviour.
+"""DAWN's published weight files as a generator: found by name, loaded by their keys, with the released behaviour.
 
 The files are those of huggingface.co/Hanbo-Cheng/DAWN: LFG_128_1000ep.pth or LFG_256_400ep.pth, DAWN_128.pth or
 DAWN_256.pth, and PBNet's pbnet_seperate/pose and pbnet_seperate/blink (or pbnet_both) checkpoint_*.pth.tar.
@@ -12,18 +12,17 @@ from pathlib import Path
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
-from dawn_bench.models.checkpoint import load_published_lfg, load_published_pbnet
-from dawn_bench.models.dawn.a2v import load_published_a2v
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.lfg import LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
+from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
 from dawn_bench.provenance import fingerprint, sha256_file
 
 #: `--checkpoint released-128`: the files come from the weights folder.
 _NAMED = re.compile(r"released-(128|256)")
 _MOTION = re.compile(r"DAWN_(128|256).*\.pth")
-#: What the released networks were trained to hear.
+#: The audio features that the released networks were trained on.
 AUDIO_ENCODER = "hubert"
 
 
@@ -38,7 +37,7 @@ class ReleasedFiles:
 
 
 def load_generator(checkpoint: Path, *, device: str = "cpu", stage: str | None = None) -> DawnGenerator:
-    """The talker of a run folder, of a folder of published files, of one `DAWN_*.pth` in it, or `released-128`/`-256`.
+    """The generator of a run folder, a folder of published files, one `DAWN_*.pth` in it, or `released-128`/`-256`.
 
     Raises `InputError` naming what is missing.
     """
@@ -48,6 +47,13 @@ def load_generator(checkpoint: Path, *, device: str = "cpu", stage: str | None =
     if stage is not None:
         raise InputError(f"option 'stage' is {stage!r}, but published weights have one stage.", path=checkpoint)
     return load_released(files, device=device)
+
+
+def is_released(path: Path) -> bool:
+    """Whether a path names published files: a released name, a `DAWN_*.pth` file, or a folder with one."""
+    if _NAMED.fullmatch(str(path)) or _MOTION.fullmatch(path.name):
+        return True
+    return any(_MOTION.fullmatch(file.name) for file in path.rglob("DAWN_*.pth"))
 
 
 def load_released(
@@ -74,7 +80,7 @@ def load_released(
 
 
 def find_released(checkpoint: Path) -> ReleasedFiles | None:
-    """The published files that `checkpoint` stands for; None where it stands for something else.
+    """The published files that `checkpoint` names; None where it names something else.
 
     Raises `InputError` naming the file that is missing, or when a folder holds both sizes.
     """
@@ -83,19 +89,19 @@ def find_released(checkpoint: Path) -> ReleasedFiles | None:
     if named := _MOTION.fullmatch(checkpoint.name):
         if not checkpoint.is_file():
             raise InputError("there is no such checkpoint.", path=checkpoint)
-        return _beside(checkpoint, int(named[1]), checkpoint.parent)
-    found = sorted(path for path in checkpoint.rglob("DAWN_*.pth") if _MOTION.fullmatch(path.name))
-    if not found:
+        return _group(checkpoint, int(named[1]), checkpoint.parent)
+    files = sorted(path for path in checkpoint.rglob("DAWN_*.pth") if _MOTION.fullmatch(path.name))
+    if not files:
         return None
-    if len(found) > 1:
-        listed = " and ".join(path.name for path in found)
-        raise InputError(f"holds {listed}.", path=checkpoint, hint=f"Name one: --checkpoint {found[0]}")
-    size = _MOTION.fullmatch(found[0].name)
+    if len(files) > 1:
+        listed = " and ".join(path.name for path in files)
+        raise InputError(f"holds {listed}.", path=checkpoint, hint=f"Name one: --checkpoint {files[0]}")
+    size = _MOTION.fullmatch(files[0].name)
     assert size is not None
-    return _beside(found[0], int(size[1]), checkpoint)
+    return _group(files[0], int(size[1]), checkpoint)
 
 
-def _beside(a2v: Path, size: int, folder: Path) -> ReleasedFiles:
+def _group(a2v: Path, size: int, folder: Path) -> ReleasedFiles:
     lfg = _first(folder, f"LFG_{size}*.pth")
     if lfg is None:
         raise InputError(f"holds {a2v.name}, but no LFG_{size}*.pth.", path=folder, hint=_origin(size))

@@ -1,11 +1,9 @@
-"""The noise schedule of the A2V-FDM and the timesteps at which samplers visit it (paper Eq. 1)."""
+"""The cosine noise schedule of the A2V-FDM (paper Eq. 1)."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,24 +35,3 @@ def cosine_schedule(timesteps: int) -> dict[str, Tensor]:
         "posterior_mean_coef2": (1 - before) * alphas.sqrt() / (1 - bar),
     }
     return {name: value.float() for name, value in buffers.items()}
-
-
-class Step(NamedTuple):
-    """One step of a sampler: ask the network at timestep `t`, go from signal level ᾱ `now` to `next` (1: the end)."""
-
-    t: int
-    now: float
-    next: float
-
-
-def sampling_steps(alphas_cumprod: Tensor, steps: int, *, off_by_one: bool) -> list[Step]:
-    """The steps of a sampler, first to last.
-
-    Timesteps are evenly spaced and leave out the noisiest, where a predicted noise tells nothing about the motion: 952
-    is the first of 20 of 1000. The released code (`off_by_one`) takes the levels of the timestep before each.
-    """
-    bar = alphas_cumprod.double().cpu().numpy()
-    times = np.linspace(0, len(bar), steps + 2)[:-1].astype(int)[::-1]
-    levels = np.concatenate(([1.0], bar[:-1])) if off_by_one else bar
-    ends = [*levels[times[1:-1]], 1.0]
-    return [Step(int(t), float(levels[t]), float(end)) for t, end in zip(times[:-1], ends, strict=True)]

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dawn_bench.models.spec import CheckpointKind, Lazy, ModelSpec, register
 
-from dawn_bench.cache import Cache
-from dawn_bench.models.dawn.presets import fit_to_cache, preset
-from dawn_bench.models.spec import RECIPES, Recipe
-from dawn_bench.pipelines.extractors.base import audio_encoder_of
+_HERE = "dawn_bench.models.dawn"
 
-
-def facts(cache: Cache) -> Mapping[str, Any]:
-    """Side of the frames, and the sound features."""
-    return {"size": cache.size, "audio_encoder": audio_encoder_of(next(iter(cache)))}
-
-
-RECIPES.register("dawn")(
-    Recipe(
-        stages=("lfg", "a2v-1", "a2v-2", "a2v-ttr", "pbnet"),
-        preset=preset,
-        fit_to_cache=fit_to_cache,
-        facts=facts,
+SPEC = register(
+    ModelSpec(
+        name="dawn",
+        title="DAWN",
+        modality="video",
+        default=True,
+        stages={
+            "lfg": Lazy(f"{_HERE}.stages.lfg:LFGStage"),
+            "a2v-1": Lazy(f"{_HERE}.stages.a2v:stage_one"),
+            "a2v-2": Lazy(f"{_HERE}.stages.a2v:stage_two"),
+            "a2v-ttr": Lazy(f"{_HERE}.stages.a2v:stage_coarse"),
+            "pbnet": Lazy(f"{_HERE}.stages.pbnet:PBNetStage"),
+        },
         after={"a2v-1": "lfg", "a2v-2": "lfg", "a2v-ttr": "lfg"},
+        presets=("tiny", "small", "dawn-128", "dawn-128-fixed", "dawn-128-paper", "dawn-256"),
+        variants=("only-stage-1", "only-stage-2", "no-pbnet", "ttr"),
+        preset=Lazy(f"{_HERE}.presets:preset"),
+        fit_to_cache=Lazy(f"{_HERE}.presets:fit_to_cache"),
+        facts=Lazy(f"{_HERE}.presets:facts"),
+        checkpoints={
+            "lfg": CheckpointKind(Lazy(f"{_HERE}.lfg_config:LFGConfig"), Lazy(f"{_HERE}.lfg:LFG")),
+            "a2v": CheckpointKind(Lazy(f"{_HERE}.a2v_config:A2VConfig"), Lazy(f"{_HERE}.a2v:A2VFDM")),
+            "pbnet": CheckpointKind(Lazy(f"{_HERE}.pbnet_config:PBNetConfig"), Lazy(f"{_HERE}.pbnet:PBNet")),
+        },
+        options=Lazy(f"{_HERE}.options:DawnOptions"),
+        load=Lazy(f"{_HERE}.released:load_generator"),
+        released=Lazy(f"{_HERE}.released:is_released"),
+        report_notes=Lazy(f"{_HERE}.presets:report_notes"),
+        signals=Lazy(f"{_HERE}.signals:signals"),
     )
 )

@@ -1,6 +1,6 @@
 """The generation strategies that the paper compares (Table 2), with the same trained models: NAR, SAR, TTR.
 
-A strategy is a function (talker, source, audio, seed, options, pose, blink) -> frames uint8 (T,S,S,3).
+A strategy is a function (networks, source, audio, seed, options, pose, blink) -> frames uint8 (T,S,S,3).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
+from dawn_bench.models.dawn.networks import DawnNetworks
+from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.inputs import Portrait
 
 Strategy = Callable[..., np.ndarray]
 
@@ -30,8 +32,8 @@ class TtrOptions(SamplingOptions):
 
 
 def nar(
-    talker: DawnGenerator,
-    source: Source,
+    networks: DawnNetworks,
+    source: Portrait,
     audio: np.ndarray,
     *,
     seed: int,
@@ -39,13 +41,13 @@ def nar(
     pose: np.ndarray | None = None,
     blink: np.ndarray | None = None,
 ) -> np.ndarray:
-    """DAWN's own: every frame of the clip in one sample."""
-    return talker.talk(source, audio, seed=seed, options=options, pose=pose, blink=blink)
+    """DAWN's own, non-autoregressive: every frame of the clip in one sample."""
+    return networks.talk(source, audio, seed=seed, options=options, pose=pose, blink=blink)
 
 
 def sar(
-    talker: DawnGenerator,
-    source: Source,
+    networks: DawnNetworks,
+    source: Portrait,
     audio: np.ndarray,
     *,
     seed: int,
@@ -59,20 +61,22 @@ def sar(
     the whole clip at once, so that the strategies differ in the frames alone.
     """
     if pose is None or blink is None:
-        drawn_pose, drawn_blink = tracks(talker, source, audio, seed=seed)
+        drawn_pose, drawn_blink = networks.tracks(source, audio, seed=seed)
         pose, blink = (drawn_pose if pose is None else pose), (drawn_blink if blink is None else blink)
     parts: list[np.ndarray] = []
     for number, start in enumerate(range(0, len(audio), options.segment)):
         span = slice(start, start + options.segment)
-        part = talker.talk(source, audio[span], seed=seed + number, options=options, pose=pose[span], blink=blink[span])
+        part = networks.talk(
+            source, audio[span], seed=seed + number, options=options, pose=pose[span], blink=blink[span]
+        )
         source = replace(source, frame=part[-1], pose=pose[span][-1], blink=blink[span][-1])
         parts.append(part)
     return np.concatenate(parts)
 
 
 def ttr(
-    talker: DawnGenerator,
-    source: Source,
+    networks: DawnNetworks,
+    source: Portrait,
     audio: np.ndarray,
     *,
     seed: int,
@@ -85,29 +89,14 @@ def ttr(
     Key frames come from the run's coarse model (preset `NAME+ttr`), else from the same model as the others. The second
     pass samples every frame with the key frames' motion held.
     """
-    scene = talker.scene(source, audio, seed=seed, pose=pose, blink=blink)
+    scene = networks.scene(source, audio, seed=seed, pose=pose, blink=blink)
     count = scene.cond_BFD.shape[1]
     keys = torch.unique(torch.tensor([*range(0, count, options.stride), count - 1], device=scene.cond_BFD.device))
-    coarse = talker.coarse or talker.a2v
-    z_keys = talker.sample(replace(scene, cond_BFD=scene.cond_BFD[:, keys]), options, model=coarse)
+    coarse = networks.coarse or networks.a2v
+    z_keys = networks.sample(replace(scene, cond_BFD=scene.cond_BFD[:, keys]), options, model=coarse)
     with torch.no_grad():
-        z_keys = talker.a2v.pack_motion(*coarse.unpack_motion(z_keys))
-    return talker.show(scene, talker.sample(scene, options, held=(keys, z_keys)))
-
-
-def tracks(talker: DawnGenerator, source: Source, audio: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Head pose (T,6) and blinks (T,2), float32, that `talk` with this seed would draw.
-
-    The source's own at every frame where the model makes head pose and blinks by itself.
-    """
-    state = np.concatenate([np.asarray(source.pose, np.float32)[:6], np.asarray(source.blink, np.float32)])
-    if talker.pbnet is None:
-        drawn = np.repeat(state[None], len(audio), axis=0)
-    else:
-        first, heard = (torch.as_tensor(np.array(x, np.float32), device=talker.device)[None] for x in (state, audio))
-        generator = torch.Generator(device=talker.device).manual_seed(seed)
-        drawn = talker.pbnet.generate(first, heard, generator=generator)[0].cpu().numpy()
-    return drawn[:, :6], drawn[:, 6:]
+        z_keys = networks.a2v.pack_motion(*coarse.unpack_motion(z_keys))
+    return networks.show(scene, networks.sample(scene, options, held=(keys, z_keys)))
 
 
 #: Strategies by the paper's names, each with its kind of options.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dawn_bench.models.diffspeaker.audio import build_encoder, encode, frames_of, normalise, resample
-from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig
+from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig, Sampler
 from dawn_bench.models.diffspeaker.denoiser import Denoiser
 from dawn_bench.models.diffspeaker.schedule import add_noise, sample
 
@@ -49,17 +49,25 @@ class DiffSpeaker(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, waveform_BN: Tensor, style_B: Tensor, *, generator: torch.Generator, frames: int | None = None
+        self,
+        waveform_BN: Tensor,
+        style_B: Tensor,
+        *,
+        generator: torch.Generator,
+        frames: int | None = None,
+        sampler: Sampler | None = None,
+        steps: int | None = None,
     ) -> Tensor:
-        """Sample offsets (B,T,V) for the sound, with the configured sampler, steps and smoothing."""
+        """Sample offsets (B,T,V) for the sound, with the configured smoothing; `sampler` and `steps` as configured by
+        default."""
         memory = self.listen(waveform_BN, frames=frames)
         shape = (*memory.shape[:2], self.config.vertices * 3)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(memory.device)
         offsets = sample(
             lambda x, step: self.denoiser(x, memory, step, style_B),
             noise,
-            steps=self.config.steps,
-            sampler=self.config.sampler,
+            steps=steps or self.config.steps,
+            sampler=sampler or self.config.sampler,
         )
         return smoothed(offsets) if self.config.smooth else offsets
 

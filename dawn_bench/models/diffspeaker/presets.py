@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig, Encoder, published
+from dawn_bench.models.notes import training_notes
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.stage import LoopConfig
 
@@ -142,3 +144,15 @@ def facts(cache: Cache) -> Mapping[str, Any]:
     """Vertices and rate of the meshes."""
     clip = next(iter(cache))
     return {"vertices": clip["vertices"].shape[1], "fps": clip.fps}
+
+
+def report_notes(run: Path) -> list[str]:
+    """What a report must say of a run: its preset, and a speech encoder that was not pretrained."""
+
+    def more(stage: str, provenance: Mapping[str, Any]) -> list[str]:
+        encoder = provenance.get("speech_encoder")
+        if encoder != "random weights":
+            return []
+        return [f"DiffSpeaker's speech encoder started from {encoder}, not from a pretrained one."]
+
+    return training_notes(run, title="DiffSpeaker", main="diffspeaker", stages=("diffspeaker",), more=more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,19 +17,30 @@ from dawn_bench.weights import Resolved, read_state_dict
 #: Recomputed here (positions), or of training only.
 _NOT_WEIGHTS = ("denoiser.PPE.pe", "audio_encoder.masked_spec_embed")
 _PREFIXES_LEFT = ("_losses.", "losses.")
+#: The tensor whose size is the number of vertex coordinates.
+_MARK = "denoiser.motion_decoder.bias"
+
+
+def is_released(path: Path) -> bool:
+    """Whether `path` is a `.ckpt` file with the tensors of a released DiffSpeaker; raises `InputError` if damaged."""
+    return path.suffix == ".ckpt" and path.is_file() and _MARK in (_state(path) or {})
+
+
+def guess_encoder(path: Path) -> Literal["hubert", "wav2vec2"]:
+    """The speech encoder of a released file by its name, which is all that says it; HuBERT where the name does not."""
+    return "wav2vec2" if "wav2vec2" in path.stem.lower() else "hubert"
 
 
 def load_released(path: Path, config: DiffSpeakerConfig | None = None, *, encoder: str = "hubert") -> DiffSpeaker:
-    """The model of a released `.ckpt` in evaluation mode; vertex count and styles tell BIWI from VOCASET.
+    """The model of a released `.ckpt` in evaluation mode; its vertex count gives the dataset.
 
     A file says nothing of its encoder: `encoder` is `hubert` or `wav2vec2`, which have the same keys. Raises
     `InputError` naming missing, unexpected and misshapen keys.
     """
-    held: Any = read_state_dict(path)
-    state = held.get("state_dict", held) if isinstance(held, Mapping) else None
-    if not isinstance(state, Mapping) or "denoiser.motion_decoder.bias" not in state:
+    state = _state(path)
+    if state is None or _MARK not in state:
         raise InputError(
-            "is no DiffSpeaker checkpoint: it has no denoiser.motion_decoder.bias.",
+            f"is no DiffSpeaker checkpoint: it has no {_MARK}.",
             path=path,
             hint="Give the .ckpt of github.com/theEricMa/DiffSpeaker.",
         )
@@ -40,7 +51,7 @@ def load_released(path: Path, config: DiffSpeakerConfig | None = None, *, encode
 
 
 def load_released_state(model: DiffSpeaker, state: Mapping[str, Tensor], *, path: Path) -> None:
-    """Fill `model`; what the model computes itself is not asked of the file."""
+    """Fill `model`; what the model computes itself is not read from the file."""
     own = {k: v for k, v in model.state_dict().items() if k in _NOT_WEIGHTS}
     load_keys(model, {**state, **own}, path=path, what="DiffSpeaker")
 
@@ -63,8 +74,15 @@ def load_pretrained(model: DiffSpeaker, resolved: Resolved) -> None:
     )
 
 
+def _state(path: Path) -> Mapping[str, Tensor] | None:
+    """The state dict of a file, which Lightning may have wrapped; None where there is none."""
+    content: Any = read_state_dict(path)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    return state if isinstance(state, Mapping) else None
+
+
 def _published(state: Mapping[str, Tensor], encoder: str, path: Path) -> DiffSpeakerConfig:
-    coordinates = state["denoiser.motion_decoder.bias"].shape[0]
+    coordinates = state[_MARK].shape[0]
     names = {70110: "biwi", 15069: "vocaset"}
     if coordinates not in names or encoder not in ("hubert", "wav2vec2"):
         raise InputError(

@@ -14,26 +14,25 @@ import torch
 from torch import Tensor
 
 from dawn_bench.models.diffspeaker.config import Sampler
+from dawn_bench.models.diffusion import levels
 
 TIMESTEPS, BETA_START, BETA_END = 1000, 0.00085, 0.012
 
 
 def alphas_cumprod() -> Tensor:
     """float32 (1000,): products of 1 - β, with √β linear from √0.00085 to √0.012."""
-    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TIMESTEPS, dtype=torch.float32) ** 2
-    return torch.cumprod(1 - betas, dim=0)
+    return levels.scaled_linear_levels(TIMESTEPS, (BETA_START, BETA_END), dtype=torch.float32)
+
+
+def add_noise(x0_BTV: Tensor, noise_BTV: Tensor, step_B: Tensor) -> Tensor:
+    """`x0_BTV` noised to the timesteps `step_B` (int64)."""
+    return levels.add_noise(x0_BTV, noise_BTV, alphas_cumprod().to(x0_BTV.device)[step_B])
 
 
 def timesteps(steps: int) -> list[int]:
     """Evenly spaced, from high to low, the lowest 1: 981, 961, …, 1 for 50 steps."""
     stride = TIMESTEPS // steps
     return [min(k * stride + 1, TIMESTEPS - 1) for k in reversed(range(steps))]
-
-
-def add_noise(x0_BTV: Tensor, noise_BTV: Tensor, step_B: Tensor) -> Tensor:
-    """x at `step_B` (int64): √ᾱ x0 + √(1-ᾱ) noise."""
-    alpha_B11 = alphas_cumprod().to(x0_BTV.device)[step_B][:, None, None]
-    return alpha_B11.sqrt() * x0_BTV + (1 - alpha_B11).sqrt() * noise_BTV
 
 
 def ddim_step(x: Tensor, x0: Tensor, *, step: int, steps: int, sampler: Sampler) -> Tensor:

@@ -1,4 +1,4 @@
-"""The noise around the transformer: schedule, what it is trained on, sampling by DDIM.
+"""The diffusion around the transformer: its training target, and sampling by DDIM.
 
 Shape letters: B frames (each one sample), Z latent channels, h latent side, W window of sound, A sound features.
 """
@@ -10,35 +10,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dawn_bench.models.dawn.schedule import sampling_steps
-from dawn_bench.models.dawn.solver import ddim
+from dawn_bench.models.diffusion.levels import sampling_steps
+from dawn_bench.models.diffusion.solvers import ddim
 from dawn_bench.models.dit_head.config import DiTConfig
 
 #: The network as the sampler sees it: (noisy latents, timesteps (B,)) -> prediction.
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
-def signal_levels(timesteps: int, betas: tuple[float, float]) -> Tensor:
-    """ᾱ of every timestep, float32 [timesteps]: noise variances whose roots grow linearly (LDM's "linear")."""
-    first, last = betas
-    variance = torch.linspace(first**0.5, last**0.5, timesteps, dtype=torch.float64).square()
-    return torch.cumprod(1 - variance, dim=0).float()
-
-
-def add_noise(z_BZhh: Tensor, noise_BZhh: Tensor, level_B: Tensor) -> Tensor:
-    """Latents at signal level ᾱ."""
-    level = level_B.view(-1, 1, 1, 1)
-    return level.sqrt() * z_BZhh + (1 - level).sqrt() * noise_BZhh
-
-
 def target(z_BZhh: Tensor, noise_BZhh: Tensor, level_B: Tensor, prediction: str) -> Tensor:
-    """What the network should answer."""
+    """What the network is trained to predict."""
     level = level_B.view(-1, 1, 1, 1)
     return noise_BZhh if prediction == "noise" else level.sqrt() * noise_BZhh - (1 - level).sqrt() * z_BZhh
 
 
 def clean_and_noise(x: Tensor, predicted: Tensor, level: float, prediction: str) -> tuple[Tensor, Tensor]:
-    """The clean latents and the noise that an answer stands for at one signal level."""
+    """The clean latents and the noise that a prediction implies at one signal level."""
     signal, spread = level**0.5, (1 - level) ** 0.5
     if prediction == "velocity":
         return signal * x - spread * predicted, spread * x + signal * predicted
@@ -55,8 +42,8 @@ def sample(
         times = torch.full((len(x),), t, device=x.device)
         return clean_and_noise(x, predict(x, times), float(levels[t]), config.prediction)
 
-    def fresh(_: int) -> Tensor:  # all frames of a clip share their noise: what moves is what they hear
-        one = torch.randn(x_BZhh.shape[1:], generator=generator, device=x_BZhh.device)
-        return one.expand_as(x_BZhh)
+    def fresh(_: int) -> Tensor:  # all frames share their noise, so that only the sound moves them
+        frame = torch.randn(x_BZhh.shape[1:], generator=generator, device=x_BZhh.device)
+        return frame.expand_as(x_BZhh)
 
     return ddim(denoise, x_BZhh, sampling_steps(levels, steps, off_by_one=False), eta=eta, noise=fresh)

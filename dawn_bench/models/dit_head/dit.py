@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dawn_bench.models.diffusion.levels import scaled_linear_levels
 from dawn_bench.models.dit_head.config import DiTConfig
-from dawn_bench.models.dit_head.diffusion import signal_levels
 
 #: Width of the sinusoidal timestep features.
 TIME_FEATURES = 256
@@ -77,7 +77,7 @@ class DiT(nn.Module):
         super().__init__()
         self.config = config
         dim, patch = config.dim, config.patch
-        self.register_buffer("levels", signal_levels(config.timesteps, config.betas))
+        self.register_buffer("levels", scaled_linear_levels(config.timesteps, config.betas))
         for name, channels in (("face", config.latent_channels), ("masked", config.masked_channels)):
             self.register_buffer(f"{name}_mean", torch.zeros(channels))
             self.register_buffer(f"{name}_std", torch.ones(channels))

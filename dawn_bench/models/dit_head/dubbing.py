@@ -1,7 +1,7 @@
-"""DiT-Head sampled: a video with its mouth cut out and sound in, the same video with new lips out.
+"""DiT-Head's inference on arrays: a video with its mouth cut out and speech in, the same video with new lips out.
 
-Training validates by it and generation runs it. It sees nothing inside the hole, and changes nothing outside it.
-Shape letters: T frames, S picture side, A sound features, Z latent channels, h latent side.
+Validation and generation both use it. It sees nothing inside the hole, and changes nothing outside it.
+Shape letters: T frames, S picture side, A audio features, Z latent channels, h latent side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from dawn_bench.models.dit_head.dit import DiT
 from dawn_bench.models.dit_head.mask import mouth_mask
 from dawn_bench.models.dit_head.pictures import cut_out, paste
 from dawn_bench.models.dit_head.vqgan import VQGAN
-from dawn_bench.pixels import to_frames, to_signed
+from dawn_bench.models.inputs import ping_pong
+from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.progress import Meter
 
 #: Frames that are sampled at once.
@@ -42,7 +43,7 @@ class DubOptions(Config):
     seam: float = origin(0.06, OURS, "colours are matched at the mask's edge over this share of the side", ge=0, le=1)
 
 
-class DitHead:
+class DitHeadNetworks:
     """Both VQGANs and the DiT on one device, in evaluation mode."""
 
     def __init__(self, face: VQGAN, masked: VQGAN, dit: DiT, *, device: str = "cpu") -> None:
@@ -63,16 +64,16 @@ class DitHead:
         reference: np.ndarray | None = None,
         progress: Meter | None = None,
     ) -> np.ndarray:
-        """Frames uint8 (T,S,S,3) RGB for sound features (T,A): `frames` (T',S,S,3) with lips that say the sound.
+        """Frames uint8 (T,S,S,3) RGB for audio features (T,A): `frames` (T',S,S,3) with lips that follow the speech.
 
-        A video shorter than the sound is played to and fro, a longer one is cut. `landmarks` (T',68,2) place the hole;
+        A video shorter than the speech plays in ping-pong, a longer one is cut. `landmarks` (T',68,2) place the hole;
         `reference` (S,S,3), by default the first frame, shows the face whole. Outside the hole every pixel is the
         given one. The same seed gives the same clip.
         """
-        order = to_and_fro(len(frames), len(audio))
+        order = ping_pong(len(frames), len(audio))
         given = np.asarray(frames)[order]
         hole = mouth_mask(np.asarray(landmarks)[order], given.shape[1], self.dit.config.mask)
-        heard = windows(audio, self.dit.config.window)
+        sound = windows(audio, self.dit.config.window)
         shown = given[0] if reference is None else reference
         generator = torch.Generator(device=self.device).manual_seed(seed)
         side = given.shape[1] // self.face.config.factor
@@ -82,7 +83,7 @@ class DitHead:
         latents = []
         for start in range(0, len(given), BATCH):
             part = slice(start, start + BATCH)
-            latents.append(self._latents(given[part], hole[part], heard[part], reference_1Zhh, noise, options, seed))
+            latents.append(self._latents(given[part], hole[part], sound[part], reference_1Zhh, noise, options, seed))
             if progress is not None:
                 progress.advance(len(latents[-1]))
         z_TZhh = torch.cat(latents)
@@ -95,7 +96,7 @@ class DitHead:
         self,
         given: np.ndarray,
         hole: np.ndarray,
-        heard: np.ndarray,
+        sound: np.ndarray,
         reference_1Zhh: Tensor,
         noise_1Zhh: Tensor,
         options: DubOptions,
@@ -106,7 +107,7 @@ class DitHead:
         fixed = {
             "reference_BZhh": reference_1Zhh.expand(count, -1, -1, -1),
             "masked_BZhh": dit.scale_masked(self.masked.encode(seen)),
-            "audio_BWA": torch.as_tensor(heard, device=self.device),
+            "audio_BWA": torch.as_tensor(sound, device=self.device),
         }
         kept = torch.ones(count, dtype=torch.bool, device=self.device)
 
@@ -120,16 +121,10 @@ class DitHead:
         return sample(predict, start, dit.levels, dit.config, steps=options.steps, eta=options.eta, seed=seed)
 
     def _picture(self, frames: np.ndarray) -> Tensor:
-        held = torch.as_tensor(np.ascontiguousarray(np.moveaxis(frames, -1, 1)), device=self.device)
-        return to_signed(held)
+        return from_frames(torch.as_tensor(frames, device=self.device), signed=True)
 
 
 def blend(z_TZhh: Tensor) -> Tensor:
     """Each frame's latent as ¼, ½, ¼ of the one before, its own and the one after; the ends repeat [ours]."""
     padded = torch.cat([z_TZhh[:1], z_TZhh, z_TZhh[-1:]])
     return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-
-
-def to_and_fro(length: int, wanted: int) -> np.ndarray:
-    """Frame numbers (wanted,) of a video of `length` frames: forwards, and back where it is too short."""
-    return np.resize(np.concatenate([np.arange(length), np.arange(length)[-2:0:-1]]), wanted)

@@ -1,23 +1,28 @@
-"""DiT-Head of a trained run: `dub` repaints a video (the paper's protocol), `portrait` makes a picture talk [ours]."""
+"""DiT-Head for a user: a video whose lips are made anew (the paper's protocol), or a portrait that talks [ours]."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from pydantic import AliasChoices, Field, model_validator
 
+from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dit import DiT
-from dawn_bench.models.dit_head.dubbing import DitHead, DubOptions
+from dawn_bench.models.dit_head.dubbing import DitHeadNetworks, DubOptions
+from dawn_bench.models.dit_head.files import read_face
 from dawn_bench.models.dit_head.vqgan import VQGAN
-from dawn_bench.progress import Meter
+from dawn_bench.models.generator import Generator, TalkingStream
+from dawn_bench.models.inputs import read_speech
+from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint, sha256_file
 
-__all__ = ["RUN_FILES", "DubOptions", "Dubber"]
+__all__ = ["RUN_FILES", "DitHeadGenerator", "DubFileOptions", "DubOptions"]
 
 #: Where `dawn-bench train --model dit-head` leaves each model in a run's folder, and its kind.
 RUN_FILES = {
@@ -27,8 +32,30 @@ RUN_FILES = {
 }
 
 
-class Dubber(DitHead):
-    """DiT-Head with what is known of its training."""
+class DubFileOptions(DubOptions):
+    """The options of dubbing as `generate` takes them: fewer steps by default, and `cond_scale` for `guidance`."""
+
+    steps: int = Field(20, ge=1, le=999, description="DDIM steps")
+    guidance: float = Field(
+        1.0,
+        ge=0,
+        validation_alias=AliasChoices("guidance", "cond_scale"),
+        description="classifier-free guidance by the audio; 1: none",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moves_no_head(cls, data: dict[str, object]) -> dict[str, object]:
+        if data.get("drive") is not None or data.get("pose") is not None:
+            hint = "Give the video itself: --image VIDEO"
+            raise InputError("DiT-Head moves no head: --drive and --pose are for models that do.", hint=hint)
+        return data
+
+
+class DitHeadGenerator(DitHeadNetworks, Generator):
+    """The three networks of a trained run. `identity` changes with the weights; `facts` is their provenance."""
+
+    options_class = DubFileOptions
 
     def __init__(
         self,
@@ -50,11 +77,11 @@ class Dubber(DitHead):
 
     @property
     def audio_encoder(self) -> str:
-        """Name of the sound features that it was trained on."""
+        """Name of the audio features that it was trained on."""
         return str(self.facts["audio_encoder"])
 
     @classmethod
-    def load(cls, run: Path, *, device: str = "cpu") -> Dubber:
+    def load(cls, run: Path, *, device: str = "cpu") -> DitHeadGenerator:
         """The three models of a run folder; raises `InputError` naming the one that is missing."""
         modules, hashes, facts = [], [], dict[str, Any]()
         for stage, kind in RUN_FILES.items():
@@ -70,15 +97,30 @@ class Dubber(DitHead):
             hashes.append(sha256_file(path))
         return cls(*modules, device=device, identity=fingerprint(hashes), facts=facts)
 
-    def portrait(
+    def stream(
         self,
-        frame: np.ndarray,
-        landmarks: np.ndarray,
-        audio: np.ndarray,
+        image: str | Path | None,
+        audio: str | Path,
         *,
-        seed: int,
-        options: DubOptions = DubOptions(),
-        progress: Meter | None = None,
-    ) -> np.ndarray:
-        """`dub` of one picture (S,S,3) with points (68,2): the head stands still, the mouth moves."""
-        return self.dub(frame[None], landmarks[None], audio, seed=seed, options=options, progress=progress)
+        seed: int = 0,
+        max_seconds: float | None = None,
+        face: str = "auto",
+        **options: Any,
+    ) -> TalkingStream:
+        """See `Generator.generate`. `image` is a portrait or a video to dub; options are those of `DubFileOptions`.
+
+        The whole clip is dubbed at once, because its lips may be blended over time.
+        """
+        from dawn_bench.pipelines.faces.base import pick_backend
+
+        chosen: DubFileOptions = self.options(options)
+        if image is None:
+            raise InputError("DiT-Head needs a portrait or a video.", hint="Give a picture or video of one face.")
+        sound, features = read_speech(Path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
+        frames, landmarks = read_face(Path(image), size=self.size, backend=pick_backend(face), max_frames=len(features))
+
+        def segments() -> Iterator[np.ndarray]:
+            with meter("dub", total=len(features), unit="frames") as progress:
+                yield self.dub(frames, landmarks, features, seed=seed, options=chosen, progress=progress)
+
+        return TalkingStream(segments(), len(features), sound, FPS)

@@ -7,6 +7,7 @@ VQGAN's and DiffTalk's published settings where these have one).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -14,7 +15,7 @@ from pydantic import Field
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
-from dawn_bench.models.dit_head.audio import encoder_of
+from dawn_bench.models.dit_head.audio import ENCODER, encoder_of
 from dawn_bench.models.dit_head.config import (
     OURS,
     DiTConfig,
@@ -24,6 +25,7 @@ from dawn_bench.models.dit_head.config import (
     origin,
     ours,
 )
+from dawn_bench.models.notes import training_notes
 from dawn_bench.training.stage import LoopConfig
 from dawn_bench.weights import Policy
 
@@ -205,7 +207,7 @@ def fit_to_cache(settings: DitHeadSettings, cache: Cache) -> DitHeadSettings:
 
 
 def facts(cache: Cache) -> Mapping[str, Any]:
-    """Side of the frames, and the sound features; what stands in for Wav2Vec2 is named."""
+    """Side of the frames, and the audio features: Wav2Vec2 or its substitute."""
     return {"size": cache.size, "audio_encoder": encoder_of(next(iter(cache)))}
 
 
@@ -218,3 +220,15 @@ def choices(stage: VQGANTraining | DiTTraining) -> dict[str, Any]:
         held |= {"reference_gap": stage.reference_gap, "scale_frames": stage.scale_frames}
     loop = stage.loop
     return held | {"loop": {"steps": loop.steps, "batch_size": loop.batch_size, "learning_rate": loop.learning_rate}}
+
+
+def report_notes(run: Path) -> list[str]:
+    """What a report must say of a run: preset, substitutes, and every choice that the paper does not state."""
+
+    def more(stage: str, provenance: Mapping[str, Any]) -> list[str]:
+        encoder = provenance.get("audio_encoder")
+        if stage != "dit" or encoder == ENCODER:
+            return []
+        return [f"DiT-Head hears {encoder} features in place of the paper's Wav2Vec2."]
+
+    return training_notes(run, title="DiT-Head", main="dit", stages=("vqgan-face", "vqgan-masked", "dit"), more=more)

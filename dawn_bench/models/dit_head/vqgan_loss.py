@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dawn_bench.models.dawn.lfg_loss import PixelLoss, VGGLoss
 from dawn_bench.models.dit_head.config import VQGANLossConfig
 from dawn_bench.models.dit_head.vqgan import VQGAN
+from dawn_bench.models.perceptual import PixelLoss, VGGLoss
 
 #: Upper bound of the adaptive weight, as in the released VQGAN.
 _LARGEST_WEIGHT = 1e4

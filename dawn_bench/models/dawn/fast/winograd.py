@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from dawn_bench.models.dawn import fast
 from dawn_bench.models.dawn.fast.scratch import Scratch
 
 #: Side of a tile in output pixels, and in input pixels.
@@ -44,6 +45,7 @@ def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and fast.enabled()
     )
 
 

@@ -18,21 +18,21 @@ from dawn_bench.errors import InputError
 from dawn_bench.masks import released_box_mask
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
-from dawn_bench.models.dawn.conditions import build_condition
+from dawn_bench.models.dawn.conditions import build_condition, head_state
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.settings import A2VTraining, TrainSettings
 from dawn_bench.models.dawn.unet import MOTION_CHANNELS
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
-from dawn_bench.pixels import to_frames, to_unit
+from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.training.augment import jitter
 from dawn_bench.training.data import ClipPool, step_rng, windows
-from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.stage import Batch
 from dawn_bench.training.talking import beside_truth
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
 
 
 class A2VStage:
-    """`start` is the checkpoint of the stage before, whose weights this one goes on with."""
+    """`start` is the checkpoint of the stage before, whose weights are the initial ones."""
 
     def __init__(
         self, name: str, config: A2VTraining, cache: Cache, *, run: Path, start: Path | None, seed: int, device: str
@@ -51,26 +51,25 @@ class A2VStage:
         rng, count, model = step_rng(self.seed, step, stream=self.name), self.loop.batch_size, self.config.model
         frames = int(rng.integers(self.config.min_frames or self.config.frames, self.config.frames + 1))
         source = self.config.random_source
-        held = windows(self.pool, rng, count=count, frames=frames, random_source=source, stride=self.config.stride)
+        items = windows(self.pool, rng, count=count, frames=frames, random_source=source, stride=self.config.stride)
         side = self.size // self.lfg.config.factor
         noise = rng.standard_normal((count, MOTION_CHANNELS, frames, side, side), dtype=np.float32)
         kept = rng.random((count, frames if model.drop_per_frame else 1)) >= model.null_probability
         timestep = rng.integers(model.timesteps, size=count)
         draws = {"noise": noise, "kept": kept, "timestep": timestep}
-        return held | {name: torch.from_numpy(values) for name, values in draws.items()}
+        return items | {name: torch.from_numpy(values) for name, values in draws.items()}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        source_BCSS, frames_BCFSS = to_unit(batch["source"]), to_unit(batch["frames"])
-        frames_BFCSS = frames_BCFSS.transpose(1, 2)
-        source_BCSS, frames_BFCSS = jitter([source_BCSS, frames_BFCSS], self.config.jitter, generator)
+        pictures = [from_frames(batch["source"]), from_frames(batch["frames"])]
+        source_BCSS, frames_BFCSS = jitter(pictures, self.config.jitter, generator)
         model = self.module
         assert isinstance(model, A2VFDM)
         features_BChh, z_B3Fhh = self.targets(model, source_BCSS, frames_BFCSS)
         size, side = source_BCSS.shape[-1], z_B3Fhh.shape[-1]
         swap = model.config.swap_mask_axes
-        condition_BFD = build_condition(
-            batch["audio"], batch["pose"], batch["blink"], batch["source_pose"], batch["source_blink"]
-        )
+        head_BF8 = head_state(batch["pose"], batch["blink"])
+        source_head_B8 = head_state(batch["source_pose"], batch["source_blink"])
+        condition_BFD = build_condition(batch["audio"], head_BF8, source_head_B8)
         face_BSS = released_box_mask(batch["source_bbox"], size, height=size, width=size, swap_axes=swap)
         losses = model.diffusion.losses(
             z_B3Fhh,
@@ -95,7 +94,7 @@ class A2VStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """Each clip's first frames, sampled with its true head pose and blinks, released sampling, beside the truth."""
+        """The first frames of each clip, sampled as released with the true head pose and blinks, against the truth."""
         assert isinstance(module, A2VFDM)
         self.lfg.eval()
         return beside_truth((clip, to_frames(self._sample(module, clip, device=device))) for clip in clips)
@@ -105,14 +104,14 @@ class A2VStage:
         fields = (audio_encoder_of(clip), "pose", "blink", "bbox")
         tracks = (torch.from_numpy(np.array(clip[f][:SAMPLE_FRAMES], np.float32))[None].to(device) for f in fields)
         audio_BFA, pose_BF7, blink_BF2, box_BF4 = tracks
-        source_BCSS = to_unit(torch.from_numpy(np.array(clip["frames"][0])).movedim(-1, 0)[None]).to(device)
+        source_BCSS = from_frames(torch.from_numpy(np.array(clip["frames"][:1]))).to(device)
         encoded, size = self.lfg.encode(source_BCSS), source_BCSS.shape[-1]
+        head_BF8, box_B4 = head_state(pose_BF7, blink_BF2), box_BF4[:, 0]
         swap = model.config.swap_mask_axes
-        face_BSS = released_box_mask(box_BF4[:, 0], size, height=size, width=size, swap_axes=swap)
         z_B3Fhh = model.sample(
             encoded.features_BChh,
-            face_BSS[:, None],
-            build_condition(audio_BFA, pose_BF7[..., :6], blink_BF2, pose_BF7[:, 0, :6], blink_BF2[:, 0]),
+            released_box_mask(box_B4, size, height=size, width=size, swap_axes=swap)[:, None],
+            build_condition(audio_BFA, head_BF8, head_BF8[:, 0]),
             generator=torch.Generator(device=device).manual_seed(self.seed),
         )
         flow_BFhh2, occlusion_BF1hh = model.unpack_motion(z_B3Fhh)
@@ -126,13 +125,13 @@ class A2VStage:
         save_checkpoint(path, self.module, config=self.module.config, kind="a2v", provenance=provenance)
 
 
-@STAGES.register("a2v-1")
 def stage_one(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> A2VStage:
+    """Stage `a2v-1`: short windows, the source is their first frame."""
     return A2VStage("a2v-1", settings.a2v_1, cache, run=run, start=None, seed=seed, device=device)
 
 
-@STAGES.register("a2v-2")
 def stage_two(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> A2VStage:
+    """Stage `a2v-2`: longer windows of random length, any frame is the source; starts from stage `a2v-1`."""
     if settings.a2v_2 is None:
         raise InputError(
             f"preset {settings.preset!r} has no stage a2v-2.", hint="Use --stage a2v-1, or another preset."
@@ -142,8 +141,8 @@ def stage_two(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, de
     return A2VStage("a2v-2", settings.a2v_2, cache, run=run, start=start, seed=seed, device=device)
 
 
-@STAGES.register("a2v-ttr")
-def coarse(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> A2VStage:
+def stage_coarse(cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> A2VStage:
+    """Stage `a2v-ttr`: the coarse model of two temporal resolutions."""
     if settings.a2v_ttr is None:
         raise InputError(f"preset {settings.preset!r} has no stage a2v-ttr.", hint="Use a preset with +ttr: small+ttr.")
     return A2VStage("a2v-ttr", settings.a2v_ttr, cache, run=run, start=None, seed=seed, device=device)

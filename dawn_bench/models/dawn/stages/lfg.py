@@ -12,18 +12,20 @@ from torch import Tensor, nn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.files import sha256_file
-from dawn_bench.models.checkpoint import load_checkpoint, load_keys, load_published_lfg, save_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint, load_keys, save_checkpoint
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
-from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, picture_loss
+from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss
+from dawn_bench.models.dawn.published import load_published_lfg
 from dawn_bench.models.dawn.settings import TrainSettings
-from dawn_bench.pixels import to_frames, to_unit
+from dawn_bench.models.perceptual import picture_loss
+from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.training.augment import flips, jitter
 from dawn_bench.training.data import ClipPool, frame_pairs, step_rng
-from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows, side_by_side, ssim
 
 #: Frames that validation decodes at once.
-PIECE = 8
+BATCH = 8
 
 
 class LFGStage:
@@ -42,13 +44,13 @@ class LFGStage:
 
     def batch(self, step: int) -> Batch:
         rng = step_rng(self.seed, step, stream=self.name)
-        held = frame_pairs(self.pool, rng, count=self.loop.batch_size)
+        pairs = frame_pairs(self.pool, rng, count=self.loop.batch_size)
         own = torch.Generator().manual_seed(int(rng.integers(2**63)))
         bend = Deformation.draw(self.loop.batch_size, self.config.loss, generator=own, like=torch.zeros(()))
-        return held | {"theta": bend.theta_B23, "bend": bend.bend_BP}
+        return pairs | {"theta": bend.theta_B23, "bend": bend.bend_BP}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        source, driving = to_unit(batch["source"]), to_unit(batch["driving"])
+        source, driving = from_frames(batch["source"]), from_frames(batch["driving"])
         if self.config.flip:
             source, driving = flips(source, driving, generator)
         source, driving = jitter([source, driving], self.config.jitter, generator)
@@ -60,24 +62,22 @@ class LFGStage:
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
         """Each clip rebuilt from its first frame: PSNR in dB (that of copying the frame beside it) and SSIM."""
         assert isinstance(module, LFG)
-        found: dict[str, list[float]] = {"psnr": [], "psnr_copy": [], "ssim": []}
+        scores: dict[str, list[float]] = {"psnr": [], "psnr_copy": [], "ssim": []}
         pictures, videos = [], {}
         for clip in clips:
             truth = np.asarray(clip["frames"][:SAMPLE_FRAMES])
-            source, frames = (
-                to_unit(torch.from_numpy(x.copy()).movedim(-1, -3)).to(device) for x in (truth[:1], truth)
-            )
+            source, frames = (from_frames(torch.from_numpy(x.copy())).to(device) for x in (truth[:1], truth))
             encoded = module.encode(source)
-            pieces = [module.decode(encoded, *module.motion(source, piece)) for piece in frames.split(PIECE)]
-            rebuilt = to_frames(torch.cat(pieces))
+            parts = [module.decode(encoded, *module.motion(source, part)) for part in frames.split(BATCH)]
+            rebuilt = to_frames(torch.cat(parts))
             copied = np.broadcast_to(truth[:1], truth.shape)
-            found["psnr"].append(psnr(rebuilt[1:], truth[1:]))
-            found["psnr_copy"].append(psnr(copied[1:], truth[1:]))
-            found["ssim"].append(ssim(rebuilt[1:], truth[1:]))
+            scores["psnr"].append(psnr(rebuilt[1:], truth[1:]))
+            scores["psnr_copy"].append(psnr(copied[1:], truth[1:]))
+            scores["ssim"].append(ssim(rebuilt[1:], truth[1:]))
             far = int(np.abs(truth.astype(np.int16) - truth[0]).mean(axis=(1, 2, 3)).argmax())
             pictures.append(side_by_side(truth[0], truth[far], rebuilt[far]))
             videos[clip.id] = side_by_side(truth, rebuilt)
-        values = {name: float(np.mean(each)) for name, each in found.items()}
+        values = {name: float(np.mean(each)) for name, each in scores.items()}
         return Validation(values, "psnr", pictures={"source-truth-rebuilt": rows(np.stack(pictures))}, videos=videos)
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
@@ -97,10 +97,7 @@ def _initial(path: Path, config: LFGConfig) -> LFG:
     """
     if path.suffix != ".safetensors":
         return load_published_lfg(path, config)
-    held: LFG = load_checkpoint(path, "lfg")[0]
+    initial: LFG = load_checkpoint(path, "lfg")[0]
     model = LFG(config)
-    load_keys(model, held.state_dict(), path=path, what="the LFG of these settings")
+    load_keys(model, initial.state_dict(), path=path, what="the LFG of these settings")
     return model
-
-
-STAGES.register("lfg")(LFGStage)

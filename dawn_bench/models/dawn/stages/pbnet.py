@@ -13,13 +13,14 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import save_checkpoint
+from dawn_bench.models.dawn.conditions import POSE_DIM, head_state
 from dawn_bench.models.dawn.discriminator import PatchDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, normalise
 from dawn_bench.models.dawn.pbnet_loss import pbnet_losses
 from dawn_bench.models.dawn.settings import TrainSettings
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.training.data import ClipPool, sequences, step_rng
-from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import Validation, rows
 
 
@@ -42,22 +43,22 @@ class PBNetStage:
         self.ids = self.pool.ids
         torch.manual_seed(seed)
         pbnet = PBNet(self.config.model)
-        judge = PatchDiscriminator(pbnet.config.state_dim) if self.config.adversarial else None
-        self.module: nn.Module = _Both(pbnet, judge)
+        discriminator = PatchDiscriminator(pbnet.config.state_dim) if self.config.adversarial else None
+        self.module: nn.Module = _Both(pbnet, discriminator)
         self.steps_per_epoch = self.config.steps_per_epoch or max(1, len(self.ids) // self.loop.batch_size)
 
     def batch(self, step: int) -> Batch:
         rng = step_rng(self.seed, step, stream=self.name)
-        held = sequences(self.pool, rng, count=self.loop.batch_size, frames=self.config.frames)
+        items = sequences(self.pool, rng, count=self.loop.batch_size, frames=self.config.frames)
         epoch = torch.full((self.loop.batch_size,), step // self.steps_per_epoch)
         shape = (self.loop.batch_size, self.config.frames, self.config.model.latent_dim)
-        return held | {"epoch": epoch, "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))}
+        return items | {"epoch": epoch, "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         both = self.module
         assert isinstance(both, _Both)
         config, mask_BN = both.pbnet.config, batch["mask"]
-        state_BND = _state(batch["state"], config)
+        state_BND = _state(head_state(batch["pose"], batch["blink"]), config)
         x_BND = normalise(state_BND, config) * mask_BN[..., None]
         losses, _ = pbnet_losses(
             both.pbnet,
@@ -79,32 +80,32 @@ class PBNetStage:
         """
         assert isinstance(module, _Both)
         model = module.pbnet
-        found: dict[str, list[float]] = {"rc": [], "pose_spread": [], "blink_spread": []}
+        scores: dict[str, list[float]] = {"rc": [], "pose_spread": [], "blink_spread": []}
         pictures = []
         for clip in clips:
             fields = (audio_encoder_of(clip), "pose", "blink")
             audio, pose, blink = (torch.from_numpy(np.array(clip[f], np.float32))[None].to(device) for f in fields)
-            state = _state(torch.cat([pose[..., :6], blink], dim=-1), model.config)
+            state = _state(head_state(pose, blink), model.config)
             x = normalise(state, model.config)
             valid = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
             mu, _ = model.encode(x, audio, valid)
             rebuilt = model.decode(x[:, 0], mu, audio, valid)
-            found["rc"].append(float((rebuilt - (x - x[:, :1])).square().mean()))
+            scores["rc"].append(float((rebuilt - (x - x[:, :1])).square().mean()))
             made = model.generate(state[:, 0], audio, generator=torch.Generator(device=device).manual_seed(self.seed))
             true, drawn = state[0].cpu().numpy(), made[0].cpu().numpy()
             angles, eyes = slice(0, min(3, model.config.pos_dim)), slice(model.config.pos_dim, None)
             for name, part in (("pose_spread", angles), ("blink_spread", eyes)):
                 if true[:, part].size:
-                    found[name].append(float(drawn[:, part].std(0).mean() / max(true[:, part].std(0).mean(), 1e-9)))
+                    scores[name].append(float(drawn[:, part].std(0).mean() / max(true[:, part].std(0).mean(), 1e-9)))
             pictures.append(_tracks(true, drawn, f"{clip.id}: truth and generated"))
-        values = {name: float(np.mean(each)) for name, each in found.items() if each}
+        values = {name: float(np.mean(each)) for name, each in scores.items() if each}
         return Validation(values, "rc", smaller_is_better=True, pictures={"tracks": rows(np.stack(pictures))})
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         both = self.module
         assert isinstance(both, _Both)
-        judge = [list(both.discriminator.parameters())] if both.discriminator is not None else []
-        return [list(both.pbnet.parameters()), *judge]
+        discriminator = [list(both.discriminator.parameters())] if both.discriminator is not None else []
+        return [list(both.pbnet.parameters()), *discriminator]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         assert isinstance(self.module, _Both)
@@ -112,9 +113,9 @@ class PBNetStage:
         save_checkpoint(path, pbnet, config=pbnet.config, kind="pbnet", provenance=provenance)
 
 
-def _state(pose_and_blink_BN8: Tensor, config: PBNetConfig) -> Tensor:
+def _state(head_BN8: Tensor, config: PBNetConfig) -> Tensor:
     """The channels that this PBNet predicts: pose, blinks or both."""
-    return pose_and_blink_BN8[..., : config.state_dim] if config.pos_dim else pose_and_blink_BN8[..., 6:]
+    return head_BN8[..., : config.state_dim] if config.pos_dim else head_BN8[..., POSE_DIM:]
 
 
 def _tracks(true: np.ndarray, drawn: np.ndarray, title: str) -> np.ndarray:
@@ -133,6 +134,3 @@ def _tracks(true: np.ndarray, drawn: np.ndarray, title: str) -> np.ndarray:
     figure.suptitle(title, fontsize=8)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-STAGES.register("pbnet")(PBNetStage)

@@ -1,5 +1,1 @@
-"""Training stage of DiffSpeaker."""
-
-from dawn_bench.models.diffspeaker.stages import diffspeaker
-
-__all__ = ["diffspeaker"]
+"""Training stages, one file each; `spec.py` lists them."""

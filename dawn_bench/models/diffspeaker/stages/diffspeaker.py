@@ -1,4 +1,4 @@
-"""Stage `diffspeaker`: a mesh learns to speak from sound, by denoising its offsets from the face at rest."""
+"""Stage `diffspeaker`: encoder and denoiser learn the offsets of a speaking mesh from its face at rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dawn_bench.models.diffspeaker.released import load_pretrained
 from dawn_bench.models.diffspeaker.schedule import TIMESTEPS
 from dawn_bench.pipelines.meshes.render import MeshRenderer
 from dawn_bench.training.data import ClipPool, step_rng
-from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, side_by_side
 
 #: Registry names of the pretrained encoders, the better format first.
@@ -29,6 +29,8 @@ _SIDE = 160
 
 
 class DiffSpeakerStage:
+    """The whole model, from random weights or from a published speech encoder."""
+
     name = "diffspeaker"
 
     def __init__(self, cache: Cache, settings: DiffSpeakerSettings, *, run: Path, seed: int, device: str) -> None:
@@ -40,8 +42,8 @@ class DiffSpeakerStage:
         self.started_from = "random weights"
         if self.config.pretrained and self.config.model.audio.encoder != "logmel":
             names = PRETRAINED[self.config.model.audio.encoder]
-            found = [name for name in names if weights.resolve(name).path is not None]
-            resolved = weights.resolve(found[0] if found else names[0], "files")
+            present = [name for name in names if weights.resolve(name).path is not None]
+            resolved = weights.resolve(present[0] if present else names[0], "files")
             load_pretrained(model, resolved)
             self.started_from = resolved.identity
         self.module: nn.Module = model
@@ -108,9 +110,6 @@ class DiffSpeakerStage:
         assert isinstance(self.module, DiffSpeaker)
         facts = provenance | {"speech_encoder": self.started_from}
         save_checkpoint(path, self.module, config=self.module.config, kind="diffspeaker", provenance=facts)
-
-
-STAGES.register("diffspeaker")(DiffSpeakerStage)
 
 
 def window(clip: Clip, rng: np.random.Generator, *, frames: int | None) -> tuple[np.ndarray, np.ndarray]:

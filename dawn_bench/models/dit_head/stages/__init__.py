@@ -1,5 +1,1 @@
-"""Training stages of DiT-Head: two VQGANs and the diffusion transformer."""
-
-from dawn_bench.models.dit_head.stages import dit, vqgan
-
-__all__ = ["dit", "vqgan"]
+"""Training stages, one file each; `spec.py` lists them."""

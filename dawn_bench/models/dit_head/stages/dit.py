@@ -14,19 +14,23 @@ from torch.nn import functional as F
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
+from dawn_bench.models.diffusion.levels import add_noise
 from dawn_bench.models.dit_head.audio import encoder_of, windows
-from dawn_bench.models.dit_head.diffusion import add_noise, target
+from dawn_bench.models.dit_head.diffusion import target
 from dawn_bench.models.dit_head.dit import DiT
-from dawn_bench.models.dit_head.dubbing import DitHead, DubOptions
+from dawn_bench.models.dit_head.dubbing import DitHeadNetworks, DubOptions
 from dawn_bench.models.dit_head.mask import frame_mask
 from dawn_bench.models.dit_head.pictures import cut_out
 from dawn_bench.models.dit_head.presets import DitHeadSettings, choices
 from dawn_bench.models.dit_head.vqgan import VQGAN
-from dawn_bench.pixels import to_signed
+from dawn_bench.pixels import from_frames
 from dawn_bench.training.data import ClipPool, step_rng
-from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.stage import Batch
 from dawn_bench.training.talking import beside_truth, mouth_agreement
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
+
+#: The frozen VQGANs take pictures with their channels last in memory.
+_LAYOUT = torch.preserve_format
 
 
 class DiTStage:
@@ -40,22 +44,22 @@ class DiTStage:
         torch.manual_seed(seed)
         model = DiT(self.config.model)
         with torch.no_grad():
-            held = self.examples(step_rng(seed, 0, stream="dit scales"), count=self.config.scale_frames)
-            face, masked = self.latents({k: v.to(device) for k, v in held.items()}, "picture")
+            items = self.examples(step_rng(seed, 0, stream="dit scales"), count=self.config.scale_frames)
+            face, masked = self.latents({k: v.to(device) for k, v in items.items()}, "picture")
             model.set_scales(face.cpu(), masked.cpu())
         self.module: nn.Module = model
 
     def batch(self, step: int) -> Batch:
         rng, count, model = step_rng(self.seed, step, stream=self.name), self.loop.batch_size, self.config.model
-        held = self.examples(rng, count=count)
+        items = self.examples(rng, count=count)
         side = self.size // self.face.config.factor
         noise = rng.standard_normal((count, model.latent_channels, side, side), dtype=np.float32)
         timestep = rng.integers(model.timesteps, size=count)
         kept = rng.random(count) >= model.null_probability
-        return held | {k: torch.from_numpy(v) for k, v in (("noise", noise), ("timestep", timestep), ("kept", kept))}
+        return items | {k: torch.from_numpy(v) for k, v in (("noise", noise), ("timestep", timestep), ("kept", kept))}
 
     def examples(self, rng: np.random.Generator, *, count: int) -> Batch:
-        """`clip` (B,), `picture` and `reference` uint8 (B,3,S,S), `hole` bool (B,S,S), `audio` float32 (B,W,A)."""
+        """`clip` (B,), `picture` and `reference` uint8 (B,S,S,3), `hole` bool (B,S,S), `audio` float32 (B,W,A)."""
         clips, places = self.pool.draw(rng, count, min_frames=1)
         items = []
         for clip in clips:
@@ -63,8 +67,8 @@ class DiTStage:
             other = reference_frame(clip, frame, gap=self.config.reference_gap, rng=rng)
             items.append(
                 {
-                    "picture": np.moveaxis(clip["frames"][frame], -1, 0),
-                    "reference": np.moveaxis(clip["frames"][other], -1, 0),
+                    "picture": clip["frames"][frame],
+                    "reference": clip["frames"][other],
                     "hole": frame_mask(clip, frame, self.config.model.mask, size=self.size),
                     "audio": windows(clip[encoder_of(clip)], self.config.model.window, np.array([frame]))[0],
                 }
@@ -74,7 +78,7 @@ class DiTStage:
     @torch.no_grad()
     def latents(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
         """Of the whole pictures, and of the same pictures with their holes."""
-        picture_B3SS = to_signed(batch[name])
+        picture_B3SS = from_frames(batch[name], signed=True, memory_format=_LAYOUT)
         return self.face.encode(picture_B3SS), self.masked.encode(cut_out(picture_B3SS, batch["hole"]))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -83,7 +87,9 @@ class DiTStage:
         with torch.no_grad():
             face, masked = self.latents(batch, "picture")
             z_BZhh, masked_BZhh = model.scale_face(face), model.scale_masked(masked)
-            reference_BZhh = model.scale_face(self.face.encode(to_signed(batch["reference"])))
+            reference_BZhh = model.scale_face(
+                self.face.encode(from_frames(batch["reference"], signed=True, memory_format=_LAYOUT))
+            )
         level_B = model.levels[batch["timestep"]]
         predicted = model(
             add_noise(z_BZhh, batch["noise"], level_B),
@@ -99,20 +105,20 @@ class DiTStage:
         return {"total": whole + model.config.mouth_weight * mouth, "whole": whole, "mouth": mouth}
 
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """Each clip's first frames, dubbed in few steps with the first one as reference, beside the truth.
+        """The first frames of each clip, dubbed in few steps with the first one as reference, against the truth.
 
-        Face detectors guess an opening from the rest of the face even where no mouth is drawn, so `mouth_r` says
-        something only beside `mouth_r_late`, the same with the sound half its length late. PSNR, in which the mouth
-        alone differs from the truth, picks the best.
+        Face detectors guess an opening from the rest of the face even where no mouth is drawn, so `mouth_r` must be
+        read against `mouth_r_late`, the same with the speech shifted by half its length. PSNR picks the best: the
+        mouth alone differs from the truth.
         """
         assert isinstance(module, DiT)
-        model = DitHead(self.face, self.masked, module, device=device)
+        model = DitHeadNetworks(self.face, self.masked, module, device=device)
         options = DubOptions(steps=self.config.quick_steps)
 
         def dubbed(clip: Clip, *, late: bool) -> np.ndarray:
             frames, points, sound = (clip[name][:SAMPLE_FRAMES] for name in ("frames", "landmarks", encoder_of(clip)))
-            heard = np.roll(sound, len(sound) // 2, axis=0) if late else sound
-            return model.dub(frames, points, heard, seed=self.seed, options=options)
+            speech = np.roll(sound, len(sound) // 2, axis=0) if late else sound
+            return model.dub(frames, points, speech, seed=self.seed, options=options)
 
         own = beside_truth((clip, dubbed(clip, late=False)) for clip in clips)
         late = np.mean([mouth_agreement(clip, dubbed(clip, late=True)) for clip in clips])
@@ -124,9 +130,6 @@ class DiTStage:
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         facts = provenance | {"ours": choices(self.config)}
         save_checkpoint(path, self.module, config=self.config.model, kind="dit-head-dit", provenance=facts)
-
-
-STAGES.register("dit")(DiTStage)
 
 
 def reference_frame(clip: Clip, frame: int, *, gap: int, rng: np.random.Generator) -> int:

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.models.checkpoint import save_checkpoint
-from dawn_bench.models.dawn.lfg_loss import picture_loss
 from dawn_bench.models.dit_head.mask import frame_mask
 from dawn_bench.models.dit_head.pictures import cut_out
 from dawn_bench.models.dit_head.presets import DitHeadSettings, VQGANTraining, choices
 from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.models.dit_head.vqgan_loss import PatchDiscriminator, vqgan_losses
-from dawn_bench.pixels import to_frames, to_signed
+from dawn_bench.models.perceptual import picture_loss
+from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.training.data import ClipPool, step_rng
-from dawn_bench.training.stage import STAGES, Batch
+from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import Validation, psnr, rows, side_by_side, ssim
 
 #: Frames of a held-out clip that validation rebuilds, spread over it.
@@ -37,14 +37,16 @@ class _Both(nn.Module):
 
 
 class VQGANStage:
+    """One of the two autoencoders, with its patch discriminator."""
+
     def __init__(self, name: str, config: VQGANTraining, cache: Cache, *, seed: int, device: str) -> None:
         self.name, self.config, self.loop, self.seed = name, config, config.loop, seed
         self.cache, self.pool, self.size = cache, ClipPool(cache), cache.size
         self.ids = self.pool.ids
         torch.manual_seed(seed)
         loss = config.loss
-        judge = PatchDiscriminator(channels=loss.discriminator_channels, layers=loss.discriminator_layers)
-        self.module: nn.Module = _Both(VQGAN(config.model), judge)
+        discriminator = PatchDiscriminator(channels=loss.discriminator_channels, layers=loss.discriminator_layers)
+        self.module: nn.Module = _Both(VQGAN(config.model), discriminator)
         self.perceptual = picture_loss(config.perceptual).to(device)
 
     def batch(self, step: int) -> Batch:
@@ -52,18 +54,18 @@ class VQGANStage:
         clips, places = self.pool.draw(rng, count, min_frames=1)
         frames = [int(rng.integers(clip.n_frames)) for clip in clips]
         mirrored = self.config.flip & (rng.random(count) < 0.5)
-        held = {"clip": places, "step": torch.full((count,), step), "mirrored": torch.from_numpy(mirrored)}
-        return held | self.examples(clips, frames)
+        items = {"clip": places, "step": torch.full((count,), step), "mirrored": torch.from_numpy(mirrored)}
+        return items | self.examples(clips, frames)
 
     def examples(self, clips: Sequence[Clip], frames: Sequence[int]) -> Batch:
-        """A frame of each clip: `picture` uint8 (B,3,S,S), and `hole` bool (B,S,S) where the stage cuts one out."""
+        """A frame of each clip: `picture` uint8 (B,S,S,3), and `hole` bool (B,S,S) where the stage cuts one out."""
         pairs, mask = list(zip(clips, frames, strict=True)), self.config.model.mask
         pictures = np.stack([np.asarray(clip["frames"][k]) for clip, k in pairs])
-        held = {"picture": torch.from_numpy(np.moveaxis(pictures, -1, 1).copy())}
+        items = {"picture": torch.from_numpy(pictures)}
         if mask is not None:
             holes = [frame_mask(clip, k, mask, size=self.size) for clip, k in pairs]
-            held["hole"] = torch.from_numpy(np.stack(holes))
-        return held
+            items["hole"] = torch.from_numpy(np.stack(holes))
+        return items
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         both = self.module
@@ -81,20 +83,20 @@ class VQGANStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """Some frames of each clip rebuilt: PSNR in dB (that of their mean colours alone beside it) and SSIM."""
+        """Some frames of each clip rebuilt: PSNR in dB, that of their mean colours alone for comparison, and SSIM."""
         assert isinstance(module, _Both)
-        found: dict[str, list[float]] = {"psnr": [], "psnr_flat": [], "ssim": []}
+        scores: dict[str, list[float]] = {"psnr": [], "psnr_flat": [], "ssim": []}
         pictures = []
         for clip in clips:
             frames = np.linspace(0, clip.n_frames - 1, min(FRAMES, clip.n_frames)).astype(int).tolist()
             given = _shown({k: v.to(device) for k, v in self.examples([clip] * len(frames), frames).items()})
             truth, rebuilt = to_frames(given, signed=True), to_frames(module.vqgan(given)[0], signed=True)
-            found["psnr"].append(psnr(rebuilt, truth))
-            found["psnr_flat"].append(psnr(np.broadcast_to(truth.mean((1, 2), keepdims=True), truth.shape), truth))
-            found["ssim"].append(ssim(rebuilt, truth))
+            scores["psnr"].append(psnr(rebuilt, truth))
+            scores["psnr_flat"].append(psnr(np.broadcast_to(truth.mean((1, 2), keepdims=True), truth.shape), truth))
+            scores["ssim"].append(ssim(rebuilt, truth))
             middle = len(frames) // 2
             pictures.append(side_by_side(truth[middle], rebuilt[middle]))
-        values = {name: float(np.mean(each)) for name, each in found.items()}
+        values = {name: float(np.mean(each)) for name, each in scores.items()}
         return Validation(values, "psnr", pictures={"source-rebuilt": rows(np.stack(pictures))})
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
@@ -110,16 +112,16 @@ class VQGANStage:
 
 
 def _shown(batch: Batch) -> Tensor:
-    """What the autoencoder is given: float32 (B,3,S,S) in [-1, 1], with the hole where there is one."""
-    pictures_B3SS = to_signed(batch["picture"])
+    """The input of the autoencoder: float32 (B,3,S,S) in [-1, 1], with the hole where there is one."""
+    pictures_B3SS = from_frames(batch["picture"], signed=True)
     return cut_out(pictures_B3SS, batch["hole"]) if "hole" in batch else pictures_B3SS
 
 
-@STAGES.register("vqgan-face")
 def face(cache: Cache, settings: DitHeadSettings, *, run: Path, seed: int, device: str) -> VQGANStage:
+    """Stage `vqgan-face`, on whole frames."""
     return VQGANStage("vqgan-face", settings.vqgan_face, cache, seed=seed, device=device)
 
 
-@STAGES.register("vqgan-masked")
 def masked(cache: Cache, settings: DitHeadSettings, *, run: Path, seed: int, device: str) -> VQGANStage:
+    """Stage `vqgan-masked`, on frames with the mouth cut out."""
     return VQGANStage("vqgan-masked", settings.vqgan_masked, cache, seed=seed, device=device)

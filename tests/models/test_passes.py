@@ -12,7 +12,9 @@ import torch
 
 from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
-from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Scene
+from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.networks import Scene
+from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.passes import LONGEST, OVERLAP, passes, stream
 
 QUICK = SamplingOptions(steps=2)

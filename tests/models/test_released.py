@@ -13,10 +13,11 @@ from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.generator import SamplingOptions, Source
 from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
+from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, SeparatePBNets
 from dawn_bench.models.dawn.released import ReleasedFiles, find_released, load_generator, load_released
+from dawn_bench.models.inputs import Portrait
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 
 SMALL = HourglassConfig(block_expansion=4, max_features=8, num_blocks=2)
@@ -102,7 +103,7 @@ def test_published_files_talk_with_the_released_behaviour(published: Path) -> No
     assert isinstance(talker.pbnet, SeparatePBNets)
     assert talker.a2v.config.ddim_off_by_one and talker.lfg.config.truncate_pixels
     size = 32
-    source = Source(
+    source = Portrait(
         np.full((size, size, 3), 90, np.uint8), np.zeros(7), np.full(2, 0.3), np.array([8.0, 8, 24, 24]), (48, 32)
     )
     sound = np.random.default_rng(0).standard_normal((7, 12))
@@ -146,7 +147,8 @@ def test_generate_with_full_size_files(
     out = tmp_path / "talk.mp4"
 
     def run() -> None:
-        generate(tmp_path / "me.png", tmp_path / "a.wav", out, Path("released-128"), crop="paper", face="dlib", steps=1)
+        files = {"image": tmp_path / "me.png", "audio": tmp_path / "a.wav", "out": out}
+        generate(**files, checkpoint=Path("released-128"), crop="paper", face="dlib", steps=1)
 
     with pytest.raises(InputError, match=r"HuBERT-large speech encoder are missing. Put hubert-large"):
         run()

@@ -15,9 +15,12 @@ from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions, Source
-from dawn_bench.models.dawn.solver import Step, ddim, dpm_solver_2m, holding
-from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, sar, tracks, ttr
+from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, sar, ttr
+from dawn_bench.models.diffusion.levels import Step
+from dawn_bench.models.diffusion.solvers import ddim, dpm_solver_2m, holding
+from dawn_bench.models.inputs import Portrait
 
 QUICK = {"steps": 3}
 
@@ -44,7 +47,7 @@ def test_one_long_segment_is_the_whole_clip_at_once(talker: DawnGenerator, clip:
 def test_a_segment_starts_from_the_last_picture_of_the_one_before(
     talker: DawnGenerator, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[Source, int]] = []
+    asked: list[tuple[Portrait, int]] = []
     real = DawnGenerator.talk
 
     def noting(self, source, audio, **settings):  # type: ignore[no-untyped-def]
@@ -56,12 +59,12 @@ def test_a_segment_starts_from_the_last_picture_of_the_one_before(
     assert [n for _, n in asked] == [12, 12, 6] and len(made) == 30
     assert np.array_equal(asked[0][0].frame, clip["frames"][0])
     assert np.array_equal(asked[1][0].frame, made[11]) and np.array_equal(asked[2][0].frame, made[23])
-    pose, blink = tracks(talker, source_of(clip), clip["logmel"], seed=0)
+    pose, blink = talker.tracks(source_of(clip), clip["logmel"], seed=0)
     assert np.array_equal(asked[1][0].pose, pose[11]) and np.array_equal(asked[2][0].blink, blink[23])
 
 
 def test_tracks_are_those_that_talk_draws(talker: DawnGenerator, clip: Clip) -> None:
-    pose, blink = tracks(talker, source_of(clip), clip["logmel"], seed=9)
+    pose, blink = talker.tracks(source_of(clip), clip["logmel"], seed=9)
     scene = talker.scene(source_of(clip), clip["logmel"], seed=9)
     ours = talker.scene(source_of(clip), clip["logmel"], seed=9, pose=pose, blink=blink)
     torch.testing.assert_close(scene.cond_BFD, ours.cond_BFD)

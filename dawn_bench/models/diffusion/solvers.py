@@ -1,4 +1,4 @@
-"""Samplers: from noise to motion in a few steps of the denoising network. Pure functions of tensors.
+"""Samplers: from noise to a sample in a few steps of the denoising network. Pure functions of tensors.
 
 `Denoise` maps a noisy sample and its timestep to (predicted clean sample, predicted noise).
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from dawn_bench.models.dawn.schedule import Step
+from dawn_bench.models.diffusion.levels import Step
 
 Denoise = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 SolverName = Literal["ddim", "dpm2m"]
@@ -35,7 +35,7 @@ def ddim(denoise: Denoise, x: Tensor, steps: Sequence[Step], *, eta: float, nois
 def dpm_solver_2m(denoise: Denoise, x: Tensor, steps: Sequence[Step]) -> Tensor:
     """Lu et al. 2022, "DPM-Solver++", Algorithm 2 (2M): deterministic, second order, one network call a step.
 
-    The first step has no history, and at the last one the clean sample is the answer: both are of first order.
+    The first step has no history and the last one returns the clean sample: both are of first order.
     """
     x0_before, h_before = None, 0.0
     for t, now, to in steps:
@@ -53,10 +53,10 @@ def dpm_solver_2m(denoise: Denoise, x: Tensor, steps: Sequence[Step]) -> Tensor:
 
 
 def holding(denoise: Denoise, frames: Tensor, z_B3nHW: Tensor, steps: Sequence[Step]) -> Denoise:
-    """`denoise` that knows the clean motion of some `frames` [n]: the sampler ends there with it exactly.
+    """`denoise` with the clean motion of some `frames` [n] given: the sampler ends there with exactly that motion.
 
-    Their noise is what is left of the noisy sample, so that they stay at every step's noise level and the network sees
-    them beside the frames that it has to draw.
+    Their noise is the rest of the noisy sample, so that they stay at every step's noise level and the network sees them
+    together with the frames that it draws.
     """
     levels = {step.t: step.now for step in steps}
 

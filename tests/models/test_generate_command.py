@@ -93,7 +93,7 @@ def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, mic
         (("--crop", "round"), "Known: face, paper"),
         (("--precision", "fp8"), "'precision'"),
         (("--drive", "a.mp4", "--pose", "b.npz"), "both say where the head goes"),
-        (("--method", "magic"), "no generator called 'magic'"),
+        (("--method", "magic"), "no model called 'magic'"),
     ],
 )
 def test_options_that_do_not_fit_are_one_line(more: tuple[str, ...], said: str, files: Path, micro_run: Path) -> None:

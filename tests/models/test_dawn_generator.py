@@ -13,7 +13,8 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
-from dawn_bench.models.dawn.generator import DawnGenerator, SamplingOptions
+from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.options import SamplingOptions
 
 QUICK = SamplingOptions(steps=2)
 

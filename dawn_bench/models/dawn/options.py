@@ -1,0 +1,48 @@
+"""Options of DAWN's sampling and of its generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from dawn_bench.config import Config
+from dawn_bench.errors import InputError
+from dawn_bench.models.diffusion.solvers import SolverName
+from dawn_bench.models.inputs import Crop
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class SamplingOptions(Config):
+    """How the diffusion is sampled; the defaults are the released ones."""
+
+    steps: int = Field(20, ge=1, le=999)
+    eta: float = Field(1.0, ge=0, le=1, description="randomness of `ddim`: 0 none, 1 as released")
+    cond_scale: float = Field(1.0, ge=0, allow_inf_nan=False, description="classifier-free guidance; 1 none")
+    solver: SolverName = "ddim"
+    window: int | None = Field(None, ge=1, description="frames seen each way; None: the checkpoint's own")
+    precision: Precision = Field("fp32", description="of convolutions and matrix products; bf16 and fp16 for GPUs")
+    compile: bool = Field(False, description="compile the U-Net: pays on a GPU, for several clips of one length")
+
+
+class DawnOptions(SamplingOptions):
+    """What the generator takes beyond a portrait and speech."""
+
+    crop: str = Field("face", description="face: the square around the face; paper: the whole picture, resized")
+    drive: Path | None = Field(None, description="a video whose head pose and blinks are used")
+    pose: Path | None = Field(None, description="a .npz file with `pose` (T,6 or 7) and `blink` (T,2) to use")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usable(cls, data: dict[str, object]) -> dict[str, object]:
+        if data.get("drive") is not None and data.get("pose") is not None:
+            raise InputError("--drive and --pose both say where the head goes.", hint="Give one of them.")
+        return data
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.crop not in get_args(Crop):
+            raise InputError(f"--crop {self.crop!r} is not known.", hint=f"Known: {', '.join(get_args(Crop))}.")
+        return self

@@ -1,0 +1,111 @@
+"""DiffSpeaker for a user: a face at rest and speech in, a speaking mesh out, drawn from the front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from dawn_bench.clip import SAMPLE_RATE
+from dawn_bench.config import Config
+from dawn_bench.errors import InputError
+from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.diffspeaker.config import Sampler
+from dawn_bench.models.diffspeaker.model import DiffSpeaker
+from dawn_bench.models.diffspeaker.released import guess_encoder, load_released
+from dawn_bench.models.diffspeaker.rest import read_rest
+from dawn_bench.models.generator import Generator, TalkingStream
+from dawn_bench.models.inputs import read_sound
+from dawn_bench.pipelines.meshes.render import MeshRenderer
+from dawn_bench.progress import meter
+
+#: The model's file in a run folder of `dawn-bench train --model diffspeaker`.
+RUN_FILE = Path("diffspeaker", "model.safetensors")
+#: Frames that are drawn at once.
+_DRAWN = 50
+
+
+class SpeakingOptions(Config):
+    """How a mesh is generated. None leaves what the checkpoint was made with."""
+
+    sampler: Sampler | None = None
+    steps: int | None = Field(None, ge=1, le=1000, description="sampling steps")
+    style: str = Field("auto", description="a training subject, in whose way it speaks; auto: the first, as released")
+    size: int = Field(256, ge=32, multiple_of=2, description="side of the drawn pictures, pixels")
+
+
+class DiffSpeakerGenerator(Generator):
+    """A loaded DiffSpeaker on one device."""
+
+    options_class = SpeakingOptions
+
+    def __init__(self, model: DiffSpeaker, *, device: str = "cpu") -> None:
+        self.model, self.device = model.to(device).eval(), device
+
+    def stream(
+        self,
+        image: str | Path | None,
+        audio: str | Path,
+        *,
+        seed: int = 0,
+        max_seconds: float | None = None,
+        face: str = "auto",
+        **options: Any,
+    ) -> TalkingStream:
+        """See `Generator.generate`. `image` is the face at rest (`read_rest`); no face is looked for.
+
+        Vertices are generated at once, pictures are drawn as they are read.
+        """
+        chosen: SpeakingOptions = self.options(options)
+        config = self.model.config
+        if chosen.style not in ("auto", *config.subjects):
+            raise InputError(
+                f"option 'style' is {chosen.style!r}, no subject of this model.",
+                hint=f"Known: auto, {', '.join(config.subjects)}.",
+            )
+        rest, triangles = read_rest(None if image is None else Path(image), vertices=config.vertices)
+        sound = read_sound(Path(audio), max_seconds=max_seconds)
+        vertices = self.speak(rest, sound, seed=seed, options=chosen)
+        draw = MeshRenderer(rest, triangles, size=chosen.size)
+
+        def segments() -> Iterator[np.ndarray]:
+            with meter("draw", total=len(vertices), unit="frames") as progress:
+                for start in range(0, len(vertices), _DRAWN):
+                    segment = np.stack(list(draw.frames(vertices[start : start + _DRAWN])))
+                    progress.advance(len(segment))
+                    yield segment
+
+        note = f"speech encoder {config.audio.encoder}; style {self._style(chosen)}"
+        return TalkingStream(segments(), len(vertices), sound, config.fps, vertices, (note,))
+
+    @torch.no_grad()
+    def speak(self, rest: np.ndarray, sound: np.ndarray, *, seed: int, options: SpeakingOptions) -> np.ndarray:
+        """Vertices float32 (T,V,3) for a face at rest (V,3) and sound int16 (n,) at 16 kHz."""
+        config = self.model.config
+        waveform_BN = torch.from_numpy(np.asarray(sound, np.float32) / 32768)[None].to(self.device)
+        frames = int(len(sound) * config.fps / SAMPLE_RATE)
+        offsets = self.model.generate(
+            waveform_BN,
+            torch.tensor([config.subjects.index(self._style(options))], device=self.device),
+            generator=torch.Generator(device=self.device).manual_seed(seed),
+            frames=frames,
+            sampler=options.sampler,
+            steps=options.steps,
+        )
+        return rest + offsets[0].float().cpu().numpy().reshape(frames, -1, 3)
+
+    def _style(self, options: SpeakingOptions) -> str:
+        return self.model.config.subjects[0] if options.style == "auto" else options.style
+
+
+def load_generator(checkpoint: Path, *, device: str = "cpu") -> DiffSpeakerGenerator:
+    """The generator of a run folder, or of a released `.ckpt` file; raises `InputError` when it cannot be read."""
+    if checkpoint.is_dir():
+        model = load_checkpoint(checkpoint / RUN_FILE, "diffspeaker")[0]
+    else:
+        model = load_released(checkpoint, encoder=guess_encoder(checkpoint))
+    return DiffSpeakerGenerator(model, device=device)

@@ -1,0 +1,1 @@
+"""What the diffusion models share: noise levels, the steps of a sampler, and the samplers."""

@@ -1,0 +1,118 @@
+"""The contract of every model for a user: a face and speech in, a talking clip out.
+
+`load_model` (`dawn_bench.models.loading`) gives a `Generator`. Its `generate` returns the whole clip. Its `stream`
+returns the clip while it is being generated, so that an hour of speech needs the memory of a minute.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dawn_bench.config import Config, validated
+from dawn_bench.pipelines.media.video import write_video
+
+
+@dataclass(frozen=True)
+class TalkingClip:
+    """A generated clip.
+
+    `frames` uint8 (T,S,S,3) RGB; `audio` int16 (n,) at 16 kHz; `fps` frames a second. A mesh model also gives
+    `vertices` float32 (T,V,3) in the units of its training data, and its frames show them drawn. `notes` are sentences
+    that a viewer should know, such as a portrait in which no face was found.
+    """
+
+    frames: np.ndarray
+    audio: np.ndarray
+    fps: int
+    vertices: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> Path:
+        """Write frames and sound as an mp4 file; missing folders are made. Returns the path."""
+        return _write(path, iter(self.frames), fps=self.fps, audio=self.audio)
+
+
+@dataclass(frozen=True)
+class TalkingStream:
+    """A clip that is generated while it is read: use `save` or `collect`, once.
+
+    `segments` are consecutive uint8 (n,S,S,3) arrays, `n_frames` frames in all; the other fields as in `TalkingClip`.
+    """
+
+    segments: Iterator[np.ndarray]
+    n_frames: int
+    audio: np.ndarray
+    fps: int
+    vertices: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> Path:
+        """Write frames and sound as an mp4 file, segment by segment. Returns the path."""
+        frames = (frame for segment in self.segments for frame in segment)
+        return _write(path, frames, fps=self.fps, audio=self.audio)
+
+    def collect(self) -> TalkingClip:
+        """The whole clip in memory."""
+        return TalkingClip(np.concatenate(list(self.segments)), self.audio, self.fps, self.vertices, self.notes)
+
+
+class Generator(ABC):
+    """A loaded model. `options_class` has the options that `generate` and `stream` take as keywords."""
+
+    options_class: ClassVar[type[Config]]
+
+    @abstractmethod
+    def stream(
+        self,
+        image: str | Path | None,
+        audio: str | Path,
+        *,
+        seed: int = 0,
+        max_seconds: float | None = None,
+        face: str = "auto",
+        **options: Any,
+    ) -> TalkingStream:
+        """As `generate`; inputs and options are checked now, frames are generated as they are read."""
+
+    def generate(
+        self,
+        image: str | Path | None,
+        audio: str | Path,
+        *,
+        seed: int = 0,
+        max_seconds: float | None = None,
+        face: str = "auto",
+        **options: Any,
+    ) -> TalkingClip:
+        """A talking clip as long as the speech.
+
+        Args:
+            image: what talks. A picture file with one face; models that dub also take a video; mesh models take the
+                face at rest, or None for the one that they bring.
+            audio: the speech, any sound or video file.
+            seed: the same seed gives the same clip on the same device.
+            max_seconds: use only this much of the speech.
+            face: name of the face back end that finds the face.
+            options: fields of `options_class`.
+
+        Raises `InputError` for files that cannot be used and for options that are unknown or out of range.
+        """
+        return self.stream(image, audio, seed=seed, max_seconds=max_seconds, face=face, **options).collect()
+
+    @classmethod
+    def options(cls, given: dict[str, Any]) -> Any:
+        """`given` as an instance of `options_class`; raises `InputError` that names the first wrong one."""
+        return validated(cls.options_class, given, what="option")
+
+
+def _write(path: str | Path, frames: Iterator[np.ndarray], *, fps: int, audio: np.ndarray) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, frames, fps=fps, audio=audio)
+    return path

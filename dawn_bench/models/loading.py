@@ -1,0 +1,47 @@
+"""From a checkpoint to a generator, whichever model it belongs to, and what a report must say of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dawn_bench.errors import InputError
+from dawn_bench.models.generator import Generator
+from dawn_bench.models.spec import MODELS, ModelSpec
+from dawn_bench.provenance import pick_device
+from dawn_bench.training.loop import MODEL_FILE
+
+
+def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | None = None) -> Generator:
+    """The generator of a trained run's folder, of released files, or of a released name such as `released-128`.
+
+    `model` names the model where the checkpoint could be of several. Raises `InputError` when the checkpoint is absent,
+    damaged, incomplete or of no known model.
+    """
+    spec = find_model(checkpoint) if model is None else MODELS[model]
+    return spec.load(_run_folder(Path(checkpoint)), device=pick_device(device))
+
+
+def find_model(checkpoint: str | Path) -> ModelSpec:
+    """The model that a checkpoint belongs to: by the kinds of a run's checkpoints, or as one of its released files.
+
+    Raises `InputError` when no model recognises it, or more than one does.
+    """
+    path = _run_folder(Path(checkpoint))
+    names = [name for name in MODELS if MODELS[name].recognises(path)]
+    if len(names) > 1:
+        raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint="Name one: --model.")
+    if not names:
+        what = "is no checkpoint of a known model." if path.exists() else "there is no such checkpoint."
+        hint = f"Give the folder that `dawn-bench train` wrote, or released files. Known models: {', '.join(MODELS)}."
+        raise InputError(what, path=path, hint=hint)
+    return MODELS[names[0]]
+
+
+def report_notes(run: Path) -> list[str]:
+    """What a reader of a report must know of the models trained in a run folder."""
+    return [note for name in MODELS for note in MODELS[name].report_notes(run)]
+
+
+def _run_folder(path: Path) -> Path:
+    """The run folder of one of its checkpoint files; any other path as it is."""
+    return path.parent.parent if path.name == MODEL_FILE and path.is_file() else path

@@ -1,0 +1,88 @@
+"""Generate: one talking clip from a user's files, written as an mp4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from dawn_bench.config import validated
+from dawn_bench.errors import InputError
+from dawn_bench.job import Device, Flag, Job
+from dawn_bench.progress import console
+
+
+def _models() -> Iterable[str]:
+    from dawn_bench.models.spec import MODELS
+
+    return MODELS
+
+
+class Generation(Job):
+    """What to generate. Options of the model that are not given have the model's defaults."""
+
+    image: Path | None = Field(
+        None,
+        description="A picture with one face; a video, for models that dub; a face at rest (.ply, .npy), for models of "
+        "meshes.",
+    )
+    audio: Path = Field(description="Speech: any sound or video file, of any length.")
+    out: Path = Field(description="The mp4 file to write.")
+    checkpoint: Path = Field(
+        description="Folder of a trained run or of released files, a released file, or released-128 or released-256: "
+        "the published files in the weights folder."
+    )
+    model: Annotated[str | None, Flag(choices=_models, old=("--method",))] = Field(
+        None, description="Which model. Default: the one that the checkpoint is of."
+    )
+    crop: str | None = Field(None, description="face: square around the face; paper: the whole picture, resized.")
+    drive: Path | None = Field(None, description="Take head pose and blinks from this video.")
+    pose: Path | None = Field(None, description="Take them from a .npz file with `pose` and `blink`.")
+    steps: int | None = Field(None, ge=1, description="Diffusion steps.")
+    eta: float | None = Field(None, description="Noise of the sampler: 0 deterministic, 1 most.")
+    cond_scale: float | None = Field(None, description="Scale of classifier-free guidance; 1: none.")
+    solver: str | None = Field(None, description="ddim (as released) or dpm2m (good in fewer steps).")
+    precision: str | None = Field(None, description="fp32, or bf16 or fp16 where the device has it.")
+    compile: bool | None = Field(None, description="Compile the network: for long clips on CUDA.")
+    options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
+        default_factory=dict, description="Another option of the model: window=200. Repeatable."
+    )
+    max_seconds: float | None = Field(None, description="Use only the first seconds of the speech.")
+    face: str = Field("auto", description="Face back end.")
+    seed: int = Field(0, description="The same seed gives the same clip.")
+    device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """The options of the model that are given, by name."""
+        common = {name: getattr(self, name) for name in _COMMON}
+        return {name: value for name, value in common.items() if value is not None} | dict(self.options)
+
+
+#: Options that many models have, and so flags of their own.
+_COMMON = ("crop", "drive", "pose", "steps", "eta", "cond_scale", "solver", "precision", "compile")
+
+
+def generate(job: Generation) -> int:
+    """Generate the clip and write it; returns its number of frames.
+
+    Raises `InputError` for files that cannot be used, for a checkpoint of no known model, and for options that the
+    model does not have. What a viewer should know of the clip goes to the console.
+    """
+    from dawn_bench.models.loading import find_model, load_model
+    from dawn_bench.models.spec import MODELS
+
+    if job.out.suffix.lower() != ".mp4":
+        raise InputError("is not the name of an mp4 file.", path=job.out, hint="Example: --out talk.mp4")
+    spec = MODELS[job.model] if job.model is not None else find_model(job.checkpoint)
+    options = job.model_options
+    validated(spec.options.resolve(), options, what="option")  # before large files are loaded
+    generator = load_model(job.checkpoint, device=job.device, model=spec.name)
+    clip = generator.stream(job.image, job.audio, seed=job.seed, max_seconds=job.max_seconds, face=job.face, **options)
+    for note in clip.notes:
+        console().print(note, markup=False)
+    clip.save(job.out)
+    console().print(f"wrote {job.out}: {clip.n_frames} frames, {clip.n_frames / clip.fps:.1f} s", markup=False)
+    return clip.n_frames
