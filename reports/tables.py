@@ -15,7 +15,7 @@ from dawn_bench.results import ScoreRow
 
 STAND_IN = "stand-in weights — not comparable"
 #: Mappings, series, and texts that are the same in every row of a metric.
-NOT_IN_CSV = ("versions", "per_clip", "over_time", "label", "description", "aim", "order")
+NOT_IN_CSV = ("versions", "per_clip", "over_time", "failures", "label", "description", "aim", "order")
 GROUP_TITLES = {
     "ranked": "",
     "sanity": "Sanity rows (not ranked)",

@@ -19,6 +19,7 @@ class Mesh(Feature):
     name, fields, version = "mesh", ("vertices",), 1
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """The vertices of every frame."""
         return {self.name: np.asarray(clip["vertices"])}
 
 
@@ -29,6 +30,7 @@ class MeshRest(Feature):
     name, fields, version = "meshrest", ("template",), 1
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """The neutral face."""
         return {self.name: np.asarray(clip["template"])}
 
 

@@ -40,6 +40,7 @@ class Unit(ConvUnit):
         self.bn = nn.BatchNorm3d(c_out, eps=eps)
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """float32 (B,C_in,T,H,W) -> float32 (B,C_out,T',H',W'), SAME padding."""
         conv = self.conv3d
         kernel, stride = conv.kernel_size, conv.stride
         if kernel[0] == 1:  # one matrix product over all positions; torch's own 1x1x1 path is slower on CPUs
@@ -62,6 +63,7 @@ class MaxPool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """float32 (B,C,T,H,W), not negative -> float32 (B,C,T',H',W')."""
         # Space and time separately: torch's 2D pool is vectorised over channels, its 3D pool is not.
         n, _, t = x_BCTHW.shape[:3]
         left, right, top, bottom, front, back = same_padding(tuple(x_BCTHW.shape[2:]), self.kernel, self.stride)
@@ -92,6 +94,7 @@ class InceptionBlock3d(nn.Module):
         self.b3b = Unit(c_in, widths[5], eps=eps)
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """float32 (B,C_in,T,H,W) -> float32 (B,C_out,T,H,W)."""
         x = x_BCTHW
         return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x))], dim=1)
 
@@ -104,6 +107,7 @@ class Logits(nn.Module):
         self.conv3d = nn.Conv3d(1024, 400, 1)
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """float32 (B,1024,T,1,1) -> float32 (B,400,T,1,1)."""
         return self.conv3d(x_BCTHW)
 
 

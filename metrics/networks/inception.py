@@ -33,6 +33,7 @@ class Conv(ConvUnit):
         self.bn = nn.BatchNorm2d(c_out, eps=0.001)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """float32 (B,C_in,H,W) -> float32 (B,C_out,H',W')."""
         return F.relu_(self.bn(self.conv(x_BCHW)))
 
 
@@ -66,6 +67,7 @@ class InceptionBlock(nn.Module):
             self.branch_pool = Conv(c_in, c_pool, (1, 1))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """float32 (B,C_in,H,W) -> float32 (B,C_out,H',W')."""
         outputs = []
         for branch in self.branches:
             y = x_BCHW

@@ -30,6 +30,7 @@ class L2Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """float32 (B,C,H,W) -> the same shape."""
         return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) * self.weight[:, None, None]
 
 

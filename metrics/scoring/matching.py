@@ -62,17 +62,17 @@ class Matcher:
         if self.folder is None or not isinstance(load, FileLoad):
             return matched(load(), true, self.protocol)
         path = self.folder / f"{self._key(load, true)}.json"
-        held = _read(path)
-        if held is None:
+        known = _read(path)
+        if known is None:
             made, cut, notes = matched(load(), true, self.protocol)
             hashes = {name: content_sha256(made[name]) for name in made.arrays}
             _write(path, {"n_frames": made.n_frames, "notes": notes, "sha256": hashes})
             return _hashed(made, made.arrays, hashes), cut, notes
         decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first access to one of them
-        late = LazyArrays(held["sha256"], lambda name: decoded()[name])
-        first, n = self.protocol.skip_first, held["n_frames"]
+        late = LazyArrays(known["sha256"], lambda name: decoded()[name])
+        first, n = self.protocol.skip_first, known["n_frames"]
         made = Clip(true.id, true.speaker, true.split, n, late, true.fps)
-        return _hashed(made, late, held["sha256"]), _cut(true, first, first + n), held["notes"]
+        return _hashed(made, late, known["sha256"]), _cut(true, first, first + n), known["notes"]
 
     def _key(self, load: FileLoad, true: Clip) -> str:
         try:
@@ -148,8 +148,8 @@ def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, s
 
 def _read(path: Path) -> dict | None:
     try:
-        held = json.loads(path.read_text())
-        return held if {"n_frames", "notes", "sha256"} <= set(held) else None
+        known = json.loads(path.read_text())
+        return known if {"n_frames", "notes", "sha256"} <= set(known) else None
     except (OSError, ValueError, TypeError):
         return None  # absent or damaged: matched again
 
