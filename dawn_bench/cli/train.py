@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
+
 from dawn_bench.cli.job import job_command
 from dawn_bench.config import Config
 from dawn_bench.models.spec import MODELS, catalogue
@@ -39,5 +41,5 @@ def train(job: Training, settings: Config) -> None:
         console().print(f"{name}: {path}", markup=False)
 
 
-train.__doc__ = f"{train.__doc__}\n\n    Models:\n\n    {catalogue()}"
+train.__doc__ = f"{cleandoc(train.__doc__ or '')}\n\n{catalogue()}"
 train = job_command(Training, settings=preset_settings)(train)  # type: ignore[assignment]

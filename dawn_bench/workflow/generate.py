@@ -20,6 +20,12 @@ def _models() -> Iterable[str]:
     return MODELS
 
 
+def _face_backends() -> Iterable[str]:
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+
+    return FACE_BACKENDS
+
+
 class Generation(Job):
     """What to generate. Options of the model that are not given have the model's defaults."""
 
@@ -50,7 +56,7 @@ class Generation(Job):
         default_factory=dict, description="Another option of the model: window=200. Repeatable."
     )
     max_seconds: float | None = Field(None, description="Use only the first seconds of the speech.")
-    face: str = Field("auto", description="Face back end.")
+    face: Annotated[str, Flag(choices=_face_backends)] = Field("auto", description="Face back end, or auto.")
     seed: int = Field(0, description="The same seed gives the same clip.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
 

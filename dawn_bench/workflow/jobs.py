@@ -46,6 +46,12 @@ def _models() -> Iterable[str]:
     return MODELS
 
 
+def _default_model() -> str:
+    from dawn_bench.models.spec import default_model
+
+    return default_model()
+
+
 def _formats() -> Iterable[str]:
     from dawn_bench.reports.page import FORMATS
 
@@ -57,9 +63,9 @@ class Training(Job):
 
     cache: Path = Field(description="Cache made by `dawn-bench prepare`.")
     out: Path = Field(description="Run folder. Each stage has a sub-folder.")
-    model: Annotated[str, Flag(choices=_models)] = Field("dawn", description="Model to train.")
+    model: Annotated[str, Flag(choices=_models)] = Field(default_factory=_default_model, description="Model to train.")
     stage: tuple[str, ...] = Field(("all",), description="Stages of the model, or all. Repeatable.")
-    preset: str = Field("tiny", description="Preset of the model, or PRESET+ABLATION.")
+    preset: str = Field("tiny", description="Preset of the model, or PRESET+VARIANT.")
     resume: bool = Field(False, description="Continue a run that was stopped.")
     seed: int = Field(0, description="Seed of weights, data order and noise.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
