@@ -69,12 +69,12 @@ class MeshDataset(Dataset):
 
 
 def templates_file(root: Path, *, dataset: str, files: Iterable[Path] | None = None) -> Path:
-    """The dataset's `templates.pkl`; raises `InputError` where it is not."""
-    found = [p for p in (files or walk(root)) if p.name == TEMPLATES]
-    if not found:
+    """The dataset's `templates.pkl`; raises `InputError` where there is none."""
+    candidates = [p for p in (files or walk(root)) if p.name == TEMPLATES]
+    if not candidates:
         raise InputError(
             f"has no {TEMPLATES}, the faces at rest.",
             path=root,
-            hint=f"Put {dataset}'s {TEMPLATES} beside its wav folder.",
+            hint=f"Put {dataset}'s {TEMPLATES} next to its wav folder.",
         )
-    return found[0]
+    return candidates[0]

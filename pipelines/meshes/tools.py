@@ -32,9 +32,9 @@ from dawn_bench.pipelines.meshes.layout import MeshDataset, templates_file
 from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
 
-#: CodeTalker's index files, by the field that they become.
+#: CodeTalker's index files by the cache field read from them.
 _REGION_FILES = {"lips": "lve.txt", "upper": "fdd.txt"}
-#: FLAME's masks, by the field that they become.
+#: FLAME's masks by the cache field read from them.
 _FLAME_MASKS = "FLAME_masks.pkl"
 _FLAME_REGIONS = {"lips": ("lips",), "upper": ("forehead", "eye_region")}
 
@@ -59,7 +59,7 @@ class MeshTools:
 
     @staticmethod
     def of(root: Path, dataset: MeshDataset) -> MeshTools:
-        """Read templates, regions and triangles below `root`; raises `InputError` for templates that are not there."""
+        """Read templates, regions and triangles below `root`; raises `InputError` where there are no templates."""
         templates = read_templates(templates_file(root, dataset=dataset.name))
         vertices = len(next(iter(templates.values())))
         files = {p.name: p for p in walk(root)}
@@ -94,7 +94,7 @@ class MeshTools:
         assert source.audio is not None
         vertices = read_vertices(source.video, vertices=len(template))[:: self.stride][: settings.max_frames]
         if len(vertices) < settings.min_frames:
-            raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are asked for")
+            raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are required")
         audio = read_audio(source.audio)
         sink.append("vertices", vertices)
         sink.append("audio", audio)
@@ -114,7 +114,7 @@ class MeshTools:
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
         """Raises `InputError`: extractors need frames."""
-        raise InputError(f"the extractor {name!r} needs pictures, and this dataset has meshes.")
+        raise InputError(f"the extractor {name!r} needs videos, and this dataset has meshes.")
 
 
 def mesh_tools(root: Path, settings: PrepareSettings) -> MeshTools | None:
@@ -125,19 +125,19 @@ def mesh_tools(root: Path, settings: PrepareSettings) -> MeshTools | None:
 
 def find_regions(files: Mapping[str, Path], *, vertices: int) -> dict[str, Region]:
     """Lips and upper face from the user's index files: CodeTalker's lists, else FLAME's masks; maybe neither."""
-    found = {}
+    regions = {}
     for field, name in _REGION_FILES.items():
         if name in files:
             numbers = read_numbers(files[name], vertices=vertices)
             digest = hashlib.sha256(files[name].read_bytes()).hexdigest()[:8]
-            found[field] = Region(numbers, f"{name} {digest}")
+            regions[field] = Region(numbers, f"{name} {digest}")
     if _FLAME_MASKS in files:
         path = files[_FLAME_MASKS]
         masks = read_arrays(path, hint=HINT)
         for field, names in _FLAME_REGIONS.items():
-            lacking = [n for n in names if n not in masks]
-            if lacking:
-                raise InputError(f"has no mask {lacking[0]!r}.", path=path, hint="Get it from the FLAME site.")
+            missing = [n for n in names if n not in masks]
+            if missing:
+                raise InputError(f"has no mask {missing[0]!r}.", path=path, hint="Get it from the FLAME site.")
             numbers = checked(np.concatenate([masks[n].reshape(-1) for n in names]), vertices=vertices, path=path)
-            found.setdefault(field, Region(numbers, f"FLAME {'+'.join(names)}"))
-    return found
+            regions.setdefault(field, Region(numbers, f"FLAME {'+'.join(names)}"))
+    return regions

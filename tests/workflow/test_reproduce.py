@@ -26,6 +26,7 @@ from dawn_bench.cli import app
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import reproduce as module
@@ -45,7 +46,8 @@ def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def scored(*arguments, metrics, **settings):  # type: ignore[no-untyped-def]
         rows = real(*arguments, metrics=["psnr"], **settings)
-        return [r.model_copy(update={"metric": m, "weights_state": "seeded"}) for r in rows for m in metrics]
+        named = [{"metric": m, "label": METRICS[m].title, "weights_state": "seeded"} for m in metrics]
+        return [r.model_copy(update=names) for r in rows for names in named]
 
     monkeypatch.setattr(scoring, "score_method", scored)
 
@@ -367,7 +369,7 @@ def test_segments_are_clips(tiny_cache: Path) -> None:
     for name in whole.arrays:
         values = whole[name][20 * 640 :] if name == "audio" else whole[name][20:]
         np.testing.assert_array_equal(second[name], values)
-    assert second.audio_encoder == "logmel" and "hubert" not in second
+    assert audio_encoder_of(second) == "logmel" and "hubert" not in second
     assert second.meta["frames_sha256"] not in (whole.meta["frames_sha256"], rest[0].meta["frames_sha256"])
 
 
