@@ -316,7 +316,7 @@ def _make_folder(cache: Path) -> None:
     if cache.is_dir():
         ours = (PLAN_FILE, SETTINGS_FILE, LOCK_FILE)
         if any(cache.iterdir()) and not any((cache / name).exists() for name in ours):
-            raise InputError("is a folder with other files in it.", path=cache, hint="Give an empty or new --cache.")
+            raise InputError("is a folder with other things in it.", path=cache, hint="Give an empty or new --cache.")
     elif cache.exists():
         raise InputError("is a file.", path=cache, hint="Give a folder as --cache.")
     cache.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,8 @@ def test_a_cache_opens_and_its_checksums_fit(old: Path, name: str, clips: int) -
 def test_a_run_that_was_stopped_goes_on_where_it_was(old: Path) -> None:
     log = old / "stopped" / "lfg" / "metrics.jsonl"
     before = log.read_text()
-    words = ["--config", "stopped/settings-dawn.yaml", "--stage", "lfg", "--device", "cpu"]
+    # the run's own settings; its preset was of the tests and has no name on the command line
+    words = ["--preset", "tiny", "--config", "stopped/settings-dawn.yaml", "--stage", "lfg", "--device", "cpu"]
     run("train", "--cache", "cache", "--out", "stopped", "--resume", *words)
     assert log.read_text().startswith(before)
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
