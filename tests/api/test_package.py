@@ -63,11 +63,10 @@ def test_the_arguments_of_prepare_and_evaluate_are_the_settings_of_their_jobs() 
     assert {name: arguments[name] for name in settings} == settings
     assert set(arguments) - set(settings) == {"jobs", "engine", "address", "overwrite"}
 
-    arguments, job = keywords(api.evaluate), Evaluation(cache=Path("c"), out=Path("o"))
-    fields = set(Evaluation.__dataclass_fields__) - {"cache", "out"}
-    assert set(arguments) == fields
-    other = {name for name in fields if arguments[name] != getattr(job, name)}
-    assert other == {"device", "options"}
+    arguments = keywords(api.evaluate)
+    job = {name: field.get_default() for name, field in Evaluation.model_fields.items()}
+    assert set(arguments) == set(job) - {"cache", "out", "strict"}
+    assert {name for name, default in arguments.items() if default != job[name]} == {"options"}  # None: no option
 
 
 def test_home_is_expanded(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
