@@ -76,7 +76,7 @@ def test_home_is_expanded(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_unknown_clips_and_fields_name_the_nearest(tiny_cache: Path) -> None:
     cache = dawn_bench.open_cache(tiny_cache)
-    with pytest.raises(InputError, match=r"has no clip 'c44'. Did you mean c4"):
+    with pytest.raises(InputError, match=r"has no clip called 'c44'. Did you mean c4"):
         cache["c44"]
     with pytest.raises(InputError, match=r"has no 'pse'.* Did you mean pose"):
         cache["c4"]["pse"]
