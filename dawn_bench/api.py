@@ -106,6 +106,7 @@ def prepare(
             "labels": _path(labels),
             "seed": seed,
         },
+        what="argument",
     )
     return run(
         _path(root), _path(cache), settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite
@@ -266,35 +267,34 @@ def evaluate(
     >>> done.report.name
     'report.html'
     """
-    from dawn_bench.provenance import pick_device
+    from dawn_bench.config import validated
     from dawn_bench.workflow.evaluate import evaluate_methods
     from dawn_bench.workflow.evaluation import Evaluation
 
-    return evaluate_methods(
-        Evaluation(
-            cache=_path(cache),
-            out=_path(out),
-            methods=_names(methods),
-            checkpoint=_path(checkpoint),
-            outputs=_path(outputs),
-            mapping=_path(mapping),
-            naming=naming,
-            method_class=method_class,
-            installs=_path(installs),
-            min_coverage=min_coverage,
-            split=split,
-            metrics=None if metrics is None else _names(metrics),
-            max_clips=max_clips,
-            protocol=protocol,
-            protocol_set=tuple(protocol_set),
-            weights=weights,
-            options=dict(options or {}),
-            sanity=sanity,
-            seed=seed,
-            device=pick_device(device),
-            notes=tuple(notes),
-        )
-    )
+    job = {
+        "cache": cache,
+        "out": out,
+        "methods": _names(methods),
+        "checkpoint": checkpoint,
+        "outputs": outputs,
+        "mapping": mapping,
+        "naming": naming,
+        "method_class": method_class,
+        "installs": installs,
+        "min_coverage": min_coverage,
+        "split": split,
+        "metrics": None if metrics is None else _names(metrics),
+        "max_clips": max_clips,
+        "protocol": protocol,
+        "protocol_set": tuple(protocol_set),
+        "weights": weights,
+        "options": dict(options or {}),
+        "sanity": sanity,
+        "seed": seed,
+        "device": device,
+        "notes": tuple(notes),
+    }
+    return evaluate_methods(validated(Evaluation, job, what="argument"))
 
 
 def report(

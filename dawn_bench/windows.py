@@ -19,7 +19,7 @@ F frames, S pixels a side, A audio features. One convention for tensors from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,7 @@ from torch.utils.data import Dataset
 from dawn_bench.cache import Cache
 from dawn_bench.clip import SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.masks import face_mask, lip_mask
-
-#: Fields that are computed from a stored one: the stored one's name, and the function of it and the frames' side.
-_MASKS: dict[str, tuple[str, Callable[[np.ndarray, int], np.ndarray]]] = {
-    "face_mask": ("bbox", face_mask),
-    "lip_mask": ("landmarks", lip_mask),
-}
+from dawn_bench.masks import MASKS
 
 
 class Windows(Dataset[dict[str, Any]]):
@@ -88,8 +82,7 @@ class Windows(Dataset[dict[str, Any]]):
             raise InputError(f"windows of frames={frames}, stride={stride}, step={step}: all must be at least 1.")
         self.cache, self.frames, self.stride, self.seed, self.epoch = cache, frames, stride, seed, 0
         self.fields = (fields,) if isinstance(fields, str) else tuple(fields)
-        stored = {name: _MASKS[name][0] if name in _MASKS else name for name in self.fields}
-        known = {*cache.fields, *(mask for mask, (field, _) in _MASKS.items() if field in cache.fields)}
+        known = {*cache.fields, *(mask for mask, (source, _) in MASKS.items() if source in cache.fields)}
         for name in self.fields:
             if name not in known:
                 raise UnknownNameError(f"has no field {name!r}.", path=cache.root, hint=nearest(name, known))
@@ -100,7 +93,7 @@ class Windows(Dataset[dict[str, Any]]):
         self._ids: list[str] = []
         firsts: list[tuple[int, int]] = []
         for clip in cache.clips(split):
-            missing = [field for field in stored.values() if field not in clip]
+            missing = [name for name in self.fields if name not in clip]
             if missing or clip.n_frames < self.span:
                 self.left_out[clip.id] = f"no {missing[0]}" if missing else f"{clip.n_frames} frames"
                 continue
@@ -136,9 +129,6 @@ class Windows(Dataset[dict[str, Any]]):
 
     def _tensor(self, clip: Clip, name: str, start: int) -> torch.Tensor:
         span = slice(start, start + self.span, self.stride)
-        if name in _MASKS:
-            field, mask = _MASKS[name]
-            return torch.from_numpy(mask(np.asarray(clip[field][span]), self.cache.size))
         array = clip[name]
         if name == "audio":
             first, count = (round(k * SAMPLE_RATE / clip.fps) for k in (start, self.span))

@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dawn_bench.baselines.formats import read_output
+from dawn_bench.baselines.formats import FORMATS, read_output
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.files import VIDEO_SUFFIXES
 from dawn_bench.pipelines.media.audio import fit_length
 
 #: One clip: a video file; frames uint8 (T,H,W,3) RGB; (frames, sound); a mapping with the keys `frames`, `audio`
@@ -134,10 +133,11 @@ def pair_clips(generated: ClipSet, reference: ClipSet) -> list[tuple[SetClip, Se
 
 
 def _folder(path: Path, side: str) -> ClipSet:
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    suffixes = {suffix for form in FORMATS.values() for suffix in form.suffixes}
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
     clips = [SetClip(p.relative_to(path).with_suffix("").as_posix(), p) for p in files]
     if not clips:
-        raise InputError("has no video file.", path=path, hint=f"Looked for {', '.join(sorted(VIDEO_SUFFIXES))}.")
+        raise InputError("has no video or mesh file.", path=path, hint=f"Looked for {', '.join(sorted(suffixes))}.")
     twice = next((name for name, count in Counter(c.name for c in clips).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"has two files called {twice}.", path=path, hint="Remove one of them.")

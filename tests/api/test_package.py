@@ -63,11 +63,10 @@ def test_the_arguments_of_prepare_and_evaluate_are_the_settings_of_their_jobs() 
     assert {name: arguments[name] for name in settings} == settings
     assert set(arguments) - set(settings) == {"jobs", "engine", "address", "overwrite"}
 
-    arguments, job = keywords(api.evaluate), Evaluation(cache=Path("c"), out=Path("o"))
-    fields = set(Evaluation.__dataclass_fields__) - {"cache", "out"}
-    assert set(arguments) == fields
-    other = {name for name in fields if arguments[name] != getattr(job, name)}
-    assert other == {"device", "options"}
+    arguments = keywords(api.evaluate)
+    job = {name: field.get_default() for name, field in Evaluation.model_fields.items()}
+    assert set(arguments) == set(job) - {"cache", "out", "strict"}
+    assert {name for name, default in arguments.items() if default != job[name]} == {"options"}  # None: no option
 
 
 def test_home_is_expanded(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +76,7 @@ def test_home_is_expanded(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_unknown_clips_and_fields_name_the_nearest(tiny_cache: Path) -> None:
     cache = dawn_bench.open_cache(tiny_cache)
-    with pytest.raises(InputError, match=r"has no clip 'c44'. Did you mean c4"):
+    with pytest.raises(InputError, match=r"has no clip called 'c44'. Did you mean c4"):
         cache["c44"]
     with pytest.raises(InputError, match=r"has no 'pse'.* Did you mean pose"):
         cache["c4"]["pse"]
