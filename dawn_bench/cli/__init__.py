@@ -78,18 +78,24 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error."),
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-) -> None:
-    if debug:
-        os.environ["DAWN_BENCH_DEBUG"] = "1"
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from dawn_bench import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_show_version, help="Print the version and exit."
+    ),
+) -> None:
+    """Options that stand before the command."""
+    if debug:
+        os.environ["DAWN_BENCH_DEBUG"] = "1"
 
 
 def _unloaded() -> None:

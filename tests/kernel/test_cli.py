@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dawn_bench import __version__
+
 COMMANDS = (
     "quickstart", "download", "prepare", "train", "generate", "evaluate", "reproduce", "methods", "report", "weights",
     "cache", "doctor",
@@ -23,6 +25,11 @@ def test_help_names_every_command() -> None:
     answer = run("--help")
     assert answer.returncode == 0
     assert all(name in answer.stdout for name in COMMANDS)
+
+
+def test_version_is_printed_without_a_command() -> None:
+    answer = run("--version")
+    assert (answer.returncode, answer.stdout.strip()) == (0, __version__)
 
 
 def test_help_imports_no_heavy_library() -> None:
