@@ -15,6 +15,7 @@ def preset_settings(job: Training) -> Config:
     return MODELS[job.model].preset(job.preset)
 
 
+@job_command(Training, settings=preset_settings)
 def train(job: Training, settings: Config) -> None:
     """Train a model. The preset's hyperparameters are changed with --config and --set lfg.loop.steps=500.
 
@@ -42,4 +43,3 @@ def train(job: Training, settings: Config) -> None:
 
 
 train.__doc__ = f"{cleandoc(train.__doc__ or '')}\n\n{catalogue()}"
-train = job_command(Training, settings=preset_settings)(train)  # type: ignore[assignment]

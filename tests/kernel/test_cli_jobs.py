@@ -78,6 +78,16 @@ SAME = {
         {"results": "R", "format": ["html", "md"], "clips": 0, "published": [1, 3]},
     ),
     "quickstart": (["--out", "demo", "--preset", "small"], {"out": "demo", "preset": "small"}),
+    "train": (
+        ["--cache", "C", "--out", "~/r", "--stage", "lfg", "--stage", "pbnet", "--resume", "--preset", "small"],
+        {"cache": "C", "out": "~/r", "stage": ["lfg", "pbnet"], "resume": True, "preset": "small"},
+    ),
+    "generate": (
+        ["--image", "i.png", "--audio", "a.wav", "--out", "o.mp4", "--checkpoint", "released-128", "--steps", "5",
+         "--eta", "0.5", "--compile", "--option", "window=20", "--drive", "~/d.mp4", "--model", "dawn"],
+        {"image": "i.png", "audio": "a.wav", "out": "o.mp4", "checkpoint": "released-128", "steps": 5, "eta": 0.5,
+         "compile": True, "option": {"window": 20}, "drive": "~/d.mp4", "model": "dawn"},
+    ),
     "download": (["--root", "H", "--only", "A,B"], {"root": "H", "only": ["A", "B"]}),
 }  # fmt: skip
 
@@ -139,6 +149,13 @@ def test_train_takes_the_settings_of_its_preset_from_the_same_file(tmp_path: Pat
         with pytest.raises(InputError) as caught:
             job_and_settings(*common, "--set", word)
         assert str(caught.value).startswith(message)
+
+
+def test_generate_passes_on_only_the_options_that_were_given() -> None:
+    common = ("generate", "--audio", "a.wav", "--out", "o.mp4", "--checkpoint", "run", "--device", "cpu")
+    assert job(*common).model_options == {}
+    made = job(*common, "--steps", "5", "--no-compile", "--option", "window=20", "--set", "options.eta=0.5")
+    assert made.model_options == {"steps": 5, "compile": False, "window": 20, "eta": 0.5}
 
 
 def test_a_list_can_be_emptied() -> None:
