@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dawn_bench.api import compute_metrics, evaluate, open_cache, prepare, report
+    from dawn_bench.api import compute_metrics, evaluate, load_model, open_cache, prepare, report
     from dawn_bench.cache import Cache
     from dawn_bench.clip import Clip
     from dawn_bench.errors import DawnBenchError, InputError, ItemError, UnknownNameError
     from dawn_bench.metrics.scoring.compare import MetricScore
+    from dawn_bench.models.generator import Generator, TalkingClip, TalkingStream
     from dawn_bench.pipelines.preparation.prepare import PrepareReport
     from dawn_bench.results import ScoreRow
     from dawn_bench.windows import Windows
@@ -29,16 +30,20 @@ __all__ = [
     "Clip",
     "DawnBenchError",
     "Evaluated",
+    "Generator",
     "InputError",
     "ItemError",
     "MetricScore",
     "PrepareReport",
     "ScoreRow",
+    "TalkingClip",
+    "TalkingStream",
     "UnknownNameError",
     "Windows",
     "__version__",
     "compute_metrics",
     "evaluate",
+    "load_model",
     "open_cache",
     "prepare",
     "report",
@@ -46,8 +51,9 @@ __all__ = [
 
 #: The module of each public name.
 _MODULES = {
-    **dict.fromkeys(("compute_metrics", "evaluate", "open_cache", "prepare", "report"), "api"),
+    **dict.fromkeys(("compute_metrics", "evaluate", "load_model", "open_cache", "prepare", "report"), "api"),
     **dict.fromkeys(("DawnBenchError", "InputError", "ItemError", "UnknownNameError"), "errors"),
+    **dict.fromkeys(("Generator", "TalkingClip", "TalkingStream"), "models.generator"),
     "Cache": "cache",
     "Clip": "clip",
     "Evaluated": "workflow.evaluate",

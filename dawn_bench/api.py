@@ -1,4 +1,4 @@
-"""The public functions of dawn-bench, re-exported by `dawn_bench`: prepare, open, score, evaluate and report.
+"""The public functions of dawn-bench, re-exported by `dawn_bench`: prepare, open, generate, score, evaluate and report.
 
 Every argument after the first two is by keyword. Paths are `str` or `Path`, and `~` is the home folder. What cannot be
 used raises `InputError`, whose message is one line that ends with what to do.
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dawn_bench.cache import Cache
     from dawn_bench.metrics.scoring.clip_sets import ClipSetLike
     from dawn_bench.metrics.scoring.compare import MetricScore
+    from dawn_bench.models.generator import Generator
     from dawn_bench.pipelines.preparation.executor import Engine
     from dawn_bench.pipelines.preparation.prepare import PrepareReport
     from dawn_bench.weights import Policy
@@ -130,6 +131,33 @@ def open_cache(path: str | Path) -> Cache:
     return Cache(_path(path))
 
 
+def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | None = None) -> Generator:
+    """A generator of talking clips from a run's folder, one of its files, released files, or `released-128`.
+
+    The same call loads DAWN, DiT-Head, DiffSpeaker and registered models: `generate(image, audio, ...)` returns frames
+    and sound, `save` writes an mp4 (see `Generator` and `TalkingClip`). What an option is called and may be is listed
+    in the model's `options_class`.
+
+    Args:
+        checkpoint: what was trained, or published.
+        device: `auto`, `cpu`, `cuda`.
+        model: name of the model where the folder has several.
+
+    Raises:
+        InputError: the checkpoint is absent, damaged, incomplete or of no known model.
+
+    >>> generator = load_model("runs/crema", device="cpu")
+    >>> clip = generator.generate("portrait.png", "speech.wav", seed=1, steps=2)
+    >>> clip.frames.shape, clip.frames.dtype, clip.audio.dtype, clip.fps
+    ((12, 32, 32, 3), dtype('uint8'), dtype('int16'), 25)
+    >>> print(clip.save("talk.mp4"))
+    talk.mp4
+    """
+    from dawn_bench.models.loading import load_model as load
+
+    return load(_path(checkpoint), device=device, model=model)
+
+
 def compute_metrics(
     *,
     generated: ClipSetLike,
@@ -147,8 +175,8 @@ def compute_metrics(
     """Scores of clips at hand, by metric name; the same clips get the same numbers as in `evaluate`.
 
     Each side is a folder of videos, a list (of files; of arrays uint8 (T,H,W,3) RGB; of pairs (frames, sound) with
-    sound int16 (n,) at 16 kHz mono; of mappings with `frames`, `audio` and `fps`; of clips of a cache), a mapping of
-    these by name, frames (N,T,H,W,3), or a cache. Files are read at 25 fps by their timestamps.
+    sound int16 (n,) at 16 kHz mono; of mappings with `frames`, `audio` and `fps`; of generated clips; of clips of a
+    cache), a mapping of these by name, frames (N,T,H,W,3), or a cache. Files are read at 25 fps by their timestamps.
 
     Paired, every generated clip is compared with its own reference: by name where both sides have names, by place
     where they are lists. A generated clip is cut to the shorter length and resized to the reference's size, and the

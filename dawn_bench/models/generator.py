@@ -103,7 +103,9 @@ class Generator(ABC):
 
         Raises `InputError` for files that cannot be used and for options that are unknown or out of range.
         """
-        return self.stream(image, audio, seed=seed, max_seconds=max_seconds, face=face, **options).collect()
+        picture = None if image is None else Path(image).expanduser()
+        speech = Path(audio).expanduser()
+        return self.stream(picture, speech, seed=seed, max_seconds=max_seconds, face=face, **options).collect()
 
     @classmethod
     def options(cls, given: dict[str, Any]) -> Any:
@@ -112,7 +114,7 @@ class Generator(ABC):
 
 
 def _write(path: str | Path, frames: Iterator[np.ndarray], *, fps: int, audio: np.ndarray) -> Path:
-    path = Path(path)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames, fps=fps, audio=audio)
     return path

@@ -17,16 +17,18 @@ from dawn_bench.baselines.formats import FORMATS, read_output
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.models.generator import TalkingClip
 from dawn_bench.pipelines.media.audio import fit_length
 
 #: One clip: a video file; frames uint8 (T,H,W,3) RGB; (frames, sound); a mapping with the keys `frames`, `audio`
-#: (int16 (n,), 16 kHz mono) and `fps`, or with a mesh's fields; or a clip of a cache.
-ClipLike = str | Path | np.ndarray | tuple[np.ndarray, np.ndarray] | Mapping[str, Any] | Clip
+#: (int16 (n,), 16 kHz mono) and `fps`, or with a mesh's fields; a generated clip; or a clip of a cache.
+ClipLike = str | Path | np.ndarray | tuple[np.ndarray, np.ndarray] | Mapping[str, Any] | TalkingClip | Clip
 #: Several: a folder, a file, frames (T,H,W,3) or (N,T,H,W,3), a list, a mapping by name, or a whole cache.
 ClipSetLike = str | Path | np.ndarray | Sequence[ClipLike] | Mapping[str, ClipLike] | Cache
 
 #: What a mapping may hold besides `fps`.
-FIELDS = ("frames", "audio", "vertices", "template", "lips", "upper", "triangles")
+_OF_MESHES = ("template", "lips", "upper", "triangles")
+FIELDS = ("frames", "audio", "vertices", *_OF_MESHES)
 #: Picture and sound that differ by more than both were not recorded at the rate that they are given with.
 _SLACK_SECONDS, _SLACK_SHARE = 0.15, 0.02
 _KINDS = "a video file, uint8 frames (T,H,W,3), (frames, sound), a mapping with frames and audio, or a clip of a cache"
@@ -57,6 +59,8 @@ class SetClip:
             on_screen = np.floor(np.arange(count) * self.fps / FPS + 1e-6).astype(int)
             arrays["frames"] = arrays["frames"][on_screen]
             notes.append(f"{self.fps:.2f} fps, taken at {FPS}")
+        if shown == "vertices":  # the subject's face and regions are the reference's, as in an evaluation
+            arrays = {name: blank[name] for name in _OF_MESHES if name in blank} | arrays
         n_frames = len(arrays[shown])
         if shown == "frames" and "audio" not in arrays and "audio" in blank:
             arrays["audio"] = np.asarray(blank["audio"])
@@ -171,6 +175,9 @@ def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
             what = "is a folder; a list holds files." if path.is_dir() else "there is no such file."
             raise InputError(what, path=path, hint=f"It was given in {side}.")
         return SetClip(name, path)
+    if isinstance(given, TalkingClip):
+        shown = {"frames": given.frames} if given.vertices is None else {"vertices": given.vertices}
+        given = {**shown, "audio": given.audio, "fps": given.fps}
     if isinstance(given, np.ndarray):
         given = {"frames": given}
     elif isinstance(given, tuple) and len(given) == 2:
