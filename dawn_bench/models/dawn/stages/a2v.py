@@ -48,6 +48,7 @@ class A2VStage:
             self.module.load_state_dict(load_checkpoint(start, "a2v")[0].state_dict())
 
     def batch(self, step: int) -> Batch:
+        """The batch of one step; depends on the seed and the step alone. See `Stage.batch`."""
         rng, count, model = step_rng(self.seed, step, stream=self.name), self.loop.batch_size, self.config.model
         frames = int(rng.integers(self.config.min_frames or self.config.frames, self.config.frames + 1))
         source = self.config.random_source
@@ -60,6 +61,7 @@ class A2VStage:
         return items | {name: torch.from_numpy(values) for name, values in draws.items()}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
         pictures = [from_frames(batch["source"]), from_frames(batch["frames"])]
         source_BCSS, frames_BFCSS = jitter(pictures, self.config.jitter, generator)
         model = self.module
@@ -118,9 +120,11 @@ class A2VStage:
         return self.lfg.decode_clip(encoded, flow_BFhh2[0], occlusion_BF1hh[0])
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """One list of parameters per optimiser. See `Stage.parameter_groups`."""
         return [[p for p in self.module.parameters() if p.requires_grad]]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
         assert isinstance(self.module, A2VFDM)
         save_checkpoint(path, self.module, config=self.module.config, kind="a2v", provenance=provenance)
 

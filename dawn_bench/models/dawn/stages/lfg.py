@@ -43,6 +43,7 @@ class LFGStage:
         self.criterion = LFGLoss(picture_loss(self.config.perceptual), self.config.loss).to(device)
 
     def batch(self, step: int) -> Batch:
+        """The batch of one step; depends on the seed and the step alone. See `Stage.batch`."""
         rng = step_rng(self.seed, step, stream=self.name)
         pairs = frame_pairs(self.pool, rng, count=self.loop.batch_size)
         own = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -50,6 +51,7 @@ class LFGStage:
         return pairs | {"theta": bend.theta_B23, "bend": bend.bend_BP}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
         source, driving = from_frames(batch["source"]), from_frames(batch["driving"])
         if self.config.flip:
             source, driving = flips(source, driving, generator)
@@ -81,9 +83,11 @@ class LFGStage:
         return Validation(values, "psnr", pictures={"source-truth-rebuilt": rows(np.stack(pictures))}, videos=videos)
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """One list of parameters per optimiser. See `Stage.parameter_groups`."""
         return [list(self.module.parameters())]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
         facts = provenance | {"perceptual_loss": self.criterion.picture.identity}
         if self.config.init is not None:
             facts |= {"init": self.config.init.name, "init_sha256": sha256_file(self.config.init)}

@@ -33,6 +33,8 @@ class _Both(nn.Module):
 
 
 class PBNetStage:
+    """Stage `pbnet`: PBNet, and a patch discriminator where the settings ask for adversarial training."""
+
     name = "pbnet"
 
     def __init__(self, cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> None:
@@ -48,6 +50,7 @@ class PBNetStage:
         self.steps_per_epoch = self.config.steps_per_epoch or max(1, len(self.ids) // self.loop.batch_size)
 
     def batch(self, step: int) -> Batch:
+        """The batch of one step; depends on the seed and the step alone. See `Stage.batch`."""
         rng = step_rng(self.seed, step, stream=self.name)
         items = sequences(self.pool, rng, count=self.loop.batch_size, frames=self.config.frames)
         epoch = torch.full((self.loop.batch_size,), step // self.steps_per_epoch)
@@ -55,6 +58,7 @@ class PBNetStage:
         return items | {"epoch": epoch, "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
         both = self.module
         assert isinstance(both, _Both)
         config, mask_BN = both.pbnet.config, batch["mask"]
@@ -102,12 +106,14 @@ class PBNetStage:
         return Validation(values, "rc", smaller_is_better=True, pictures={"tracks": rows(np.stack(pictures))})
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """One list of parameters per optimiser. See `Stage.parameter_groups`."""
         both = self.module
         assert isinstance(both, _Both)
         discriminator = [list(both.discriminator.parameters())] if both.discriminator is not None else []
         return [list(both.pbnet.parameters()), *discriminator]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
         assert isinstance(self.module, _Both)
         pbnet = self.module.pbnet
         save_checkpoint(path, pbnet, config=pbnet.config, kind="pbnet", provenance=provenance)

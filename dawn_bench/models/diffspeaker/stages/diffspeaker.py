@@ -70,6 +70,7 @@ class DiffSpeakerStage:
         return {"clip": places, **{name: torch.from_numpy(values) for name, values in draws.items()}}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
         model = self.module
         assert isinstance(model, DiffSpeaker)
         return model.losses(
@@ -104,9 +105,11 @@ class DiffSpeakerStage:
         return Validation(values, "mve", smaller_is_better=True, videos=videos)
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """One list of parameters per optimiser. See `Stage.parameter_groups`."""
         return [[p for p in self.module.parameters() if p.requires_grad]]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
         assert isinstance(self.module, DiffSpeaker)
         facts = provenance | {"speech_encoder": self.started_from}
         save_checkpoint(path, self.module, config=self.module.config, kind="diffspeaker", provenance=facts)

@@ -34,6 +34,8 @@ _LAYOUT = torch.preserve_format
 
 
 class DiTStage:
+    """Stage `dit`: the diffusion transformer on the latents of both trained VQGANs."""
+
     name = "dit"
 
     def __init__(self, cache: Cache, settings: DitHeadSettings, *, run: Path, seed: int, device: str) -> None:
@@ -50,6 +52,7 @@ class DiTStage:
         self.module: nn.Module = model
 
     def batch(self, step: int) -> Batch:
+        """The batch of one step; depends on the seed and the step alone. See `Stage.batch`."""
         rng, count, model = step_rng(self.seed, step, stream=self.name), self.loop.batch_size, self.config.model
         items = self.examples(rng, count=count)
         side = self.size // self.face.config.factor
@@ -82,6 +85,7 @@ class DiTStage:
         return self.face.encode(picture_B3SS), self.masked.encode(cut_out(picture_B3SS, batch["hole"]))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
         model = self.module
         assert isinstance(model, DiT)
         with torch.no_grad():
@@ -125,9 +129,11 @@ class DiTStage:
         return replace(own, values={**own.values, "mouth_r_late": float(late)}, best="psnr")
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """One list of parameters per optimiser. See `Stage.parameter_groups`."""
         return [list(self.module.parameters())]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
         facts = provenance | {"ours": choices(self.config)}
         save_checkpoint(path, self.module, config=self.config.model, kind="dit-head-dit", provenance=facts)
 

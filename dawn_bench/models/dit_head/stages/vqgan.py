@@ -50,6 +50,7 @@ class VQGANStage:
         self.perceptual = picture_loss(config.perceptual).to(device)
 
     def batch(self, step: int) -> Batch:
+        """The batch of one step; depends on the seed and the step alone. See `Stage.batch`."""
         rng, count = step_rng(self.seed, step, stream=self.name), self.loop.batch_size
         clips, places = self.pool.draw(rng, count, min_frames=1)
         frames = [int(rng.integers(clip.n_frames)) for clip in clips]
@@ -68,6 +69,7 @@ class VQGANStage:
         return items
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
         both = self.module
         assert isinstance(both, _Both)
         picture_B3SS = _shown(batch)
@@ -100,11 +102,13 @@ class VQGANStage:
         return Validation(values, "psnr", pictures={"source-rebuilt": rows(np.stack(pictures))})
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """One list of parameters per optimiser. See `Stage.parameter_groups`."""
         both = self.module
         assert isinstance(both, _Both)
         return [list(both.vqgan.parameters()), list(both.discriminator.parameters())]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
         assert isinstance(self.module, _Both)
         facts = provenance | {"perceptual_loss": self.perceptual.identity, "ours": choices(self.config)}
         vqgan = self.module.vqgan
