@@ -121,7 +121,7 @@ class DitHeadNetworks:
         return sample(predict, start, dit.levels, dit.config, steps=options.steps, eta=options.eta, seed=seed)
 
     def _picture(self, frames: np.ndarray) -> Tensor:
-        return from_frames(torch.as_tensor(frames, device=self.device), signed=True)
+        return from_frames(torch.as_tensor(np.require(frames, requirements="W"), device=self.device), signed=True)
 
 
 def blend(z_TZhh: Tensor) -> Tensor:
