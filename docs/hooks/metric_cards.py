@@ -1,7 +1,7 @@
 """MkDocs hook: one card per registered metric, so that a new metric gets its page by itself.
 
 Facts come from the metric's class, its features and the docstring of its module; parity evidence and known traps are
-written by hand in `evidence.yaml` beside this file.
+written by hand in `evidence.yaml` in this folder.
 """
 
 from __future__ import annotations
