@@ -23,10 +23,13 @@ class Docstrings(griffe.Extension):
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
         """Called once for every attribute."""
-        if attr.docstring is None:
-            text = comment_above(attr) or field_description(attr)
-            if text:
-                attr.docstring = griffe.Docstring(text, parent=attr)
+        field = pydantic_field(attr)
+        text = comment_above(attr) or field.get("description", "")
+        if text and attr.docstring is None:
+            attr.docstring = griffe.Docstring(text, parent=attr)
+        if field:
+            attr.value = field.get("default")
+            attr.annotation = without_metadata(str(attr.annotation))
 
 
 def fenced(text: str) -> str:
@@ -55,10 +58,24 @@ def comment_above(attr: griffe.Attribute) -> str:
     return " ".join(lines)
 
 
-def field_description(attr: griffe.Attribute) -> str:
-    """The `description` of a pydantic field, or an empty text."""
-    if attr.value is None or "description=" not in str(attr.value):
-        return ""
+def pydantic_field(attr: griffe.Attribute) -> dict[str, str]:
+    """`default` (as code) and `description` of a pydantic field, those that it has; else nothing."""
+    if attr.value is None or not str(attr.value).startswith("Field("):
+        return {}
     call = ast.parse(str(attr.value), mode="eval").body
-    keywords = call.keywords if isinstance(call, ast.Call) else []
-    return next((str(ast.literal_eval(k.value)) for k in keywords if k.arg == "description"), "")
+    assert isinstance(call, ast.Call)
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    found = {}
+    if default := (call.args[0] if call.args else given.get("default")):
+        found["default"] = ast.unparse(default)
+    if description := given.get("description"):
+        found["description"] = str(ast.literal_eval(description))
+    return found
+
+
+def without_metadata(annotation: str) -> str:
+    """`str` of `Annotated[str, ...]`; any other annotation as it is."""
+    tree = ast.parse(annotation, mode="eval").body
+    if isinstance(tree, ast.Subscript) and ast.unparse(tree.value) == "Annotated" and isinstance(tree.slice, ast.Tuple):
+        return ast.unparse(tree.slice.elts[0])
+    return annotation
