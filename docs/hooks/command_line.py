@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,7 +121,7 @@ def _plain(text: str) -> str:
     """Text in which Markdown and HTML see nothing of their own; what is in backticks stays code."""
     parts = _RICH.sub("", text).split("`")
     for index in range(0, len(parts), 2):
-        parts[index] = re.sub(r"([*_|<>\[\]])", r"\\\1", parts[index])
+        parts[index] = re.sub(r"([*_|\[\]])", r"\\\1", html.escape(parts[index], quote=False))
     return "`".join(parts)
 
 

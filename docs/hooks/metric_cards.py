@@ -1,11 +1,12 @@
 """MkDocs hook: one card per registered metric, so that a new metric gets its page by itself.
 
 Facts come from the metric's class, its features and the docstring of its module; parity evidence and known traps are
-written by hand in `evidence.yaml` beside this file.
+written by hand in `evidence.yaml` in this folder.
 """
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import inspect
 import re
@@ -124,7 +125,7 @@ def _paragraphs(kind: Any) -> list[str]:
 def _escaped(text: str) -> str:
     parts = text.split("`")
     for index in range(0, len(parts), 2):
-        parts[index] = re.sub(r"([*_<])", r"\\\1", parts[index])
+        parts[index] = re.sub(r"([*_])", r"\\\1", html.escape(parts[index], quote=False))
     return "`".join(parts)
 
 

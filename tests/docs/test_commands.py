@@ -16,6 +16,7 @@ from docs_hooks import ROOT, hook
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^ *```(?:bash|shell|console)\b[^\n]*\n(.*?)^ *```", re.M | re.S)
+CONFIG = re.compile(r'^```yaml title="([\w-]+)\.yaml"\n(.*?)^```', re.M | re.S)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 #: Where a command of ours begins in a line of shell.
 PROGRAM = re.compile(r"(?:^|[\s/])(?:dawn-bench|-m dawn_bench)(?: |$)")
@@ -87,6 +88,17 @@ def test_commands_in_sentences_have_known_names_and_options(text: str) -> None:
         if "no model called 'glow'" in str(error):  # the example of how to add a model
             return
         pytest.fail(f"{text}: {type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_shown_config_files_are_read_by_their_command(page: Path, tmp_path: Path) -> None:
+    jobs = {
+        "-".join(words): inspect.unwrap(c.callback) for words, c in COMMANDS.commands() if hasattr(c.callback, "kind")
+    }
+    for name, text in CONFIG.findall(page.read_text(encoding="utf-8")):
+        if name in jobs:
+            (tmp_path / "job.yaml").write_text(text, encoding="utf-8")
+            jobs[name].job(config=str(tmp_path / "job.yaml"))
 
 
 def test_a_wrong_option_or_command_would_be_noticed() -> None:
