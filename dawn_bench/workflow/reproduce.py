@@ -22,6 +22,7 @@ from dawn_bench.clip import FPS, Clip
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
+from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
 from dawn_bench.models.dawn.released import find_released
 from dawn_bench.models.dawn.strategies import STRATEGIES
@@ -233,9 +234,9 @@ def _fewer_clips(scored: Sequence[ScoreRow], n_generated: int) -> list[str]:
     labels: dict[str, list[str]] = {}
     for row in scored:
         if row.value is None:
-            labels.setdefault(f"no score: {row.note}", []).append(row.label)
+            labels.setdefault(f"no score: {row.note}", []).append(METRICS[row.metric].title)
         elif row.n_clips < n_generated:
-            labels.setdefault(f"over {row.n_clips} of {n_generated} clips", []).append(row.label)
+            labels.setdefault(f"over {row.n_clips} of {n_generated} clips", []).append(METRICS[row.metric].title)
     return [f"{', '.join(names)} {words}" for words, names in labels.items()]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dawn_bench.cache import Cache
-from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.registry import installed_plugins
 from dawn_bench.reports.store import ResultsStore
 
@@ -32,6 +34,8 @@ acme-mean = acme.feature:Mean
 acme = acme.metric:Darkness
 [dawn_bench.method]
 acme = acme.method:build
+[dawn_bench.model]
+acme = acme.spec:SPEC
 """
 
 MODULES = {
@@ -43,7 +47,7 @@ class Acme(Dataset):
 
     def sources(self, root, settings):
         for path in sorted(root.glob("*.mp4")):
-            yield Source(path.stem, speaker=path.stem, split="test", video=path)
+            yield Source(path.stem, speaker=path.stem, split="train" if path.stem == "one" else "test", video=path)
 """,
     "extractor": """
 import numpy as np
@@ -142,6 +146,107 @@ class Darker:
 def build(context):
     return Darker()
 """,
+    "spec": """
+from dawn_bench.models.spec import CheckpointKind, Lazy, ModelSpec
+
+SPEC = ModelSpec(
+    name="acme",
+    title="Acme",
+    modality="video",
+    stages={"light": Lazy("acme.model:LightStage")},
+    presets=("tiny",),
+    preset=Lazy("acme.model:preset"),
+    fit_to_cache=Lazy("acme.model:fit_to_cache"),
+    facts=Lazy("acme.model:facts"),
+    checkpoints={"acme-light": CheckpointKind(Lazy("acme.model:LightConfig"), Lazy("acme.model:Light"))},
+    options=Lazy("acme.model:Options"),
+    load=Lazy("acme.model:load"),
+    released=Lazy("acme.model:is_released"),
+)
+""",
+    "model": """
+import numpy as np
+import torch
+
+from dawn_bench.config import Config
+from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
+from dawn_bench.models.generator import Generator, TalkingStream
+from dawn_bench.models.inputs import read_speech
+from dawn_bench.pipelines.extractors.base import audio_encoder_of
+from dawn_bench.training.data import training_ids
+from dawn_bench.training.stage import LoopConfig
+
+class LightConfig(Config):
+    width: int = 1
+
+class LightTraining(Config):
+    model: LightConfig = LightConfig()
+    loop: LoopConfig = LoopConfig(steps=3, batch_size=2, log_every=1)
+
+class Settings(Config):
+    preset: str = "tiny"
+    note: str = ""
+    light: LightTraining | None = LightTraining()
+
+class Options(Config):
+    size: int = 32
+
+class Light(torch.nn.Linear):
+    def __init__(self, config):
+        super().__init__(config.width, 1)
+        self.config = config
+
+def preset(name):
+    return Settings(preset=name)
+
+def fit_to_cache(settings, cache):
+    return settings
+
+def facts(cache):
+    return {"audio_encoder": audio_encoder_of(next(iter(cache)))}
+
+def is_released(path):
+    return False
+
+class LightStage:
+    name = "light"
+
+    def __init__(self, cache, settings, *, run, seed, device):
+        self.cache, self.config, self.ids = cache, settings.light, training_ids(cache)
+        self.loop, self.module = self.config.loop, Light(self.config.model)
+
+    def batch(self, step):
+        clip = self.cache[self.ids[0]]
+        at = slice(2 * step, 2 * step + 2)
+        sound = np.asarray(clip[audio_encoder_of(clip)][at], np.float32) / 1e4
+        light = np.asarray(clip["light"][at], np.float32)[:, None] / 255
+        return {"clip": torch.zeros(2, dtype=torch.long), "x": torch.from_numpy(sound), "y": torch.from_numpy(light)}
+
+    def losses(self, batch, generator):
+        return {"total": (self.module(batch["x"]) - batch["y"]).square().mean()}
+
+    def parameter_groups(self):
+        return [list(self.module.parameters())]
+
+    def save(self, path, provenance):
+        save_checkpoint(path, self.module, config=self.config.model, kind="acme-light", provenance=provenance)
+
+class Flicker(Generator):
+    options_class = Options
+
+    def __init__(self, module, encoder):
+        self.module, self.encoder = module, encoder
+
+    def stream(self, image, audio, *, seed=0, max_seconds=None, face="auto", **options):
+        size = self.options(options).size
+        sound, features = read_speech(audio, encoder=self.encoder, max_seconds=max_seconds)
+        frames = np.full((len(features), size, size, 3), 90, np.uint8)
+        return TalkingStream(iter([frames]), len(frames), sound, 25)
+
+def load(path, *, device):
+    module, provenance = load_checkpoint(path / "light" / "model.safetensors", "acme-light")
+    return Flicker(module, provenance["audio_encoder"])
+""",
 }
 
 
@@ -173,7 +278,7 @@ def cache(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache prepared with the distribution's dataset, face back end, pose source, audio encoder and extractor."""
     videos, out = tmp_path_factory.mktemp("videos"), tmp_path_factory.mktemp("prepared") / "cache"
     rng = np.random.default_rng(0)
-    for name in ("one", "two"):
+    for name in ("one", "two", "zoo"):
         tone = (8000 * np.sin(np.arange(12 * 640) / 20)).astype(np.int16)
         write_video(videos / f"{name}.mp4", rng.integers(0, 256, (12, 64, 64, 3), np.uint8), audio=tone)
     words = ["--dataset", "acme", "--face", "acme", "--pose", "acme", "--extract", "acme-audio,acme-light"]
@@ -185,7 +290,7 @@ def cache(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_prepare_uses_dataset_face_back_end_pose_source_and_extractors(cache: Path, plugins: Path) -> None:
     prepared = Cache(cache)
-    assert prepared.ids("test") == ["one", "two"]
+    assert prepared.ids("train") == ["one"] and prepared.ids("test") == ["two", "zoo"]
     clip = prepared["one"]
     assert clip["light"].shape == (12,) and clip["acme-audio"].shape == (12, 1) and (clip["pose"] == 7).all()
     facts = prepared.settings["fingerprints"]
@@ -216,6 +321,24 @@ def test_evaluate_uses_method_metric_and_feature_and_any_report_shows_them(
     assert head.index("Acme darkness ↓") < head.index("PSNR")
     page = (tmp_path / "report" / "report.html").read_text()
     assert "How much darker the generated frames are than the true ones." in page
+
+
+def test_train_and_generate_use_the_model_and_its_audio_encoder(cache: Path, plugins: Path, tmp_path: Path) -> None:
+    run_folder, clip = tmp_path / "run", tmp_path / "talk.mp4"
+    answer = run("train", "--model", "acme", "--cache", str(cache), "--out", str(run_folder), "--device", "cpu",
+                 plugins=plugins)  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    losses = [json.loads(line)["total"] for line in (run_folder / "light" / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 3 and np.isfinite(losses).all()
+
+    speech = tmp_path / "speech.wav"
+    with wave.open(str(speech), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((8000 * np.sin(np.arange(10 * 640) / 20)).astype(np.int16).tobytes())
+    words = ("--image", "any.png", "--audio", str(speech), "--checkpoint", str(run_folder), "--out", str(clip))
+    answer = run("generate", *words, "--device", "cpu", plugins=plugins)
+    assert answer.returncode == 0, answer.stderr
+    assert read_frames(clip).shape == (10, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
