@@ -8,8 +8,6 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from dawn_bench.files import sha256_file as sha256_file
-
 #: The libraries whose version can change a number.
 NUMERIC_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "av", "dlib-bin")
 

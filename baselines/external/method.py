@@ -11,8 +11,9 @@ from dawn_bench.baselines.external.process import Run, run
 from dawn_bench.baselines.external.stage import Staged, staged
 from dawn_bench.clip import FPS
 from dawn_bench.errors import ItemError
+from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.media.video import probe, read_frames
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.provenance import fingerprint
 
 SEEDED = Path(__file__).with_name("seeded.py")
 #: What a command logs when memory runs out; adapters add their own expressions.

@@ -12,11 +12,12 @@ from pydantic import Field
 from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass, serves
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import sha256_file
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.diffspeaker.config import Sampler
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
 from dawn_bench.models.diffspeaker.released import load_released
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.provenance import fingerprint
 
 #: The model's file in a run folder of `dawn-bench train --model diffspeaker`.
 RUN_FILE = Path("diffspeaker", "model.safetensors")

@@ -25,10 +25,10 @@ import numpy as np
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
-from dawn_bench.files import write_atomic
+from dawn_bench.files import sha256_file, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.provenance import fingerprint
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]

@@ -87,8 +87,8 @@ def test_a_run_loads_and_generates(old: Path) -> None:
     clip = Cache(old / "cache")["c1"]
     cv2.imwrite("me.png", np.ascontiguousarray(clip["frames"][0][..., ::-1]))
     write_wav("a.wav", clip["audio"][: 10 * 640])
-    words = ["--checkpoint", "run", "--crop", "paper", "--steps", "2", "--device", "cpu", "--out", "talk.mp4"]
-    run("generate", "--image", "me.png", "--audio", "a.wav", *words)
+    words = ["--checkpoint", "run", "--model", "dawn", "--crop", "paper", "--steps", "2", "--device", "cpu"]
+    run("generate", "--image", "me.png", "--audio", "a.wav", "--out", "talk.mp4", *words)
     assert read_frames("talk.mp4").shape == (10, 32, 32, 3)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.files import sha256_file
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.lfg import LFG
@@ -22,7 +23,7 @@ from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.models.inputs import Crop, read_drive, read_portrait, read_speech, read_tracks
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.progress import meter
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.provenance import fingerprint
 
 __all__ = ["COARSE_FILE", "RUN_FILES", "DawnGenerator", "SamplingOptions", "Scene"]
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.files import sha256_file
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.lfg import LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.provenance import fingerprint
 
 #: `--checkpoint released-128`: the files come from the weights folder.
 _NAMED = re.compile(r"released-(128|256)")

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.files import sha256_file
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dit import DiT
 from dawn_bench.models.dit_head.dubbing import DitHeadNetworks, DubOptions
@@ -20,7 +21,7 @@ from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.models.inputs import read_speech
 from dawn_bench.progress import meter
-from dawn_bench.provenance import fingerprint, sha256_file
+from dawn_bench.provenance import fingerprint
 
 __all__ = ["RUN_FILES", "DitHeadGenerator", "DubFileOptions", "DubOptions"]
 

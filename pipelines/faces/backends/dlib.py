@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 
 from dawn_bench import weights
+from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.faces.hugepages import onto_huge_pages
-from dawn_bench.provenance import fingerprint, sha256_file, versions
+from dawn_bench.provenance import fingerprint, versions
 
 #: Longest side of the image that HOG scans, in the order tried. It reliably detects faces from 80 px at that scale, and
 #: most faces from `_SMALLEST`.

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 
 from dawn_bench import weights
+from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
-from dawn_bench.provenance import fingerprint, pick_device, sha256_file
+from dawn_bench.provenance import fingerprint, pick_device
 
 #: Registry names.
 _DETECTOR, _POINTS = "s3fd-wav2lip", "fan-2d"

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from dawn_bench import weights
+from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
-from dawn_bench.provenance import fingerprint, pick_device, sha256_file
+from dawn_bench.provenance import fingerprint, pick_device
 
 #: Registry names.
 _DETECTOR, _POINTS = "scrfd-10g", "insightface-68"
