@@ -17,7 +17,28 @@ import numpy as np
 
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
 from dawn_bench.pipelines.settings import PrepareSettings
+
+
+#: Names of extractors that `FakeTools` runs on cached arrays; settings take registered names only.
+LATE = ("late", "late_crash", "late_die")
+
+
+class FakeExtractor(Extractor):
+    """Stands under the name of an extractor that `FakeTools` runs itself."""
+
+    needs = ("frames",)
+
+    def fingerprint(self) -> str:
+        return "1"
+
+    def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        raise NotImplementedError
+
+
+for _name in (*LATE, "other"):
+    EXTRACTORS.register(_name)(type(f"Fake_{_name}", (FakeExtractor,), {"name": _name}))
 
 
 def write_video(path: Path, *, frames: int, value: int = 0, then: str = "") -> None:
@@ -79,7 +100,7 @@ class FakeTools:
         return {"face": "dlib", "tracks": [1, 2]}
 
     def afterwards(self, settings: PrepareSettings) -> list[str]:
-        return [name for name in settings.extract if name.startswith("late")]
+        return [name for name in settings.extract if name in LATE]
 
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
