@@ -47,7 +47,7 @@ class Dataset(ABC):
 
         Raises `InputError` for a dataset without a published list, unless it overrides this.
         """
-        raise InputError(f"the dataset {self.name!r} has no published list of clips.")
+        raise InputError(f"the dataset called {self.name!r} has no published list of clips.")
 
 
 #: Dataset classes by name; one file each in `pipelines/datasets/`.
