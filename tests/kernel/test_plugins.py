@@ -270,7 +270,7 @@ def run(*words: str, plugins: Path | None = None) -> subprocess.CompletedProcess
     path = os.pathsep.join(map(str, (*([plugins] if plugins else []), ROOT)))
     code = ("-c", words[1]) if words[0] == "python" else ("-m", "dawn_bench", *words)
     environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
-    return subprocess.run([sys.executable, *code], capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run([sys.executable, *code], capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture(scope="module")
