@@ -19,7 +19,7 @@ EVIDENCE = yaml.safe_load((ROOT / "docs" / "hooks" / "evidence.yaml").read_text(
 
 
 def test_parity_evidence_names_real_metrics_and_tests() -> None:
-    assert set(EVIDENCE) == set(METRICS)
+    assert set(EVIDENCE) <= set(METRICS)  # a metric without a line gets a page that says so
     for name, written in EVIDENCE.items():
         for line in written.get("parity", ()):
             file, _, function = line["test"].partition("::")
