@@ -70,12 +70,12 @@ def test_a_link_to_a_snapshot_elsewhere_works(folder: Path, network: torch.nn.Mo
 def test_what_is_missing_is_said_in_one_line(folder: Path, network: torch.nn.Module) -> None:
     extractor = EXTRACTORS["hubert"]
     (folder / "config.json").unlink()
-    assert "config.json is not there, beside the weights" in extractor.missing()  # type: ignore[attr-defined]
+    assert "config.json is missing next to the weights" in extractor.missing()  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"config\.json.*weights fetch hubert-large-config"):
         features()
     (folder / "model.safetensors").unlink()
     lacking = extractor.missing()  # type: ignore[attr-defined]
-    assert "model.safetensors is not there, nor is pytorch_model.bin" in lacking and "\n" not in lacking
+    assert "model.safetensors is missing, and so is pytorch_model.bin" in lacking and "\n" not in lacking
 
 
 @pytest.mark.parametrize(
