@@ -121,6 +121,6 @@ def test_a_protocol_may_draw_a_number_of_windows() -> None:
         score = metric.compute()
         values[wanted], notes[wanted] = (score.value, score.n_frames), score.note
     assert values[20][1] == 320 and "20 of 60 windows drawn" in notes[20] and values[20][0] != values[None][0]
-    assert values[60] == values[100] == values[None] and "60 windows, 100 asked" in notes[100]
+    assert values[60] == values[100] == values[None] and "60 windows, 100 requested" in notes[100]
     with pytest.raises(InputError, match="running"):
         METRICS["fvd16"](protocol("paper-dawn", ("fvd_windows=20",)), running=True)
