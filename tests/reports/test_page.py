@@ -163,7 +163,7 @@ def test_the_gallery_puts_the_truth_first_and_says_what_is_missing(store: Result
         ("dawn", True),
         ("still", False),
     ]
-    assert rows[0].players[2].note == "the video is not there: gone.mp4"
+    assert rows[0].players[2].note == "the video is missing: gone.mp4"
     assert rows[1].players[1].uri is None and "unreadable" in rows[1].players[1].note
     head = base64.b64decode(str(rows[0].players[0].uri).partition("base64,")[2])[:12]
     assert head[4:8] == b"ftyp"
