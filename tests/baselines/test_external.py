@@ -55,7 +55,7 @@ def made_by(tmp_path: Path, name: str, clip: Clip, *, times: int = 1) -> list:
 def test_a_shared_temp_file_is_not_shared(clip: Clip, tmp_path: Path) -> None:
     first, second = made_by(tmp_path, "audio2head", clip, times=2)
     assert len(first.frames) == len(second.frames) == clip.n_frames - 1
-    assert first.notes == ("fewer frames than asked",)
+    assert first.notes == ("fewer frames than requested",)
     assert [p.name for p in (tmp_path / "audio2head repo" / "results").iterdir()] == ["left by an earlier run"]
 
 
@@ -124,8 +124,8 @@ def test_a_face_that_was_not_found_is_a_failure_though_the_method_goes_on(clip: 
 @pytest.mark.parametrize(
     ("how", "reason", "detail"),
     [
-        ("none", "bad_output", "0 files fit"),
-        ("two", "bad_output", "2 files fit"),
+        ("none", "bad_output", "0 files match"),
+        ("two", "bad_output", "2 files match"),
         ("garbage", "bad_output", "video.mp4"),
         ("crash", "crash", "RuntimeError: something is wrong"),
         ("crash-half-way", "crash", "half way"),
@@ -181,10 +181,10 @@ def test_items_and_their_facts_are_kept_and_not_made_again(clip: Clip, tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"python": "nowhere"}, "is no program"),
-        ({"repo": "nowhere"}, "is no folder"),
+        ({"python": "nowhere"}, "is not executable"),
+        ({"repo": "nowhere"}, "is not a folder"),
         ({"adapter": "wav3lip"}, "no adapter 'wav3lip'. Bundled: audio2head"),
-        ({"weights": {"checkpoint": "none.pth"}}, "none.pth is not there"),
+        ({"weights": {"checkpoint": "none.pth"}}, "none.pth does not exist"),
         ({"weights": {"lips": "x"}}, "weight 'lips' is unknown"),
         ({"options": {"fps": 30}}, "option 'fps' is unknown"),
         ({"shell": "bash"}, "shell"),

@@ -83,9 +83,9 @@ def test_dawn_without_a_run_says_where_to_get_one() -> None:
 
 
 def test_a_method_of_another_modality_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(InputError, match="diffspeaker makes meshes, and this cache holds videos"):
+    with pytest.raises(InputError, match="diffspeaker generates meshes, but this cache has videos"):
         build_method("diffspeaker", Context(Path("no-such-run")))
-    with pytest.raises(InputError, match="dawn makes videos, and this cache holds meshes"):
+    with pytest.raises(InputError, match="dawn generates videos, but this cache has meshes"):
         build_method("dawn", Context(Path("no-such-run"), modality="mesh"))
 
 

@@ -225,7 +225,7 @@ def test_npy_files_are_found_by_the_same_rules(tmp_path: Path) -> None:
 
 
 def test_folders_that_cannot_be_used_are_one_line(clips: list[Clip], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no folder of outputs"):
+    with pytest.raises(InputError, match="is not a folder of outputs"):
         find_outputs(tmp_path / "absent", clips, None)
     with pytest.raises(InputError, match=r"has no video file.*\.mp4"):
         find_outputs(_touch(tmp_path / "empty", "notes.txt"), clips, None)

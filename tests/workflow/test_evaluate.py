@@ -153,7 +153,7 @@ def test_an_external_method_is_run_from_a_methods_file(job: Evaluation, tmp_path
     rows = {r.method: r for r in evaluate_methods(asked).rows if r.metric == "psnr"}
     assert set(rows) == {"wav2lip", "lips"}
     assert {(r.method_class, r.coverage, r.n_frames) for r in rows.values()} == {("static-lips", 1, 54)}
-    assert "fewer frames than asked (2 clips)" in rows["lips"].note and rows["lips"].cost["generate_s_per_s"] > 0
+    assert "fewer frames than requested (2 clips)" in rows["lips"].note and rows["lips"].cost["generate_s_per_s"] > 0
     assert (job.out / "logs" / "lips" / "c4.log").is_file()
 
 

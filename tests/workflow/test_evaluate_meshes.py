@@ -136,11 +136,11 @@ def test_faults_of_the_user_are_one_line(meshes: Path, run: Path, tiny_cache: Pa
         evaluate_methods(replace(job, checkpoint=None))
     with pytest.raises(InputError, match="no such checkpoint"):
         evaluate_methods(replace(job, checkpoint=tmp_path))
-    with pytest.raises(InputError, match="style=X9 is no subject"):
+    with pytest.raises(InputError, match="style=X9 is not a subject"):
         evaluate_methods(replace(job, options={"style": "X9"}))
     with pytest.raises(InputError, match="sampler"):
         evaluate_methods(replace(job, options={"sampler": "euler"}))
-    with pytest.raises(InputError, match="dawn makes videos, and this cache holds meshes"):
+    with pytest.raises(InputError, match="dawn generates videos, but this cache has meshes"):
         evaluate_methods(replace(job, methods=("dawn",)))
-    with pytest.raises(InputError, match="makes meshes, and this cache holds videos"):
+    with pytest.raises(InputError, match="generates meshes, but this cache has videos"):
         evaluate_methods(replace(job, cache=tiny_cache))
