@@ -22,7 +22,7 @@ def builder(name: str) -> Callable[[Context], External]:
             adapter = read_adapter(bundled()[name])
             raise InputError(
                 f"{name} runs in its own repository ({adapter.source}), which must be installed first.",
-                hint=f"Name its location with --installs FILE or {INSTALLS_VARIABLE}; or score its files: --outputs DIR.",
+                hint=f"Set its path with --installs FILE or {INSTALLS_VARIABLE}; or score its files: --outputs DIR.",
             )
         installed = installs(path, only=name)
         if name not in installed:
