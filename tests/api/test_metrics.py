@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 @pytest.fixture(scope="module")
 def folder(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a method made: the true clips, darker, one of them shorter."""
+    """Outputs of a method: the true clips, darker, one of them shorter."""
     folder = tmp_path_factory.mktemp("generated")
     for clip in cache:
         frames = clip["frames"][: 16 if clip.id == "c1" else 17] // 2

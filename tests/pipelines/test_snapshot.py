@@ -1,4 +1,4 @@
-"""Speech networks from the folder that transformers itself writes, in either format, and what is said of a bad one."""
+"""Speech networks from the folder that transformers itself writes, in either format, and the errors for a bad one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_link_to_a_snapshot_elsewhere_works(folder: Path, network: torch.nn.Mo
     np.testing.assert_array_equal(features(), first)
 
 
-def test_what_is_missing_is_said_in_one_line(folder: Path, network: torch.nn.Module) -> None:
+def test_missing_files_are_one_line(folder: Path, network: torch.nn.Module) -> None:
     extractor = EXTRACTORS["hubert"]
     (folder / "config.json").unlink()
     assert "config.json is missing next to the weights" in extractor.missing()  # type: ignore[attr-defined]

@@ -152,7 +152,7 @@ def test_browser_copies_play_in_browsers_and_keep_picture_and_sound(tmp_path: Pa
     assert len(read_audio(copy)) > 5000
 
 
-def test_the_gallery_puts_the_truth_first_and_says_what_is_missing(store: ResultsStore) -> None:
+def test_the_gallery_lists_the_truth_first_and_notes_missing_videos(store: ResultsStore) -> None:
     more = [GalleryItem(clip_id=f"clip{i}", method="dawn", video=store.root / "dawn.mp4") for i in range(3)]
     (store.root / "broken.mp4").write_bytes(b"no video")
     more.append(GalleryItem(clip_id="clip0", method="broken", video=store.root / "broken.mp4"))

@@ -55,6 +55,7 @@ class FakeTools:
     version: str = "1"
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
+        """Fingerprints that follow `version`."""
         face = "dlib" if settings.face == "auto" else settings.face
         return {
             "face": face,
@@ -63,7 +64,7 @@ class FakeTools:
         }
 
     def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
-        """With `on_cut="split"` a video that says `then=cutN` has N scenes of equal length."""
+        """With `on_cut="split"` a video with `then=cutN` has N scenes of equal length."""
         words = source.video.read_text().split(" ")
         if settings.on_cut != "split" or not words[-1].startswith("cut"):
             return [source]
@@ -72,6 +73,7 @@ class FakeTools:
         return [replace(source, start=k * length, stop=(k + 1) * length) for k in range(count)]
 
     def process(self, source: Source, settings: PrepareSettings, sink: Any) -> dict[str, Any]:
+        """Write the clip that the file `FRAMES VALUE THEN` describes, or fail as `THEN` says."""
         words = source.video.read_text().split(" ")
         if len(words) != 3:
             raise ItemError("unreadable", f"{source.video.name} is no video")
@@ -100,6 +102,7 @@ class FakeTools:
         return {"face": "dlib", "tracks": [1, 2]}
 
     def afterwards(self, settings: PrepareSettings) -> list[str]:
+        """The extractors in `LATE`, which run after the shards are written."""
         return [name for name in settings.extract if name in LATE]
 
     def extract(
