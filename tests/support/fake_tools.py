@@ -20,20 +20,21 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
 from dawn_bench.pipelines.settings import PrepareSettings
 
-
 #: Names of extractors that `FakeTools` runs on cached arrays; settings take registered names only.
 LATE = ("late", "late_crash", "late_die")
 
 
 class FakeExtractor(Extractor):
-    """Stands under the name of an extractor that `FakeTools` runs itself."""
+    """Registers the name of an extractor that `FakeTools` runs itself."""
 
     needs = ("frames",)
 
     def fingerprint(self) -> str:
+        """A constant."""
         return "1"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """Never called."""
         raise NotImplementedError
 
 
@@ -108,6 +109,7 @@ class FakeTools:
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
+        """One field called like the extractor; `late_crash` and `late_die` fail on some clip lengths."""
         if name == "late_crash" and n_frames % 7 == 1:
             raise RuntimeError("a fault of\nthe network")
         if name == "late_die" and n_frames % 7 == 1:
