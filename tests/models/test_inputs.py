@@ -145,7 +145,7 @@ def test_the_sound_of_a_video_is_speech_too(tmp_path: Path, tiny_cache: Path) ->
 
 @pytest.mark.parametrize("wanted", [4, 12, 30])
 def test_a_driving_video_gives_tracks_of_the_requested_length(wanted: int, tmp_path: Path) -> None:
-    """A longer one is cut, a shorter one played to and fro: no jump at its ends."""
+    """A longer one is cut, a shorter one is extended by ping-pong: no jump at its ends."""
     write_video(tmp_path / "d.mp4", np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3), dtype=np.uint8))
     pose, blink = read_drive(tmp_path / "d.mp4", size=32, backend=OneFace(), n_frames=wanted)
     assert pose.shape == (wanted, 7) and blink.shape == (wanted, 2)

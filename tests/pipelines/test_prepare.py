@@ -147,7 +147,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
             prepare(root, cache, SETTINGS, tools=FakeTools())
         assert not cache.exists()
     write_video(tmp_path / "v" / "a.mp4", frames=3)
-    with pytest.raises(InputError, match="folder with other things"):
+    with pytest.raises(InputError, match="folder with other files"):
         prepare(tmp_path / "v", empty, SETTINGS, tools=FakeTools(), overwrite=True)
     assert (empty / "notes.txt").exists()
     with pytest.raises(InputError, match="is a file"):

@@ -81,12 +81,15 @@ def test_missing_files_are_one_line(folder: Path, network: torch.nn.Module) -> N
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda folder, _: (folder / "config.json").write_text("{"), r"config\.json: is no Hubert configuration"),
-        (lambda folder, _: (folder / "config.json").write_text('{"hidden_size": "x"}'), "is no Hubert configuration"),
+        (lambda folder, _: (folder / "config.json").write_text("{"), r"config\.json: is not a Hubert configuration"),
+        (
+            lambda folder, _: (folder / "config.json").write_text('{"hidden_size": "x"}'),
+            "is not a Hubert configuration",
+        ),
         (lambda folder, _: (folder / "model.safetensors").write_bytes(b"\x08"), "is damaged or no checkpoint"),
         (
             lambda folder, _: transformers.HubertConfig(**{**SMALL, "intermediate_size": 32}).save_pretrained(folder),
-            r"does not fit Hubert: encoder.*is \(.*config\.json asks for",
+            r"does not fit Hubert: encoder.*is \(.*config\.json expects",
         ),
         (
             lambda folder, _: transformers.HubertConfig(**{**SMALL, "num_hidden_layers": 3}).save_pretrained(folder),
