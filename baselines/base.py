@@ -149,7 +149,7 @@ def check_modality(name: str, modalities: Sequence[Modality], wanted: Modality) 
     """Raise `InputError` unless a method that generates `modalities` serves a cache of modality `wanted`."""
     if wanted not in modalities:
         raise InputError(
-            f"{name} makes {' and '.join(NOUNS[m] for m in modalities)}, and this cache holds {NOUNS[wanted]}.",
+            f"{name} generates {' and '.join(NOUNS[m] for m in modalities)}, but this cache has {NOUNS[wanted]}.",
             hint=f"dawn-bench methods lists the methods for {NOUNS[wanted]}.",
         )
 

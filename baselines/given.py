@@ -24,7 +24,7 @@ def find_outputs(
     """
     if not folder.is_dir():
         suffix = format_of(clips[0]).suffix.removeprefix(".")
-        raise InputError("is no folder of outputs.", path=folder, hint=f"Give the folder with your {suffix} files.")
+        raise InputError("is not a folder of outputs.", path=folder, hint=f"Give the folder with your {suffix} files.")
     wanted = {c.id for c in clips}
     if mapping is not None:
         return _mapped(folder, wanted, mapping)

@@ -39,7 +39,7 @@ def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = 
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ItemError("bad_output", f"{path.name}: is no readable npy file") from error
+        raise ItemError("bad_output", f"{path.name}: is not a readable npy file") from error
     vertices = truth["template"].shape[1]
     if array.ndim == 2:
         array = array.reshape(len(array), -1, 3) if array.shape[1] == 3 * vertices else array

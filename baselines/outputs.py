@@ -1,7 +1,7 @@
 """The output store: one file per clip in a normal form, and one line of facts about each.
 
     <out>/<method>/<clip>.mp4      videos, or <clip>.npy for meshes (`dawn_bench.baselines.formats`)
-    <out>/<method>/items.jsonl     clip, status, detail, seconds, key (what the output was made from), notes, facts
+    <out>/<method>/items.jsonl     clip, status, detail, seconds, key (what it depends on), notes, facts
 
 An output whose key is unchanged and whose file is present is not generated again, so a killed run resumes.
 """
@@ -87,7 +87,7 @@ def _usable(output: Output, key: str) -> bool:
 
 
 def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
-    """Generate and write one clip; whatever a method raises becomes a status, so that the other clips go on."""
+    """Generate and write one clip; any exception becomes a status, so that the run continues with the other clips."""
     clip = item.clip
     began = time.perf_counter()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from dawn_bench.clip import FPS
 from dawn_bench.metrics.features.landmarks import landmarks_of
 from dawn_bench.metrics.functional.blinks import closing_edges, closures, online, openness
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,4 @@ class BlinkRate(RatioMetric):
         rates = [rate for rate in score.per_clip.values() if rate is not None]
         model = ", ".join(sorted({r.model for r in records.values()}))
         texts = [score.note, f"landmarks by {model}", f"mean of the clips' rates {sum(rates) / len(rates):.3f}"]
-        return replace(score, note="; ".join(filter(None, texts)))
+        return replace(score, note=join_notes(*texts))

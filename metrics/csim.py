@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dawn_bench.metrics.features.landmarks import variant_of
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 
 #: Notes for networks other than the canonical one.
 NOTES = {
@@ -61,7 +61,7 @@ class Csim(RatioMetric):
         texts = [score.note, *(NOTES[n] for n in sorted({r.network for r in records.values()}) if n in NOTES)]
         if missed:
             texts.append(f"no face in {missed / (missed + pairs):.1%} of the frames")
-        return replace(score, note="; ".join(filter(None, texts)))
+        return replace(score, note=join_notes(*texts))
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.frechet import frechet_by_clip, interval
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score, join_notes
 
 
 class Ends(NamedTuple):
@@ -35,12 +35,12 @@ class _Dr(Metric):
 
     def measure(self, generated: Arrays, true: Arrays) -> Ends:
         """Both ends of the clip; raises `ItemError("too_short")` below 2n frames."""
-        n, made, real = self.length, generated["inception"], true["inception"]
-        if min(len(made), len(real)) < 2 * n:
-            raise ItemError("too_short", f"{min(len(made), len(real))} frames, {self.title} needs {2 * n}")
-        ends = Ends(made[:n], made[-n:], real[:n], real[-n:])
+        n, ours, theirs = self.length, generated["inception"], true["inception"]
+        if min(len(ours), len(theirs)) < 2 * n:
+            raise ItemError("too_short", f"{min(len(ours), len(theirs))} frames, {self.title} needs {2 * n}")
+        ends = Ends(ours[:n], ours[-n:], theirs[:n], theirs[-n:])
         if self.protocol.dr_reference == "all":
-            ends = ends._replace(true_first=real, true_last=real)
+            ends = ends._replace(true_first=theirs, true_last=theirs)
         if not all(np.isfinite(part).all() for part in ends):
             raise ItemError("not_finite", "inception features are not finite numbers")
         return ends
@@ -59,7 +59,7 @@ class _Dr(Metric):
         value = last.value / first.value - 1
         low, high = interval(value, (last.influence - (1 + value) * first.influence) / first.value, floor=-1.0)
         note = f"FID_st {first.value:.4g}, FID_ed {last.value:.4g} over {n} frames each"
-        return Score(value, low, high, len(ends), 2 * n, "; ".join(t for t in (note, self.too_few(n)) if t))
+        return Score(value, low, high, len(ends), 2 * n, join_notes(note, self.too_few(n)))
 
 
 _DESCRIPTION = (

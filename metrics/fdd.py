@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dawn_bench.metrics.functional.meshes import chosen_region, liveliness
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 
 
 @METRICS.register("fdd")
@@ -37,6 +37,4 @@ class Fdd(RatioMetric):
         """The mean over sequences, with the mean absolute difference in the note."""
         score = super().fold(records)
         sizes = [abs(value) for value in score.per_clip.values() if value is not None]
-        return replace(
-            score, note="; ".join(filter(None, [score.note, f"mean of |difference| {sum(sizes) / len(sizes):.4e}"]))
-        )
+        return replace(score, note=join_notes(score.note, f"mean of |difference| {sum(sizes) / len(sizes):.4e}"))

@@ -28,7 +28,7 @@ import numpy as np
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.frechet import Sums, frechet_by_clip, frechet_of_moments, interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score, join_notes
 
 
 class Pair(NamedTuple):
@@ -63,7 +63,7 @@ class FrechetMetric(Metric):
     def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
         super().__init__(protocol, seed=seed)
         self.running = running
-        self._here = uuid4().hex
+        self._process = uuid4().hex
 
     @property
     @abstractmethod
@@ -81,14 +81,14 @@ class FrechetMetric(Metric):
         """Add one clip."""
         if not self.running:
             return super().update(generated, true, clip_id=clip_id)
-        before = self.records.get(self._here)
+        before = self.records.get(self._process)
         if before is not None and clip_id in before.clips:
             return
         pair = self.measure(generated, true)
-        made, real = Sums.of(pair.generated), Sums.of(pair.true)
+        ours, theirs = Sums.of(pair.generated), Sums.of(pair.true)
         if before is not None:
-            made, real = before.generated + made, before.true + real
-        self.records[self._here] = Running((before.clips if before else frozenset()) | {clip_id}, made, real)
+            ours, theirs = before.generated + ours, before.true + theirs
+        self.records[self._process] = Running((before.clips if before else frozenset()) | {clip_id}, ours, theirs)
 
     def fold(self, records: Mapping[str, Pair | Running]) -> Score:
         """The distance over all clips together."""
@@ -98,19 +98,15 @@ class FrechetMetric(Metric):
         return self._from_features({clip: r for clip, r in records.items() if isinstance(r, Pair)})
 
     def _from_sums(self, records: Sequence[Running]) -> Score:
-        made, real = (reduce(add, (getattr(r, side) for r in records)) for side in ("generated", "true"))
+        ours, theirs = (reduce(add, (getattr(r, side) for r in records)) for side in ("generated", "true"))
         clips = frozenset[str]().union(*(r.clips for r in records))
         twice = sum(len(r.clips) for r in records) - len(clips)
-        if min(made.n, real.n) < 2:
-            return self._single(len(clips), made.n)
-        value = frechet_of_moments(made.moments(biased=self.biased), real.moments(biased=self.biased))
-        texts = [
-            "no interval: only sums were kept",
-            f"{twice} clips counted twice" if twice else "",
-            self.too_few(made.n),
-        ]
-        note = "; ".join(filter(None, texts))
-        return Score(value, None, None, len(clips), made.n * self.frames_each, note)
+        if min(ours.n, theirs.n) < 2:
+            return self._single(len(clips), ours.n)
+        value = frechet_of_moments(ours.moments(biased=self.biased), theirs.moments(biased=self.biased))
+        repeated = f"{twice} clips counted twice" if twice else ""
+        note = join_notes("no interval: only sums were kept", repeated, self.too_few(ours.n))
+        return Score(value, None, None, len(clips), ours.n * self.frames_each, note)
 
     def _single(self, n_clips: int, n: int) -> Score:
         note = f"a single {self.minimum_of[:-1]} has no covariance"

@@ -17,7 +17,7 @@ import numpy as np
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.fid import FrechetMetric, Pair, Running
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import METRICS, Score
+from dawn_bench.metrics.scoring.base import METRICS, Score, join_notes
 
 
 class _Fvd(FrechetMetric):
@@ -36,8 +36,8 @@ class _Fvd(FrechetMetric):
         if wanted is None:
             return super().fold(records)
         score = super().fold(_drawn(pairs, wanted))
-        note = f"{wanted} of {count} windows drawn" if count >= wanted else f"{count} windows, {wanted} asked"
-        return replace(score, note="; ".join(filter(None, [score.note, note])))
+        note = f"{wanted} of {count} windows drawn" if count >= wanted else f"{count} windows, {wanted} requested"
+        return replace(score, note=join_notes(score.note, note))
 
 
 def _drawn(pairs: Mapping[str, Pair], wanted: int) -> dict[str, Pair]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from dawn_bench.metrics.functional.sync import UNUSED, distances, sync
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 
 
 class _Lse(RatioMetric):
@@ -33,7 +33,7 @@ class _Lse(RatioMetric):
         score = super().fold(records)
         short = sum(part.n_windows <= self.protocol.lse_shift for part in records.values())
         text = f"{short} clips have {self.protocol.lse_shift} windows or fewer, where padding has the largest effect"
-        return replace(score, note="; ".join(filter(None, [score.note, text if short else ""])))
+        return replace(score, note=join_notes(score.note, text if short else ""))
 
 
 @METRICS.register("lse-c")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dawn_bench.metrics.functional.meshes import chosen_region, lip_errors
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 
 
 @METRICS.register("lve")
@@ -33,6 +33,4 @@ class Lve(RatioMetric):
         """The mean over frames, with the mean over sequences in the note."""
         score = super().fold(records)
         means = [value for value in score.per_clip.values() if value is not None]
-        return replace(
-            score, note="; ".join(filter(None, [score.note, f"mean over sequences {sum(means) / len(means):.4e}"]))
-        )
+        return replace(score, note=join_notes(score.note, f"mean over sequences {sum(means) / len(means):.4e}"))

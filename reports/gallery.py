@@ -56,7 +56,7 @@ def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3) -> list[ClipRow]:
 def player(item: GalleryItem) -> Player:
     """Transcode one item; the player of a missing or damaged video has a note instead."""
     if not item.video.is_file():
-        return Player(item.method, None, 0, 0, f"the video is not there: {item.video.name}")
+        return Player(item.method, None, 0, 0, f"the video is missing: {item.video.name}")
     try:
         data, height, width = browser_copy(item.video)
     except ItemError as error:

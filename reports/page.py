@@ -54,7 +54,7 @@ def write_report(
     store = ResultsStore(results)
     rows, facts, gallery = store.rows(), store.facts(), store.gallery()
     if not rows and not gallery and not facts.curves:
-        raise InputError("holds no results.", path=results, hint="Create some first: dawn-bench evaluate --out RESULTS")
+        raise InputError("has no results.", path=results, hint="Create some first: dawn-bench evaluate --out RESULTS")
     boards = leaderboards(rows)
     shown = with_published(boards, published_tables(published))
     writers: dict[str, Callable[[], str]] = {

@@ -14,9 +14,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference material beside the checkout; the test skips where it is absent."""
+    """The folder of reference material next to the checkout; the test skips where it is absent."""
     if not SHARED.is_dir():
-        pytest.skip("the reference material beside the checkout is absent")
+        pytest.skip("the reference material next to the checkout is absent")
     return SHARED
 
 

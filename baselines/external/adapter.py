@@ -164,9 +164,11 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
         adapter = adapter.model_copy(update={"limits": limits})
     python, repo = base / install.python.expanduser(), base / install.repo.expanduser()
     if not os.access(python, os.X_OK):
-        raise InputError(f"{name}: {python} is no program.", path=path, hint="`python:` is the method's interpreter.")
+        raise InputError(
+            f"{name}: {python} is not executable.", path=path, hint="`python:` is the method's interpreter."
+        )
     if not repo.is_dir():
-        raise InputError(f"{name}: {repo} is no folder.", path=path, hint=f"Clone {adapter.source} there.")
+        raise InputError(f"{name}: {repo} is not a folder.", path=path, hint=f"Clone {adapter.source} there.")
     for kind, given, allowed in (
         ("weight", install.weights, adapter.weights),
         ("option", install.options, adapter.options),
@@ -177,7 +179,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
     weights = {key: str(repo / given) for key, given in (adapter.weights | install.weights).items()}
     for key, weight in weights.items():
         if not Path(weight).exists():
-            raise InputError(f"{name}: {key}: {weight} is not there.", path=path, hint="See the repository's README.")
+            raise InputError(f"{name}: {key}: {weight} does not exist.", path=path, hint="See the repository's README.")
     for refusal in adapter.refuse:
         script = repo / refusal.file
         if script.is_file() and refusal.text in script.read_text(errors="replace"):

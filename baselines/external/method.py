@@ -76,7 +76,7 @@ class External:
         if abs(info.fps - FPS) > 0.01:
             notes.append(f"{info.fps:.4g} fps, read at {FPS} by timestamps")
         if len(frames) != n:
-            notes.append("fewer frames than asked" if len(frames) < n else "more frames than asked: cut")
+            notes.append("fewer frames than requested" if len(frames) < n else "more frames than requested: cut")
         facts = {"fps": info.fps, "frames": len(frames), "width": info.width, "height": info.height}
         audio, loading = item.clip["audio"], ended.ready_after
         return Generated(frames[:n], audio, notes=tuple(notes), facts=facts, load_seconds=loading)
@@ -101,4 +101,4 @@ class External:
         if not matches and ended.code:
             raise ItemError("crash", f"exit code {ended.code}: {ended.last_words()}; log: {log}")
         names = ", ".join(p.name for p in matches[:3]) or "none"
-        raise ItemError("bad_output", f"{len(matches)} files fit {relative} ({names}), not one; log: {log}")
+        raise ItemError("bad_output", f"{len(matches)} files match {relative} instead of one ({names}); log: {log}")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Seconds between asking a process group to end and killing it.
+#: Seconds between terminating a process group and killing it.
 GRACE = 5.0
 #: Characters at the end of the log that are searched and quoted.
 TAIL = 20_000

@@ -13,6 +13,7 @@ GENERATORS = (("numpy.random", "seed"), ("torch", "manual_seed"))
 
 
 def main():
+    """Seed the generators, then run the script as `__main__` with its own arguments."""
     seed, script = int(sys.argv[1]), sys.argv[2]
     random.seed(seed)
     for module, function in GENERATORS:

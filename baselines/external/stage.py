@@ -1,6 +1,6 @@
 """The files of one item for an external command: names that every repository can handle, and a working copy.
 
-<item>/in/portrait.png  in/sound.wav     one dot and no space in the name, whatever the clip's id
+<item>/in/portrait.png  in/sound.wav     one dot and no space in the name, for any clip id
 <item>/in/…                              files and tracks of the adapter
 <item>/out/                              {out}
 <item>/work/                             {work}: the repository as links, with real, empty scratch folders

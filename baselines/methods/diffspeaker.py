@@ -48,7 +48,7 @@ class DiffSpeakerMethod:
         self.model, self.options, self.identity, self.device = model.to(device), options, identity, device
         if options.style not in ("auto", *model.config.subjects):
             raise InputError(
-                f"option style={options.style} is no subject of this model.",
+                f"option style={options.style} is not a subject of this model.",
                 hint=f"Known: auto, {', '.join(model.config.subjects)}.",
             )
 

@@ -1,4 +1,4 @@
-"""The external methods with a bundled adapter; each runs once the user has said where it is installed."""
+"""The external methods with a bundled adapter; each is available once the user states where it is installed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def builder(name: str) -> Callable[[Context], External]:
         if path is None:
             adapter = read_adapter(bundled()[name])
             raise InputError(
-                f"{name} runs in its own repository ({adapter.source}), which has to be installed first.",
-                hint=f"Say where with --installs FILE or {INSTALLS_VARIABLE}; or score its outputs: --outputs FOLDER.",
+                f"{name} runs in its own repository ({adapter.source}), which must be installed first.",
+                hint=f"Set its path with --installs FILE or {INSTALLS_VARIABLE}; or score its files: --outputs DIR.",
             )
         installed = installs(path, only=name)
         if name not in installed:

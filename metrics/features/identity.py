@@ -113,8 +113,8 @@ def mobilefacenet(path: Path) -> Embed:
 
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
         rows = []
-        for frame, its in zip(frames, points, strict=True):
-            crop = to_unit(aligned(frame, five_points(its), align.ARCFACE))
+        for frame, landmarks in zip(frames, points, strict=True):
+            crop = to_unit(aligned(frame, five_points(landmarks), align.ARCFACE))
             network.setInput(cv2.dnn.blobFromImage((crop - mean) / deviation))
             rows.append(network.forward().ravel())
         return np.stack(rows)

@@ -50,8 +50,8 @@ class Landmarks(Feature):
         tracker = Tracker(self.backend, max_gap=len(frames))
         for frame in frames:
             tracker.step(np.ascontiguousarray(frame))
-        points, found = tracker.result(tracker.choose())
-        return {f"{self.name}.{self.backend.name}": points, FOUND: found}
+        points, detected = tracker.result(tracker.choose())
+        return {f"{self.name}.{self.backend.name}": points, FOUND: detected}
 
 
 def face_weights(backend: FaceBackend) -> list[Resolved]:

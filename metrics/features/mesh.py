@@ -45,17 +45,17 @@ class _Region(Feature):
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         named = getattr(protocol, f"mesh_{self.field}")
-        self.numbers = named_region(named, self.field) if named is not None else None
-        if self.numbers is None:
+        self.indices = named_region(named, self.field) if named is not None else None
+        if self.indices is None:
             return
         self.fields = ("template",)  # type: ignore[misc]  # the clip's own indices are not needed
 
     def settings(self) -> dict[str, str]:
-        return {"vertices": content_sha256(self.numbers)} if self.numbers is not None else {}
+        return {"vertices": content_sha256(self.indices)} if self.indices is not None else {}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        if self.numbers is not None:
-            return {self.name: self.numbers}
+        if self.indices is not None:
+            return {self.name: self.indices}
         return {self.name: np.asarray(clip[self.field][0], dtype=np.int64)}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pickles import read_arrays
+from dawn_bench.pipelines.meshes.files import read_indices
 from dawn_bench.weights import resolve
 
 #: Named regions: the file in the weights registry and, for FLAME, the vertex groups that form it (as in DiffSpeaker).
@@ -40,8 +41,8 @@ def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.n
     masks = read_masks(path)
     if not set(groups) <= set(masks):
         raise InputError(f"has no vertex group {' and '.join(sorted(set(groups) - set(masks)))}.", path=path)
-    numbers = np.unique(np.concatenate([masks[group] for group in groups])).astype(np.int64)
-    return _fitting(numbers, n_vertices, path)
+    indices = np.unique(np.concatenate([masks[group] for group in groups])).astype(np.int64)
+    return _fitting(indices, n_vertices, path)
 
 
 def read_masks(path: Path) -> dict[str, np.ndarray]:
@@ -54,20 +55,13 @@ def region(path: Path | str, *, n_vertices: int | None = None) -> np.ndarray:
 
     Raises `InputError` when the file is absent, has other content, or an index is outside the mesh.
     """
-    path = Path(path)
-    try:
-        numbers = np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
-    except OSError as error:
-        raise InputError("the file of vertex numbers cannot be read.", path=path) from error
-    except ValueError as error:
-        raise InputError("is not a list of vertex numbers.", path=path, hint="Example: 3, 17, 20") from error
-    return _fitting(numbers, n_vertices, path)
+    return _fitting(read_indices(Path(path)), n_vertices, Path(path))
 
 
-def _fitting(numbers: np.ndarray, n_vertices: int | None, path: Path) -> np.ndarray:
-    if not numbers.size or numbers.min() < 0 or (n_vertices is not None and numbers.max() >= n_vertices):
+def _fitting(indices: np.ndarray, n_vertices: int | None, path: Path) -> np.ndarray:
+    if not indices.size or indices.min() < 0 or (n_vertices is not None and indices.max() >= n_vertices):
         raise InputError(f"does not fit a mesh of {n_vertices} vertices.", path=path)
-    return numbers
+    return indices
 
 
 def lip_errors(predicted: np.ndarray, true: np.ndarray, lips: np.ndarray) -> np.ndarray:
@@ -95,14 +89,14 @@ def chosen_region(arrays: Mapping[str, np.ndarray], name: str, file: str | None,
     Raises `ItemError("no_region")` where both are absent, `InputError` where an index is outside the mesh.
     """
     n_vertices = arrays["mesh"].shape[1]
-    numbers = arrays.get(name)
-    if numbers is not None:
-        if numbers.min() < 0 or numbers.max() >= n_vertices:
-            raise InputError(f"the {what}'s vertex numbers do not fit a mesh of {n_vertices} vertices.", path=file)
-        return numbers
+    indices = arrays.get(name)
+    if indices is not None:
+        if indices.min() < 0 or indices.max() >= n_vertices:
+            raise InputError(f"the {what}'s vertex indices do not fit a mesh of {n_vertices} vertices.", path=file)
+        return indices
     if file is None:
         field = name.replace("mesh", "mesh_")
         raise ItemError(
-            "no_region", f"the {what}'s vertex numbers are needed: --protocol-set {field}=biwi, vocaset or a file"
+            "no_region", f"the {what}'s vertex indices are needed: --protocol-set {field}=biwi, vocaset or a file"
         )
     return named_region(file, name.removeprefix("mesh"), n_vertices=n_vertices)

@@ -31,7 +31,7 @@ def piergiajs_keys(state: State) -> State:
 def _from_hassony2(key: str) -> str:
     if key.startswith("conv3d_0c_1x1."):
         return key.replace("conv3d_0c_1x1", "logits")
-    key = re.sub(r"\.branch_(0|\d\.\d)\.", lambda found: f".{_HASSONY2_UNITS[found[1]]}.", key)
+    key = re.sub(r"\.branch_(0|\d\.\d)\.", lambda match: f".{_HASSONY2_UNITS[match[1]]}.", key)
     return key.replace("conv3d_", "Conv3d_", 1).replace("mixed_", "Mixed_", 1).replace(".batch3d.", ".bn.")
 
 
@@ -45,7 +45,7 @@ def _from_tf(state: State) -> State:
             unit = scope[0]
         else:
             branch = scope[1].removeprefix("Branch_")
-            # the second unit of a branch is the 3x3x3 one, whatever it is called (Mixed_5b's third is misnamed)
+            # the second unit of a branch is the 3x3x3 one, regardless of its name (Mixed_5b's third is misnamed)
             part = "" if branch == "0" else "b" if branch == "3" or "3x3" in scope[2] else "a"
             unit = f"{scope[0]}.b{branch}{part}"
         if kind == "conv_3d":

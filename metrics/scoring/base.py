@@ -234,6 +234,11 @@ class Part:
     seconds: tuple[float, ...] = ()
 
 
+def join_notes(*notes: str) -> str:
+    """The notes of a score in one line, separated by semicolons; empty ones are left out."""
+    return "; ".join(filter(None, notes))
+
+
 def by_second(values: np.ndarray) -> tuple[float, ...]:
     """The mean of each whole second of a clip's values per frame (T,)."""
     whole = np.asarray(values, np.float64)[: len(values) // FPS * FPS].reshape(-1, FPS)
@@ -279,7 +284,7 @@ class RatioMetric(Metric):
         count = {"clips": len(used), "frames": n_frames, "windows": sum(p.n_windows for p in used.values())}
         identical = sum(p.n_identical for p in used.values())
         same = f"{identical} of {n_frames} frames equal the true ones" if identical else ""
-        note = "; ".join(text for text in (left_out, same, self.too_few(count[self.minimum_of])) if text)
+        note = join_notes(left_out, same, self.too_few(count[self.minimum_of]))
         over_time = mean_over_time([p.seconds for p in used.values()])
         return Score(float(total.sum() / weight.sum()), low, high, len(used), n_frames, note, per_clip, over_time)
 

@@ -1,4 +1,4 @@
-"""Sets of clips as a user has them: a folder, a list of files, arrays with or without sound, or clips of a cache.
+"""Sets of clips as a user supplies them: a folder, a list of files, arrays with or without sound, or clips of a cache.
 
 A set is checked when it is given and read clip by clip when it is scored, so that it may be larger than memory.
 """

@@ -1,4 +1,4 @@
-"""Metrics of clips that a user has at hand: folders, files, arrays or clips of a cache; in pairs or as two sets.
+"""Metrics of a user's own clips: folders, files, arrays or clips of a cache, in pairs or as two sets.
 
 It runs on the same extraction, matching and metric classes as the scorer of `evaluate`, so that the same clips give
 the same numbers.
@@ -18,7 +18,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
-from dawn_bench.metrics.scoring.base import METRICS, Metric, Score
+from dawn_bench.metrics.scoring.base import METRICS, Metric, Score, join_notes
 from dawn_bench.metrics.scoring.clip_sets import ClipSet, ClipSetLike, SetClip, clip_set, pair_clips
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
@@ -82,7 +82,7 @@ def compute_metrics(
     """Scores by metric name; see `dawn_bench.compute_metrics`."""
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     if not names:
-        raise InputError("no metric is asked for.", hint=f"Known: {', '.join(METRICS)}.")
+        raise InputError("no metric is given.", hint=f"Known: {', '.join(METRICS)}.")
     rules = find_protocol(protocol, tuple(protocol_set))
     classes = [METRICS[name] for name in dict.fromkeys(names)]
     _check_modes(classes, has_reference=reference is not None, paired=paired)
@@ -183,7 +183,7 @@ class _Run:
             clip, changed = item.read()
             if of_reference:
                 self._remember(item.name, clip)
-            # matched with itself: cut, and coded again if generated
+            # matched with itself: trimmed, and re-encoded if generated
             output, true, more = matched(clip, clip, self.protocol)
         except ItemError as error:
             self._fail(name, error)
@@ -242,7 +242,7 @@ class _Run:
             weights_state=self.extraction.weights_state(metric),
             protocol=self.protocol.id,
             fingerprint=fingerprint(facts),
-            note="; ".join(text for text in (score.note, *notes) if text),
+            note=join_notes(score.note, *notes),
             per_clip=dict(score.per_clip),
             failures=dict(failures),
             reference=reference,

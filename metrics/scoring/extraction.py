@@ -72,16 +72,16 @@ class Extraction:
             if id(clip) not in self._pair:
                 self._pair = {k: v for k, v in self._pair.items() if v[0] is generated or v[0] is true}
                 self._pair[id(clip)] = (clip, {}, {})
-        made: dict[str, np.ndarray] = {}
-        real: dict[str, np.ndarray] = {}
+        ours: dict[str, np.ndarray] = {}
+        theirs: dict[str, np.ndarray] = {}
         for name in metric.needs:
             if isinstance(self.extractors[name], PairFeature):
-                made |= self._of(name, generated, true)
+                ours |= self._of(name, generated, true)
             else:
-                made |= self._of(name, generated)
+                ours |= self._of(name, generated)
                 if metric.compares:
-                    real |= self._of(name, true)
-        return made, real
+                    theirs |= self._of(name, true)
+        return ours, theirs
 
     def needed(self, metric: Metric | type[Metric]) -> list[str]:
         """Names of all features behind a metric, including those that other features depend on."""

@@ -64,15 +64,15 @@ class Matcher:
         path = self.folder / f"{self._key(load, true)}.json"
         known = _read(path)
         if known is None:
-            made, cut, notes = matched(load(), true, self.protocol)
-            hashes = {name: content_sha256(made[name]) for name in made.arrays}
-            _write(path, {"n_frames": made.n_frames, "notes": notes, "sha256": hashes})
-            return _hashed(made, made.arrays, hashes), cut, notes
+            output, cut, notes = matched(load(), true, self.protocol)
+            hashes = {name: content_sha256(output[name]) for name in output.arrays}
+            _write(path, {"n_frames": output.n_frames, "notes": notes, "sha256": hashes})
+            return _hashed(output, output.arrays, hashes), cut, notes
         decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first access to one of them
         late = LazyArrays(known["sha256"], lambda name: decoded()[name])
         first, n = self.protocol.skip_first, known["n_frames"]
-        made = Clip(true.id, true.speaker, true.split, n, late, true.fps)
-        return _hashed(made, late, known["sha256"]), _cut(true, first, first + n), known["notes"]
+        output = Clip(true.id, true.speaker, true.split, n, late, true.fps)
+        return _hashed(output, late, known["sha256"]), _cut(true, first, first + n), known["notes"]
 
     def _key(self, load: FileLoad, true: Clip) -> str:
         try:

@@ -16,7 +16,7 @@ from typing import Any
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.base import METRICS, join_notes
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
 from dawn_bench.metrics.scoring.matching import Load, Matcher
@@ -75,7 +75,7 @@ def score_method(
             try:
                 if clip.id not in loaders:
                     raise ItemError(known.get(clip.id, "missing"), f"there is no output for {clip.id}")
-                made, true, changed = match(loaders[clip.id], clip)
+                output, true, changed = match(loaders[clip.id], clip)
             except ItemError as error:
                 progress.say(f"{method}, {clip.id}: {error}")
                 for by_clip in failed.values():
@@ -84,7 +84,7 @@ def score_method(
                 notes.update(changed)
                 for metric in chosen:
                     try:
-                        metric.update(*extraction.arrays(metric, made, true), clip_id=clip.id)
+                        metric.update(*extraction.arrays(metric, output, true), clip_id=clip.id)
                     except ItemError as error:
                         failed[metric.name][clip.id] = error
             progress.advance(clip.n_frames)
@@ -130,7 +130,7 @@ def score_method(
                 versions=versions(),
                 seed=seed,
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
-                note="; ".join(text for text in (score.note, _failures(failed[metric.name]), *changes) if text),
+                note=join_notes(score.note, _failures(failed[metric.name]), *changes),
                 over_time=list(score.over_time),
                 per_clip={**dict.fromkeys(failed[metric.name]), **score.per_clip},
                 created=ScoreRow.now(),

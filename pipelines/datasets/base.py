@@ -1,4 +1,4 @@
-"""The contract of datasets, and a source: one clip as it lies on disk, before anything is decoded."""
+"""The contract of datasets, and a source: one clip as stored on disk, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Source:
 
 
 class Dataset(ABC):
-    """Knows how a dataset lies on disk. It decodes nothing, and its order is fixed."""
+    """Lists the clips of a dataset from its layout on disk, in a fixed order and without decoding anything."""
 
     name: ClassVar[str]
 

@@ -26,7 +26,7 @@ LEVELS = ("LO", "MD", "HI")
 BROKEN = {
     "1064_IEO_DIS_MD": "one minute long, with all emotions in it",
     "1064_TIE_SAD_XX": "the video has no duration",
-    "1076_MTI_NEU_XX": "the video is cut short and has no sound",
+    "1076_MTI_NEU_XX": "the video is truncated and has no sound",
     "1076_MTI_SAD_XX": "an error picture without sound",
 }
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2})")

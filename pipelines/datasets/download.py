@@ -61,7 +61,7 @@ def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tup
     log = {stem: row for stem, row in read_log(folder).items() if stem not in present}
     failed_in_a_row = 0
     with meter("download", total=len(videos), unit="videos") as bar:
-        bar.advance(len(videos) - len(todo), note=f"{len(videos) - len(todo)} are there already")
+        bar.advance(len(videos) - len(todo), note=f"{len(videos) - len(todo)} are already downloaded")
         for video in todo:
             try:
                 if not video.youtube:
@@ -77,7 +77,7 @@ def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tup
             bar.advance()
             if failed_in_a_row == PATIENCE:
                 raise InputError(
-                    f"{PATIENCE} videos in a row could not be had ({log[video.stem][2]}).",
+                    f"{PATIENCE} consecutive videos could not be downloaded ({log[video.stem][2]}).",
                     hint="Run it again later: the download resumes.",
                 )
     return sorted(log[video.stem] for video in todo if video.stem in log)

@@ -22,7 +22,7 @@ def walk(root: Path) -> Iterator[Path]:
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link back up would never end
+        if real in seen:  # a link to a parent folder would recurse forever
             folders.clear()
             continue
         seen.add(real)

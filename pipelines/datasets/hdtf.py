@@ -79,11 +79,11 @@ def raw_videos(root: Path, *, only: Iterable[str] = ()) -> list[Video]:
         raise InputError(
             "has no *_annotion_time.txt with *_video_url.txt.",
             path=root,
-            hint="Get the lists there first: git clone https://github.com/MRzzm/HDTF",
+            hint="Clone the published lists first: git clone https://github.com/MRzzm/HDTF",
         )
     talks = {entry.id[:-4]: entry for entry in entries}
     if unknown := sorted(set(only) - set(talks)):
-        raise InputError(f"no talk is called {unknown[0]!r}.", path=root, hint="Names are as WDA_KatieHill.")
+        raise InputError(f"no talk is called {unknown[0]!r}.", path=root, hint="Names look like WDA_KatieHill.")
     wanted = {name: entry for name, entry in talks.items() if not set(only) or name in set(only)}
     elsewhere = _Raw([path for path in find_videos(root) if path.parent != root / RAW_FOLDER])
     return once(
@@ -157,7 +157,9 @@ def _survey(root: Path, settings: PrepareSettings) -> tuple[list[Source], list[t
                 absent[entry.id] = refused[entry.youtube] if tried else outcome
     for clip_id in [*lists()["clips"], *lists()["without_crop"]]:
         if clip_id not in sources:
-            absent.setdefault(clip_id, ("not_downloaded", "neither the clip nor its raw video with the lists is here"))
+            absent.setdefault(
+                clip_id, ("not_downloaded", "neither the clip nor its raw video with the lists exists below the root")
+            )
     order = sorted(sources.values(), key=lambda source: source.id)
     return order, [(i, *why) for i, why in sorted(absent.items()) if i not in sources]
 
@@ -165,7 +167,7 @@ def _survey(root: Path, settings: PrepareSettings) -> tuple[list[Source], list[t
 def _source(clip_id: str, path: Path, settings: PrepareSettings, **segment: Any) -> Source:
     problem = file_problem(path)
     if problem is None and clip_id in lists()["excluded"]:
-        problem = ("excluded", "left out by DAWN as a bad clip")
+        problem = ("excluded", "excluded by DAWN as a bad clip")
     return Source(
         id=clip_id,
         speaker=person(clip_id),
@@ -183,9 +185,9 @@ def _segment(entry: _Entry, raw: _Raw, settings: PrepareSettings) -> Source | tu
         return "no_crop", "the published list has no crop for it"
     path = raw.find(entry)
     if path is None:
-        return "not_downloaded", f"the raw video of {entry.talk} ({entry.youtube or 'no address'}) is not here"
+        return "not_downloaded", f"the raw video of {entry.talk} ({entry.youtube or 'no address'}) is missing"
     if entry.height == 0:
-        return "unknown_resolution", "the published list does not say for which height its crop is"
+        return "unknown_resolution", "the published list gives no video height for its crop"
     height = raw.height(path)
     crop = scale_box(entry.box, entry.height, height) if height else None  # None: the decoder reports the error
     return _source(entry.id, path, settings, start=entry.start, stop=entry.stop, crop=crop)
@@ -245,7 +247,7 @@ def _read_lists(root: Path) -> tuple[list[_Entry], list[str]]:
                     entries.append(_Entry(f"{subset}_{talk}_{k:03d}", talk, youtube, start, stop, box, height))
             except ValueError as error:
                 raise InputError(
-                    f"the {subset} lists make no sense at {talk} ({error}).",
+                    f"the {subset} lists are malformed at {talk} ({error}).",
                     path=files[f"{subset}_annotion_time.txt"].parent,
                     hint="Download the published files again.",
                 ) from None

@@ -1,6 +1,6 @@
 """The contract of extractors: arrays of one clip in, named arrays of the same clip out.
 
-Two kinds of extractor are looked up by what they make, so that a new one is one file:
+Two kinds of extractor are looked up by what they compute, so that a new one is one file:
 
 * `kind = "audio"`: an audio encoder. It writes one field, called like the extractor, with a row a frame, which models
   take as their audio features (`audio_encoder_of`).

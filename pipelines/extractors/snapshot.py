@@ -33,9 +33,9 @@ class Snapshot:
         network = weights.resolve(self._network)
         if network.path is None:
             others = " or ".join(Path(weights.entry(name).file).name for name in self.networks[1:])
-            return f"{weights.folder() / network.weight.file} is not there, nor is {others}"
+            return f"{weights.folder() / network.weight.file} is missing, and so is {others}"
         config = weights.resolve(self.config)
-        return None if config.path else f"{weights.folder() / config.weight.file} is not there, beside the weights"
+        return None if config.path else f"{weights.folder() / config.weight.file} is missing next to the weights"
 
     @property
     def identity(self) -> str:
@@ -64,7 +64,7 @@ def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.M
         model: torch.nn.Module = getattr(transformers, f"{family}Model")(config)
     except Exception as error:  # not JSON, or values that transformers rejects in many ways
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"is no {family} configuration ({reason}).", path=config_file) from error
+        raise InputError(f"is not a {family} configuration ({reason}).", path=config_file) from error
     prefix = f"{family.lower()}."
     state = {_modern(key.removeprefix(prefix)): value for key, value in weights.read_state_dict(path).items()}
     wanted = model.state_dict()
@@ -72,7 +72,7 @@ def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.M
         if key not in state:
             raise InputError(f"does not fit {family}: {key} is missing.", path=path)
         if state[key].shape != wanted[key].shape:
-            shapes = f"{tuple(state[key].shape)}, {config_file.name} asks for {tuple(wanted[key].shape)}"
+            shapes = f"{tuple(state[key].shape)}, {config_file.name} expects {tuple(wanted[key].shape)}"
             raise InputError(f"does not fit {family}: {key} is {shapes}.", path=path)
     model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
     return model.eval().to(torch.device(device))

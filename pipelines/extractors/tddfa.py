@@ -136,7 +136,7 @@ def _network(path: Path, name: str, device: str) -> torch.nn.Module:
     state = _published(weights.read_state_dict(path))
     first = state.get("conv1.weight")
     if first is None:
-        raise InputError("is no 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
+        raise InputError("is not a 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
     network = MobileNet(width=len(first) / 32)
     weights.load_into(network, weights.resolve(name), adapt=_published)
     return network.eval().to(torch.device(device))

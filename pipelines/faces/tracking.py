@@ -137,8 +137,8 @@ class Tracker:
             where = edges[gaps.argmax()] + 1
             raise ItemError(
                 "no_face",
-                f"the face is out of sight for {gaps.max()} frames from {where / FPS:.2f} s on "
-                f"(found in {valid.mean():.0%} of the frames)",
+                f"no face is detected for {gaps.max()} frames from {where / FPS:.2f} s on "
+                f"(detected in {valid.mean():.0%} of the frames)",
             )
         rows = np.stack(list(track.points.values())).reshape(len(seen), -1)
         times = np.arange(self.n_frames)
@@ -154,12 +154,12 @@ class Tracker:
     def _lost(self, t: int) -> ItemError:
         seen = len(set().union(*(track.points for track in self._tracks)))
         if not seen:
-            return ItemError("no_face", f"no face in the first {t + 1} frames (found in 0 % of them)")
+            return ItemError("no_face", f"no face in the first {t + 1} frames (detected in 0 % of them)")
         where = self._last_seen() / FPS
         return ItemError(
             "no_face",
             f"no face for {t + 1 - self._last_seen()} frames from {where:.2f} s on "
-            f"(found in {seen / (t + 1):.0%} of the frames up to there)",
+            f"(detected in {seen / (t + 1):.0%} of the frames up to there)",
         )
 
     def _match(self, frame: np.ndarray, alive: list[Track]) -> dict[int, tuple[Track, np.ndarray]]:

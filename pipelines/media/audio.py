@@ -42,7 +42,7 @@ def read_audio(
         if not container.streams.audio:
             raise ItemError("no_audio", f"{Path(path).name}: has no sound stream")
         if container.streams.audio[0].codec_context is None:
-            raise ItemError("unreadable", f"{Path(path).name}: no decoder knows its sound")
+            raise ItemError("unreadable", f"{Path(path).name}: there is no decoder for its sound")
         if origin is None:
             origin = first_stamp(path)
         blocks: list[np.ndarray] = []

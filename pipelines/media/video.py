@@ -74,7 +74,9 @@ def opened(path: Path | str) -> Iterator[InputContainer]:
 
     path = Path(path)
     try:
-        with av.open(str(path.absolute())) as container:  # absolute: a name such as "-x" or "a:b" is no option or URL
+        with av.open(
+            str(path.absolute())
+        ) as container:  # absolute: so that "-x" or "a:b" is not parsed as an option or URL
             yield container
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         if isinstance(error, ItemError | InputError):
@@ -217,7 +219,7 @@ def write_video(
         raise InputError("there are no frames to write.", path=path)
     height, width = first.shape[:2]
     if not lossless and (height % 2 or width % 2):
-        raise InputError(f"{width}x{height} frames have an odd side, which H.264 4:2:0 cannot hold.", path=path)
+        raise InputError(f"{width}x{height} frames have an odd side, which H.264 4:2:0 cannot store.", path=path)
     options = {"movflags": "+faststart"}
     with (
         replacing(path, sole=True) as temporary,
@@ -280,7 +282,7 @@ def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
         if stream.codec_context.name not in _TEXT_CODECS:
             stream.codec_context.thread_count = 1
             return stream
-    raise ItemError("unreadable", f"{Path(path).name}: holds no video")
+    raise ItemError("unreadable", f"{Path(path).name}: has no video stream")
 
 
 def first_stamp(path: Path | str) -> float | None:

@@ -12,8 +12,8 @@ import numpy as np
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pickles import read_arrays
 
-#: What to do about a file of a dataset that cannot be read.
-HINT = "Get the dataset's own file."
+#: Hint for a dataset file that cannot be read.
+HINT = "Use the original file of the dataset."
 
 
 def read_templates(path: Path) -> dict[str, np.ndarray]:
@@ -40,31 +40,35 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise ItemError("unreadable", f"{path.name}: is no readable npy file ({error})") from error
+        raise ItemError("unreadable", f"{path.name}: is not a readable npy file ({error})") from error
     flat = isinstance(array, np.ndarray) and array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
     if not flat or array.reshape(len(array), -1).shape[1] != 3 * vertices:
         shape = getattr(array, "shape", type(array).__name__)
-        raise ItemError("bad_shape", f"{path.name}: is {shape}, not (frames, {3 * vertices}) as its template has it")
+        raise ItemError("bad_shape", f"{path.name}: is {shape}, not (frames, {3 * vertices}) as its template requires")
     coordinates = array.reshape(len(array), vertices, 3).astype(np.float32)
     if not np.isfinite(coordinates).all():
         raise ItemError("not_finite", f"{path.name}: has NaN or infinite coordinates")
     return coordinates
 
 
-def read_numbers(path: Path, *, vertices: int) -> np.ndarray:
-    """Read vertex indices int32 (n,), zero-based and sorted, from a text file. Raises `InputError`."""
+def read_indices(path: Path) -> np.ndarray:
+    """Zero-based vertex indices int64 (n,) from a text file, in its order, separated by commas or white space.
+
+    Raises `InputError` for a file that cannot be read or has other content.
+    """
     try:
-        numbers = np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
-    except (OSError, ValueError) as error:
-        raise InputError("is no list of vertex numbers.", path=path, hint="Example: 3, 17, 20") from error
-    return checked(numbers, vertices=vertices, path=path)
+        return np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
+    except OSError as error:
+        raise InputError("the file of vertex indices cannot be read.", path=path) from error
+    except ValueError as error:
+        raise InputError("is not a list of vertex indices.", path=path, hint="Example: 3, 17, 20") from error
 
 
-def checked(numbers: np.ndarray, *, vertices: int, path: Path) -> np.ndarray:
-    """`numbers` sorted, unique, as int32; raises `InputError` for an index outside a mesh of `vertices`."""
-    indices = np.unique(np.asarray(numbers).reshape(-1))
+def checked_indices(given: np.ndarray, *, vertices: int, path: Path) -> np.ndarray:
+    """The indices `given` sorted, unique, as int32; raises `InputError` for an index outside a mesh of `vertices`."""
+    indices = np.unique(np.asarray(given).reshape(-1))
     if not len(indices) or indices.dtype.kind not in "iu" or indices[0] < 0 or indices[-1] >= vertices:
-        raise InputError(f"names vertices that a mesh of {vertices} does not have.", path=path)
+        raise InputError(f"has vertex indices outside a mesh of {vertices} vertices.", path=path)
     return indices.astype(np.int32)
 
 
@@ -76,7 +80,7 @@ def read_triangles(path: Path, *, vertices: int) -> np.ndarray:
     try:
         faces = _ply_faces(path.read_bytes(), vertices)
     except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
-        raise InputError(f"is no readable PLY mesh of {vertices} vertices ({error}).", path=path) from error
+        raise InputError(f"is not a readable PLY mesh of {vertices} vertices ({error}).", path=path) from error
     fans = [(f[0], f[k], f[k + 1]) for f in faces for k in range(1, len(f) - 1)]
     triangles = np.array(fans, dtype=np.int64).reshape(-1, 3)
     if not len(triangles) or triangles.min() < 0 or triangles.max() >= vertices:

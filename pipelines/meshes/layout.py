@@ -73,7 +73,7 @@ def templates_file(root: Path, *, dataset: str, files: Iterable[Path] | None = N
     candidates = [p for p in (files or walk(root)) if p.name == TEMPLATES]
     if not candidates:
         raise InputError(
-            f"has no {TEMPLATES}, the faces at rest.",
+            f"has no {TEMPLATES}, the neutral faces.",
             path=root,
             hint=f"Put {dataset}'s {TEMPLATES} next to its wav folder.",
         )

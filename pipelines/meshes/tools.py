@@ -22,8 +22,8 @@ from dawn_bench.pipelines.datasets.files import walk
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.meshes.files import (
     HINT,
-    checked,
-    read_numbers,
+    checked_indices,
+    read_indices,
     read_templates,
     read_triangles,
     read_vertices,
@@ -43,7 +43,7 @@ _FLAME_REGIONS = {"lips": ("lips",), "upper": ("forehead", "eye_region")}
 class Region:
     """Vertex indices int32 (n,) and the name of the set in reports."""
 
-    numbers: np.ndarray
+    indices: np.ndarray
     name: str
 
 
@@ -73,7 +73,7 @@ class MeshTools:
         for name, array in sorted(self.templates.items()):
             shared.update(name.encode() + array.tobytes())
         for name, region in sorted(self.regions.items()):
-            shared.update(name.encode() + region.numbers.tobytes())
+            shared.update(name.encode() + region.indices.tobytes())
         shared.update(b"" if self.triangles is None else self.triangles.tobytes())
         return {
             "face": settings.face,
@@ -100,10 +100,10 @@ class MeshTools:
         sink.append("audio", audio)
         sink.append("template", template[None])
         for name, region in self.regions.items():
-            sink.append(name, region.numbers[None])
+            sink.append(name, region.indices[None])
         if self.triangles is not None:
             sink.append("triangles", self.triangles[None])
-        named = {f"{name}_set": f"{r.name}, {len(r.numbers)} vertices" for name, r in self.regions.items()}
+        named = {f"{name}_set": f"{r.name}, {len(r.indices)} vertices" for name, r in self.regions.items()}
         return {"fps": self.fps, "n_vertices": len(template), **named}
 
     def afterwards(self, settings: PrepareSettings) -> list[str]:
@@ -128,9 +128,9 @@ def find_regions(files: Mapping[str, Path], *, vertices: int) -> dict[str, Regio
     regions = {}
     for field, name in _REGION_FILES.items():
         if name in files:
-            numbers = read_numbers(files[name], vertices=vertices)
+            indices = checked_indices(read_indices(files[name]), vertices=vertices, path=files[name])
             digest = hashlib.sha256(files[name].read_bytes()).hexdigest()[:8]
-            regions[field] = Region(numbers, f"{name} {digest}")
+            regions[field] = Region(indices, f"{name} {digest}")
     if _FLAME_MASKS in files:
         path = files[_FLAME_MASKS]
         masks = read_arrays(path, hint=HINT)
@@ -138,6 +138,7 @@ def find_regions(files: Mapping[str, Path], *, vertices: int) -> dict[str, Regio
             missing = [n for n in names if n not in masks]
             if missing:
                 raise InputError(f"has no mask {missing[0]!r}.", path=path, hint="Get it from the FLAME site.")
-            numbers = checked(np.concatenate([masks[n].reshape(-1) for n in names]), vertices=vertices, path=path)
-            regions.setdefault(field, Region(numbers, f"FLAME {'+'.join(names)}"))
+            joined = np.concatenate([masks[n].reshape(-1) for n in names])
+            indices = checked_indices(joined, vertices=vertices, path=path)
+            regions.setdefault(field, Region(indices, f"FLAME {'+'.join(names)}"))
     return regions

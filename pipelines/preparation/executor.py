@@ -36,7 +36,7 @@ def run(
         address: of a Dask or Ray cluster; None starts a local one.
         work: what a worker does with a job.
 
-    Raises `InputError` when the engine is not installed, the cluster does not answer, or the disk is full.
+    Raises `InputError` when the engine is not installed, the cluster does not respond, or the disk is full.
     """
     if engine == "loky":
         jobs = [replace(job, owner=os.getpid()) for job in jobs]
@@ -125,7 +125,7 @@ def _dask(
     try:
         client = Client(local or address)
     except OSError as error:
-        raise InputError(f"no Dask scheduler answers at {address} ({error}).", hint="Check --address.") from None
+        raise InputError(f"no Dask scheduler responds at {address} ({error}).", hint="Check --address.") from None
     with local or nullcontext(), client:
         for future in as_completed(client.map(work, jobs, pure=False)):
             yield future.result()
@@ -147,7 +147,7 @@ def _ray(
             else:
                 ray.init(num_cpus=workers, include_dashboard=False, logging_level="warning")
         except ConnectionError as error:
-            raise InputError(f"no Ray cluster answers at {address} ({error}).", hint="Check --address.") from None
+            raise InputError(f"no Ray cluster responds at {address} ({error}).", hint="Check --address.") from None
     task = ray.remote(max_retries=0)(work)
     try:
         waiting = [task.remote(job) for job in jobs]

@@ -106,7 +106,7 @@ class GroupJob:
         root: the dataset's folder.
         number: of the group.
         ids: of the listed clips of the group.
-        sources: by id, those that are still there.
+        sources: by id, those that still exist.
         settings: as planned.
         tools: what is done to a clip.
         extractor: None to process `sources`; else the extractor whose fields are added to the finished group.
@@ -247,7 +247,7 @@ def _clip_row(job: GroupJob, source: Source, writer: ShardWriter, faults: list[s
         except Exception as error:
             if sink.failure is None:
                 raise _as_item(error, source.id, faults) from error
-        if sink.failure is not None:  # a full disk is not the clip's fault, whatever error it led to
+        if sink.failure is not None:  # a full disk is not the clip's fault, regardless of the error it caused
             raise sink.failure
         if not sink.frames:
             raise ItemError("unreadable", "no frame was read")

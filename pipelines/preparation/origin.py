@@ -25,7 +25,7 @@ def origin(source: Source, *, root: Path) -> dict[str, str]:
 
 
 def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: int) -> bool:
-    """Whether the files of `source` differ from those that `row` of the index was made from.
+    """Whether the files of `source` differ from those that `row` of the index was computed from.
 
     A file is hashed only when its name is new or its change time (ctime, which no copying tool can set back) is after
     `since`, in nanoseconds. A missing file counts as unchanged.
@@ -44,7 +44,7 @@ def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: in
 
 
 def relative(path: Path, root: Path) -> str:
-    """`path` relative to `root` where it is below it, as valid UTF-8 whatever bytes its name consists of."""
+    """`path` relative to `root` where it is below it, as valid UTF-8 even where the bytes of its name are not."""
     shown = path.relative_to(root) if path.is_relative_to(root) else path
     return os.fsencode(shown.as_posix()).decode("utf-8", "replace")
 

@@ -25,7 +25,7 @@ from dawn_bench.pipelines.settings import PrepareSettings
 PLAN_FILE, PARTS = "plan.json", "parts"
 PLAN_SCHEMA = 1
 
-#: Bytes of frames that one shard should hold, and the fewest groups, so that workers have something to share.
+#: Bytes of frames that one shard should hold, and the minimum number of groups, so that every worker gets work.
 SHARD_BYTES = 256 * 2**20
 MIN_GROUPS = 16
 #: Clips opened to learn how many seconds a byte of this dataset is.
@@ -41,7 +41,7 @@ class CachePlan:
         settings: `PrepareSettings` as JSON.
         facts: fingerprints of what computes the fields: `face`, `face fingerprint`, `extractor NAME`, ...
         groups: clip ids of each group; a group's number is its index.
-        added: `extractor NAME` and fingerprint of extractors added after the plan was made.
+        added: `extractor NAME` and fingerprint of extractors added after the plan was created.
     """
 
     root: str
@@ -146,7 +146,7 @@ def _container_seconds(video: Path) -> float | None:
 def check_same(
     plan: CachePlan, *, root: Path, settings: PrepareSettings, facts: Mapping[str, str], cache: Path
 ) -> None:
-    """Raise an `InputError` that names the differences when `plan` was made for another root, settings or facts."""
+    """Raise an `InputError` that names the differences when `plan` was created for another root, settings or facts."""
     asked = {**comparable(settings), "root": str(root), **facts}
     there = {**comparable(PrepareSettings.model_validate(plan.settings)), "root": plan.root, **plan.facts, **plan.added}
     different = [

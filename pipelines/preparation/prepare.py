@@ -100,7 +100,7 @@ def prepare(
         jobs: worker processes.
         engine: `loky` on this machine, or `dask` or `ray`.
         address: of the Dask or Ray cluster; None starts a local one.
-        overwrite: delete a cache that is there, whatever its settings.
+        overwrite: delete an existing cache first, even one with other settings.
         tools: what is done to a clip; chosen by the dataset unless given.
 
     Raises `InputError` when there is nothing to prepare, no clip could be used, another run is using the cache, the
@@ -175,7 +175,7 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     sources = list(DATASETS[settings.dataset]().sources(root, settings))
     if not sources:
         raise InputError(
-            f"has no video that --dataset {settings.dataset} knows.", path=root, hint="Check --root and --dataset."
+            f"has no clip in the layout of --dataset {settings.dataset}.", path=root, hint="Check --root and --dataset."
         )
     twice = [i for i, count in Counter(source.id for source in sources).items() if count > 1]
     assert not twice, f"dataset {settings.dataset} lists {twice[0]} twice"
@@ -316,7 +316,7 @@ def _make_folder(cache: Path) -> None:
     if cache.is_dir():
         ours = (PLAN_FILE, SETTINGS_FILE, LOCK_FILE)
         if any(cache.iterdir()) and not any((cache / name).exists() for name in ours):
-            raise InputError("is a folder with other things in it.", path=cache, hint="Give an empty or new --cache.")
+            raise InputError("is a folder with other files in it.", path=cache, hint="Give an empty or new --cache.")
     elif cache.exists():
         raise InputError("is a file.", path=cache, hint="Give a folder as --cache.")
     cache.mkdir(parents=True, exist_ok=True)

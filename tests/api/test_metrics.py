@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 @pytest.fixture(scope="module")
 def folder(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a method made: the true clips, darker, one of them shorter."""
+    """Outputs of a method: the true clips, darker, one of them shorter."""
     folder = tmp_path_factory.mktemp("generated")
     for clip in cache:
         frames = clip["frames"][: 16 if clip.id == "c1" else 17] // 2
@@ -213,7 +213,7 @@ def test_names_that_do_not_fit_are_one_line(cache: Cache, folder: Path) -> None:
         scored(generated=folder)
     with pytest.raises(InputError, match=r"PSNR compares each clip with its own.* blink, .*fid, fvd16"):
         scored(generated=folder, reference=cache, paired=False)
-    with pytest.raises(InputError, match="no metric is asked for"):
+    with pytest.raises(InputError, match="no metric is given"):
         scored(generated=folder, reference=cache, metrics=[])
 
 

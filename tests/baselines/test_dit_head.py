@@ -56,7 +56,9 @@ def test_options_are_checked_and_change_the_fingerprint(run: Path) -> None:
     assert plain != fewer
 
 
-def test_classes_are_ranked_apart_and_the_report_says_what_is_ours(run: Path, tiny_cache: Path, tmp_path: Path) -> None:
+def test_classes_are_ranked_separately_and_the_report_lists_deviations(
+    run: Path, tiny_cache: Path, tmp_path: Path
+) -> None:
     done = evaluate_methods(
         Evaluation(
             cache=tiny_cache,

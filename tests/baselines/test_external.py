@@ -55,11 +55,11 @@ def made_by(tmp_path: Path, name: str, clip: Clip, *, times: int = 1) -> list:
 def test_a_shared_temp_file_is_not_shared(clip: Clip, tmp_path: Path) -> None:
     first, second = made_by(tmp_path, "audio2head", clip, times=2)
     assert len(first.frames) == len(second.frames) == clip.n_frames - 1
-    assert first.notes == ("fewer frames than asked",)
+    assert first.notes == ("fewer frames than requested",)
     assert [p.name for p in (tmp_path / "audio2head repo" / "results").iterdir()] == ["left by an earlier run"]
 
 
-def test_a_timestamp_name_is_found_and_an_unseeded_method_is_seeded(clip: Clip, tmp_path: Path) -> None:
+def test_an_output_with_a_timestamp_is_matched_and_an_unseeded_method_is_seeded(clip: Clip, tmp_path: Path) -> None:
     method = external(tmp_path, "sadtalker")
     same = [method.generate(Item(clip, [clip], seed=3)).frames for _ in range(2)]
     np.testing.assert_array_equal(*same)
@@ -102,7 +102,7 @@ def test_a_repository_that_puts_a_watermark_on_is_refused(tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
 
 
-def test_24_fps_and_a_silent_file_beside_the_right_one(clip: Clip, tmp_path: Path) -> None:
+def test_24_fps_output_next_to_a_silent_copy(clip: Clip, tmp_path: Path) -> None:
     (made,) = made_by(tmp_path, "echomimic", clip)
     assert made.facts["fps"] == 24 and "24 fps, read at 25 by timestamps" in made.notes
     assert len(made.frames) == clip.n_frames
@@ -112,7 +112,7 @@ def test_24_fps_and_a_silent_file_beside_the_right_one(clip: Clip, tmp_path: Pat
     assert np.abs((level[0] - level) - shown).max() <= 1
 
 
-def test_a_face_that_was_not_found_is_a_failure_though_the_method_goes_on(clip: Clip, tmp_path: Path) -> None:
+def test_an_undetected_face_is_a_failure_even_if_the_method_continues(clip: Clip, tmp_path: Path) -> None:
     method = external(tmp_path, "hallo")
     assert len(method.generate(Item(clip, [clip], seed=0)).frames) == clip.n_frames
     dark = replace(clip, arrays={**clip.arrays, "frames": np.zeros_like(clip["frames"])})
@@ -124,8 +124,8 @@ def test_a_face_that_was_not_found_is_a_failure_though_the_method_goes_on(clip: 
 @pytest.mark.parametrize(
     ("how", "reason", "detail"),
     [
-        ("none", "bad_output", "0 files fit"),
-        ("two", "bad_output", "2 files fit"),
+        ("none", "bad_output", "0 files match"),
+        ("two", "bad_output", "2 files match"),
         ("garbage", "bad_output", "video.mp4"),
         ("crash", "crash", "RuntimeError: something is wrong"),
         ("crash-half-way", "crash", "half way"),
@@ -146,7 +146,7 @@ def test_a_method_that_hangs_is_ended(clip: Clip, tmp_path: Path) -> None:
     assert caught.value.reason == "timeout"
 
 
-def test_output_written_before_a_crash_is_kept_and_said(clip: Clip, tmp_path: Path) -> None:
+def test_output_written_before_a_crash_is_kept_and_noted(clip: Clip, tmp_path: Path) -> None:
     made = bad(tmp_path, "crash-after").generate(Item(clip, [clip], seed=0))
     assert len(made.frames) == clip.n_frames and "failed after it had written" in made.notes[0]
     long = bad(tmp_path / "2", "long") if (tmp_path / "2").mkdir() is None else None
@@ -168,7 +168,7 @@ def test_items_beyond_the_limits_are_not_run(n_frames, sound, detail: str, clip:
     assert caught.value.reason == "bad_output"
 
 
-def test_items_and_their_facts_are_kept_and_not_made_again(clip: Clip, tmp_path: Path) -> None:
+def test_items_and_their_facts_are_kept_and_not_generated_again(clip: Clip, tmp_path: Path) -> None:
     clip = replace(clip, id="c")
     method = external(tmp_path, "echomimic")
     first = produce(method, [clip], tmp_path / "out", seed=0)
@@ -181,10 +181,10 @@ def test_items_and_their_facts_are_kept_and_not_made_again(clip: Clip, tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"python": "nowhere"}, "is no program"),
-        ({"repo": "nowhere"}, "is no folder"),
+        ({"python": "nowhere"}, "is not executable"),
+        ({"repo": "nowhere"}, "is not a folder"),
         ({"adapter": "wav3lip"}, "no adapter 'wav3lip'. Bundled: audio2head"),
-        ({"weights": {"checkpoint": "none.pth"}}, "none.pth is not there"),
+        ({"weights": {"checkpoint": "none.pth"}}, "none.pth does not exist"),
         ({"weights": {"lips": "x"}}, "weight 'lips' is unknown"),
         ({"options": {"fps": 30}}, "option 'fps' is unknown"),
         ({"shell": "bash"}, "shell"),
@@ -201,7 +201,7 @@ def test_a_wrong_methods_file_is_refused_in_one_line(change: dict, message: str,
     assert "\n" not in str(caught.value)
 
 
-def test_a_method_that_is_not_installed_says_what_to_do(tmp_path: Path) -> None:
+def test_a_method_that_is_not_installed_gives_a_hint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"wav2lip runs in its own repository .* --installs FILE"):
         METHODS["wav2lip"](Context())
 

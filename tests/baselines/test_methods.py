@@ -32,7 +32,7 @@ def test_sanity_rows_give_a_clip_like_the_truth(name: str, clips: list[Clip]) ->
         np.testing.assert_array_equal(made.frames, again.frames)
 
 
-def test_sanity_rows_are_what_their_names_say(clips: list[Clip]) -> None:
+def test_sanity_rows_match_their_names(clips: list[Clip]) -> None:
     item = Item(clips[0], clips, 0)
     made = {name: METHODS[name](Context()).generate(item) for name in SANITY}
     truth = clips[0]
@@ -49,7 +49,7 @@ def test_a_lone_clip_has_no_other_sound(clips: list[Clip]) -> None:
         METHODS["shuffled-sound"](Context()).generate(Item(clips[0], clips[:1], 0))
 
 
-def test_dawn_listens_and_its_shuffled_twin_hears_another_clip(micro_run: Path, clips: list[Clip]) -> None:
+def test_dawn_follows_the_sound_and_its_shuffled_variant_another_clips(micro_run: Path, clips: list[Clip]) -> None:
     context = Context(micro_run, options={"steps": 2})
     dawn, shuffled = (METHODS[name](context) for name in ("dawn", "dawn-shuffled"))
     truth = METHODS["dawn"](Context(micro_run, options={"steps": 2, "drive": "truth"}))
@@ -77,15 +77,15 @@ def test_wrong_options_of_dawn_are_one_line(options: dict, message: str, micro_r
         METHODS["dawn"](Context(micro_run, options=options))
 
 
-def test_dawn_without_a_run_says_where_to_get_one() -> None:
+def test_dawn_without_a_run_gives_a_hint() -> None:
     with pytest.raises(InputError, match="--checkpoint RUN"):
         METHODS["dawn"](Context())
 
 
 def test_a_method_of_another_modality_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(InputError, match="diffspeaker makes meshes, and this cache holds videos"):
+    with pytest.raises(InputError, match="diffspeaker generates meshes, but this cache has videos"):
         build_method("diffspeaker", Context(Path("no-such-run")))
-    with pytest.raises(InputError, match="dawn makes videos, and this cache holds meshes"):
+    with pytest.raises(InputError, match="dawn generates videos, but this cache has meshes"):
         build_method("dawn", Context(Path("no-such-run"), modality="mesh"))
 
 
@@ -94,7 +94,7 @@ def test_sanity_rows_are_those_that_serve_the_modality() -> None:
     assert sanity_rows("mesh") == ("ground-truth", "still", "shuffled-sound")
 
 
-def test_a_class_may_say_what_it_generates() -> None:
+def test_a_class_may_declare_what_it_generates() -> None:
     class Mine:
         modalities = ("mesh",)
 

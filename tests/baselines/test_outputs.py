@@ -1,4 +1,4 @@
-"""Outputs: made once, kept bit-exact, failures cost only themselves, users' files are found or refused clearly."""
+"""Outputs: generated once, stored bit-exact; a failure affects one clip; users' files are matched or refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def clips(tiny_cache: Path) -> list[Clip]:
 
 
 class Inverted:
-    """The true frames as a negative; counts what it makes, and fails where `faults` says."""
+    """The true frames as a negative; counts its calls, and fails for the clips in `faults`."""
 
     name, method_class, licence = "inverted", "portrait", "of the tests"
 
@@ -52,7 +52,7 @@ def test_outputs_read_back_bit_exact_with_their_sound(clips: list[Clip], tmp_pat
     assert np.corrcoef(back["audio"], clips[1]["audio"])[0, 1] > 0.95
 
 
-def test_nothing_is_made_twice(clips: list[Clip], tmp_path: Path) -> None:
+def test_no_output_is_generated_twice(clips: list[Clip], tmp_path: Path) -> None:
     first = produce(Inverted(), clips, tmp_path, seed=0)
     method = Inverted()
     assert produce(method, clips, tmp_path, seed=0) == first and method.made == []
@@ -74,7 +74,7 @@ def test_a_line_cut_short_costs_its_own_item_only(clips: list[Clip], tmp_path: P
 
 
 @pytest.mark.parametrize("change", ["seed", "fingerprint", "content"])
-def test_what_an_output_is_made_from_makes_it_anew(change: str, clips: list[Clip], tmp_path: Path) -> None:
+def test_a_changed_input_regenerates_the_output(change: str, clips: list[Clip], tmp_path: Path) -> None:
     produce(Inverted(), clips, tmp_path, seed=0)
     method = Inverted(fingerprint="2" if change == "fingerprint" else "1")
     if change == "content":
@@ -104,9 +104,7 @@ def test_keys_are_those_of_earlier_versions(name: str, modality: Modality, key: 
     assert output_key(method, clips[0], clips, seed=7) == key
 
 
-def test_only_methods_that_use_other_clips_are_made_anew_when_the_set_changes(
-    clips: list[Clip], tmp_path: Path
-) -> None:
+def test_a_changed_set_regenerates_only_methods_that_use_other_clips(clips: list[Clip], tmp_path: Path) -> None:
     for uses, again in ((("truth",), []), (("truth", "others"), ["c0", "c1"])):
         folder = tmp_path / str(len(uses))
         produce(Inverted(uses=uses), clips, folder, seed=0)
@@ -149,7 +147,7 @@ def test_a_method_that_fails_costs_no_other_item(
     assert produce(healed, clips, tmp_path, seed=0)["c1"].status == "ok" and healed.made == ["c1"]
 
 
-def test_a_user_file_without_sound_or_at_another_rate_is_taken_and_it_is_said(
+def test_a_user_file_without_sound_or_at_another_rate_is_accepted_with_a_note(
     clips: list[Clip], tmp_path: Path
 ) -> None:
     write_video(tmp_path / "c0.mp4", np.asarray(clips[0]["frames"]), fps=50, lossless=True)
@@ -211,13 +209,13 @@ def _touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_files_named_like_clips_are_found_in_any_folder_and_format(clips: list[Clip], tmp_path: Path) -> None:
+def test_files_named_by_clip_are_matched_in_any_folder_and_format(clips: list[Clip], tmp_path: Path) -> None:
     _touch(tmp_path, "c0.mp4", "deep/er/c1.WEBM", "c2.txt", "other.mp4", "a/other.mp4")
     found = find_outputs(tmp_path, clips, None)
     assert found == {"c0": tmp_path / "c0.mp4", "c1": tmp_path / "deep" / "er" / "c1.WEBM"}
 
 
-def test_npy_files_are_found_by_the_same_rules(tmp_path: Path) -> None:
+def test_npy_files_are_matched_by_the_same_rules(tmp_path: Path) -> None:
     _touch(tmp_path, "a/m_x.npy", "m_x.mp4")
     assert find_outputs(tmp_path, [_mesh_clip()], None, naming="{clip}_*") == {"m": tmp_path / "a" / "m_x.npy"}
     with pytest.raises(InputError, match=r"has no npy file.*\.npy"):
@@ -225,7 +223,7 @@ def test_npy_files_are_found_by_the_same_rules(tmp_path: Path) -> None:
 
 
 def test_folders_that_cannot_be_used_are_one_line(clips: list[Clip], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no folder of outputs"):
+    with pytest.raises(InputError, match="is not a folder of outputs"):
         find_outputs(tmp_path / "absent", clips, None)
     with pytest.raises(InputError, match=r"has no video file.*\.mp4"):
         find_outputs(_touch(tmp_path / "empty", "notes.txt"), clips, None)
@@ -238,7 +236,7 @@ def _csv(path: Path, text: str, *, encoding: str = "utf-8") -> Path:
     return path
 
 
-def test_a_mapping_says_which_file_is_which_clip(clips: list[Clip], tmp_path: Path) -> None:
+def test_a_mapping_assigns_files_to_clips(clips: list[Clip], tmp_path: Path) -> None:
     """Also one that a spreadsheet wrote; clips without a file, and files of other clips, are left out."""
     _touch(tmp_path, "x_1.mp4", "sub/x_2.mp4")
     text = "clip,file,remark\nc0,x_1.mp4,\nc1,sub/x_2.mp4,good\nc2,absent.mp4,\nc3,,\nzz,x_1.mp4,\n"

@@ -1,4 +1,4 @@
-"""The how-tos' examples work: each file is found by its registry, and each example's test passes."""
+"""The how-tos' examples work: each file is discovered by its registry, and each example's test passes."""
 
 from __future__ import annotations
 

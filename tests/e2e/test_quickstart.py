@@ -42,7 +42,7 @@ def test_every_clip_is_prepared_and_every_model_trained(done: tuple[Path, Quicks
         assert (out / "run" / stage / "model.safetensors").is_file()
 
 
-def test_dawn_stands_beside_the_sanity_rows_and_stand_ins_are_marked(done: tuple[Path, Quickstarted]) -> None:
+def test_dawn_is_listed_with_the_sanity_rows_and_stand_ins_are_marked(done: tuple[Path, Quickstarted]) -> None:
     rows = ResultsStore(done[0] / "results").rows()
     assert {r.method for r in rows} == {*SANITY, "dawn"}
     assert {r.weights_state for r in rows if r.metric in ("fid", "fvd16", "lse-c", "lpips")} == {"seeded"}

@@ -15,7 +15,7 @@ from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
 
 SETTINGS = PrepareSettings(size=32, face="dlib", extract=(), max_frames=15)
-#: What may be said of a damaged file; `failed` and `worker_died` would be faults of ours.
+#: Accepted reasons for a damaged file; `failed` and `worker_died` would be faults of ours.
 REASONS = {"", "unreadable", "no_audio", "no_face", "too_short", "face_leaves", "empty_file"}
 CONTAINERS = ("mp4", "mkv", "flv", "ts", "mov")
 

@@ -1,4 +1,4 @@
-"""A killed evaluation goes on where it was: nothing that was finished is made again, and the scores are the same."""
+"""A killed evaluation resumes: nothing finished is generated again, and the scores are the same."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scores(out: Path) -> dict[tuple[str, str], tuple[float | None, str]]:
     return {(r.method, r.metric): (r.value, r.fingerprint) for r in ResultsStore(out).rows()}
 
 
-def test_a_killed_evaluation_goes_on(tiny_cache: Path, tmp_path: Path) -> None:
+def test_a_killed_evaluation_resumes(tiny_cache: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert evaluate(tiny_cache, whole) == 0
     assert evaluate(tiny_cache, broken, die_at="c2") == -signal.SIGKILL

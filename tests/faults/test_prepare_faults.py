@@ -1,6 +1,6 @@
-"""What may go wrong while a cache is made: killed parents and workers, full disks, two runs at once, Ctrl-C.
+"""What can go wrong while a cache is built: killed parents and workers, full disks, two runs at once, Ctrl-C.
 
-After each of them a further run ends with the bytes of a run that nothing happened to.
+After each of them another run ends with the bytes of an undisturbed run.
 """
 
 from __future__ import annotations

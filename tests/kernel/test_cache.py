@@ -55,7 +55,7 @@ def _noise(value: int, frames: int) -> np.ndarray:
     return np.stack([noise.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)[0] for _ in range(frames)])
 
 
-def test_nothing_is_opened_before_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_shards_are_opened_on_first_access(folder: Path, tmp_path: Path) -> None:
     for name in ("cache.json", "index.parquet"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     clip = Cache(tmp_path)["07"]  # without any shard

@@ -44,7 +44,7 @@ def test_help_imports_no_heavy_library() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_says_what_it_does_with_an_example(name: str) -> None:
+def test_every_command_has_a_description_and_an_example(name: str) -> None:
     answer = run(name, "--help")
     assert answer.returncode == 0
     assert "Example" in answer.stdout
@@ -73,7 +73,7 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(words: tuple[str, ...], t
     assert answer.stderr.startswith("error: ")
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "dawn_bench", "quickstart", "--out", str(tmp_path / "demo"), "--jobs", "1"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
         while not (tmp_path / "demo" / "quickstart.json").is_file():

@@ -28,14 +28,14 @@ EVALUATE = ("evaluate", "--cache", "C", "--out", "O", "--device", "cpu")
 
 
 def job_and_settings(command: str, *words: str | Path) -> Any:
-    """The job that a command line asks for, and the settings of `train`; nothing runs."""
+    """The job that a command line describes, and the settings of `train`; nothing runs."""
     parsed = load(command).make_context(command, [str(word) for word in words])
     function = getattr(import_module(f"dawn_bench.cli.{command}"), command)
     return function.job(**parsed.params)
 
 
 def job(command: str, *words: str | Path) -> Any:
-    """The job that a command line asks for; nothing runs."""
+    """The job that a command line describes; nothing runs."""
     return job_and_settings(command, *words)[0]
 
 
@@ -178,7 +178,7 @@ def test_home_is_expanded_in_every_source(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("words", "key"), [(("--methods", "i.yaml"), "--methods"), (("--set", "methods_file=i.yaml"), "methods_file")]
 )
-def test_an_old_name_works_and_says_so(words: tuple[str, ...], key: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_name_works_with_a_notice(words: tuple[str, ...], key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert job(*EVALUATE, *words).installs == Path("i.yaml")
     note = capsys.readouterr().err
     new = "--installs" if key.startswith("--") else "installs"

@@ -7,7 +7,7 @@ import pickle
 from dawn_bench.errors import EXIT_INPUT, EXIT_INTERNAL, DawnBenchError, InputError, ItemError
 
 
-def test_an_input_error_reads_what_where_and_mend() -> None:
+def test_an_input_error_reads_what_where_and_hint() -> None:
     error = InputError("is empty.", path="clip.mp4", hint="Delete it.")
     assert str(error) == "clip.mp4: is empty. Delete it."
     assert str(InputError("is empty.")) == "is empty."

@@ -38,7 +38,7 @@ def run(*words: str) -> str:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """The bytes of every file by path; of a log the lines of clips that were made (the others are tried again)."""
+    """The bytes of every file by path; of a log the lines of successful clips (the others are tried again)."""
     files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
     return {
         name: [line for line in data.splitlines() if b'"status": "ok"' in line] if name.endswith(".jsonl") else data
@@ -72,7 +72,7 @@ def test_a_cache_opens_and_its_checksums_fit(old: Path, name: str, clips: int) -
         assert "vertices" in clip or clip["lip_mask"].any()
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(old: Path) -> None:
+def test_an_interrupted_run_resumes(old: Path) -> None:
     log = old / "stopped" / "lfg" / "metrics.jsonl"
     before = log.read_text()
     # the run's own settings; its preset was of the tests and has no name on the command line
@@ -109,7 +109,7 @@ def test_evaluating_again_makes_nothing_again(old: Path, words: str, methods: se
     ("words", "missing"),
     [(VIDEO, {"dawn": "c2.mp4", "dit-head": "c1.mp4"}), (MESH, {"diffspeaker": "F2_37.npy"})],
 )
-def test_an_output_that_is_gone_is_made_by_the_old_models_under_its_old_key(
+def test_a_deleted_output_is_regenerated_by_the_old_models_under_its_old_key(
     old: Path, words: str, missing: dict[str, str]
 ) -> None:
     results = old / words.split()[-1]

@@ -29,7 +29,7 @@ def frames() -> np.ndarray:
 
 @pytest.fixture
 def shard(tmp_path: Path, frames: np.ndarray) -> Path:
-    """Two clips, in pieces of three frames, the second after a clip that was given up."""
+    """Two clips, in chunks of three frames, the second after a clip that was rolled back."""
     with ShardWriter(tmp_path, number=0, ids=["a", "bad", "b ü"], packed=("frames",)) as writer:
         for name, rows in (("a", frames), ("bad", frames[:5]), ("b ü", frames[4:9])):
             writer.begin(name)
@@ -71,7 +71,7 @@ def test_the_reader_indexes_like_an_array(shard: Path, frames: np.ndarray) -> No
 
 
 def test_arithmetic_and_methods_are_the_array_s(shard: Path, frames: np.ndarray) -> None:
-    """As methods under test write it: whatever they do with a clip's frames must not depend on how they are kept."""
+    """As methods under test write it: their use of a clip's frames must not depend on how frames are stored."""
     packed = open_shard(shard)["a"]
     for same in (
         lambda x: x // 2, lambda x: 255 - x, lambda x: frames - x, lambda x: x.astype(np.float32) / 255, np.mean,
@@ -111,7 +111,7 @@ def test_plain_safetensors_and_pyarrow_read_it(shard: Path, frames: np.ndarray) 
         assert file.get_tensor("b ü/offsets").tolist() == tensors["b ü/offsets"].tolist()
 
 
-def test_damage_and_a_codec_of_the_future_are_told(shard: Path) -> None:
+def test_damage_and_an_unknown_codec_are_reported(shard: Path) -> None:
     packed = open_shard(shard)["a"]
     data = packed.packed.copy()
     data[packed.offsets[2] : packed.offsets[2] + 8] = 0

@@ -1,4 +1,4 @@
-"""Pickles of arrays are read, and nothing else in them is ever made or run."""
+"""Pickles of arrays are read, and nothing else in them is ever constructed or run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry: one file is one item, near names are offered, plug-ins of other distributions are found."""
+"""The registry: one file is one item, similar names are suggested, plug-ins of other distributions are discovered."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def things(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[object]:
         del sys.modules[name]
 
 
-def test_items_are_found_by_their_files_alone(things: Registry) -> None:
+def test_items_are_discovered_by_their_files_alone(things: Registry) -> None:
     assert list(things) == ["apple", "apricot"]
     assert things["apple"]() == "apple" and "apricot" in things and "pear" not in things
 

@@ -51,7 +51,7 @@ def test_the_file_decides_the_state(published: weights.Weight, folder: Path) -> 
     assert weights.resolve(NAME).state == "user" and weights.resolve(NAME).identity != found.identity
 
 
-def test_files_only_refuses_the_stand_in_and_says_where_to_put_the_file(folder: Path) -> None:
+def test_files_only_refuses_the_stand_in_and_names_the_path(folder: Path) -> None:
     with pytest.raises(InputError, match=f"{folder}.*missing.*weights fetch {NAME}"):
         weights.resolve(NAME, "files")
     with pytest.raises(InputError, match="no weights called 'vgg91'"):
@@ -117,7 +117,7 @@ def test_added_files_are_known_by_hash_then_by_name(published: weights.Weight, t
 
 @dataclass
 class Origin:
-    """A web server with one file: how much of it an answer holds before it is cut, and what was asked for."""
+    """A web server with one file: how many bytes a response has before it is cut, and the requests received."""
 
     data: bytes = DATA
     cut_at: int | None = None
@@ -178,7 +178,7 @@ def test_a_cut_download_leaves_no_half_file_and_is_gone_on_with(
     assert origin.asked == [None, "bytes=7-"] and files_in(folder) == [published.file]
 
 
-def test_a_server_that_cannot_go_on_starts_again(origin: Origin, published: weights.Weight, folder: Path) -> None:
+def test_a_server_without_range_requests_starts_again(origin: Origin, published: weights.Weight, folder: Path) -> None:
     folder.mkdir()
     (folder / f"{published.file}.part").write_bytes(b"something else")
     origin.ranges = False
@@ -196,7 +196,7 @@ def test_a_wrong_file_is_deleted(origin: Origin, folder: Path) -> None:
     assert files_in(folder) == []
 
 
-def test_without_network_one_line_says_what_to_do(
+def test_without_network_the_error_is_one_line_with_a_hint(
     published: weights.Weight, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in ("http://127.0.0.1:9/file.pth", (folder / "none.pth").as_uri()):
@@ -248,7 +248,7 @@ def test_published_hashes_may_be_short_or_gits(folder: Path, tmp_path: Path) -> 
     assert not weights.is_published(replace(plain, git_blob="0" * 40), hashes)
 
 
-def test_files_of_installed_packages_are_found_and_those_in_the_folder_come_first(folder: Path) -> None:
+def test_files_of_installed_packages_are_used_after_those_in_the_folder(folder: Path) -> None:
     found = weights.resolve("dlib-68")
     assert found.state == "canonical" and found.path is not None and folder not in found.path.parents
     folder.mkdir(exist_ok=True)
@@ -257,7 +257,7 @@ def test_files_of_installed_packages_are_found_and_those_in_the_folder_come_firs
     assert weights.resolve("dlib-68").state == "user"
 
 
-def test_every_entry_says_what_a_person_needs() -> None:
+def test_every_entry_is_fully_described() -> None:
     assert len({w.name for w in WEIGHTS}) == len({w.file for w in WEIGHTS}) == len(WEIGHTS)
     for weight in WEIGHTS:
         assert weight.purpose and weight.origin and weight.licence, weight.name

@@ -1,4 +1,4 @@
-"""Clips of the embedded dataset with their truth, made once a session."""
+"""Clips of the embedded dataset with their truth, written once per session."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_nan_is_refused_for_its_clip_alone() -> None:
     assert update(metric, {"b": [2.0]}).compute().value == 2.0
 
 
-def test_no_clip_gives_no_value_and_says_so() -> None:
+def test_no_clip_gives_no_value_and_a_note() -> None:
     score = Mean().compute()
     assert score.value is None and "no clip" in score.note
 
@@ -105,7 +105,7 @@ def test_every_metric_names_existing_features_and_a_docstring_source() -> None:
         assert metric.minimum_of in ("clips", "frames", "windows")
 
 
-def test_every_metric_says_how_reports_show_it() -> None:
+def test_every_metric_declares_how_reports_show_it() -> None:
     shown = metrics_in_order()
     names = [metric.name for metric in shown]
     assert sorted(("lve", "psnr", "fid", "fvd16"), key=names.index) == ["fid", "fvd16", "psnr", "lve"]
@@ -119,7 +119,7 @@ def test_every_metric_says_how_reports_show_it() -> None:
     assert Mean.aim() == "none"
 
 
-def test_protocols_have_ids_that_tell_variants_apart() -> None:
+def test_protocol_ids_distinguish_variants() -> None:
     assert protocol() is PAPER_DAWN
     variant = protocol("paper-dawn", ("fid_resize=clean",))
     assert variant.id != PAPER_DAWN.id and variant.id.startswith("paper-dawn+")
@@ -169,7 +169,7 @@ class Brighter(RatioMetric):
 
 
 def test_a_new_metric_is_one_file(tmp_path: Path) -> None:
-    """Written beside the others, found by name, scored, cached and put into a row: no other file knows of it."""
+    """One new file is discovered by name, scored, cached and put into a row; no other file changes."""
     (tmp_path / "brighter.py").write_text(NEW_METRIC)
     code = """
 import sys

@@ -60,7 +60,7 @@ def test_one_frame_has_no_blink():
     assert metric.compute().value == 0
 
 
-def test_the_embedded_dataset_blinks_as_it_says(embedded_clips):
+def test_blinks_of_the_embedded_dataset_match_its_truth(embedded_clips):
     metric, feature = BlinkRate(), Landmarks()
     true, seconds = 0, 0.0
     for known in embedded_clips:
@@ -70,7 +70,7 @@ def test_the_embedded_dataset_blinks_as_it_says(embedded_clips):
     assert metric.compute().value == pytest.approx(true / seconds)
 
 
-def test_the_score_says_which_landmark_model_it_stands_on(embedded_clips):
+def test_the_score_names_its_landmark_model(embedded_clips):
     known = embedded_clips[0]
     short = Clip("c", "s", "test", 6, {k: known.clip[k][: 6 * n] for k, n in (("frames", 1), ("audio", 640))})
     rows = score_method("m", [short], [short], dataset="d", split="test", metrics=("blink", "bas"), weights="seeded")

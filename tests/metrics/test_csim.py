@@ -63,7 +63,7 @@ def test_another_network_is_named():
     assert "dlib 128-d embedding, not ArcFace" in metric.compute().note
 
 
-def test_without_arcface_dlib_stands_in_and_the_score_is_not_comparable(embedded_clips, monkeypatch, tmp_path):
+def test_without_arcface_dlib_is_used_and_the_score_is_not_comparable(embedded_clips, monkeypatch, tmp_path):
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
     one, other = (still(known.clip["frames"][10], 3) for known in embedded_clips)
     feature, ours = identity_of(one)
@@ -75,12 +75,12 @@ def test_without_arcface_dlib_stands_in_and_the_score_is_not_comparable(embedded
     with pytest.raises(InputError, match=r"w600k_r50\.onnx"):
         Identity(weights="files")
     chosen = Identity(protocol("paper-dawn", ("csim_network=dlib",)))
-    assert chosen.weights_state == "canonical"  # the file that was asked for
+    assert chosen.weights_state == "canonical"  # the requested file
     assert chosen.fingerprint != feature.fingerprint
 
 
 @pytest.mark.real
-def test_a_real_network_knows_people_apart(shared, clips_dir, monkeypatch):
+def test_a_real_network_distinguishes_people(shared, clips_dir, monkeypatch):
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(shared / "data" / "nets"))
     found = {}
     for name in ("WDA_KatieHill_000.mp4", "WDA_EdMarkey0_000.mp4"):
@@ -120,7 +120,7 @@ def test_similarity_recovers_a_known_one():
     assert np.allclose(similarity(ARCFACE.points, moved), np.column_stack([linear, shift]), atol=1e-4)
 
 
-def test_crops_put_the_points_where_the_template_says():
+def test_crops_map_the_points_to_the_template():
     points = np.zeros((68, 2), np.float32)
     points[36:42], points[42:48], points[30], points[48], points[54] = ARCFACE.points
     frame = np.zeros((112, 112, 3), np.uint8)

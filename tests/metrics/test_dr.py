@@ -40,12 +40,12 @@ def test_clips_shorter_than_both_ends_are_refused() -> None:
 def test_only_the_ends_count() -> None:
     rng = np.random.default_rng(1)
     true = rng.standard_normal((4, 80, 8))
-    made = true + 0.5
-    made[:, -25:] += 0.5
-    changed = made.copy()
+    generated = true + 0.5
+    generated[:, -25:] += 0.5
+    changed = generated.copy()
     changed[:, 25:-25] += 100
     values = []
-    for features in (made, changed):
+    for features in (generated, changed):
         metric = METRICS["dr25"]()
         for i in range(4):
             metric.update({"inception": features[i]}, {"inception": true[i]}, clip_id=str(i))
@@ -63,14 +63,14 @@ def test_degrading_later_frames_moves_dr_and_nothing_that_forgets_the_order() ->
         for order in ("later", "earlier"):
             metric = METRICS[name]()
             for i in range(6):
-                made, real = (true + noise)[i], true[i]
+                generated, real = (true + noise)[i], true[i]
                 if order == "earlier":
-                    made, real = made[::-1], real[::-1]
-                metric.update({"inception": made}, {"inception": real}, clip_id=str(i))
+                    generated, real = generated[::-1], real[::-1]
+                metric.update({"inception": generated}, {"inception": real}, clip_id=str(i))
             values[name, order] = metric.compute().value
     assert values["fid", "later"] == pytest.approx(values["fid", "earlier"], rel=1e-9)
     assert values["dr25", "later"] > 1 > 0 > values["dr25", "earlier"]
-    mse = (noise**2).mean(axis=2)  # what PSNR, and with it every mean over frames, is made of
+    mse = (noise**2).mean(axis=2)  # what PSNR, and with it every mean over frames, depends on
     for errors in (mse, mse[:, ::-1]):
         metric = METRICS["psnr"]()
         for i in range(6):

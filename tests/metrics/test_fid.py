@@ -14,8 +14,8 @@ from dawn_bench.metrics.scoring.base import METRICS, Metric
 from dawn_bench.metrics.scoring.extraction import Extraction
 
 
-def fed(metric: Metric, made: list[np.ndarray], true: list[np.ndarray]) -> Metric:
-    for i, (a, b) in enumerate(zip(made, true, strict=True)):
+def fed(metric: Metric, generated: list[np.ndarray], true: list[np.ndarray]) -> Metric:
+    for i, (a, b) in enumerate(zip(generated, true, strict=True)):
         metric.update({metric.needs[0]: a}, {metric.needs[0]: b}, clip_id=f"{i:02d}")
     return metric
 
@@ -64,9 +64,9 @@ def test_a_covariance_of_rank_one_and_constant_features_are_defined() -> None:
 def test_influence_is_the_change_from_leaving_a_clip_out(frames: int, dim: int) -> None:
     rng = np.random.default_rng(4)
     true = clips(rng, 12, frames, dim)
-    made = [x + 0.3 * rng.standard_normal(x.shape) + 0.3 * rng.standard_normal(dim) for x in true]
-    influence = frechet_by_clip(made, true).influence
-    without = [frechet_by_clip(made[:i] + made[i + 1 :], true[:i] + true[i + 1 :]).value for i in range(12)]
+    generated = [x + 0.3 * rng.standard_normal(x.shape) + 0.3 * rng.standard_normal(dim) for x in true]
+    influence = frechet_by_clip(generated, true).influence
+    without = [frechet_by_clip(generated[:i] + generated[i + 1 :], true[:i] + true[i + 1 :]).value for i in range(12)]
     jackknife = 11 / 12 * (np.mean(without) - np.array(without))
     assert influence.sum() == pytest.approx(0, abs=1e-9)
     assert np.corrcoef(influence, jackknife)[0, 1] > 0.95
@@ -82,14 +82,14 @@ def test_interval_holds_the_value_and_is_none_for_two_clips() -> None:
 
 def test_fid_does_not_depend_on_the_order_of_clips_or_ranks() -> None:
     rng = np.random.default_rng(5)
-    made, true = clips(rng, 6, 8, 30), clips(rng, 6, 8, 30, shift=0.2)
-    whole = fed(METRICS["fid"](), made, true)
+    generated, true = clips(rng, 6, 8, 30), clips(rng, 6, 8, 30, shift=0.2)
+    whole = fed(METRICS["fid"](), generated, true)
     one, two = METRICS["fid"](), METRICS["fid"]()
     one.merge({k: whole.records[k] for k in ("05", "02", "00")})
     two.merge({k: whole.records[k] for k in ("04", "01", "03")})
     one.merge(two.records)
     assert one.compute() == whole.compute()
-    assert whole.compute().value == pytest.approx(frechet(np.concatenate(made), np.concatenate(true)))
+    assert whole.compute().value == pytest.approx(frechet(np.concatenate(generated), np.concatenate(true)))
 
 
 def test_few_frames_are_flagged_and_one_frame_is_undefined() -> None:
@@ -123,16 +123,16 @@ def state_bytes(metric: Metric) -> int:
 
 
 @pytest.mark.parametrize("name", ["fid", "fvd16"])
-def test_running_sums_give_the_same_distance_whatever_the_number_of_clips(name: str) -> None:
+def test_running_sums_give_the_same_distance_for_any_number_of_clips(name: str) -> None:
     rng = np.random.default_rng(9)
-    made, true = clips(rng, 12, 20, 16, shift=0.3), clips(rng, 12, 20, 16)
-    whole = fed(METRICS[name](), made, true).compute()
+    generated, true = clips(rng, 12, 20, 16, shift=0.3), clips(rng, 12, 20, 16)
+    whole = fed(METRICS[name](), generated, true).compute()
     one, two = METRICS[name](running=True), METRICS[name](running=True)
-    fed(one, made[:1], true[:1])
+    fed(one, generated[:1], true[:1])
     after_one = state_bytes(one)
     for i in range(12):
         metric = one if i < 5 else two
-        metric.update({metric.needs[0]: made[i]}, {metric.needs[0]: true[i]}, clip_id=f"{i:02d}")
+        metric.update({metric.needs[0]: generated[i]}, {metric.needs[0]: true[i]}, clip_id=f"{i:02d}")
     assert state_bytes(one) == after_one == 2 * 8 * (16 + 16 * 16)
     one.merge(two.records)
     score = one.compute()
@@ -141,12 +141,15 @@ def test_running_sums_give_the_same_distance_whatever_the_number_of_clips(name: 
     assert score.low is None and "no interval" in score.note
 
 
-def test_running_sums_say_what_they_cannot_tell_apart() -> None:
+def test_running_sums_note_clips_counted_twice() -> None:
     rng = np.random.default_rng(9)
-    made, true = clips(rng, 3, 20, 8), clips(rng, 3, 20, 8)
-    one, two = fed(METRICS["fid"](running=True), made, true), fed(METRICS["fid"](running=True), made[:1], true[:1])
+    generated, true = clips(rng, 3, 20, 8), clips(rng, 3, 20, 8)
+    one, two = (
+        fed(METRICS["fid"](running=True), generated, true),
+        fed(METRICS["fid"](running=True), generated[:1], true[:1]),
+    )
     value = one.compute().value
-    fed(one, made[:1], true[:1])  # seen before: passed over
+    fed(one, generated[:1], true[:1])  # seen before: passed over
     assert one.compute().value == value
     one.merge(two.records)
     assert "1 clips counted twice" in one.compute().note
@@ -162,9 +165,9 @@ def test_what_a_metric_holds_does_not_grow_with_the_number_of_clips(monkeypatch:
     extraction, held = Extraction(metrics, weights="seeded"), {}
     for count in range(6):
         a, b = (np.random.default_rng(2 * count + k).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8) for k in (0, 1))
-        made, true = (Clip(str(count), "s", "test", 50, {"frames": frames}) for frames in (a, b))
+        generated, true = (Clip(str(count), "s", "test", 50, {"frames": frames}) for frames in (a, b))
         for metric in metrics:
-            metric.update(*extraction.arrays(metric, made, true), clip_id=true.id)
+            metric.update(*extraction.arrays(metric, generated, true), clip_id=true.id)
         held[count] = sum(state_bytes(metric) for metric in metrics)
     assert set(held.values()) == {0}
     assert len(extraction._pair) == 2  # the pair at hand

@@ -94,13 +94,13 @@ def test_repeated_windows_are_computed_once() -> None:
 
 def test_fvd_pools_windows_and_counts_frames() -> None:
     rng = np.random.default_rng(0)
-    made, true = rng.standard_normal((2, 4, 3, 20))
+    generated, true = rng.standard_normal((2, 4, 3, 20))
     for name, biased in (("unbiased", False), ("biased", True)):
         metric = METRICS["fvd16"](protocol("paper-dawn", (f"fvd_covariance={name}",)))
         for i in range(4):
-            metric.update({"i3d.16": made[i]}, {"i3d.16": true[i]}, clip_id=str(i))
+            metric.update({"i3d.16": generated[i]}, {"i3d.16": true[i]}, clip_id=str(i))
         score = metric.compute()
-        assert score.value == pytest.approx(frechet(made.reshape(12, 20), true.reshape(12, 20), biased=biased))
+        assert score.value == pytest.approx(frechet(generated.reshape(12, 20), true.reshape(12, 20), biased=biased))
         assert (score.n_clips, score.n_frames) == (4, 192)
         assert "12 windows, at least 401" in score.note
 
@@ -112,15 +112,15 @@ def test_the_network_needs_nine_frames() -> None:
 
 def test_a_protocol_may_draw_a_number_of_windows() -> None:
     rng = np.random.default_rng(0)
-    made, true = rng.standard_normal((10, 6, 4)) + 1, rng.standard_normal((10, 6, 4))
+    generated, true = rng.standard_normal((10, 6, 4)) + 1, rng.standard_normal((10, 6, 4))
     notes, values = {}, {}
     for wanted in (None, 20, 60, 100):
         metric = METRICS["fvd16"](protocol("paper-dawn", (f"fvd_windows={wanted}",) if wanted else ()))
         for i in range(10):
-            metric.update({"i3d.16": made[i]}, {"i3d.16": true[i]}, clip_id=str(i))
+            metric.update({"i3d.16": generated[i]}, {"i3d.16": true[i]}, clip_id=str(i))
         score = metric.compute()
         values[wanted], notes[wanted] = (score.value, score.n_frames), score.note
     assert values[20][1] == 320 and "20 of 60 windows drawn" in notes[20] and values[20][0] != values[None][0]
-    assert values[60] == values[100] == values[None] and "60 windows, 100 asked" in notes[100]
+    assert values[60] == values[100] == values[None] and "60 windows, 100 requested" in notes[100]
     with pytest.raises(InputError, match="running"):
         METRICS["fvd16"](protocol("paper-dawn", ("fvd_windows=20",)), running=True)

@@ -96,7 +96,7 @@ def test_silence_has_a_defined_score():
         assert np.isfinite(metric.compute().value)
 
 
-def test_routes_are_told_apart():
+def test_routes_have_different_fingerprints():
     direct, tracked = SyncNetFeature(weights="seeded"), SyncNetFeature(TRACKED, weights="seeded")
     assert direct.fingerprint != tracked.fingerprint
     with pytest.raises(ItemError) as caught:

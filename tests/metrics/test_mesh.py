@@ -65,7 +65,7 @@ def test_regions_must_be_named_and_fit(regions, tmp_path):
     with pytest.raises(InputError, match="5 vertices"):
         (tmp_path / "far.txt").write_text("0, 7")
         region(tmp_path / "far.txt", n_vertices=5)
-    with pytest.raises(InputError, match="vertex numbers"):
+    with pytest.raises(InputError, match="vertex indices"):
         (tmp_path / "words.txt").write_text("lips")
         region(tmp_path / "words.txt")
     with pytest.raises(InputError, match="cannot be read"):

@@ -26,7 +26,7 @@ def clip(name: str, n_frames: int = 6, *, seed: int = 0, side: int = 32) -> Clip
 
 
 TRUTH = [clip(name, seed=i) for i, name in enumerate("abcd")]
-MADE = [clip(name, seed=i + 10) for i, name in enumerate("abcd")]
+GENERATED = [clip(name, seed=i + 10) for i, name in enumerate("abcd")]
 
 
 def rows(generated, **changes):  # type: ignore[no-untyped-def]
@@ -41,8 +41,8 @@ def failing(error: ItemError) -> Callable[[], Clip]:
     return load
 
 
-def test_a_row_says_where_its_number_comes_from() -> None:
-    row = rows(MADE)["ssim"]
+def test_a_row_records_the_provenance_of_its_number() -> None:
+    row = rows(GENERATED)["ssim"]
     assert (row.method, row.dataset, row.split, row.protocol) == ("m", "d", "test", "paper-dawn")
     assert (row.n_clips, row.n_frames, row.coverage, row.weights_state) == (4, 24, 1.0, "none")
     assert row.low < row.value < row.high and set(row.per_clip) == set("abcd")
@@ -50,8 +50,8 @@ def test_a_row_says_where_its_number_comes_from() -> None:
 
 
 def test_a_clip_that_fails_or_is_missing_costs_no_other() -> None:
-    whole = rows(MADE)["psnr"]
-    loaders = {c.id: (lambda c=c: c) for c in MADE[:3]} | {"b": failing(ItemError("timeout", "took too long"))}
+    whole = rows(GENERATED)["psnr"]
+    loaders = {c.id: (lambda c=c: c) for c in GENERATED[:3]} | {"b": failing(ItemError("timeout", "took too long"))}
     row = rows(loaders)["psnr"]
     assert row.coverage == 0.5 and row.n_clips == 2
     assert row.per_clip == {"a": whole.per_clip["a"], "b": None, "c": whole.per_clip["c"], "d": None}
@@ -62,18 +62,18 @@ def test_a_clip_that_fails_or_is_missing_costs_no_other() -> None:
 
 def test_coverage_is_over_all_clips_that_the_method_was_given() -> None:
     """`TRUTH` is a part of eight clips: one of it and one of the others failed."""
-    row = rows(MADE[1:], failures={"a": "oom", "z": "no_face"}, n_requested=8)["psnr"]
+    row = rows(GENERATED[1:], failures={"a": "oom", "z": "no_face"}, n_requested=8)["psnr"]
     assert row.failures == {"a": "oom", "z": "no_face"} and row.coverage == 6 / 8 and row.n_clips == 3
     assert "1 clip failed: oom (a)" in row.note and "z" not in row.per_clip
 
 
 def test_a_row_of_an_earlier_version_is_read() -> None:
-    line = rows(MADE)["psnr"].model_dump(mode="json")
+    line = rows(GENERATED)["psnr"].model_dump(mode="json")
     del line["failures"]
     assert ScoreRow.model_validate(line).failures == {}
 
 
-def test_shorter_and_smaller_outputs_are_compared_over_what_is_there_and_it_is_said() -> None:
+def test_shorter_and_smaller_outputs_are_matched_and_noted() -> None:
     short = Clip("a", "s", "test", 4, {"frames": TRUTH[0]["frames"][:4], "audio": TRUTH[0]["audio"]})
     small = Clip("b", "s", "test", 6, {"frames": TRUTH[1]["frames"][:, ::2, ::2], "audio": TRUTH[1]["audio"]})
     row = rows([short, small])["psnr"]
@@ -92,12 +92,12 @@ def test_shorter_and_smaller_outputs_are_compared_over_what_is_there_and_it_is_s
 )
 def test_unusable_frames_fail_their_clip_in_one_line(frames: np.ndarray) -> None:
     bad = Clip("a", "s", "test", len(frames), {"frames": frames})
-    row = rows([bad, *MADE[1:]])["psnr"]
+    row = rows([bad, *GENERATED[1:]])["psnr"]
     assert row.coverage == 0.75 and "bad_output (a)" in row.note and row.value is not None
 
 
 def test_a_one_frame_clip_is_scored() -> None:
-    one = [Clip(c.id, "s", "test", 1, {"frames": c["frames"][:1]}) for c in MADE]
+    one = [Clip(c.id, "s", "test", 1, {"frames": c["frames"][:1]}) for c in GENERATED]
     assert rows(one)["ssim"].n_frames == 4
 
 
@@ -105,17 +105,17 @@ def test_features_are_computed_once_and_shared_by_content(tmp_path: Path, monkey
     calls = []
     run = Images.run
     monkeypatch.setattr(Images, "run", lambda self, a, b: calls.append(a.id) or run(self, a, b))
-    first = rows(MADE, features_dir=tmp_path)
+    first = rows(GENERATED, features_dir=tmp_path)
     assert len(calls) == 4  # two metrics, one feature
-    again = rows([clip(c.id, seed=i + 10) for i, c in enumerate(MADE)], features_dir=tmp_path)
+    again = rows([clip(c.id, seed=i + 10) for i, c in enumerate(GENERATED)], features_dir=tmp_path)
     assert len(calls) == 4
     assert [again[m].value for m in METRICS] == [first[m].value for m in METRICS]
     assert [again[m].fingerprint for m in METRICS] == [first[m].fingerprint for m in METRICS]
-    rows([clip("a", seed=77), *MADE[1:]], features_dir=tmp_path)
+    rows([clip("a", seed=77), *GENERATED[1:]], features_dir=tmp_path)
     assert len(calls) == 5
 
 
-def test_a_failure_is_remembered_and_a_damaged_file_is_made_again(tmp_path: Path) -> None:
+def test_a_failure_is_cached_and_a_damaged_file_is_recomputed(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     cache.put("f", "0", "k", {"x": np.arange(3.0), "empty": np.zeros((0, 4), np.float32)})
     held = cache.get("f", "0", "k")
@@ -131,14 +131,14 @@ def test_a_failure_is_remembered_and_a_damaged_file_is_made_again(tmp_path: Path
 def test_the_content_hash_follows_the_content_and_the_caches_own_hash_is_the_same() -> None:
     import hashlib
 
-    assert content_hash(MADE[0], "frames") == content_hash(clip("other", seed=10), "frames")
-    assert content_hash(MADE[0], "frames") != content_hash(MADE[1], "frames")
-    digest = hashlib.sha256(MADE[0]["frames"].tobytes()).hexdigest()
+    assert content_hash(GENERATED[0], "frames") == content_hash(clip("other", seed=10), "frames")
+    assert content_hash(GENERATED[0], "frames") != content_hash(GENERATED[1], "frames")
+    digest = hashlib.sha256(GENERATED[0]["frames"].tobytes()).hexdigest()
     known = Clip("a", "s", "test", 6, {}, meta={"frames_sha256": digest})
-    assert content_hash(known, "frames") == content_hash(MADE[0], "frames")
+    assert content_hash(known, "frames") == content_hash(GENERATED[0], "frames")
 
 
-def test_a_file_is_decoded_once_whatever_is_asked_of_it_later(tmp_path: Path) -> None:
+def test_a_file_is_decoded_once_for_all_later_runs(tmp_path: Path) -> None:
     from dawn_bench.baselines.formats import read_output
     from dawn_bench.pipelines.media.video import write_video
 
@@ -188,14 +188,14 @@ def test_features_of_the_truth_are_shared_between_methods(tmp_path: Path, monkey
 
 def test_protocol_fields_leave_out_the_source_frame_and_code_once_more() -> None:
     skipping, coded = (protocol("paper-dawn", (field,)) for field in ("skip_first=2", "transcode=h264"))
-    made, true, _ = matched(MADE[0], TRUTH[0], skipping)
-    assert np.array_equal(made["frames"], MADE[0]["frames"][2:]) and np.array_equal(
+    made, true, _ = matched(GENERATED[0], TRUTH[0], skipping)
+    assert np.array_equal(made["frames"], GENERATED[0]["frames"][2:]) and np.array_equal(
         true["frames"], TRUTH[0]["frames"][2:]
     )
     assert len(made["audio"]) == 4 * 640
-    assert rows(MADE, protocol=skipping)["psnr"].n_frames == 16
+    assert rows(GENERATED, protocol=skipping)["psnr"].n_frames == 16
     with pytest.raises(ItemError, match="only 2 frames"):
-        matched(MADE[0], clip("a", 2), skipping)
+        matched(GENERATED[0], clip("a", 2), skipping)
     perfect = rows(TRUTH, protocol=coded)["psnr"]
     assert perfect.value < 60 and perfect.protocol.startswith("paper-dawn+")
 
@@ -204,17 +204,17 @@ def test_nothing_to_compare_is_an_input_error() -> None:
     with pytest.raises(InputError, match="true clip"):
         rows([clip("z")])
     with pytest.raises(InputError, match="psnr"):
-        rows(MADE, metrics=("psrn",))
+        rows(GENERATED, metrics=("psrn",))
 
 
 def test_a_missing_field_fails_only_the_metrics_that_need_it() -> None:
-    silent = [Clip(c.id, "s", "test", c.n_frames, {"frames": c["frames"]}) for c in MADE]
+    silent = [Clip(c.id, "s", "test", c.n_frames, {"frames": c["frames"]}) for c in GENERATED]
     found = rows(silent, metrics=("psnr", "lse-c"))
     assert found["psnr"].coverage == 1.0
     assert found["lse-c"].value is None and found["lse-c"].coverage == 0.0 and "no_audio" in found["lse-c"].note
 
 
-def test_stand_in_weights_are_said_and_equal_clips_have_fid_0(tmp_path: Path) -> None:
+def test_stand_in_weights_are_noted_and_equal_clips_have_fid_0(tmp_path: Path) -> None:
     row = rows([*TRUTH[:3], clip("d", seed=3)], metrics=("fid",), features_dir=tmp_path)["fid"]
     assert row.value == pytest.approx(0, abs=1e-6) and row.weights_state == "seeded"
     assert "24 frames, at least 2049" in row.note

@@ -253,7 +253,7 @@ def test_published_files_load_or_are_refused_in_one_line(tmp_path: Path) -> None
         load_published_a2v(path, model.config)
 
 
-def test_every_quirk_is_a_named_setting_that_fixed_mends() -> None:
+def test_every_quirk_is_a_named_setting_that_the_fixed_preset_turns_off() -> None:
     from dawn_bench.models import dawn
     from dawn_bench.models.dawn.lfg import LFGConfig
     from dawn_bench.models.dawn.pbnet import PBNetConfig

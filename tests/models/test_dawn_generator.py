@@ -1,4 +1,4 @@
-"""The talker: any length, the seed decides, tracks drive the head, what is missing is named."""
+"""The generator: any length, the seed decides, tracks drive the head, what is missing is named."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_clip_is_as_long_as_the_sound(length: int, talker: DawnGenerator, cl
     assert len(talker.talk(source_of(clip), sound, seed=0, options=QUICK)) == length
 
 
-def test_given_tracks_drive_the_head_and_pbnet_is_not_asked(
+def test_given_tracks_drive_the_head_and_pbnet_is_not_run(
     talker: DawnGenerator, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound, source = clip["logmel"][:6], source_of(clip)

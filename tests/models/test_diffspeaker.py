@@ -1,4 +1,4 @@
-"""DiffSpeaker: what holds whatever the weights are, and files of released weights."""
+"""DiffSpeaker: properties that hold for any weights, and files of released weights."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_new_model_leaves_the_face_at_rest() -> None:
 
 
 @pytest.mark.parametrize("encoder", ["wav2vec2", "hubert", "logmel"])
-def test_every_encoder_hears_and_is_heard(encoder: str) -> None:
+def test_every_encoder_depends_on_the_sound_and_drives_the_output(encoder: str) -> None:
     model = model_of(TINY.model_copy(update={"audio": AUDIO.model_copy(update={"encoder": encoder})}))
     waves = torch.randn(2, 16000)
     with torch.no_grad():

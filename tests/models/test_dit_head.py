@@ -156,7 +156,7 @@ def test_the_condition_is_the_window_of_sound_and_time(tokens: str, count: int) 
     torch.testing.assert_close(condition[0, -1], condition[1, -1])
 
 
-def test_an_untrained_denoiser_answers_zero_and_a_trained_one_hears_and_sees() -> None:
+def test_an_untrained_denoiser_outputs_zero_and_a_trained_one_depends_on_its_conditions() -> None:
     held, x, t = inputs(SMALL), torch.randn(2, 3, 4, 4), torch.tensor([1, 60])
     kept = torch.ones(2, dtype=torch.bool)
     assert not DiT(SMALL)(x, t, **held, kept_B=kept).any()
@@ -183,7 +183,7 @@ def test_patches_go_back_to_where_they_came_from() -> None:
     assert off[2:, :2].all() and not off[:2].any() and not off[:, 2:].any()
 
 
-def test_attention_maps_say_how_much_each_place_hears() -> None:
+def test_attention_maps_give_each_positions_attention_to_the_audio() -> None:
     model, held = awake(SMALL), inputs(SMALL)
     maps = model.attention_maps(torch.randn(2, 3, 4, 4), torch.tensor([1, 60]), **held)
     assert maps.shape == (2, 2, 2, 2) and (maps > 0).all() and (maps < 1).all()
@@ -201,7 +201,7 @@ def test_scales_bring_latents_to_unit_size_and_back() -> None:
     assert {"face_mean", "masked_std", "levels"} <= model.state_dict().keys()
 
 
-def test_places_and_times_tell_apart() -> None:
+def test_positions_and_timesteps_are_distinguished() -> None:
     codes = places(8, 32)
     assert codes.shape == (64, 32) and len(torch.unique(codes, dim=0)) == 64
     torch.testing.assert_close(codes[5, :16], codes[13, :16])  # the same column in the next row
@@ -209,7 +209,7 @@ def test_places_and_times_tell_apart() -> None:
     assert features.shape == (1000, 256) and len(torch.unique(features, dim=0)) == 1000
 
 
-def test_every_field_says_where_it_comes_from_and_changes_are_ours() -> None:
+def test_every_field_states_its_source_and_changes_are_ours() -> None:
     for kind in (DiTConfig, VQGANConfig, VQGANLossConfig, MaskConfig):
         assert set(kind.model_fields) - {"mask"} <= set(origins(kind))
     stated = {name for name, source in origins(DiTConfig).items() if source == "paper"}

@@ -44,21 +44,21 @@ def clip(tiny_cache: Path) -> Clip:
 def dub(
     dubber: DitHeadGenerator, clip: Clip, *, sound: np.ndarray | None = None, seed: int = 1, **changes
 ) -> np.ndarray:
-    heard = clip["logmel"] if sound is None else sound
+    features = clip["logmel"] if sound is None else sound
     given = {"options": QUICK} | changes
-    return dubber.dub(clip["frames"], clip["landmarks"], heard, seed=seed, **given)
+    return dubber.dub(clip["frames"], clip["landmarks"], features, seed=seed, **given)
 
 
-def test_a_run_says_what_it_was_trained_on(dubber: DitHeadGenerator) -> None:
+def test_a_run_records_its_training_data(dubber: DitHeadGenerator) -> None:
     assert (dubber.size, dubber.audio_encoder) == (32, "logmel") and dubber.identity
 
 
 def test_outside_the_hole_every_pixel_is_the_videos(dubber: DitHeadGenerator, clip: Clip) -> None:
-    made = dub(dubber, clip)
+    dubbed = dub(dubber, clip)
     hole = mouth_mask(clip["landmarks"], 32, dubber.dit.config.mask)
-    assert made.dtype == np.uint8 and made.shape == clip["frames"].shape
-    np.testing.assert_array_equal(made[~hole], clip["frames"][~hole])
-    assert (made[hole] != clip["frames"][hole]).any()
+    assert dubbed.dtype == np.uint8 and dubbed.shape == clip["frames"].shape
+    np.testing.assert_array_equal(dubbed[~hole], clip["frames"][~hole])
+    assert (dubbed[hole] != clip["frames"][hole]).any()
 
 
 def test_the_hole_hides_what_it_covers(dubber: DitHeadGenerator, clip: Clip) -> None:
@@ -67,12 +67,12 @@ def test_the_hole_hides_what_it_covers(dubber: DitHeadGenerator, clip: Clip) -> 
     frames = clip["frames"].copy()
     frames[hole] = np.random.default_rng(0).integers(0, 256, frames[hole].shape)
     reference = np.asarray(clip["frames"][0])
-    made = [
+    dubbed = [
         dubber.dub(f, clip["landmarks"], clip["logmel"], seed=1, options=QUICK, reference=reference)
         for f in (clip["frames"], frames)
     ]
-    np.testing.assert_array_equal(*made)
-    np.testing.assert_array_equal(made[0], dub(dubber, clip))  # the first frame is the reference by default
+    np.testing.assert_array_equal(*dubbed)
+    np.testing.assert_array_equal(dubbed[0], dub(dubber, clip))  # the first frame is the reference by default
 
 
 def test_the_seed_and_the_sound_decide(dubber: DitHeadGenerator, clip: Clip) -> None:
@@ -83,8 +83,8 @@ def test_the_seed_and_the_sound_decide(dubber: DitHeadGenerator, clip: Clip) -> 
 
 @pytest.mark.parametrize("length", [1, 13, 47])
 def test_the_clip_is_as_long_as_the_sound(dubber: DitHeadGenerator, clip: Clip, length: int) -> None:
-    made = dub(dubber, clip, sound=np.resize(clip["logmel"], (length, 80)))
-    assert made.shape == (length, 32, 32, 3)
+    dubbed = dub(dubber, clip, sound=np.resize(clip["logmel"], (length, 80)))
+    assert dubbed.shape == (length, 32, 32, 3)
 
 
 def test_a_short_video_is_played_ping_pong() -> None:
@@ -94,10 +94,10 @@ def test_a_short_video_is_played_ping_pong() -> None:
 
 def test_a_portrait_stands_still_but_for_its_mouth(dubber: DitHeadGenerator, clip: Clip) -> None:
     frame, points = np.asarray(clip["frames"][0]), clip["landmarks"][0]
-    made = dubber.dub(frame[None], points[None], clip["logmel"][:9], seed=1, options=QUICK)
+    dubbed = dubber.dub(frame[None], points[None], clip["logmel"][:9], seed=1, options=QUICK)
     hole = mouth_mask(points[None], 32, dubber.dit.config.mask)[0]
-    assert made.shape == (9, 32, 32, 3)
-    np.testing.assert_array_equal(made[:, ~hole], np.tile(frame[~hole], (9, 1, 1)))
+    assert dubbed.shape == (9, 32, 32, 3)
+    np.testing.assert_array_equal(dubbed[:, ~hole], np.tile(frame[~hole], (9, 1, 1)))
 
 
 def test_batches_of_frames_change_nothing_that_can_be_seen(
@@ -112,9 +112,9 @@ def test_guidance_and_blending_change_the_lips_only(dubber: DitHeadGenerator, cl
     hole = mouth_mask(clip["landmarks"], 32, dubber.dit.config.mask)
     plain = dub(dubber, clip)
     for change in ({"guidance": 3.0}, {"interpolation": "blend"}, {"seam": 0.0}, {"eta": 1.0}):
-        made = dub(dubber, clip, options=QUICK.model_copy(update=change))
-        assert (made[hole] != plain[hole]).any()
-        np.testing.assert_array_equal(made[~hole], plain[~hole])
+        dubbed = dub(dubber, clip, options=QUICK.model_copy(update=change))
+        assert (dubbed[hole] != plain[hole]).any()
+        np.testing.assert_array_equal(dubbed[~hole], plain[~hole])
 
 
 def test_blending_is_a_mean_of_three_and_leaves_what_stands_still() -> None:

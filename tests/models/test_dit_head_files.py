@@ -21,7 +21,7 @@ SIDE = 128
 
 
 class Backend:
-    """Finds the tiny clip's first face wherever it is asked."""
+    """Returns the tiny clip's first face for any frame."""
 
     name = "known"
 

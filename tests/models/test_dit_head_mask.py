@@ -1,4 +1,4 @@
-"""The hole in the face: covers the mouth and no eye, tells nothing of the jaw; nothing in it is looked at."""
+"""The hole in the face: covers the mouth and no eye, independent of the jaw; nothing in it is looked at."""
 
 from __future__ import annotations
 

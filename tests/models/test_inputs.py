@@ -64,7 +64,7 @@ def test_the_face_is_cut_out_as_in_preparation(tmp_path: Path) -> None:
     assert source.frame[:, :24].max() < 60 and source.frame[:, 40:].min() > 150  # the middle stays in the middle
 
 
-def test_a_real_face_is_found_even_for_the_smallest_models(tmp_path: Path) -> None:
+def test_a_real_face_is_detected_even_for_the_smallest_models(tmp_path: Path) -> None:
     """At 64 pixels a side the detector would see nothing."""
     picture = astronaut()[:300, 80:380]
     source, found = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=pick_backend("dlib"))
@@ -144,8 +144,8 @@ def test_the_sound_of_a_video_is_speech_too(tmp_path: Path, tiny_cache: Path) ->
 
 
 @pytest.mark.parametrize("wanted", [4, 12, 30])
-def test_a_driving_video_gives_tracks_as_long_as_asked(wanted: int, tmp_path: Path) -> None:
-    """A longer one is cut, a shorter one played to and fro: no jump at its ends."""
+def test_a_driving_video_gives_tracks_of_the_requested_length(wanted: int, tmp_path: Path) -> None:
+    """A longer one is cut, a shorter one is extended by ping-pong: no jump at its ends."""
     write_video(tmp_path / "d.mp4", np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3), dtype=np.uint8))
     pose, blink = read_drive(tmp_path / "d.mp4", size=32, backend=OneFace(), n_frames=wanted)
     assert pose.shape == (wanted, 7) and blink.shape == (wanted, 2)

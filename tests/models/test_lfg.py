@@ -68,7 +68,7 @@ def test_a_picture_of_a_wrong_size_is_refused(lfg):
 
 @torch.no_grad()
 @pytest.mark.parametrize(("config", "exact"), [(LFGConfig.fixed(), True), (LFGConfig.reference(), False)])
-def test_the_identity_flow_is_the_identity_only_when_mended(config, exact):
+def test_the_identity_flow_is_the_identity_only_when_fixed(config, exact):
     picture = torch.rand(1, 3, 16, 16)
     flow = coordinate_grid(16, 16, picture)[None]
     moved = warp(picture, flow, align_corners=config.align_corners)
@@ -138,7 +138,7 @@ def test_a_few_steps_lower_the_loss():
     assert sum(totals[-5:]) < 0.7 * sum(totals[:5])
 
 
-def test_the_substitute_says_that_it_is_one(tmp_path, monkeypatch):
+def test_the_substitute_is_marked_as_one(tmp_path, monkeypatch):
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
     assert "substitute" in picture_loss("auto").identity
     with pytest.raises(InputError, match="VGG-19"):

@@ -128,7 +128,7 @@ def test_damaged_and_incomplete_runs_are_reported_by_their_model(tmp_path: Path,
         load_model(part, device="cpu")
 
 
-def test_a_report_says_what_each_model_was_trained_with(runs: dict[str, Path]) -> None:
+def test_a_report_states_what_each_model_was_trained_with(runs: dict[str, Path]) -> None:
     dawn, dubbed, spoken = (report_notes(runs[name]) for name in ("dawn", "dit-head", "diffspeaker"))
     assert dawn[0] == "DAWN trained with preset micro on 4 clips."
     assert any(note.startswith("Stage lfg was trained without VGG-19's weights") for note in dawn)
@@ -152,7 +152,7 @@ def test_a_mesh_model_moves_the_users_face_at_rest(runs: dict[str, Path], files:
     np.testing.assert_allclose(vertices, clips["embedded"].vertices + 5, atol=1e-5)
     np.save(tmp_path / "small.npy", np.zeros((9, 3)))
     (tmp_path / "text.ply").write_text("hello")
-    for name, message in (("small.npy", "has 9 vertices; the model moves 572"), ("text.ply", "no readable PLY")):
+    for name, message in (("small.npy", "has 9 vertices; the model moves 572"), ("text.ply", "not a readable PLY")):
         with pytest.raises(InputError, match=message):
             model.generate(tmp_path / name, files / "speech.wav")
     with pytest.raises(InputError, match=r"option 'style' is 'nobody'.*auto, F"):

@@ -1,4 +1,4 @@
-"""Long clips: passes that cover every frame once, memory of one pass, heads that go on where they were."""
+"""Long clips: passes that cover every frame once, memory of one pass, head motion that continues across passes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ HOUR = 90_000
 
 
 @pytest.fixture(scope="module")
-def talker(micro_run: Path) -> DawnGenerator:
+def generator(micro_run: Path) -> DawnGenerator:
     return DawnGenerator.load(micro_run)
 
 
-def scene(talker: DawnGenerator, tiny_cache: Path, frames: int) -> Scene:
+def scene(generator: DawnGenerator, tiny_cache: Path, frames: int) -> Scene:
     clip = Cache(tiny_cache)["c4"]
-    return talker.scene(source_of(clip), np.resize(clip["logmel"], (frames, 80)), seed=3)
+    return generator.scene(source_of(clip), np.resize(clip["logmel"], (frames, 80)), seed=3)
 
 
 @pytest.mark.parametrize("frames", [1, LONGEST, LONGEST + 1, 2 * LONGEST - OVERLAP, 4000, HOUR])
@@ -41,26 +41,26 @@ def test_passes_cover_every_frame_and_share_their_ends(frames: int) -> None:
     assert max(lengths) - min(lengths) <= len(found)  # no short last pass
 
 
-def test_a_clip_that_fits_one_pass_is_the_talkers_own(talker: DawnGenerator, tiny_cache: Path) -> None:
+def test_a_clip_that_fits_one_pass_equals_the_generators(generator: DawnGenerator, tiny_cache: Path) -> None:
     clip = Cache(tiny_cache)["c4"]
-    frames = np.concatenate(list(stream(talker, scene(talker, tiny_cache, 12), QUICK)))
+    frames = np.concatenate(list(stream(generator, scene(generator, tiny_cache, 12), QUICK)))
     np.testing.assert_array_equal(
-        frames, talker.talk(source_of(clip), np.resize(clip["logmel"], (12, 80)), seed=3, options=QUICK)
+        frames, generator.talk(source_of(clip), np.resize(clip["logmel"], (12, 80)), seed=3, options=QUICK)
     )
 
 
 def test_the_next_pass_begins_with_the_motion_that_is_there(
-    talker: DawnGenerator, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+    generator: DawnGenerator, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     motions = []
-    whole = talker.sample
+    whole = generator.sample
 
     def sample(*arguments: object, **more: object) -> torch.Tensor:
         motions.append(whole(*arguments, **more))  # type: ignore[arg-type]
         return motions[-1]
 
-    monkeypatch.setattr(talker, "sample", sample)
-    pieces = list(stream(talker, scene(talker, tiny_cache, 47), QUICK, longest=20, overlap=4))
+    monkeypatch.setattr(generator, "sample", sample)
+    pieces = list(stream(generator, scene(generator, tiny_cache, 47), QUICK, longest=20, overlap=4))
     assert len(motions) == len(passes(47, longest=20, overlap=4)) == 3
     assert sum(map(len, pieces)) == 47
     for before, after in pairwise(motions):
@@ -68,8 +68,8 @@ def test_the_next_pass_begins_with_the_motion_that_is_there(
         assert not torch.equal(after[:, :, 4:8], before[:, :, -4:])
 
 
-def test_an_hour_is_never_held_at_once(
-    talker: DawnGenerator, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_hour_is_never_in_memory_at_once(
+    generator: DawnGenerator, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, shown = [], []
 
@@ -81,11 +81,11 @@ def test_an_hour_is_never_held_at_once(
         shown.append(z_B3Fhh.shape[2])
         return np.zeros((shown[-1], 2, 2, 3), np.uint8)
 
-    monkeypatch.setattr(talker, "sample", sample)
-    monkeypatch.setattr(talker, "show", show)
-    short = scene(talker, tiny_cache, 2)
+    monkeypatch.setattr(generator, "sample", sample)
+    monkeypatch.setattr(generator, "show", show)
+    short = scene(generator, tiny_cache, 2)
     long = replace(short, cond_BFD=short.cond_BFD[:, :1].expand(-1, HOUR, -1))
-    pieces = stream(talker, long, QUICK)
+    pieces = stream(generator, long, QUICK)
     assert len(next(pieces)) <= 64 and len(asked) == 1  # pictures leave before the next pass begins
     assert sum(map(len, pieces)) + shown[0] == HOUR
     assert max(asked) <= LONGEST and max(shown) <= 64

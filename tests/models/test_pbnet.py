@@ -1,4 +1,4 @@
-"""PBNet by itself: any length in bounded memory, batches that do not mix, units, seeds, the mended switches."""
+"""PBNet by itself: any length in bounded memory, independent batch items, units, seeds, the fixed preset."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_frame_sees_no_further_than_its_windows():
     before = model.decode(first, z, audio)
     audio[:, 50:] += 1
     after = model.decode(first, z, audio)
-    # The queries are all alike, so that one layer hears the sound through one window only.
+    # The queries are all alike, so that one layer attends to the sound through one window only.
     assert torch.equal(before[:, :46], after[:, :46])
     assert not torch.allclose(before[:, 47:50], after[:, 47:50])
 
@@ -65,7 +65,7 @@ def test_a_minute_fits_without_the_square_of_its_length(monkeypatch):
 
 
 @torch.no_grad()
-def test_padding_is_not_heard_when_masked():
+def test_masked_padding_has_no_effect():
     model = network()
     x, audio, z = torch.randn(2, 30, 8), torch.randn(2, 30, 5), torch.randn(30, 2, 8)
     valid = torch.arange(30)[None] < torch.tensor([[30], [20]])

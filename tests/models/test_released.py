@@ -1,4 +1,4 @@
-"""DAWN's published files: found by name in a folder or in the weights folder, loaded, or refused in one line."""
+"""DAWN's published files: located by name in a folder or in the weights folder, loaded, or refused in one line."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_files_are_found_in_a_folder_by_one_of_them_and_by_name(
+def test_files_are_located_by_folder_by_one_of_them_and_by_name(
     published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     files = find_released(published)
@@ -77,7 +77,7 @@ def test_files_are_found_in_a_folder_by_one_of_them_and_by_name(
     assert find_released(tmp_path) is None
 
 
-def test_what_a_folder_lacks_or_has_twice_is_said(tmp_path: Path) -> None:
+def test_missing_and_duplicate_files_of_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such checkpoint"):
         find_released(tmp_path / "DAWN_128.pth")
     (tmp_path / "DAWN_128.pth").touch()
@@ -133,7 +133,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_generate_with_full_size_files(
     full_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole command at the published widths; the speech encoder's weights are needed, and said to be."""
+    """The whole command at the published widths; the missing speech encoder's weights are named."""
     import cv2
 
     from dawn_bench.cli.generate import generate

@@ -1,4 +1,4 @@
-"""Generation strategies on the micro models: what each is made of."""
+"""Generation strategies on the micro models: what each consists of."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def test_two_resolutions_keep_the_key_frames(
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm2m"])
-def test_held_frames_stay_at_every_steps_noise_level(solver: str) -> None:
-    """With the true denoiser of a constant clip, held frames end exactly, and are noisy as the others midway."""
+def test_fixed_frames_stay_at_every_steps_noise_level(solver: str) -> None:
+    """With the true denoiser of a constant clip, fixed frames end exactly, and are as noisy as the others midway."""
     steps = [Step(900, 0.1, 0.5), Step(500, 0.5, 0.9), Step(100, 0.9, 1.0)]
     clean, known = torch.full((1, 3, 4, 2, 2), 0.3), torch.full((1, 3, 2, 2, 2), -0.7)
     seen = []

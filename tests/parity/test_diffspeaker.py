@@ -22,7 +22,7 @@ from dawn_bench.models.diffspeaker.schedule import add_noise, alphas_cumprod, dd
 TOLERANCE = 1e-5
 MANIFESTS = golden_cases("diffspeaker", "manifest.json")
 CASES = [(m, case["name"]) for m in MANIFESTS for case in json.loads(m.read_text())["cases"]]
-pytestmark = pytest.mark.skipif(not MANIFESTS, reason="the reference material beside the checkout is absent")
+pytestmark = pytest.mark.skipif(not MANIFESTS, reason="the reference material next to the checkout is absent")
 each_folder = pytest.mark.parametrize("manifest", MANIFESTS, ids=str)
 
 

@@ -48,7 +48,7 @@ def test_edge_cases(path):
     edge = facts(path)["edge"]
     beats = np.array([5, 20, 40])
     assert alignment(beats, beats) == edge["same"] == 1
-    # the goldens do not say which beats `shift3` and `one_motion` have
+    # the goldens do not state which beats `shift3` and `one_motion` have
     # where the original divides by zero or takes the least of nothing, ours is undefined
     assert "EXC" in edge["no_motion"] and "EXC" in edge["no_music"]
     metric, loud = Bas(), np.tile([0, 1, 0, 0], 50).astype(np.float32)

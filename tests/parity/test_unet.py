@@ -19,7 +19,7 @@ from dawn_bench.models.dawn.unet import UNet3D
 
 #: The goldens' README: predicted noise to 1e-4.
 WITHIN = 1e-4
-#: Longer clips run only in the inference form; the plain one is held against it below this length.
+#: Longer clips run only in the inference form; the plain one is compared with it below this length.
 PLAIN_FRAMES = 24
 
 

@@ -87,7 +87,7 @@ def test_other_rates_and_formats_are_resampled(tmp_path: Path) -> None:
         assert np.abs(heard - expected)[100:-100].max() < 0.01
 
 
-def test_no_sound_is_said(tmp_path: Path) -> None:
+def test_missing_sound_is_reported(tmp_path: Path) -> None:
     write_video(tmp_path / "mute.mp4", np.zeros((5, 32, 32, 3), np.uint8))
     with pytest.raises(ItemError, match="no_audio"):
         read_audio(tmp_path / "mute.mp4")

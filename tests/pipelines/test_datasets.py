@@ -296,7 +296,7 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
         "WDA_NoHeight_000": "unknown_resolution",
     }
     touch(lists / "WDA_annotion_time.txt", b"First.mp4 ten-twenty\n")
-    with pytest.raises(InputError, match="make no sense at First"):
+    with pytest.raises(InputError, match="lists are malformed at First"):
         sources("hdtf", tmp_path)
 
 

@@ -124,7 +124,7 @@ def test_a_network_failure_ends_the_run(root: Path, fake: type[FakeDownloader]) 
     error = command("--root", str(root)).exception
     assert (
         isinstance(error, InputError)
-        and "in a row could not be had" in str(error)
+        and "consecutive videos could not be downloaded" in str(error)
         and "Failed to resolve" in str(error)
     )
     assert len(fake.asked) == 3 + PATIENCE
@@ -162,7 +162,7 @@ def test_missing_requirements_are_a_one_line_error(root: Path, tmp_path: Path, m
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert "needs the ffmpeg command" in says("--root", str(root))
     assert "does not exist" in says("--root", str(tmp_path / "nowhere"))
-    assert "Get the lists there first" in says("--root", str(tmp_path / "empty"))
+    assert "Clone the published lists first" in says("--root", str(tmp_path / "empty"))
     assert "no talk is called 'WDA_Four'" in says("--root", str(root), "--only", "WDA_Four")
     assert "git lfs pull" in says("--root", str(root), "--dataset", "crema")
     assert "Known: hdtf" in says("--root", str(root), "--dataset", "folder")

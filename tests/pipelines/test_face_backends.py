@@ -138,7 +138,7 @@ def test_face_alignment_is_the_default_where_its_files_are_present(fan: None, fo
     backend = pick_backend("auto")
     assert backend.name == "face-alignment"
     network: _FaceAlignment = backend._network  # type: ignore[attr-defined]
-    assert Path(network.hub) == folder != Path(torch.hub.get_dir())  # where it looks for FAN, while it is made
+    assert Path(network.hub) == folder != Path(torch.hub.get_dir())  # where it looks for FAN during construction
     assert network.options["face_detector_kwargs"] == {"path_to_detector": str(folder / "s3fd-619a316812.pth")}
     assert (network.landmarks_type, network.options["device"], network.options["compile"]) == (1, "cpu", False)
     (folder / "checkpoints/2DFAN4-11f355bf06.pth.tar").unlink()

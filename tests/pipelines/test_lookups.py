@@ -54,6 +54,6 @@ def test_unknown_names_in_settings_get_the_nearest(override: str, error: str) ->
         resolve_config(PrepareSettings(), overrides=[override])
 
 
-def test_a_dataset_without_a_published_list_says_so(tmp_path: object) -> None:
+def test_a_dataset_without_a_published_list_is_an_error(tmp_path: object) -> None:
     with pytest.raises(InputError, match="'folder' has no published list"):
         DATASETS["folder"]().missing(tmp_path, PrepareSettings())  # type: ignore[arg-type]

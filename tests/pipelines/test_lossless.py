@@ -57,7 +57,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(root: Path, tmp_path: Path
         assert path.read_bytes() == (tmp_path / "c" / path.relative_to(root / "lossless")).read_bytes()
 
 
-def test_damage_is_found(root: Path, tmp_path: Path) -> None:
+def test_damage_is_detected(root: Path, tmp_path: Path) -> None:
     prepare(root / "v", tmp_path / "c", LOSSLESS, tools=FakeTools())
     clip = Cache(tmp_path / "c")["5"]
     path = tmp_path / "c" / Cache(tmp_path / "c").index.set_index("id").loc["5", "frames.shard"]

@@ -124,11 +124,11 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
 
 def test_missing_dataset_files_are_a_one_line_error(root: Path, tmp_path: Path) -> None:
     (root / "regions" / "fdd.txt").write_text("1, 99999")
-    with pytest.raises(InputError, match="names vertices that a mesh of 572 does not have"):
+    with pytest.raises(InputError, match="has vertex indices outside a mesh of 572 vertices"):
         prepare(root, tmp_path / "cache", MESHES)
     (root / "regions" / "fdd.txt").unlink()
     (root / "mesh.ply").write_text("ply\nformat ascii 1.0\nend_header\n")
-    with pytest.raises(InputError, match=r"mesh.ply: is no readable PLY mesh"):
+    with pytest.raises(InputError, match=r"mesh.ply: is not a readable PLY mesh"):
         prepare(root, tmp_path / "cache", MESHES)
     (root / "mesh.ply").unlink()
     (root / "templates.pkl").write_bytes(b"not a pickle")
@@ -207,7 +207,7 @@ def test_binary_and_polygonal_ply(tmp_path: Path) -> None:
     for name in ("a.ply", "b.ply"):
         assert read_triangles(tmp_path / name, vertices=4).tolist() == [[0, 1, 2], [0, 2, 3]]
     (tmp_path / "b.ply").write_bytes(data[:-6])
-    with pytest.raises(InputError, match="no readable PLY"):
+    with pytest.raises(InputError, match="not a readable PLY"):
         read_triangles(tmp_path / "b.ply", vertices=4)
 
 

@@ -84,7 +84,7 @@ def test_a_plan_survives_the_disk_and_grows_at_its_end(tmp_path: Path) -> None:
         (PrepareSettings(), {"extractor hubert": "2"}, "extractor hubert is '1' there"),
     ],
 )
-def test_what_differs_is_said(settings: PrepareSettings, facts: dict[str, str], says: str) -> None:
+def test_differences_are_named(settings: PrepareSettings, facts: dict[str, str], says: str) -> None:
     there = {"face": "dlib", "extractor pose": "1"}
     plan = CachePlan("/videos", PrepareSettings().model_dump(mode="json"), there, (), {"extractor hubert": "1"})
     with pytest.raises(InputError) as caught:

@@ -40,7 +40,7 @@ def contents(cache: Path) -> dict[str, str]:
     }
 
 
-def test_the_cache_holds_what_was_made_and_says_what_was_not(root: Path, tmp_path: Path) -> None:
+def test_the_cache_has_the_usable_clips_and_the_reasons_of_the_others(root: Path, tmp_path: Path) -> None:
     report = prepare(root, tmp_path / "c", SETTINGS, tools=FakeTools())
     assert (report.ok, report.quarantined, report.resumed) == (22, {"no_face": 1, "failed": 1}, 0)
     cache = Cache(tmp_path / "c")
@@ -109,7 +109,7 @@ def test_an_extractor_added_later_computes_that_alone(
     same = {k: v for k, v in contents(tmp_path / "c").items() if "safetensors" in k and "hubert" not in k}
     assert same == {k: v for k, v in before.items() if "safetensors" in k}
     assert cache.settings["fingerprints"]["extractor hubert"] == "1"
-    # asked for without it, it stays; and the fields are the same however they came
+    # prepared without it, it stays; and the fields do not depend on when they were computed
     prepare(root, tmp_path / "c", SETTINGS, tools=FakeTools())
     assert "hubert" in Cache(tmp_path / "c").fields
 
@@ -147,7 +147,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
             prepare(root, cache, SETTINGS, tools=FakeTools())
         assert not cache.exists()
     write_video(tmp_path / "v" / "a.mp4", frames=3)
-    with pytest.raises(InputError, match="folder with other things"):
+    with pytest.raises(InputError, match="folder with other files"):
         prepare(tmp_path / "v", empty, SETTINGS, tools=FakeTools(), overwrite=True)
     assert (empty / "notes.txt").exists()
     with pytest.raises(InputError, match="is a file"):
@@ -156,7 +156,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
         prepare(tmp_path / "v", tmp_path / "c", SETTINGS.model_copy(update={"dataset": "foldr"}), tools=FakeTools())
 
 
-def test_when_no_clip_can_be_used_the_reasons_are_said(tmp_path: Path) -> None:
+def test_when_no_clip_can_be_used_the_reasons_are_given(tmp_path: Path) -> None:
     for k in range(3):
         write_video(tmp_path / "v" / f"{k}.mp4", frames=3, then="no_face")
     (tmp_path / "v" / "3.mp4").write_bytes(b"")
@@ -174,7 +174,7 @@ def test_a_file_that_vanished_after_planning_is_quarantined(root: Path, tmp_path
     assert report.quarantined["missing_file"] == 1
 
 
-def test_engines_that_are_not_installed_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_engines_give_an_installation_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     job = GroupJob(tmp_path, tmp_path, 0, (), {}, SETTINGS, FakeTools())

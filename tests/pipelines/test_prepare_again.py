@@ -130,7 +130,7 @@ def test_the_shards_of_a_group_that_was_done_again_are_removed(tmp_path: Path) -
     assert all("late" in clip for clip in Cache(tmp_path / "c"))
 
 
-def test_a_quarantined_clip_is_tried_again_when_it_was_mended(root: Path, tmp_path: Path) -> None:
+def test_a_quarantined_clip_is_processed_again_once_its_file_is_fixed(root: Path, tmp_path: Path) -> None:
     write_video(root / "clip06.mp4", frames=30, then="no_face")
     (root / "clip07.mp4").write_bytes(b"")
     assert again(root, tmp_path / "c").quarantined == {"empty_file": 1, "no_face": 1}
@@ -194,7 +194,7 @@ def test_an_extractor_that_kills_its_worker_leaves_the_others(root: Path, tmp_pa
     assert not verify(tmp_path / "c").faults
 
 
-def test_a_clip_that_fails_says_so_in_one_line_while_the_run_goes_on(
+def test_a_failing_clip_is_one_line_and_the_run_continues(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_video(root / "clip08.mp4", frames=30, then="crash")

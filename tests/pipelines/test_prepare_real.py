@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture
 def root(clips_dir: Path, tmp_path: Path) -> Path:
-    """Links to real clips, some under unkind names, beside files that are broken."""
+    """Links to real clips, some with difficult names, and broken files."""
     folder = tmp_path / "videos"
     folder.mkdir()
     for name, link in {

@@ -74,7 +74,7 @@ def test_a_clip_begun_again_holds_only_what_came_then(tmp_path: Path, packed: tu
 
 
 def test_a_rolled_back_clip_leaves_no_trace(tmp_path: Path) -> None:
-    """The shard equals one written as if the clip had never produced rows, whatever dtype it tried."""
+    """The shard equals one written as if the clip had never produced rows, for any dtype it tried."""
     good = np.arange(12, dtype=np.float32).reshape(4, 3)
     for folder, bad in (("x", True), ("y", False)):
         with ShardWriter(tmp_path / folder, number=0, ids=["a", "bad", "c"]) as writer:

@@ -1,4 +1,4 @@
-"""Speech networks from the folder that transformers itself writes, in either format, and what is said of a bad one."""
+"""Speech networks from the folder that transformers itself writes, in either format, and the errors for a bad one."""
 
 from __future__ import annotations
 
@@ -67,26 +67,29 @@ def test_a_link_to_a_snapshot_elsewhere_works(folder: Path, network: torch.nn.Mo
     np.testing.assert_array_equal(features(), first)
 
 
-def test_what_is_missing_is_said_in_one_line(folder: Path, network: torch.nn.Module) -> None:
+def test_missing_files_are_one_line(folder: Path, network: torch.nn.Module) -> None:
     extractor = EXTRACTORS["hubert"]
     (folder / "config.json").unlink()
-    assert "config.json is not there, beside the weights" in extractor.missing()  # type: ignore[attr-defined]
+    assert "config.json is missing next to the weights" in extractor.missing()  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"config\.json.*weights fetch hubert-large-config"):
         features()
     (folder / "model.safetensors").unlink()
     lacking = extractor.missing()  # type: ignore[attr-defined]
-    assert "model.safetensors is not there, nor is pytorch_model.bin" in lacking and "\n" not in lacking
+    assert "model.safetensors is missing, and so is pytorch_model.bin" in lacking and "\n" not in lacking
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda folder, _: (folder / "config.json").write_text("{"), r"config\.json: is no Hubert configuration"),
-        (lambda folder, _: (folder / "config.json").write_text('{"hidden_size": "x"}'), "is no Hubert configuration"),
+        (lambda folder, _: (folder / "config.json").write_text("{"), r"config\.json: is not a Hubert configuration"),
+        (
+            lambda folder, _: (folder / "config.json").write_text('{"hidden_size": "x"}'),
+            "is not a Hubert configuration",
+        ),
         (lambda folder, _: (folder / "model.safetensors").write_bytes(b"\x08"), "is damaged or no checkpoint"),
         (
             lambda folder, _: transformers.HubertConfig(**{**SMALL, "intermediate_size": 32}).save_pretrained(folder),
-            r"does not fit Hubert: encoder.*is \(.*config\.json asks for",
+            r"does not fit Hubert: encoder.*is \(.*config\.json expects",
         ),
         (
             lambda folder, _: transformers.HubertConfig(**{**SMALL, "num_hidden_layers": 3}).save_pretrained(folder),

@@ -54,8 +54,8 @@ def test_the_speaker_is_chosen_among_continuously_visible_faces() -> None:
     assert chosen(silent, speaker) == 1 and chosen(speaker, silent) == 0
     assert chosen(silent, speaker[:95]) == 1  # a few frames missed
     assert chosen(silent, speaker[:60]) == 0  # away for too long to be of use
-    assert chosen(silent, 2 * silent) == 1  # nobody speaks: the larger
-    assert chosen(silent, 2 * silent[:96]) == 0  # nobody speaks: longer in sight
+    assert chosen(silent, 2 * silent) == 1  # no one speaks: the larger
+    assert chosen(silent, 2 * silent[:96]) == 0  # no one speaks: the longer track
     with pytest.raises(ItemError, match="no_face"):
         chosen()
 

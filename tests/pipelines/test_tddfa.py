@@ -72,7 +72,7 @@ def test_missing_and_incompatible_files_are_named(folder: Path) -> None:
     publish(folder, "mb05_120x120.pth", 0.5)
     assert extractor.missing() is None  # type: ignore[attr-defined]
     torch.save({"other.weight": torch.zeros(2)}, folder / "mb05_120x120.pth")
-    with pytest.raises(InputError, match=r"mb05_120x120\.pth: is no 3DDFA_V2 checkpoint"):
+    with pytest.raises(InputError, match=r"mb05_120x120\.pth: is not a 3DDFA_V2 checkpoint"):
         extractor().run({"frames": FRAMES, "landmarks": POINTS}, size=128, n_frames=3)
 
 

@@ -194,7 +194,7 @@ def test_real_clips_show_the_frame_on_screen(clips_dir: Path, name: str) -> None
 
 
 @pytest.mark.real
-def test_real_clips_have_the_length_that_the_table_says(clips_dir: Path) -> None:
+def test_real_clips_have_the_length_in_the_table(clips_dir: Path) -> None:
     with (clips_dir.parent / "clips.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if int(row["width"]) * int(row["height"]) < 150_000]
     assert rows

@@ -1,4 +1,4 @@
-"""Made-up scores for the reports' tests."""
+"""Synthetic score rows for the tests of reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawn_bench.results import ScoreRow
 
 @pytest.fixture
 def row() -> Callable[..., ScoreRow]:
-    """A maker of rows: what a test does not say is the same for all."""
+    """A builder of rows: fields that a test does not set are the same for all."""
 
     def make(method: str, value: float | None, **other: Any) -> ScoreRow:
         fields = {

@@ -32,7 +32,7 @@ class Browser:
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        # The shell puts the pipes at the two descriptors on which Chromium listens and answers.
+        # The shell puts the pipes at the two descriptors on which Chromium reads and writes.
         command = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         arguments = [str(CHROMIUM), *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
         quiet = subprocess.DEVNULL

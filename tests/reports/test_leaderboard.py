@@ -127,7 +127,7 @@ def test_small_scores_keep_their_telling_digits(row: Make) -> None:
     assert number(4.28e-4, table.columns[0].decimals) == "0.0004280"
 
 
-def test_a_metric_is_shown_as_its_rows_say(row: Make) -> None:
+def test_a_metric_is_shown_as_its_rows_state(row: Make) -> None:
     own = {"metric": "my-own", "label": "Mine", "aim": "zero", "order": 15, "higher_is_better": None}
     rows = [row(m, v, **own) for m, v in (("a", -0.1), ("b", 0.3))]
     rows += [row(m, v, metric=metric) for metric in ("fid", "fvd16", "unheard-of") for m, v in (("a", 2.0), ("b", 3.0))]

@@ -152,7 +152,7 @@ def test_browser_copies_play_in_browsers_and_keep_picture_and_sound(tmp_path: Pa
     assert len(read_audio(copy)) > 5000
 
 
-def test_the_gallery_puts_the_truth_first_and_says_what_is_missing(store: ResultsStore) -> None:
+def test_the_gallery_lists_the_truth_first_and_notes_missing_videos(store: ResultsStore) -> None:
     more = [GalleryItem(clip_id=f"clip{i}", method="dawn", video=store.root / "dawn.mp4") for i in range(3)]
     (store.root / "broken.mp4").write_bytes(b"no video")
     more.append(GalleryItem(clip_id="clip0", method="broken", video=store.root / "broken.mp4"))
@@ -163,7 +163,7 @@ def test_the_gallery_puts_the_truth_first_and_says_what_is_missing(store: Result
         ("dawn", True),
         ("still", False),
     ]
-    assert rows[0].players[2].note == "the video is not there: gone.mp4"
+    assert rows[0].players[2].note == "the video is missing: gone.mp4"
     assert rows[1].players[1].uri is None and "unreadable" in rows[1].players[1].note
     head = base64.b64decode(str(rows[0].players[0].uri).partition("base64,")[2])[:12]
     assert head[4:8] == b"ftyp"

@@ -23,19 +23,19 @@ def test_pairing_sees_a_small_difference_under_a_large_spread(row: Callable[...,
         return row(method, mean, metric="psnr", higher_is_better=True, per_clip=per_clip)
 
     (table,) = leaderboards([make("base", dict(base)), make("better", better), make("noise", dict(noise))])
-    found = {(c.best, c.other): c for c in comparisons(table)}
-    against = found["better", "base"]
+    compared = {(c.best, c.other): c for c in comparisons(table)}
+    against = compared["better", "base"]
     assert against.significant and against.n_clips == 30 and 0.4 < against.low < against.difference < against.high < 0.6
-    assert not found["better", "noise"].significant
+    assert not compared["better", "noise"].significant
 
 
-def test_too_few_common_clips_say_nothing(row: Callable[..., ScoreRow]) -> None:
+def test_too_few_common_clips_give_no_comparison(row: Callable[..., ScoreRow]) -> None:
     per_clip = {f"clip{i}": 1.0 * i for i in range(4)}
     (table,) = leaderboards([row("a", 1.0, per_clip=per_clip), row("b", 2.0, per_clip=per_clip)])
     assert comparisons(table) == []
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(1)
     inside = [low <= 0 <= high for low, high in (bootstrap(rng.normal(0, 1, 40), seed=i) for i in range(200))]
     assert 0.88 <= np.mean(inside) <= 0.99

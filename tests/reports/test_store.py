@@ -1,4 +1,4 @@
-"""The results store keeps what was written, whatever happened to its last line."""
+"""The results store keeps what was written, even if its last line is damaged."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def test_rows_come_back_as_they_were_and_the_last_of_a_score_wins(tmp_path: Path
     first.append([row("dawn", 8.0, metric="fvd16")])
     again = ResultsStore(tmp_path)
     again.append([row("dawn", 7.0, fingerprint="f1"), row("dawn", 5.0, protocol="other")])
-    held = ResultsStore(tmp_path).rows()
-    assert [(r.method, r.metric, r.protocol, r.value) for r in held] == [
+    stored = ResultsStore(tmp_path).rows()
+    assert [(r.method, r.metric, r.protocol, r.value) for r in stored] == [
         ("still", "fid", "paper-dawn", 20.0),
         ("dawn", "fvd16", "paper-dawn", 8.0),
         ("dawn", "fid", "paper-dawn", 7.0),
         ("dawn", "fid", "other", 5.0),
     ]
     assert len(list((tmp_path / "rows").iterdir())) == 2  # a file per run
-    assert held[0] == row("still", 20.0)
+    assert stored[0] == row("still", 20.0)
 
 
 def test_a_later_score_wins_over_an_earlier_one_in_a_newer_file(tmp_path: Path, row: Make) -> None:

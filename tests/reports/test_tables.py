@@ -1,4 +1,4 @@
-"""Markdown, CSV, JSON and LaTeX say the same, and odd names break none of them."""
+"""Markdown, CSV, JSON and LaTeX agree, and unusual names break none of them."""
 
 from __future__ import annotations
 

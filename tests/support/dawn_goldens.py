@@ -16,7 +16,7 @@ from torch import nn
 
 @cache
 def fill_rule(folder: Path) -> ModuleType:
-    """The rule beside a folder's cases, else the first one that any root has."""
+    """The rule next to a folder's cases, else the first one below any root."""
     for place in (folder, *(root / "dawn" for root in goldens_roots())):
         if (place / "fill_rule.py").is_file():
             spec = importlib.util.spec_from_file_location("fill_rule", place / "fill_rule.py")
@@ -24,7 +24,7 @@ def fill_rule(folder: Path) -> ModuleType:
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             return module
-    raise FileNotFoundError(f"no fill_rule.py beside {folder}")
+    raise FileNotFoundError(f"no fill_rule.py next to {folder}")
 
 
 def fill(module: nn.Module, folder: Path, *, prefix: str = "") -> None:

@@ -43,6 +43,7 @@ class Folder:
 
     @cached_property
     def denoiser(self) -> dict[str, np.ndarray]:
+        """Inputs and outputs of the denoiser by `CASE/NAME`."""
         return self._arrays("denoiser.npz")
 
     @cached_property
@@ -108,8 +109,10 @@ class Case:
         return torch.from_numpy(value * np.float32(0.5) if name == "verts" else value)
 
     def output(self, name: str) -> torch.Tensor:
+        """A reference output of the case."""
         return torch.from_numpy(self.folder.denoiser[f"{self.name}/{name}"])
 
     def outputs(self, prefix: str) -> list[str]:
+        """Names of the case's outputs that start with `prefix`, sorted."""
         start = f"{self.name}/{prefix}"
         return sorted(k.removeprefix(f"{self.name}/") for k in self.folder.denoiser if k.startswith(start))

@@ -55,7 +55,7 @@ name = os.path.basename(args.img_path)[:-4] + "_" + os.path.basename(args.audio_
 write(os.path.join(args.save_path, name), args.img_path, int(seconds_of(args.audio_path) * 25) - 1)
 """,
     ),
-    # output named by the second, no seed of its own, a tighter crop, code that lies beside the script
+    # output named by the second, no seed of its own, a tighter crop, code next to the script
     "sadtalker": (
         "inference.py",
         """
@@ -108,7 +108,7 @@ if len(pose["coeff"]) < n or len(pose["transform_params"]) < n:
 write(f"output_video/{args.output_name}.mp4", args.image_path, n)
 """,
     ),
-    # cases in a YAML, 24 fps whatever is asked, a silent file beside the one with sound
+    # cases in a YAML, 24 fps for any request, a silent file next to the one with sound
     "echomimic": (
         "infer_audio2vid.py",
         """
@@ -122,7 +122,7 @@ for tail in ("", "_withaudio"):
     write(f"{folder}/portrait_sound_512x512_2_1200{tail}.mp4", image, round(seconds_of(audio) * 24) + 2, fps=24)
 """,
     ),
-    # goes on without a face; keeps masks under the part of the name before the first dot
+    # continues without a face; keeps masks under the part of the name before the first dot
     "hallo": (
         "scripts/inference.py",
         """
@@ -136,7 +136,7 @@ if cv2.imread(args.source_image).max() < 20:
 write(args.output, args.source_image, -int(-seconds_of(args.driving_audio) * 25 // 1))
 """,
     ),
-    # does what the argument says
+    # fails as the argument says
     "bad": (
         "run.py",
         """

@@ -25,14 +25,16 @@ LATE = ("late", "late_crash", "late_die")
 
 
 class FakeExtractor(Extractor):
-    """Stands under the name of an extractor that `FakeTools` runs itself."""
+    """Registers the name of an extractor that `FakeTools` runs itself."""
 
     needs = ("frames",)
 
     def fingerprint(self) -> str:
+        """A constant."""
         return "1"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """Never called."""
         raise NotImplementedError
 
 
@@ -54,6 +56,7 @@ class FakeTools:
     version: str = "1"
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
+        """Fingerprints that follow `version`."""
         face = "dlib" if settings.face == "auto" else settings.face
         return {
             "face": face,
@@ -62,7 +65,7 @@ class FakeTools:
         }
 
     def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
-        """With `on_cut="split"` a video that says `then=cutN` has N scenes of equal length."""
+        """With `on_cut="split"` a video with `then=cutN` has N scenes of equal length."""
         words = source.video.read_text().split(" ")
         if settings.on_cut != "split" or not words[-1].startswith("cut"):
             return [source]
@@ -71,6 +74,7 @@ class FakeTools:
         return [replace(source, start=k * length, stop=(k + 1) * length) for k in range(count)]
 
     def process(self, source: Source, settings: PrepareSettings, sink: Any) -> dict[str, Any]:
+        """Write the clip that the file `FRAMES VALUE THEN` describes, or fail as `THEN` says."""
         words = source.video.read_text().split(" ")
         if len(words) != 3:
             raise ItemError("unreadable", f"{source.video.name} is no video")
@@ -99,11 +103,13 @@ class FakeTools:
         return {"face": "dlib", "tracks": [1, 2]}
 
     def afterwards(self, settings: PrepareSettings) -> list[str]:
+        """The extractors in `LATE`, which run after the shards are written."""
         return [name for name in settings.extract if name in LATE]
 
     def extract(
         self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
     ) -> dict[str, np.ndarray]:
+        """One field called like the extractor; `late_crash` and `late_die` fail on some clip lengths."""
         if name == "late_crash" and n_frames % 7 == 1:
             raise RuntimeError("a fault of\nthe network")
         if name == "late_die" and n_frames % 7 == 1:

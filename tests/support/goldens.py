@@ -1,4 +1,4 @@
-"""Where the reference outputs are, for parity tests: cases are found by listing, never by fixed names."""
+"""Where the reference outputs are, for parity tests: cases are listed, never named in code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHARED = ROOT.parent / "shared"
 
 
 def goldens_roots() -> list[Path]:
-    """Folders of reference outputs: the one beside the checkout and the one that `DAWN_BENCH_GOLDENS` names."""
+    """Folders of reference outputs: the one next to the checkout and the one that `DAWN_BENCH_GOLDENS` names."""
     named = os.environ.get("DAWN_BENCH_GOLDENS")
     return [root for root in (SHARED / "goldens", *([Path(named)] if named else [])) if root.is_dir()]
 

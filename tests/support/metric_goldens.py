@@ -13,11 +13,12 @@ import torch
 
 
 def arrays(path: Path) -> Any:
-    """The .npz beside a .json."""
+    """The arrays of the .npz file next to a .json file."""
     return np.load(path.with_suffix(".npz"))
 
 
 def facts(path: Path) -> dict[str, Any]:
+    """The content of the .json file of a case."""
     return json.loads(path.with_suffix(".json").read_text())
 
 

@@ -21,7 +21,7 @@ def key_table(folder: Path) -> dict[str, dict]:
     for place in (folder, *(root / "pbnet" for root in goldens_roots())):
         if (place / "pbnet_state_keys.json").is_file():
             return json.loads((place / "pbnet_state_keys.json").read_text())
-    raise FileNotFoundError(f"no pbnet_state_keys.json beside {folder}")
+    raise FileNotFoundError(f"no pbnet_state_keys.json next to {folder}")
 
 
 def config_of(folder: Path, variant: str, **changes: object) -> PBNetConfig:

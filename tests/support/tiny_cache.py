@@ -20,7 +20,7 @@ def write_tiny_cache(
 ) -> Path:
     """`len(splits)` clips `c0`, `c1`, ... of `frames` frames: a head that sways, a mouth that opens with the sound.
 
-    `hubert` adds speech features of HuBERT-large's width, which say nothing.
+    `hubert` adds random speech features of HuBERT-large's width.
     """
     ids = [f"c{k}" for k in range(len(splits))]
     rows = []

@@ -1,4 +1,4 @@
-"""DiffSpeaker's training: batches, presets, what does not fit, and that it goes on where it stopped."""
+"""DiffSpeaker's training: batches, presets, what does not fit, and resuming."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def test_whole_sequences_are_padded_and_marked(meshes: Path) -> None:
     assert batch["audio"].shape == (4, 24000)
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(
-    meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_resumes_bit_for_bit(meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = micro_mesh_train(meshes, tmp_path / "whole")
     batch = DiffSpeakerStage.batch
 
@@ -100,7 +98,7 @@ def test_what_does_not_fit_is_refused(meshes: Path, tiny_cache: Path) -> None:
         preset("huge")
 
 
-def test_pretrained_weights_are_asked_for_by_name(
+def test_pretrained_weights_are_requested_by_name(
     meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
@@ -110,7 +108,7 @@ def test_pretrained_weights_are_asked_for_by_name(
 
 
 @pytest.mark.slow
-def test_the_tiny_model_beats_the_face_at_rest_on_held_out_speech(meshes: Path, tmp_path: Path) -> None:
+def test_the_tiny_model_beats_the_neutral_face_on_held_out_speech(meshes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     changes = [
         "model.latent=32",

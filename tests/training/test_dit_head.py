@@ -1,4 +1,4 @@
-"""DiT-Head's stages: they train, resume and learn; checkpoints say what is the paper's; wrong data are refused."""
+"""DiT-Head's stages: they train, resume and learn; checkpoints record deviations; wrong data are refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_latents_scale_is_measured_on_the_training_set(run: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", list(STAGE_KINDS))
-def test_a_stopped_run_goes_on_bit_for_bit(stage: str, tiny_cache: Path, run: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_bit_for_bit(stage: str, tiny_cache: Path, run: Path, tmp_path: Path) -> None:
     from dawn_bench.training import loop
 
     if stage == "dit":
@@ -96,7 +96,7 @@ def test_the_loss_of_one_clip_falls_clearly(stage: str, tmp_path: Path, run: Pat
     assert values[-10:].mean() < 0.75 * values[:5].mean()
 
 
-def test_the_discriminator_joins_when_it_is_told_to(run: Path) -> None:
+def test_the_discriminator_starts_at_its_configured_step(run: Path) -> None:
     lines = losses(run, "vqgan-face")
     assert [line["discriminator"] > 0 for line in lines] == [False, False, True, True]
     assert [line["grad_norm_1"] > 0 for line in lines] == [False, False, True, True]
@@ -138,7 +138,7 @@ def test_reference_frames_are_far_or_as_far_as_can_be() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_presets_fit_a_cache_and_say_what_is_ours(name: str, tiny_cache: Path) -> None:
+def test_presets_fit_a_cache_and_list_deviations(name: str, tiny_cache: Path) -> None:
     settings = fit_to_cache(preset(name), Cache(tiny_cache))
     assert settings.preset == name and settings.note
     assert settings.dit.model.audio_dim == 80

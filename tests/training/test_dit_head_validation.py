@@ -54,12 +54,12 @@ def _lines(run: Path, stage: str) -> list[dict[str, float]]:
 
 def _stage(name: str, cache: Cache, run: Path) -> VQGANStage | DiTStage:
     """A stage that holds the run's last weights."""
-    made = MODELS["dit-head"].stages[name](cache, fit_to_cache(micro_settings(), cache), run=run, seed=0, device="cpu")
-    assert isinstance(made, VQGANStage | DiTStage)
+    stage = MODELS["dit-head"].stages[name](cache, fit_to_cache(micro_settings(), cache), run=run, seed=0, device="cpu")
+    assert isinstance(stage, VQGANStage | DiTStage)
     held = load_checkpoint(run / name / "model.safetensors", KINDS[name])[0].state_dict()
-    (made.module if isinstance(made, DiTStage) else made.module.vqgan).load_state_dict(held)
-    made.module.eval()
-    return made
+    (stage.module if isinstance(stage, DiTStage) else stage.module.vqgan).load_state_dict(held)
+    stage.module.eval()
+    return stage
 
 
 @pytest.mark.parametrize("stage", list(MEASURES))
@@ -72,22 +72,22 @@ def test_validation_changes_nothing_that_is_trained(stage: str, watched: Path, p
 
 @pytest.mark.parametrize("stage", list(MEASURES))
 def test_the_same_weights_are_judged_the_same(stage: str, tiny_cache: Path, watched: Path) -> None:
-    """Whatever was drawn before, with nothing drawn by it, and as the run itself noted."""
+    """Independent of earlier random draws, without side effects on them, and equal to the values of the run's log."""
     cache = Cache(tiny_cache)
     built = _stage(stage, cache, watched)
     assert isinstance(built, Validates)
-    found = []
+    result = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
-        found.append(built.validate(built.module, cache.clips("test"), device="cpu"))
+        result.append(built.validate(built.module, cache.clips("test"), device="cpu"))
         assert torch.equal(torch.get_rng_state(), state)
-    assert found[0].values == found[1].values
+    assert result[0].values == result[1].values
     for kind in ("pictures", "videos"):
-        first, second = (getattr(f, kind) for f in found)
+        first, second = (getattr(f, kind) for f in result)
         assert all(np.array_equal(first[k], second[k]) for k in first)
     (last,) = (line for line in _lines(watched, stage) if line["step"] == 4)
-    assert {k: v for k, v in last.items() if k not in ("step", "split")} == pytest.approx(found[0].values, abs=1e-5)
+    assert {k: v for k, v in last.items() if k not in ("step", "split")} == pytest.approx(result[0].values, abs=1e-5)
 
 
 @pytest.mark.parametrize(("stage", "measure"), list(MEASURES.items()))
@@ -118,9 +118,9 @@ def test_a_vqgan_is_judged_on_what_it_is_trained_on(stage: str, tiny_cache: Path
         values["psnr_flat"].append(psnr(colour, truth))
         values["ssim"].append(ssim(rebuilt, truth))
         pairs.append(np.concatenate([truth[4], rebuilt[4]], axis=1))
-    found = built.validate(built.module, cache.clips("test"), device="cpu")
-    assert found.values == pytest.approx({k: np.mean(v) for k, v in values.items()}, rel=1e-5)
-    np.testing.assert_array_equal(found.pictures["source-rebuilt"], np.concatenate(pairs))
+    result = built.validate(built.module, cache.clips("test"), device="cpu")
+    assert result.values == pytest.approx({k: np.mean(v) for k, v in values.items()}, rel=1e-5)
+    np.testing.assert_array_equal(result.pictures["source-rebuilt"], np.concatenate(pairs))
 
 
 def test_a_vqgan_that_learns_beats_flat_pictures(tiny_cache: Path, tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_the_transformer_is_judged_by_what_generation_would_make(tiny_cache: Pat
     def dub(clip: Clip, sound: np.ndarray) -> np.ndarray:
         return dubber.dub(clip["frames"], clip["landmarks"], sound, seed=0, options=quick)
 
-    made = [(c, dub(c, c["logmel"])) for c in clips]
+    generated = [(c, dub(c, c["logmel"])) for c in clips]
     late = np.mean([mouth_agreement(c, dub(c, np.roll(c["logmel"], 15, axis=0))) for c in clips])
-    found, expected = stage.validate(stage.module, clips, device="cpu"), beside_truth(made)
-    assert found.values == {**expected.values, "mouth_r_late": late}
-    for clip, _ in made:
-        video = found.videos[clip.id]
+    result, expected = stage.validate(stage.module, clips, device="cpu"), beside_truth(generated)
+    assert result.values == {**expected.values, "mouth_r_late": late}
+    for clip, _ in generated:
+        video = result.videos[clip.id]
         np.testing.assert_array_equal(video, expected.videos[clip.id])
         hole = mouth_mask(clip["landmarks"], 32, dubber.dit.config.mask)
         np.testing.assert_array_equal(video[:, :, :32], clip["frames"])

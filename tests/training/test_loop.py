@@ -48,7 +48,7 @@ class _Stop(Exception):
 
 
 @pytest.mark.parametrize("stage", ["lfg", "a2v-2", "pbnet"])
-def test_a_stopped_run_goes_on_with_bit_identical_losses(
+def test_an_interrupted_run_resumes_with_bit_identical_losses(
     stage: str, tiny_cache: Path, micro_run: Path, with_lfg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if stage == "lfg":
@@ -167,7 +167,7 @@ def _fitted(cache: Path):  # type: ignore[no-untyped-def]
     return fit_to_cache(micro_settings(), Cache(cache))
 
 
-def test_the_log_says_which_share_of_time_was_waiting(micro_run: Path) -> None:
+def test_the_log_gives_the_share_of_time_spent_waiting(micro_run: Path) -> None:
     lines = [json.loads(line) for line in (micro_run / "lfg" / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= line["data_share"] < 1 for line in lines)
     assert {"step", "total", "picture", "grad_norm"} <= lines[0].keys()

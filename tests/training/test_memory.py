@@ -1,4 +1,4 @@
-"""Out of memory is one line that says what to lower."""
+"""Running out of memory is one line that names the setting to lower."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_what_counts_as_out_of_memory() -> None:
 
 
 @pytest.mark.parametrize("make", [MemoryError, _real_cpu_error], ids=["python", "torch"])
-def test_it_is_said_in_one_line(make, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_running_out_of_memory_is_one_line(
+    make, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
     def full(self, batch, generator):  # type: ignore[no-untyped-def]
         raise make()
 
@@ -46,7 +48,7 @@ def test_it_is_said_in_one_line(make, tiny_cache: Path, tmp_path: Path, monkeypa
     micro_train(tiny_cache, tmp_path, "pbnet.loop.accumulate=2", stage="pbnet")  # the advice can be followed at once
 
 
-def test_it_is_said_of_a_model_too_large_to_place(
+def test_a_model_too_large_for_the_device_is_one_line(
     tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self, *arguments):  # type: ignore[no-untyped-def]

@@ -60,7 +60,7 @@ def test_the_papers_numbers() -> None:
     assert rise == pytest.approx([0, 0, 0.005, 0.01])
 
 
-def test_mended_has_the_released_numbers_without_the_quirks() -> None:
+def test_fixed_has_the_released_settings_without_the_quirks() -> None:
     mended, released = preset("dawn-128-fixed"), preset("dawn-128")
     assert mended.pbnet is not None and released.pbnet is not None
     assert mended.a2v_1.loop == released.a2v_1.loop and mended.pbnet.loop == released.pbnet.loop

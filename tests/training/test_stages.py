@@ -1,4 +1,4 @@
-"""Every stage end to end: it learns one clip by heart, a generator loads what it writes, the data are what they say."""
+"""Every stage end to end: it overfits one clip, a generator loads its checkpoints, batches match their description."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dawn_bench.training.augment import JitterConfig, flips, jitter
 from dawn_bench.training.data import ClipPool, frame_pairs, sequences, step_rng, windows
 
 
-def test_all_stages_train_and_a_talker_loads_the_run(micro_run: Path, tiny_cache: Path) -> None:
+def test_all_stages_train_and_a_generator_loads_the_run(micro_run: Path, tiny_cache: Path) -> None:
     talker = DawnGenerator.load(micro_run)
     assert (talker.size, talker.audio_encoder) == (32, "logmel")
     assert talker.a2v.config.audio_dim == 80 and talker.a2v.config.source_dim == 16
@@ -31,7 +31,7 @@ def test_all_stages_train_and_a_talker_loads_the_run(micro_run: Path, tiny_cache
     assert "substitute" in talker.facts["lfg"]["perceptual_loss"]
 
 
-def test_stage_two_goes_on_with_the_weights_of_stage_one(tiny_cache: Path, micro_run: Path) -> None:
+def test_stage_two_starts_from_the_weights_of_stage_one(tiny_cache: Path, micro_run: Path) -> None:
     stage = MODELS["dawn"].stages["a2v-2"](Cache(tiny_cache), fit_to_cache(micro_settings(), Cache(tiny_cache)),
                             run=micro_run, seed=5, device="cpu")  # fmt: skip
     first = load_checkpoint(micro_run / "a2v-1" / "model.safetensors", "a2v")[0].state_dict()
@@ -144,7 +144,7 @@ def test_flips_swap_or_mirror_but_never_both() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_preset_fits_a_cache_and_says_what_it_is_for(name: str, tiny_cache: Path) -> None:
+def test_every_preset_fits_a_cache_and_states_its_purpose(name: str, tiny_cache: Path) -> None:
     settings = fit_to_cache(preset(name), Cache(tiny_cache))
     assert settings.preset == name and settings.note
     assert settings.a2v_1.model.audio_dim == settings.pbnet.model.audio_dim == 80
@@ -152,7 +152,7 @@ def test_every_preset_fits_a_cache_and_says_what_it_is_for(name: str, tiny_cache
     assert type(settings).model_validate(settings.model_dump()) == settings
 
 
-def test_paper_and_released_settings_differ_where_the_paper_says_so() -> None:
+def test_paper_and_released_settings_differ_where_the_paper_differs() -> None:
     paper, released = preset("dawn-128-paper"), preset("dawn-128")
     assert (paper.a2v_1.model.lip_weight, released.a2v_1.model.lip_weight) == (1.0, 0.15)
     assert (paper.a2v_1.model.x0_weight, released.a2v_1.model.x0_weight) == (0.0, 0.15)

@@ -1,4 +1,4 @@
-"""What validation says of generated clips, on rendered faces whose points are known."""
+"""Validation metrics of generated clips, on rendered faces with known landmarks."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def test_lips_of_another_moment_do_not_count(spoken: Clip) -> None:
     assert beside_truth([(spoken, late)]).values["mouth_r"] < 0.5
 
 
-def test_a_shorter_clip_is_held_against_its_own_frames(spoken: Clip) -> None:
-    found = beside_truth([(spoken, np.asarray(spoken["frames"][:20]))])
-    assert found.values["psnr"] == 100 and found.best == "mouth_r" and not found.smaller_is_better
-    assert found.videos[spoken.id].shape[0] == 20
+def test_a_shorter_clip_is_compared_with_its_own_frames(spoken: Clip) -> None:
+    result = beside_truth([(spoken, np.asarray(spoken["frames"][:20]))])
+    assert result.values["psnr"] == 100 and result.best == "mouth_r" and not result.smaller_is_better
+    assert result.videos[spoken.id].shape[0] == 20
 
 
 def test_pictures_show_the_widest_mouth_and_videos_the_truth_at_the_left(spoken: Clip) -> None:
     frames = np.asarray(spoken["frames"])
     made = 255 - frames
-    found = beside_truth([(spoken, made), (spoken, made)])
+    result = beside_truth([(spoken, made), (spoken, made)])
     widest = int(mouth_opening(spoken["landmarks"]).argmax())
     row = np.concatenate([frames[0], frames[widest], made[widest]], axis=1)
-    np.testing.assert_array_equal(found.pictures["source-truth-made"], np.concatenate([row, row]))
-    np.testing.assert_array_equal(found.videos[spoken.id], np.concatenate([frames, made], axis=2))
+    np.testing.assert_array_equal(result.pictures["source-truth-made"], np.concatenate([row, row]))
+    np.testing.assert_array_equal(result.videos[spoken.id], np.concatenate([frames, made], axis=2))

@@ -46,7 +46,7 @@ def test_validation_changes_nothing_that_is_trained(watched: Path, micro_run: Pa
         assert all(torch.equal(ours[k], plain[k]) for k in plain)
 
 
-def test_figures_are_of_held_out_clips(watched: Path, tiny_cache: Path) -> None:
+def test_validation_values_are_of_held_out_clips(watched: Path, tiny_cache: Path) -> None:
     lines = {stage: _lines(watched / stage / "validation.jsonl") for stage in STAGES}
     assert all([line["step"] for line in found] == [2, 4] for found in lines.values())
     assert all(line["split"] == "test" for found in lines.values() for line in found)
@@ -103,13 +103,13 @@ def test_a_resumed_run_validates_as_the_uninterrupted_one(
 
 def test_tensorboard_holds_scalars_pictures_and_video(watched: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    held = accumulator.EventAccumulator(str(watched / "lfg" / "tensorboard"), size_guidance={"images": 0}).Reload()
-    tags = held.Tags()
+    events = accumulator.EventAccumulator(str(watched / "lfg" / "tensorboard"), size_guidance={"images": 0}).Reload()
+    tags = events.Tags()
     assert {"train/total", "train/grad_norm", "train/data_share", "validation/psnr"} <= set(tags["scalars"])
-    assert [p.step for p in held.Scalars("train/total")] == [1, 2, 3, 4]
-    assert held.Scalars("train/total")[0].value == pytest.approx(losses(watched, "lfg")[0]["total"], rel=1e-6)
+    assert [p.step for p in events.Scalars("train/total")] == [1, 2, 3, 4]
+    assert events.Scalars("train/total")[0].value == pytest.approx(losses(watched, "lfg")[0]["total"], rel=1e-6)
     assert {"validation/source-truth-rebuilt", "validation/c4"} <= set(tags["images"])
-    video = held.Images("validation/c4")
+    video = events.Images("validation/c4")
     assert [v.step for v in video] == [2, 4] and video[0].encoded_image_string.startswith(b"GIF8")
     assert (video[0].width, video[0].height) == (64, 32)
 

@@ -83,7 +83,7 @@ def test_missing_and_damaged_outputs_are_counted_and_named(job: Evaluation, mine
     assert "failed: mine, c5: missing" in half.summary
 
 
-def test_a_file_that_breaks_off_is_found_when_it_is_decoded(job: Evaluation, mine: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_detected_when_it_is_decoded(job: Evaluation, mine: Path, tmp_path: Path) -> None:
     """Its header is good, so only scoring finds out."""
     folder = tmp_path / "broken"
     folder.mkdir()
@@ -153,7 +153,7 @@ def test_an_external_method_is_run_from_a_methods_file(job: Evaluation, tmp_path
     rows = {r.method: r for r in evaluate_methods(asked).rows if r.metric == "psnr"}
     assert set(rows) == {"wav2lip", "lips"}
     assert {(r.method_class, r.coverage, r.n_frames) for r in rows.values()} == {("static-lips", 1, 54)}
-    assert "fewer frames than asked (2 clips)" in rows["lips"].note and rows["lips"].cost["generate_s_per_s"] > 0
+    assert "fewer frames than requested (2 clips)" in rows["lips"].note and rows["lips"].cost["generate_s_per_s"] > 0
     assert (job.out / "logs" / "lips" / "c4.log").is_file()
 
 
@@ -166,7 +166,7 @@ def test_a_method_that_crops_in_its_own_way_has_a_second_row(job: Evaluation, tm
     assert set(rows) == {"sadtalker", "sadtalker-aligned"}
     native, aligned = rows["sadtalker"], rows["sadtalker-aligned"]
     assert native.coverage == 1 and native.rankable and native.cost["load_s"] > 0
-    # the drawn faces of this cache are no faces to a detector: the second row says so and costs the first nothing
+    # the drawn faces of this cache are no faces to a detector: the second row notes it and the first is unaffected
     assert (aligned.coverage, aligned.value, aligned.rankable) == (0, None, False)
     assert ("sadtalker-aligned", "c4", "no_face") in done.failed
 
@@ -191,7 +191,7 @@ def test_dawn_is_evaluated_from_a_run(job: Evaluation, micro_run: Path) -> None:
     assert set(ResultsStore(job.out).facts().curves) == {"lfg", "a2v-1", "a2v-2", "pbnet"}
 
 
-def test_only_the_first_clips_are_scored_when_asked(job: Evaluation) -> None:
+def test_max_clips_scores_only_the_first_clips(job: Evaluation) -> None:
     done = evaluate_methods(replace(job, max_clips=1, sanity=False))
     assert {r.n_clips for r in done.rows} == {1}
 

@@ -39,7 +39,7 @@ def run(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same faces' kind with a subject that nobody was trained on."""
+    """The same kind of meshes with a subject that no model was trained on."""
     folder = tmp_path_factory.mktemp("strangers")
     root = write_meshes(folder / "set", subjects=3, train=1, test=1, seconds=1.5)
     for path in [p for p in root.rglob("F?_*.*") if not p.name.startswith("F4_")]:
@@ -58,9 +58,9 @@ def test_meshes_are_scored_by_their_own_metrics_in_their_own_table(meshes: Path,
     )
     rows = ResultsStore(tmp_path / "out").rows()
     assert {(r.method, r.metric) for r in rows} == {(m, k) for m in (*sanity_rows("mesh"), "diffspeaker") for k in ALL}
-    found = scores(tmp_path / "out")
-    assert all(found["ground-truth", k] == 0 for k in ALL)
-    assert all(found[m, k] > 0 for m in ("still", "diffspeaker") for k in ("lve", "mve"))
+    by_metric = scores(tmp_path / "out")
+    assert all(by_metric["ground-truth", k] == 0 for k in ALL)
+    assert all(by_metric[m, k] > 0 for m in ("still", "diffspeaker") for k in ("lve", "mve"))
     ours = next(r for r in rows if (r.method, r.metric) == ("diffspeaker", "lve"))
     assert ours.method_class == "mesh" and ours.rankable and ours.n_clips == 2 and ours.cost["generate_s_per_s"] > 0
     assert "lips: lve.txt " in ours.note and "26 vertices" in ours.note and "sampler official011, 2 steps" in ours.note
@@ -136,11 +136,11 @@ def test_faults_of_the_user_are_one_line(meshes: Path, run: Path, tiny_cache: Pa
         evaluate_methods(replace(job, checkpoint=None))
     with pytest.raises(InputError, match="no such checkpoint"):
         evaluate_methods(replace(job, checkpoint=tmp_path))
-    with pytest.raises(InputError, match="style=X9 is no subject"):
+    with pytest.raises(InputError, match="style=X9 is not a subject"):
         evaluate_methods(replace(job, options={"style": "X9"}))
     with pytest.raises(InputError, match="sampler"):
         evaluate_methods(replace(job, options={"sampler": "euler"}))
-    with pytest.raises(InputError, match="dawn makes videos, and this cache holds meshes"):
+    with pytest.raises(InputError, match="dawn generates videos, but this cache has meshes"):
         evaluate_methods(replace(job, methods=("dawn",)))
-    with pytest.raises(InputError, match="makes meshes, and this cache holds videos"):
+    with pytest.raises(InputError, match="generates meshes, but this cache has videos"):
         evaluate_methods(replace(job, cache=tiny_cache))

@@ -1,4 +1,4 @@
-"""The paper's tables on the micro models: which rows run, what stands beside them, what is said of the others."""
+"""The paper's tables on the micro models: which rows run, their published values, the reasons for the others."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _run(table: int, cache: Path, run: Path | None, out: Path, **changes: object
     return reproduce(Reproduction(**(job | changes)))
 
 
-def _ran(found: Reproduced) -> dict[str, bool]:
-    return {line.label: not line.reason for line in found.lines}
+def _ran(reproduced: Reproduced) -> dict[str, bool]:
+    return {line.label: not line.reason for line in reproduced.lines}
 
 
 def test_every_published_row_has_something_to_run() -> None:
@@ -74,33 +74,33 @@ def test_every_published_row_has_something_to_run() -> None:
         paper_table(6)
 
 
-def test_ours_stand_beside_the_published(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
-    found = _run(4, tiny_cache, micro_run, tmp_path)
-    assert _ran(found) == {
+def test_our_values_are_listed_with_the_published_ones(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
+    reproduced = _run(4, tiny_cache, micro_run, tmp_path)
+    assert _ran(reproduced) == {
         "only stage 1, true pose and blink": True,
         "only stage 2, true pose and blink": False,
         "DAWN, true pose and blink": True,
         "without PBNet": False,
         "DAWN": True,
     }
-    lines = {line.label: line for line in found.lines}
+    lines = {line.label: line for line in reproduced.lines}
     assert lines["DAWN"].published["fid"] == 9.6 and lines["DAWN"].ours["fid"] is not None
     assert "not trained for longer" in lines["only stage 1, true pose and blink"].remark
     assert "--preset NAME+no-pbnet" in lines["without PBNet"].reason
     text = (tmp_path / "table4.md").read_text()
-    assert text == found.markdown() and "(9.6)" in text and "\nOurs; in brackets the paper's on HDTF." in text
+    assert text == reproduced.markdown() and "(9.6)" in text and "\nOurs; in brackets the paper's on HDTF." in text
     assert "\nNot run:\n\n* only stage 2, true pose and blink: needs a run of its own: train --preset" in text
     assert "\n| DAWN | 2 | " in text and "\n| without PBNet | – | – (15.2) | " in text
-    said = " ".join(found.differences)
-    assert "tiny, 2 clips of split test, 60 frames, 32 px. The paper: HDTF" in said
-    assert "preset micro on 4 clips of tiny: LFG 4 steps, A2V-FDM (a2v-2) 4 steps, PBNet 4 steps" in said
-    assert "LFG without VGG-19's weights" in said and "logmel features" in said and "2 steps" in said
-    assert "stand-in networks" in said
-    assert "V100" not in said  # nothing is timed here
+    remarks = " ".join(reproduced.differences)
+    assert "tiny, 2 clips of split test, 60 frames, 32 px. The paper: HDTF" in remarks
+    assert "preset micro on 4 clips of tiny: LFG 4 steps, A2V-FDM (a2v-2) 4 steps, PBNet 4 steps" in remarks
+    assert "LFG without VGG-19's weights" in remarks and "logmel features" in remarks and "2 steps" in remarks
+    assert "stand-in networks" in remarks
+    assert "V100" not in remarks  # nothing is timed here
     held = json.loads((tmp_path / "table4.json").read_text())
     assert held["lines"][-1]["label"] == "DAWN" and held["number"] == 4
     facts = ResultsStore(tmp_path).facts()
-    assert facts.title and facts.notes == [f"Table 4, {found.title}: {' '.join(found.differences)}"]
+    assert facts.title and facts.notes == [f"Table 4, {reproduced.title}: {' '.join(reproduced.differences)}"]
     assert {i.method for i in ResultsStore(tmp_path).gallery()} == {r.method for r in ResultsStore(tmp_path).rows()}
     names = {row.method for row in ResultsStore(tmp_path).rows()}
     assert names == {"dawn-only-stage-1-true-pose", "dawn-true-pose", "dawn"}
@@ -112,16 +112,16 @@ def test_a_run_of_an_ablation_is_used(tiny_cache: Path, micro_run: Path, tmp_pat
     (run / "lfg").symlink_to(micro_run / "lfg")
     audio_only = ("a2v_1.model.pose_scales=[0,0,0,0,0,0]", "a2v_1.model.eye_scale=0", "pbnet=null", "a2v_2=null")
     micro_train(tiny_cache, run, *audio_only, stage="a2v-1")
-    found = _run(4, tiny_cache, None, tmp_path / "out", variants={"no-pbnet": run})
-    assert [label for label, ran in _ran(found).items() if ran] == ["without PBNet"]
-    assert "needs a trained run" in found.lines[-1].reason
+    reproduced = _run(4, tiny_cache, None, tmp_path / "out", variants={"no-pbnet": run})
+    assert [label for label, ran in _ran(reproduced).items() if ran] == ["without PBNet"]
+    assert "needs a trained run" in reproduced.lines[-1].reason
 
 
 def test_inference_lengths_are_segments_and_longer_ones_than_the_clips_do_not_run(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = _run(3, tiny_cache, micro_run, tmp_path)
-    assert not any(_ran(found).values()) and "longest: 30" in found.lines[0].reason
+    reproduced = _run(3, tiny_cache, micro_run, tmp_path)
+    assert not any(_ran(reproduced).values()) and "longest: 30" in reproduced.lines[0].reason
     seen: dict[str, list[tuple[str, int]]] = {}
 
     def noting(method, clips, out, *, seed):  # type: ignore[no-untyped-def]
@@ -131,31 +131,31 @@ def test_inference_lengths_are_segments_and_longer_ones_than_the_clips_do_not_ru
     monkeypatch.setattr(module, "produce", noting)
     rows = tuple(r.__class__(r.label, r.name, length=n) for r, n in zip(ROWS[3], (10, 12, 15, 30, 31), strict=True))
     monkeypatch.setitem(ROWS, 3, rows)
-    found = _run(3, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert list(_ran(found).values()) == [True] * 4 + [False]
+    reproduced = _run(3, tiny_cache, micro_run, tmp_path, max_clips=1)
+    assert list(_ran(reproduced).values()) == [True] * 4 + [False]
     assert seen["dawn-40-frames"] == [("c4_f00000", 10), ("c4_f00010", 10), ("c4_f00020", 10)]
     assert len(seen["dawn-100-frames"]) == 2 and seen["dawn-400-frames"] == [("c4", 30)]
 
 
-def test_windows_matter_and_other_methods_say_what_they_lack(
+def test_windows_matter_and_other_methods_state_what_they_lack(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = _run(8, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert all(_ran(found).values())
+    reproduced = _run(8, tiny_cache, micro_run, tmp_path, max_clips=1)
+    assert all(_ran(reproduced).values())
     made = {p.parent.name: p.read_bytes() for p in (tmp_path / "outputs").rglob("*.mp4")}
     assert len(made) == 5 and made["dawn-window-20"] != made["dawn-no-window"]
     assert made["dawn-window-80"] == made["dawn-no-window"]  # 30 frames see each other
-    found = _run(1, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert found.dataset == "crema" and _ran(found)["Ground truth"] and _ran(found)["DAWN"]
-    assert "SadTalker" in str([line.reason for line in found.lines if line.label == "SadTalker"])
-    truth = next(line for line in found.lines if line.label == "Ground truth")
+    reproduced = _run(1, tiny_cache, micro_run, tmp_path, max_clips=1)
+    assert reproduced.dataset == "crema" and _ran(reproduced)["Ground truth"] and _ran(reproduced)["DAWN"]
+    assert "SadTalker" in str([line.reason for line in reproduced.lines if line.label == "SadTalker"])
+    truth = next(line for line in reproduced.lines if line.label == "Ground truth")
     assert set(truth.ours) == {"lse-c", "lse-d", "bas", "blink"}  # the paper gives it no distance to itself
 
 
-def test_resolutions_say_which_cache_they_need(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
-    found = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert _ran(found) == {"Ground truth": True, "DAWN, 128 px": False, "DAWN, 256 px": False, "DAWN, 32 px": True}
-    assert "cache of 256 px" in found.lines[2].reason
+def test_resolutions_state_which_cache_they_need(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
+    reproduced = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1)
+    assert _ran(reproduced) == {"Ground truth": True, "DAWN, 128 px": False, "DAWN, 256 px": False, "DAWN, 32 px": True}
+    assert "cache of 256 px" in reproduced.lines[2].reason
 
 
 def test_strategies_are_timed_over_8_seconds(
@@ -171,15 +171,17 @@ def test_strategies_are_timed_over_8_seconds(
 
     monkeypatch.setattr(module, "produce", noting)
     monkeypatch.setattr(module, "TIMED", 50)
-    found = _run(2, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert all(_ran(found).values()) and found.columns[-1] == "seconds for 8 s"
-    assert [line.ours["seconds for 8 s"] for line in found.lines] == [25.0] * 3
+    reproduced = _run(2, tiny_cache, micro_run, tmp_path, max_clips=1)
+    assert all(_ran(reproduced).values()) and reproduced.columns[-1] == "seconds for 8 s"
+    assert [line.ours["seconds for 8 s"] for line in reproduced.lines] == [25.0] * 3
     assert {n for _, room, n in asked if room == "timed"} == {50} and len(asked) == 3 * (1 + 2)
-    said = " ".join(found.differences)
-    assert "Table" not in said and "not at hand" in said and "The paper: CREMA" in said and "one V100" in said
-    assert "SAR: no clip is longer than 40 frames, so each is one segment" in said
-    assert "one model for both resolutions" in found.lines[2].remark
-    assert "Ours; the paper's are not at hand." in found.markdown()
+    remarks = " ".join(reproduced.differences)
+    assert (
+        "Table" not in remarks and "not at hand" in remarks and "The paper: CREMA" in remarks and "one V100" in remarks
+    )
+    assert "SAR: no clip is longer than 40 frames, so each is one segment" in remarks
+    assert "one model for both resolutions" in reproduced.lines[2].remark
+    assert "Ours; the paper's are not at hand." in reproduced.markdown()
 
 
 def test_a_coarse_model_may_come_from_a_run_of_its_own(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
@@ -207,15 +209,15 @@ def test_error_accumulation_by_length(
     lengths = {200: 10, 400: 20, 600: 40}
     rows = tuple(replace(r, length=lengths[r.length]) for r in ROWS[5] if r.length is not None)
     monkeypatch.setitem(ROWS, 5, rows)
-    found = _run(5, tiny_cache, micro_run, tmp_path)
-    assert found.columns == ("dr25", "dr50") and list(_ran(found).values()) == [True, True] + [False] * 4
-    short, long, missing, *hallo = found.lines
+    reproduced = _run(5, tiny_cache, micro_run, tmp_path)
+    assert reproduced.columns == ("dr25", "dr50") and list(_ran(reproduced).values()) == [True, True] + [False] * 4
+    short, long, missing, *hallo = reproduced.lines
     assert (short.made, short.asked, long.made) == (6, 6, 2) and set(short.ours) == {"dr25", "dr50"}
     assert short.published == {"dr25": 0.253, "dr50": 0.043} and hallo[2].published == {"dr25": 0.422, "dr50": 0.332}
     assert "no chosen clip has 40 frames (longest: 30)" in missing.reason
     reasons = {line.reason for line in hallo}
     assert len(reasons) == 1 and "see dawn-bench methods hallo" in reasons.pop()
-    assert "\n* Hallo, 200 frames; Hallo, 400 frames; Hallo, 600 frames: hallo runs in its own" in found.markdown()
+    assert "\n* Hallo, 200 frames; Hallo, 400 frames; Hallo, 600 frames: hallo runs in its own" in reproduced.markdown()
 
 
 def test_rows_of_an_installed_method_run(tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,14 +225,14 @@ def test_rows_of_an_installed_method_run(tiny_cache: Path, tmp_path: Path, monke
     repo, file = fake_repo(tmp_path, "hallo", weights=weights), tmp_path / "methods.yaml"
     file.write_text(yaml.safe_dump({"hallo": {"python": PYTHON, "repo": str(repo)}}))
     monkeypatch.setitem(ROWS, 5, (replace(ROWS[5][0], length=30), replace(ROWS[5][3], length=30)))
-    found = _run(5, tiny_cache, None, tmp_path / "out", max_clips=1, installs=file)
-    assert _ran(found) == {"DAWN, 200 frames": False, "Hallo, 200 frames": True}
-    assert found.lines[1].made == 1 and found.lines[1].ours["dr25"] is not None, found.lines[1]
+    reproduced = _run(5, tiny_cache, None, tmp_path / "out", max_clips=1, installs=file)
+    assert _ran(reproduced) == {"DAWN, 200 frames": False, "Hallo, 200 frames": True}
+    assert reproduced.lines[1].made == 1 and reproduced.lines[1].ours["dr25"] is not None, reproduced.lines[1]
     assert {row.method for row in ResultsStore(tmp_path / "out").rows()} == {"hallo-200-frames"}
-    assert not [words for words in found.differences if words.startswith("Weights")]  # nothing of DAWN's ran
+    assert not [words for words in reproduced.differences if words.startswith("Weights")]  # nothing of DAWN's ran
 
 
-def test_rows_that_are_done_survive_a_stop_and_are_not_made_again(
+def test_finished_rows_survive_an_interruption_and_are_not_generated_again(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, made = Dawn.generate, []
@@ -247,10 +249,10 @@ def test_rows_that_are_done_survive_a_stop_and_are_not_made_again(
     stopped = (tmp_path / "table8.md").read_text()
     assert "DAWN, window 80; DAWN, window 200; DAWN, no window: stopped before this row" in stopped
     assert "\n| DAWN, window 40 | 1 | " in stopped and len(ResultsStore(tmp_path).rows()) == 2 * 5
-    found = _run(8, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert all(_ran(found).values()) and len(made) == 6 and made.count("dawn-window-40") == 1
+    reproduced = _run(8, tiny_cache, micro_run, tmp_path, max_clips=1)
+    assert all(_ran(reproduced).values()) and len(made) == 6 and made.count("dawn-window-40") == 1
     assert "no clip is longer than 30 frames, so these see all of it: DAWN, window 80; DAWN, window 200." in " ".join(
-        found.differences
+        reproduced.differences
     )
 
 
@@ -271,7 +273,7 @@ def test_a_rerun_decodes_no_output_again(
     assert decoded == [] and again.lines == first.lines
 
 
-def test_a_row_whose_clips_fail_says_why(
+def test_a_row_whose_clips_fail_gives_the_reason(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Dawn.generate
@@ -288,23 +290,23 @@ def test_a_row_whose_clips_fail_says_why(
     assert lines["DAWN"].remark == "1 clip failed: oom: lower the length" and lines["DAWN"].ours["fid"] is not None
 
 
-def test_published_weights_say_so(tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_published_weights_are_stated(tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     def released(checkpoint, *, device, stage=None):  # type: ignore[no-untyped-def]
-        talker = DawnGenerator.load(checkpoint, device=device)
-        talker.facts = {"lfg": {"size": 32}, "a2v": {"audio_encoder": "logmel"}, "pbnet": {}}
-        return talker
+        generator = DawnGenerator.load(checkpoint, device=device)
+        generator.facts = {"lfg": {"size": 32}, "a2v": {"audio_encoder": "logmel"}, "pbnet": {}}
+        return generator
 
     monkeypatch.setattr(dawn_methods, "load_generator", released)
-    found = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1, split="train")
-    assert "Weights: the published ones, 32 px, logmel features." in " ".join(found.differences)
+    reproduced = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1, split="train")
+    assert "Weights: the published ones, 32 px, logmel features." in " ".join(reproduced.differences)
 
 
-def test_training_clips_are_said_to_be_known(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
-    found = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1, split="train")
-    assert "may have been trained on them" in " ".join(found.differences)
+def test_training_clips_are_noted_as_possibly_seen(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
+    reproduced = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1, split="train")
+    assert "may have been trained on them" in " ".join(reproduced.differences)
 
 
-def test_what_was_mistyped_is_told_before_work_begins(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
+def test_typing_errors_are_reported_before_work_begins(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     for changes, match in (
         ({"checkpoint": gone}, "gone: there is no such run"),
@@ -344,18 +346,18 @@ def test_metrics_that_lost_clips_are_named(
     assert line.remark == "FVD16, FVD32 over 1 of 2 clips; DR50 no score: too short"
 
 
-def test_a_run_that_is_not_what_the_row_says_is_not_run(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
+def test_a_run_that_does_not_match_its_row_is_not_run(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
     wrong = {"no-pbnet": micro_run, "only-stage-2": micro_run}
-    found = _run(4, tiny_cache, micro_run, tmp_path, max_clips=1, variants=wrong)
-    reasons = {line.label: line.reason for line in found.lines}
+    reproduced = _run(4, tiny_cache, micro_run, tmp_path, max_clips=1, variants=wrong)
+    reasons = {line.label: line.reason for line in reproduced.lines}
     assert "has a PBNet, so it is not this row" in reasons["without PBNet"]
     assert "trained in two stages, so it is not this row" in reasons["only stage 2, true pose and blink"]
 
 
 def test_a_run_of_another_size_is_not_run(micro_run: Path, tmp_path: Path) -> None:
-    found = _run(8, write_tiny_cache(tmp_path / "cache", size=48), micro_run, tmp_path / "out")
-    assert all("48 px wide, and this model was trained at 32" in line.reason for line in found.lines)
-    assert found.markdown().count("48 px wide") == 1  # what is the same of all rows is said once
+    reproduced = _run(8, write_tiny_cache(tmp_path / "cache", size=48), micro_run, tmp_path / "out")
+    assert all("48 px wide, and this model was trained at 32" in line.reason for line in reproduced.lines)
+    assert reproduced.markdown().count("48 px wide") == 1  # what all rows share is stated once
 
 
 def test_segments_are_clips(tiny_cache: Path) -> None:

@@ -48,7 +48,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError("is no readable npy file.", path=path, hint=_HINT) from error
+        raise InputError("is not a readable npy file.", path=path, hint=_HINT) from error
     if array.dtype.kind not in "fiu" or array.size % 3 or not array.size or (array.ndim > 1 and array.shape[-1] != 3):
         raise InputError(f"is {array.dtype} {array.shape}, not (vertices, 3) numbers.", path=path, hint=_HINT)
     return array.reshape(-1, 3).astype(np.float32)
@@ -58,7 +58,7 @@ def _read_ply(path: Path) -> np.ndarray:
     try:
         return _ply_vertices(path.read_bytes())
     except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError, StopIteration) as error:
-        raise InputError(f"is no readable PLY mesh ({error}).", path=path, hint=_HINT) from error
+        raise InputError(f"is not a readable PLY mesh ({error}).", path=path, hint=_HINT) from error
 
 
 def _ply_vertices(data: bytes) -> np.ndarray:

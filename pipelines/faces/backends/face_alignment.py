@@ -38,7 +38,10 @@ class FaceAlignmentBackend:
         if find_spec("face_alignment") is None:
             return "the package face-alignment is not installed (pip install 'dawn-bench[faces]')"
         installed = version("face-alignment")
-        if tuple(int(part) for part in installed.split(".")[:2]) < (1, 5):  # other files, other loading
+        if tuple(int(part) for part in installed.split(".")[:2]) < (
+            1,
+            5,
+        ):  # older versions use other files and another loader
             return f"face-alignment {installed} is installed; it takes 1.5 or later"
         absent = [name for name in (_DETECTOR, _POINTS) if _file(name) is None]
         if not absent:
@@ -52,9 +55,9 @@ class FaceAlignmentBackend:
         import torch
 
         detector, points = _file(_DETECTOR), _file(_POINTS)
-        assert detector is not None and points is not None, "pick_backend asks missing() first"
+        assert detector is not None and points is not None, "pick_backend checks missing() first"
         hub = torch.hub.get_dir()
-        torch.hub.set_dir(points.parent.parent)  # the package asks torch.hub for FAN's file
+        torch.hub.set_dir(points.parent.parent)  # the package loads FAN's file through torch.hub
         try:
             self._network = face_alignment.FaceAlignment(
                 face_alignment.LandmarksType.TWO_D,
