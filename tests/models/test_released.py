@@ -91,7 +91,7 @@ def test_what_a_folder_lacks_or_has_twice_is_said(tmp_path: Path) -> None:
     files = find_released(tmp_path)
     assert files is not None and [path.parent.name for path in files.pbnet] == ["pbnet_both"]
     (tmp_path / "DAWN_256.pth").touch()
-    with pytest.raises(InputError, match=r"DAWN_128\.pth and DAWN_256\.pth.*Name one: --checkpoint"):
+    with pytest.raises(InputError, match=r"DAWN_128\.pth and DAWN_256\.pth.*Choose a file: --checkpoint"):
         find_released(tmp_path)
 
 
