@@ -179,7 +179,7 @@ def test_strategies_are_timed_over_8_seconds(
     assert "Table" not in said and "not at hand" in said and "The paper: CREMA" in said and "one V100" in said
     assert "SAR: no clip is longer than 40 frames, so each is one segment" in said
     assert "one model for both resolutions" in found.lines[2].remark
-    assert "Ours; the paper's are not at hand." in found.markdown()
+    assert "Ours; the paper's are not available." in found.markdown()
 
 
 def test_a_coarse_model_may_come_from_a_run_of_its_own(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_published_weights_say_so(tiny_cache: Path, micro_run: Path, tmp_path: P
 
     monkeypatch.setattr(dawn_methods, "load_generator", released)
     found = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1, split="train")
-    assert "Weights: the published ones, 32 px, logmel features." in " ".join(found.differences)
+    assert "Weights: the published weights, 32 px, logmel features." in " ".join(found.differences)
 
 
 def test_training_clips_are_said_to_be_known(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
