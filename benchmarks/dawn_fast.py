@@ -48,12 +48,12 @@ def convolution(pictures: int, channels: int, side: int, *, rounds: int) -> None
     torch.manual_seed(0)
     x = torch.randn(pictures, channels, side, side).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
-    bias, room, scratch = torch.randn(channels), Scratch(largest=float("inf")), Scratch()
+    bias, memory, scratch = torch.randn(channels), Scratch(largest=float("inf")), Scratch()
     x_nHWI = x.permute(0, 2, 3, 1)
     spent = alternating(
         {
             "conv2d": lambda: F.conv2d(x, weight, bias, padding=1),
-            "Winograd": lambda: winograd.Winograd(weight, bias, room=room, scratch=scratch)(x_nHWI),
+            "Winograd": lambda: winograd.Winograd(weight, bias, memory=memory, scratch=scratch)(x_nHWI),
         },
         rounds,
     )

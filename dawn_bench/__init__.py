@@ -2,8 +2,8 @@
 
 Data flows one way: pipelines → caches → models → outputs → metrics → results → reports.
 
-The names of `__all__` are the public API: what they do and what of them stays stable is in `docs/api.md`. They are
-imported when they are first used, so that `import dawn_bench` loads no other package.
+The names in `__all__` are the public API; `docs/api.md` describes them and states what stays stable. They are imported
+on first use, so `import dawn_bench` loads no other package.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value  # the next look-up does not come here
+    globals()[name] = value  # later look-ups bypass __getattr__
     return value
 
 

@@ -1,7 +1,7 @@
 """The public functions of dawn-bench, re-exported by `dawn_bench`: prepare, open, generate, score, evaluate and report.
 
-Every argument after the first two is by keyword. Paths are `str` or `Path`, and `~` is the home folder. What cannot be
-used raises `InputError`, whose message is one line that ends with what to do.
+All arguments after the first two are keyword-only. Paths are `str` or `Path`, and `~` is the home folder. Unusable
+input raises `InputError`, whose one-line message ends with a hint.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def prepare(
     address: str | None = None,
     overwrite: bool = False,
 ) -> PrepareReport:
-    """Make a cache of the videos below `root`: faces cropped, 25 fps, 16 kHz sound, pose, blinks, audio features.
+    """Prepare a cache from the videos below `root`: faces cropped, 25 fps, 16 kHz sound, pose, blinks, audio features.
 
     An interrupted run continues where it stopped; new files and extractors are added. The bytes do not depend on
     `jobs`. Settings are those of `dawn-bench prepare --help`.
@@ -60,7 +60,7 @@ def prepare(
         face: face back end.
         frames: `lossless` takes half the bytes and reads slower.
         pose: head pose from the 68 landmarks, or by 3DDFA_V2 from its published files.
-        extract: extractors by name; give one more to add it to an existing cache.
+        extract: extractors by name; adding a name adds its field to an existing cache.
         on_cut: scene cuts within a clip.
         max_gap: longest run of frames without a face that is interpolated.
         min_frames: shorter clips are left out.
@@ -68,17 +68,17 @@ def prepare(
         require_audio: leave out clips without sound.
         split: the published split, or one where no person is in both parts (hdtf).
         labels: table with the columns file, speaker, split (`folder`).
-        seed: of the split, where the dataset has none.
+        seed: seed of the split, where the dataset has none.
         jobs: worker processes.
         engine: `loky` on this machine, `dask` or `ray` on a cluster.
         address: the cluster's scheduler.
-        overwrite: make an existing cache anew.
+        overwrite: replace an existing cache.
 
     Returns:
         Counts of clips used and left out (by reason), and `cache`, the folder.
 
     Raises:
-        InputError: there is no usable clip, a setting is wrong, or the cache was made with other settings.
+        InputError: there is no usable clip, a setting is wrong, or the cache was prepared with other settings.
 
     >>> report = prepare("my-videos", "new-cache", size=64, jobs=1)
     >>> report.ok, report.quarantined
@@ -117,7 +117,7 @@ def prepare(
 def open_cache(path: str | Path) -> Cache:
     """A prepared cache: a mapping of clips by id, each with named, memory-mapped arrays (see `Clip`).
 
-    `cache.windows(...)` gives a PyTorch data set. Raises `InputError` when the folder is no finished cache.
+    `cache.windows(...)` gives a PyTorch data set. Raises `InputError` when the folder is not a finished cache.
 
     >>> cache = open_cache("my-cache")
     >>> len(cache), cache.ids("test")
@@ -132,14 +132,14 @@ def open_cache(path: str | Path) -> Cache:
 
 
 def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | None = None) -> Generator:
-    """A generator of talking clips from a run's folder, one of its files, released files, or `released-128`.
+    """Load a generator of talking clips from a run folder, one of its files, released files, or `released-128`.
 
     The same call loads DAWN, DiT-Head, DiffSpeaker and registered models: `generate(image, audio, ...)` returns frames
-    and sound, `save` writes an mp4 (see `Generator` and `TalkingClip`). What an option is called and may be is listed
-    in the model's `options_class`.
+    and sound, `save` writes an mp4 (see `Generator` and `TalkingClip`). The model's `options_class` lists its options
+    and their ranges.
 
     Args:
-        checkpoint: what was trained, or published.
+        checkpoint: run folder, checkpoint file, or released files.
         device: `auto`, `cpu`, `cuda`.
         model: name of the model where the folder has several.
 
@@ -172,17 +172,17 @@ def compute_metrics(
     features: str | Path | None = None,
     seed: int = 0,
 ) -> dict[str, MetricScore]:
-    """Scores of clips at hand, by metric name; the same clips get the same numbers as in `evaluate`.
+    """Score existing clips; the result maps metric names to scores, with the same numbers as `evaluate`.
 
     Each side is a folder of videos, a list (of files; of arrays uint8 (T,H,W,3) RGB; of pairs (frames, sound) with
     sound int16 (n,) at 16 kHz mono; of mappings with `frames`, `audio` and `fps`; of generated clips; of clips of a
     cache), a mapping of these by name, frames (N,T,H,W,3), or a cache. Files are read at 25 fps by their timestamps.
 
-    Paired, every generated clip is compared with its own reference: by name where both sides have names, by place
-    where they are lists. A generated clip is cut to the shorter length and resized to the reference's size, and the
-    note says so. Unpaired (`paired=False`), the sides are two sets with any number of clips: FID and FVD are distances
-    between them; metrics of one clip alone (Blink/s, BAS, LSE) have both sides' scores and the distance between the
-    distributions of the clips' values. Without a `reference` only metrics of one clip alone can be had.
+    Paired, every generated clip is compared with its own reference: by name where both sides have names, by position
+    where they are lists. A generated clip is cut to the shorter length and resized to the size of its reference; the
+    score's note records this. Unpaired (`paired=False`), the sides are two sets with any number of clips: FID and FVD
+    are distances between them; no-reference metrics (Blink/s, BAS, LSE) give the scores of both sides and the distance
+    between the distributions of per-clip values. Without a `reference` only no-reference metrics can be computed.
 
     Args:
         generated: the clips to score.
@@ -190,12 +190,12 @@ def compute_metrics(
         metrics: names, as in `dawn-bench report`: `fid`, `fvd16`, `psnr`, `lse-c`, ...
         paired: whether each generated clip has its own reference.
         protocol: a named protocol.
-        protocol_set: changes of it, as `field=value`.
-        weights: `auto` files where they are and stand-ins elsewhere, `files` files only, `seeded` stand-ins.
+        protocol_set: changes to the protocol, as `field=value`.
+        weights: `auto` files where present and stand-ins elsewhere, `files` files only, `seeded` stand-ins.
         device: `auto`, `cpu`, `cuda`.
-        fps: frame rate of arrays that do not bring theirs; they are taken at 25 fps. Default: 25.
-        features: a folder that keeps features, so that another call need not compute them again.
-        seed: of the bootstrap.
+        fps: frame rate of arrays without one of their own; they are resampled to 25 fps. Default: 25.
+        features: folder in which features are cached between calls.
+        seed: seed of the bootstrap.
 
     Raises:
         InputError: an unknown metric, frames that are not uint8 (T,H,W,3), sound that is not int16 (n,), sound of
@@ -212,7 +212,7 @@ def compute_metrics(
     >>> fvd.n_clips, fvd.n_reference, fvd.value > 0
     (2, 3, True)
 
-    Pictures of two folders, paired by file name:
+    PSNR and SSIM of two folders, paired by file name:
 
     >>> scores = compute_metrics(generated="made", reference="paired", metrics=["psnr", "ssim"])
     >>> print(f"{scores['psnr'].value:.1f} dB over {scores['psnr'].n_clips} clips")
@@ -269,20 +269,20 @@ def evaluate(
         methods: registered methods, or a name of your own for `outputs`.
         checkpoint: the run folder or released files of a method that needs them.
         outputs: a folder of your own method's videos, named like the clips.
-        mapping: CSV with the columns clip, file where they have other names.
-        naming: how they are called: `{clip}` for the id, `*` for anything.
+        mapping: CSV with the columns clip, file, for files named differently.
+        naming: name pattern of the files: `{clip}` is the id, `*` matches anything.
         method_class: `portrait`, `dub` or `static-lips`, for `outputs`.
         installs: YAML that says where external methods are installed.
         min_coverage: a method that solves a smaller share of the clips is not ranked.
-        split: which clips.
+        split: split of the cache to score.
         metrics: names; default: all that apply.
         max_clips: only the first clips of the split.
         protocol: a named protocol.
-        protocol_set: changes of it, as `field=value`.
+        protocol_set: changes to the protocol, as `field=value`.
         weights: `auto`, `files` or `seeded`.
         options: the methods' options, such as `{"steps": 10}`.
         sanity: score the sanity rows too.
-        seed: of the generation.
+        seed: seed of the generation.
         device: `auto`, `cpu`, `cuda`.
         notes: sentences for the report.
 
@@ -340,7 +340,7 @@ def report(
         out: where to write; default: `<results>/report`.
         formats: `html` one self-contained page, `md`, `csv`, `json`, `latex`.
         clips: how many clips the gallery shows.
-        published: tables of DAWN's paper whose rows stand, unranked, under ours on the same dataset.
+        published: tables of DAWN's paper whose rows are shown, unranked, below ours on the same dataset.
 
     Raises:
         InputError: there is no such folder, it has no results, or a format or table is unknown.

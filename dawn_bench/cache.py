@@ -6,9 +6,9 @@
     <field>/<field>-00012.safetensors
 
 This module only reads; `dawn_bench.pipelines.preparation.shards` writes. Arrays are views of memory-mapped files:
-slicing one reads only the pages it needs, and nothing is copied until it is used. Where frames are stored compressed
-without loss (the shard's metadata has a `codec`), slicing unpacks the frames of the slice. The index states dtype,
-shape and sha256 of the unpacked array, so that only the shards differ.
+slicing an array reads only the pages it needs, and nothing is copied until it is used. Where frames are stored
+compressed without loss (the shard's metadata has a `codec`), slicing unpacks the frames of the slice. The index has
+dtype, shape and sha256 of the unpacked array, so only the shards differ.
 
 To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")` without this package:
 
@@ -52,7 +52,7 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
     """Every tensor of a safetensors file as a read-only view of one memory map; packed frames as `PackedFrames`.
 
     The `safetensors` package copies each slice that it returns to numpy. The format is a length, a JSON header and raw
-    bytes, so a view needs no more than this.
+    bytes, so a view is a few lines.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -76,7 +76,7 @@ def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path
 
 
 def raw_blocks(array: np.ndarray, *, block: int = 2**22) -> Iterator[np.ndarray]:
-    """The bytes of an array of a cache as uint8 (n,), in blocks of about `block` bytes; packed frames are unpacked."""
+    """The bytes of a cached array as uint8 (n,), in blocks of about `block` bytes; packed frames are unpacked."""
     rows = max(1, block // max(1, array.nbytes // max(1, len(array))))
     for start in range(0, len(array), rows):
         yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8)
@@ -112,7 +112,7 @@ class Cache:
             raise InputError(
                 "is not a finished cache.",
                 path=self.root,
-                hint="Make one with: dawn-bench prepare --root VIDEOS --cache DIR",
+                hint="Prepare it with: dawn-bench prepare --root VIDEOS --cache DIR",
             )
         self.settings: dict[str, Any] = json.loads(settings.read_text())
         if self.settings["schema"] != SCHEMA_VERSION:
@@ -141,11 +141,11 @@ class Cache:
         return sorted({c.removesuffix(".shard") for c in self.index.columns if c.endswith(".shard")})
 
     def ids(self, split: str | None = None) -> list[str]:
-        """Ids of the usable clips, of one split or of all."""
+        """Ids of the usable clips of `split`, or of all splits."""
         return [i for i, row in self._rows.items() if row["status"] == OK and (split is None or row["split"] == split)]
 
     def clips(self, split: str | None = None) -> list[Clip]:
-        """The usable clips, of one split or of all, in index order."""
+        """The usable clips of `split`, or of all splits, in index order."""
         return [self[i] for i in self.ids(split)]
 
     def __len__(self) -> int:
@@ -155,7 +155,7 @@ class Cache:
         return iter(self.clips())
 
     def __getitem__(self, clip_id: str) -> Clip:
-        """The clip called `clip_id`, quarantined ones too; raises `UnknownNameError` that names the nearest ids."""
+        """The clip called `clip_id`, also if quarantined; raises `UnknownNameError` with the nearest ids."""
         if clip_id not in self._rows:
             hint = nearest(clip_id, self._rows)
             raise UnknownNameError(f"has no clip called {clip_id!r}.", path=self.root, hint=hint)

@@ -8,7 +8,7 @@ T frames, S pixels a side, n sound samples. The first axis is time everywhere.
 | audio      | int16 (n,)          | 16 kHz mono, sample 0 at the instant of frame 0                          |
 | hubert     | float16 (T,1024)    | HuBERT-large last hidden state at 25 fps                                 |
 | wav2vec2   | float16 (T,768)     | Wav2Vec2-base last hidden state at 25 fps (DiT-Head)                     |
-| logmel     | float16 (T,80)      | log mel energies, the offline stand-in for an audio encoder              |
+| logmel     | float16 (T,80)      | log mel energies, offline substitute for an audio encoder                |
 | pose       | float32 (T,7)       | yaw, pitch, roll in degrees, scale, tx, ty, tz                           |
 | blink      | float32 (T,2)       | left, right eye aspect ratio                                             |
 | landmarks  | float32 (T,68,2)    | x, y in pixels of the cached frame, iBUG order                           |
@@ -42,7 +42,7 @@ SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 
 
 class LazyArrays(Mapping[str, np.ndarray]):
-    """Named arrays of which each is read when it is asked for, by `read(name)` for a name among `names`."""
+    """Named arrays, each read on first access by `read(name)`; `names` are the known names."""
 
     def __init__(self, names: Iterable[str], read: Callable[[str], np.ndarray]) -> None:
         self._names, self._read = tuple(names), read
@@ -64,9 +64,9 @@ class LazyArrays(Mapping[str, np.ndarray]):
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: speaker, split, length, and named arrays, which are lazy and memory-mapped when it is from a cache.
+    """A clip: speaker, split, length, and named arrays, which are lazy and memory-mapped when it comes from a cache.
 
-    `notes` are sentences for the reader of its scores: what generating or reading it changed.
+    `notes` are sentences for the reader of its scores on what was changed in generating or reading it.
     """
 
     id: str
@@ -79,9 +79,9 @@ class Clip:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The array called `name`: a stored one, else a mask, which is computed for the frames that are looked at.
+        """The stored array called `name`, else a mask, which is computed for the frames that are read.
 
-        Raises `UnknownNameError`, a `KeyError`, that names the nearest fields and what the clip has.
+        Raises `UnknownNameError` (a `KeyError`) with the nearest names and all fields of the clip.
         """
         if name in self.arrays:
             return self.arrays[name]
@@ -95,12 +95,12 @@ class Clip:
         )
 
     def __contains__(self, name: object) -> bool:
-        """Whether `clip[name]` gives an array: it is stored, or a mask that can be computed."""
+        """Whether `clip[name]` is available: a stored array, or a mask that can be computed."""
         return name in self.arrays or (name in MASKS and {MASKS[str(name)][0], "frames"} <= set(self.arrays))
 
     @property
     def fields(self) -> list[str]:
-        """Names of all that `clip[name]` gives, in alphabetical order: `arrays`, and masks that can be computed."""
+        """All names that `clip[name]` accepts, in alphabetical order: `arrays`, and masks that can be computed."""
         return sorted({*self.arrays, *(name for name in MASKS if name in self)})
 
     @property

@@ -1,6 +1,6 @@
 """Typed configuration: a pydantic model, an optional YAML file, and `--set key.sub=value` on top.
 
-Whatever is wrong with a value is one `InputError` that names the value as the user wrote it: `--max-clips`,
+Every invalid value raises an `InputError` that names it as the user wrote it: `--max-clips`,
 `--set 'lfg.loop.steps'`, or the key of a file.
 """
 
@@ -19,7 +19,7 @@ from dawn_bench.errors import InputError
 
 
 class Config(BaseModel):
-    """Base of every configuration: unknown keys are refused, and a config never changes after it is made."""
+    """Base of every configuration: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +29,7 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
-#: A hint lists this many names next to the nearest.
+#: A hint lists at most this many names in full.
 FEW = 8
 
 
@@ -60,8 +60,8 @@ class Values:
     def validated(self, kind: type[C], *, known: Sequence[str] = (), file: Path | None = None) -> C:
         """The values as a configuration; raises `InputError` for the first key that is unknown or wrong.
 
-        `known` are the keys that the error of an unknown one lists, where they are not the names of the fields; `file`
-        is named in the error of a value that has no origin of its own.
+        `known` are the keys listed in the error for an unknown key, where they are not the names of the fields; `file`
+        is named in the error for a value without an origin.
         """
         try:
             return kind.model_validate(self.data)
@@ -72,7 +72,7 @@ class Values:
             raise InputError(f"{name}: {problem}" if name else problem, path=own_file or file, hint=hint) from error
 
     def name(self, loc: tuple[str, ...]) -> tuple[str, Path | None]:
-        """What the user calls the value at `loc`, and the file where it was written."""
+        """The value at `loc` as the user wrote it, and the file that contains it."""
         above = [p for p in self._origins if p == loc[: len(p)]]
         below = [p for p in self._origins if p[: len(loc)] == loc]
         if not loc or not (above or below):
@@ -96,14 +96,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:
-    """`key.sub=value` as the parts of the key and the value, which is read as YAML; raises `InputError`."""
+    """Split `key.sub=value` into the parts of the key and the value, read as YAML; raises `InputError`."""
     key, sep, value = text.partition("=")
     if not sep:
         raise InputError(f"{where} {text!r} is not of the form key=value.", hint=f"Example: {where} steps=500")
     try:
         return key.strip().split("."), yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"{where} {text!r}: the value is no YAML.", hint=f"Example: {where} steps=500") from error
+        raise InputError(
+            f"{where} {text!r}: the value is not valid YAML.", hint=f"Example: {where} steps=500"
+        ) from error
 
 
 def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[str] = (), where: str = "--set") -> C:
@@ -131,10 +133,10 @@ def replace(config: C, **changes: Any) -> C:
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """`Did you mean a or b?` with the closest of the known names, or an empty text."""
+    """`Did you mean a or b?` with the closest of the known names, or an empty string."""
     close = {k.casefold(): k for k in known}
-    found = get_close_matches(name.casefold(), close, n=2)
-    return f"Did you mean {' or '.join(close[f] for f in found)}?" if found else ""
+    matches = get_close_matches(name.casefold(), close, n=2)
+    return f"Did you mean {' or '.join(close[m] for m in matches)}?" if matches else ""
 
 
 def _problem(kind: type[Config], error: ErrorDetails, *, what: str, known: Sequence[str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Errors for users: one line that says what is wrong, where, and what to do.
+"""Errors for users: one line with what is wrong, where, and what to do.
 
 Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but some items failed under `--strict`;
 130 stopped by Ctrl-C.
@@ -14,7 +14,7 @@ EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_STOPPED = 1, 2, 3, 130
 
 
 class DawnBenchError(Exception):
-    """Base class of dawn-bench's own errors; the command line prints one as a single line."""
+    """Base class of dawn-bench's own errors; the command line prints each as a single line."""
 
     exit_code = EXIT_INTERNAL
 
@@ -34,14 +34,14 @@ class InputError(DawnBenchError, ValueError):
 
 
 class UnknownNameError(InputError, KeyError):
-    """A clip, field or other name that does not exist. It is a `KeyError` too, as mappings of names raise it."""
+    """A clip, field or other name that does not exist. It is also a `KeyError`, since mappings raise it."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would show it in quotation marks
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not among the known ones: "Did you mean ...?", or the first few there are."""
+    """A hint for a name that is not among the known ones: "Did you mean ...?", or the first few known names."""
     names = sorted(known)
     near = get_close_matches(name, names, n=2)
     if near:

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole, the hash of a file, and the suffixes of videos."""
+"""Atomic writes, file hashes, and the suffixes of video files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ VIDEO_SUFFIXES = frozenset({
 def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; what the block writes there replaces `path` when it ends.
 
-    Other processes see the old file or the whole new one. If the block raises, the temporary file is removed and
+    Other processes see the old file or the complete new one. If the block raises, the temporary file is removed and
     `path` stays as it was.
 
     Args:
         path: the final name; its folder must exist.
         durable: sync file and folder, so that the file also survives a power cut. It costs about 10 ms; leave it out
-            for files that are made again when they are damaged.
-        sole: no other process writes `path` at the same time. The temporary name is then always the same, so that a
-            writer that was killed leaves at most one file behind.
+            for files that are regenerated when damaged.
+        sole: no other process writes `path` at the same time. The temporary name is then fixed, so a killed
+            writer leaves at most one file behind.
     """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}") if sole else temporary_beside(path)
+    temporary = path.with_name(f".{path.name}{TEMPORARY}") if sole else temporary_path(path)
     try:
         yield temporary
         commit(temporary, path, durable=durable)
@@ -41,12 +41,12 @@ def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterat
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a small file so that it is either absent, old or whole, whatever happens; `durable` as in `replacing`."""
+    """Write a small file atomically: readers see the old file or the complete new one; `durable` as in `replacing`."""
     with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(data)
 
 
-def temporary_beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """A new name in the same folder: a worker that outlived its run never shares a file with the next run's."""
     return path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
 
@@ -67,7 +67,7 @@ def sha256_file(path: Path) -> str:
 
 
 def git_blob_file(path: Path) -> str:
-    """The sha1 under which git keeps a file's content: some publishers state only this one."""
+    """The git blob hash (sha1) of a file; some publishers state only this hash."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -76,7 +76,7 @@ def git_blob_file(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Write a file's content, or a folder's renames, to the disk."""
+    """Flush a file's content, or a folder's renames, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,13 +1,13 @@
-"""Jobs: what one command is asked to do, declared once as a pydantic model.
+"""Jobs: the settings of one command, declared once as a pydantic model.
 
 A field of a `Job` is a flag of the command line, a key of the config file and a key of `--set`. Its type, default,
-bounds and description come from the model; a `Flag` in its annotation adds what a type cannot say::
+bounds and description come from the model; a `Flag` in its annotation adds what a type cannot express::
 
     class Evaluation(Job):
         cache: Path = Field(description="The cache with the true clips.")
         methods: Annotated[tuple[str, ...], Flag("--method")] = Field(("dawn",), description="Methods to score.")
 
-`read_job` is the one parser: defaults, then the config file, then the flags, then `--set`; the later wins.
+`read_job` is the only parser. Precedence: defaults < config file < flags < `--set`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ J = TypeVar("J", bound="Job")
 
 @dataclass(frozen=True)
 class Flag:
-    """How a field appears on the command line, where its name and type do not say it.
+    """How a field appears on the command line, where its name and type do not determine it.
 
     Args:
-        name: the flag where it is not the field's name: `--method` of the field `methods`.
+        name: the flag, where it differs from the field's name: `--method` for the field `methods`.
         positional: an argument without a flag.
-        off: the flag that says no, or empties a list: `--allow-silent`. Default for switches: `--no-NAME`.
+        off: the flag that disables a switch, or empties a list: `--allow-silent`. Default for switches: `--no-NAME`.
         commas: whether a comma separates the entries of a list.
         adds: the flag's entries are added to those of the config file or the default.
         choices: the names that help lists, usually a registry; read only when help is shown.
-        old: names of an earlier release, flags (`--methods`) and keys (`methods_file`). They still work, and say so.
+        old: deprecated names, flags (`--methods`) and keys (`methods_file`). They still work and print a note.
     """
 
     name: str | None = None
@@ -80,7 +80,7 @@ def _device(name: str) -> str:
     return chosen
 
 
-#: A torch device; `auto` is resolved when the job is made.
+#: A torch device; `auto` is resolved when the job is created.
 Device = Annotated[str, AfterValidator(_device)]
 
 Shape = Literal["switch", "list", "mapping", "value"]
@@ -105,12 +105,12 @@ class FieldFlag:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What config files and `--set` call it: the flag's name, or the field's."""
+        """The key in config files and `--set`: the flag's name, or the field's."""
         return tuple(dict.fromkeys((_key(self.name), self.field)))
 
     @property
     def old_flags(self) -> tuple[str, ...]:
-        """Flags of an earlier release."""
+        """Deprecated flags."""
         return tuple(name for name in self.flag.old if name.startswith("--"))
 
     def choices(self) -> list[str]:
@@ -141,13 +141,13 @@ def read_job(
     overrides: Sequence[str] = (),
     settings: Callable[[J], Config] | None = None,
 ) -> tuple[J, Config | None]:
-    """A job from its config file, its flags and its `--set` texts; the later wins.
+    """A job from its config file, its flags and its `--set` arguments; later sources win.
 
     Args:
-        flags: by field, what was typed: a text, a list of texts for lists and mappings, a bool for switches.
+        flags: the typed values by field: a string, a list of strings for lists and mappings, a bool for switches.
             Fields that were not given are absent or None. Old flags and a list's `off` flag go by their own names.
-        settings: where keys that the job does not have set another configuration (`train`: the preset's settings),
-            its defaults for this job. It is returned second.
+        settings: for commands with a second configuration (`train`: the preset's settings), a function from the job
+            to its defaults. It receives the keys that the job does not have, and is returned second.
 
     Raises `InputError` naming the first value that is unknown, wrong or missing, as the user wrote it.
     """
@@ -190,18 +190,18 @@ def read_job(
         if field.info.is_required() and field.field not in job.data:
             raise InputError(f"{field.name} is needed: {_first_lower(field.info.description or '')}".rstrip(": "))
     keys = [field.keys[0] for field in fields]
-    made = job.validated(kind, known=keys)
+    result = job.validated(kind, known=keys)
     if settings is None:
-        return made, None
-    others = settings(made)
+        return result, None
+    others = settings(result)
     values = Values(others.model_dump())
     for path, value, origin in rest:
         values.put(path, value, origin)
-    return made, values.validated(type(others), known=[*type(others).model_fields, *keys])
+    return result, values.validated(type(others), known=[*type(others).model_fields, *keys])
 
 
 def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None:
-    """Put what was typed after a flag."""
+    """Set the value typed after a flag."""
     if field.shape == "list":
         entries = _entries(field, given)
         default = field.info.get_default(call_default_factory=True) or ()
@@ -215,7 +215,7 @@ def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None
             try:
                 read = value if field.of in (str, Path) else yaml.safe_load(value)
             except yaml.YAMLError as error:
-                raise InputError(f"{field.name} {text!r}: the value is no YAML.") from error
+                raise InputError(f"{field.name} {text!r}: the value is not valid YAML.") from error
             job.put((field.field, key.strip()), read, origin)
     else:
         job.put((field.field,), given, origin)
@@ -245,7 +245,7 @@ def _shape(annotation: Any) -> tuple[Shape, Any]:
 
 
 def renamed(old: str, new: str) -> None:
-    """Tell the user that a flag or key has another name now."""
+    """Print a note that a flag or key was renamed."""
     console().print(f"note: {old} is called {new} now; the old name goes away in the next release", markup=False)
 
 

@@ -1,4 +1,4 @@
-"""The face and lip regions of a clip: boxes and masks from its face box and points, and the released code's variants.
+"""Face and lip regions of a clip: boxes and masks from face box and landmarks, and the released code's variants.
 
 Boxes are x0, y0, x1, y1 in pixels of the S×S frame; points are iBUG's 68, x and y in pixels of that frame.
 """
@@ -28,7 +28,7 @@ def lip_box(landmarks: np.ndarray) -> np.ndarray:
 def face_mask(bbox: np.ndarray, size: int) -> np.ndarray:
     """bool (T,size,size), or (size,size) for one box: the pixels that a box (T,4) or (4,) touches.
 
-    Boxes are in pixels of the size×size frame; what lies outside it is cut off.
+    Boxes are in pixels of the size×size frame and are clipped to it.
     """
     low = np.floor(bbox[..., :2] + 0.5)[..., None]
     high = np.floor(bbox[..., 2:] + 0.5)[..., None]
@@ -46,7 +46,7 @@ def lip_mask(landmarks: np.ndarray, size: int, *, frame_size: int | None = None)
     return face_mask((np.asarray(lip_box(landmarks), np.float64) + 0.5) * scale - 0.5, size)
 
 
-#: What is computed where a cache does not store it: the field that it follows from, and how, given the frames' side.
+#: Masks that are computed where a cache does not store them: the source field, and the function, given the frame size.
 MASKS: Mapping[str, tuple[str, Callable[[np.ndarray, int], np.ndarray]]] = {
     "face_mask": ("bbox", face_mask),
     "lip_mask": ("landmarks", lip_mask),
@@ -54,9 +54,9 @@ MASKS: Mapping[str, tuple[str, Callable[[np.ndarray, int], np.ndarray]]] = {
 
 
 class ClipMask(RowArray):
-    """A mask of a clip, bool (T,S,S), computed for the frames that are looked at: `name` as in `MASKS`.
+    """A mask of a clip, bool (T,S,S), computed for the frames that are read; `name` as in `MASKS`.
 
-    `source` is what the mask follows from: boxes (T,4) or points (T,68,2).
+    `source` is the field it is computed from: boxes (T,4) or points (T,68,2).
     """
 
     dtype = np.dtype(np.bool_)
@@ -74,12 +74,12 @@ def released_box_mask(
 ) -> torch.Tensor:
     """DAWN's mask of boxes (...,4) in a height×width picture: float32 (...,size,size), 1 inside, ends included.
 
-    Its training and generation use it for face and lips alike. It differs from `face_mask`: edges are cut to whole
-    pixels, and one more column and row is included. `swap_axes` scales x by the height and y by the width, as the
-    released code does; that shows only for pictures that are not square.
+    DAWN's training and generation use it for both face and lips. It differs from `face_mask`: edges are truncated to
+    whole pixels, and one more column and row is included. `swap_axes` scales x by the height and y by the width, as the
+    released code does; the difference shows only in images that are not square.
 
     Args:
-        box: x0, y0, x1, y1 in pixels of the picture. (The released code keeps them as x0, x1, y0, y1.)
+        box: x0, y0, x1, y1 in pixels of the picture. (The released code stores x0, x1, y0, y1.)
         size: side of the mask.
         height: of the picture, in pixels: a number, or a tensor (...,) for each box.
         width: likewise.
@@ -99,7 +99,7 @@ def released_box_mask(
 def released_lip_mask(lips: np.ndarray, height: float, width: float, size: int) -> np.ndarray:
     """The lip mask of DAWN's released training data, bool (T,size,size), of points (T,19,2) in a height×width picture.
 
-    It differs from `lip_mask`: it knows iBUG 48 to 66 only, divides x by the height and y by the width, and compares
+    It differs from `lip_mask`: it uses iBUG 48 to 66 only, divides x by the height and y by the width, and compares
     whole pixels with the scaled box as floats.
     """
     scaled = np.asarray(lips, np.float32) / np.array([height, width], np.float32) * np.float32(size)

@@ -1,7 +1,7 @@
-"""Reads pickles of numpy arrays. Nothing in them is ever run, and no object of theirs is ever made.
+"""A safe reader for pickles of numpy arrays. It runs no code from the file and creates none of its objects.
 
-A pickle names functions and classes to call. Here each name that arrays need stands for a record of our own, which
-takes plain numbers and bytes; arrays are built from those at the end. Any other name is refused.
+A pickle names functions and classes to call. Here each name that arrays need maps to a record of our own, which takes
+plain numbers and bytes; arrays are built from those at the end. Any other name is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BYTE_ORDERS = ("<", ">", "=", "|")
 def read_arrays(path: Path, *, hint: str = "Get the file again from its origin.") -> dict[str, np.ndarray]:
     """A pickled mapping of names to arrays of numbers, written by Python 2 or 3 under any version of numpy.
 
-    Raises `InputError` for a file that is absent, damaged, holds anything else or asks for code; `hint` ends its text.
+    Raises `InputError` for a file that is absent, damaged, holds anything else or needs code; `hint` ends its message.
     """
     try:
         with path.open("rb") as file:
@@ -44,7 +44,7 @@ def read_arrays(path: Path, *, hint: str = "Get the file again from its origin."
 
 
 class _Refused(Exception):
-    """The pickle is sound but asks for something that no array of numbers needs."""
+    """The pickle is valid but needs something that no array of numbers does."""
 
 
 class _DtypeRecord:
@@ -73,7 +73,7 @@ class _ArrayRecord:
 
 
 class _Name:
-    """What a name in a pickle stands for: it can be called or handed on, and nothing can be set on it."""
+    """The replacement for a name in a pickle: it can be called or passed on, but nothing can be set on it."""
 
     __slots__ = ("make",)
 
@@ -88,7 +88,7 @@ class _Name:
 
 
 def _no_array(*_: object) -> None:
-    """Files make arrays by the functions below, never by the class itself."""
+    """Files create arrays through the functions below, never through the class itself."""
     raise _Refused("has an array made in a way of its own")
 
 

@@ -1,4 +1,4 @@
-"""Pictures between bytes and floats, for numpy arrays and torch tensors alike, and the peak signal-to-noise ratio."""
+"""Image conversion between bytes and floats, for numpy arrays and torch tensors, and the peak signal-to-noise ratio."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def to_frames(pictures: torch.Tensor, *, signed: bool = False, truncate: bool = 
 
 
 def psnr(mse: np.ndarray | float, *, peak: float = 255.0, cap: float = 100.0) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB, float64, of mean squared errors of pictures whose largest value is `peak`.
+    """Peak signal-to-noise ratio in dB, float64, of mean squared errors of images whose largest value is `peak`.
 
-    At most `cap`, which is also what identical pictures get.
+    At most `cap`, which is also the value for identical images.
     """
     with np.errstate(divide="ignore"):
         return np.minimum(10 * np.log10(peak**2 / np.asarray(mse, dtype=np.float64)), cap)

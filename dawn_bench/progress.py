@@ -26,7 +26,7 @@ class Meter(Protocol):
     """Reports the progress of one task."""
 
     def advance(self, amount: float = 1, *, note: str = "") -> None:
-        """`amount` more units are done; `note` is a short status such as a loss."""
+        """Advance by `amount` units; `note` is a short status such as a loss."""
 
     def say(self, line: str) -> None:
         """Print one line above the bar."""
@@ -61,7 +61,7 @@ def meter(label: str, *, total: float | None, unit: str = "it") -> Iterator[Mete
 
 
 def track(items: Iterable[T], label: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Yield `items` while showing progress; `total` defaults to `len(items)` where there is one."""
+    """Yield `items` while showing progress; `total` defaults to `len(items)` where defined."""
     size = len(items) if total is None and isinstance(items, Sized) else total
     with meter(label, total=size, unit=unit) as progress:
         for item in items:

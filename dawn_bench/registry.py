@@ -2,7 +2,7 @@
 
 A registry names the package that holds its built-in items and an entry-point group. The first look-up imports every
 module of the package, so adding a built-in item is adding one file. Other distributions add items through an entry
-point, under a name that no built-in item has:
+point, under a name that is not taken:
 
     [project.entry-points."dawn_bench.metric"]
     my-metric = "my_package.metric:MyMetric"
@@ -28,7 +28,7 @@ _GROUP = re.compile(r"\w+(\.\w+)*")
 
 
 def unknown_name(label: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is none of the `known` ones: it names the nearest of them, else all."""
+    """The error for a name that is not in `known`: it lists the nearest names, else all."""
     names = list(known)
     near = get_close_matches(name, names, n=2)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
@@ -49,11 +49,11 @@ class Registry(Generic[T]):
     """Named items of one kind, from one package and from one entry-point group.
 
     Args:
-        label: what a person calls one item, for messages: "face back end".
+        label: what an item is called in messages: "face back end".
         group: the entry-point group, `dawn_bench.<kind>`: letters, digits, underscores and dots.
         package: dotted name of the package whose modules register the built-in items.
-        module: where each item is a package of its own, the module of it that registers it (`spec`); packages without
-            that module hold what the items share.
+        module: where each item is a package of its own, the name of the module that registers it (`spec`); packages
+            without that module hold shared code.
     """
 
     def __init__(self, label: str, *, group: str, package: str, module: str | None = None) -> None:
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:
-        """Whether an item has this name."""
+        """Whether an item is registered under this name."""
         self._discover()
         return name in self._items
 

@@ -1,4 +1,4 @@
-"""The result row: one score of one method, with everything needed to trace where it comes from; and learning signals.
+"""The result row: one score of one method with its full provenance; and learning signals.
 
 Metrics create rows, the results store keeps them, reports show them; no score is computed twice.
 """
@@ -12,8 +12,8 @@ from pydantic import Field
 
 from dawn_bench.config import Config
 
-#: What is best: the highest or lowest value, the one nearest to the ground truth's, the one nearest to zero; `none`:
-#: not ranked.
+#: Which value is best: the highest, the lowest, the nearest to the ground truth's, or the nearest to zero; `none`: not
+#: ranked.
 Aim = Literal["higher", "lower", "truth", "zero", "none"]
 
 
@@ -21,11 +21,11 @@ class ScoreRow(Config):
     """One metric of one method on one split under one protocol.
 
     `value`, `low` and `high` are in the metric's unit; the interval is a 95 % bootstrap over clips. A value is None
-    when the metric is undefined there, and `note` then says why. `weights_state` is `canonical` (published weights,
-    hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or `none`
-    (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` holds what making the
-    outputs took, where it is known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds).
-    `over_time` is the mean of each second along the clips, empty where a metric has no value a frame. `label`,
+    when the metric is undefined there, and `note` then gives the reason. `weights_state` is `canonical` (published
+    weights, hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or
+    `none` (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` is the cost of
+    generating the outputs, where known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds).
+    `over_time` is the mean over clips for each second, empty for metrics without per-frame values. `label`,
     `description`, `aim` and `order` (place among the columns, lowest first) are the metric's own, so that a report can
     show a metric whose code is not installed; rows of earlier versions lack them.
 
@@ -68,7 +68,7 @@ class ScoreRow(Config):
 
     @staticmethod
     def now() -> str:
-        """The present instant for `created`, in UTC, to the second."""
+        """The current time for `created`, in UTC, to the second."""
         return datetime.now(UTC).isoformat(timespec="seconds")
 
 

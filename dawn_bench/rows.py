@@ -1,4 +1,4 @@
-"""Arrays whose rows are made when they are asked for."""
+"""Arrays whose rows are computed on access."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 
 class RowArray(NDArrayOperatorsMixin):
-    """What can be read as an array, and makes only the rows (first axis) that are looked at.
+    """A read-only array-like that computes only the rows (first axis) that are read.
 
-    Index it, slice it, or `np.asarray` it. Indexing works along the first axis as on an array and returns arrays of
-    the caller's own; arithmetic and the methods of arrays make all rows. Subclasses set `dtype` and `shape`, and make
-    rows in `_rows`.
+    Index it, slice it, or `np.asarray` it. Indexing works along the first axis as on an array and returns new arrays;
+    arithmetic and array methods compute all rows. Subclasses set `dtype` and `shape`, and compute rows in `_rows`.
     """
 
     dtype: np.dtype
@@ -30,22 +29,22 @@ class RowArray(NDArrayOperatorsMixin):
 
     @property
     def ndim(self) -> int:
-        """How many axes the array has."""
+        """Number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """How many values the array has."""
+        """Number of values."""
         return int(np.prod(self.shape))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array once all its rows are made."""
+        """Size in bytes of the whole array when computed."""
         return self.size * self.dtype.itemsize
 
     def __getitem__(self, key: Any) -> np.ndarray:
         first, *others = key if isinstance(key, tuple) else (key,)
-        wanted = np.arange(len(self))[first]  # whatever numpy makes of it, errors too
+        wanted = np.arange(len(self))[first]  # numpy's own indexing rules and errors
         rows = self._rows(np.ravel(wanted).tolist()).reshape(*wanted.shape, *self.shape[1:])
         return rows[(*(slice(None),) * wanted.ndim, *others)] if others else rows
 

@@ -1,6 +1,6 @@
-"""The weights registry: every network's file, public origin, sha256 and licence, and the state of what is loaded.
+"""The weights registry: file, public origin, sha256 and licence of every network, and the state of loaded weights.
 
-States: `canonical` (the file has the published hash), `user` (a file with another hash, or without a published one),
+States: `canonical` (the file has the published hash), `user` (a file with another hash, or no hash is published),
 `seeded` (a deterministic stand-in). Only canonical scores are comparable with papers, so every score carries the state
 of its weights.
 
@@ -44,7 +44,7 @@ SEEDED_SALT = "dawn-bench/"
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a network's weights come from: registry entry, state, file (None when seeded) and sha256."""
+    """The source of a network's weights: registry entry, state, file (None when seeded) and sha256."""
 
     weight: Weight
     state: State
@@ -58,7 +58,7 @@ class Resolved:
 
 
 def folder() -> Path:
-    """The folder of weight files: `DAWN_BENCH_WEIGHTS`, else one in the user's cache folder."""
+    """The folder of weight files: `DAWN_BENCH_WEIGHTS`, else a folder in the user's cache folder."""
     return Path(os.environ.get(ENVIRONMENT) or user_cache_path("dawn-bench") / "weights")
 
 
@@ -94,7 +94,7 @@ def is_published(weight: Weight, hashes: Mapping[str, str]) -> bool:
 def resolve(name: str, policy: Policy = "auto") -> Resolved:
     """Choose the weights of the network `name` under `policy`.
 
-    Raises `InputError` when `policy` is `files` and the file is missing; the message says where to put it.
+    Raises `InputError` when `policy` is `files` and the file is missing; the message names its place.
     """
     weight = entry(name)
     path = locate(weight)
@@ -134,7 +134,7 @@ def load_into(
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from `.safetensors`, or from `.pth` or `.pt`, read with `weights_only` so that no code in it is run.
+    """A state dict from `.safetensors`, or from `.pth` or `.pt`, read with `weights_only`, so no code in it runs.
 
     Raises `InputError` for a missing, truncated, foreign or unsafe file.
     """
@@ -169,7 +169,7 @@ def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> Non
 
 
 def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.ndarray:
-    """The float32 stand-in for one tensor; the last part of `key` tells its role (weight, bias, running mean, ...)."""
+    """The float32 stand-in for one tensor; the last part of `key` gives its role (weight, bias, running mean, ...)."""
     last = key.rsplit(".", 1)[-1]
     noise = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
     if len(shape) >= 2:
@@ -199,7 +199,7 @@ def add(path: Path, name: str | None = None) -> Resolved:
     if name is None and len(matches) != 1:
         which = "or ".join(f"--name {w.name} " for w in matches)
         raise InputError(
-            "fits more than one entry." if matches else "is none of the registry's files by hash or name.",
+            "matches more than one entry." if matches else "matches no registry entry by hash or name.",
             path=path,
             hint=f"Say which: weights add PATH {which.strip() or '--name NAME'}",
         )
@@ -219,7 +219,7 @@ def add(path: Path, name: str | None = None) -> Resolved:
 
 
 def hash_file(path: Path) -> dict[str, str]:
-    """What a publisher may state of a file: its `sha256`, or its `git_blob`, the sha1 under which git keeps it."""
+    """The hashes by which publishers identify a file: `sha256`, and `git_blob`, git's sha1 of its content."""
     return {"sha256": sha256_file(path), "git_blob": git_blob_file(path)}
 
 
@@ -233,7 +233,7 @@ def _hashes(path: Path) -> dict[str, str]:
         if cached["stamp"] == stamp:
             return {"sha256": cached["sha256"], "git_blob": cached["git_blob"]}
     except (OSError, ValueError, KeyError):
-        pass  # missing, damaged or of an earlier version: hashed below
+        pass  # missing, damaged or from an earlier version: hashed below
     hashes = hash_file(path)
     with suppress(OSError):  # in a read-only weights folder the file is hashed every time
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -244,9 +244,9 @@ def _hashes(path: Path) -> dict[str, str]:
 def download(name: str) -> Resolved:
     """Download a file from its public origin into the weights folder and check its hash.
 
-    The file gets its name only when it is whole and its hash is the published one. An interrupted download resumes.
-    Raises `InputError` when there is no direct address, the network fails, the transfer is interrupted, the hash is
-    not the published one, or another process is fetching the same file.
+    The file gets its final name only when it is complete and has the published hash. An interrupted download resumes.
+    Raises `InputError` when there is no direct address, the network fails, the transfer is interrupted, the hash
+    differs from the published hash, or another process is fetching the same file.
     """
     from filelock import FileLock, Timeout
 
@@ -287,7 +287,7 @@ def download(name: str) -> Resolved:
 
 
 def _transfer(weight: Weight, partial: Path) -> None:
-    """Download `weight.url` to `partial`, after what an earlier try left there if the server supports it.
+    """Download `weight.url` to `partial`, resuming an earlier attempt if the server supports it.
 
     Raises OSError or HTTPException when the transfer fails or is interrupted.
     """
@@ -296,22 +296,22 @@ def _transfer(weight: Weight, partial: Path) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(weight.url or "", headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=60)
+        response = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        partial.unlink()  # what is there is not a beginning of this file: start over
+        partial.unlink()  # the partial file does not match this file: start over
         return _transfer(weight, partial)
-    with answer:
-        resumes = have > 0 and answer.status == 206
-        rest = int(answer.headers.get("Content-Length") or 0)
+    with response:
+        resumes = have > 0 and response.status == 206
+        rest = int(response.headers.get("Content-Length") or 0)
         done, size = (have if resumes else 0), (have if resumes else 0) + rest
         with (
             partial.open("ab" if resumes else "wb") as file,
             meter(weight.file, total=size / 1e6, unit="MB") as progress,
         ):
             progress.advance(done / 1e6)
-            while block := answer.read(1 << 20):
+            while block := response.read(1 << 20):
                 file.write(block)
                 done += len(block)
                 progress.advance(len(block) / 1e6)
@@ -320,7 +320,7 @@ def _transfer(weight: Weight, partial: Path) -> None:
 
 
 def _unpack(weight: Weight, partial: Path) -> None:
-    """Replace the archive at `partial` by the file in it; raises `InputError` for another archive's hash."""
+    """Replace the archive at `partial` by the file in it; raises `InputError` if the archive's hash differs."""
     digest = sha256_file(partial)
     if digest != weight.archive_sha256:
         partial.unlink()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Weight:
-    """One published file. `url` is None where it cannot be fetched.
+    """One published file. `url` is None where there is no direct download.
 
-    `sha256` is what its publisher states: all 64 digits, or the first 8 where the file's name carries them (torchvision
-    does that), or None. `git_blob` is the git hash of a file that is published in a repository. `member` is the file's
-    name inside a zip at `url`, whose own hash is `archive_sha256`. `package` is an installed distribution's folder that
-    brings the file along.
+    `sha256` is as published: all 64 digits, or the first 8 where the file name contains them (torchvision), or None.
+    `git_blob` is the git hash of a file that is published in a repository. `member` is the file's name inside a zip at
+    `url`, whose own hash is `archive_sha256`. `package` is an installed distribution's folder that brings the file
+    along.
     """
 
     name: str

@@ -1,11 +1,11 @@
-"""Windows of a cache's clips as a PyTorch data set, for a training loop of your own.
+"""Windows of a cache's clips as a PyTorch dataset, for your own training loop.
 
 F frames, S pixels a side, A audio features. One convention for tensors from the cache to the loss:
 
 | field                      | tensor                | |
 | -------------------------- | --------------------- | --- |
 | `frames`                   | uint8 (F,3,S,S)       | RGB, 0–255 |
-| `audio`                    | int16 (n,)            | 16 kHz, the whole stretch from the first to the last frame |
+| `audio`                    | int16 (n,)            | 16 kHz, from the first to the last frame |
 | `logmel`, `hubert`, ...    | float32 (F,A)         | audio features |
 | `pose`                     | float32 (F,7)         | yaw, pitch, roll in degrees, scale, tx, ty, tz |
 | `blink`                    | float32 (F,2)         | left, right eye aspect ratio |
@@ -14,7 +14,7 @@ F frames, S pixels a side, A audio features. One convention for tensors from the
 | `face_mask`, `lip_mask`    | bool (F,S,S)          | computed from `bbox` and `landmarks` |
 | `valid`                    | bool (F,)             | False where the face was interpolated |
 | `vertices`                 | float32 (F,V,3)       | meshes |
-| `template`, `lips`, ...    | (1,...)               | what belongs to a whole clip is given whole |
+| `template`, `lips`, ...    | (1,...)               | arrays of a whole clip, unchanged |
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from dawn_bench.masks import MASKS
 class Windows(Dataset[dict[str, Any]]):
     """Windows of `frames` frames from the usable clips of one split, every `stride`-th frame of a clip.
 
-    An item is a dict of one tensor per field (see the module's table), `clip`, the clip's id, and `start`, the
-    window's first frame. Windows of a clip begin `step` frames apart (default: they do not overlap), in the order of
-    the index. With a `seed` each item is drawn instead: clip and count stay, the start is uniform over the clip, a
-    pure function of (seed, epoch, index); call `set_epoch` before each epoch.
+    An item is a dict with one tensor per field (see the module's table), `clip`, the clip's id, and `start`, the
+    window's first frame. Windows of a clip start `step` frames apart (default: no overlap), in index order. With a
+    `seed` the starts are random instead: clips and number of windows stay the same, and each start is uniform over the
+    clip, a pure function of (seed, epoch, index); call `set_epoch` before each epoch.
 
-    Arrays are memory-mapped where an item is read. Copies in worker processes, forked or spawned, open their own
-    files, so `DataLoader(windows, num_workers=4)` works with every start method.
+    Arrays are memory-mapped in the process that reads them. Copies in worker processes, forked or spawned, open their
+    own files, so `DataLoader(windows, num_workers=4)` works with every start method.
 
-    `left_out` has the reason for each clip of the split that gives no window: it is too short, or it lacks a field.
+    `left_out` maps each clip of the split without a window to the reason: it is too short, or it lacks a field.
 
     Args:
         cache: the opened cache.
@@ -134,7 +134,7 @@ class Windows(Dataset[dict[str, Any]]):
             first, count = (round(k * SAMPLE_RATE / clip.fps) for k in (start, self.span))
             sound = array[first : first + count]
             return torch.from_numpy(np.pad(sound, (0, count - len(sound))))
-        if len(array) != clip.n_frames:  # one for the clip, such as the face at rest of a mesh
+        if len(array) != clip.n_frames:  # an array of the whole clip, such as the neutral face of a mesh
             return torch.from_numpy(np.array(array))
         values = array[span]
         if name == "frames":

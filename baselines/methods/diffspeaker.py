@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,27 +9,20 @@ import torch
 from pydantic import Field
 
 from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass, serves
-from dawn_bench.config import Config, validated
+from dawn_bench.config import validated
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import sha256_file
 from dawn_bench.models.checkpoint import load_checkpoint
-from dawn_bench.models.diffspeaker.config import Sampler
+from dawn_bench.models.diffspeaker.generator import RUN_FILE, SpeakingOptions
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
 from dawn_bench.models.diffspeaker.released import load_released
 from dawn_bench.provenance import fingerprint
 
-#: The model's file in a run folder of `dawn-bench train --model diffspeaker`.
-RUN_FILE = Path("diffspeaker", "model.safetensors")
 
+class DiffSpeakerMethodOptions(SpeakingOptions):
+    """Options of the method."""
 
-class SpeakingOptions(Config):
-    """What `--option` changes. None keeps the setting of the checkpoint."""
-
-    sampler: Sampler | None = None
-    steps: int | None = Field(None, ge=1, le=1000)
-    style: str = Field(
-        "auto", description="auto: the subject's own, for an unseen one all of them; or a subject's name"
-    )
+    style: str = Field("auto", description="a training subject; auto: the clip's subject, or all if it is unseen")
     encoder: Literal["hubert", "wav2vec2"] = Field("hubert", description="of a released file, which does not record it")
 
 
@@ -42,7 +34,7 @@ class DiffSpeakerMethod:
     licence = "Apache-2.0 (weights: of whoever trained them; the released ones have no licence)"
     uses: tuple[str, ...] = ("source", "audio")
 
-    def __init__(self, model: DiffSpeaker, options: SpeakingOptions, *, identity: str, device: str) -> None:
+    def __init__(self, model: DiffSpeaker, options: DiffSpeakerMethodOptions, *, identity: str, device: str) -> None:
         changes = {k: v for k, v in (("sampler", options.sampler), ("steps", options.steps)) if v is not None}
         model.config = model.config.model_copy(update=changes)
         self.model, self.options, self.identity, self.device = model.to(device), options, identity, device
@@ -98,9 +90,9 @@ def build(context: Context) -> DiffSpeakerMethod:
     if path is None:
         raise InputError(
             "DiffSpeaker needs a trained run or a released .ckpt.",
-            hint="Give one with --checkpoint; dawn-bench train --model diffspeaker makes a run.",
+            hint="Give one with --checkpoint; or train one with dawn-bench train --model diffspeaker.",
         )
-    options = validated(SpeakingOptions, context.options, what="option")
+    options = validated(DiffSpeakerMethodOptions, context.options, what="option")
     if path.is_dir():
         path = path / RUN_FILE
         model = load_checkpoint(path, "diffspeaker")[0]

@@ -1,7 +1,7 @@
-"""The `dawn-bench` command: one file per subcommand, loaded when it is used.
+"""The `dawn-bench` command: one file per subcommand, loaded on use.
 
-Logic lives below; this package turns flags into jobs and errors into one line. `weights`, `cache`, `methods` and
-`doctor` are look-ups: they have no job and take no `--config`.
+This package turns flags into jobs and errors into one line; the logic is in the lower layers. `weights`, `cache`,
+`methods` and `doctor` are look-ups: they have no job and take no `--config`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typer.core import TyperGroup
 from dawn_bench.errors import EXIT_INTERNAL, EXIT_STOPPED, DawnBenchError
 from dawn_bench.progress import console
 
-#: Subcommands in the order in which a user meets them; each is a function, or a `Typer` called `app`, of its module.
+#: Subcommands in order of typical use; each is a function, or a `Typer` called `app`, of its module.
 COMMANDS = {
     "quickstart": "Run everything once, offline, on a small synthetic dataset.",
     "download": "Download the videos of a published list.",
     "prepare": "Turn videos into a cache.",
     "train": "Train a model on a cache.",
-    "generate": "Make a talking clip from a portrait and speech.",
+    "generate": "Generate a talking clip from a portrait and speech.",
     "evaluate": "Generate with each method, score the clips, write the report.",
     "reproduce": "Run the rows of a table of the DAWN paper.",
     "methods": "List the methods that can be evaluated.",
     "report": "Write the leaderboard of a results folder.",
     "weights": "List, fetch, verify and add network weights.",
     "cache": "Check, count and export a cache.",
-    "doctor": "Show what is installed and what each part would use.",
+    "doctor": "Show what is installed and what each component uses.",
 }
 SETTINGS: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"]}}
 #: `UsageError`, the base of what typer raises for an unknown flag or command; typer exports only this subclass.
@@ -38,10 +38,10 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class Commands(TyperGroup):
-    """Loads a subcommand when it is called, so that `dawn-bench --help` imports none of them."""
+    """Loads subcommands on demand, so that `dawn-bench --help` imports none of them."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The name, the command and the remaining words."""
+        """The name, the command and the remaining arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else command, rest
 
@@ -93,7 +93,7 @@ def options(
         False, "--version", is_eager=True, callback=_show_version, help="Print the version and exit."
     ),
 ) -> None:
-    """Options that stand before the command."""
+    """Options before the subcommand."""
     if debug:
         os.environ["DAWN_BENCH_DEBUG"] = "1"
 
@@ -125,14 +125,14 @@ def main() -> None:
     else:
         if code == EXIT_STOPPED:  # typer's exit code for Ctrl-C
             console().print(
-                "stopped: what was finished is kept; run the same command again to continue (train: with --resume)",
+                "stopped: finished work is kept; run the same command again to continue (train: with --resume)",
                 markup=False,
             )
         sys.exit(code or 0)
 
 
 def _usage(error: Any) -> None:
-    """A flag or command that does not exist, as one line. Without any arguments the help was printed already."""
+    """Print a usage error as one line. Without arguments the help was already printed."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         sys.exit(error.exit_code)

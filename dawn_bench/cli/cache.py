@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Check, count and export a cache made by `dawn-bench prepare`.\n\nExample: dawn-bench cache stats my-cache",
+    help="Check, count and export a cache written by `dawn-bench prepare`.\n\nExample: dawn-bench cache stats my-cache",
 )
 
 _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache.")]
@@ -17,7 +17,7 @@ _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cach
 
 @app.command()
 def verify(root: _Root) -> None:
-    """Read all data and compare every checksum with the index. Exit code 2 when something is damaged.
+    """Read all data and compare every checksum with the index. Exit code 2 when data are damaged.
 
     Example: dawn-bench cache verify my-cache
     """
@@ -42,7 +42,7 @@ def verify(root: _Root) -> None:
 
 @app.command()
 def stats(root: _Root) -> None:
-    """Show clips, hours, face coverage, bytes per field, and the reason of every clip that was left out.
+    """Show clips, hours, face coverage, bytes per field, and the reason for every clip that was left out.
 
     Example: dawn-bench cache stats my-cache
     """

@@ -1,10 +1,10 @@
-"""`dawn-bench doctor`: what is installed and present, and what each part would use."""
+"""`dawn-bench doctor`: what is installed, and what each component uses."""
 
 from __future__ import annotations
 
 
 def doctor() -> None:
-    """Print versions, device, decoder, weights present, and what each extractor, back end and metric would use.
+    """Print versions, device, decoder, weights, and what each extractor, back end and metric uses.
 
     Example: dawn-bench doctor
     """
@@ -69,7 +69,7 @@ def doctor() -> None:
 
 
 def _face(name: str, chosen: str) -> str:
-    """Whether a face back end can be used here, and if not, why."""
+    """Whether a face back end is usable, and if not, the reason."""
     from dawn_bench.errors import InputError
     from dawn_bench.pipelines.faces.base import pick_backend
 
@@ -81,7 +81,7 @@ def _face(name: str, chosen: str) -> str:
 
 
 def _extractor(name: str) -> str:
-    """Whether an extractor can be used here, and if not, why."""
+    """Whether an extractor is usable, and if not, the reason."""
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
     if reason := EXTRACTORS[name].missing():

@@ -1,4 +1,4 @@
-"""`dawn-bench download`: the videos of a published list, for users with the network."""
+"""`dawn-bench download`: the videos of a published list."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def download(job: Download) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in gone).items())
     console().print(
         f"{len(videos) - len(gone)} of {len(videos)} videos are in {folder}"
-        + (f"; not to be had: {counts}" if counts else ""),
+        + (f"; unavailable: {counts}" if counts else ""),
         markup=False,
     )

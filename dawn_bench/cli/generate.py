@@ -1,4 +1,4 @@
-"""`dawn-bench generate`: one talking clip from a face and speech."""
+"""`dawn-bench generate`: a talking clip from a portrait and speech."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dawn_bench.workflow.generate import Generation
 
 @job_command(Generation)
 def generate(job: Generation) -> None:
-    """Make a talking clip from a face and speech.
+    """Generate a talking clip from a portrait and speech.
 
     Example: dawn-bench generate --image me.png --audio speech.wav --checkpoint demo/run --out talk.mp4
 

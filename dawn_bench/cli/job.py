@@ -1,7 +1,7 @@
 """A command from a job: the fields of the pydantic model become the flags.
 
 `@job_command(Evaluation)` turns a function of an `Evaluation` into a command with one flag per field, `--config FILE`
-and `--set key=value`. Nothing here knows a command.
+and `--set key=value`. This module knows no specific command.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from dawn_bench.job import FieldFlag, Job, field_flags, read_job
 
 J = TypeVar("J", bound=Job)
 
-CONFIG_HELP = "YAML file with any of these flags as keys. A flag wins over it."
-SET_HELP = "One key of the config file; wins over flags. Repeatable."
+CONFIG_HELP = "YAML file with any of these flags as keys. Flags override it."
+SET_HELP = "One key of the config file; overrides flags. Repeatable."
 
 
 class JobFunction(Generic[J]):
-    """The function of a command, called with what the user typed; `job` reads that without running anything."""
+    """The function of a command, called with the typed values; `job` parses them without running the command."""
 
     def __init__(self, run: Callable[..., None], kind: type[J], settings: Callable[[J], Config] | None) -> None:
         self.run, self.kind, self.settings = run, kind, settings
-        #: What `read_job` calls each parameter: the field, or the flag where a field has more than one.
+        #: The key of each parameter in `read_job`: the field, or the flag where a field has more than one.
         self.names: dict[str, str] = {}
         parameters = []
         for field in field_flags(kind):
@@ -44,7 +44,7 @@ class JobFunction(Generic[J]):
         self.__signature__ = inspect.Signature(parameters)
 
     def job(self, *, config: str | None = None, set_: list[str] | None = None, **typed: Any) -> tuple[J, Config | None]:
-        """The job that was asked for, and its further settings where the command has any; raises `InputError`."""
+        """The parsed job, and the second configuration of commands that have it; raises `InputError`."""
         flags = {self.names[name]: value for name, value in typed.items() if value not in (None, (), [])}
         file = Path(config).expanduser() if config else None
         return read_job(self.kind, flags, file=file, overrides=set_ or (), settings=self.settings)
@@ -57,16 +57,16 @@ class JobFunction(Generic[J]):
 def job_command(
     kind: type[J], *, settings: Callable[[J], Config] | None = None
 ) -> Callable[[Callable[..., None]], JobFunction[J]]:
-    """Decorator: the command of a job, from a function of the job.
+    """Decorator: turns a function of a job into a command.
 
-    With `settings`, a function of the job that gives the defaults of a further configuration, keys of `--config` and
-    `--set` that are no field of the job set that; the decorated function takes it second.
+    `settings` is a function of the job that returns the defaults of a second configuration. Keys of `--config` and
+    `--set` that are not fields of the job set it; the decorated function takes it as second argument.
     """
     return lambda run: JobFunction(run, kind, settings)
 
 
 class JobCommand(TyperCommand):
-    """A command whose help lists what registries hold; they are read only when the help is shown."""
+    """A command whose help lists the names in registries, which are read only when help is shown."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with the known names of a registry after the description of its flag."""
@@ -79,7 +79,7 @@ class JobCommand(TyperCommand):
 
 
 def help_text(field: FieldFlag, *, names: bool) -> str:
-    """The description of a field, the names that it takes where the description lacks one, and its default."""
+    """The description of a field, its known names if the description lacks any of them, and its default."""
     words = field.info.description or ""
     known = field.choices() if names else []
     listed = "" if all(name in words for name in known) else f"Known: {', '.join(known)}."
@@ -87,7 +87,7 @@ def help_text(field: FieldFlag, *, names: bool) -> str:
 
 
 def _default(field: FieldFlag) -> str:
-    """`Default: 128.`, empty where there is none worth a word."""
+    """`Default: 128.`, or an empty string where the default is trivial."""
     default = field.info.get_default(call_default_factory=True)
     if field.info.is_required():
         return "Required."
@@ -104,7 +104,7 @@ def _parameter(name: str, annotation: Any, option: Any) -> inspect.Parameter:
 
 
 def _options(field: FieldFlag) -> list[tuple[str, Any, Any]]:
-    """The flags of a field, first its own: name, type and typer option. Values stay text: the model validates them."""
+    """The flags of a field, first its own: name, type and typer option. The model validates the strings."""
     text = help_text(field, names=False)
     if field.flag.positional:
         return [(field.name, str | None, typer.Argument(metavar=field.name, help=text, show_default=False))]

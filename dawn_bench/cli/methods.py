@@ -1,4 +1,4 @@
-"""`dawn-bench methods`: the methods that can be evaluated, and how an external one is installed."""
+"""`dawn-bench methods`: the methods that can be evaluated, and how to install external methods."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typer
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show this external method: command, options, quirks.")] = None,
     installs: Annotated[
-        Path | None, typer.Option("--installs", help="YAML file that says where external methods are installed.")
+        Path | None, typer.Option("--installs", help="YAML file with the locations of external methods.")
     ] = None,
     old_installs: Annotated[Path | None, typer.Option("--methods", hidden=True)] = None,
 ) -> None:
-    """List the methods that `evaluate` knows, with what they generate; with a name, how that external method is run.
+    """List the methods that `evaluate` knows and what they generate; with a name, show how that external method is run.
 
     Example: dawn-bench methods wav2lip
     """
@@ -44,7 +44,7 @@ def methods(
         if method in installed:
             how = f"installed in {installed[method][1].repo}"
         elif method in external:
-            how = f"not installed; dawn-bench methods {method} says how"
+            how = f"not installed; see dawn-bench methods {method}"
         else:
             how = "runs inside dawn-bench"
         typer.echo(f"{method:<{width}}  {modalities:<11}  {how}")

@@ -1,4 +1,4 @@
-"""`dawn-bench prepare`: from videos to a cache."""
+"""`dawn-bench prepare`: videos to a cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def prepare(job: Preparation) -> None:
     """Turn videos into a cache: cropped faces, 25 fps, 16 kHz sound, head pose, blinks, audio features.
 
-    Clips that cannot be used are left out, each with its reason. The same command continues a run that was stopped.
+    Clips that cannot be used are left out, each with its reason. Run the same command again to continue a stopped
+    run.
 
     Example: dawn-bench prepare --root my-videos --cache my-cache --jobs 4
 
@@ -71,12 +72,12 @@ def _list_missing(job: Preparation) -> None:
         typer.echo("\t".join(row))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in rows).items())
     console().print(
-        f"{len(rows)} clips of the published list are not here" + (f": {counts}" if counts else ""), markup=False
+        f"{len(rows)} clips of the published list are missing" + (f": {counts}" if counts else ""), markup=False
     )
 
 
 def _show(report: PrepareReport) -> None:
-    """The table at the end of a run: clips by reason, frames, time."""
+    """Print the summary of a run: clips by reason, frames, time."""
     from rich.table import Table
 
     from dawn_bench.progress import console
@@ -90,6 +91,6 @@ def _show(report: PrepareReport) -> None:
         if count:
             table.add_row(str(count), f"without {name}")
     screen.print(table)
-    screen.print(f"{report.cache}  in {report.wall:.0f} s, {report.resumed} clips were there before", markup=False)
+    screen.print(f"{report.cache}  in {report.wall:.0f} s, {report.resumed} clips were already prepared", markup=False)
     if report.quarantined:
-        screen.print(f"Each one's reason: dawn-bench cache stats {report.cache}", markup=False)
+        screen.print(f"Reasons by clip: dawn-bench cache stats {report.cache}", markup=False)

@@ -10,8 +10,8 @@ from dawn_bench.workflow.jobs import Quickstart
 def quickstart(job: Quickstart) -> None:
     """Run everything once, offline: a synthetic dataset, prepare, train, generate, evaluate, report.
 
-    The same command continues a run that was stopped. The scores say nothing about DAWN: the clips are synthetic, the
-    models are tiny, and the scoring networks are substitutes unless you have added their weights.
+    Run the same command again to continue a stopped run. The scores say nothing about DAWN: the clips are synthetic,
+    the models are tiny, and the scoring networks are stand-ins unless their weights are present.
 
     Example: dawn-bench quickstart --out demo
     """

@@ -1,4 +1,4 @@
-"""`dawn-bench report`: from a results folder to a page and tables."""
+"""`dawn-bench report`: a page and tables from a results folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def report(job: Reporting) -> None:
     """Write the leaderboard of a results folder as report.html, report.md, leaderboard.csv, .json and .tex.
 
     The page is one file with sortable tables, plots with intervals, loss curves and videos. Scores are only read, never
-    computed again. Values made with substitute networks are marked and not ranked.
+    computed again. Values computed with stand-in networks are marked and not ranked.
 
     Example: dawn-bench report runs/results --out runs/report
     """

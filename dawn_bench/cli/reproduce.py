@@ -1,4 +1,4 @@
-"""`dawn-bench reproduce`: a table of the paper, our values next to the published ones."""
+"""`dawn-bench reproduce`: a table of the paper, our values next to the published values."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from dawn_bench.workflow.jobs import Training
 
 
 def preset_settings(job: Training) -> Config:
-    """The settings of the preset that a job names; keys of `--config` and `--set` that the job lacks change them."""
+    """The settings of the job's preset; keys of `--config` and `--set` that are not fields of the job change them."""
     return MODELS[job.model].preset(job.preset)
 
 
 @job_command(Training, settings=preset_settings)
 def train(job: Training, settings: Config) -> None:
-    """Train a model. The preset's hyperparameters are changed with --config and --set lfg.loop.steps=500.
+    """Train a model. Override the preset's hyperparameters with --config or --set lfg.loop.steps=500.
 
     Example: dawn-bench train --cache CACHE --out RUN --preset small --stage all
 

@@ -29,16 +29,14 @@ def list_weights() -> None:
 
     table = Table("name", "state", "file", "licence", "origin", box=None, pad_edge=False)
     for weight in WEIGHTS:
-        found = resolve(weight.name)
-        state: str = "absent" if found.path is None else found.state
-        state += ", with a package" if found.path is not None and folder() not in found.path.parents else ""
+        resolved = resolve(weight.name)
+        state: str = "absent" if resolved.path is None else resolved.state
+        state += ", from a package" if resolved.path is not None and folder() not in resolved.path.parents else ""
         table.add_row(weight.name, state, weight.file, weight.licence, weight.origin)
     screen = console()
     screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})", markup=False)
     screen.print(table)
-    screen.print(
-        "canonical: the published file; user: another file, or one without a published hash; absent: substitute"
-    )
+    screen.print("canonical: the published file; user: another file, or no published hash; absent: a stand-in is used")
 
 
 @app.command()
@@ -51,10 +49,10 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Names from `weights l
     from dawn_bench.weights import download, entry
 
     for name in names:
-        entry(name)  # refuse a wrong name before anything is fetched
+        entry(name)  # refuse wrong names before fetching anything
     for name in names:
-        found = download(name)
-        console().print(f"{name}: {found.state}, {found.path}", markup=False)
+        resolved = download(name)
+        console().print(f"{name}: {resolved.state}, {resolved.path}", markup=False)
 
 
 @app.command()
@@ -100,9 +98,9 @@ def add(
     from dawn_bench.progress import console
     from dawn_bench.weights import add as add_file
 
-    found = add_file(path, name)
-    console().print(f"{found.weight.name}: {found.state}, {found.path}", markup=False)
-    if found.state == "user" and (found.weight.sha256 or found.weight.git_blob):
+    resolved = add_file(path, name)
+    console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}", markup=False)
+    if resolved.state == "user" and (resolved.weight.sha256 or resolved.weight.git_blob):
         console().print(
-            "This is not the published file: scores made with it are marked `user` and cannot be compared with a paper."
+            "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
         )

@@ -1,1 +1,1 @@
-"""The bundled models; each folder is one paper."""
+"""The built-in models, one folder per paper, and what they share."""

@@ -1,8 +1,8 @@
 """Checkpoints of every model: safetensors files with a kind, a configuration and a provenance.
 
 The kinds are those of the registered models (`ModelSpec.checkpoints`). Published files have readers in the folders of
-their models, which use `load_keys` and `read_tensors`. No file is ever unpickled beyond tensors. What does not fit is
-one line: which keys, and how many.
+their models, which use `load_keys` and `read_tensors`. Only tensors are ever unpickled. Keys that do not
+fit are reported in one line, with their number.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SCHEMA = "1"
 
 
 def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str, provenance: Mapping[str, Any]) -> None:
-    """Write `module` to `path` (.safetensors) in one step: a reader never sees half a file.
+    """Write `module` to `path` (.safetensors) atomically.
 
-    `provenance` is anything JSON can hold: seeds, versions, data fingerprints, losses.
+    `provenance` is any JSON-serialisable mapping: seeds, versions, data fingerprints, losses.
     """
     from safetensors.torch import save_file
 
@@ -79,7 +79,7 @@ def load_checkpoint(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Kind, configuration and provenance of one of our checkpoints, as JSON texts, without reading the tensors."""
+    """Kind, configuration and provenance of a dawn-bench checkpoint, as JSON strings, without reading the tensors."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -88,10 +88,10 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise InputError("is damaged or no safetensors file.", path=path, hint="Train or fetch it again.") from error
+        raise InputError("is damaged or not a safetensors file.", path=path, hint="Train or fetch it again.") from error
     if metadata.get("schema") != SCHEMA:
         hint = "Published weights are given to the options that name them; see: dawn-bench weights list"
-        raise InputError("is no checkpoint of dawn-bench.", path=path, hint=hint)
+        raise InputError("is not a checkpoint of dawn-bench.", path=path, hint=hint)
     return metadata
 
 
@@ -107,7 +107,7 @@ def stage_kinds(run: Path) -> list[tuple[str, str | None]]:
 
 
 def read_tensors(path: Path) -> Mapping[str, Any]:
-    """A published file's tensors by name, perhaps nested; raises `InputError` when it holds something else."""
+    """A published file's tensors by name, perhaps nested; raises `InputError` for other content."""
     state: Any = read_state_dict(path)
     if not isinstance(state, Mapping):
         raise InputError(f"holds a {type(state).__name__}, not named tensors.", path=path)
@@ -115,7 +115,7 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
 
 
 def load_keys(module: nn.Module, state: Mapping[str, Any], *, path: Path, what: str) -> None:
-    """`load_state_dict` with an error of one line.
+    """`load_state_dict` with a one-line error.
 
     Raises `InputError` with the number and the first few of missing, unexpected and misshapen keys.
     """

@@ -1,6 +1,6 @@
-"""The contract of every model for a user: a face and speech in, a talking clip out.
+"""The interface of every model: a face and speech in, a talking clip out.
 
-`load_model` (`dawn_bench.models.loading`) gives a `Generator`. Its `generate` returns the whole clip. Its `stream`
+`load_model` (`dawn_bench.models.loading`) returns a `Generator`. Its `generate` returns the whole clip. Its `stream`
 returns the clip while it is being generated, so that an hour of speech needs the memory of a minute.
 """
 
@@ -22,9 +22,9 @@ from dawn_bench.pipelines.media.video import write_video
 class TalkingClip:
     """A generated clip.
 
-    `frames` uint8 (T,S,S,3) RGB; `audio` int16 (n,) at 16 kHz; `fps` frames a second. A mesh model also gives
-    `vertices` float32 (T,V,3) in the units of its training data, and its frames show them drawn. `notes` are sentences
-    that a viewer should know, such as a portrait in which no face was found.
+    `frames` uint8 (T,S,S,3) RGB; `audio` int16 (n,) at 16 kHz; `fps` frames per second. A mesh model also gives
+    `vertices` float32 (T,V,3) in the units of its training data, and its frames are renderings of them. `notes` are
+    sentences for the viewer, for example that the portrait shows no detectable face.
     """
 
     frames: np.ndarray
@@ -34,15 +34,15 @@ class TalkingClip:
     notes: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> Path:
-        """Write frames and sound as an mp4 file; missing folders are made. Returns the path."""
+        """Write frames and sound as an mp4 file; missing folders are created. Returns the path."""
         return _write(path, iter(self.frames), fps=self.fps, audio=self.audio)
 
 
 @dataclass(frozen=True)
 class TalkingStream:
-    """A clip that is generated while it is read: use `save` or `collect`, once.
+    """A clip that is generated while it is read. Call `save` or `collect` once.
 
-    `segments` are consecutive uint8 (n,S,S,3) arrays, `n_frames` frames in all; the other fields as in `TalkingClip`.
+    `segments` are consecutive uint8 (n,S,S,3) arrays, `n_frames` frames in total; the other fields as in `TalkingClip`.
     """
 
     segments: Iterator[np.ndarray]
@@ -63,7 +63,7 @@ class TalkingStream:
 
 
 class Generator(ABC):
-    """A loaded model. `options_class` has the options that `generate` and `stream` take as keywords."""
+    """A loaded model. `options_class` declares the options that `generate` and `stream` take as keywords."""
 
     options_class: ClassVar[type[Config]]
 
@@ -78,7 +78,7 @@ class Generator(ABC):
         face: str = "auto",
         **options: Any,
     ) -> TalkingStream:
-        """As `generate`; inputs and options are checked now, frames are generated as they are read."""
+        """As `generate`, but inputs and options are checked now, and frames are generated as they are read."""
 
     def generate(
         self,
@@ -93,15 +93,15 @@ class Generator(ABC):
         """A talking clip as long as the speech.
 
         Args:
-            image: what talks. A picture file with one face; models that dub also take a video; mesh models take the
-                face at rest, or None for the one that they bring.
+            image: the source. A picture file with one face; models that dub also take a video; mesh models take the
+                neutral face, or None for their default face.
             audio: the speech, any sound or video file.
             seed: the same seed gives the same clip on the same device.
             max_seconds: use only this much of the speech.
-            face: name of the face back end that finds the face.
+            face: name of the face back end that detects the face.
             options: fields of `options_class`.
 
-        Raises `InputError` for files that cannot be used and for options that are unknown or out of range.
+        Raises `InputError` for unusable files and for options that are unknown or out of range.
         """
         picture = None if image is None else Path(image).expanduser()
         speech = Path(audio).expanduser()
@@ -109,7 +109,7 @@ class Generator(ABC):
 
     @classmethod
     def options(cls, given: dict[str, Any]) -> Any:
-        """`given` as an instance of `options_class`; raises `InputError` that names the first wrong one."""
+        """`given` as an instance of `options_class`; raises `InputError` naming the first invalid option."""
         return validated(cls.options_class, given, what="option")
 
 

@@ -1,4 +1,4 @@
-"""A user's files as a generator needs them: a portrait, speech, a driving video, tracks of head pose and blinks."""
+"""Readers of a user's files for generators: a portrait, speech, a driving video, tracks of head pose and blinks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dawn_bench.pipelines.preparation.process import face_window, process_clip, 
 from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 
-#: The shortest speech, frames.
+#: Minimum length of the speech in frames.
 MIN_FRAMES = 5
-#: State of a portrait without a face: frontal and open-eyed, the released code's own fallback.
+#: State of a portrait without a detected face: frontal and open-eyed, the fallback of the released code.
 NO_POSE, NO_BLINK = (0.0, 0.0, 0.0, 4.79e-4, 56.5, 64.9, -66.67), (0.3, 0.3)
-#: The part of a square portrait that a face is expected in: x0, y0, x1, y1 in sides.
+#: Face box of a portrait without a detected face: x0, y0, x1, y1 as shares of its side.
 NO_BOX = (0.25, 0.25, 0.75, 0.8)
 
 Crop = Literal["face", "paper"]
@@ -33,9 +33,9 @@ Crop = Literal["face", "paper"]
 
 @dataclass(frozen=True)
 class Portrait:
-    """The face that talks: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1.
+    """The source face: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1.
 
-    `bbox` is in pixels of a picture of `hw` (height, width), by default of the frame itself.
+    `bbox` is in pixels of an image of size `hw` (height, width), by default of the frame itself.
     """
 
     frame: np.ndarray
@@ -46,28 +46,28 @@ class Portrait:
 
 
 def ping_pong(length: int, wanted: int) -> np.ndarray:
-    """Frame numbers (wanted,) of a video of `length` frames that plays forwards and backwards without repeats."""
+    """Frame numbers (wanted,) that play `length` frames forwards and backwards; turning points are not repeated."""
     return np.resize(np.concatenate([np.arange(length), np.arange(length)[-2:0:-1]]), wanted)
 
 
 def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face") -> tuple[Portrait, bool]:
     """A picture file as a portrait of `size` pixels a side, and whether it shows a face.
 
-    `crop` is as in preparation: `face` cuts the square around the face; `paper` resizes the whole picture without
-    keeping the aspect; where it shows no face, a frontal one in the middle is assumed.
+    `crop` is as in preparation: `face` crops the square around the face; `paper` resizes the whole picture without
+    keeping the aspect ratio, and without a detected face assumes a frontal face in the middle.
 
-    Raises `InputError` when the file is no picture, or with `face` when it shows no face.
+    Raises `InputError` when the file is not a picture, or with `face` when no face is detected.
     """
     picture = read_picture(path)
-    boxes = backend.detect(picture)  # in the whole picture: detectors miss faces as small as the models' frames
+    boxes = backend.detect(picture)  # before resizing: detectors miss faces as small as the models' frames
     points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
     height, width = picture.shape[:2]
     if not np.isfinite(points).all():
         if crop == "face":
             raise InputError(
-                "shows no face that the detector finds.",
+                "shows no face that the detector can find.",
                 path=path,
-                hint="Give a frontal portrait, face large in the picture, or take it as it is: --crop paper",
+                hint="Give a frontal portrait, face large in the picture, or use it uncropped: --crop paper",
             )
         box = np.array(NO_BOX, np.float32) * size
         frame = resize(picture, size, size)
@@ -85,7 +85,7 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture file as uint8 RGB (H,W,3); raises `InputError`. OpenCV's own messages are switched off."""
+    """A picture file as uint8 RGB (H,W,3); raises `InputError`. OpenCV's own messages are suppressed."""
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
@@ -101,7 +101,7 @@ def read_picture(path: Path) -> np.ndarray:
 def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
     """The sound of a file, int16 (n,) at 16 kHz, cut to whole frames at 25 fps.
 
-    Raises `InputError` for a file without sound, or with less than `MIN_FRAMES` frames of it.
+    Raises `InputError` for a file without sound, or with less than `MIN_FRAMES` frames of sound.
     """
     try:
         audio = read_audio(path)
@@ -120,7 +120,7 @@ def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
 
 
 def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """`read_sound`, and its features (T,A) at 25 fps by the extractor called `encoder` (`hubert`, `logmel`, ...)."""
+    """`read_sound`, and its features (T,A) at 25 fps by the extractor `encoder` (`hubert`, `logmel`, ...)."""
     audio = read_sound(path, max_seconds=max_seconds)
     n_frames = len(audio) // SAMPLES_PER_FRAME
     return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
@@ -140,7 +140,7 @@ def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) ->
 
 
 def clip_arrays(path: Path, settings: PrepareSettings, *, backend: FaceBackend) -> dict[str, np.ndarray]:
-    """The arrays of a video of one face, cut and measured as in preparation, by field.
+    """The arrays of a video of one face by field, cropped and extracted as in preparation.
 
     Raises `InputError` when the video cannot be read, shows no face, or does not fit the settings.
     """
@@ -162,7 +162,7 @@ def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
             f"has no arrays `pose` and `blink` ({error}).", path=path, hint="Write it with numpy.savez."
         ) from error
     if any(values.dtype.kind not in "fiu" or not np.isfinite(values).all() for values in (pose, blink)):
-        raise InputError("holds values that are no finite numbers.", path=path, hint="Fill the gaps in its tracks.")
+        raise InputError("holds values that are not finite.", path=path, hint="Fill the gaps in its tracks.")
     if pose.ndim != 2 or pose.shape[1] < 6 or blink.shape[1:] != (2,) or min(len(pose), len(blink)) < n_frames:
         raise InputError(
             f"has pose {pose.shape} and blink {blink.shape}.",

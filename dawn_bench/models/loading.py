@@ -1,4 +1,4 @@
-"""From a checkpoint to a generator, whichever model it belongs to, and what a report must say of a run."""
+"""Load a generator from the checkpoint of any model, and collect the report's notes on a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawn_bench.training.loop import MODEL_FILE
 def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | None = None) -> Generator:
     """The generator of a trained run's folder, of released files, or of a released name such as `released-128`.
 
-    `model` names the model where the checkpoint could be of several. Raises `InputError` when the checkpoint is absent,
+    `model` names the model where several are possible. Raises `InputError` when the checkpoint is absent,
     damaged, incomplete or of no known model.
     """
     spec = find_model(checkpoint) if model is None else MODELS[model]
@@ -29,19 +29,19 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
     path = _run_folder(Path(checkpoint))
     names = [name for name in MODELS if MODELS[name].recognises(path)]
     if len(names) > 1:
-        raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint="Name one: --model.")
+        raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint="Choose with --model.")
     if not names:
-        what = "is no checkpoint of a known model." if path.exists() else "there is no such checkpoint."
+        what = "is not a checkpoint of a known model." if path.exists() else "there is no such checkpoint."
         hint = f"Give the folder that `dawn-bench train` wrote, or released files. Known models: {', '.join(MODELS)}."
         raise InputError(what, path=path, hint=hint)
     return MODELS[names[0]]
 
 
 def report_notes(run: Path) -> list[str]:
-    """What a reader of a report must know of the models trained in a run folder."""
+    """Notes for the report on the models trained in a run folder."""
     return [note for name in MODELS for note in MODELS[name].report_notes(run)]
 
 
 def _run_folder(path: Path) -> Path:
-    """The run folder of one of its checkpoint files; any other path as it is."""
+    """The run folder of a checkpoint file; other paths are returned unchanged."""
     return path.parent.parent if path.name == MODEL_FILE and path.is_file() else path

@@ -1,4 +1,4 @@
-"""Sentences about a trained run that every model's report shares."""
+"""Notes on a trained run that the reports of all models share."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def training_notes(
     stages: Collection[str],
     more: Callable[[str, Mapping[str, Any]], list[str]] = _nothing,
 ) -> list[str]:
-    """Preset and clips of the stage `main`; then, for each of `stages`, substituted losses and choices of ours.
+    """Preset and clips of the stage `main`; then, for each of `stages`, substituted losses and our own choices.
 
-    `more` gives further sentences from a stage's name and its provenance.
+    `more` returns further sentences from a stage's name and provenance.
     """
     notes = []
     if (path := run / main / MODEL_FILE).is_file():

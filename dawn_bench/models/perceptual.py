@@ -1,6 +1,6 @@
-"""Perceptual losses of pictures: VGG-19 features, and a substitute where its weights are absent.
+"""Perceptual losses of images: VGG-19 features, and a substitute where its weights are absent.
 
-Shape letters: B batch, C channels, H height, W width. Pictures are RGB in [0, 1].
+Shape letters: B batch, C channels, H height, W width. Images are RGB in [0, 1].
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the suite knows of a model: one `ModelSpec`, registered by the `spec.py` of the model's folder.
+"""The interface between a model and the suite: a `ModelSpec`, registered by the `spec.py` of the model's folder.
 
 Nothing outside that folder names a model: the command line, the training job, checkpoints, generation and reports all
-look it up in `MODELS`. A spec is light to import. What needs torch is named as a `Lazy` and imported at its first use,
-so that `dawn-bench train --help` can list every model, stage and preset.
+look it up in `MODELS`. A spec is light to import. Anything that needs torch is a `Lazy`, imported on first use, so
+`dawn-bench train --help` can list every model, stage and preset.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ StageFactory = Callable[..., "Stage"]
 
 @dataclass(frozen=True)
 class Lazy:
-    """A function or class by its place, "package.module:name" or "package.module:Class.name", imported at first use."""
+    """A function or class, imported on first use from "package.module:name" or "package.module:Class.name"."""
 
     place: str
 
@@ -51,13 +51,13 @@ class Lazy:
 
 @dataclass(frozen=True)
 class CheckpointKind:
-    """One kind of checkpoint file: its configuration class, and the module class that is built from it alone."""
+    """One kind of checkpoint file: its configuration class, and the module class, which is constructed from it."""
 
     config: Lazy
     module: Lazy
 
     def classes(self) -> tuple[type[Config], type[nn.Module]]:
-        """Import both."""
+        """Import and return both classes."""
         return self.config.resolve(), self.module.resolve()
 
 
@@ -71,13 +71,13 @@ def _no_signals(run: Path, clips: Sequence[Clip], *, seed: int, device: str) -> 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model that can be trained, loaded and asked for talking clips.
+    """A model that can be trained, loaded and used for generation.
 
     Its settings are a `Config` with the fields `preset`, `note` and one field per stage: stage `a2v-1` has the field
     `a2v_1`, which is None where a preset leaves the stage out.
     """
 
-    #: Name on the command line and in the registry, and name for people.
+    #: Name on the command line and in the registry, and name in reports and messages.
     name: str
     title: str
     #: What it is trained on and generates: clips of pictures, or of meshes.
@@ -88,9 +88,9 @@ class ModelSpec:
     presets: tuple[str, ...]
     #: (name) -> settings. Raises `InputError` with the known names.
     preset: Callable[[str], Any]
-    #: (settings, cache) -> settings with what only the data knows. Raises `InputError` when the cache does not fit.
+    #: (settings, cache) -> settings completed from the data. Raises `InputError` when the cache does not fit.
     fit_to_cache: Callable[[Any, Cache], Any]
-    #: (cache) -> facts of the data that the provenance of the checkpoints keeps.
+    #: (cache) -> facts on the data, stored in the provenance of the checkpoints.
     facts: Callable[[Cache], Mapping[str, Any]]
     #: Kinds of checkpoint files that its stages write. The names are stored in the files.
     checkpoints: Mapping[str, CheckpointKind]
@@ -105,9 +105,9 @@ class ModelSpec:
     variants: tuple[str, ...] = ()
     #: (run) -> sentences that a report on this run must contain.
     report_notes: Callable[[Path], list[str]] = _no_notes
-    #: (run, held-out clips, *, seed, device) -> what shows that its stages learned something, next to falling losses.
+    #: (run, held-out clips, *, seed, device) -> evidence that its stages learned, in addition to falling losses.
     signals: Callable[..., list[LearningSignal]] = _no_signals
-    #: Whether commands use this model when none is named. One built-in model says so.
+    #: Whether commands use this model when none is named. True for one built-in model.
     default: bool = False
 
     def stage(self, name: str) -> StageFactory:
@@ -122,7 +122,7 @@ class ModelSpec:
         from dawn_bench.models.checkpoint import stage_kinds
 
         kinds = stage_kinds(path)
-        # A damaged file has no kind. Its folder's name still says which model must report the damage.
+        # A damaged file has no kind, but its folder's name determines the model that must report the damage.
         return any(kind in self.checkpoints or (kind is None and stage in self.stages) for stage, kind in kinds) or (
             self.released(path)
         )

@@ -1,4 +1,4 @@
-"""Augmentation on the device, as in the released training: one draw for all pictures that must stay alike."""
+"""Augmentation on the device, as in the released training; related images share one random draw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dawn_bench.config import Config
 
 
 class JitterConfig(Config):
-    """Half-widths of uniform changes; 0 switches one off. Brightness, contrast, saturation are factors about 1."""
+    """Half-widths of uniform changes; 0 disables a change. Brightness, contrast and saturation are factors around 1."""
 
     brightness: float = Field(0.1, ge=0)
     contrast: float = Field(0.1, ge=0)
@@ -40,7 +40,7 @@ def jitter(pictures: list[Tensor], config: JitterConfig, generator: torch.Genera
 
 
 def flips(source: Tensor, driving: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """With probability ½ swap source and driving; else with probability ½ mirror both, never both (released code)."""
+    """With probability ½ swap source and driving; else with probability ½ mirror both images (released code)."""
     swap, mirror = (torch.rand(2, generator=generator, device=generator.device) < 0.5).tolist()
     if swap:
         return driving, source

@@ -1,4 +1,4 @@
-"""TensorBoard beside the plain logs, where it is installed (`pip install 'dawn-bench[train]'`)."""
+"""TensorBoard logs in addition to the plain logs, if it is installed (`pip install 'dawn-bench[train]'`)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FOLDER = "tensorboard"
 
 
 class Board:
-    """Scalars, pictures and videos of one stage, in `<stage>/tensorboard`; does nothing without TensorBoard.
+    """Scalars, images and videos of one stage, in `<stage>/tensorboard`; does nothing without TensorBoard.
 
-    A resumed run hides what was written after `start`, the step that it goes on from.
+    A resumed run hides events after `start`, the step from which it continues.
     """
 
     def __init__(self, folder: Path, *, start: int) -> None:
@@ -30,44 +30,44 @@ class Board:
             self._writer = SummaryWriter(str(folder / FOLDER), purge_step=start + 1 if start else None)
 
     def scalars(self, values: dict[str, float], step: int, *, under: str) -> None:
-        """One point a name, called `under/name`."""
+        """Log each value as `under/name`."""
         for name, value in values.items() if self._writer is not None else ():
             self._writer.add_scalar(f"{under}/{name}", value, step)
 
     def picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        """uint8 RGB (H,W,3)."""
+        """Log an image, uint8 RGB (H,W,3)."""
         if self._writer is not None:
             self._writer.add_image(name, picture, step, dataformats="HWC")
 
     def video(self, name: str, frames: np.ndarray, step: int) -> None:
-        """uint8 RGB (T,H,W,3), shown as a moving picture at 25 fps."""
+        """Log a video, uint8 RGB (T,H,W,3), as an animated GIF at 25 fps."""
         if self._writer is None:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        # TensorBoard plays animated GIFs as images; its own `add_video` needs a further package to write one.
+        # TensorBoard plays animated GIFs as images; its own `add_video` needs another package to write them.
         height, width = frames.shape[1:3]
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=_gif(frames))
         self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def flush(self) -> None:
-        """Let a reader see all that was added."""
+        """Write buffered events to the file."""
         if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
 
 
 @cache
 def _installed() -> bool:
-    """Whether TensorBoard is there; where it is not, that is said once a process."""
+    """Whether TensorBoard is installed; if not, a note is printed once per process."""
     if find_spec("tensorboard") is not None:
         return True
     console().print(
-        "no TensorBoard here, so metrics.jsonl alone (for it: pip install 'dawn-bench[train]')", markup=False
+        "TensorBoard is not installed: logging to metrics.jsonl only (pip install 'dawn-bench[train]')", markup=False
     )
     return False
 

@@ -1,8 +1,8 @@
-"""Batches straight from the memory-mapped cache: pure functions of (clips, seed, step).
+"""Batches from the memory-mapped cache: pure functions of (clips, seed, step).
 
-B items, F frames, S pixels. Arrays keep the shapes of the cache behind the batch axis: pictures are uint8 (B,F,S,S,3),
-boxes x0, y0, x1, y1, pose has 7 channels. Only `dawn_bench.pixels.from_frames` changes that, on the device, where a
-network takes pictures as float32 (B,F,3,S,S).
+B items, F frames, S pixels. Arrays keep the shapes of the cache after the batch axis: images are uint8 (B,F,S,S,3),
+boxes x0, y0, x1, y1, pose has 7 channels. Only `dawn_bench.pixels.from_frames` converts, on the device, to the
+networks' float32 (B,F,3,S,S).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Batch = dict[str, Tensor]
 
 
 def step_rng(seed: int, step: int, *, stream: str) -> np.random.Generator:
-    """The random numbers of one step of one stage; the same whatever ran before."""
+    """A random generator that depends only on the seed, the step and the stage's `stream` name."""
     return np.random.default_rng([seed, step, *stream.encode()])
 
 
 class ClipPool:
-    """The clips that a stage trains on, with their lengths, so that drawing does not walk the whole index.
+    """The clips that a stage trains on, with their lengths, so that sampling does not scan the whole index.
 
     Raises `InputError` when no clip has `min_frames` frames.
     """
@@ -45,7 +45,7 @@ class ClipPool:
             )
 
     def draw(self, rng: np.random.Generator, count: int, *, min_frames: int) -> tuple[list[Clip], Tensor]:
-        """`count` clips drawn uniformly with replacement among those long enough, and their places in `ids`."""
+        """`count` random clips of at least `min_frames` frames, with replacement, and their indices in `ids`."""
         usable = np.flatnonzero(self.lengths >= min_frames)
         places = usable[rng.integers(len(usable), size=count)]
         return [self.cache[self.ids[i]] for i in places], torch.from_numpy(places)
@@ -57,7 +57,7 @@ def training_ids(cache: Cache, split: str = "train") -> list[str]:
 
 
 def frame_pairs(pool: ClipPool, rng: np.random.Generator, *, count: int) -> Batch:
-    """LFG batch: `source`, `driving` uint8 (B,S,S,3), two frames of one clip, the earlier one first."""
+    """LFG batch: `source`, `driving` uint8 (B,S,S,3), two frames of a clip in temporal order."""
     source, driving = [], []
     clips, places = pool.draw(rng, count, min_frames=2)
     for clip in clips:
@@ -135,5 +135,5 @@ class _Steps(Dataset[Batch]):
 
 
 def batches(batch: Callable[[int], Batch], *, start: int, stop: int, workers: int, pin: bool) -> DataLoader[Batch]:
-    """The batches of steps start…stop−1 in order, read ahead by `workers` processes (which never change them)."""
+    """The batches of steps start…stop−1 in order, prefetched by any number of `workers` processes."""
     return DataLoader(_Steps(batch, start, stop), batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)

@@ -1,10 +1,10 @@
-"""What a person follows while a stage trains.
+"""Training logs.
 
-<stage>/metrics.jsonl      a line of losses every `log_every` steps
-<stage>/validation.jsonl   a line of figures on held-out clips every `validate_every` steps
-<stage>/samples/           sample videos, truth at the left
-<stage>/best.safetensors   the best checkpoint by validation, best.json says of which step (the last one is the result)
-<stage>/tensorboard/       all of it for TensorBoard, where that is installed
+<stage>/metrics.jsonl      losses, a line every `log_every` steps
+<stage>/validation.jsonl   values on held-out clips, a line every `validate_every` steps
+<stage>/samples/           sample videos, ground truth on the left
+<stage>/best.safetensors   the best checkpoint by validation; best.json has its step (the stage's result is the last)
+<stage>/tensorboard/       the same for TensorBoard, if it is installed
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAMPLES = "samples"
 
 
 class TrainingLogger:
-    """The logs of one stage in `out`, from step `start` on. Only the first of several processes has one.
+    """The logs of one stage in `out`, from step `start` on. Only the process of rank 0 writes logs.
 
     `save(path, module, step)` writes a checkpoint.
     """
@@ -40,7 +40,7 @@ class TrainingLogger:
         self.validates = stage.loop.validate_every is not None and isinstance(stage, Validates)
 
     def step(self, step: int, values: dict[str, float], *, data_share: float) -> None:
-        """Log a step's losses and the share of time that was spent waiting for data."""
+        """Log a step's losses and the share of time spent waiting for data."""
         self._append(LOG_FILE, {"step": step, **values, "data_share": round(data_share, 4)})
         self.board.scalars(values | {"data_share": data_share}, step, under="train")
 
@@ -50,37 +50,37 @@ class TrainingLogger:
         return self.validates and every is not None and (step % every == 0 or step == self.stage.loop.steps)
 
     def validate(self, module: nn.Module, step: int, *, device: str) -> None:
-        """Figures, pictures and videos of held-out clips; the best checkpoint so far is kept and noted."""
+        """Validate on held-out clips; logs values, images and videos, and keeps the best checkpoint so far."""
         stage = self.stage
         assert isinstance(stage, Validates)
         split, clips = held_out(stage.cache, stage.loop.validation_clips)
         training = module.training
         module.eval()
-        found = stage.validate(module, clips, device=device)
+        validation = stage.validate(module, clips, device=device)
         module.train(training)
-        values = {name: round(float(value), 5) for name, value in found.values.items()}
+        values = {name: round(float(value), 5) for name, value in validation.values.items()}
         self._append(VALIDATION_FILE, {"step": step, "split": split, **values})
         self.board.scalars(values, step, under="validation")
-        for name, picture in found.pictures.items():
+        for name, picture in validation.pictures.items():
             self.board.picture(f"validation/{name}", picture, step)
-        if found.videos:
+        if validation.videos:
             (self.out / SAMPLES).mkdir(exist_ok=True)
-        for name, frames in found.videos.items():
+        for name, frames in validation.videos.items():
             write_video(self.out / SAMPLES / f"step-{step:07d}-{name}.mp4", frames)
             self.board.video(f"validation/{name}", frames, step)
         self.board.flush()
-        self._note_best(module, step, found.best, values, split=split, smaller=found.smaller_is_better)
+        self._note_best(module, step, validation.best, values, split=split, smaller=validation.smaller_is_better)
 
     def close(self) -> None:
-        """Finish the files."""
+        """Close the files."""
         self.board.close()
 
     def _note_best(
         self, module: nn.Module, step: int, name: str, values: dict[str, float], *, split: str, smaller: bool
     ) -> None:
         note, sign = self.out / BEST_NOTE, -1 if smaller else 1
-        held = json.loads(note.read_text())["value"] if note.is_file() else -sign * math.inf
-        if sign * values[name] > sign * held:
+        best = json.loads(note.read_text())["value"] if note.is_file() else -sign * math.inf
+        if sign * values[name] > sign * best:
             self.save(self.out / BEST_FILE, module, step)
             text = json.dumps({"step": step, "measure": name, "value": values[name], "split": split})
             write_atomic(note, text.encode())
@@ -91,7 +91,7 @@ class TrainingLogger:
 
 
 def drop_after(log: Path, step: int) -> None:
-    """Drop the lines after `step`, or cut short by a kill: the run goes on from there and writes them again."""
+    """Drop lines after `step` and truncated lines; the resumed run writes them again."""
     if log.exists():
         kept = [line for line in log.read_text(errors="replace").splitlines() if _step_of(line) <= step]
         write_atomic(log, "".join(f"{line}\n" for line in kept).encode())

@@ -1,9 +1,9 @@
-"""The training loop: one for every stage, on the CPU, one GPU, or several by `torchrun`.
+"""The training loop of every stage, on the CPU, one GPU, or several GPUs with `torchrun`.
 
-Every step's data and random numbers are functions of (seed, step), so a run that is killed and resumed goes on with
-bit-identical losses on one CPU process, and the number of loader workers changes nothing. Several processes, or
-several micro-batches, share one step's batch and its noise: their mean is the whole batch's loss. What cannot be cut
-is said: batch norm and dropout see each part for itself, and so do means over a mask (the lips, padded frames).
+The data and random numbers of a step are functions of (seed, step). On one CPU process a resumed run therefore has
+bit-identical losses, and the number of loader workers changes nothing. Several processes or micro-batches share the
+batch and noise of a step, and their mean loss is that of the whole batch. Exceptions: batch norm, dropout and means
+over a mask (lips, padded frames) are computed per micro-batch.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.training.data import Batch, batches
 from dawn_bench.training.logger import LOG_FILE, TrainingLogger
-from dawn_bench.training.memory import TrainingError, memory_named
-from dawn_bench.training.processes import average, average_gradients, distributed, rank, together, world_size
+from dawn_bench.training.memory import TrainingError, explain_out_of_memory
+from dawn_bench.training.processes import average, average_gradients, barrier, distributed, rank, world_size
 from dawn_bench.training.stage import LoopConfig, Stage
 
 __all__ = [
@@ -58,22 +58,23 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
     loop: LoopConfig = stage.loop
     if loop.batch_size % (world_size() * loop.accumulate):
         raise InputError(
-            f"batch_size {loop.batch_size} cannot be shared by {world_size()} processes of {loop.accumulate} parts.",
+            f"batch_size {loop.batch_size} cannot be shared by {world_size()} processes with {loop.accumulate} "
+            "micro-batches each.",
             hint=f"Set it with --set {_key(stage)}.loop.batch_size=…",
         )
     claim(out, stage.config, resume=resume)
     origin = {"seed": seed, "cache": provenance.get("cache")}
     if rank() == 0:
         _write_folder(stage, out)
-    together()
+    barrier()
     facts = {"stage": stage.name, "seed": seed, "device": device_name(device), "versions": versions()}
 
     def save(path: Path, trained: nn.Module, step: int) -> None:
-        held, stage.module = stage.module, trained
+        training, stage.module = stage.module, trained
         stage.save(path, provenance | facts | {"steps": step})
-        stage.module = held
+        stage.module = training
 
-    with memory_named(stage, key=_key(stage), device=device):
+    with explain_out_of_memory(stage, key=_key(stage), device=device):
         module = stage.module.to(device).train()
         optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(p, lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay)
@@ -84,7 +85,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
         )
         start = _restore(out / STATE_FILE, module, optimizers, mean, device, origin=origin) if resume else 0
         if start == loop.steps and (out / MODEL_FILE).is_file():
-            return out / MODEL_FILE  # finished: written again, its bytes (not its tensors) would differ
+            return out / MODEL_FILE  # finished; rewriting would change its bytes, though not its tensors
         if start < loop.steps:
             watch = TrainingLogger(stage, out, start=start, save=save) if rank() == 0 else None
             _steps(
@@ -92,7 +93,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
             )
     if rank() == 0:
         save(out / MODEL_FILE, mean.module if mean is not None else module, loop.steps)
-    together()  # the next stage may read what rank 0 has just written
+    barrier()  # the next stage may read what rank 0 has just written
     return out / MODEL_FILE
 
 
@@ -114,7 +115,7 @@ def _steps(
     loader = batches(stage.batch, start=start, stop=loop.steps, workers=loop.workers, pin=cuda)
     waiting = time.perf_counter()
     spent = {"data": 0.0, "total": 0.0}
-    # One of several processes is enough to show how far they are.
+    # Only rank 0 shows progress.
     with meter(f"train {stage.name}", total=loop.steps, unit="steps") if rank() == 0 else nullcontext() as progress:
         if progress is not None:
             progress.advance(start)
@@ -194,7 +195,7 @@ def learning_rate(loop: LoopConfig, step: int) -> float:
 
 
 def _key(stage: Stage) -> str:
-    """What `--set` calls this stage."""
+    """The key of this stage in `--set`."""
     return stage.name.replace("-", "_")
 
 
@@ -206,25 +207,27 @@ def _parts(batch: Batch, accumulate: int) -> Iterator[tuple[int, Batch]]:
 
 
 def _precision(loop: LoopConfig, device: str) -> AbstractContextManager[None]:
-    """bfloat16 where `amp` is set; it has float32's range, so that no loss scaling is needed."""
+    """bfloat16 where `amp` is set; it has the range of float32, so no loss scaling is needed."""
     return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=loop.amp)
 
 
 def claim(out: Path, config: Config, *, resume: bool) -> None:
-    """Raise `InputError` where `out` holds a run that this one may not go on with; changes nothing."""
+    """Raise `InputError` if `out` holds a run that must not be continued with these settings; writes nothing."""
     if (out / STATE_FILE).exists() and not resume:
         raise InputError(
             "already holds a training run.", path=out, hint="Continue it with --resume, or choose another --out."
         )
-    held = out / CONFIG_FILE
-    if resume and held.exists() and yaml.safe_load(held.read_text()) != config.model_dump(mode="json"):
+    config_file = out / CONFIG_FILE
+    if resume and config_file.exists() and yaml.safe_load(config_file.read_text()) != config.model_dump(mode="json"):
         raise InputError(
-            "was started with other settings.", path=held, hint="Use the same preset and --set, or another --out."
+            "was started with other settings.",
+            path=config_file,
+            hint="Use the same preset and --set, or another --out.",
         )
 
 
 def _write_folder(stage: Stage, out: Path) -> None:
-    """The folder with its settings."""
+    """Create the folder and write the stage's settings."""
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / CONFIG_FILE) as temporary:
         stage.config.to_yaml(temporary)
@@ -258,7 +261,7 @@ def _restore(
     *,
     origin: dict[str, Any],
 ) -> int:
-    """The step to go on from: 0 when nothing was saved."""
+    """Restore the saved state; returns the step to continue from, 0 when nothing was saved."""
     if not path.exists():
         return 0
     state = torch.load(path, map_location=device, weights_only=True)
@@ -268,13 +271,13 @@ def _restore(
                 f"was started with {what} {value}, not {origin[what]}.", path=path, hint=f"Use the same {what}."
             )
     module.load_state_dict(state["module"])
-    for optimizer, held in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(held)
+    for optimizer, optimizer_state in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(optimizer_state)
     if mean is not None:
         mean.load_state_dict(state["average"])
     return int(state["step"])
 
 
 def _mix(seed: int, step: int) -> int:
-    """A seed for one step that does not collide between neighbouring seeds."""
+    """A seed for one step; neighbouring seeds and steps do not collide."""
     return (seed * 1_000_003 + step * 7_919 + 12_345) % (2**63)

@@ -1,4 +1,4 @@
-"""Out of memory, in one line that says what to lower."""
+"""Out-of-memory errors as one line that says what to lower."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from dawn_bench.training.stage import Stage
 
 
 class TrainingError(DawnBenchError):
-    """Training cannot go on (no number, no memory); names the step or stage and what to do."""
+    """Training cannot continue (non-finite loss, out of memory); the message names the step or stage and what to do."""
 
 
-#: How PyTorch, CUDA's libraries and the kernel of the system say it in errors that have no type of their own.
-_SAID = ("out of memory", "allocate memory", "alloc_failed", "worker (pid(s)", "is killed by signal: killed")
+#: Messages by which PyTorch, the CUDA libraries and the operating system report it without a specific error type.
+_MESSAGES = ("out of memory", "allocate memory", "alloc_failed", "worker (pid(s)", "is killed by signal: killed")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU, on the CPU or in a loader's process."""
+    """Whether an error means out of memory, on a GPU, on the CPU or in a loader process."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _SAID)
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MESSAGES)
 
 
 @contextmanager
-def memory_named(stage: Stage, *, key: str, device: str) -> Iterator[None]:
-    """Turn running out of memory into a `TrainingError` that says what to lower."""
+def explain_out_of_memory(stage: Stage, *, key: str, device: str) -> Iterator[None]:
+    """Turn out-of-memory errors into a `TrainingError` that says what to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -41,13 +41,13 @@ def memory_named(stage: Stage, *, key: str, device: str) -> Iterator[None]:
 
 
 def advice(stage: Stage, *, key: str, device: str) -> str:
-    """What to lower, what changes least first."""
+    """Settings to lower, ordered by how little they change the training."""
     loop = stage.loop
     share = loop.batch_size // world_size()
     ways = []
     finer = next((n for n in range(loop.accumulate + 1, share + 1) if share % n == 0), None)
     if finer is not None:
-        ways.append(f"--set {key}.loop.accumulate={finer} (same batch, a part at a time)")
+        ways.append(f"--set {key}.loop.accumulate={finer} (same batch, in smaller micro-batches)")
     if not loop.amp and device.startswith("cuda"):
         ways.append(f"--set {key}.loop.amp=true")
     if loop.batch_size > world_size():

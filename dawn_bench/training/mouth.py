@@ -1,4 +1,4 @@
-"""How far a mouth is open, frame by frame, and how well two such tracks agree."""
+"""Mouth opening per frame, and the correlation of two tracks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
 
 
 def frame_landmarks(frames: np.ndarray, backend: FaceBackend) -> np.ndarray:
-    """Landmarks (T,68,2) frame by frame; the last found box serves where the detector misses; NaN before the first."""
-    found, box = [], None
+    """Landmarks (T,68,2) frame by frame. Where detection fails the previous box is used; NaN before the first box."""
+    landmarks, box = [], None
     for frame in frames:
         boxes = backend.detect(frame)
         box = boxes[0] if len(boxes) else box
-        found.append(np.full((68, 2), np.nan) if box is None else backend.landmarks(frame, box))
-    return np.stack(found)
+        landmarks.append(np.full((68, 2), np.nan) if box is None else backend.landmarks(frame, box))
+    return np.stack(landmarks)
 
 
 def landmarks_where_true(frames: np.ndarray, true_landmarks: np.ndarray, backend: FaceBackend) -> np.ndarray:
-    """Landmarks (T,68,2) of generated frames (T,S,S,3), looked for where the true face is: no detection, so cheap.
+    """Landmarks (T,68,2) of generated frames (T,S,S,3), fitted in the boxes of the true faces, without detection.
 
     Only for clips that were generated with the true head pose.
     """
@@ -35,7 +35,7 @@ def landmarks_where_true(frames: np.ndarray, true_landmarks: np.ndarray, backend
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r over the frames where both are known; 0 where one of them does not vary."""
+    """Pearson's r over the frames where both are finite; 0 if either is constant."""
     known = np.isfinite(a) & np.isfinite(b)
     a, b = a[known], b[known]
     if len(a) < 3 or a.std() < 1e-9 or b.std() < 1e-9:

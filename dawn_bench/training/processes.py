@@ -1,4 +1,4 @@
-"""The processes that train together: who this one is, and what they do at once. Plain data parallelism."""
+"""Data parallelism over processes: rank, world size, synchronisation and averaging."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 
 def rank() -> int:
-    """This process's number among those that train together; 0 when there is one."""
+    """Rank of this process; 0 without `torchrun`."""
     return int(os.environ.get("RANK", 0))
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes; 1 without `torchrun`."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 @contextmanager
 def distributed(device: str) -> Iterator[str]:
-    """Join the processes that `torchrun` started (gloo on the CPU, nccl on CUDA); yields this process's device."""
+    """Initialise the process group of `torchrun` (gloo on the CPU, nccl on CUDA); yields the device of this process."""
     if world_size() == 1:
         yield device
         return
@@ -37,14 +37,14 @@ def distributed(device: str) -> Iterator[str]:
         torch.distributed.destroy_process_group()
 
 
-def together() -> None:
-    """Wait for the other processes."""
+def barrier() -> None:
+    """Wait until all processes get here."""
     if world_size() > 1:
         torch.distributed.barrier()
 
 
 def average(values: dict[str, Tensor]) -> None:
-    """Mean over processes, in place."""
+    """Average values over processes, in place."""
     if world_size() > 1:
         for value in values.values():
             torch.distributed.all_reduce(value)
@@ -52,7 +52,7 @@ def average(values: dict[str, Tensor]) -> None:
 
 
 def average_gradients(module: nn.Module) -> None:
-    """Mean of the gradients over processes: plain data parallelism for models that fit one device many times over."""
+    """Average gradients over processes, in place: data parallelism in which every process holds the whole model."""
     if world_size() == 1:
         return
     for parameter in module.parameters():

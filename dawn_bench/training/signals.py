@@ -1,4 +1,4 @@
-"""Learning signal of every stage: its loss falls."""
+"""Learning signal of every stage: its loss decreases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawn_bench.training.logger import LOG_FILE
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
-    """The lines of a stage's log of losses; empty when there is no such file."""
+    """The lines of a loss log; empty when there is no such file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

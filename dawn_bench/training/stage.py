@@ -1,4 +1,4 @@
-"""The contract between the training loop and a stage, and the settings of the loop. A model has one file per stage."""
+"""The interface of a training stage, and the settings of the loop. A model has one file per stage."""
 
 from __future__ import annotations
 
@@ -16,44 +16,47 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LoopConfig(Config):
-    """How long and how a stage trains; every preset fills one of these for each stage."""
+    """Settings of the training loop; every preset has these for each stage."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     steps: int = Field(1000, ge=1, description="optimiser steps")
-    batch_size: int = Field(4, ge=1, description="items a step, over all processes")
+    batch_size: int = Field(4, ge=1, description="items per step, over all processes")
     learning_rate: float = Field(2e-4, gt=0)
     final_learning_rate: float = Field(1e-6, ge=0, description="floor of the cosine schedule")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
-    clip_norm: float | None = Field(None, gt=0, description="gradient norm is clipped to this")
-    accumulate: int = Field(1, ge=1, description="gradient accumulation: micro-batches a step")
+    clip_norm: float | None = Field(None, gt=0, description="maximum gradient norm")
+    accumulate: int = Field(1, ge=1, description="gradient accumulation: micro-batches per step")
     ema: float | None = Field(
-        None, gt=0, lt=1, description="decay of the weights' moving average, saved instead of them"
+        None,
+        gt=0,
+        lt=1,
+        description="decay of the moving average of the weights, which is saved instead of the weights",
     )
     amp: bool = Field(False, description="bfloat16 autocast, on the CPU and on CUDA")
     log_every: int = Field(10, ge=1)
     save_every: int = Field(200, ge=1)
     validate_every: int | None = Field(
-        None, ge=1, description="steps between looks at held-out clips (and at the end); None: never"
+        None, ge=1, description="validate on held-out clips every so many steps and at the end; None: never"
     )
-    validation_clips: int = Field(2, ge=1, description="how many held-out clips are looked at")
-    workers: int = Field(0, ge=0, description="processes that read batches ahead")
+    validation_clips: int = Field(2, ge=1, description="number of held-out clips for validation")
+    workers: int = Field(0, ge=0, description="processes that prefetch batches")
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
         return self
 
 
 class Stage(Protocol):
-    """One thing to train.
+    """One training stage.
 
-    `module` holds everything that is optimised and saved. `batch(step)` must depend on (seed, step) alone: that makes
-    training independent of the number of loader workers, and resuming bit-identical. A batch is cut along its first
-    axis among processes and micro-batches, so whatever differs between items (noise, timesteps) is drawn there.
+    `module` holds everything that is optimised and saved. `batch(step)` must depend only on (seed, step): this makes
+    training independent of the number of loader workers, and resuming bit-identical. A batch is split along its first
+    axis among processes and micro-batches, so random values that differ between items (noise, timesteps) belong to it.
     """
 
     name: str
@@ -63,12 +66,12 @@ class Stage(Protocol):
     ids: list[str]
 
     def batch(self, step: int) -> Batch:
-        """The CPU tensors of one step, all with `batch_size` rows; `clip` (B,) counts in `ids`."""
+        """The CPU tensors of one step, all with `batch_size` rows; `clip` (B,) are indices in `ids`."""
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Named scalar losses of a part of the batch on the device; `total` is what is differentiated.
+        """Named scalar losses of a micro-batch on the device; `total` is differentiated.
 
-        `generator` starts alike for every part of a step: it is for draws that hold for the whole batch (colours).
+        `generator` has the same state for every micro-batch of a step: it is for draws shared by the batch (colours).
         """
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:

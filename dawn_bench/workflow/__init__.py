@@ -1,1 +1,1 @@
-"""Whole jobs made of several rooms: evaluate, quickstart. Only the command line stands to the right of this."""
+"""Complete jobs that combine the lower layers: train, generate, evaluate, reproduce, quickstart."""

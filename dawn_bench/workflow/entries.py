@@ -1,4 +1,4 @@
-"""The entries of an evaluation: methods that run here, outputs that a user supplies, and both with aligned faces."""
+"""The entries of an evaluation: methods run by dawn-bench, and outputs supplied by the user."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint
 from dawn_bench.workflow.evaluation import Evaluation
 
-#: Clips of a mesh entry that are drawn for the gallery.
+#: Number of clips of a mesh entry that are rendered for the gallery.
 DRAWN = 3
-#: Classes whose rows are references: never ranked, and their cost is not of interest.
+#: Classes whose rows are references: they are not ranked and have no cost.
 UNRANKED: tuple[MethodClass, ...] = ("sanity", "reference")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one method brings to an evaluation.
+    """The outputs of one method in an evaluation.
 
-    `outputs` are its files by clip id and `failures` the reasons why other clips have none; together they name every
-    clip it was given. `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several
-    styles, whose scores are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`.
+    `outputs` are files by clip id, `failures` the reasons for clips without output; together they cover every clip.
+    `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several styles, whose scores
+    are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Entry:
 
     @property
     def ranked(self) -> bool:
-        """Whether it competes; sanity rows and references do not."""
+        """Whether the entry is ranked; sanity and reference rows are not."""
         return self.method_class not in UNRANKED
 
 
 def check_owner(job: Evaluation) -> None:
-    """Raise `InputError` unless exactly one method is named that does not run by itself: the owner of `job.outputs`."""
+    """Raise `InputError` unless exactly one named method can own `job.outputs`: one that dawn-bench does not run."""
     own = [m for m in job.methods if m not in METHODS or m in bundled()]
     if len(own) != 1:
         raise InputError(
@@ -77,8 +77,8 @@ def check_owner(job: Evaluation) -> None:
 def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], list[Entry]]:
     """A function that generates or reads the outputs of `name`.
 
-    The method itself is built here, so that an unusable one is refused before work begins: raises `InputError` for an
-    unknown method, one of another modality than the clips, a checkpoint that does not fit, or a folder without outputs.
+    The method is built and validated up front: raises `InputError` for an unknown method, another modality than that of
+    the clips, a checkpoint that does not fit, or a folder without outputs.
     """
     modality = modality_of(clips[0])
     if name in METHODS:
@@ -110,10 +110,9 @@ def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable
 def entry_of(
     method: Method, results: Mapping[str, Output], clips: Sequence[Clip], *, build_seconds: float = 0.0
 ) -> Entry:
-    """The entry of a method from the results of `produce`; the first meshes are drawn for the gallery.
+    """The entry of a method from the results of `produce`; the first meshes are rendered for the gallery.
 
-    `build_seconds` is the time spent loading the method; external methods load again for every item and report it
-    there.
+    `build_seconds` is the time to load the method. External methods load for every item and report it per item.
     """
     outputs = {i: o.path for i, o in results.items() if o.status == OK and o.path is not None}
     failures = {i: o.status for i, o in results.items() if i not in outputs}
@@ -131,7 +130,7 @@ def entry_of(
 
 
 def _generated(method: Method, job: Evaluation, clips: Sequence[Clip], *, build_seconds: float) -> list[Entry]:
-    """The entry of one method, and a second one with aligned faces where it changes the crop."""
+    """The entry of a method, and a second entry with aligned faces if the method changes the crop."""
     if isinstance(method, External):
         console().print(f"{method.name}: licence {method.licence}", markup=False)
     results = produce(method, clips, job.out / "outputs", seed=job.seed)
@@ -142,7 +141,7 @@ def _generated(method: Method, job: Evaluation, clips: Sequence[Clip], *, build_
 
 
 def _given(name: str, files: Mapping[str, Path], job: Evaluation, clips: Sequence[Clip]) -> list[Entry]:
-    """The entry of outputs that a user supplies, and a second one with aligned faces where the method needs it."""
+    """The entry of user-supplied outputs, and a second entry with aligned faces if the method changes the crop."""
     adapter = read_adapter(bundled()[name]) if name in bundled() else None
     default: MethodClass = "mesh" if modality_of(clips[0]) == "mesh" else "portrait"
     method_class = job.method_class or (adapter.method_class if adapter else default)
@@ -165,7 +164,7 @@ def _given(name: str, files: Mapping[str, Path], job: Evaluation, clips: Sequenc
 
 
 def _aligned(entry: Entry, job: Evaluation, clips: Sequence[Clip], key: str) -> list[Entry]:
-    """The same outputs with aligned faces; aligning is not part of the method, so the cost is that of the method."""
+    """The same outputs with aligned faces. Alignment is not part of the method, so the cost is unchanged."""
     if not entry.outputs:
         return []
     method = Reframed(entry.name, entry.method_class, entry.outputs, key)
@@ -180,7 +179,7 @@ def _loaders(
     notes: Mapping[str, tuple[str, ...]] | None = None,
     take: int = 0,
 ) -> dict[str, Load]:
-    """Functions that read one output each; those of videos need not be decoded again while the file is unchanged."""
+    """One loader per output; unchanged video files are not decoded again."""
     loaders: dict[str, Load] = {}
     for clip in clips:
         if clip.id in outputs:
@@ -191,9 +190,9 @@ def _loaders(
 
 
 def _videos(outputs: Mapping[str, Path], clips: Sequence[Clip], *, folder: Path | None = None) -> dict[str, Path]:
-    """Files for the gallery: videos themselves, and drawings of the first meshes.
+    """Files for the gallery: the videos themselves, and renderings of the first meshes.
 
-    With a `folder` the drawings are made anew and put there; else they are kept next to the npy files.
+    With `folder` renderings are recreated in it; otherwise they are cached next to the npy files.
     """
     if modality_of(clips[0]) == "video":
         return dict(outputs)

@@ -32,7 +32,10 @@ from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, sc
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The rows of this run, failed items as (method, clip, reason), summary lines, the report page, seconds by part."""
+    """The result of an evaluation.
+
+    The rows of this run, failed items as (method, clip, reason), summary lines, the report page, and seconds by part.
+    """
 
     rows: list[ScoreRow]
     failed: list[tuple[str, str, str]]
@@ -56,10 +59,10 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         check_owner(job)
     elif job.mapping is not None or job.naming != "{clip}":
         flag = "--mapping" if job.mapping is not None else "--naming"
-        raise InputError(f"{flag} says how files are named, but there is no --outputs.", hint="Give both.")
+        raise InputError(f"{flag} describes the files of --outputs, which is missing.", hint="Give both.")
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
-    builders = {name: entry_builder(name, job, clips) for name in names}  # every method is validated before work begins
+    builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front
 
     timings: dict[str, float] = {}
     entries: dict[str, Entry] = {}
@@ -139,13 +142,13 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
         scores = [f"{r.metric} {_short(r)}" for r in rows if r.method == method]
         lines.append(f"{method}: {', '.join(scores)}")
     if any(r.weights_state == "seeded" for r in rows):
-        lines.append("* made with stand-in networks: not comparable with any published number")
+        lines.append("* computed with stand-in networks: not comparable with published numbers")
     lines += [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
     return lines
 
 
 def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:
-    """The size of the pictures or meshes, and which vertices are lips and upper face."""
+    """Facts on the size of frames or meshes, and on the vertices of lips and upper face."""
     if "vertices" not in clip:
         return {"size": f"{cache.size} px"}
     unknown = "unknown: the dataset's folder has no index file"

@@ -1,4 +1,4 @@
-"""The job of `dawn-bench evaluate`: what is scored, and how."""
+"""The job of `dawn-bench evaluate`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dawn_bench.weights import Policy
 
 
 class Evaluation(Job):
-    """What to evaluate and how."""
+    """Settings of an evaluation."""
 
     cache: Path = Field(description="Cache with the true clips.")
-    out: Path = Field(description="Results folder. A second run adds to it and reuses what is there.")
+    out: Path = Field(description="Results folder. Further runs add to it and reuse cached results.")
     methods: Annotated[tuple[str, ...], Flag("--method")] = Field(
         ("dawn",), description="Methods to score, separated by commas; `dawn-bench methods` lists them. Or your own."
     )
@@ -26,16 +26,16 @@ class Evaluation(Job):
     outputs: Path | None = Field(
         None, description="Folder with the outputs of your own method: mp4 files (npy for meshes) named like the clips."
     )
-    mapping: Path | None = Field(None, description="CSV with the columns clip,file where your files have other names.")
+    mapping: Path | None = Field(None, description="CSV with the columns clip,file, for files named differently.")
     naming: str = Field("{clip}", description="Name pattern of the files in --outputs; * matches anything.")
     method_class: Literal["portrait", "dub", "static-lips"] | None = Field(
         None, description="Class of --outputs: portrait, dub or static-lips. Each class has its own table."
     )
     installs: Annotated[Path | None, Flag(old=("--methods", "methods_file"))] = Field(
-        None, description="YAML file that says where external methods are installed."
+        None, description="YAML file with the locations of external methods."
     )
     min_coverage: float = Field(
-        0.5, ge=0, le=1, description="A method that solves a smaller share of the clips is not ranked."
+        0.5, ge=0, le=1, description="Minimum share of clips that a method must solve to be ranked."
     )
     split: str = Field("test", description="Split of the cache that is scored.")
     metrics: Annotated[tuple[str, ...] | None, Flag(choices=METRICS)] = Field(
@@ -47,7 +47,7 @@ class Evaluation(Job):
         (), description="Change one field of the protocol: fid_resize=clean. Repeatable."
     )
     weights: Policy = Field(
-        "auto", description="auto; files: refuse substitute networks; seeded: use only substitute networks."
+        "auto", description="auto; files: refuse stand-in networks; seeded: use only stand-in networks."
     )
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Option of the methods: steps=10, drive=truth. Repeatable."
@@ -57,7 +57,7 @@ class Evaluation(Job):
     seed: int = Field(0, description="Seed of the generation.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
     notes: Annotated[tuple[str, ...], Flag("--note", commas=False)] = Field(
-        (), description="Sentence for the head of the report. Repeatable."
+        (), description="Note for the top of the report. Repeatable."
     )
 
     @field_validator("metrics")
@@ -67,9 +67,9 @@ class Evaluation(Job):
 
 
 def metric_names(given: tuple[str, ...]) -> tuple[str, ...]:
-    """Metrics by name; `given` may have labels as the report shows them, in any case: `PSNR`, `LSE-C`.
+    """Metrics by name; `given` may contain labels as in the report, in any case: `PSNR`, `LSE-C`.
 
-    Raises `InputError` with the nearest names for an unknown one.
+    Raises `InputError` with the nearest names for an unknown name.
     """
     by_label = {METRICS[name].title.casefold(): name for name in METRICS}
     names = tuple(by_label.get(text.casefold(), text.casefold()) for text in given)

@@ -27,7 +27,7 @@ def _face_backends() -> Iterable[str]:
 
 
 class Generation(Job):
-    """What to generate. Options of the model that are not given have the model's defaults."""
+    """Settings of a generation. Options that are not given have the model's defaults."""
 
     image: Path | None = Field(
         None,
@@ -41,17 +41,17 @@ class Generation(Job):
         "the published files in the weights folder."
     )
     model: Annotated[str | None, Flag(choices=_models, old=("--method",))] = Field(
-        None, description="Which model. Default: the one that the checkpoint is of."
+        None, description="Model. Default: detected from the checkpoint."
     )
     crop: str | None = Field(None, description="face: square around the face; paper: the whole picture, resized.")
-    drive: Path | None = Field(None, description="Take head pose and blinks from this video.")
-    pose: Path | None = Field(None, description="Take them from a .npz file with `pose` and `blink`.")
+    drive: Path | None = Field(None, description="Video to take head pose and blinks from.")
+    pose: Path | None = Field(None, description="File (.npz) to take `pose` and `blink` from.")
     steps: int | None = Field(None, ge=1, description="Diffusion steps.")
     eta: float | None = Field(None, description="Noise of the sampler: 0 deterministic, 1 most.")
     cond_scale: float | None = Field(None, description="Scale of classifier-free guidance; 1: none.")
     solver: str | None = Field(None, description="ddim (as released) or dpm2m (good in fewer steps).")
-    precision: str | None = Field(None, description="fp32, or bf16 or fp16 where the device has it.")
-    compile: bool | None = Field(None, description="Compile the network: for long clips on CUDA.")
+    precision: str | None = Field(None, description="fp32, or bf16 or fp16 where the device supports it.")
+    compile: bool | None = Field(None, description="Compile the network; pays off for long clips on CUDA.")
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Another option of the model: window=200. Repeatable."
     )
@@ -67,21 +67,21 @@ class Generation(Job):
         return {name: value for name, value in common.items() if value is not None} | dict(self.options)
 
 
-#: Options that many models have, and so flags of their own.
+#: Options that many models share, which therefore have their own flags.
 _COMMON = ("crop", "drive", "pose", "steps", "eta", "cond_scale", "solver", "precision", "compile")
 
 
 def generate(job: Generation) -> int:
     """Generate the clip and write it; returns its number of frames.
 
-    Raises `InputError` for files that cannot be used, for a checkpoint of no known model, and for options that the
-    model does not have. What a viewer should know of the clip goes to the console.
+    Raises `InputError` for unusable files, for a checkpoint of no known model, and for options that the model does not
+    have. Notes on the clip are printed to the console.
     """
     from dawn_bench.models.loading import find_model, load_model
     from dawn_bench.models.spec import MODELS
 
     if job.out.suffix.lower() != ".mp4":
-        raise InputError("is not the name of an mp4 file.", path=job.out, hint="Example: --out talk.mp4")
+        raise InputError("is not an mp4 file name.", path=job.out, hint="Example: --out talk.mp4")
     spec = MODELS[job.model] if job.model is not None else find_model(job.checkpoint)
     options = job.model_options
     validated(spec.options.resolve(), options, what="option")  # before large files are loaded

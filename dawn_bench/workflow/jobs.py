@@ -16,17 +16,17 @@ class _Folders(Job):
     """The first two flags of `prepare`."""
 
     root: Path = Field(description="Folder with the videos or meshes.")
-    cache: Path | None = Field(None, description="Folder of the cache. An existing one is continued.")
+    cache: Path | None = Field(None, description="Folder of the cache. An existing cache is continued.")
 
 
 class Preparation(PrepareSettings, _Folders):
-    """What to prepare and how: the settings of the cache, and where the work runs."""
+    """Settings of a preparation: those of the cache, and of the workers."""
 
-    jobs: int | None = Field(None, ge=1, description="Worker processes. Default: one per core.")
+    jobs: int | None = Field(None, ge=1, description="Number of worker processes. Default: number of cores.")
     engine: Literal["loky", "dask", "ray"] = Field("loky", description="loky: this machine; dask or ray: a cluster.")
     address: str | None = Field(None, description="Scheduler of the cluster: tcp://host:8786.")
-    overwrite: bool = Field(False, description="Start the cache anew.")
-    list_missing: bool = Field(False, description="Only list the published clips that are not here, with the reason.")
+    overwrite: bool = Field(False, description="Replace an existing cache.")
+    list_missing: bool = Field(False, description="Only list the published clips that are missing, with the reason.")
     strict: bool = Field(False, description="Exit with code 3 when a clip could not be used.")
 
     @field_validator("labels")
@@ -59,9 +59,9 @@ def _formats() -> Iterable[str]:
 
 
 class Training(Job):
-    """What to train. The hyperparameters are the preset's settings, a configuration of its own."""
+    """Settings of a training. The hyperparameters are a separate configuration, from the preset."""
 
-    cache: Path = Field(description="Cache made by `dawn-bench prepare`.")
+    cache: Path = Field(description="Cache written by `dawn-bench prepare`.")
     out: Path = Field(description="Run folder. Each stage has a sub-folder.")
     model: Annotated[str, Flag(choices=_models)] = Field(default_factory=_default_model, description="Model to train.")
     stage: tuple[str, ...] = Field(("all",), description="Stages of the model, or all. Repeatable.")
@@ -72,17 +72,17 @@ class Training(Job):
 
 
 class Quickstart(Job):
-    """The whole benchmark once, on a small synthetic dataset."""
+    """Settings of the whole benchmark on a small synthetic dataset."""
 
-    out: Path = Field(description="Folder for everything that is made.")
+    out: Path = Field(description="Output folder.")
     preset: Literal["tiny", "small"] = Field("tiny", description="tiny: minutes; small: longer, both training stages.")
-    jobs: int = Field(2, ge=1, description="Worker processes for preparing.")
+    jobs: int = Field(2, ge=1, description="Number of worker processes of the preparation.")
     seed: int = Field(0, description="Seed of the dataset and of training.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
 
 
 class Download(Job):
-    """Which videos of a published list to download."""
+    """Settings of a download: which videos of a published list."""
 
     root: Path = Field(description="Folder with the published lists, at any depth. The videos go to ROOT/raw.")
     dataset: str = Field("hdtf", description="hdtf: from its lists of YouTube addresses.")
@@ -91,7 +91,7 @@ class Download(Job):
 
 
 class Reporting(Job):
-    """Which results to show, and how."""
+    """Settings of a report."""
 
     results: Annotated[Path, Flag(positional=True)] = Field(description="Results folder of `dawn-bench evaluate`.")
     out: Path | None = Field(None, description="Folder to write to. Default: RESULTS/report.")

@@ -1,4 +1,4 @@
-"""Learning signal of generated clips: lips follow the speech better than those of the same model with other speech."""
+"""Learning signal of generated clips: lips follow the speech better than with another clip's speech."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_openin
 def lips_follow_sound(
     generated: dict[str, Output], shuffled: dict[str, Output], clips: Sequence[Clip], backend: FaceBackend
 ) -> LearningSignal:
-    """Correlation of generated with true mouth opening, mean over clips; baseline: the same model with other sound."""
+    """Correlation of generated with true mouth opening, mean over clips; baseline: with another clip's audio."""
     own: list[float] = []
     other: list[float] = []
     for clip in clips:

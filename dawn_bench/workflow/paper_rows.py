@@ -1,4 +1,4 @@
-"""The rows of the paper's tables as jobs: which method, with which options, over segments of which length."""
+"""The rows of the paper's tables: method, options and segment length of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from dawn_bench.errors import InputError
 from dawn_bench.reports.published import FILE
 
-#: Half-width of the attention window, in frames, that means no window: longer than any clip.
+#: Half-width of the attention window in frames that disables the window: longer than any clip.
 NO_WINDOW = 1_000_000
 #: HDTF is evaluated in segments of this many frames "for better comparison" (Section 4.1); CREMA's clips are shorter.
 SEGMENT_FRAMES = 200
@@ -19,10 +19,10 @@ SPEED = "seconds for 8 s"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row: its published `label`, the `name` of our row in the results store, and how it is generated.
+    """One row: its published `label`, the `name` of our row in the results store, and its generation settings.
 
     `length` is the exact number of frames of one inference; None: whole clips, or segments of at most `SEGMENT_FRAMES`.
-    `variant` names the ablation of the preset that the run must come from, `size` the cache's frame size in pixels.
+    `variant` names the training ablation that the run must have, `size` the cache's frame size in pixels.
     """
 
     label: str
@@ -35,7 +35,7 @@ class PaperRow:
 
     @property
     def strategy(self) -> str | None:
-        """The generation strategy of DAWN's rows; None for another method."""
+        """The generation strategy of DAWN's rows; None for other methods."""
         return {"dawn": "nar", "dawn-sar": "sar", "dawn-ttr": "ttr"}.get(self.method)
 
 
@@ -103,7 +103,7 @@ ROWS: dict[int, tuple[PaperRow, ...]] = {
 
 
 def paper_table(number: int) -> PaperTable:
-    """Table `number` of the paper with its published values; raises `InputError` for one without rows to run."""
+    """Table `number` of the paper with its published values; raises `InputError` for a table without rows to run."""
     if number not in ROWS:
         known = ", ".join(f"table{n}" for n in ROWS)
         raise InputError(f"table {number} of the paper has no rows that can be run.", hint=f"Known: {known}.")
@@ -111,8 +111,9 @@ def paper_table(number: int) -> PaperTable:
     if printed is None:  # Table 2, whose numbers were lost in the conversion of the paper to text
         metrics = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "dr25", "dr50")
         note = (
-            "The published numbers of this table are not at hand. According to the text NAR is best and fastest, SAR's "
-            "DR is at least ten times that of the others, and TTR is slower and worse than NAR but does not degrade."
+            "The published numbers of this table are not available. According to the text NAR is best and fastest, "
+            "the DR of SAR is at least ten times that of the others, and TTR is slower and worse than NAR but does not "
+            "degrade."
         )
         return PaperTable(number, "Generation strategies", metrics, ROWS[number], {}, note)
     published = {

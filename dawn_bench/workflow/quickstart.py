@@ -1,7 +1,7 @@
 """Quickstart: the same code paths as a user's run, on an embedded synthetic dataset, offline and in minutes.
 
-<out>/dataset     CREMA-D-shaped mp4 and wav files with their known truth
-<out>/cache       what `prepare` makes of them
+<out>/dataset     mp4 and wav files in the layout of CREMA-D, with known ground truth
+<out>/cache       the prepared cache
 <out>/run         the trained models
 <out>/results     outputs, scores, report
 """
@@ -37,7 +37,7 @@ MARK = "quickstart.json"
 
 
 class Plan(Config):
-    """How much quickstart does; written into its folder, so that a stopped run continues with the same."""
+    """The amount of work of a quickstart; stored in its folder, so that a stopped run continues with the same plan."""
 
     preset: str
     speakers: int
@@ -50,7 +50,7 @@ class Plan(Config):
     seed: int = 0
 
 
-#: What each preset works on. `tiny` stays under ten minutes on two cores.
+#: The plan of each preset. `tiny` takes less than ten minutes on two cores.
 PLANS = {
     "tiny": Plan(preset="tiny", speakers=8, clips=24, seconds=3, source_size=256, size=64, scored_clips=4),
     "small": Plan(preset="small", speakers=12, clips=40, seconds=4, source_size=256, size=64, scored_clips=4),
@@ -58,7 +58,7 @@ PLANS = {
 
 
 def plan_for(preset: str, *, seed: int) -> Plan:
-    """The plan of a preset; raises `InputError` listing the known ones."""
+    """The plan of a preset; raises `InputError` listing the known presets."""
     if preset not in PLANS:
         raise InputError(f"quickstart has no preset {preset!r}.", hint=f"Known: {', '.join(PLANS)}.")
     return PLANS[preset].model_copy(update={"seed": seed})
@@ -66,7 +66,7 @@ def plan_for(preset: str, *, seed: int) -> Plan:
 
 @dataclass(frozen=True)
 class Quickstarted:
-    """Lines for a person, the learning signals, and the page."""
+    """Summary lines, learning signals, and the report page."""
 
     summary: list[str]
     signals: list[LearningSignal]
@@ -74,9 +74,9 @@ class Quickstarted:
 
 
 def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstarted:
-    """Do the whole job into `out`; what an earlier, stopped run finished is not repeated.
+    """Run the whole job in `out`; steps that an earlier run finished are not repeated.
 
-    Raises `InputError` when `out` holds something else.
+    Raises `InputError` when `out` is not empty and not a quickstart with the same plan.
     """
     _claim(out, plan)
     seed = plan.seed
@@ -100,7 +100,7 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
                 seed=seed,
                 device=device,
                 notes=(
-                    "Quickstart: synthetic clips made from one photograph, no recordings of people talking.",
+                    "Quickstart: synthetic clips rendered from one photograph, no recordings of people talking.",
                     f"Preset {plan.preset}: {settings.note}.",
                 ),
             )
@@ -123,7 +123,7 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
 
 
 def _claim(out: Path, plan: Plan) -> None:
-    """Claim an empty folder, or continue with the same plan; a folder with anything else is refused."""
+    """Claim an empty folder, or continue the same plan; any other folder is refused."""
     mark = out / MARK
     if mark.is_file():
         if json.loads(mark.read_text()) != plan.model_dump(mode="json"):
@@ -156,7 +156,7 @@ def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
 
 
 def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[LearningSignal]:
-    """Losses, the model's own signals on held-out clips, and lips against speech on the clips that were scored."""
+    """Learning signals: losses, the model's own signals on held-out clips, and lip sync on the scored clips."""
     run, clips = out / "run", cache.clips("test")
     scored = clips[: plan.scored_clips]
     stages = sorted(p.parent.name for p in run.glob("*/metrics.jsonl"))

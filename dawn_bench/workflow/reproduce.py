@@ -1,8 +1,8 @@
-"""Reproduce a table of the paper: run the rows for which data and weights are present, and compare with the published.
+"""Reproduce a table of the paper: run the rows for which data and weights are present, and compare with the paper.
 
-<out>/tableN.md, tableN.json           the table, what differs, and why a row did not run; rewritten after every row
+<out>/tableN.md, tableN.json           the table, differences, and why rows did not run; rewritten after every row
 <out>/outputs, features, rows          as written by `evaluate`, so `dawn-bench report` shows the rows too
-<out>/timed                            the videos of 8 seconds whose generation Table 2 times
+<out>/timed                            the 8-second videos timed for Table 2
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from dawn_bench.workflow.reproduction import Reproduction
 from dawn_bench.workflow.scoring import Scoring, score_entry
 from dawn_bench.workflow.segments import repeated, segments
 
-#: Frames of the video whose generation Table 2 times.
+#: Length in frames of the videos timed for Table 2.
 TIMED = 8 * FPS
 _NOT_YET = "stopped before this row; run the same command again to continue."
 
@@ -46,7 +46,7 @@ def reproduce(job: Reproduction) -> Reproduced:
     """Run a table. Raises `InputError` for an unknown table, variant or option, a run or installs file that does not
     exist, and a cache without clips in the split.
 
-    A row that cannot run does not stop the others: its line says what is missing, and so does a warning at the start.
+    A row that cannot run does not stop the others: its line and a warning at the start say what is missing.
     """
     table, cache = paper_table(job.table), Cache(job.cache)
     _check(job)
@@ -55,7 +55,7 @@ def reproduce(job: Reproduction) -> Reproduced:
         splits = ", ".join(sorted(set(cache.index["split"])))
         raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, hint=f"Its splits: {splits}.")
     if modality_of(clips[0]) != "video":
-        raise InputError("holds meshes; the paper's tables are of videos.", path=job.cache)
+        raise InputError("holds meshes; the paper's tables are on videos.", path=job.cache)
     dataset = str(cache.settings["dataset"])
     compared = dataset if dataset in table.published else next(iter(table.published), "crema")
     published = table.published.get(compared, {})
@@ -89,7 +89,7 @@ def reproduce(job: Reproduction) -> Reproduced:
         if isinstance(method, Dawn):
             runs[row.label] = RunFacts.of(method)
         result = table_so_far()
-        result.write(job.out)  # a finished row is kept, whatever happens to the next
+        result.write(job.out)  # finished rows survive a later failure
         _update_facts(store, result, job)
     if not ready:
         result.write(job.out)
@@ -97,7 +97,7 @@ def reproduce(job: Reproduction) -> Reproduced:
 
 
 def _check(job: Reproduction) -> None:
-    """Raise `InputError` for mistyped settings, which would fail every row or be ignored by all of them."""
+    """Raise `InputError` for mistyped settings, which would fail every row or be ignored by every row."""
     variants = {row.variant for rows in ROWS.values() for row in rows if row.variant is not None}
     if unknown := set(job.variants) - variants:
         raise InputError(
@@ -105,9 +105,9 @@ def _check(job: Reproduction) -> None:
         )
     for run in (job.checkpoint, *job.variants.values()):
         if run is not None and not run.exists() and find_released(run) is None:
-            raise InputError("there is no such run.", path=run, hint="dawn-bench train makes one.")
+            raise InputError("there is no such run.", path=run, hint="Train it with dawn-bench train.")
     if job.installs is not None and not job.installs.is_file():
-        raise InputError("there is no such file.", path=job.installs, hint="dawn-bench methods NAME prints one.")
+        raise InputError("there is no such file.", path=job.installs, hint="dawn-bench methods NAME prints an example.")
     kinds = [kind for _, kind in STRATEGIES.values()]
     if unknown := set(job.options).difference(*(kind.model_fields for kind in kinds)):
         known = ", ".join(dict.fromkeys(name for kind in kinds for name in kind.model_fields))
@@ -121,7 +121,7 @@ def _known(kind: type[Config], options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(table: PaperTable, cache: Cache, published: Mapping[str, Mapping[str, float]]) -> list[PaperRow]:
-    """The rows of the table for this dataset, plus one for the cache's frame size where there is none."""
+    """The rows of the table for this dataset, plus a row for the cache's frame size if the table has none."""
     rows = [r for r in table.rows if not published or r.label in published]
     if table.number == 7 and all(r.size != cache.size for r in rows):
         rows.append(PaperRow(f"DAWN, {cache.size} px", f"dawn-{cache.size}-px", size=cache.size))
@@ -144,7 +144,7 @@ def _method(row: PaperRow, job: Reproduction, cache: Cache) -> tuple[Method, str
         if row.strategy is not None or error.path is not None:
             raise
         raise InputError(
-            error.what, hint=f"Say where with --installs FILE; see dawn-bench methods {row.method}."
+            error.what, hint=f"Give its location with --installs FILE; see dawn-bench methods {row.method}."
         ) from error
     if isinstance(method, Dawn):
         _check_run(method, row, run, cache)
@@ -162,7 +162,7 @@ def _run_of(row: PaperRow, job: Reproduction) -> tuple[Path | None, dict[str, An
     run, train = job.checkpoint, f"train --preset NAME+{row.variant}, then --variant {row.variant}=RUN"
     if row.variant == "ttr":
         single = run is not None and not (run / COARSE_FILE).is_file()
-        return run, options, f"one model for both resolutions; for one of each, {train}" if single else ""
+        return run, options, f"one model for both resolutions; for separate models, {train}" if single else ""
     if row.variant == "only-stage-1" and run is not None and all((run / s).is_file() for s in RUN_FILES["a2v"]):
         remark = f"the first stage of the same run, not trained for longer instead of the second; for that, {train}"
         return run, options | {"stage": "a2v-1"}, remark
@@ -203,14 +203,14 @@ def _run(
     dataset: str,
     build_seconds: float,
 ) -> TableRow:
-    """Generate and score one row; its scores and videos are added to the store."""
+    """Generate and score one row; scores and videos are added to the store."""
     results = produce(method, clips, job.out / "outputs", seed=job.seed)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
     n_generated = len(entry.outputs)
     line = replace(line, made=n_generated, asked=len(clips), reason="", remark=_failures(results))
     if not n_generated:
         return replace(line, reason=line.remark, remark="")
-    # Where the paper gives a row fewer metrics, the others mean nothing: the truth has no distance to itself.
+    # Metrics that the paper omits for a row are meaningless there: the ground truth has no distance to itself.
     scoring = Scoring(
         dataset=dataset,
         split=job.split,
@@ -241,7 +241,7 @@ def _fewer_clips(scored: Sequence[ScoreRow], n_generated: int) -> list[str]:
 
 
 def _failures(results: Mapping[str, Output]) -> str:
-    """`2 clips failed: oom: ...`, with the detail of the first one."""
+    """`2 clips failed: oom: ...`, with the detail of the first failure."""
     failed = [o for o in results.values() if o.status != OK]
     if not failed:
         return ""
@@ -251,7 +251,7 @@ def _failures(results: Mapping[str, Output]) -> str:
 def _seconds(method: Method, clip: Clip, job: Reproduction) -> float | None:
     """Seconds to generate a video of 8 seconds: the faster of two runs, as the first may include one-time work.
 
-    Every method gets the same portrait and sound (paper, Section A.4.3): the clip's, in a loop where it is shorter.
+    Every method gets the same portrait and audio (paper, Section A.4.3): those of the clip, looped where it is shorter.
     """
     takes = [repeated(clip, TIMED, name=f"{clip.id}_8s_{take}") for take in (1, 2)]
     machine = re.sub(r"\W+", "-", device_name(job.device)).strip("-")
@@ -260,7 +260,7 @@ def _seconds(method: Method, clip: Clip, job: Reproduction) -> float | None:
 
 
 def _update_facts(store: ResultsStore, table: Reproduced, job: Reproduction) -> None:
-    """Put what differs from the paper into the report's notes, in place of an earlier note on the same table."""
+    """Add the differences from the paper to the report's notes, replacing an earlier note on the same table."""
     facts, head = store.facts(), f"Table {table.number}, "
     notes = [note for note in facts.notes if not note.startswith(head)]
     notes.append(f"{head}{table.title}: {' '.join(table.differences)}")

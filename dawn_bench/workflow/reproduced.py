@@ -1,4 +1,4 @@
-"""A reproduced table of the paper: our values with the published ones, and sentences on what differs."""
+"""A reproduced table of the paper: our values, the published values, and notes on the differences."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from dawn_bench.models.dawn.generator import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
 from dawn_bench.workflow.paper_rows import NO_WINDOW, SEGMENT_FRAMES, SPEED, PaperTable
 
-#: The models behind the paper's numbers, for the sentences on what differs.
+#: The models behind the paper's numbers, for the notes on differences.
 PAPER_WEIGHTS = "LFG, A2V-FDM and PBNet trained as in its appendix A.2 on the same dataset, HuBERT-large features"
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row of the table: our value and the published one by metric.
+    """One row of the table: our value and the published value by metric.
 
     `made` of `asked` clips (or segments) were generated and scored. `stand_ins` are metrics scored with stand-in
-    networks. `reason` says why the row did not run, `remark` what a reader must know of one that did.
+    networks. `reason` says why the row did not run; `remark` is a note on a row that did.
     """
 
     label: str
@@ -41,7 +41,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Facts about the run behind one of DAWN's rows, without the models: a table's rows may come from many runs."""
+    """Facts on the run of one of DAWN's rows. They do not keep the models: a table may use many runs."""
 
     strategy: str
     options: SamplingOptions
@@ -56,7 +56,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """The table; `dataset` is that of the published values, `differences` are sentences."""
+    """The reproduced table. `dataset` is the dataset of the published values; `differences` are sentences."""
 
     number: int
     title: str
@@ -73,7 +73,7 @@ class Reproduced:
             count = f"{line.made}" if line.made == line.asked else f"{line.made} of {line.asked}"
             rows.append([line.label, count if line.asked else "–", *(_cell(line, m) for m in self.columns)])
         known = any(line.published for line in self.lines)
-        brackets = f"in brackets the paper's on {self.dataset.upper()}" if known else "the paper's are not at hand"
+        brackets = f"in brackets the paper's on {self.dataset.upper()}" if known else "the paper's are not available"
         stand_ins = any(line.stand_ins for line in self.lines)
         starred = " * scored with stand-in networks: not comparable with a paper." if stand_ins else ""
         text = [f"# Table {self.number}: {self.title}", "", f"Ours; {brackets}.{starred}", ""]
@@ -102,7 +102,7 @@ def differences(
     *,
     machine: str,
 ) -> tuple[str, ...]:
-    """Sentences on data, weights, training steps, audio features, sampling, metric networks and, where timed, machine.
+    """Sentences on data, weights, training steps, audio features, sampling, metric networks and, if timed, the machine.
 
     `lines` are the table's rows, `runs` the facts of DAWN's rows that ran, by label.
     """
@@ -125,7 +125,7 @@ def differences(
 
 
 def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFacts]) -> list[str]:
-    """Sampling steps other than the released ones, the strategies' settings, and windows that make no difference."""
+    """Sentences on sampling steps that differ from the release, strategies, and windows longer than every clip."""
     notes = []
     options = {m.strategy: m.options for m in runs.values()}
     if (steps := {o.steps for o in options.values()}) - {20}:
@@ -150,10 +150,10 @@ def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFa
 
 
 def _training(run: RunFacts) -> str:
-    """How a run was trained, from its checkpoints; published weights do not record it."""
+    """How a run was trained, from its checkpoints; published weights have no record of it."""
     facts, audio = run.facts, f"{run.audio_encoder} features"
     if "preset" not in facts["lfg"]:
-        return f"the published ones, {facts['lfg']['size']} px, {audio}"
+        return f"the published weights, {facts['lfg']['size']} px, {audio}"
     parts = []
     for kind, label in (("lfg", "LFG"), ("a2v", "A2V-FDM"), ("coarse", "coarse A2V-FDM"), ("pbnet", "PBNet")):
         if kind in facts:
@@ -169,7 +169,7 @@ def _training(run: RunFacts) -> str:
 
 
 def _by_words(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Labels grouped by their sentence; those with an empty one are left out."""
+    """Labels grouped by sentence; empty sentences are left out."""
     labels: dict[str, list[str]] = {}
     for words, label in pairs:
         if words:

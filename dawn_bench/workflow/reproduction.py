@@ -1,4 +1,4 @@
-"""The job of `dawn-bench reproduce`: which table of the paper, on which cache, with which runs."""
+"""The job of `dawn-bench reproduce`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dawn_bench.weights import Policy
 
 
 class Reproduction(Job):
-    """What to reproduce. Without `checkpoint` the rows of DAWN do not run."""
+    """Settings of a reproduction. Without `checkpoint` the rows of DAWN do not run."""
 
     table: Annotated[int, Flag(positional=True)] = Field(
         description="table1, table2, table3, table4, table5, table7 or table8."
     )
     cache: Path = Field(description="Cache with the true clips.")
-    out: Path = Field(description="Results folder. A second run adds to it and reuses what is there.")
+    out: Path = Field(description="Results folder. Further runs add to it and reuse cached results.")
     checkpoint: Path | None = Field(None, description="Run folder of the trained models.")
     variants: Annotated[Mapping[str, Path], Flag("--variant")] = Field(
         default_factory=dict,
@@ -33,10 +33,10 @@ class Reproduction(Job):
         default_factory=dict, description="Sampling option of the rows of DAWN: steps=10. Repeatable."
     )
     installs: Annotated[Path | None, Flag(old=("--methods", "methods_file"))] = Field(
-        None, description="YAML file that says where external methods are installed."
+        None, description="YAML file with the locations of external methods."
     )
     weights: Policy = Field(
-        "auto", description="auto; files: refuse substitute networks; seeded: use only substitute networks."
+        "auto", description="auto; files: refuse stand-in networks; seeded: use only stand-in networks."
     )
     seed: int = Field(0, description="Seed of the generation.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
@@ -44,7 +44,7 @@ class Reproduction(Job):
     @field_validator("table", mode="before")
     @classmethod
     def _number(cls, table: Any) -> Any:
-        """`table3` and `3` are both the table 3."""
+        """Accept `table3` and `3`."""
         if not isinstance(table, str):
             return table
         number = table.lower().removeprefix("table").strip()

@@ -1,4 +1,4 @@
-"""The core that `evaluate` and `reproduce` share: entries and true clips in, rows and gallery in the results store."""
+"""Scoring, shared by `evaluate` and `reproduce`: entries and true clips -> rows and gallery in the results store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawn_bench.workflow.entries import Entry
 
 @dataclass(frozen=True)
 class Scoring:
-    """How entries are scored: what their rows say of the data, and the settings that are the same for all of them."""
+    """The settings that all scored entries share, including the names of dataset and split in their rows."""
 
     dataset: str
     split: str
@@ -40,8 +40,8 @@ def score_entry(
 ) -> list[ScoreRow]:
     """Score one entry and append its rows and videos to the store, so that a later failure does not lose them.
 
-    `clips` are those the entry was given; it is scored over `common`, a part of them, where that is given. `not_ranked`
-    is the reason, for the note, why its rows do not enter the ranking. Matched outputs and features are cached in the
+    `clips` are all clips of the evaluation; scores are over the subset `common`, if given. `not_ranked` is the reason
+    why the rows are excluded from the ranking, for the note. Matched outputs and features are cached in the
     store's folder: an unchanged output is not decoded again.
     """
     chosen = clips if common is None else common
@@ -78,7 +78,7 @@ def score_entry(
 def common_clips(
     entries: Sequence[Entry], clips: Sequence[Clip], *, min_coverage: float
 ) -> tuple[list[Clip], dict[str, str]]:
-    """The clips that every competing entry solved, and by name why others do not count: they solved too few.
+    """The clips solved by every ranked entry, and the reason by name for entries that solved too few.
 
     Scores over different clips cannot be compared, so all entries are scored over the same ones.
     """
@@ -91,20 +91,20 @@ def common_clips(
             not_ranked[entry.name] = f"not ranked: solved {len(entry.outputs)} of {len(clips)} clips"
         else:
             common &= set(entry.outputs)
-    if not common:  # each solved enough, but no clip was solved by all
+    if not common:  # each entry solved enough clips, but no clip was solved by all
         return list(clips), {e.name: "not ranked: no clip was solved by all methods" for e in entries if e.outputs}
     return [c for c in clips if c.id in common], not_ranked
 
 
 def clip_failures(entry: Entry, rows: Sequence[ScoreRow]) -> dict[str, str]:
-    """Why clips of an entry have no score at all, by id: no output, or one that turned out to be unreadable."""
+    """The reason for each clip of an entry without any score, by id: no output, or an unreadable output."""
     unreadable = [{c for c, reason in row.failures.items() if reason == "bad_output"} for row in rows]
     in_every_row = sorted(set.intersection(*unreadable)) if unreadable else []
     return {**entry.failures, **dict.fromkeys(in_every_row, "bad_output")}
 
 
 def averaged(takes: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
-    """The rows of several takes of the same clips as one set: means of values, interval ends and clips' values."""
+    """Average the rows of several takes of the same clips: values, interval bounds and per-clip values."""
     means = []
     for rows in zip(*takes, strict=True):
         first = rows[0]

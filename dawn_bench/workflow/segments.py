@@ -1,4 +1,4 @@
-"""Clips cut into segments, which are clips themselves: the paper's "length of one inference"."""
+"""Clips split into segments, which are clips themselves: the paper's "length of one inference"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dawn_bench.provenance import fingerprint
 
 
 def segments(clips: Sequence[Clip], length: int, *, exact: bool) -> list[Clip]:
-    """Consecutive segments of `length` frames, each starting from its own first true frame, as in the released code.
+    """Consecutive segments of `length` frames, each generated from its own first true frame, as in the released code.
 
     `exact` drops everything shorter; else shorter clips stay whole, and a remainder of at least half a segment counts.
     """
@@ -37,12 +37,12 @@ def segment(clip: Clip, start: int, stop: int) -> Clip:
 
 
 def repeated(clip: Clip, length: int, *, name: str) -> Clip:
-    """`length` frames of a clip under the id `name`: its first ones, or the clip in a loop where it is shorter."""
+    """`length` frames of a clip under the id `name`: the first frames, or the looped clip where it is shorter."""
     meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
     arrays = _viewed(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
     return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta)
 
 
 def _viewed(arrays: Mapping[str, np.ndarray], view: Callable[[np.ndarray, int], np.ndarray]) -> LazyArrays:
-    """`view(array, rows a frame)` of each of another clip's arrays, when it is asked for."""
+    """Lazy `view(array, rows per frame)` of each array of another clip."""
     return LazyArrays(arrays, lambda name: view(arrays[name], SAMPLES_PER_FRAME if name == "audio" else 1))

@@ -25,14 +25,14 @@ def train(
     resume: bool = False,
     model: str | None = None,
 ) -> dict[str, Path]:
-    """Train `stages` of `model` (its stages by name, or `all`) on the cache's train split; each stage's checkpoint.
+    """Train `stages` of `model` (names, or `all`) on the cache's train split; returns the checkpoint of each stage.
 
-    `settings` are those of the model (`ModelSpec.preset`). Raises `InputError` when a stage is unknown or needs the
-    trained checkpoint of another that `out` does not have, or when `out` holds another run.
+    `settings` are those of the model (`ModelSpec.preset`). Raises `InputError` when a stage is unknown, when `out`
+    lacks the trained stage that it needs, or when `out` holds another run.
     """
     spec = MODELS[model or default_model()]
     if not len(cache):
-        raise InputError("holds no usable clip.", path=cache.root, hint="Look at: dawn-bench cache stats")
+        raise InputError("has no usable clip.", path=cache.root, hint="See dawn-bench cache stats.")
     settings = spec.fit_to_cache(settings, cache)
     names = _chosen(spec, settings, stages)
     provenance = {
@@ -55,7 +55,7 @@ def train(
             first = spec.after.get(name)
             if first is not None and not (out / first / MODEL_FILE).is_file():
                 raise InputError(
-                    f"holds no trained {first}, which {name} learns from.",
+                    f"holds no trained {first}, which {name} needs.",
                     path=out,
                     hint=f"Train --stage {first} first.",
                 )
@@ -67,7 +67,7 @@ def train(
 
 
 def _chosen(spec: ModelSpec, settings: Any, stages: Sequence[str]) -> list[str]:
-    """The stages to train in their order: `all` is every stage that the settings have."""
+    """The stages to train, in order; `all` means every stage in the settings."""
     if "all" in stages:
         return [name for name in spec.stages if getattr(settings, stage_key(name)) is not None]
     for name in stages:

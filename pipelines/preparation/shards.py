@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dawn_bench.files import commit, temporary_beside
+from dawn_bench.files import commit, temporary_path
 from dawn_bench.packed import CODEC, OFFSETS, pack
 
 #: numpy dtype name -> safetensors dtype name.
@@ -118,7 +118,7 @@ class _FieldFile:
     def __init__(self, path: Path, header_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.header_bytes = path, header_bytes
-        self.temporary = temporary_beside(path)
+        self.temporary = temporary_path(path)
         self.file: BinaryIO = self.temporary.open("wb")
         self.file.seek(8 + header_bytes)
         self.entries: dict[str, dict[str, Any]] = {}

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
 
-from dawn_bench.pipelines.synthetic.identity import Portrait
+from dawn_bench.pipelines.synthetic.identity import SyntheticPortrait
 from dawn_bench.pipelines.synthetic.portrait import smooth
 
 #: Landmark depth towards the viewer in face widths; the tip of the nose is 0.
@@ -103,7 +103,7 @@ class Lids:
 class Mouth:
     """Lips, mouth corners and chin."""
 
-    def __init__(self, portrait: Portrait) -> None:
+    def __init__(self, portrait: SyntheticPortrait) -> None:
         upper, lower, fw = portrait.upper_lip, portrait.lower_lip, portrait.face_width
         self.fw = fw
         self.x, self.y = 0.5 * (upper[0] + upper[-1])
@@ -153,7 +153,7 @@ class Mouth:
 class Face:
     """A deformable portrait: forward map for landmarks, backward map for pixels."""
 
-    def __init__(self, portrait: Portrait) -> None:
+    def __init__(self, portrait: SyntheticPortrait) -> None:
         self.portrait, self.fw = portrait, portrait.face_width
         points = portrait.points
         self.mouth = Mouth(portrait)

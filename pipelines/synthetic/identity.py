@@ -105,7 +105,7 @@ def draw_look(rng: np.random.Generator, index: int) -> Look:
 
 
 @dataclass(frozen=True)
-class Portrait:
+class SyntheticPortrait:
     """A speaker at rest. Coordinates are pixels of the output frame; the picture is oversampled `FINE` times."""
 
     size: int
@@ -122,7 +122,7 @@ class Portrait:
         return round(BORDER * self.size)
 
 
-def make_portrait(look: Look, *, size: int) -> Portrait:
+def make_portrait(look: Look, *, size: int) -> SyntheticPortrait:
     """Render the speaker of `look` in a square frame of `size` pixels."""
     angle = np.arctan2(*(LANDMARKS[42:48].mean(0) - LANDMARKS[36:42].mean(0))[::-1])
     scale = look.fill * size / np.hypot(*(LANDMARKS[16] - LANDMARKS[0]))
@@ -164,7 +164,7 @@ def make_portrait(look: Look, *, size: int) -> Portrait:
         shaped = [flipped[0][::-1][MIRROR], flipped[1], flipped[2], *flipped[5:7], *flipped[3:5]]
     points, upper, lower, *lids = shaped
     width = float(np.hypot(*(points[16] - points[0])))
-    return Portrait(size, picture, points, upper, lower, ((lids[0], lids[1]), (lids[2], lids[3])), width)
+    return SyntheticPortrait(size, picture, points, upper, lower, ((lids[0], lids[1]), (lids[2], lids[3])), width)
 
 
 def _reshape(curves: list[np.ndarray], look: Look) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from dawn_bench.pipelines.synthetic.face import Expression, Face, Lids
-from dawn_bench.pipelines.synthetic.identity import FINE, Portrait
+from dawn_bench.pipelines.synthetic.identity import FINE, SyntheticPortrait
 from dawn_bench.pipelines.synthetic.portrait import smooth
 
 TONGUE, DARK = np.array([112, 52, 50], np.float32), np.array([38, 14, 14], np.float32)
@@ -15,7 +15,7 @@ TONGUE, DARK = np.array([112, 52, 50], np.float32), np.array([38, 14, 14], np.fl
 class Renderer:
     """Renders frames of one portrait, uint8 (S,S,3) RGB."""
 
-    def __init__(self, portrait: Portrait) -> None:
+    def __init__(self, portrait: SyntheticPortrait) -> None:
         self.face = Face(portrait)
         self.portrait = portrait
         eyes = [np.vstack([upper, lower[::-1]]) for upper, lower in portrait.lids]
@@ -102,7 +102,7 @@ class Renderer:
         return np.dstack([teeth, 255 * share]).round().clip(0, 255).astype(np.uint8)
 
 
-def _fill(portrait: Portrait, line: np.ndarray) -> np.ndarray:
+def _fill(portrait: SyntheticPortrait, line: np.ndarray) -> np.ndarray:
     """The filled outline `line` (n,2) on the portrait's canvas, float32, 0–1."""
     mask = np.zeros(portrait.picture.shape[:2], np.uint8)
     at = (line + (portrait.border + 0.5)) * FINE - 0.5

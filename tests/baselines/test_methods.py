@@ -108,4 +108,4 @@ def test_the_command_lists_methods_with_their_modality() -> None:
     assert list(listed) == list(METHODS)
     assert listed["diffspeaker"].split()[1:] == ["mesh", "runs", "inside", "dawn-bench"]
     assert listed["still"].split()[1:3] == ["video,", "mesh"] and listed["dawn"].split()[1] == "video"
-    assert "not installed; dawn-bench methods wav2lip says how" in listed["wav2lip"]
+    assert "not installed; see dawn-bench methods wav2lip" in listed["wav2lip"]

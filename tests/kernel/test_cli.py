@@ -81,5 +81,5 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=120)
     assert running.returncode == 130
-    assert said.strip().splitlines()[-1].startswith("stopped: what was finished is kept")
+    assert said.strip().splitlines()[-1].startswith("stopped: finished work is kept")
     assert "Traceback" not in said

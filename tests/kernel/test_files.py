@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dawn_bench.files import git_blob_file, replacing, sha256_file, temporary_beside
+from dawn_bench.files import git_blob_file, replacing, sha256_file, temporary_path
 
 
 @pytest.mark.parametrize("sole", [False, True])
@@ -28,7 +28,7 @@ def test_two_writers_of_one_file_do_not_share_a_temporary_file(tmp_path: Path) -
         one.write_bytes(b"first")
         other.write_bytes(b"second")
     assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
-    assert temporary_beside(path) != temporary_beside(path)
+    assert temporary_path(path) != temporary_path(path)
 
 
 def test_what_a_killed_sole_writer_left_is_overwritten(tmp_path: Path) -> None:

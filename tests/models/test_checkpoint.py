@@ -58,7 +58,7 @@ def test_published_lfg_round_trip_and_faults(tmp_path):
     assert "1 of another shape (bg_predictor.fc.bias (7,) instead of (6,))" in message
 
     torch.save({"generator": parts["generator"]}, path)
-    assert "is no LFG checkpoint: it has no region_predictor, bg_predictor" in _refusal(load_published_lfg, path)
+    assert "is not an LFG checkpoint: it has no region_predictor, bg_predictor" in _refusal(load_published_lfg, path)
 
 
 @pytest.mark.parametrize(("pos", "eye"), [(6, 2), (6, 0), (0, 2)])
@@ -74,7 +74,7 @@ def test_published_pbnet_tells_its_widths(tmp_path, pos, eye):
     torch.save(state, path)
     assert "1 missing (encoder.mu_layer.weight)" in _refusal(load_published_pbnet, path)
     torch.save({"weight": torch.zeros(1)}, path)
-    assert "is no PBNet checkpoint" in _refusal(load_published_pbnet, path)
+    assert "is not a PBNet checkpoint" in _refusal(load_published_pbnet, path)
     torch.save(torch.zeros(1), path)
     assert "holds a Tensor" in _refusal(load_published_pbnet, path)
 
@@ -119,7 +119,7 @@ def test_a_foreign_safetensors_file_is_no_checkpoint_of_ours(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
-    assert "is no checkpoint of dawn-bench" in _refusal(read_metadata, tmp_path / "a.safetensors")
+    assert "is not a checkpoint of dawn-bench" in _refusal(read_metadata, tmp_path / "a.safetensors")
 
 
 def _refusal(load, path: Path, *rest) -> str:

@@ -53,10 +53,10 @@ def test_every_encoder_depends_on_the_sound_and_drives_the_output(encoder: str) 
     model = model_of(TINY.model_copy(update={"audio": AUDIO.model_copy(update={"encoder": encoder})}))
     waves = torch.randn(2, 16000)
     with torch.no_grad():
-        memory = model.listen(waves, frames=20)
+        memory = model.encode_audio(waves, frames=20)
         assert memory.shape == (2, 20, 16) and not torch.allclose(memory[0], memory[1], atol=1e-4)
         assert torch.allclose(
-            memory[:1], model.listen(3 * waves[:1] + 1, frames=20), atol=1e-3
+            memory[:1], model.encode_audio(3 * waves[:1] + 1, frames=20), atol=1e-3
         )  # loudness is no matter
     frozen = [n for n, p in model.audio_encoder.named_parameters() if not p.requires_grad]
     assert all(n.startswith("feature_extractor") for n in frozen) and bool(frozen) == (encoder != "logmel")
@@ -136,7 +136,7 @@ def test_released_files_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) 
     with pytest.raises(InputError, match="neither BIWI's nor VOCASET's"):
         load_released(extra)
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
-    with pytest.raises(InputError, match="is no DiffSpeaker checkpoint"):
+    with pytest.raises(InputError, match="is not a DiffSpeaker checkpoint"):
         load_released(tmp_path / "other.ckpt", TINY)
     with pytest.raises(InputError, match="no such checkpoint"):
         load_released(tmp_path / "none.ckpt", TINY)

@@ -88,7 +88,7 @@ def test_files_without_a_face_and_other_motion_are_refused(files: dict[str, Path
     result = CliRunner().invoke(
         app, ["generate", "--method", "dit-head", "--pose", "x.npz", *map(str, given)], standalone_mode=False
     )
-    assert isinstance(result.exception, InputError) and "moves no head" in str(result.exception)
+    assert isinstance(result.exception, InputError) and "does not change the head pose" in str(result.exception)
 
 
 def test_the_command_writes_the_clip(

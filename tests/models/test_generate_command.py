@@ -92,7 +92,7 @@ def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, mic
     [
         (("--crop", "round"), "Known: face, paper"),
         (("--precision", "fp8"), "'precision'"),
-        (("--drive", "a.mp4", "--pose", "b.npz"), "both say where the head goes"),
+        (("--drive", "a.mp4", "--pose", "b.npz"), "both set the head motion"),
         (("--method", "magic"), "no model called 'magic'"),
     ],
 )

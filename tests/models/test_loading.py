@@ -106,12 +106,12 @@ def test_released_names_and_files_are_recognised(tmp_path: Path, runs: dict[str,
 def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, runs: dict[str, Path]) -> None:
     with pytest.raises(InputError, match=r"nothing: there is no such checkpoint\..*dawn-bench train"):
         find_model(tmp_path / "nothing")
-    with pytest.raises(InputError, match=r"is no checkpoint of a known model\..*dawn, diffspeaker, dit-head"):
+    with pytest.raises(InputError, match=r"is not a checkpoint of a known model\..*dawn, diffspeaker, dit-head"):
         find_model(tmp_path)
     for name in ("dawn", "dit-head"):
         for stage in runs[name].iterdir():
             (tmp_path / stage.name).symlink_to(stage)
-    with pytest.raises(InputError, match=r"several models: dawn, dit-head\. Name one: --model"):
+    with pytest.raises(InputError, match=r"several models: dawn, dit-head\. Choose with --model"):
         find_model(tmp_path)
     assert load_model(tmp_path, device="cpu", model="dit-head").options_class.__name__ == "DubFileOptions"
 
@@ -132,9 +132,9 @@ def test_a_report_states_what_each_model_was_trained_with(runs: dict[str, Path])
     dawn, dubbed, spoken = (report_notes(runs[name]) for name in ("dawn", "dit-head", "diffspeaker"))
     assert dawn[0] == "DAWN trained with preset micro on 4 clips."
     assert any(note.startswith("Stage lfg was trained without VGG-19's weights") for note in dawn)
-    assert "DiT-Head hears logmel features in place of the paper's Wav2Vec2." in dubbed
+    assert "DiT-Head uses logmel features instead of the paper's Wav2Vec2." in dubbed
     assert any(note.startswith("Stage dit, choices that are ours") and "loop.steps=4" in note for note in dubbed)
-    assert "DiffSpeaker's speech encoder started from random weights, not from a pretrained one." in spoken
+    assert "DiffSpeaker's speech encoder started from random weights, not from pretrained weights." in spoken
     assert report_notes(Path("released-128")) == []
 
 
@@ -152,7 +152,7 @@ def test_a_mesh_model_moves_the_users_face_at_rest(runs: dict[str, Path], files:
     np.testing.assert_allclose(vertices, clips["embedded"].vertices + 5, atol=1e-5)
     np.save(tmp_path / "small.npy", np.zeros((9, 3)))
     (tmp_path / "text.ply").write_text("hello")
-    for name, message in (("small.npy", "has 9 vertices; the model moves 572"), ("text.ply", "not a readable PLY")):
+    for name, message in (("small.npy", "has 9 vertices; the model needs 572"), ("text.ply", "not a readable PLY")):
         with pytest.raises(InputError, match=message):
             model.generate(tmp_path / name, files / "speech.wav")
     with pytest.raises(InputError, match=r"option 'style' is 'nobody'.*auto, F"):

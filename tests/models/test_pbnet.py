@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from dawn_bench.models.dawn import pbnet_attention
-from dawn_bench.models.dawn.discriminator import SHORTEST, PatchDiscriminator
+from dawn_bench.models.dawn.discriminator import SHORTEST, SequenceDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, normalise, restore
 from dawn_bench.models.dawn.pbnet_loss import kl_weight, pbnet_losses
 from dawn_bench.weights import seeded_fill
@@ -128,7 +128,7 @@ def test_a_few_steps_lower_the_reconstruction():
 
 def test_the_discriminator_learns_to_tell():
     torch.manual_seed(0)
-    model, judge = PBNet(PBNetConfig.fixed(**WIDTHS)).train(), PatchDiscriminator(8, width=8)
+    model, judge = PBNet(PBNetConfig.fixed(**WIDTHS)).train(), SequenceDiscriminator(8, width=8)
     audio = torch.randn(4, SHORTEST + 8, 5)
     x = torch.randn(4, SHORTEST + 8, 8)
     valid = torch.ones(4, SHORTEST + 8, dtype=torch.bool)
@@ -145,7 +145,7 @@ def test_the_discriminator_learns_to_tell():
 
 
 def test_the_shortest_sequence_leaves_a_patch():
-    judge = PatchDiscriminator(2).eval()
+    judge = SequenceDiscriminator(2).eval()
     assert judge(torch.zeros(1, 2, SHORTEST)).shape[2] == 1
     with pytest.raises(RuntimeError):
         judge(torch.zeros(1, 2, SHORTEST - 1))

@@ -91,7 +91,7 @@ def test_missing_and_duplicate_files_of_a_folder_are_named(tmp_path: Path) -> No
     files = find_released(tmp_path)
     assert files is not None and [path.parent.name for path in files.pbnet] == ["pbnet_both"]
     (tmp_path / "DAWN_256.pth").touch()
-    with pytest.raises(InputError, match=r"DAWN_128\.pth and DAWN_256\.pth.*Name one: --checkpoint"):
+    with pytest.raises(InputError, match=r"DAWN_128\.pth and DAWN_256\.pth.*Choose a file: --checkpoint"):
         find_released(tmp_path)
 
 

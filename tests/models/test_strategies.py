@@ -19,7 +19,7 @@ from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, sar, ttr
 from dawn_bench.models.diffusion.levels import Step
-from dawn_bench.models.diffusion.solvers import ddim, dpm_solver_2m, holding
+from dawn_bench.models.diffusion.solvers import ddim, dpm_solver_2m, with_fixed_frames
 from dawn_bench.models.inputs import Portrait
 
 QUICK = {"steps": 3}
@@ -104,7 +104,7 @@ def test_fixed_frames_stay_at_every_steps_noise_level(solver: str) -> None:
 
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, 4, 2, 2, generator=generator)
-    held = holding(denoise, torch.tensor([1, 3]), known, steps)
+    held = with_fixed_frames(denoise, torch.tensor([1, 3]), known, steps)
     end = (
         ddim(held, noise, steps, eta=0, noise=lambda i: noise)
         if solver == "ddim"

@@ -24,7 +24,7 @@ def case(n: int, inside: int, outside: int, hw: tuple[int, int]) -> tuple[torch.
 def test_it_is_the_convolution(n: int, inside: int, outside: int, hw: tuple[int, int], roomy: bool) -> None:
     x, weight, bias = case(n, inside, outside, hw)
     exact = F.conv2d(x.double().permute(0, 3, 1, 2), weight.double(), bias.double(), padding=1).permute(0, 2, 3, 1)
-    used = {"room": Scratch(), "scratch": Scratch()} if roomy else {}
+    used = {"memory": Scratch(), "scratch": Scratch()} if roomy else {}
     for memory in used.values():
         memory.carve(weight, 100_000 + n)[0].fill_(torch.nan)
     found = Winograd(weight.to(memory_format=torch.channels_last), bias, **used)(x)

@@ -14,7 +14,7 @@ from dawn_goldens import assert_near, assert_ratio
 from goldens import golden_cases
 from pbnet_goldens import config_of, fill, key_table, load_case, valid_frames
 
-from dawn_bench.models.dawn.discriminator import PatchDiscriminator
+from dawn_bench.models.dawn.discriminator import SequenceDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet
 from dawn_bench.models.dawn.pbnet_attention import relative_bucket
 from dawn_bench.models.dawn.pbnet_loss import adversarial, pbnet_losses, score
@@ -33,8 +33,8 @@ def network(folder: Path, variant: str) -> PBNet:
     return model
 
 
-def discriminator(folder: Path, variant: str) -> PatchDiscriminator:
-    model = PatchDiscriminator(network(folder, variant).config.state_dim).eval()
+def discriminator(folder: Path, variant: str) -> SequenceDiscriminator:
+    model = SequenceDiscriminator(network(folder, variant).config.state_dim).eval()
     fill(model, folder, f"disc_{variant}")
     return model
 
@@ -45,7 +45,7 @@ def test_published_keys_and_shapes(path, variant):
     entry = key_table(path.parent)[variant]
     if variant.startswith("disc_"):
         config = entry["config"]
-        model, prefix = PatchDiscriminator(config["pos_dim"] + config["eye_dim"]), "disc."
+        model, prefix = SequenceDiscriminator(config["pos_dim"] + config["eye_dim"]), "disc."
     else:
         model, prefix = PBNet(config_of(path.parent, variant)), ""
     ours = {prefix + key: list(tensor.shape) for key, tensor in model.state_dict().items()}

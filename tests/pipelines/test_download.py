@@ -87,7 +87,7 @@ def test_each_address_is_requested_once_at_its_height(root: Path, fake: type[Fak
     assert [key for key, _ in fake.asked] == ["A" * 11, "B" * 11, "C" * 11]
     assert [settings["format_sort"][0] for _, settings in fake.asked] == ["res:720", "res:1080", "res:1080"]
     assert result.stdout.splitlines()[0] == "WDA_Lost\tno_address\tthe published list has no address for it"
-    assert "3 of 4 videos" in result.output and "not to be had: 1 no_address" in result.output
+    assert "3 of 4 videos" in result.output and "unavailable: 1 no_address" in result.output
     assert sorted(path.name for path in (root / "raw").glob("*.mp4"))[0] == f"WDA_One [{'A' * 11}].mp4"
     listed = {source.id for source in DATASETS["hdtf"]().sources(root, PrepareSettings(dataset="hdtf"))}
     assert {f"WDA_{name}_{k:03d}" for name in ("One", "Two", "Twin") for k in range(2)} <= listed

@@ -55,7 +55,7 @@ def test_sound_and_motion_of_a_batch_belong_together(meshes: Path) -> None:
 
 def test_whole_sequences_are_padded_and_marked(meshes: Path) -> None:
     batch = stage_of(meshes, "diffspeaker.frames=null").batch(0)
-    assert batch["offsets"].shape[1] == 38 and batch["valid"].all() and batch["heard"].all()
+    assert batch["offsets"].shape[1] == 38 and batch["valid"].all() and batch["audio_valid"].all()
     assert batch["audio"].shape == (4, 24000)
 
 

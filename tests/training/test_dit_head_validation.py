@@ -25,7 +25,7 @@ from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.pixels import to_frames, to_signed
 from dawn_bench.training.logger import BEST_FILE
-from dawn_bench.training.talking import beside_truth, mouth_agreement
+from dawn_bench.training.talking import compare_with_truth, mouth_agreement
 from dawn_bench.training.validation import Validates, psnr, ssim
 
 MEASURES = {"vqgan-face": "psnr", "vqgan-masked": "psnr", "dit": "psnr"}
@@ -142,7 +142,7 @@ def test_the_transformer_is_judged_by_what_generation_would_make(tiny_cache: Pat
 
     generated = [(c, dub(c, c["logmel"])) for c in clips]
     late = np.mean([mouth_agreement(c, dub(c, np.roll(c["logmel"], 15, axis=0))) for c in clips])
-    result, expected = stage.validate(stage.module, clips, device="cpu"), beside_truth(generated)
+    result, expected = stage.validate(stage.module, clips, device="cpu"), compare_with_truth(generated)
     assert result.values == {**expected.values, "mouth_r_late": late}
     for clip, _ in generated:
         video = result.videos[clip.id]

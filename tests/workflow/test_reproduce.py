@@ -181,7 +181,7 @@ def test_strategies_are_timed_over_8_seconds(
     )
     assert "SAR: no clip is longer than 40 frames, so each is one segment" in remarks
     assert "one model for both resolutions" in reproduced.lines[2].remark
-    assert "Ours; the paper's are not at hand." in reproduced.markdown()
+    assert "Ours; the paper's are not available." in reproduced.markdown()
 
 
 def test_a_coarse_model_may_come_from_a_run_of_its_own(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_published_weights_are_stated(tiny_cache: Path, micro_run: Path, tmp_pat
 
     monkeypatch.setattr(dawn_methods, "load_generator", released)
     reproduced = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1, split="train")
-    assert "Weights: the published ones, 32 px, logmel features." in " ".join(reproduced.differences)
+    assert "Weights: the published weights, 32 px, logmel features." in " ".join(reproduced.differences)
 
 
 def test_training_clips_are_noted_as_possibly_seen(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
 from dawn_bench.models.dawn.fast.unet import FastUNet
 from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS, UNet3D
 from dawn_bench.models.diffusion.levels import sampling_steps
-from dawn_bench.models.diffusion.solvers import Denoise, SolverName, ddim, dpm_solver_2m, holding
+from dawn_bench.models.diffusion.solvers import Denoise, SolverName, ddim, dpm_solver_2m, with_fixed_frames
 from dawn_bench.progress import Meter
 
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -108,7 +108,7 @@ class A2VFDM(nn.Module):
         noise: Tensor | None = None,
         progress: Meter | None = None,
         solver: SolverName = "ddim",
-        held: tuple[Tensor, Tensor] | None = None,
+        fixed: tuple[Tensor, Tensor] | None = None,
         compiled: bool = False,
     ) -> Tensor:
         """Sample motion z_B3FHW of any length, all frames jointly.
@@ -119,7 +119,7 @@ class A2VFDM(nn.Module):
         for all clips, or one per clip, which makes a clip's motion independent of its batch), or is given as `noise`
         [n, B, 3, F, H, W]: the initial noise, then one for each step but the last. `progress` advances by one per step.
 
-        `held` is (indices [n], motion z_B3nHW) of frames with known motion: these are kept, and the other frames are
+        `fixed` is (indices [n], motion z_B3nHW) of frames with known motion: these are kept, and the other frames are
         sampled consistently with them. `compiled` runs the U-Net through `torch.compile`, which recompiles for each
         clip length.
         """
@@ -137,8 +137,8 @@ class A2VFDM(nn.Module):
                 source_feat_BCHW[b], mask_MHW, cond_FD, window, cond_scale, progress, compiled=compiled
             )
             times = sampling_steps(self.diffusion.alphas_cumprod, steps, off_by_one=self.config.ddim_off_by_one)
-            if held is not None:
-                denoise = holding(denoise, held[0], held[1][b : b + 1], times)
+            if fixed is not None:
+                denoise = with_fixed_frames(denoise, fixed[0], fixed[1][b : b + 1], times)
             if solver == "ddim":
                 clips.append(ddim(denoise, fresh(0), times, eta=eta, noise=fresh))
             else:

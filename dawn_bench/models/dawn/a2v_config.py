@@ -77,7 +77,7 @@ class A2VConfig(Config):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.dim % self.norm_groups:
-            raise ValueError(f"dim {self.dim} is no multiple of norm_groups {self.norm_groups}")
+            raise ValueError(f"dim {self.dim} is not a multiple of norm_groups {self.norm_groups}")
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd")
         return self

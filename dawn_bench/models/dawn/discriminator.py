@@ -26,7 +26,7 @@ class PatchBlock(nn.Module):
         return self.model(x)
 
 
-class PatchDiscriminator(nn.Module):
+class SequenceDiscriminator(nn.Module):
     """Logits of "real" for overlapping segments; sequences need at least `SHORTEST` frames."""
 
     def __init__(self, state_dim: int, *, width: int = 64) -> None:

@@ -1,4 +1,4 @@
-"""DAWN for a user: a portrait and speech in, a talking clip out, of any length in bounded memory."""
+"""DAWN's generator: a portrait and speech in, a talking clip of any length out, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from dawn_bench.provenance import fingerprint
 
 __all__ = ["COARSE_FILE", "RUN_FILES", "DawnGenerator", "SamplingOptions", "Scene"]
 
-#: Where `dawn-bench train` leaves each model in a run's folder, the best first.
+#: Where `dawn-bench train` writes each model in a run folder, in order of preference.
 RUN_FILES = {
     "lfg": ("lfg/model.safetensors",),
     "a2v": ("a2v-2/model.safetensors", "a2v-1/model.safetensors"),
     "pbnet": ("pbnet/model.safetensors",),
 }
-#: The coarse A2V-FDM of the strategy of two temporal resolutions, where the run has one.
+#: The coarse A2V-FDM of the strategy of two temporal resolutions, if the run has it.
 COARSE_FILE = "a2v-ttr/model.safetensors"
 
 
 class DawnGenerator(DawnNetworks, Generator):
-    """The networks of one trained run or of the released files, with what is known of their training.
+    """The networks of a trained run or of the released files, with facts on their training.
 
     `identity` changes with the weights; `facts` is the provenance of each checkpoint by kind.
     """
@@ -61,17 +61,17 @@ class DawnGenerator(DawnNetworks, Generator):
 
     @property
     def size(self) -> int:
-        """Side of the pictures that it was trained on, pixels."""
+        """Side of the training images in pixels."""
         return int(self.facts["lfg"]["size"])
 
     @property
     def audio_encoder(self) -> str:
-        """Name of the audio features that it was trained on."""
+        """Name of the audio features used in training."""
         return str(self.facts["a2v"]["audio_encoder"])
 
     @classmethod
     def load(cls, run: Path, *, device: str = "cpu", stage: str | None = None) -> DawnGenerator:
-        """The models of a run folder; `stage` names the A2V-FDM (`a2v-1`, `a2v-2`), by default the last there is.
+        """The models of a run folder; `stage` names the A2V-FDM (`a2v-1`, `a2v-2`), by default the last stage.
 
         Raises `InputError` naming the model that is missing.
         """
@@ -115,7 +115,7 @@ class DawnGenerator(DawnNetworks, Generator):
         backend, notes = pick_backend(face), []
         portrait, has_face = read_portrait(Path(image), size=self.size, backend=backend, crop=cast(Crop, chosen.crop))
         if not has_face:
-            notes.append(f"{image}: no face found; a frontal one in the middle is assumed")
+            notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
         sound, features = read_speech(Path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
         count = len(passes(len(features)))
         if count > 1:
@@ -130,7 +130,7 @@ class DawnGenerator(DawnNetworks, Generator):
         return TalkingStream(segments(), len(features), sound, FPS, notes=tuple(notes))
 
     def _given_tracks(self, options: DawnOptions, backend: FaceBackend, *, n_frames: int) -> dict[str, np.ndarray]:
-        """Head pose and blinks that the user gives; none where PBNet generates them."""
+        """Head pose and blinks supplied by the user; None where PBNet generates them."""
         if options.drive is not None:
             pose, blink = read_drive(options.drive, size=self.size, backend=backend, n_frames=n_frames)
         elif options.pose is not None:

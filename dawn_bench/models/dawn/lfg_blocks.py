@@ -80,7 +80,7 @@ class FewOut(nn.Conv2d):
         return torch.stack(shifted).sum(dim=0) + self.bias.view(1, -1, 1, 1)
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Pre-activation residual block: twice batch norm, ReLU and 3x3 convolution, added to the input."""
 
     def __init__(self, channels: int) -> None:
@@ -98,12 +98,12 @@ class Residual(nn.Module):
 
 def _convolve(conv: nn.Conv2d, x_BCHW: Tensor) -> Tensor:
     """Apply `conv`, by the Winograd algorithm where that is faster."""
-    if not winograd.serves(conv.weight, x_BCHW.shape[0], (x_BCHW.shape[2], x_BCHW.shape[3])):
+    if not winograd.supports(conv.weight, x_BCHW.shape[0], (x_BCHW.shape[2], x_BCHW.shape[3])):
         return conv(x_BCHW)
     return winograd.Winograd(conv.weight, conv.bias)(x_BCHW.permute(0, 2, 3, 1).contiguous()).permute(0, 3, 1, 2)
 
 
-class Encoder(nn.Module):
+class HourglassEncoder(nn.Module):
     """`depth` downsampling blocks; returns the input and each level, fine to coarse."""
 
     def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
@@ -120,7 +120,7 @@ class Encoder(nn.Module):
         return levels
 
 
-class Decoder(nn.Module):
+class HourglassDecoder(nn.Module):
     """Upsampling blocks with skip connections: the encoder level of the same size is concatenated after each block."""
 
     def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
@@ -132,7 +132,7 @@ class Decoder(nn.Module):
         self.c_out = expansion + c_in
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """The maps of `Encoder` -> (B, c_out, H, W)."""
+        """The maps of `HourglassEncoder` -> (B, c_out, H, W)."""
         x_BCHW = levels[-1]
         for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
             x_BCHW = torch.cat([block(x_BCHW), skip], dim=1)
@@ -144,8 +144,8 @@ class Hourglass(nn.Module):
 
     def __init__(self, c_in: int, *, expansion: int, depth: int, limit: int) -> None:
         super().__init__()
-        self.encoder = Encoder(c_in, expansion=expansion, depth=depth, limit=limit)
-        self.decoder = Decoder(c_in, expansion=expansion, depth=depth, limit=limit)
+        self.encoder = HourglassEncoder(c_in, expansion=expansion, depth=depth, limit=limit)
+        self.decoder = HourglassDecoder(c_in, expansion=expansion, depth=depth, limit=limit)
         self.c_out = self.decoder.c_out
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

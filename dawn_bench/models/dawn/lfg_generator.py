@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dawn_bench.models.dawn.flow import FlowPredictor, resize_flow, resize_map, warp
-from dawn_bench.models.dawn.lfg_blocks import ConvNorm, Down, FewOut, MergedUp, Residual, widths
+from dawn_bench.models.dawn.lfg_blocks import ConvNorm, Down, FewOut, MergedUp, ResidualBlock, widths
 from dawn_bench.models.dawn.lfg_config import LFGConfig
 
 
@@ -53,7 +53,7 @@ class LFGGenerator(nn.Module):
         self.up_blocks = nn.ModuleList(MergedUp(coarse, fine) for fine, coarse in reversed(pairs))
         self.bottleneck = nn.Sequential()
         for i in range(config.num_bottleneck_blocks):
-            self.bottleneck.add_module(f"r{i}", Residual(sizes[-1]))
+            self.bottleneck.add_module(f"r{i}", ResidualBlock(sizes[-1]))
         self.final = FewOut(sizes[0], 3, 7, padding=3)
         self.align_corners = config.align_corners
 

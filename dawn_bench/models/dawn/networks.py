@@ -24,7 +24,7 @@ from dawn_bench.progress import Meter
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that one diffusion sample is made from, on the device; `generator` gives its noise."""
+    """All inputs of one diffusion sample, on the device; `generator` draws its noise."""
 
     encoded: EncodedSource
     mask_B1SS: torch.Tensor
@@ -36,9 +36,9 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class DawnNetworks:
-    """LFG, A2V-FDM and PBNet on one device; no PBNet where the A2V-FDM was trained without pose and blinks.
+    """LFG, A2V-FDM and PBNet on one device; `pbnet` is None if the A2V-FDM was trained without pose and blinks.
 
-    `coarse` is a further A2V-FDM at a lower frame rate, for two temporal resolutions.
+    `coarse` is another A2V-FDM at a lower frame rate, for two temporal resolutions.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class DawnNetworks:
     ) -> np.ndarray:
         """Frames uint8 (T,S,S,3) RGB for audio features (T,A).
 
-        `pose` (T,≥6) and `blink` (T,2) drive the head where given; else PBNet generates them from the audio and the
+        `pose` (T,≥6) and `blink` (T,2) drive the head, if given; otherwise PBNet generates them from the audio and the
         state of the source. The same seed gives the same clip.
         """
         scene = self.scene(source, audio, seed=seed, pose=pose, blink=blink)
@@ -86,7 +86,7 @@ class DawnNetworks:
         pose: np.ndarray | None = None,
         blink: np.ndarray | None = None,
     ) -> Scene:
-        """The source encoded, and the conditions of every frame; see `talk`."""
+        """Encode the source and build the conditions of every frame; arguments as in `talk`."""
         device = self.device
         generator = torch.Generator(device=device).manual_seed(seed)
         audio_BFA = self._tensor(audio)
@@ -115,9 +115,9 @@ class DawnNetworks:
 
     @torch.no_grad()
     def tracks(self, source: Portrait, audio: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Head pose (T,6) and blinks (T,2), float32, that `talk` with this seed draws.
+        """Head pose (T,6) and blinks (T,2), float32, that `talk` uses with this seed.
 
-        The source's own in every frame where the model makes head pose and blinks by itself.
+        Without PBNet, they are those of the source in every frame.
         """
         state_B8 = self._state(source.pose, source.blink)
         if self.pbnet is None:
@@ -142,10 +142,10 @@ class DawnNetworks:
         options: SamplingOptions,
         *,
         model: A2VFDM | None = None,
-        held: tuple[torch.Tensor, torch.Tensor] | None = None,
+        fixed: tuple[torch.Tensor, torch.Tensor] | None = None,
         progress: Meter | None = None,
     ) -> torch.Tensor:
-        """Motion z (1,3,T,h,h) by `model`, by default the A2V-FDM, with some frames `held` (see `A2VFDM.sample`)."""
+        """Sample motion z (1,3,T,h,h) with `model`, by default the A2V-FDM; `fixed` as in `A2VFDM.sample`."""
         with self._in(options.precision):
             return (model or self.a2v).sample(
                 scene.encoded.features_BChh,
@@ -157,14 +157,14 @@ class DawnNetworks:
                 win_width=options.window,
                 solver=options.solver,
                 generator=scene.generator,
-                held=held,
+                fixed=fixed,
                 compiled=options.compile,
                 progress=progress,
             )
 
     @torch.no_grad()
     def show(self, scene: Scene, z_B3Fhh: torch.Tensor, *, precision: Precision = "fp32") -> np.ndarray:
-        """The pictures of a motion, uint8 (T,S,S,3) RGB."""
+        """Decode motion to frames uint8 (T,S,S,3) RGB."""
         flow_BFhh2, occlusion_BF1hh = self.a2v.unpack_motion(z_B3Fhh)
         with self._in(precision):
             batches = self.lfg.decode_batches(scene.encoded, flow_BFhh2[0], occlusion_BF1hh[0])

@@ -1,4 +1,4 @@
-"""Options of DAWN's sampling and of its generator."""
+"""Options of DAWN's sampler and generator."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class SamplingOptions(Config):
-    """How the diffusion is sampled; the defaults are the released ones."""
+    """Options of the diffusion sampler; the defaults are those of the release."""
 
     steps: int = Field(20, ge=1, le=999)
-    eta: float = Field(1.0, ge=0, le=1, description="randomness of `ddim`: 0 none, 1 as released")
-    cond_scale: float = Field(1.0, ge=0, allow_inf_nan=False, description="classifier-free guidance; 1 none")
+    eta: float = Field(1.0, ge=0, le=1, description="stochasticity of `ddim`: 0 none, 1 as released")
+    cond_scale: float = Field(1.0, ge=0, allow_inf_nan=False, description="scale of classifier-free guidance; 1 none")
     solver: SolverName = "ddim"
-    window: int | None = Field(None, ge=1, description="frames seen each way; None: the checkpoint's own")
-    precision: Precision = Field("fp32", description="of convolutions and matrix products; bf16 and fp16 for GPUs")
-    compile: bool = Field(False, description="compile the U-Net: pays on a GPU, for several clips of one length")
+    window: int | None = Field(
+        None, ge=1, description="frames attended to in each direction; None: as in the checkpoint"
+    )
+    precision: Precision = Field(
+        "fp32", description="precision of convolutions and matrix products; bf16 and fp16 are for GPUs"
+    )
+    compile: bool = Field(False, description="compile the U-Net; pays off on a GPU for several clips of equal length")
 
 
 class DawnOptions(SamplingOptions):
-    """What the generator takes beyond a portrait and speech."""
+    """Options of `DawnGenerator.generate`."""
 
     crop: str = Field("face", description="face: the square around the face; paper: the whole picture, resized")
     drive: Path | None = Field(None, description="a video whose head pose and blinks are used")
@@ -38,7 +42,7 @@ class DawnOptions(SamplingOptions):
     @classmethod
     def _usable(cls, data: dict[str, object]) -> dict[str, object]:
         if data.get("drive") is not None and data.get("pose") is not None:
-            raise InputError("--drive and --pose both say where the head goes.", hint="Give one of them.")
+            raise InputError("--drive and --pose both set the head motion.", hint="Give one of them.")
         return data
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dawn_bench.models.dawn.pbnet_attention import CrossAttention, RelativeBias, Rotary, SelfAttention
+from dawn_bench.models.dawn.pbnet_attention import MemoryAttention, RelativeBias, Rotary, SelfAttention
 from dawn_bench.models.dawn.pbnet_config import PBNetConfig
 
 __all__ = ["PBNet", "PBNetConfig", "SeparatePBNets", "normalise", "restore"]
@@ -125,7 +125,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         width, heads, size = config.pose_latent_dim, config.num_heads, config.head_dim
         self.self_attn = SelfAttention(width, rotary, heads=heads, head_dim=size)
-        self.multihead_attn = CrossAttention(width, rotary, heads=heads, head_dim=size)
+        self.multihead_attn = MemoryAttention(width, rotary, heads=heads, head_dim=size)
         self.ffn = FeedForward(width, config.ff_size, config.dropout)
         self.layer_norm1 = nn.LayerNorm(width)
         self.layer_norm2 = nn.LayerNorm(width)

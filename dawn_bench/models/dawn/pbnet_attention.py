@@ -108,7 +108,7 @@ class SelfAttention(nn.Module):
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 
-class CrossAttention(nn.Module):
+class MemoryAttention(nn.Module):
     """Cross-attention from frames to a memory of the same length; projections without bias."""
 
     def __init__(self, width: int, rotary: Rotary, *, heads: int, head_dim: int) -> None:

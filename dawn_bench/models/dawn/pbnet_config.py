@@ -52,7 +52,7 @@ class PBNetConfig(Config):
     )
     gan_weight: float = Field(default=1.0, ge=0, description="0.6 in the paper")
     kl_start: int = Field(default=10_000, ge=0, description="epoch at which the KL term starts")
-    kl_ramp: int = Field(default=70_000, ge=1, description="warm-up epochs in which it is meant to rise to kl_weight")
+    kl_ramp: int = Field(default=70_000, ge=1, description="warm-up epochs from 0 to kl_weight")
 
     rotary_dim: int = Field(
         default=4,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dawn_bench.models.dawn.discriminator import PatchDiscriminator
+from dawn_bench.models.dawn.discriminator import SequenceDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet
 from dawn_bench.models.dawn.pbnet_config import PBNetConfig
 
@@ -50,7 +50,7 @@ def pbnet_losses(
     *,
     epoch: int,
     noise_NBZ: Tensor,
-    discriminator: PatchDiscriminator | None = None,
+    discriminator: SequenceDiscriminator | None = None,
 ) -> tuple[PBNetLosses, Tensor]:
     """Losses and the predicted change (B, N, D) of one batch; z = mean + noise * standard deviation.
 
@@ -71,7 +71,7 @@ def score(
     valid_BN: Tensor,
     *,
     epoch: int,
-    discriminator: PatchDiscriminator | None = None,
+    discriminator: SequenceDiscriminator | None = None,
 ) -> PBNetLosses:
     """The losses of a given prediction `out_BND` (change) and latent distribution."""
     change = x_BND - x_BND[:, :1]
@@ -93,7 +93,7 @@ def score(
 
 
 def adversarial(
-    discriminator: PatchDiscriminator, real_BND: Tensor, fake_BND: Tensor, *, detached: bool
+    discriminator: SequenceDiscriminator, real_BND: Tensor, fake_BND: Tensor, *, detached: bool
 ) -> tuple[Tensor, Tensor]:
     """Generator and discriminator losses (binary cross-entropy) for real and fake sequences (B, N, D).
 

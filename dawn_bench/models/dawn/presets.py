@@ -1,8 +1,8 @@
 """Presets: `tiny` (quickstart), `small` (longer, both stages of the curriculum), `dawn-128`, `dawn-256` (as released).
 
-`dawn-128` and `dawn-256` train as the released files do, `dawn-128-fixed` with the same numbers but without the
-released code's mistakes, `dawn-128-paper` with what the paper's text says where it differs. `NAME+ABLATION` is a preset
-changed as in the paper's comparisons (`ABLATIONS`). The audio width is taken from the cache (`fit_to_cache`).
+`dawn-128` and `dawn-256` have the released settings, `dawn-128-fixed` the same without the bugs of the released code,
+and `dawn-128-paper` the settings in the paper's text where they differ. `NAME+ABLATION` is a preset with one of the
+paper's ablations (`ABLATIONS`). The audio width is taken from the cache (`fit_to_cache`).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from dawn_bench.progress import console
 from dawn_bench.training.augment import JitterConfig
 from dawn_bench.training.stage import LoopConfig
 
-#: Ranges in which our pose lies: degrees, then 3DDFA's scale and offsets in a crop of 120 pixels; blinks and pose then
-#: weigh alike in PBNet's loss, which the released ranges do not give.
+#: Ranges of the cached pose: degrees, then 3DDFA's scale and offsets in a crop of 120 pixels. With them pose and blinks
+#: have equal weight in PBNet's loss, unlike with the released ranges.
 _POSE_RANGE = {"pose_min": (-30.0, -30.0, -30.0, 0.0, 0.0, 0.0), "pose_max": (30.0, 30.0, 30.0, 1e-3, 120.0, 120.0)}
-#: Tiny models see few pictures: colour changes as wide as the released ones would cost steps they do not have.
+#: Tiny models are trained for few steps: colour jitter of the released strength would slow them too much.
 _MILD = JitterConfig(brightness=0.05, contrast=0.05, saturation=0.05, hue=0.0)
 
 
-#: What lets a small diffusion model learn in minutes: it predicts velocity, motion has about unit size, and pose and
-#: blink differences reach it at the size of the sound features.
+#: Settings with which a small diffusion model learns in minutes: velocity prediction, motion of about unit scale, and
+#: pose and blink differences on the scale of the audio features.
 _QUICK = {
     "prediction": "velocity",
     "flow_scale": 12.0,
@@ -45,9 +45,9 @@ _QUICK = {
     "cross_heads": 4,
     "mask_dims": (4, 8),
 }
-#: The coarse model of two temporal resolutions sees every fourth frame.
+#: Frame stride of the coarse model of two temporal resolutions.
 TTR_STRIDE = 4
-#: The former ending of the names of `-fixed` presets.
+#: The former suffix of the names of `-fixed` presets.
 _FORMER_ENDING = "-mended"
 _SHORT = {
     "final_learning_rate": 1e-5,
@@ -60,10 +60,10 @@ _SHORT = {
 
 
 def tiny() -> TrainSettings:
-    """Models of under a million parameters that learn something in minutes on two cores."""
+    """Models of less than a million parameters that show learning in minutes on two cores."""
     return TrainSettings(
         preset="tiny",
-        note="tiny models, a few hundred steps: proves that the job runs, not how good DAWN is",
+        note="tiny models, a few hundred steps: shows that the pipeline runs, not how good DAWN is",
         lfg=LFGTraining(
             model=LFGConfig.fixed(
                 num_regions=6,
@@ -124,7 +124,7 @@ def small() -> TrainSettings:
 
 
 def _small_pbnet() -> PBNetConfig:
-    """The KL weight is below the paper's: at a few hundred steps the code would otherwise carry nothing."""
+    """The KL weight is below the paper's: otherwise the latent code collapses within a few hundred steps."""
     return PBNetConfig.fixed(
         audio_latent_dim=64,
         pose_latent_dim=32,
@@ -139,11 +139,11 @@ def _small_pbnet() -> PBNetConfig:
 
 
 def dawn_128() -> TrainSettings:
-    """The released 128 px training, quirks of the released code included, so that released weights fit.
+    """The released training at 128 px, including the quirks of the released code, so that released weights fit.
 
-    LFG 1000 epochs at 4e-4 (batch 82), A2V-FDM in two stages, PBNet 100,000 epochs. Steps are epochs times the released
-    passes over HDTF's 369 training clips: an epoch of LFG takes each 100 times, one of PBNet is 10 batches of 40, the
-    last one short. Mixed precision is bfloat16 where the released A2V-FDM has float16 with loss scaling.
+    LFG 1000 epochs at 4e-4 (batch 82), A2V-FDM in two stages, PBNet 100,000 epochs. Steps are epochs times the
+    released number of batches for HDTF's 369 training clips: an LFG epoch has each clip 100 times, a PBNet epoch has
+    10 batches of up to 40. Mixed precision is bfloat16 where the released A2V-FDM has float16 with loss scaling.
     """
     stage = LoopConfig(
         steps=250_000,
@@ -203,11 +203,11 @@ def dawn_128() -> TrainSettings:
 
 
 def dawn_128_fixed() -> TrainSettings:
-    """`dawn-128` with the released numbers and the released code's mistakes fixed: for training from scratch."""
+    """`dawn-128` without the bugs of the released code: for training from scratch."""
     return _with_models(
         dawn_128(),
         preset="dawn-128-fixed",
-        note="the released settings at 128 px, its code's mistakes fixed",
+        note="the released settings at 128 px, with the bugs of the released code fixed",
         lfg=LFGConfig.fixed(),
         a2v=A2VConfig.fixed(x0_weight=0.15, lip_weight=0.15),
         pbnet=PBNetConfig.fixed(kl_weight=0.004, gan_weight=1.0, reg_weight=0.0005),
@@ -215,10 +215,10 @@ def dawn_128_fixed() -> TrainSettings:
 
 
 def dawn_128_paper() -> TrainSettings:
-    """`dawn-128-fixed` with what the paper's text says where it differs (Eq. 7, appendix A.2).
+    """`dawn-128-fixed` with the settings in the paper's text where they differ (Eq. 7, appendix A.2).
 
-    Lip weight 1 and no x0 term; LFG 400 epochs; PBNet 1600 epochs of 25 passes, no KL term for 400 of them, then a rise
-    to 0.01 at the end, weight of the adversarial loss 0.6.
+    Lip weight 1 and no x0 term; LFG 400 epochs; PBNet 1600 epochs of 25 passes, no KL term for 400 of them, then a
+    warm-up to 0.01 at the end; adversarial weight 0.6.
     """
     base = _with_models(
         dawn_128(),
@@ -255,7 +255,7 @@ def dawn_256() -> TrainSettings:
 def _with_models(
     base: TrainSettings, *, preset: str, note: str, lfg: LFGConfig, a2v: A2VConfig, pbnet: PBNetConfig
 ) -> TrainSettings:
-    """`base` with other models; loops and data as they are."""
+    """`base` with other models; loops and data unchanged."""
     assert base.a2v_2 is not None and base.pbnet is not None
     return base.model_copy(
         update={
@@ -280,7 +280,7 @@ PRESETS: dict[str, Callable[[], TrainSettings]] = {
 
 
 def only_stage_1(settings: TrainSettings) -> TrainSettings:
-    """The first stage alone, for as many frames as both stages see together (paper, Section 4.5)."""
+    """The first stage alone, for as many training frames as both stages have together (paper, Section 4.5)."""
     first = settings.a2v_1
     steps = round(_frames(settings) / (_length(first) * first.loop.batch_size))
     loop = first.loop.model_copy(update={"steps": steps})
@@ -288,7 +288,7 @@ def only_stage_1(settings: TrainSettings) -> TrainSettings:
 
 
 def only_stage_2(settings: TrainSettings) -> TrainSettings:
-    """The second stage alone and from scratch, as stage `a2v-1`, for as many frames as both stages see together."""
+    """The second stage alone and from scratch, as stage `a2v-1`, for as many training frames as both have together."""
     second = _second(settings)
     steps = round(_frames(settings) / (_length(second) * second.loop.batch_size))
     loop = settings.a2v_1.loop.model_copy(update={"steps": steps, "batch_size": second.loop.batch_size})
@@ -296,7 +296,7 @@ def only_stage_2(settings: TrainSettings) -> TrainSettings:
 
 
 def no_pbnet(settings: TrainSettings) -> TrainSettings:
-    """A2V-FDM gets the audio alone and generates head pose and blinks by itself; there is no PBNet (Table 4)."""
+    """A2V-FDM is conditioned on audio only and generates head pose and blinks itself; no PBNet (Table 4)."""
     audio_only = {"pose_scales": (0.0,) * settings.a2v_1.model.pose_dim, "eye_scale": 0.0}
     stages = {"a2v_1": settings.a2v_1, "a2v_2": settings.a2v_2}
     changed = {
@@ -308,7 +308,7 @@ def no_pbnet(settings: TrainSettings) -> TrainSettings:
 
 
 def ttr(settings: TrainSettings) -> TrainSettings:
-    """A further A2V-FDM at a quarter of the frame rate, for the strategy of two temporal resolutions (Table 2)."""
+    """Another A2V-FDM at a quarter of the frame rate, for the strategy of two temporal resolutions (Table 2)."""
     coarse = settings.a2v_1.model_copy(update={"stride": TTR_STRIDE, "random_source": True})
     return settings.model_copy(update={"a2v_ttr": coarse})
 
@@ -325,7 +325,7 @@ ABLATIONS: dict[str, Callable[[TrainSettings], TrainSettings]] = {
 def _second(settings: TrainSettings) -> A2VTraining:
     if settings.a2v_2 is None:
         raise InputError(
-            f"preset {settings.preset!r} has one stage of A2V-FDM, so none can be left out.",
+            f"preset {settings.preset!r} has one stage of A2V-FDM, which cannot be left out.",
             hint="Use small or dawn-128.",
         )
     return settings.a2v_2
@@ -337,15 +337,15 @@ def _length(stage: A2VTraining) -> float:
 
 
 def _frames(settings: TrainSettings) -> float:
-    """Frames that both stages of A2V-FDM see together."""
+    """Total number of training frames of both stages of A2V-FDM."""
     both = (settings.a2v_1, _second(settings))
     return sum(_length(stage) * stage.loop.batch_size * stage.loop.steps for stage in both)
 
 
 def preset(name: str) -> TrainSettings:
-    """The preset called `name`, or `name+ablation`; raises `InputError` listing the known ones.
+    """The preset called `name`, or `name+ablation`; raises `InputError` listing the known names.
 
-    The ending `-mended` is the former name of `-fixed` and still works, with a note.
+    The former suffix `-mended` of `-fixed` still works, with a note.
     """
     base, plus, change = name.partition("+")
     if base.endswith(_FORMER_ENDING):
@@ -363,7 +363,7 @@ def preset(name: str) -> TrainSettings:
 
 
 def fit_to_cache(settings: TrainSettings, cache: Cache) -> TrainSettings:
-    """Set what only the data knows: the audio features' width; and that A2V-FDM fits the LFG."""
+    """Set the width of the audio features from the data, and the widths of the A2V-FDM from the LFG."""
     clip = next(iter(cache))
     audio = clip[audio_encoder_of(clip)].shape[1]
     shared = {"audio_dim": audio, "source_dim": settings.lfg.model.latent_channels}
@@ -376,10 +376,10 @@ def fit_to_cache(settings: TrainSettings, cache: Cache) -> TrainSettings:
 
 
 def facts(cache: Cache) -> Mapping[str, Any]:
-    """Side of the frames, and the audio features."""
+    """Facts on the data: frame size and audio features."""
     return {"size": cache.size, "audio_encoder": audio_encoder_of(next(iter(cache)))}
 
 
 def report_notes(run: Path) -> list[str]:
-    """What a report must say of a run: its preset, and losses that are substitutes."""
+    """Notes for the report on a run: preset and substituted losses."""
     return training_notes(run, title="DAWN", main="lfg", stages=("lfg", "a2v-1", "a2v-2", "a2v-ttr", "pbnet"))

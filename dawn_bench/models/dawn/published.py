@@ -25,7 +25,7 @@ def load_published_lfg(path: Path, config: LFGConfig | None = None) -> LFG:
     parts = [name for name, _ in model.named_children()]
     absent = [part for part in parts if not isinstance(state.get(part), Mapping)]
     if absent:
-        raise InputError(f"is no LFG checkpoint: it has no {few(absent)}.", path=path)
+        raise InputError(f"is not an LFG checkpoint: it has no {few(absent)}.", path=path)
     load_keys(model, {f"{p}.{k}": t for p in parts for k, t in state[p].items()}, path=path, what="the LFG")
     return model.eval()
 
@@ -39,7 +39,7 @@ def load_published_pbnet(path: Path, *, window: int | None = 200) -> PBNet:
     try:
         config = _pbnet_config(state, window)
     except (KeyError, AttributeError) as error:
-        raise InputError(f"is no PBNet checkpoint: it has no {error.args[0]}.", path=path) from error
+        raise InputError(f"is not a PBNet checkpoint: it has no {error.args[0]}.", path=path) from error
     model = PBNet(config)
     tables = ("encoder.sequence_pos_encoder.pe", "decoder.sequence_pos_encoder.pe")  # constants, computed here
     load_keys(model, {k: t for k, t in state.items() if k not in tables}, path=path, what="PBNet")
@@ -47,13 +47,13 @@ def load_published_pbnet(path: Path, *, window: int | None = 200) -> PBNet:
 
 
 def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
-    """The released `DAWN_128.pth` or `DAWN_256.pth` (or a file like it), ready for inference; no code in it is run.
+    """The released `DAWN_128.pth` or `DAWN_256.pth` (or a file like it), ready for inference; no code in it runs.
 
     Raises `InputError` in one line for a damaged or foreign file, naming missing and unexpected keys.
     """
     state = read_tensors(path)
     if not isinstance(state.get("diffusion"), Mapping):
-        raise InputError("is no A2V-FDM checkpoint: it has no 'diffusion'.", path=path, hint="Use DAWN_128.pth.")
+        raise InputError("is not an A2V-FDM checkpoint: it has no 'diffusion'.", path=path, hint="Use DAWN_128.pth.")
     model = A2VFDM(config or A2VConfig.reference())
     load_keys(model.diffusion, state["diffusion"], path=path, what="the A2V-FDM")
     return model.eval()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dawn_bench.models.dawn.lfg_blocks import AntiAliasDown, Encoder, Hourglass
+from dawn_bench.models.dawn.lfg_blocks import AntiAliasDown, Hourglass, HourglassEncoder
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class BackgroundPredictor(nn.Module):
 
     def __init__(self, *, expansion: int, depth: int, limit: int) -> None:
         super().__init__()
-        self.encoder = Encoder(6, expansion=expansion, depth=depth, limit=limit)
+        self.encoder = HourglassEncoder(6, expansion=expansion, depth=depth, limit=limit)
         self.fc = nn.Linear(self.encoder.c_out, 6)
         nn.init.zeros_(self.fc.weight)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""DAWN's published weight files as a generator: found by name, loaded by their keys, with the released behaviour.
+"""A generator from DAWN's published weight files, located by name, with the released behaviour.
 
 The files are those of huggingface.co/Hanbo-Cheng/DAWN: LFG_128_1000ep.pth or LFG_256_400ep.pth, DAWN_128.pth or
 DAWN_256.pth, and PBNet's pbnet_seperate/pose and pbnet_seperate/blink (or pbnet_both) checkpoint_*.pth.tar.
@@ -23,13 +23,13 @@ from dawn_bench.provenance import fingerprint
 #: `--checkpoint released-128`: the files come from the weights folder.
 _NAMED = re.compile(r"released-(128|256)")
 _MOTION = re.compile(r"DAWN_(128|256).*\.pth")
-#: The audio features that the released networks were trained on.
+#: The audio features of the released networks.
 AUDIO_ENCODER = "hubert"
 
 
 @dataclass(frozen=True)
 class ReleasedFiles:
-    """One size's files. `pbnet` is one network of pose and blinks, or the pose's and the blinks'."""
+    """The files of one image size. `pbnet` is one file for pose and blinks, or a file for each."""
 
     size: int
     lfg: Path
@@ -64,7 +64,7 @@ def load_released(
     lfg_config: LFGConfig | None = None,
     a2v_config: A2VConfig | None = None,
 ) -> DawnGenerator:
-    """The published networks with the released code's behaviour; the configurations are for other widths.
+    """The published networks with the released behaviour; the configurations allow other widths.
 
     Raises `InputError` naming missing, unexpected and misshapen keys.
     """
@@ -81,7 +81,7 @@ def load_released(
 
 
 def find_released(checkpoint: Path) -> ReleasedFiles | None:
-    """The published files that `checkpoint` names; None where it names something else.
+    """The published files that `checkpoint` names; None for any other path.
 
     Raises `InputError` naming the file that is missing, or when a folder holds both sizes.
     """
@@ -96,7 +96,7 @@ def find_released(checkpoint: Path) -> ReleasedFiles | None:
         return None
     if len(files) > 1:
         listed = " and ".join(path.name for path in files)
-        raise InputError(f"holds {listed}.", path=checkpoint, hint=f"Name one: --checkpoint {files[0]}")
+        raise InputError(f"holds {listed}.", path=checkpoint, hint=f"Choose a file: --checkpoint {files[0]}")
     size = _MOTION.fullmatch(files[0].name)
     assert size is not None
     return _group(files[0], int(size[1]), checkpoint)
@@ -133,4 +133,4 @@ def _registered(size: int) -> ReleasedFiles:
 
 def _origin(size: int) -> str:
     origin = weights.entry(f"dawn-a2v-{size}").origin
-    return f"Get it from {origin}; to file it: dawn-bench weights add FILE --name NAME (dawn-bench weights list)."
+    return f"Get it from {origin}; to install it: dawn-bench weights add FILE --name NAME (dawn-bench weights list)."

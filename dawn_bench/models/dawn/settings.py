@@ -1,4 +1,4 @@
-"""Every hyperparameter of training, typed; saved with the run, overridden by `--set lfg.loop.steps=500`."""
+"""All training hyperparameters; saved with the run, overridden by `--set lfg.loop.steps=500`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ class LFGTraining(Config):
     loss: LFGLossConfig = LFGLossConfig()
     loop: LoopConfig = LoopConfig()
     jitter: JitterConfig = JitterConfig()
-    flip: bool = Field(True, description="time and mirror flips of the pair")
-    perceptual: Policy = Field("auto", description="VGG-19's weights; seeded: the pixel substitute, which says so")
+    flip: bool = Field(True, description="random swapping and mirroring of the pair")
+    perceptual: Policy = Field(
+        "auto", description="VGG-19 weights; seeded: the pixel-based substitute, which is noted in the checkpoint"
+    )
     init: Path | None = Field(
-        None, description="start from this LFG: VoxCeleb's vox256.pth (MRAA), a released LFG_*.pth, or one of ours"
+        None,
+        description="initial weights: VoxCeleb's vox256.pth (MRAA), a released LFG_*.pth, or a checkpoint",
     )
 
 
@@ -39,13 +42,13 @@ class A2VTraining(Config):
     jitter: JitterConfig = JitterConfig(brightness=0.25, contrast=0.25, saturation=0.25, hue=0.04)
     frames: int = Field(20, ge=2, description="longest window, frames")
     min_frames: int | None = Field(None, ge=2, description="shortest window; None: always `frames`")
-    stride: int = Field(1, ge=1, description="every how many frames: 1 all; more for a coarse temporal resolution")
+    stride: int = Field(1, ge=1, description="frame stride: 1 for all frames, more for a coarse temporal resolution")
     random_source: bool = Field(False, description="source is any frame of the clip, not the window's first")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_frames is not None and self.min_frames > self.frames:
-            raise ValueError(f"min_frames {self.min_frames} is more than frames {self.frames}")
+            raise ValueError(f"min_frames {self.min_frames} is larger than frames {self.frames}")
         return self
 
 
@@ -55,15 +58,17 @@ class PBNetTraining(Config):
     model: PBNetConfig = PBNetConfig()
     loop: LoopConfig = LoopConfig()
     frames: int = Field(200, ge=24, description="window, frames; shorter clips are padded")
-    steps_per_epoch: int | None = Field(None, ge=1, description="for the KL schedule; None: clips / batch size")
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="steps per epoch of the KL schedule; None: clips / batch size"
+    )
     adversarial: bool = True
 
 
 class TrainSettings(Config):
-    """One whole training: what `--preset` names and `--set` changes."""
+    """Settings of a whole training; `--preset` selects them and `--set` changes them."""
 
     preset: str
-    note: str = Field("", description="what the preset is for, shown in reports")
+    note: str = Field("", description="purpose of the preset, shown in reports")
     lfg: LFGTraining = LFGTraining()
     a2v_1: A2VTraining = A2VTraining()
     a2v_2: A2VTraining | None = None

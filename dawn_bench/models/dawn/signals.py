@@ -1,4 +1,4 @@
-"""Learning signal of DAWN: the LFG rebuilds held-out frames better than copying the source frame does."""
+"""Learning signal of DAWN: the LFG reconstructs held-out frames better than copying the source frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawn_bench.training.loop import MODEL_FILE
 
 
 def signals(run: Path, clips: Sequence[Clip], *, seed: int, device: str) -> list[LearningSignal]:
-    """The signals of a trained run on held-out clips, next to falling losses."""
+    """The signals of a trained run on held-out clips, in addition to falling losses."""
     return [lfg_beats_copying(load_checkpoint(run / "lfg" / MODEL_FILE, "lfg")[0], clips, seed=seed, device=device)]
 
 
@@ -25,7 +25,7 @@ def signals(run: Path, clips: Sequence[Clip], *, seed: int, device: str) -> list
 def lfg_beats_copying(
     lfg: LFG, clips: Sequence[Clip], *, pairs: int = 32, seed: int = 0, device: str = "cpu"
 ) -> LearningSignal:
-    """PSNR in dB of rebuilt held-out frames against that of the source frame itself, over random pairs of frames."""
+    """PSNR in dB of reconstructed held-out frames; baseline: the source frame. Over random pairs of frames."""
     rng = np.random.default_rng(seed)
     rebuilt, copied = [], []
     lfg = lfg.to(device).eval()

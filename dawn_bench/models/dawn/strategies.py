@@ -20,15 +20,15 @@ Strategy = Callable[..., np.ndarray]
 
 
 class SarOptions(SamplingOptions):
-    """Sampling, and the length of a segment."""
+    """Sampling options, and the length of a segment."""
 
-    segment: int = Field(40, ge=2, description="frames of a segment")
+    segment: int = Field(40, ge=2, description="frames per segment")
 
 
 class TtrOptions(SamplingOptions):
-    """Sampling, and the coarse temporal resolution."""
+    """Sampling options, and the coarse temporal resolution."""
 
-    stride: int = Field(4, ge=2, description="every how many frames the coarse pass makes one")
+    stride: int = Field(4, ge=2, description="frame stride of the coarse pass")
 
 
 def nar(
@@ -41,7 +41,7 @@ def nar(
     pose: np.ndarray | None = None,
     blink: np.ndarray | None = None,
 ) -> np.ndarray:
-    """DAWN's own, non-autoregressive: every frame of the clip in one sample."""
+    """Non-autoregressive, DAWN's own strategy: all frames of the clip in one sample."""
     return networks.talk(source, audio, seed=seed, options=options, pose=pose, blink=blink)
 
 
@@ -55,10 +55,10 @@ def sar(
     pose: np.ndarray | None = None,
     blink: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Semi-autoregressive, as in He et al. 2023: segments of fixed length, each conditioned on the one before.
+    """Semi-autoregressive, as in He et al. 2023: segments of fixed length, each conditioned on the previous segment.
 
-    The last picture of a segment, as it was generated, is the source of the next. Head pose and blinks are drawn for
-    the whole clip at once, so that the strategies differ in the frames alone.
+    The last generated frame of a segment is the source of the next segment. Head pose and blinks are drawn once for the
+    whole clip, so the strategies differ only in the frames.
     """
     if pose is None or blink is None:
         drawn_pose, drawn_blink = networks.tracks(source, audio, seed=seed)
@@ -86,8 +86,8 @@ def ttr(
 ) -> np.ndarray:
     """Two temporal resolutions, as in Harvey et al. 2022: key frames over the whole clip, then all between them.
 
-    Key frames come from the run's coarse model (preset `NAME+ttr`), else from the same model as the others. The second
-    pass samples every frame with the key frames' motion held.
+    Key frames come from the run's coarse model (preset `NAME+ttr`), else from the same model as the other frames. The
+    second pass samples all frames with the motion of the key frames fixed.
     """
     scene = networks.scene(source, audio, seed=seed, pose=pose, blink=blink)
     count = scene.cond_BFD.shape[1]
@@ -96,10 +96,10 @@ def ttr(
     z_keys = networks.sample(replace(scene, cond_BFD=scene.cond_BFD[:, keys]), options, model=coarse)
     with torch.no_grad():
         z_keys = networks.a2v.pack_motion(*coarse.unpack_motion(z_keys))
-    return networks.show(scene, networks.sample(scene, options, held=(keys, z_keys)))
+    return networks.show(scene, networks.sample(scene, options, fixed=(keys, z_keys)))
 
 
-#: Strategies by the paper's names, each with its kind of options.
+#: Strategies by their names in the paper, each with its options class.
 STRATEGIES: dict[str, tuple[Strategy, type[SamplingOptions]]] = {
     "nar": (nar, SamplingOptions),
     "sar": (sar, SarOptions),

@@ -1,1 +1,1 @@
-"""DiffSpeaker (arXiv 2402.05712): a talking face as a moving mesh, by diffusion from sound."""
+"""DiffSpeaker (arXiv 2402.05712): speech-driven 3D facial animation by diffusion."""

@@ -68,7 +68,7 @@ def frames_of(steps: int, fps: int) -> int:
 
 
 class LogMelEncoder(nn.Module):
-    """Ours, for tiny models: 40 log-mel energies at 50 Hz and two temporal convolutions (0.26 s of context)."""
+    """Our encoder for tiny models: 40 log-mel energies at 50 Hz and two temporal convolutions (0.26 s of context)."""
 
     BANDS, WINDOW, FFT = 40, 512, 512
 

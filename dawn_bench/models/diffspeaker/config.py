@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from dawn_bench.config import Config
 from dawn_bench.pipelines.datasets import biwi, vocaset
 
-Encoder = Literal["wav2vec2", "hubert", "logmel"]
+EncoderName = Literal["wav2vec2", "hubert", "logmel"]
 Sampler = Literal["official011", "textbook"]
 
 
@@ -22,7 +22,7 @@ class AudioConfig(Config):
     `logmel` is ours, for tiny models without a pretrained encoder: log-mel energies and two convolutions.
     """
 
-    encoder: Encoder = "wav2vec2"
+    encoder: EncoderName = "wav2vec2"
     hidden: int = Field(768, ge=1)
     layers: int = Field(12, ge=1)
     heads: int = Field(12, ge=1)
@@ -62,7 +62,7 @@ class DiffSpeakerConfig(Config):
         return self
 
 
-def published(dataset: Literal["biwi", "vocaset"], encoder: Encoder) -> DiffSpeakerConfig:
+def published(dataset: Literal["biwi", "vocaset"], encoder: EncoderName) -> DiffSpeakerConfig:
     """A released variant: BIWI (23,370 vertices, 25 fps) or VOCASET (5,023 vertices, 30 fps, smoothed)."""
     audio = AudioConfig(encoder=encoder)
     if dataset == "vocaset":

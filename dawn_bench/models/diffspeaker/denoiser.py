@@ -58,7 +58,7 @@ def step_sinusoids(step_B: Tensor, width: int) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
-class DecoderLayer(nn.Module):
+class MotionDecoderLayer(nn.Module):
     """Pre-norm decoder layer: self-attention, then cross-attention to the audio. The un-normalised condition tokens are
     prepended to the keys and values of both."""
 
@@ -85,12 +85,12 @@ class DecoderLayer(nn.Module):
         return x_BTD + self.dropout(self.linear2(self.dropout(F.gelu(self.linear1(self.norm3(x_BTD))))))
 
 
-class Decoder(nn.Module):
+class MotionDecoder(nn.Module):
     """The decoder layers, under their published name."""
 
     def __init__(self, config: DiffSpeakerConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([DecoderLayer(config) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([MotionDecoderLayer(config) for _ in range(config.layers)])
 
 
 class Denoiser(nn.Module):
@@ -103,7 +103,7 @@ class Denoiser(nn.Module):
         self.audio_feature_map = nn.Linear(config.audio.hidden, size)
         self.vertice_map = nn.Linear(coordinates, size)
         self.PPE = PeriodicPositions(size, config.period, config.dropout)
-        self.transformer_decoder = Decoder(config)
+        self.transformer_decoder = MotionDecoder(config)
         self.time_embedding = StepEmbedding(config.audio.hidden, size * config.layers)
         self.motion_decoder = nn.Linear(size, coordinates)
         nn.init.zeros_(self.motion_decoder.weight)

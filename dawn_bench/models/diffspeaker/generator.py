@@ -1,4 +1,4 @@
-"""DiffSpeaker for a user: a face at rest and speech in, a speaking mesh out, drawn from the front."""
+"""DiffSpeaker's generator: a neutral face and speech in, a speaking mesh and its frontal renderings out."""
 
 from __future__ import annotations
 
@@ -25,23 +25,28 @@ from dawn_bench.progress import meter
 
 #: The model's file in a run folder of `dawn-bench train --model diffspeaker`.
 RUN_FILE = Path("diffspeaker", "model.safetensors")
-#: Frames that are drawn at once.
-_DRAWN = 50
+#: Number of frames rendered at once.
+_RENDERED = 50
 
 
 class SpeakingOptions(Config):
-    """How a mesh is generated. None leaves what the checkpoint was made with."""
+    """Options of mesh generation. None keeps the setting of the checkpoint."""
 
     sampler: Sampler | None = None
     steps: int | None = Field(None, ge=1, le=1000, description="sampling steps")
-    style: str = Field("auto", description="a training subject, in whose way it speaks; auto: the first, as released")
-    size: int = Field(256, ge=32, multiple_of=2, description="side of the drawn pictures, pixels")
+    style: str = Field("auto", description="speaking style: a training subject; auto: the first subject, as released")
+
+
+class DiffSpeakerOptions(SpeakingOptions):
+    """Options of `DiffSpeakerGenerator.generate`."""
+
+    size: int = Field(256, ge=32, multiple_of=2, description="side of the rendered frames in pixels")
 
 
 class DiffSpeakerGenerator(Generator):
     """A loaded DiffSpeaker on one device."""
 
-    options_class = SpeakingOptions
+    options_class = DiffSpeakerOptions
 
     def __init__(self, model: DiffSpeaker, *, device: str = "cpu") -> None:
         self.model, self.device = model.to(device).eval(), device
@@ -56,15 +61,15 @@ class DiffSpeakerGenerator(Generator):
         face: str = "auto",
         **options: Any,
     ) -> TalkingStream:
-        """See `Generator.generate`. `image` is the face at rest (`read_rest`); no face is looked for.
+        """See `Generator.generate`. `image` is the neutral face (`read_rest`); no face is detected.
 
-        Vertices are generated at once, pictures are drawn as they are read.
+        Vertices are generated at once; frames are rendered as they are read.
         """
-        chosen: SpeakingOptions = self.options(options)
+        chosen: DiffSpeakerOptions = self.options(options)
         config = self.model.config
         if chosen.style not in ("auto", *config.subjects):
             raise InputError(
-                f"option 'style' is {chosen.style!r}, no subject of this model.",
+                f"option 'style' is {chosen.style!r}, which is not a subject of this model.",
                 hint=f"Known: auto, {', '.join(config.subjects)}.",
             )
         rest, triangles = read_rest(None if image is None else Path(image), vertices=config.vertices)
@@ -74,8 +79,8 @@ class DiffSpeakerGenerator(Generator):
 
         def segments() -> Iterator[np.ndarray]:
             with meter("draw", total=len(vertices), unit="frames") as progress:
-                for start in range(0, len(vertices), _DRAWN):
-                    segment = np.stack(list(draw.frames(vertices[start : start + _DRAWN])))
+                for start in range(0, len(vertices), _RENDERED):
+                    segment = np.stack(list(draw.frames(vertices[start : start + _RENDERED])))
                     progress.advance(len(segment))
                     yield segment
 
@@ -84,7 +89,7 @@ class DiffSpeakerGenerator(Generator):
 
     @torch.no_grad()
     def speak(self, rest: np.ndarray, sound: np.ndarray, *, seed: int, options: SpeakingOptions) -> np.ndarray:
-        """Vertices float32 (T,V,3) for a face at rest (V,3) and sound int16 (n,) at 16 kHz."""
+        """Vertices float32 (T,V,3) for a neutral face (V,3) and sound int16 (n,) at 16 kHz."""
         config = self.model.config
         waveform_BN = torch.from_numpy(np.asarray(sound, np.float32) / 32768)[None].to(self.device)
         frames = int(len(sound) * config.fps / SAMPLE_RATE)

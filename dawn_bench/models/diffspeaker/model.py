@@ -24,7 +24,7 @@ class DiffSpeaker(nn.Module):
         self.audio_encoder = build_encoder(config.audio)
         self.denoiser = Denoiser(config)
 
-    def listen(self, waveform_BN: Tensor, *, frames: int | None = None, mask_BN: Tensor | None = None) -> Tensor:
+    def encode_audio(self, waveform_BN: Tensor, *, frames: int | None = None, mask_BN: Tensor | None = None) -> Tensor:
         """Encode sound at 16 kHz (any scale) to memory (B,T,D); T is `frames`, by default the length of the sound."""
         features = encode(self.audio_encoder, normalise(waveform_BN, mask_BN), mask_BN)
         count = frames_of(features.shape[1], self.config.fps) if frames is None else frames
@@ -42,7 +42,7 @@ class DiffSpeaker(nn.Module):
         mask_BN: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses `rec`, `vel` and their sum `total` for clean offsets (B,T,V) at diffusion steps `step_B`."""
-        memory = self.listen(waveform_BN, frames=offsets_BTV.shape[1], mask_BN=mask_BN)
+        memory = self.encode_audio(waveform_BN, frames=offsets_BTV.shape[1], mask_BN=mask_BN)
         noisy = add_noise(offsets_BTV, noise_BTV, step_B)
         predicted = self.denoiser(noisy, memory, step_B, style_B, valid_BT)
         return mesh_losses(predicted, offsets_BTV, valid_BT)
@@ -60,7 +60,7 @@ class DiffSpeaker(nn.Module):
     ) -> Tensor:
         """Sample offsets (B,T,V) for the sound, with the configured smoothing; `sampler` and `steps` as configured by
         default."""
-        memory = self.listen(waveform_BN, frames=frames)
+        memory = self.encode_audio(waveform_BN, frames=frames)
         shape = (*memory.shape[:2], self.config.vertices * 3)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(memory.device)
         offsets = sample(

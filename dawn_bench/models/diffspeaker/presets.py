@@ -1,4 +1,4 @@
-"""DiffSpeaker's training: its settings, the preset `tiny`, and the four released ones."""
+"""DiffSpeaker's training settings, the preset `tiny`, and the four released presets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
-from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig, Encoder, published
+from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig, EncoderName, published
 from dawn_bench.models.notes import training_notes
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.stage import LoopConfig
@@ -24,15 +24,17 @@ class DiffSpeakerTraining(Config):
     model: DiffSpeakerConfig = DiffSpeakerConfig()
     loop: LoopConfig = LoopConfig()
     frames: int | None = Field(None, ge=2, description="longest window, frames; None: whole sequences, as released")
-    pretrained: bool = Field(True, description="start from the published speech encoder; its file must be there")
-    own_subjects: bool = Field(False, description="styles are the cache's training subjects, not the published ones")
+    pretrained: bool = Field(True, description="start from the published speech encoder, whose file must be present")
+    own_subjects: bool = Field(
+        False, description="use the cache's training subjects as styles, not the published subjects"
+    )
 
 
 class DiffSpeakerSettings(Config):
-    """One whole training of DiffSpeaker."""
+    """Settings of a whole training of DiffSpeaker."""
 
     preset: str
-    note: str = Field("", description="what the preset is for, shown in reports")
+    note: str = Field("", description="purpose of the preset, shown in reports")
     diffspeaker: DiffSpeakerTraining = DiffSpeakerTraining()
 
 
@@ -40,7 +42,7 @@ def tiny() -> DiffSpeakerSettings:
     """A model of half a million parameters on log mel energies: learns the embedded meshes in a minute or two."""
     return DiffSpeakerSettings(
         preset="tiny",
-        note="a tiny model on log mel energies, not on HuBERT: proves that the job runs, not how good DiffSpeaker is",
+        note="a tiny model on log mel energies: shows that the pipeline runs, not how good DiffSpeaker is",
         diffspeaker=DiffSpeakerTraining(
             model=DiffSpeakerConfig(
                 latent=64, ff=128, layers=2, audio=AudioConfig(encoder="logmel", hidden=64), steps=10
@@ -63,7 +65,7 @@ def tiny() -> DiffSpeakerSettings:
     )
 
 
-#: Epochs, sequences an epoch, items a step (all devices together) and step counts between saves, as launched.
+#: Epochs, sequences per epoch, items per step (over all devices) and steps between saves, as released.
 _RELEASED: dict[tuple[str, str], tuple[int, int, int]] = {
     ("biwi", "hubert"): (500, 192 * 20, 128),
     ("biwi", "wav2vec2"): (700, 192 * 20, 128),
@@ -72,10 +74,10 @@ _RELEASED: dict[tuple[str, str], tuple[int, int, int]] = {
 }
 
 
-def released(dataset: Literal["biwi", "vocaset"], encoder: Encoder) -> DiffSpeakerSettings:
-    """The settings with which the authors launched a variant: AdamW at 1e-4 throughout, nothing clipped or averaged.
+def released(dataset: Literal["biwi", "vocaset"], encoder: EncoderName) -> DiffSpeakerSettings:
+    """The authors' launch settings of a variant: AdamW at a constant 1e-4, without gradient clipping or averaging.
 
-    BIWI: 16 items on each of 8 devices, an epoch takes every sequence 20 times.
+    BIWI: 16 items on each of 8 devices; an epoch has every sequence 20 times.
     """
     epochs, sequences, batch = _RELEASED[dataset, encoder]
     return DiffSpeakerSettings(
@@ -105,16 +107,16 @@ PRESETS: dict[str, Callable[[], DiffSpeakerSettings]] = {
 
 
 def preset(name: str) -> DiffSpeakerSettings:
-    """The preset called `name`; raises `InputError` listing the known ones."""
+    """The preset called `name`; raises `InputError` listing the known names."""
     if name not in PRESETS:
         raise InputError(f"diffspeaker has no preset called {name!r}.", hint=f"Known: {', '.join(PRESETS)}.")
     return PRESETS[name]()
 
 
 def fit_to_cache(settings: DiffSpeakerSettings, cache: Cache) -> DiffSpeakerSettings:
-    """Set vertices, frame rate and subjects from the data where the preset leaves them to it, else compare.
+    """Set vertices, frame rate and subjects from the data where the preset leaves them open; otherwise compare.
 
-    Raises `InputError` when the cache holds no meshes, or meshes of another kind than the preset's.
+    Raises `InputError` when the cache holds no meshes, or meshes that do not fit the preset.
     """
     clip = next(iter(cache))
     if "vertices" not in clip:
@@ -141,18 +143,18 @@ def fit_to_cache(settings: DiffSpeakerSettings, cache: Cache) -> DiffSpeakerSett
 
 
 def facts(cache: Cache) -> Mapping[str, Any]:
-    """Vertices and rate of the meshes."""
+    """Facts on the data: vertices and frame rate of the meshes."""
     clip = next(iter(cache))
     return {"vertices": clip["vertices"].shape[1], "fps": clip.fps}
 
 
 def report_notes(run: Path) -> list[str]:
-    """What a report must say of a run: its preset, and a speech encoder that was not pretrained."""
+    """Notes for the report on a run: preset, and a speech encoder without pretraining."""
 
     def more(stage: str, provenance: Mapping[str, Any]) -> list[str]:
         encoder = provenance.get("speech_encoder")
         if encoder != "random weights":
             return []
-        return [f"DiffSpeaker's speech encoder started from {encoder}, not from a pretrained one."]
+        return [f"DiffSpeaker's speech encoder started from {encoder}, not from pretrained weights."]
 
     return training_notes(run, title="DiffSpeaker", main="diffspeaker", stages=("diffspeaker",), more=more)

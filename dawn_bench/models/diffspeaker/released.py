@@ -1,4 +1,4 @@
-"""Released DiffSpeaker checkpoints and pretrained speech encoders, by their key names. Only tensors are ever read."""
+"""Released DiffSpeaker checkpoints and pretrained speech encoders, by their key names. Only tensors are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig, published
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
 from dawn_bench.weights import Resolved, read_state_dict
 
-#: Recomputed here (positions), or of training only.
+#: Keys that are recomputed here (positions), or used only in training.
 _NOT_WEIGHTS = ("denoiser.PPE.pe", "audio_encoder.masked_spec_embed")
 _PREFIXES_LEFT = ("_losses.", "losses.")
 #: The tensor whose size is the number of vertex coordinates.
@@ -27,20 +27,20 @@ def is_released(path: Path) -> bool:
 
 
 def guess_encoder(path: Path) -> Literal["hubert", "wav2vec2"]:
-    """The speech encoder of a released file by its name, which is all that says it; HuBERT where the name does not."""
+    """The speech encoder of a released file by its file name, the only record of it; HuBERT by default."""
     return "wav2vec2" if "wav2vec2" in path.stem.lower() else "hubert"
 
 
 def load_released(path: Path, config: DiffSpeakerConfig | None = None, *, encoder: str = "hubert") -> DiffSpeaker:
     """The model of a released `.ckpt` in evaluation mode; its vertex count gives the dataset.
 
-    A file says nothing of its encoder: `encoder` is `hubert` or `wav2vec2`, which have the same keys. Raises
+    The file does not record its encoder: `encoder` is `hubert` or `wav2vec2`, which have the same keys. Raises
     `InputError` naming missing, unexpected and misshapen keys.
     """
     state = _state(path)
     if state is None or _MARK not in state:
         raise InputError(
-            f"is no DiffSpeaker checkpoint: it has no {_MARK}.",
+            f"is not a DiffSpeaker checkpoint: it has no {_MARK}.",
             path=path,
             hint="Give the .ckpt of github.com/theEricMa/DiffSpeaker.",
         )
@@ -51,13 +51,13 @@ def load_released(path: Path, config: DiffSpeakerConfig | None = None, *, encode
 
 
 def load_released_state(model: DiffSpeaker, state: Mapping[str, Tensor], *, path: Path) -> None:
-    """Fill `model`; what the model computes itself is not read from the file."""
+    """Load `state` into `model`, without the keys that the model computes itself."""
     own = {k: v for k, v in model.state_dict().items() if k in _NOT_WEIGHTS}
     load_keys(model, {**state, **own}, path=path, what="DiffSpeaker")
 
 
 def load_pretrained(model: DiffSpeaker, resolved: Resolved) -> None:
-    """Fill the speech encoder from facebook/hubert-base-ls960 or facebook/wav2vec2-base-960h.
+    """Load the speech encoder from facebook/hubert-base-ls960 or facebook/wav2vec2-base-960h.
 
     Raises `InputError` when the keys do not fit.
     """
@@ -65,7 +65,7 @@ def load_pretrained(model: DiffSpeaker, resolved: Resolved) -> None:
     state: Any = read_state_dict(resolved.path)
     plain = {_modern(k).removeprefix("wav2vec2.").removeprefix("hubert."): v for k, v in state.items()}
     expected = model.audio_encoder.state_dict()
-    spare = {k: v for k, v in expected.items() if k == "masked_spec_embed"}  # of pretraining only
+    spare = {k: v for k, v in expected.items() if k == "masked_spec_embed"}  # used only in pretraining
     load_keys(
         model.audio_encoder,
         {**spare, **{k: v for k, v in plain.items() if not k.startswith("lm_head.")}},
@@ -75,7 +75,7 @@ def load_pretrained(model: DiffSpeaker, resolved: Resolved) -> None:
 
 
 def _state(path: Path) -> Mapping[str, Tensor] | None:
-    """The state dict of a file, which Lightning may have wrapped; None where there is none."""
+    """The state dict of a file, possibly wrapped by Lightning; None if it has no state dict."""
     content: Any = read_state_dict(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     return state if isinstance(state, Mapping) else None

@@ -1,4 +1,4 @@
-"""The face at rest that DiffSpeaker moves: a user's file, or the embedded face.
+"""The neutral face that DiffSpeaker animates: a user's file, or the embedded face.
 
 V vertices, F triangles. Units are the file's own; they must be those of the model's training data.
 """
@@ -18,7 +18,7 @@ _HINT = "Give a .ply mesh, a .npy file of vertices (V, 3), or no file for the em
 
 
 def read_rest(path: Path | None, *, vertices: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Vertices float32 (V,3) of the face at rest, and its triangles int32 (F,3) where the file has some.
+    """Vertices float32 (V,3) of the neutral face, and its triangles int32 (F,3) if the file has any.
 
     Args:
         path: a .ply file, a .npy file of (V,3), (1,V,3) or (3V,) numbers, or None for the embedded face.
@@ -37,10 +37,10 @@ def read_rest(path: Path | None, *, vertices: int) -> tuple[np.ndarray, np.ndarr
         if len(rest) == vertices:
             triangles = read_triangles(path, vertices=vertices)
     else:
-        raise InputError("is no mesh.", path=path, hint=_HINT)
+        raise InputError("is not a mesh file.", path=path, hint=_HINT)
     if len(rest) != vertices or not np.isfinite(rest).all():
         name = path or "the embedded face"
-        raise InputError(f"has {len(rest)} vertices; the model moves {vertices} finite ones.", path=name, hint=_HINT)
+        raise InputError(f"has {len(rest)} vertices; the model needs {vertices}, all finite.", path=name, hint=_HINT)
     return rest, triangles
 
 
@@ -70,7 +70,7 @@ def _ply_vertices(data: bytes) -> np.ndarray:
     elements = [k for k, line in enumerate(lines) if line[:1] == ["element"]]
     first, last = elements[0], (*elements, len(lines))[1]
     if lines[first][1] != "vertex":
-        raise ValueError("its first element is no vertex")
+        raise ValueError("its first element is not the vertex")
     count = int(lines[first][2])
     fields = [(line[2], line[1]) for line in lines[first + 1 : last] if line[:1] == ["property"]]
     columns = [[name for name, _ in fields].index(axis) for axis in "xyz"]

@@ -1,9 +1,9 @@
 """The noise schedule of DiffSpeaker and its two samplers.
 
-`official011` is what the released weights were tuned with: diffusers 0.11's DDIM, which for a network that predicts
-x0 takes that prediction for the noise direction as well. The noise is never estimated again, and the last step scales
-the result by 1.0287. `textbook` is DDIM as published (Song et al. 2021, Eq. 12 with eta 0): the noise direction is
-derived from x and x0. Later diffusers do that, and released weights then give badly wrong meshes.
+`official011` is the sampler of the released weights: DDIM in diffusers 0.11, which for a network that predicts x0 also
+uses x0 as the noise direction. The noise is never re-estimated, and the last step scales the result by 1.0287.
+`textbook` is DDIM as published (Song et al. 2021, Eq. 12 with eta 0): the noise direction is derived from x and x0, as
+in later versions of diffusers. Released weights give badly wrong meshes with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def timesteps(steps: int) -> list[int]:
 
 
 def ddim_step(x: Tensor, x0: Tensor, *, step: int, steps: int, sampler: Sampler) -> Tensor:
-    """From x at `step` and the predicted x0 to x at the step before; below step 0 counts as step 0."""
+    """From x at `step` and the predicted x0 to x at the next lower step, at least 0."""
     alphas = alphas_cumprod()
     before = step - TIMESTEPS // steps
     alpha, alpha_before = alphas[step].item(), alphas[max(before, 0)].item()

@@ -19,7 +19,7 @@ SPEC = register(
         checkpoints={
             "diffspeaker": CheckpointKind(Lazy(f"{_HERE}.config:DiffSpeakerConfig"), Lazy(f"{_HERE}.model:DiffSpeaker"))
         },
-        options=Lazy(f"{_HERE}.generator:SpeakingOptions"),
+        options=Lazy(f"{_HERE}.generator:DiffSpeakerOptions"),
         load=Lazy(f"{_HERE}.generator:load_generator"),
         released=Lazy(f"{_HERE}.released:is_released"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),

@@ -1,1 +1,1 @@
-"""What the diffusion models share: noise levels, the steps of a sampler, and the samplers."""
+"""Shared by the diffusion models: noise levels, sampling steps, and samplers."""

@@ -1,4 +1,4 @@
-"""Signal levels ᾱ of a diffusion, the timesteps at which a sampler visits them, and noising to a level."""
+"""Signal levels ᾱ of a diffusion, the timesteps of a sampler, and noising to a level."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Step(NamedTuple):
 def sampling_steps(alphas_cumprod: Tensor, steps: int, *, off_by_one: bool) -> list[Step]:
     """The steps of a sampler, first to last, for the levels [timesteps] of a schedule.
 
-    Timesteps are evenly spaced and leave out the noisiest, where a predicted noise says nothing about the sample: 952
-    is the first of 20 of 1000. The released DAWN (`off_by_one`) takes the levels of the timestep before each.
+    Timesteps are evenly spaced and exclude the noisiest, where the predicted noise carries no information on the
+    sample: 20 of 1000 start at 952. The released DAWN (`off_by_one`) uses the level of the timestep before each.
     """
     bar = alphas_cumprod.double().cpu().numpy()
     times = np.linspace(0, len(bar), steps + 2)[:-1].astype(int)[::-1]

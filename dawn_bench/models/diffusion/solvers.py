@@ -33,9 +33,9 @@ def ddim(denoise: Denoise, x: Tensor, steps: Sequence[Step], *, eta: float, nois
 
 
 def dpm_solver_2m(denoise: Denoise, x: Tensor, steps: Sequence[Step]) -> Tensor:
-    """Lu et al. 2022, "DPM-Solver++", Algorithm 2 (2M): deterministic, second order, one network call a step.
+    """Lu et al. 2022, "DPM-Solver++", Algorithm 2 (2M): deterministic, second order, one network call per step.
 
-    The first step has no history and the last one returns the clean sample: both are of first order.
+    The first step has no history and the last step returns the clean sample: both are first order.
     """
     x0_before, h_before = None, 0.0
     for t, now, to in steps:
@@ -52,11 +52,11 @@ def dpm_solver_2m(denoise: Denoise, x: Tensor, steps: Sequence[Step]) -> Tensor:
     return x
 
 
-def holding(denoise: Denoise, frames: Tensor, z_B3nHW: Tensor, steps: Sequence[Step]) -> Denoise:
-    """`denoise` with the clean motion of some `frames` [n] given: the sampler ends there with exactly that motion.
+def with_fixed_frames(denoise: Denoise, frames: Tensor, z_B3nHW: Tensor, steps: Sequence[Step]) -> Denoise:
+    """`denoise` with known clean motion of some `frames` [n]: the sampler ends with exactly that motion there.
 
-    Their noise is the rest of the noisy sample, so that they stay at every step's noise level and the network sees them
-    together with the frames that it draws.
+    Their noise is the remainder of the noisy sample. They therefore stay at the noise level of every step, and the
+    network sees them together with the sampled frames.
     """
     levels = {step.t: step.now for step in steps}
 

@@ -7,12 +7,12 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
-#: The paper's audio encoder. Where a cache lacks it another one is used, which checkpoint and report state.
+#: The paper's audio encoder. If a cache lacks it, another encoder is used; checkpoint and report record this.
 ENCODER = "wav2vec2"
 
 
 def encoder_of(clip: Clip) -> str:
-    """The field with a clip's audio features for this model; raises `InputError` where it has none."""
+    """The field with a clip's audio features for this model; raises `InputError` if it has none."""
     return audio_encoder_of(clip, prefer=ENCODER)
 
 

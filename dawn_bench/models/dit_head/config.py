@@ -105,7 +105,7 @@ class DiTConfig(Config):
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.dim % self.heads or self.dim % 4:
-            raise ValueError(f"dim {self.dim} is no multiple of 4 and of heads {self.heads}")
+            raise ValueError(f"dim {self.dim} is not a multiple of 4 and of heads {self.heads}")
         return self
 
     @property

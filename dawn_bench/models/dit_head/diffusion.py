@@ -1,6 +1,6 @@
 """The diffusion around the transformer: its training target, and sampling by DDIM.
 
-Shape letters: B frames (each one sample), Z latent channels, h latent side, W window of sound, A sound features.
+Shape letters: B frames (each one sample), Z latent channels, h latent side, W audio window, A audio features.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 def target(z_BZhh: Tensor, noise_BZhh: Tensor, level_B: Tensor, prediction: str) -> Tensor:
-    """What the network is trained to predict."""
+    """The training target: the noise, or the velocity."""
     level = level_B.view(-1, 1, 1, 1)
     return noise_BZhh if prediction == "noise" else level.sqrt() * noise_BZhh - (1 - level).sqrt() * z_BZhh
 
@@ -42,7 +42,7 @@ def sample(
         times = torch.full((len(x),), t, device=x.device)
         return clean_and_noise(x, predict(x, times), float(levels[t]), config.prediction)
 
-    def fresh(_: int) -> Tensor:  # all frames share their noise, so that only the sound moves them
+    def fresh(_: int) -> Tensor:  # all frames share their noise, so that they differ only by the audio
         frame = torch.randn(x_BZhh.shape[1:], generator=generator, device=x_BZhh.device)
         return frame.expand_as(x_BZhh)
 

@@ -1,6 +1,6 @@
-"""DiT-Head's inference on arrays: a video with its mouth cut out and speech in, the same video with new lips out.
+"""DiT-Head's inference on arrays: a video with masked mouth and speech in, the video with new lips out.
 
-Validation and generation both use it. It sees nothing inside the hole, and changes nothing outside it.
+Used in validation and generation. It reads no pixel inside the mask, and changes no pixel outside it.
 Shape letters: T frames, S picture side, A audio features, Z latent channels, h latent side.
 """
 
@@ -25,19 +25,19 @@ from dawn_bench.models.inputs import ping_pong
 from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.progress import Meter
 
-#: Frames that are sampled at once.
+#: Number of frames sampled at once.
 BATCH = 64
 
 
 class DubOptions(Config):
-    """How lips are made. The paper says DDIM, and that frames are interpolated afterwards; not how."""
+    """Options of dubbing. The paper uses DDIM and then interpolates frames, without giving details."""
 
     steps: int = origin(50, OURS, "DDIM steps", ge=1, le=999)
-    eta: float = origin(0.0, PAPER, "randomness of the sampler; 0: DDIM", ge=0, le=1)
-    guidance: float = origin(1.0, OURS, "classifier-free guidance by the sound; 1: none", ge=0)
+    eta: float = origin(0.0, PAPER, "stochasticity of the sampler; 0: DDIM", ge=0, le=1)
+    guidance: float = origin(1.0, OURS, "scale of classifier-free guidance by the audio; 1: none", ge=0)
     interpolation: Literal["none", "blend"] = Field(
         "none",
-        description="blend: each latent becomes ¼, ½, ¼ of its neighbours' and its own, in RIFE's place",
+        description="blend: each latent is averaged with its neighbours by ¼, ½, ¼, in place of RIFE",
         json_schema_extra={"origin": OURS},
     )
     seam: float = origin(0.06, OURS, "colours are matched at the mask's edge over this share of the side", ge=0, le=1)
@@ -66,9 +66,9 @@ class DitHeadNetworks:
     ) -> np.ndarray:
         """Frames uint8 (T,S,S,3) RGB for audio features (T,A): `frames` (T',S,S,3) with lips that follow the speech.
 
-        A video shorter than the speech plays in ping-pong, a longer one is cut. `landmarks` (T',68,2) place the hole;
-        `reference` (S,S,3), by default the first frame, shows the face whole. Outside the hole every pixel is the
-        given one. The same seed gives the same clip.
+        A video shorter than the speech plays in ping-pong; a longer video is cut. `landmarks` (T',68,2) define the
+        mask; `reference` (S,S,3), by default the first frame, shows the unmasked face. Pixels outside the mask are
+        unchanged. The same seed gives the same clip.
         """
         order = ping_pong(len(frames), len(audio))
         given = np.asarray(frames)[order]
@@ -78,7 +78,9 @@ class DitHeadNetworks:
         generator = torch.Generator(device=self.device).manual_seed(seed)
         side = given.shape[1] // self.face.config.factor
         shape = (1, self.dit.config.latent_channels, side, side)
-        noise = torch.randn(shape, generator=generator, device=self.device)  # one for all frames, against jitter [ours]
+        noise = torch.randn(
+            shape, generator=generator, device=self.device
+        )  # shared by all frames, against jitter [ours]
         reference_1Zhh = self.dit.scale_face(self.face.encode(self._picture(shown[None])))
         latents = []
         for start in range(0, len(given), BATCH):
@@ -125,6 +127,6 @@ class DitHeadNetworks:
 
 
 def blend(z_TZhh: Tensor) -> Tensor:
-    """Each frame's latent as ¼, ½, ¼ of the one before, its own and the one after; the ends repeat [ours]."""
+    """Moving average of the latents with weights ¼, ½, ¼ over time; the ends are repeated [ours]."""
     padded = torch.cat([z_TZhh[:1], z_TZhh, z_TZhh[-1:]])
     return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]

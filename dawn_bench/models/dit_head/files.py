@@ -1,4 +1,4 @@
-"""A user's picture or video as DiT-Head needs it: frames and landmarks, cropped as in preparation."""
+"""Reads a user's picture or video for DiT-Head: frames and landmarks, cropped as in preparation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_face(path: Path, *, size: int, backend: FaceBackend, max_frames: int) -
     boxes = backend.detect(picture)
     if not len(boxes):
         hint = "Give a frontal portrait, face large in the picture."
-        raise InputError("shows no face that the detector finds.", path=path, hint=hint)
+        raise InputError("shows no face that the detector can find.", path=path, hint=hint)
     points = backend.landmarks(picture, boxes[0])[None]
     x, y, width, height = window = face_window(points, picture.shape[1], picture.shape[0])
     return resize(picture[y : y + height, x : x + width], size, size)[None], to_window(points, window, size)

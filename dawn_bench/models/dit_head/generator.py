@@ -1,4 +1,4 @@
-"""DiT-Head for a user: a video whose lips are made anew (the paper's protocol), or a portrait that talks [ours]."""
+"""DiT-Head's generator: dubs a video (the paper's protocol), or animates the lips of a portrait [ours]."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dawn_bench.provenance import fingerprint
 
 __all__ = ["RUN_FILES", "DitHeadGenerator", "DubFileOptions", "DubOptions"]
 
-#: Where `dawn-bench train --model dit-head` leaves each model in a run's folder, and its kind.
+#: Where `dawn-bench train --model dit-head` writes each model in a run folder, and its kind.
 RUN_FILES = {
     "vqgan-face": "dit-head-vqgan",
     "vqgan-masked": "dit-head-vqgan",
@@ -34,14 +34,14 @@ RUN_FILES = {
 
 
 class DubFileOptions(DubOptions):
-    """The options of dubbing as `generate` takes them: fewer steps by default, and `cond_scale` for `guidance`."""
+    """Options of `DitHeadGenerator.generate`: fewer steps by default, and `cond_scale` for `guidance`."""
 
     steps: int = Field(20, ge=1, le=999, description="DDIM steps")
     guidance: float = Field(
         1.0,
         ge=0,
         validation_alias=AliasChoices("guidance", "cond_scale"),
-        description="classifier-free guidance by the audio; 1: none",
+        description="scale of classifier-free guidance by the audio; 1: none",
     )
 
     @model_validator(mode="before")
@@ -49,7 +49,7 @@ class DubFileOptions(DubOptions):
     def _moves_no_head(cls, data: dict[str, object]) -> dict[str, object]:
         if data.get("drive") is not None or data.get("pose") is not None:
             hint = "Give the video itself: --image VIDEO"
-            raise InputError("DiT-Head moves no head: --drive and --pose are for models that do.", hint=hint)
+            raise InputError("DiT-Head does not change the head pose: --drive and --pose do not apply.", hint=hint)
         return data
 
 
@@ -73,17 +73,17 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
 
     @property
     def size(self) -> int:
-        """Side of the pictures that it was trained on, pixels."""
+        """Side of the training images in pixels."""
         return int(self.facts["size"])
 
     @property
     def audio_encoder(self) -> str:
-        """Name of the audio features that it was trained on."""
+        """Name of the audio features used in training."""
         return str(self.facts["audio_encoder"])
 
     @classmethod
     def load(cls, run: Path, *, device: str = "cpu") -> DitHeadGenerator:
-        """The three models of a run folder; raises `InputError` naming the one that is missing."""
+        """The three models of a run folder; raises `InputError` naming the missing model."""
         modules, hashes, facts = [], [], dict[str, Any]()
         for stage, kind in RUN_FILES.items():
             path = run / stage / "model.safetensors"
@@ -110,7 +110,7 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
     ) -> TalkingStream:
         """See `Generator.generate`. `image` is a portrait or a video to dub; options are those of `DubFileOptions`.
 
-        The whole clip is dubbed at once, because its lips may be blended over time.
+        The whole clip is dubbed at once, since latents may be blended over time.
         """
         from dawn_bench.pipelines.faces.base import pick_backend
 

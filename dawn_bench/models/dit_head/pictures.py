@@ -18,14 +18,14 @@ def cut_out(pictures_T3SS: Tensor, hole_TSS: Tensor) -> Tensor:
     return torch.where(hole_TSS[:, None], torch.full_like(pictures_T3SS, FILL), pictures_T3SS)
 
 
-def paste(made: np.ndarray, given: np.ndarray, hole: np.ndarray, *, seam: float) -> np.ndarray:
-    """Composite uint8 (T,S,S,3): `made` inside the mask `hole` (T,S,S), the unmodified `given` outside [ours].
+def paste(generated: np.ndarray, original: np.ndarray, hole: np.ndarray, *, seam: float) -> np.ndarray:
+    """Composite uint8 (T,S,S,3): `generated` inside the mask `hole` (T,S,S), the unmodified `original` outside [ours].
 
-    To match the seam, generated colours are shifted by their difference to the given image just outside the mask. The
-    shift fades inwards over `seam` (a share of S; 0 disables it). Given pixels inside the mask are never read.
+    To match the seam, generated colours are shifted by their difference to the original just outside the mask. The
+    shift fades inwards over `seam` (a share of S; 0 disables it). Original pixels inside the mask are never read.
     """
-    composite = given.copy()
-    for picture, new, old, inside in zip(composite, made, given, hole, strict=True):
+    composite = original.copy()
+    for picture, new, old, inside in zip(composite, generated, original, hole, strict=True):
         shifted = new.astype(np.float32)
         if seam > 0:
             shifted += _shift(new, old, inside, sigma=seam * len(new))

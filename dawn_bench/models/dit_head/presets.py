@@ -1,7 +1,7 @@
 """DiT-Head's training: settings of its three stages, and the presets `tiny`, `small`, `paper`.
 
 The paper's summary gives no step counts, batch sizes or learning rates: those of every preset are ours (`paper` follows
-VQGAN's and DiffTalk's published settings where these have one).
+the published settings of VQGAN and DiffTalk where available).
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ class VQGANTraining(Config):
     model: VQGANConfig = VQGANConfig()
     loss: VQGANLossConfig = VQGANLossConfig()
     loop: LoopConfig = LoopConfig()
-    flip: bool = origin(True, OURS, "half of the frames are mirrored")
-    perceptual: Policy = Field("auto", description="VGG-19's weights; seeded: the pixel substitute, which says so")
+    flip: bool = origin(True, OURS, "mirror half of the frames")
+    perceptual: Policy = Field(
+        "auto", description="VGG-19 weights; seeded: the pixel-based substitute, which is noted in the checkpoint"
+    )
 
 
 class DiTTraining(Config):
@@ -45,40 +47,42 @@ class DiTTraining(Config):
 
     model: DiTConfig = DiTConfig()
     loop: LoopConfig = LoopConfig()
-    reference_gap: int = origin(25, OURS, "the reference frame is this far away, where the clip is long enough", ge=0)
-    scale_frames: int = origin(64, OURS, "frames on which the latents' scale is measured", ge=2)
-    quick_steps: int = Field(10, ge=1, le=999, description="DDIM steps of a sample that validation makes")
+    reference_gap: int = origin(
+        25, OURS, "minimum distance of the reference frame in frames, if the clip is long enough", ge=0
+    )
+    scale_frames: int = origin(64, OURS, "number of frames for measuring the scale of the latents", ge=2)
+    quick_steps: int = Field(10, ge=1, le=999, description="DDIM steps in validation")
 
 
 class DitHeadSettings(Config):
-    """One whole training of DiT-Head."""
+    """Settings of a whole training of DiT-Head."""
 
     preset: str
-    note: str = Field("", description="what the preset is for, shown in reports")
+    note: str = Field("", description="purpose of the preset, shown in reports")
     vqgan_face: VQGANTraining = VQGANTraining()
     vqgan_masked: VQGANTraining = VQGANTraining(model=VQGANConfig(mask=MaskConfig()))
     dit: DiTTraining = DiTTraining()
 
 
-#: A polygon that hides the cheeks' contour too. A linear probe finds in the contour how far the mouth is open (its
-#: correlation with the truth on held-out clips is 0.3 on real ones and 0.9 on the embedded faces), and a model that is
-#: trained for minutes would follow that and not listen.
+#: A polygon that also hides the contour of the cheeks. A linear probe predicts the mouth opening from the contour
+#: (correlation on held-out clips: 0.3 for real faces, 0.9 for the embedded faces), and a model trained for minutes
+#: would follow the contour instead of the audio.
 _WIDE = MaskConfig(jaw=(1, 15), pull=-0.25, chin=0.1)
 _SHORT = {"final_learning_rate": 1e-5, "log_every": 5, "save_every": 100, "clip_norm": 1.0}
-#: Validation takes as long as about two steps of a VQGAN, and about ten of the transformer a clip: about 5 % of a
-#: stage's time at most (measured for `tiny` and `small` on two cores).
+#: Validating a clip takes as long as about two steps of a VQGAN, or ten of the transformer: at most about 5 % of the
+#: time of a stage (measured for `tiny` and `small` on two cores).
 _LOOKS = {"validate_every": 100, "validation_clips": 4}
 
 
 def tiny() -> DitHeadSettings:
-    """Models of about a million parameters that learn something in minutes on two cores."""
+    """Models of about a million parameters that show learning in minutes on two cores."""
     model = VQGANConfig(channels=16, multipliers=(1, 2, 4), blocks=1, codes=512, latent_channels=4, groups=4)
     loss = VQGANLossConfig(adversarial_from=300, adversarial_weight=0.1, discriminator_channels=8)
     loop = LoopConfig(steps=400, batch_size=8, learning_rate=2e-3, betas=(0.5, 0.9), warmup=10, **_SHORT, **_LOOKS)
     face = VQGANTraining(model=model, loss=loss, loop=loop)
     return DitHeadSettings(
         preset="tiny",
-        note="tiny models, a few hundred steps: proves that the job runs, not how good DiT-Head is",
+        note="tiny models, a few hundred steps: shows that the pipeline runs, not how good DiT-Head is",
         vqgan_face=face,
         vqgan_masked=face.model_copy(
             update={
@@ -100,7 +104,7 @@ def tiny() -> DitHeadSettings:
 
 
 def small() -> DitHeadSettings:
-    """Wider and longer than `tiny`: an evening on a processor, minutes on a graphics card."""
+    """Wider and longer than `tiny`: hours on a CPU, minutes on a GPU."""
     base = tiny()
 
     def longer(stage: VQGANTraining, steps: int) -> VQGANTraining:
@@ -129,7 +133,7 @@ def small() -> DitHeadSettings:
 
 
 def paper() -> DitHeadSettings:
-    """Full size: VQGANs as DiffTalk's first stage, a DiT-S/2 of 29 million parameters; made for graphics cards."""
+    """Full size: VQGANs as DiffTalk's first stage, a DiT-S/2 of 29 million parameters; for GPUs."""
     loop = LoopConfig(
         steps=200_000,
         batch_size=8,
@@ -144,7 +148,7 @@ def paper() -> DitHeadSettings:
     face = VQGANTraining(loop=loop)
     return DitHeadSettings(
         preset="paper",
-        note="the paper's design at full size; sizes, steps and rates that it does not give are ours",
+        note="the paper's design at full size; sizes, steps and rates missing in the paper are ours",
         vqgan_face=face,
         vqgan_masked=face.model_copy(update={"model": VQGANConfig(mask=MaskConfig())}),
         dit=DiTTraining(
@@ -169,16 +173,16 @@ PRESETS: dict[str, Callable[[], DitHeadSettings]] = {"tiny": tiny, "small": smal
 
 
 def preset(name: str) -> DitHeadSettings:
-    """The preset called `name`; raises `InputError` listing the known ones."""
+    """The preset called `name`; raises `InputError` listing the known names."""
     if name not in PRESETS:
         raise InputError(f"DiT-Head has no preset called {name!r}.", hint=f"Known: {', '.join(PRESETS)}.")
     return PRESETS[name]()
 
 
 def fit_to_cache(settings: DitHeadSettings, cache: Cache) -> DitHeadSettings:
-    """Set what only the data knows, the sound features' width, and that both VQGANs, their masks and the DiT fit.
+    """Set the width of the audio features from the data, and make both VQGANs, their masks and the DiT consistent.
 
-    Raises `InputError` when the frames' side is no multiple of what the models halve it to.
+    Raises `InputError` when the frame size is not a multiple of the models' downsampling factors.
     """
     clip = next(iter(cache))
     face, masked, dit = settings.vqgan_face.model, settings.vqgan_masked.model, settings.dit.model
@@ -207,28 +211,30 @@ def fit_to_cache(settings: DitHeadSettings, cache: Cache) -> DitHeadSettings:
 
 
 def facts(cache: Cache) -> Mapping[str, Any]:
-    """Side of the frames, and the audio features: Wav2Vec2 or its substitute."""
+    """Facts on the data: frame size, and the audio features, Wav2Vec2 or a substitute."""
     return {"size": cache.size, "audio_encoder": encoder_of(next(iter(cache)))}
 
 
 def choices(stage: VQGANTraining | DiTTraining) -> dict[str, Any]:
-    """What of a stage the paper does not state: for the checkpoint's provenance and the report."""
-    held = {f"model.{name}": value for name, value in ours(stage.model).items()}
+    """The settings of a stage that the paper does not state, for the checkpoint's provenance and the report."""
+    settings = {f"model.{name}": value for name, value in ours(stage.model).items()}
     if isinstance(stage, VQGANTraining):
-        held |= {f"loss.{name}": value for name, value in ours(stage.loss).items()}
+        settings |= {f"loss.{name}": value for name, value in ours(stage.loss).items()}
     else:
-        held |= {"reference_gap": stage.reference_gap, "scale_frames": stage.scale_frames}
+        settings |= {"reference_gap": stage.reference_gap, "scale_frames": stage.scale_frames}
     loop = stage.loop
-    return held | {"loop": {"steps": loop.steps, "batch_size": loop.batch_size, "learning_rate": loop.learning_rate}}
+    return settings | {
+        "loop": {"steps": loop.steps, "batch_size": loop.batch_size, "learning_rate": loop.learning_rate}
+    }
 
 
 def report_notes(run: Path) -> list[str]:
-    """What a report must say of a run: preset, substitutes, and every choice that the paper does not state."""
+    """Notes for the report on a run: preset, substitutes, and every setting that the paper does not state."""
 
     def more(stage: str, provenance: Mapping[str, Any]) -> list[str]:
         encoder = provenance.get("audio_encoder")
         if stage != "dit" or encoder == ENCODER:
             return []
-        return [f"DiT-Head hears {encoder} features in place of the paper's Wav2Vec2."]
+        return [f"DiT-Head uses {encoder} features instead of the paper's Wav2Vec2."]
 
     return training_notes(run, title="DiT-Head", main="dit", stages=("vqgan-face", "vqgan-masked", "dit"), more=more)

@@ -19,7 +19,7 @@ def _norm(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(groups, channels // 4), channels, eps=1e-6)
 
 
-class Residual(nn.Module):
+class VQGANResidual(nn.Module):
     """Pre-activation residual block: twice group norm, SiLU and 3x3 convolution, added to the input."""
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
@@ -34,7 +34,7 @@ class Residual(nn.Module):
         return self.skip(x_BCHW) + self.conv2(F.silu(self.norm2(hidden)))
 
 
-class Encoder(nn.Module):
+class VQGANEncoder(nn.Module):
     """Convolutional encoder (B,3,S,S) -> (B,Z,h,h)."""
 
     def __init__(self, config: VQGANConfig) -> None:
@@ -46,9 +46,9 @@ class Encoder(nn.Module):
             if level:
                 layers.append(nn.Conv2d(c_in, c_in, 3, stride=2, padding=1))
             for _ in range(config.blocks):
-                layers.append(Residual(c_in, width, config.groups))
+                layers.append(VQGANResidual(c_in, width, config.groups))
                 c_in = width
-        layers += [Residual(c_in, c_in, config.groups), _norm(c_in, config.groups), nn.SiLU()]
+        layers += [VQGANResidual(c_in, c_in, config.groups), _norm(c_in, config.groups), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(c_in, config.latent_channels, 3, padding=1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -56,20 +56,20 @@ class Encoder(nn.Module):
         return self.layers(x_BCHW)
 
 
-class Decoder(nn.Module):
+class VQGANDecoder(nn.Module):
     """Convolutional decoder (B,Z,h,h) -> (B,3,S,S)."""
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         widths = [config.channels * m for m in reversed(config.multipliers)]
         layers: list[nn.Module] = [nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)]
-        layers.append(Residual(widths[0], widths[0], config.groups))
+        layers.append(VQGANResidual(widths[0], widths[0], config.groups))
         c_in = widths[0]
         for level, width in enumerate(widths):
             if level:
                 layers += [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(c_in, c_in, 3, padding=1)]
             for _ in range(config.blocks):
-                layers.append(Residual(c_in, width, config.groups))
+                layers.append(VQGANResidual(c_in, width, config.groups))
                 c_in = width
         self.layers = nn.Sequential(*layers, _norm(c_in, config.groups), nn.SiLU())
         self.out = nn.Conv2d(c_in, 3, 3, padding=1)
@@ -115,7 +115,7 @@ class VQGAN(nn.Module):
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.encoder, self.decoder = VQGANEncoder(config), VQGANDecoder(config)
         self.quantiser = Quantiser(config.codes, config.latent_channels)
 
     def encode(self, picture_B3SS: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The fast path of inference (see README.md), and its one switch.
+"""The fast path of inference (see README.md) and its switch.
 
-`disabled()` runs the plain networks instead: the same numbers within float32 rounding, slower and in more memory.
+`disabled()` uses the plain networks instead: the same numbers within float32 rounding, with more time and memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def enabled() -> bool:
 
 @contextmanager
 def disabled() -> Iterator[None]:
-    """A block in which U-Net and convolutions are the plain ones."""
+    """Within this context inference uses the plain U-Net and convolutions."""
     token = _ENABLED.set(False)
     try:
         yield

@@ -60,7 +60,7 @@ class Bands:
             self.blocks.append((slice(start, stop), slice(low, high), known[shape]))
 
 
-def turned(x_pFK: Tensor, turn_Fk: Tensor) -> Tensor:
+def rotate(x_pFK: Tensor, turn_Fk: Tensor) -> Tensor:
     """Rotary embedding of all heads at once by unit complex numbers, k = K/2 pairs; in place for float32 on a CPU."""
     if x_pFK.dtype == torch.float32 and not x_pFK.is_cuda:
         pairs = torch.view_as_complex(x_pFK.unflatten(-1, (-1, 2)))
@@ -92,7 +92,7 @@ class FastTemporal:
             (qkv,) = self.scratch.products(normed_pFC, to_qkv)
             qk, v = qkv.split([len(to_qkv) * 2 // 3, len(to_qkv) // 3], dim=-1)
             q, k, v = (
-                part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (*turned(qk, turn_Fk).chunk(2, dim=-1), v)
+                part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (*rotate(qk, turn_Fk).chunk(2, dim=-1), v)
             )
             for queries, keys, bias_NFJ in bands.blocks:
                 out_pNnD = F.scaled_dot_product_attention(
@@ -185,7 +185,7 @@ class CrossKeys:
 class FastCross:
     """h += the three cross-attentions of a block, in closed form.
 
-    With one key besides the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the output before its layer norm
+    With one key and the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the output before its layer norm
     is W_o v₀ + Σ_h gate_h W_o (v − v₀)_h. Gates are offset by −½, which keeps the sum well conditioned.
     The query's layer norm is folded into W_q: centring W_q removes the mean, and the scale cancels in the L2 norm. The
     output's layer norm needs only a 9 x 9 Gram matrix per frame and condition.

@@ -56,20 +56,20 @@ class Convolutions:
     def __init__(self, scratch: Scratch) -> None:
         self.scratch = scratch
         # Memory for the transformed kernel of each channel group: allocating a large one costs more than the transform.
-        self.rooms: list[Scratch] = []
+        self.memories: list[Scratch] = []
 
     def release(self) -> None:
         """Free the memory of the transformed kernels."""
-        self.rooms.clear()
+        self.memories.clear()
 
     def over(self, frames: int, conv: nn.Conv3d, hw: tuple[int, int]) -> Convolution:
         """`conv` without bias as a function of a clip's chunks; valid until the next call of `over`."""
         weights = conv.weight.squeeze(2).chunk(conv.groups)
-        if not winograd.serves(weights[0], frames, hw):
+        if not winograd.supports(weights[0], frames, hw):
             return lambda x_nPC, out_nPC: out_nPC.copy_(convolve(x_nPC, conv, hw, bias=False))
-        self.rooms += [Scratch(largest=math.inf) for _ in weights[len(self.rooms) :]]
+        self.memories += [Scratch(largest=math.inf) for _ in weights[len(self.memories) :]]
         groups = [
-            winograd.Winograd(weight, None, room=self.rooms[i], scratch=self.scratch)
+            winograd.Winograd(weight, None, memory=self.memories[i], scratch=self.scratch)
             for i, weight in enumerate(weights)
         ]
 

@@ -48,7 +48,7 @@ class Scratch:
 
 
 class Workspace:
-    """Scratch memory of a network's passes over the chunks of a clip, separate for what is in use at the same time."""
+    """Scratch memory of a network's passes over the chunks of a clip, with separate buffers for simultaneous uses."""
 
     def __init__(self) -> None:
         #: Concatenated inputs of a chunk.

@@ -20,15 +20,15 @@ from dawn_bench.models.dawn.fast.scratch import Scratch
 
 #: Side of a tile in output pixels, and in input pixels.
 TILE, REACH = 4, 6
-#: The interpolation points besides 0 and infinity are +-NEAR and +-FAR; all factors are exact in binary.
+#: The interpolation points are 0, infinity, +-NEAR and +-FAR; all factors are exact in binary.
 NEAR, FAR = 0.75, 1.5
 _A, _B = NEAR**2, FAR**2
 #: Below this many channels, or tiles over all images, the transforms cost more than they save (measured).
 LEAST_CHANNELS, LEAST_TILES = 64, 64
 
 
-def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
-    """Whether Winograd is faster for a convolution (stride 1, padding 1) over `pictures` images of size `hw`.
+def supports(weight: Tensor, images: int, hw: tuple[int, int]) -> bool:
+    """Whether Winograd is faster for a convolution (stride 1, padding 1) over `images` images of size `hw`.
 
     Requires float32 on a CPU without autocast, gradients or compiler (each pass would break the graph), sizes that are
     multiples of the tile, and enough channels and tiles.
@@ -39,7 +39,7 @@ def serves(weight: Tensor, pictures: int, hw: tuple[int, int]) -> bool:
         and min(size[:2]) >= LEAST_CHANNELS
         and hw[0] % TILE == 0
         and hw[1] % TILE == 0
-        and pictures * (hw[0] // TILE) * (hw[1] // TILE) >= LEAST_TILES
+        and images * (hw[0] // TILE) * (hw[1] // TILE) >= LEAST_TILES
         and weight.dtype == torch.float32
         and weight.device.type == "cpu"
         and not torch.is_grad_enabled()
@@ -53,7 +53,7 @@ class Winograd:
     """A 3x3 convolution with stride 1 and padding 1; the transformed kernel takes four times the memory of the kernel.
 
     The kernel transform is cheap compared with 64 tiles, so it is not cached. The transformed kernel is stored in
-    `room` and valid until the next use of `room`; temporaries of a call are stored in `scratch`.
+    `memory` and valid until the next use of `memory`; temporaries of a call are stored in `scratch`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Winograd:
         weight_OI33: Tensor,
         bias_O: Tensor | None,
         *,
-        room: Scratch | None = None,
+        memory: Scratch | None = None,
         scratch: Scratch | None = None,
     ) -> None:
         near, far = NEAR / (2 * _A * (_A - _B)), _B / (2 * _B * (_B - _A))
@@ -71,7 +71,7 @@ class Winograd:
         side = weight_OI33.new_tensor([*rows, (0, 0, 1)])
         kernel_O9I = weight_OI33.permute(0, 2, 3, 1).flatten(1, 2)
         size = (len(kernel_O9I), REACH**2, kernel_O9I.shape[2])
-        out = (room or Scratch()).carve(weight_OI33, math.prod(size))[0].view(size)
+        out = (memory or Scratch()).carve(weight_OI33, math.prod(size))[0].view(size)
         torch.bmm(torch.kron(side, side).expand(len(kernel_O9I), -1, -1), kernel_O9I, out=out)
         self.kernel_36IO = out.permute(1, 2, 0)
         self.bias = bias_O

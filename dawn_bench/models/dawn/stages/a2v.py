@@ -1,4 +1,4 @@
-"""Stages `a2v-1` and `a2v-2`: the diffusion learns the frozen LFG's motion from sound, pose, blinks (Section 3.5).
+"""Stages `a2v-1` and `a2v-2`: the diffusion learns the frozen LFG's motion from audio, pose, blinks (Section 3.5).
 
 Stage `a2v-ttr` is the coarse model of the strategy of two temporal resolutions.
 """
@@ -27,12 +27,12 @@ from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.training.augment import jitter
 from dawn_bench.training.data import ClipPool, step_rng, windows
 from dawn_bench.training.stage import Batch
-from dawn_bench.training.talking import beside_truth
+from dawn_bench.training.talking import compare_with_truth
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
 
 
 class A2VStage:
-    """`start` is the checkpoint of the stage before, whose weights are the initial ones."""
+    """`start` is the checkpoint of the previous stage, which gives the initial weights."""
 
     def __init__(
         self, name: str, config: A2VTraining, cache: Cache, *, run: Path, start: Path | None, seed: int, device: str
@@ -96,13 +96,13 @@ class A2VStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """The first frames of each clip, sampled as released with the true head pose and blinks, against the truth."""
+        """Sample the first frames of each clip with true head pose and blinks, and compare with the ground truth."""
         assert isinstance(module, A2VFDM)
         self.lfg.eval()
-        return beside_truth((clip, to_frames(self._sample(module, clip, device=device))) for clip in clips)
+        return compare_with_truth((clip, to_frames(self._sample(module, clip, device=device))) for clip in clips)
 
     def _sample(self, model: A2VFDM, clip: Clip, *, device: str) -> Tensor:
-        """Pictures (T,3,S,S) in [0,1] of the first `SAMPLE_FRAMES` frames, from the first one as source."""
+        """Images (T,3,S,S) in [0,1] of the first `SAMPLE_FRAMES` frames, with the first frame as source."""
         fields = (audio_encoder_of(clip), "pose", "blink", "bbox")
         tracks = (torch.from_numpy(np.array(clip[f][:SAMPLE_FRAMES], np.float32))[None].to(device) for f in fields)
         audio_BFA, pose_BF7, blink_BF2, box_BF4 = tracks

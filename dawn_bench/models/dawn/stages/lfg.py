@@ -1,4 +1,4 @@
-"""Stage `lfg`: the latent flow generator learns to rebuild one frame of a clip from another (paper, Eq. 4 and A.1)."""
+"""Stage `lfg`: the latent flow generator learns to reconstruct a frame from another (paper, Eq. 4 and A.1)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from dawn_bench.training.data import ClipPool, frame_pairs, step_rng
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows, side_by_side, ssim
 
-#: Frames that validation decodes at once.
+#: Number of frames that validation decodes at once.
 BATCH = 8
 
 
 class LFGStage:
-    """Starts from random weights, or from those of `init`: a published file or one of ours, of the same widths."""
+    """Stage `lfg`: starts from random weights, or from `init`, a published file or a checkpoint of the same widths."""
 
     name = "lfg"
 
@@ -62,7 +62,7 @@ class LFGStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """Each clip rebuilt from its first frame: PSNR in dB (that of copying the frame beside it) and SSIM."""
+        """Reconstruct each clip from its first frame: PSNR in dB, SSIM, and `psnr_copy`, that of the first frame."""
         assert isinstance(module, LFG)
         scores: dict[str, list[float]] = {"psnr": [], "psnr_copy": [], "ssim": []}
         pictures, videos = [], {}
@@ -95,9 +95,9 @@ class LFGStage:
 
 
 def _initial(path: Path, config: LFGConfig) -> LFG:
-    """Weights to start from, published (MRAA's layout, as Snap's vox256.pth has it too) or ours.
+    """Initial weights from a published file (MRAA's layout, which Snap's vox256.pth shares) or a dawn-bench checkpoint.
 
-    Raises `InputError` where the file does not fit the configuration.
+    Raises `InputError` if the file does not fit the configuration.
     """
     if path.suffix != ".safetensors":
         return load_published_lfg(path, config)

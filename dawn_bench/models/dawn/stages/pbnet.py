@@ -1,4 +1,4 @@
-"""Stage `pbnet`: head pose and blinks from sound, a variational transformer with a patch GAN (appendix A.2)."""
+"""Stage `pbnet`: head pose and blinks from audio, a variational transformer with a patch GAN (appendix A.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import save_checkpoint
 from dawn_bench.models.dawn.conditions import POSE_DIM, head_state
-from dawn_bench.models.dawn.discriminator import PatchDiscriminator
+from dawn_bench.models.dawn.discriminator import SequenceDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, normalise
 from dawn_bench.models.dawn.pbnet_loss import pbnet_losses
 from dawn_bench.models.dawn.settings import TrainSettings
@@ -24,10 +24,10 @@ from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import Validation, rows
 
 
-class _Both(nn.Module):
-    """Generator and discriminator, so that one state holds both while training."""
+class _PBNetWithDiscriminator(nn.Module):
+    """Generator and discriminator in one module, so that both are in the training state."""
 
-    def __init__(self, pbnet: PBNet, discriminator: PatchDiscriminator | None) -> None:
+    def __init__(self, pbnet: PBNet, discriminator: SequenceDiscriminator | None) -> None:
         super().__init__()
         self.pbnet, self.discriminator = pbnet, discriminator
 
@@ -39,14 +39,14 @@ class PBNetStage:
 
     def __init__(self, cache: Cache, settings: TrainSettings, *, run: Path, seed: int, device: str) -> None:
         if settings.pbnet is None:
-            raise InputError(f"preset {settings.preset!r} has no PBNet.", hint="Leave --stage pbnet out.")
+            raise InputError(f"preset {settings.preset!r} has no PBNet.", hint="Omit --stage pbnet.")
         self.config, self.loop = settings.pbnet, settings.pbnet.loop
         self.cache, self.pool, self.seed = cache, ClipPool(cache), seed
         self.ids = self.pool.ids
         torch.manual_seed(seed)
         pbnet = PBNet(self.config.model)
-        discriminator = PatchDiscriminator(pbnet.config.state_dim) if self.config.adversarial else None
-        self.module: nn.Module = _Both(pbnet, discriminator)
+        discriminator = SequenceDiscriminator(pbnet.config.state_dim) if self.config.adversarial else None
+        self.module: nn.Module = _PBNetWithDiscriminator(pbnet, discriminator)
         self.steps_per_epoch = self.config.steps_per_epoch or max(1, len(self.ids) // self.loop.batch_size)
 
     def batch(self, step: int) -> Batch:
@@ -59,30 +59,30 @@ class PBNetStage:
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
-        both = self.module
-        assert isinstance(both, _Both)
-        config, mask_BN = both.pbnet.config, batch["mask"]
+        networks = self.module
+        assert isinstance(networks, _PBNetWithDiscriminator)
+        config, mask_BN = networks.pbnet.config, batch["mask"]
         state_BND = _state(head_state(batch["pose"], batch["blink"]), config)
         x_BND = normalise(state_BND, config) * mask_BN[..., None]
         losses, _ = pbnet_losses(
-            both.pbnet,
+            networks.pbnet,
             x_BND,
             batch["audio"],
             mask_BN,
             epoch=int(batch["epoch"][0]),
             noise_NBZ=batch["noise"].transpose(0, 1),
-            discriminator=both.discriminator,
+            discriminator=networks.discriminator,
         )
         return dict(vars(losses))
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """`rc`: the mean squared error of tracks rebuilt from their own code; and how much generated tracks move.
+        """Validate reconstruction and the variance of generated tracks.
 
-        `pose_spread` and `blink_spread` are their standard deviations over those of the true tracks: 1 is alive as
-        the truth is, 0 is frozen.
+        `rc` is the mean squared error of tracks reconstructed from their own latent code. `pose_spread` and
+        `blink_spread` are ratios of standard deviations, generated over true: 1 as lively as the truth, 0 frozen.
         """
-        assert isinstance(module, _Both)
+        assert isinstance(module, _PBNetWithDiscriminator)
         model = module.pbnet
         scores: dict[str, list[float]] = {"rc": [], "pose_spread": [], "blink_spread": []}
         pictures = []
@@ -95,8 +95,10 @@ class PBNetStage:
             mu, _ = model.encode(x, audio, valid)
             rebuilt = model.decode(x[:, 0], mu, audio, valid)
             scores["rc"].append(float((rebuilt - (x - x[:, :1])).square().mean()))
-            made = model.generate(state[:, 0], audio, generator=torch.Generator(device=device).manual_seed(self.seed))
-            true, drawn = state[0].cpu().numpy(), made[0].cpu().numpy()
+            generated = model.generate(
+                state[:, 0], audio, generator=torch.Generator(device=device).manual_seed(self.seed)
+            )
+            true, drawn = state[0].cpu().numpy(), generated[0].cpu().numpy()
             angles, eyes = slice(0, min(3, model.config.pos_dim)), slice(model.config.pos_dim, None)
             for name, part in (("pose_spread", angles), ("blink_spread", eyes)):
                 if true[:, part].size:
@@ -107,14 +109,14 @@ class PBNetStage:
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         """One list of parameters per optimiser. See `Stage.parameter_groups`."""
-        both = self.module
-        assert isinstance(both, _Both)
-        discriminator = [list(both.discriminator.parameters())] if both.discriminator is not None else []
-        return [list(both.pbnet.parameters()), *discriminator]
+        networks = self.module
+        assert isinstance(networks, _PBNetWithDiscriminator)
+        discriminator = [list(networks.discriminator.parameters())] if networks.discriminator is not None else []
+        return [list(networks.pbnet.parameters()), *discriminator]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
-        assert isinstance(self.module, _Both)
+        assert isinstance(self.module, _PBNetWithDiscriminator)
         pbnet = self.module.pbnet
         save_checkpoint(path, pbnet, config=pbnet.config, kind="pbnet", provenance=provenance)
 
@@ -125,7 +127,7 @@ def _state(head_BN8: Tensor, config: PBNetConfig) -> Tensor:
 
 
 def _tracks(true: np.ndarray, drawn: np.ndarray, title: str) -> np.ndarray:
-    """A picture uint8 (H,W,3) of every channel over seconds, true and drawn (N,D)."""
+    """Plot uint8 (H,W,3) of every channel of true and generated tracks (N,D) over seconds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,1 +1,1 @@
-"""Training stages, one file each; `spec.py` lists them."""
+"""Training stages, one file per stage; `spec.py` lists them."""

@@ -1,4 +1,4 @@
-"""Stage `diffspeaker`: encoder and denoiser learn the offsets of a speaking mesh from its face at rest."""
+"""Stage `diffspeaker`: encoder and denoiser learn the offsets of a speaking mesh from its neutral face."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from dawn_bench.training.data import ClipPool, step_rng
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, side_by_side
 
-#: Registry names of the pretrained encoders, the better format first.
+#: Registry names of the pretrained encoders, the preferred format first.
 PRETRAINED = {"hubert": ("hubert-base",), "wav2vec2": ("wav2vec2-base", "wav2vec2-base-bin")}
-#: Side of the pictures that validation draws, pixels.
+#: Side of the frames rendered in validation, in pixels.
 _SIDE = 160
 
 
 class DiffSpeakerStage:
-    """The whole model, from random weights or from a published speech encoder."""
+    """Stage `diffspeaker`: trains the whole model, from random weights or from a published speech encoder."""
 
     name = "diffspeaker"
 
@@ -51,7 +51,7 @@ class DiffSpeakerStage:
     def batch(self, step: int) -> Batch:
         """Whole sequences or windows, padded with zeros to the longest: `offsets` (B,T,3V), `audio` (B,N) in ±1.
 
-        `valid` (B,T) and `heard` (B,N) mark what is there; `style`, `timestep` (B,); `noise` like the offsets.
+        `valid` (B,T) and `audio_valid` (B,N) are False at padding; `style`, `timestep` (B,); `noise` like the offsets.
         """
         rng, count = step_rng(self.seed, step, stream=self.name), self.loop.batch_size
         clips, places = self.pool.draw(rng, count, min_frames=2)
@@ -62,7 +62,7 @@ class DiffSpeakerStage:
             "offsets": offsets,
             "audio": np.stack([np.pad(a, (0, loudest - len(a))) for _, a in parts]),
             "valid": np.stack([np.arange(longest) < len(o) for o, _ in parts]),
-            "heard": np.stack([np.arange(loudest) < len(a) for _, a in parts]),
+            "audio_valid": np.stack([np.arange(loudest) < len(a) for _, a in parts]),
             "style": np.array([self.config.model.subjects.index(clip.speaker) for clip in clips]),
             "timestep": rng.integers(TIMESTEPS, size=count),
             "noise": rng.standard_normal(offsets.shape, dtype=np.float32),
@@ -80,13 +80,13 @@ class DiffSpeakerStage:
             step_B=batch["timestep"],
             noise_BTV=batch["noise"],
             valid_BT=batch["valid"],
-            mask_BN=batch["heard"],
+            mask_BN=batch["audio_valid"],
         )
 
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """`mve`, the mean vertex error of generated held-out sequences, and `still`, that of the face at rest."""
+        """`mve`, the mean vertex error of generated held-out sequences, and `still`, the same for the neutral face."""
         assert isinstance(module, DiffSpeaker)
-        made_errors, still_errors, videos = [], [], {}
+        errors, still_errors, videos = [], [], {}
         for clip in clips:
             style = subject_style(module, clip.speaker)
             generator = torch.Generator(device=device).manual_seed(self.seed)
@@ -95,13 +95,13 @@ class DiffSpeakerStage:
                 audio, torch.tensor([style], device=device), generator=generator, frames=clip.n_frames
             )
             template, true = clip["template"], clip["vertices"]
-            made = template + offsets[0].float().cpu().numpy().reshape(true.shape)
-            made_errors.append(np.linalg.norm(made - true, axis=-1).mean())
+            generated = template + offsets[0].float().cpu().numpy().reshape(true.shape)
+            errors.append(np.linalg.norm(generated - true, axis=-1).mean())
             still_errors.append(np.linalg.norm(template - true, axis=-1).mean())
             draw = MeshRenderer(template[0], clip["triangles"][0] if "triangles" in clip else None, size=_SIDE)
-            pair = [np.stack(list(draw.frames(v[:SAMPLE_FRAMES]))) for v in (true, made)]
+            pair = [np.stack(list(draw.frames(v[:SAMPLE_FRAMES]))) for v in (true, generated)]
             videos[clip.id] = side_by_side(*pair)
-        values = {"mve": float(np.mean(made_errors)), "still": float(np.mean(still_errors))}
+        values = {"mve": float(np.mean(errors)), "still": float(np.mean(still_errors))}
         return Validation(values, "mve", smaller_is_better=True, videos=videos)
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
@@ -116,7 +116,7 @@ class DiffSpeakerStage:
 
 
 def window(clip: Clip, rng: np.random.Generator, *, frames: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets float32 (T,3V) of a random stretch, or of all, and its sound float32 (n,) in ±1."""
+    """Offsets float32 (T,3V) of a random window, or of the whole clip, and its sound float32 (n,) in ±1."""
     length = clip.n_frames if frames is None else min(frames, clip.n_frames)
     start = int(rng.integers(clip.n_frames - length + 1))
     offsets = clip["vertices"][start : start + length] - clip["template"]
@@ -133,6 +133,6 @@ def pcm(audio: np.ndarray) -> np.ndarray:
 
 
 def subject_style(model: DiffSpeaker, subject: str) -> int:
-    """The style of a subject; an unseen one gets the first, as in the released demonstration."""
+    """The style index of a subject; 0 for unseen subjects, as in the released demo."""
     subjects = model.config.subjects
     return subjects.index(subject) if subject in subjects else 0

@@ -1,4 +1,4 @@
-"""Stage `dit`: the transformer learns to denoise faces from sound, on two frozen VQGANs (paper, Section 3)."""
+"""Stage `dit`: the transformer learns to denoise faces from audio, on two frozen VQGANs (paper, Section 3)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.pixels import from_frames
 from dawn_bench.training.data import ClipPool, step_rng
 from dawn_bench.training.stage import Batch
-from dawn_bench.training.talking import beside_truth, mouth_agreement
+from dawn_bench.training.talking import compare_with_truth, mouth_agreement
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
 
 #: The frozen VQGANs take pictures with their channels last in memory.
@@ -80,7 +80,7 @@ class DiTStage:
 
     @torch.no_grad()
     def latents(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
-        """Of the whole pictures, and of the same pictures with their holes."""
+        """Latents of the images by the face VQGAN, and of the masked images by the masked VQGAN."""
         picture_B3SS = from_frames(batch[name], signed=True, memory_format=_LAYOUT)
         return self.face.encode(picture_B3SS), self.masked.encode(cut_out(picture_B3SS, batch["hole"]))
 
@@ -109,11 +109,11 @@ class DiTStage:
         return {"total": whole + model.config.mouth_weight * mouth, "whole": whole, "mouth": mouth}
 
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """The first frames of each clip, dubbed in few steps with the first one as reference, against the truth.
+        """Dub the first frames of each clip in few steps, with the first frame as reference, and compare with the clip.
 
-        Face detectors guess an opening from the rest of the face even where no mouth is drawn, so `mouth_r` must be
-        read against `mouth_r_late`, the same with the speech shifted by half its length. PSNR picks the best: the
-        mouth alone differs from the truth.
+        Landmark detectors infer a mouth opening from the rest of the face even where no mouth is visible, so compare
+        `mouth_r` with `mouth_r_late`, for which the speech is shifted by half its length. PSNR selects the best
+        checkpoint, since only the mouth differs from the truth.
         """
         assert isinstance(module, DiT)
         model = DitHeadNetworks(self.face, self.masked, module, device=device)
@@ -124,7 +124,7 @@ class DiTStage:
             speech = np.roll(sound, len(sound) // 2, axis=0) if late else sound
             return model.dub(frames, points, speech, seed=self.seed, options=options)
 
-        own = beside_truth((clip, dubbed(clip, late=False)) for clip in clips)
+        own = compare_with_truth((clip, dubbed(clip, late=False)) for clip in clips)
         late = np.mean([mouth_agreement(clip, dubbed(clip, late=True)) for clip in clips])
         return replace(own, values={**own.values, "mouth_r_late": float(late)}, best="psnr")
 
@@ -139,7 +139,7 @@ class DiTStage:
 
 
 def reference_frame(clip: Clip, frame: int, *, gap: int, rng: np.random.Generator) -> int:
-    """Any frame of the clip at least `gap` frames from `frame`; where there is none, the end that is further away."""
+    """Any frame of the clip at least `gap` frames from `frame`; if there is none, the more distant end of the clip."""
     places = np.arange(clip.n_frames)
     far = places[np.abs(places - frame) >= gap]
     return int(far[rng.integers(len(far))]) if len(far) else int(0 if frame >= clip.n_frames / 2 else clip.n_frames - 1)

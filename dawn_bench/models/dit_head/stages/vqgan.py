@@ -24,12 +24,12 @@ from dawn_bench.training.data import ClipPool, step_rng
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import Validation, psnr, rows, side_by_side, ssim
 
-#: Frames of a held-out clip that validation rebuilds, spread over it.
+#: Number of evenly spaced frames of a held-out clip that validation reconstructs.
 FRAMES = 8
 
 
-class _Both(nn.Module):
-    """Autoencoder and discriminator, so that one state holds both while training."""
+class _VQGANWithDiscriminator(nn.Module):
+    """Autoencoder and discriminator in one module, so that both are in the training state."""
 
     def __init__(self, vqgan: VQGAN, discriminator: PatchDiscriminator) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class VQGANStage:
         torch.manual_seed(seed)
         loss = config.loss
         discriminator = PatchDiscriminator(channels=loss.discriminator_channels, layers=loss.discriminator_layers)
-        self.module: nn.Module = _Both(VQGAN(config.model), discriminator)
+        self.module: nn.Module = _VQGANWithDiscriminator(VQGAN(config.model), discriminator)
         self.perceptual = picture_loss(config.perceptual).to(device)
 
     def batch(self, step: int) -> Batch:
@@ -59,7 +59,7 @@ class VQGANStage:
         return items | self.examples(clips, frames)
 
     def examples(self, clips: Sequence[Clip], frames: Sequence[int]) -> Batch:
-        """A frame of each clip: `picture` uint8 (B,S,S,3), and `hole` bool (B,S,S) where the stage cuts one out."""
+        """A frame of each clip: `picture` uint8 (B,S,S,3), and `hole` bool (B,S,S) if the stage masks its frames."""
         pairs, mask = list(zip(clips, frames, strict=True)), self.config.model.mask
         pictures = np.stack([np.asarray(clip["frames"][k]) for clip, k in pairs])
         items = {"picture": torch.from_numpy(pictures)}
@@ -70,13 +70,13 @@ class VQGANStage:
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalar losses of a part of the batch; `total` is differentiated. See `Stage.losses`."""
-        both = self.module
-        assert isinstance(both, _Both)
+        networks = self.module
+        assert isinstance(networks, _VQGANWithDiscriminator)
         picture_B3SS = _shown(batch)
         mirrored = batch["mirrored"][:, None, None, None]
         return vqgan_losses(
-            both.vqgan,
-            both.discriminator,
+            networks.vqgan,
+            networks.discriminator,
             torch.where(mirrored, picture_B3SS.flip(-1), picture_B3SS),
             perceptual=self.perceptual,
             config=self.config.loss,
@@ -85,8 +85,8 @@ class VQGANStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
-        """Some frames of each clip rebuilt: PSNR in dB, that of their mean colours alone for comparison, and SSIM."""
-        assert isinstance(module, _Both)
+        """Reconstruct some frames of each clip: PSNR in dB, SSIM, and `psnr_flat`, the PSNR of their mean colours."""
+        assert isinstance(module, _VQGANWithDiscriminator)
         scores: dict[str, list[float]] = {"psnr": [], "psnr_flat": [], "ssim": []}
         pictures = []
         for clip in clips:
@@ -103,20 +103,20 @@ class VQGANStage:
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         """One list of parameters per optimiser. See `Stage.parameter_groups`."""
-        both = self.module
-        assert isinstance(both, _Both)
-        return [list(both.vqgan.parameters()), list(both.discriminator.parameters())]
+        networks = self.module
+        assert isinstance(networks, _VQGANWithDiscriminator)
+        return [list(networks.vqgan.parameters()), list(networks.discriminator.parameters())]
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
-        assert isinstance(self.module, _Both)
+        assert isinstance(self.module, _VQGANWithDiscriminator)
         facts = provenance | {"perceptual_loss": self.perceptual.identity, "ours": choices(self.config)}
         vqgan = self.module.vqgan
         save_checkpoint(path, vqgan, config=vqgan.config, kind="dit-head-vqgan", provenance=facts)
 
 
 def _shown(batch: Batch) -> Tensor:
-    """The input of the autoencoder: float32 (B,3,S,S) in [-1, 1], with the hole where there is one."""
+    """The input of the autoencoder: float32 (B,3,S,S) in [-1, 1], masked if the batch has a mask."""
     pictures_B3SS = from_frames(batch["picture"], signed=True)
     return cut_out(pictures_B3SS, batch["hole"]) if "hole" in batch else pictures_B3SS
 
@@ -127,5 +127,5 @@ def face(cache: Cache, settings: DitHeadSettings, *, run: Path, seed: int, devic
 
 
 def masked(cache: Cache, settings: DitHeadSettings, *, run: Path, seed: int, device: str) -> VQGANStage:
-    """Stage `vqgan-masked`, on frames with the mouth cut out."""
+    """Stage `vqgan-masked`, on frames with masked mouth."""
     return VQGANStage("vqgan-masked", settings.vqgan_masked, cache, seed=seed, device=device)
