@@ -20,7 +20,6 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
 from dawn_bench.pipelines.settings import PrepareSettings
 
-
 #: Names of extractors that `FakeTools` runs on cached arrays; settings take registered names only.
 LATE = ("late", "late_crash", "late_die")
 
