@@ -78,7 +78,7 @@ def test_a_stream_gives_the_clip_in_segments(
     runs: dict[str, Path], files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "pick_backend", lambda face: MiddleFace())
-    monkeypatch.setattr("dawn_bench.models.dawn.passes._SHOWN", 4)
+    monkeypatch.setattr("dawn_bench.models.dawn.passes._DECODED", 4)
     model = load_model(runs["dawn"], device="cpu")
     stream = model.stream(files / "me.png", files / "speech.wav", max_seconds=0.4, steps=2)
     assert stream.n_frames == 10
