@@ -154,6 +154,10 @@ class Cache:
     def __iter__(self) -> Iterator[Clip]:
         return iter(self.clips())
 
+    def __contains__(self, clip_id: object) -> bool:
+        """Whether there is a clip with this id, usable or quarantined."""
+        return clip_id in self._rows
+
     def __getitem__(self, clip_id: str) -> Clip:
         """The clip called `clip_id`, also if quarantined; raises `UnknownNameError` with the nearest ids."""
         if clip_id not in self._rows:

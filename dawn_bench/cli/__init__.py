@@ -71,7 +71,7 @@ app = typer.Typer(
     help=(
         "Benchmark of talking-head generation: prepare videos, train models, generate, score, report.\n\n"
         "New here? [bold]dawn-bench quickstart --out demo[/bold] runs everything once on a small synthetic dataset, "
-        "offline, in a few minutes.\n\n"
+        "offline, in about ten minutes.\n\n"
         "Every job can be configured in a file: defaults < --config FILE < flags < --set key=value. "
         "The look-ups weights, cache, methods and doctor have no job."
     ),

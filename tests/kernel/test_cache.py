@@ -33,6 +33,7 @@ def test_only_usable_clips_come_out_in_order(folder: Path) -> None:
     assert len(cache) == 19 == len(cache.ids("train")) + len(cache.ids("test"))
     assert [clip.split for clip in cache.clips("test")] == ["test"] * len(cache.ids("test"))
     assert [row[:2] for row in cache.quarantined()] == [("04", "no_face")]
+    assert "07" in cache and "99" not in cache
     assert cache.size == 32 and cache.fields == ["audio", "frames", "late", "pose", "valid"]
 
 
