@@ -12,7 +12,7 @@ from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
 from dawn_bench.models.dawn import a2v, fast
 from dawn_bench.models.dawn.fast.unet import FastUNet
-from dawn_bench.models.dawn.fast.winograd import serves
+from dawn_bench.models.dawn.fast.winograd import supports
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import SamplingOptions
 
@@ -33,11 +33,11 @@ def test_both_networks_of_a_clip_predict_the_same(micro_run: Path) -> None:
 @torch.no_grad()
 def test_the_switch_covers_winograds_convolutions_and_ends_with_its_block() -> None:
     weight = torch.zeros(64, 64, 3, 3)
-    assert serves(weight, 4, (32, 32))
+    assert supports(weight, 4, (32, 32))
     with pytest.raises(ValueError, match="stop"), fast.disabled():
-        assert not serves(weight, 4, (32, 32)) and not fast.enabled()
+        assert not supports(weight, 4, (32, 32)) and not fast.enabled()
         raise ValueError("stop")
-    assert serves(weight, 4, (32, 32)) and fast.enabled()
+    assert supports(weight, 4, (32, 32)) and fast.enabled()
 
 
 def test_a_clip_without_the_fast_path_is_the_same_within_rounding(

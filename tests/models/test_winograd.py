@@ -1,4 +1,4 @@
-"""Winograd's convolution is the convolution, and is taken only where it serves."""
+"""Winograd's convolution is the convolution, and is used only where it is faster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from dawn_bench.models.dawn.fast.blocks import Convolutions
 from dawn_bench.models.dawn.fast.scratch import Scratch
-from dawn_bench.models.dawn.fast.winograd import Winograd, serves
+from dawn_bench.models.dawn.fast.winograd import Winograd, supports
 
 
 def case(n: int, inside: int, outside: int, hw: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -47,14 +47,16 @@ def test_in_double_precision_only_the_arithmetic_differs() -> None:
 def test_the_rule() -> None:
     weight = torch.zeros(64, 64, 3, 3)
     with torch.no_grad():
-        assert serves(weight, 1, (32, 32))
-        assert not serves(weight, 63, (4, 4)) and serves(weight, 64, (4, 4))
-        assert not serves(weight, 9, (30, 32)) and not serves(weight, 9, (32, 34)), "tiles must divide the picture"
-        assert not serves(torch.zeros(64, 32, 3, 3), 1, (32, 32)) and not serves(torch.zeros(64, 64, 1, 1), 1, (32, 32))
-        assert not serves(weight.double(), 1, (32, 32)) and not serves(weight.to("meta"), 1, (32, 32))
+        assert supports(weight, 1, (32, 32))
+        assert not supports(weight, 63, (4, 4)) and supports(weight, 64, (4, 4))
+        assert not supports(weight, 9, (30, 32)) and not supports(weight, 9, (32, 34)), "tiles must divide the picture"
+        assert not supports(torch.zeros(64, 32, 3, 3), 1, (32, 32)) and not supports(
+            torch.zeros(64, 64, 1, 1), 1, (32, 32)
+        )
+        assert not supports(weight.double(), 1, (32, 32)) and not supports(weight.to("meta"), 1, (32, 32))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert not serves(weight, 1, (32, 32))
-    assert not serves(weight, 1, (32, 32)), "training needs gradients"
+            assert not supports(weight, 1, (32, 32))
+    assert not supports(weight, 1, (32, 32)), "training needs gradients"
 
 
 @pytest.mark.parametrize("groups", [1, 2])
