@@ -49,7 +49,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("inner=3", "'inner'"),
         ("inner.rate=fast", "'inner.rate'"),
         ("steps", "'steps' is not of the form key=value"),
-        ("steps={", "no YAML"),
+        ("steps={", "not valid YAML"),
     ],
 )
 def test_wrong_overrides_are_named(override: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Winograd's convolution is the convolution, and is taken only where it is supported."""
+"""Winograd's convolution is the convolution, and is used only where it is faster."""
 
 from __future__ import annotations
 

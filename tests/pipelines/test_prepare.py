@@ -140,7 +140,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     cases = {
         "does not exist": (tmp_path / "nowhere", tmp_path / "c"),
         "is not a folder": (empty / "notes.txt", tmp_path / "c"),
-        "has no video": (empty, tmp_path / "c"),
+        "has no clip in the layout": (empty, tmp_path / "c"),
     }
     for says, (root, cache) in cases.items():
         with pytest.raises(InputError, match=says):

@@ -123,7 +123,7 @@ def test_without_tensorboard_the_plain_logs_stay(
     monkeypatch.setattr(board, "find_spec", lambda name: None)
     micro_train(tiny_cache, tmp_path, *EVERY, stage="pbnet")
     board._installed.cache_clear()
-    assert "no TensorBoard" in capsys.readouterr().err
+    assert "TensorBoard is not installed" in capsys.readouterr().err
     assert not (tmp_path / "pbnet" / "tensorboard").exists()
     assert len(losses(tmp_path, "pbnet")) == 4 and len(_lines(tmp_path / "pbnet" / "validation.jsonl")) == 2
 

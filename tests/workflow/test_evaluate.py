@@ -206,7 +206,10 @@ def test_max_clips_scores_only_the_first_clips(job: Evaluation) -> None:
         ({"protocol": "home-made"}, "home-made"),
         ({"methods": ("dawn",)}, "outputs of no method"),
         ({"methods": ("mine", "yours")}, "outputs of mine and yours"),
-        ({"methods": ("still",), "outputs": None, "mapping": Path("m.csv")}, "there is no --outputs"),
+        (
+            {"methods": ("still",), "outputs": None, "mapping": Path("m.csv")},
+            "--mapping describes the files of --outputs",
+        ),
         ({"methods": ("dawn",), "outputs": None}, "--checkpoint"),
         ({"cache": Path("nowhere")}, "no finished cache|not a finished cache"),
     ],

@@ -177,7 +177,10 @@ def test_strategies_are_timed_over_8_seconds(
     assert {n for _, room, n in asked if room == "timed"} == {50} and len(asked) == 3 * (1 + 2)
     remarks = " ".join(reproduced.differences)
     assert (
-        "Table" not in remarks and "not at hand" in remarks and "The paper: CREMA" in remarks and "one V100" in remarks
+        "Table" not in remarks
+        and "not available" in remarks
+        and "The paper: CREMA" in remarks
+        and "one V100" in remarks
     )
     assert "SAR: no clip is longer than 40 frames, so each is one segment" in remarks
     assert "one model for both resolutions" in reproduced.lines[2].remark
