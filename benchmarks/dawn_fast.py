@@ -82,7 +82,7 @@ def unet(frames: int, *, rounds: int) -> None:
         {
             "plain": lambda: plain(x, t),
             "fast": lambda: step(nullcontext()),
-            "fast without Winograd": lambda: step(replaced(winograd, "serves", lambda *_: False)),
+            "fast without Winograd": lambda: step(replaced(winograd, "supports", lambda *_: False)),
             "fast without scratch memory": lambda: step(replaced(Scratch, "carve", fresh)),
         },
         rounds,
