@@ -49,7 +49,7 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the I3D network of FVD",
         origin="StyleGAN-V (universome/stylegan-v); also ByteDance/LatentSync auxiliary/",
         url="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
-        git_blob="93daef59c7ae0e9e8f76225521407e60cbafa6aa",
+        sha256="bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
         licence="no licence file; from TF-Hub i3d-kinetics-400 (Apache-2.0)",
     ),
     Weight(

@@ -10,6 +10,8 @@ piergiaj (VideoGPT, TATS, common_metrics) or hassony2, or with the variable name
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import warnings
 import zipfile
@@ -81,19 +83,35 @@ def i3d_features(
 def load_i3d(weights: Resolved, device: str, *, eps: float = 1e-3) -> Network:
     """The network with its weights, ready to score; cached for the next instance.
 
-    `eps` applies to state dicts; a TorchScript file has its own. Raises `InputError` for a damaged file.
+    `eps` applies to state dicts; a TorchScript file has its own, and is run only under its published
+    hash. Raises `InputError` for a damaged or foreign file.
     """
     if weights.path is not None and _is_torchscript(weights.path):
-        try:
-            with warnings.catch_warnings():  # torch advises against TorchScript, but the published file is one
-                warnings.simplefilter("ignore", FutureWarning)
-                script = torch.jit.load(str(weights.path), map_location=device).eval()
-        except RuntimeError as error:
-            raise InputError("is damaged and was not loaded.", path=weights.path) from error
+        script = _published_script(weights.path, weights.weight.sha256, device=device)
         return partial(script, rescale=False, resize=False, return_features=True)
     network = I3D(eps=eps)
     load_into(network, weights, gain=SEEDED_GAIN, adapt=piergiajs_keys)
     return for_inference(network, device=device)
+
+
+def _published_script(path: Path, sha256: str | None, *, device: str) -> torch.jit.ScriptModule:
+    """TorchScript is code, so only the published file is run: the bytes that are hashed are the bytes that are loaded.
+
+    Raises `InputError` for a file with another hash, and for a damaged one.
+    """
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(
+            "is TorchScript, which runs code, but not the published file; it was not loaded.",
+            path=path,
+            hint="Get the published file: dawn-bench weights fetch i3d. Or give a state dict.",
+        )
+    try:
+        with warnings.catch_warnings():  # torch advises against TorchScript, but the published file is one
+            warnings.simplefilter("ignore", FutureWarning)
+            return torch.jit.load(io.BytesIO(data), map_location=device).eval()
+    except RuntimeError as error:
+        raise InputError("is damaged and was not loaded.", path=path) from error
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dawn_bench import weights
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import sha256_file
 from dawn_bench.metrics.features.i3d import cut_windows, i3d_features, prepare_window
 from dawn_bench.metrics.functional.frechet import frechet
 from dawn_bench.metrics.networks.i3d import I3D, same_padding
@@ -68,14 +71,39 @@ class Script(torch.nn.Module):
 def test_a_torchscript_file_is_run_and_a_foreign_file_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
     torch.jit.script(Script()).save(str(tmp_path / "i3d_torchscript.pt"))
+    published = replace(weights.entry("i3d"), sha256=sha256_file(tmp_path / "i3d_torchscript.pt"))
+    monkeypatch.setattr(weights, "WEIGHTS", (published,))
     feature = FEATURES["i3d.16"]()
-    assert feature.weights_state == "user"
+    assert feature.weights_state == "canonical"
     arrays = feature.run(clip(33), {})  # type: ignore[call-arg,arg-type]
     assert arrays["i3d.16"].shape == (2, 400) and (arrays["i3d.16"] == -1).all()
 
     (tmp_path / "i3d_torchscript.pt").write_bytes(b"no weights")
     with pytest.raises(InputError, match="i3d_torchscript"):
         FEATURES["i3d.16"]().run(clip(33), {})  # type: ignore[call-arg,arg-type]
+
+
+class WritingScript(torch.nn.Module):
+    """A hostile file: its code writes where it likes."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = target
+
+    def forward(
+        self, x: torch.Tensor, rescale: bool = True, resize: bool = True, return_features: bool = False
+    ) -> torch.Tensor:
+        torch.save(x, self.target)
+        return x.mean(dim=[1, 2, 3, 4])[:, None].repeat(1, 400)
+
+
+def test_torchscript_of_another_hash_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
+    target = tmp_path / "written"
+    torch.jit.script(WritingScript(str(target))).save(str(tmp_path / "i3d_torchscript.pt"))
+    with pytest.raises(InputError, match="not the published file"):
+        FEATURES["i3d.16"]().run(clip(33), {})  # type: ignore[call-arg,arg-type]
+    assert not target.exists()
 
 
 def test_repeated_windows_are_computed_once() -> None:

@@ -34,8 +34,8 @@ class FakeExtractor(Extractor):
         return "1"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
-        """Never called."""
-        raise NotImplementedError
+        """Fails: `FakeTools.extract` computes these fields itself."""
+        raise AssertionError(f"{self.name} is computed by FakeTools")
 
 
 for _name in (*LATE, "other"):
