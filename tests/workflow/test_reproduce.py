@@ -314,7 +314,7 @@ def test_typing_errors_are_reported_before_work_begins(tiny_cache: Path, micro_r
     for changes, match in (
         ({"checkpoint": gone}, "gone: there is no such run"),
         ({"variants": {"no-pbnet": gone}}, "gone: there is no such run"),
-        ({"variants": {"no-pbn": micro_run}}, "no ablation called 'no-pbn'. Known: no-pbnet, only-stage-1, only"),
+        ({"variants": {"no-pbn": micro_run}}, "no ablation called 'no-pbn'. Did you mean no-pbnet? Known: no-pbnet, only-stage-1, only"),
         ({"options": {"window": 3, "drive": "truth"}}, "no option 'drive' of DAWN's rows. Known: steps, eta"),
         ({"options": {"steps": 0}}, "option 'steps'"),
         ({"installs": gone}, "gone: there is no such file"),
