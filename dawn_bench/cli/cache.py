@@ -34,8 +34,7 @@ def verify(root: _Root) -> None:
         screen.print(f"{name}: belongs to no clip", markup=False)
     if report.faults:
         raise InputError(
-            f"{len(report.faults)} of {counted(report.arrays, 'array')} {'is' if len(report.faults) == 1 else 'are'} "
-            "damaged.",
+            f"{len(report.faults)} of {report.arrays} arrays are damaged.",
             path=root,
             hint="Prepare it again with --overwrite.",
         )

@@ -81,7 +81,7 @@ def test_a_plan_survives_the_disk_and_grows_at_its_end(tmp_path: Path) -> None:
         (PrepareSettings(crop="none", seed=3), {}, "crop 'face' (now 'none'), seed 0 (now 3)"),
         (PrepareSettings(), {"face": "insightface"}, "face 'dlib' (now 'insightface')"),
         (PrepareSettings(), {"extractor pose": "2"}, "extractor pose '1' (now '2')"),
-        (PrepareSettings(), {"extractor hubert": "2"}, "extractor hubert is '1' there"),
+        (PrepareSettings(), {"extractor hubert": "2"}, "extractor hubert '1' (now"),
     ],
 )
 def test_differences_are_named(settings: PrepareSettings, facts: dict[str, str], says: str) -> None:
