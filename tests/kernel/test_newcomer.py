@@ -156,3 +156,8 @@ def test_a_stopped_training_names_the_command_that_continues(
         with pytest.raises(SystemExit):
             cli.main()
         assert capsys.readouterr().err.endswith(f"continue with: {again}\n")
+
+
+def test_a_metric_of_meshes_needs_meshes(cache: Cache) -> None:
+    with pytest.raises(InputError, match=r"LVE needs meshes; c0 is a video\. For a video: .*psnr"):
+        dawn_bench.compute_metrics(generated=cache, reference=cache, metrics="lve")
