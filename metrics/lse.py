@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from dawn_bench.metrics.functional.sync import UNUSED, distances, sync
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
@@ -19,6 +19,7 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, 
 class _Lse(RatioMetric):
     needs: ClassVar[tuple[str, ...]] = ("syncnet",)
     compares = False
+    shows: ClassVar[tuple[Literal["face", "motion"], ...]] = ("face", "motion")
     #: Field of `dawn_bench.metrics.functional.sync.Sync`.
     value: ClassVar[str]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ def score_plots(table: Table) -> list[str]:
         axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
         _style(axes)
         axes.tick_params(axis="y", labelcolor=INK)
-        name = f"score-{table.dataset}-{table.split}-{table.method_class}-{index}"
+        name = f"score-{table.name}-{table.split}-{table.method_class}-{index}"
         plots.append(_svg(figure, name=name, label=f"{column.label} by method"))
     return plots
 
@@ -125,7 +126,7 @@ def drift_plots(table: Table) -> list[str]:
         legend = figure.legend(loc="outside lower left", frameon=False, ncols=2, fontsize=8.5, handlelength=1.6)
         for text in legend.get_texts():
             text.set_color(INK)
-        name = f"drift-{table.dataset}-{table.split}-{table.method_class}-{index}"
+        name = f"drift-{table.name}-{table.split}-{table.method_class}-{index}"
         plots.append(_svg(figure, name=name, label=f"{column.label} along the clip"))
     return plots
 
@@ -157,7 +158,12 @@ def _style(axes: Any) -> None:
 def _svg(figure: Figure, *, name: str, label: str) -> str:
     """The figure as an `<svg>` element: text is kept as text, ids are unique in the page, colours are CSS variables."""
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}),
+        warnings.catch_warnings(),
+    ):
+        # the page's own fonts draw the text; matplotlib's need not have its characters, which are only measured
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         FigureCanvasSVG(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
