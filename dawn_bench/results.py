@@ -34,12 +34,12 @@ class ScoreRow(Config):
     `bad_output`, `missing`, ...), also clips that are not scored because another method failed on them. `coverage` is
     the share of the method's clips without a failure. Rows of earlier versions have no `failures`.
 
-    `left_out` maps a scored clip to the frames of the true clip that do not count (`62-74`), or to `all`; clips of which
-    every frame counts are absent. Rows are ranked together only with equal `fingerprint` and equal `left_out`, that is
-    over the same frames of the same clips. `not_ranked` is the reason why this score is shown unranked, where there is
-    one. `outputs` maps every clip to the hash of the output that was scored, empty where there was none. `data` is the
-    hash of the split's true clips and `data_name` the name of their cache: two caches of the same kind of dataset are
-    two datasets. Rows of earlier versions lack these fields.
+    `left_out` maps a scored clip to the frames of the true clip that do not count (`62-74`), or to `all`; clips of
+    which every frame counts are absent. Rows are ranked together only with equal `fingerprint` and equal `left_out`,
+    that is over the same frames of the same clips. `not_ranked` is the reason why this score is shown unranked, where
+    there is one. `outputs` maps every clip to the hash of the output that was scored, empty where there was none.
+    `data` is the hash of the split's true clips and `data_name` the name of their cache: two caches of the same kind of
+    dataset are two datasets. Rows of earlier versions lack these fields.
     """
 
     method: str

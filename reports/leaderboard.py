@@ -180,8 +180,8 @@ def _table(
         notes.append("The methods cover different numbers of clips: check the coverage before comparing.")
     if any(c is not None and c.other_settings for li in ranked for c in li.cells):
         notes.append(
-            "Values marked “other settings” were scored with other settings or over other frames than the rest of their "
-            "column and are not ranked."
+            "Values marked “other settings” were scored with other settings or over other frames than the rest of "
+            "their column and are not ranked."
         )
     return Table(dataset, split, method_class, tuple(columns), (*ranked, *unranked), notes=tuple(notes))
 

@@ -103,7 +103,9 @@ class ResultsStore:
         for row in stale:
             names.setdefault(f"{row.method} on {row.dataset}, {row.split}", []).append(row.label or row.metric)
         for where, metrics in names.items():
-            _warn(f"{where}: the outputs have changed since {', '.join(metrics)} were scored: left out. Evaluate again.")
+            _warn(
+                f"{where}: the outputs have changed since {', '.join(metrics)} were scored: left out. Evaluate again."
+            )
         return holding
 
     def add_gallery(self, items: Sequence[GalleryItem]) -> None:

@@ -102,7 +102,9 @@ def as_csv(tables: Sequence[Table]) -> str:
     for line, cell in _unique(tables):
         assert cell.row is not None
         data = cell.row.model_dump(mode="json")
-        writer.writerow([*("" if data[f] is None else data[f] for f in fields), line.group, cell.rank or "", cell.reason])
+        writer.writerow(
+            [*("" if data[f] is None else data[f] for f in fields), line.group, cell.rank or "", cell.reason]
+        )
     return buffer.getvalue()
 
 

@@ -193,7 +193,7 @@ class Metric(ABC):
         self.records[clip_id] = self.measure(generated, true)
 
     def check_end(self, missing: str) -> None:
-        """Raise `ItemError("frames_missing")` where the clip's end matters and the output lacks the frames `missing`."""
+        """Raise `ItemError("frames_missing")` where the clip's end counts and the output lacks the frames `missing`."""
         if self.whole and missing:
             raise ItemError("frames_missing", f"frames {missing} are missing, and {self.title} compares the clip's end")
 

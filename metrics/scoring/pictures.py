@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-
 from dawn_bench.metrics.scoring.base import Arrays, Metric, Score
 
 #: Largest share of moments without a face, and of clips without motion.
@@ -45,7 +44,9 @@ class Pictures(Metric):
     def fold(self, records: Mapping[str, Shown]) -> Score:
         """The share of moments without a face; for completeness."""
         faces, missed = (sum(getattr(r, k) for r in records.values()) for k in ("faces", "missed"))
-        return Score(missed / faces if faces else 0.0, None, None, len(records), sum(r.n_frames for r in records.values()))
+        return Score(
+            missed / faces if faces else 0.0, None, None, len(records), sum(r.n_frames for r in records.values())
+        )
 
     def objection(self, shows: Collection[str]) -> str:
         """Why a metric with this `Metric.shows` is not ranked; an empty string where it is."""
