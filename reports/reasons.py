@@ -16,7 +16,8 @@ def difference(row: ScoreRow, other: ScoreRow) -> str:
     """What `row` was scored over or with, other than `other`, the first of its column's ranked scores."""
     parts = []
     if row.left_out != other.left_out:
-        parts.append(f"other frames: {_lacks(row, other)}; the others {_lacks(other, row)}")
+        ours, theirs = _lacks(row, other), _lacks(other, row)
+        parts.append(f"other frames: {ours or 'with all'}; the others {theirs or 'with them'}")
     elif row.n_clips != other.n_clips:
         parts.append(f"over {row.n_clips} clips, the others over {other.n_clips}: evaluate them together")
     elif row.n_frames != other.n_frames:
@@ -52,13 +53,13 @@ def coverage_gaps(rows: Sequence[ScoreRow]) -> list[str]:
 
 
 def _lacks(row: ScoreRow, other: ScoreRow) -> str:
-    """`without frames 62-74 of c2 and clip c3`: what only `row` leaves out."""
+    """`without clip c3, frames 62-74 of c2`: what only `row` leaves out; empty where it leaves out nothing."""
     own = {clip: left for clip, left in sorted(row.left_out.items()) if other.left_out.get(clip) != left}
     clips = [clip for clip, left in own.items() if left == ALL]
     parts = [f"frames {left} of {clip}" for clip, left in own.items() if left != ALL]
     if clips:
         parts.insert(0, f"clip{'s' if len(clips) > 1 else ''} {_few(clips)}")
-    return f"without {_few(parts)}" if parts else "over all of these"
+    return f"without {_few(parts)}" if parts else ""
 
 
 def _few(texts: Sequence[str]) -> str:
