@@ -58,5 +58,5 @@ class Pictures(Metric):
             return f"no face in {missed / faces:.0%} of the frames"
         still = sum(r.still for r in records)
         if "motion" in shows and still / len(records) > SHARE:
-            return f"the pictures do not change in {still} of {len(records)} clip{'s' if len(records) > 1 else ''}"
+            return f"the pictures do not change in {still} of {counted(len(records), 'clip')}"
         return ""
