@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dawn_bench.results import ScoreRow
+from dawn_bench.text import counted
 
 #: Clips and libraries that are named before the rest is counted.
 NAMED = 3
@@ -19,9 +20,9 @@ def difference(row: ScoreRow, other: ScoreRow) -> str:
         ours, theirs = _lacks(row, other), _lacks(other, row)
         parts.append(f"other frames: {ours or 'with all'}; the others {theirs or 'with them'}")
     elif row.n_clips != other.n_clips:
-        parts.append(f"over {row.n_clips} clips, the others over {other.n_clips}: evaluate them together")
+        parts.append(f"over {counted(row.n_clips, 'clip')}, the others over {other.n_clips}: evaluate them together")
     elif row.n_frames != other.n_frames:
-        parts.append(f"over {row.n_frames} frames, the others over {other.n_frames}")
+        parts.append(f"over {counted(row.n_frames, 'frame')}, the others over {other.n_frames}")
     names = sorted(n for n in {*row.versions, *other.versions} if n != "python")
     changed = [n for n in names if row.versions.get(n) != other.versions.get(n)]
     if row.fingerprint != other.fingerprint and changed:

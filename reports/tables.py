@@ -17,8 +17,10 @@ STAND_IN = "stand-in weights — not comparable"
 #: What the order of the lines is.
 ORDER = "Methods are in the order of their mean rank over the columns in which they are ranked."
 #: Mappings, series, and texts that are the same in every row of a metric.
-NOT_IN_CSV = ("versions", "per_clip", "over_time", "failures", "label", "description", "aim", "order", "interval")
-NOT_IN_CSV += ("left_out", "outputs", "not_ranked")
+NOT_IN_CSV = (
+    *("versions", "per_clip", "over_time", "failures", "left_out", "outputs"),
+    *("label", "description", "aim", "order", "interval", "not_ranked"),
+)
 GROUP_TITLES = {
     "ranked": "",
     "sanity": "Sanity rows (not ranked)",

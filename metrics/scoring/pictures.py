@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from dawn_bench.metrics.scoring.base import Arrays, Metric, Score
+from dawn_bench.text import counted
 
 #: Largest share of moments without a face, and of clips without motion.
 SHARE = 0.2
