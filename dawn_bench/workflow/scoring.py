@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,11 +84,12 @@ def score_entry(
         for loaders in entry.takes
     ]
     outputs = {c.id: sha256_file(p)[:16] if (p := entry.outputs.get(c.id)) and p.is_file() else "" for c in clips}
-    over = f"over the {len(chosen)} of {len(clips)} clips that all methods solved" if len(chosen) < len(clips) else ""
+    shared = "that all methods solved" if before is None else "that could be measured for all methods"
+    over = f"over the {len(chosen)} of {len(clips)} clips {shared}" if len(chosen) < len(clips) else ""
     rows = []
     for row in averaged(takes):
         note = "; ".join(text for text in (not_ranked, row.note, over) if text)
-        more = {"outputs": outputs, "data": scoring.data, "data_name": scoring.data_name}
+        more: dict[str, Any] = {"outputs": outputs, "data": scoring.data, "data_name": scoring.data_name}
         if before is not None:
             old = before[row.metric]
             more |= {"coverage": old.coverage, "failures": old.failures | row.failures}
