@@ -152,7 +152,7 @@ def test_running_sums_note_clips_counted_twice() -> None:
     fed(one, generated[:1], true[:1])  # seen before: passed over
     assert one.compute().value == value
     one.merge(two.records)
-    assert "1 clips counted twice" in one.compute().note
+    assert "1 clip counted twice" in one.compute().note
 
 
 def test_what_a_metric_holds_does_not_grow_with_the_number_of_clips(monkeypatch: pytest.MonkeyPatch) -> None:
