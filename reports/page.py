@@ -102,6 +102,8 @@ def html(
         gallery=gallery,
         seeded=any(b.seeded for b in boards),
         board_title=exports.title,
+        board_words=exports.table_words,
+        not_ranked=exports.not_ranked,
         group_titles=exports.GROUP_TITLES,
         stand_in=exports.STAND_IN,
         arrows=ARROWS,

@@ -1,6 +1,6 @@
 """The results store: a folder of append-only score rows, the list of gallery videos and the facts of a run.
 
-* `RESULTS/rows/*.jsonl`: one file per run, one score a line; of rows with the same key (`KEY`) the last one counts
+* `RESULTS/rows/*.jsonl`: one file per run, one score a line; `reports.current` says which of them hold
 * `RESULTS/gallery.json`: the videos that the report shows
 * `RESULTS/facts.json`: title, notes, loss curves, learning signals, data, machine, versions, timings
 """
@@ -21,22 +21,28 @@ from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
 from dawn_bench.progress import console
+from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
-
-#: Fields that identify a score.
-KEY = ("method", "dataset", "split", "protocol", "metric")
 
 
 class GalleryItem(Config):
     """One video of the gallery: its clip, the method that generated it, and the mp4 file.
 
-    Items of one clip are shown side by side, in the order in which they were added.
+    Items of one clip are shown side by side, in the order in which they were added. `data` is the hash of the clip's
+    dataset (`ScoreRow.data`), empty in items of earlier versions.
     """
 
     clip_id: str
     method: str
     video: Path
     note: str = ""
+    data: str = ""
+
+    def replaces(self, old: GalleryItem) -> bool:
+        """Whether it is the same clip of the same method, or its file was overwritten by this one's."""
+        if (self.clip_id, self.method) != (old.clip_id, old.method):
+            return False
+        return old.data in ("", self.data) or self.video.absolute() == old.video.absolute()
 
 
 class Facts(Config):
@@ -76,7 +82,10 @@ class ResultsStore:
             os.fsync(file.fileno())
 
     def rows(self) -> list[ScoreRow]:
-        """The valid rows in order of creation. A damaged line is skipped with a warning."""
+        """The rows that hold (`reports.current`), in order of creation.
+
+        A damaged line is skipped with a warning; rows of outputs that were replaced are left out with a warning.
+        """
         read: list[tuple[str, str, int, ScoreRow]] = []
         for path in sorted((self.root / "rows").glob("*.jsonl")):
             for number, line in enumerate(path.read_bytes().splitlines(), start=1):
@@ -89,18 +98,23 @@ class ResultsStore:
                     continue
                 read.append((row.created, path.name, number, row))
         read.sort(key=lambda entry: entry[:3])
-        last: dict[tuple[str, ...], ScoreRow] = {}
-        for *_, row in read:
-            key = tuple(getattr(row, name) for name in KEY)
-            last.pop(key, None)  # so that the order remains that of creation
-            last[key] = row
-        return list(last.values())
+        holding, stale = current([row for *_, row in read])
+        names: dict[str, list[str]] = {}
+        for row in stale:
+            names.setdefault(f"{row.method} on {row.dataset}, {row.split}", []).append(row.label or row.metric)
+        for where, metrics in names.items():
+            _warn(
+                f"{where}: the outputs have changed since {', '.join(metrics)} were scored: left out. Evaluate again."
+            )
+        return holding
 
     def add_gallery(self, items: Sequence[GalleryItem]) -> None:
         """Add videos; an item replaces an older one of the same clip and method."""
-        merged = {(i.clip_id, i.method): i for i in self.gallery()}
-        merged |= {(i.clip_id, i.method): i for i in items}
-        listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged.values()]
+        merged = self.gallery()
+        for item in items:
+            place = next((k for k, old in enumerate(merged) if item.replaces(old)), len(merged))
+            merged[place : place + 1] = [item]
+        listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged]
         self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
 
     def gallery(self) -> list[GalleryItem]:

@@ -32,6 +32,8 @@ from dawn_bench.provenance import fingerprint
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
+#: A mesh that is longer than this many times its true clip is refused.
+MESH_RATIO = 1.5
 #: Incremented whenever the code below changes its output.
 VERSION = 1
 
@@ -97,6 +99,10 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
     first, last = protocol.skip_first, min(lengths)
     if last <= first:
         raise ItemError("bad_output", f"{generated.id} has {'no' if not last else f'only {last}'} frames")
+    if "vertices" in generated and lengths[0] > MESH_RATIO * lengths[1]:  # a file of vertices states no frame rate
+        raise ItemError(
+            "bad_output", f"{generated.id} has {lengths[0]} frames, the true clip {lengths[1]}: another frame rate"
+        )
     if "frames" in generated and "frames" in true:
         frames = generated["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
