@@ -18,7 +18,7 @@ import numpy as np
 from dawn_bench.errors import InputError
 
 #: Booleans, signed and unsigned integers, floats, and their size in bytes.
-_DTYPE = re.compile(r"[biuf]\d{1,2}")
+_DTYPE = re.compile(r"[biuf][0-9]{1,2}")
 _BYTE_ORDERS = ("<", ">", "=", "|")
 
 
@@ -141,7 +141,7 @@ _ALLOWED: dict[tuple[str, str], _Name] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise _Refused(f"asks for {module}.{name}, which is no array and could run code")
+            raise _Refused(f"asks for {f'{module}.{name}'[:80]!r}, which is no array and could run code")
         return _ALLOWED[module, name]
 
 

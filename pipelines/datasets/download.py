@@ -88,8 +88,13 @@ def read_log(folder: Path) -> dict[str, tuple[str, str, str]]:
     path = folder / LOG_FILE
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {stem: (name, reason, detail) for stem, name, reason, detail in csv.reader(file, delimiter="\t")}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file, delimiter="\t") if len(row) == 4]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        hint = "Delete it: failed downloads are then tried again."
+        raise InputError(f"cannot be read ({error}).", path=path, hint=hint) from error
+    return {stem: (name, reason, detail) for stem, name, reason, detail in rows}
 
 
 def write_log(folder: Path, log: dict[str, tuple[str, str, str]]) -> None:
