@@ -152,7 +152,8 @@ def _numbers(data: Any, dtype: object, shape: Any, order: Any) -> np.ndarray:
     content = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(content, bytes | bytearray):
         raise _Refused("has an array of no bytes")
-    shape = tuple(int(length) for length in shape)
+    if not isinstance(shape, tuple) or not all(type(length) is int for length in shape):
+        raise _Refused("has an array of no shape")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(content):
         raise ValueError(f"{len(content)} bytes do not make an array {shape} of {dtype.dtype}")
     return np.frombuffer(content, dtype.dtype).reshape(shape, order=order).copy(order="K")

@@ -49,7 +49,7 @@ def meter(label: str, *, total: float | None, unit: str = "it") -> Iterator[Mete
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=screen) as progress:
-            yield _Bar(progress, progress.add_task(label, total=total, note=""))
+            yield _Bar(progress, progress.add_task(visible(label), total=total, note=""))
     else:
         lines = _Lines(label, total, unit)
         yield lines
@@ -80,7 +80,7 @@ class _Bar:
         self.progress, self.task = progress, task
 
     def advance(self, amount: float = 1, *, note: str = "") -> None:
-        self.progress.update(self.task, advance=amount, **({"note": note} if note else {}))  # type: ignore[arg-type]
+        self.progress.update(self.task, advance=amount, **({"note": visible(note)} if note else {}))  # type: ignore[arg-type]
 
     def say(self, line: str) -> None:
         self.progress.console.print(line, markup=False)

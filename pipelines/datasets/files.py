@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -36,7 +37,8 @@ def file_problem(path: Path) -> tuple[str, str] | None:
                 if file.read(len(_LFS_HEAD)) == _LFS_HEAD:
                     return "lfs_pointer", "the file is a Git LFS pointer, not the video: run git lfs pull"
     except OSError as error:
-        what = "the link leads nowhere" if path.is_symlink() else "the file cannot be read"
+        nowhere = error.errno in (errno.ENOENT, errno.ELOOP)  # a listed file: so it is a link
+        what = "the link leads nowhere" if nowhere else "the file cannot be read"
         return "unreadable", f"{what}: {error.strerror}"
     return None
 
