@@ -128,6 +128,15 @@ def test_forged_arrays_are_refused(path: Path, attack: str) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("container", [b"}", b"\x8f("], ids=["mapping", "set"])
+def test_a_short_pickle_of_endless_tuples_ends(path: Path, container: bytes) -> None:
+    """Each tuple holds the one before twice: hashing 60 of them visits more of them than anybody has time for."""
+    bomb = b"K\x01" + b"".join(b"q\x01h\x01\x86" for _ in range(60))
+    path.write_bytes(b"\x80\x04" + container + bomb + (b"K\x01s." if container == b"}" else b"\x90."))
+    with pytest.raises(InputError, match="nests tuples"):
+        read_arrays(path)
+
+
 @pytest.mark.parametrize("wanted", NAMES)
 def test_no_other_name_is_imported_or_called(path: Path, wanted: str) -> None:
     module, attribute = wanted.split()
