@@ -55,12 +55,16 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     """Generate every clip with `method` into `out/<method>`; a failing clip is recorded and does not stop the others.
 
     Returns the results by clip id, those of an earlier run among them where nothing that they depend on has changed.
-    Raises `InputError` for a method or clip whose name is not a plain one: both become names of files.
+    Raises `InputError` for a method or clip whose name is not a plain one, as both become names of files, and where a
+    link leads out of `out`.
     """
     check_name(method.name, what="the method's name")
     for clip in clips:
         check_name(clip.id, what="the clip id")
     folder = out / method.name
+    if inside(out, method.name) is None or (folder / ITEMS_FILE).is_symlink():
+        hint = "Give another --out, or replace the link by what it leads to."
+        raise InputError("is reached through a link; outputs are written to real folders.", path=folder, hint=hint)
     folder.mkdir(parents=True, exist_ok=True)
     earlier = read_items(folder)
     results: dict[str, Output] = {}

@@ -184,7 +184,7 @@ class ResultsStore:
             return source
         method = check_name(item.method, what="the method's name")
         target = self.root / "gallery" / method / f"{check_name(item.clip_id, what='the clip id')}{source.suffix}"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         if target.exists() and target.samefile(source):
             return target
         with replacing(target, durable=False) as temporary:
@@ -199,9 +199,17 @@ class ResultsStore:
         if inside(self.root, log.absolute()) is not None or not log.is_file():
             return self._relative(log)
         target = self.root / "curves" / f"{check_name(name, what='the curve')}{CURVE_SUFFIX}"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         write_atomic(target, "".join(f"{json.dumps(point)}\n" for point in _points(log)).encode(), durable=False)
         return self._relative(target)
+
+    def _make(self, folder: Path) -> None:
+        """Create a folder of the store; raises `InputError` where a link leads out of the store."""
+        if inside(self.root, folder.absolute()) is None:
+            raise InputError(
+                "is reached through a link out of the results folder.", path=folder, hint="Remove the link."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
 
     def _relative(self, path: Path) -> Path:
         """A path inside the store relative to it, so that the folder can be moved; other paths absolute."""

@@ -11,7 +11,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
-from dawn_bench.training.loop import MODEL_FILE, claim, distributed, fit, rank
+from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
 
 
 def train(
@@ -66,10 +66,21 @@ def train(
     return checkpoints
 
 
+def saved(run: Path) -> str:
+    """A sentence on the last saved step of a run folder, from which `--resume` continues."""
+    import torch
+
+    states = sorted(run.glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        return f"no step is saved in {run} yet"
+    step = torch.load(states[-1], map_location="cpu", mmap=True, weights_only=True)["step"]
+    return f"{states[-1].parent.name}: step {step} is saved in {states[-1]}; later steps are trained again"
+
+
 def _chosen(spec: ModelSpec, settings: Any, stages: Sequence[str]) -> list[str]:
     """The stages to train, in order; `all` means every stage in the settings."""
     if "all" in stages:
         return [name for name in spec.stages if getattr(settings, stage_key(name)) is not None]
     for name in stages:
         spec.stage(name)
-    return list(stages)
+    return [spec.stage_name(name) for name in stages]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from dawn_bench.baselines.base import Context, build_method
 from dawn_bench.baselines.external.adapter import read_adapter
+from dawn_bench.baselines.external.process import run
 from dawn_bench.baselines.given import find_outputs
-from dawn_bench.baselines.outputs import ITEMS_FILE, read_items
+from dawn_bench.baselines.outputs import ITEMS_FILE, produce, read_items
 from dawn_bench.cache import INDEX_FILE, Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
@@ -199,6 +202,34 @@ def test_a_listed_item_names_a_file_of_its_folder(outputs: Path, name: object) -
     line = {"clip": "a", "status": "ok", "seconds": 1.0, "key": "k", "path": name}
     (outputs / ITEMS_FILE).write_text(f"{json.dumps(line)}\n{json.dumps(line | {'clip': 'b', 'path': 'b.mp4'})}\n")
     assert {clip: item.path for clip, item in read_items(outputs).items()} == {"b": outputs / "b.mp4"}
+
+
+def test_outputs_and_logs_are_not_written_through_links(tiny_cache: Path, tmp_path: Path) -> None:
+    """A results folder with links would write the outputs, their list and the logs of methods over other files."""
+    home, clips = tmp_path / "home", Cache(tiny_cache).clips("test")
+    method = build_method("still", Context())
+    home.mkdir()
+    (home / "c4.mp4").write_text("holiday")
+    (home / "profile").write_text("precious")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "still").symlink_to(home)
+    (tmp_path / "b" / "still").mkdir(parents=True)
+    (tmp_path / "b" / "still" / ITEMS_FILE).symlink_to(home / "profile")
+    for out in ("a", "b"):
+        with pytest.raises(InputError, match="through a link"):
+            produce(method, clips, tmp_path / out, seed=0)
+    (tmp_path / "c4.log").symlink_to(home / "profile")
+    run([sys.executable, "-c", "print(1)"], cwd=tmp_path, environment={}, log=tmp_path / "c4.log", timeout=60)
+    assert (home / "profile").read_text() == "precious" and (home / "c4.mp4").read_text() == "holiday"
+
+
+@pytest.mark.parametrize("name", ["../victim", "/victim", "a/b", ".."])
+def test_a_method_is_a_plain_name(tiny_cache: Path, tmp_path: Path, name: str) -> None:
+    method = build_method("still", Context())
+    method.name = name
+    with pytest.raises(InputError, match="the method's name"):
+        produce(method, Cache(tiny_cache).clips("test"), tmp_path / "out", seed=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_published_lists_name_no_paths(tmp_path: Path) -> None:

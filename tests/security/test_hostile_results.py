@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.gallery import clip_rows
 from dawn_bench.reports.page import write_report
@@ -102,6 +103,19 @@ def test_videos_and_logs_from_elsewhere_are_kept_in_the_folder(home: Path) -> No
     assert clip_rows(moved.gallery())[0].players[0].uri is not None
     assert len(moved.curve(moved.facts().curves["lfg"])) == 5
     assert sorted(p.name for p in (home / "moved" / "gallery" / "mine").iterdir()) == ["c.mp4"]
+
+
+@pytest.mark.parametrize("linked", ["gallery", "gallery/mine"])
+def test_nothing_is_kept_through_a_link(home: Path, linked: str) -> None:
+    link, victim = home / "results" / linked, home / "victim"
+    (victim / "mine").mkdir(parents=True)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(victim)
+    with pytest.raises(InputError, match="link"):
+        ResultsStore(home / "results").add_gallery(
+            [GalleryItem(clip_id="c", method="mine", video=home / "private.mp4")]
+        )
+    assert not list(victim.rglob("*.mp4"))
 
 
 def test_rows_that_cannot_be_read_are_named_and_left_out(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
