@@ -20,6 +20,7 @@ from dawn_bench.baselines.base import Item, Method, modality_of
 from dawn_bench.baselines.formats import format_of
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.names import check_name, inside, name_fault
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 
@@ -54,8 +55,16 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     """Generate every clip with `method` into `out/<method>`; a failing clip is recorded and does not stop the others.
 
     Returns the results by clip id, those of an earlier run among them where nothing that they depend on has changed.
+    Raises `InputError` for a method or clip whose name is not a plain one, as both become names of files, and where a
+    link leads out of `out`.
     """
+    check_name(method.name, what="the method's name")
+    for clip in clips:
+        check_name(clip.id, what="the clip id")
     folder = out / method.name
+    if inside(out, method.name) is None or (folder / ITEMS_FILE).is_symlink():
+        hint = "Give another --out, or replace the link by what it leads to."
+        raise InputError("is reached through a link; outputs are written to real folders.", path=folder, hint=hint)
     folder.mkdir(parents=True, exist_ok=True)
     earlier = read_items(folder)
     results: dict[str, Output] = {}
@@ -132,6 +141,8 @@ def _lines(folder: Path) -> Iterator[Output]:
         try:
             record = json.loads(line)
             name, notes = record["path"], tuple(record.get("notes", ()))
+            if name is not None and (name_fault(name) is not None or inside(folder, name) is None):
+                continue  # it leads out of the folder: no output of ours
             yield Output(**(record | {"path": folder / name if name else None, "notes": notes}))
         except (ValueError, TypeError, KeyError):
             continue  # cut short by a kill; this item is generated again

@@ -1,14 +1,18 @@
-"""Atomic writes, file hashes, and the suffixes of video files."""
+"""Atomic writes, file hashes, the files of a folder, and the suffixes of video files."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from dawn_bench.errors import InputError
+
+log = logging.getLogger(__name__)
 #: Suffix of files that are still being written; their names begin with a dot.
 TEMPORARY = ".tmp"
 #: Lower-case suffixes of the video files that datasets, outputs and commands look for.
@@ -58,6 +62,32 @@ def commit(temporary: Path, path: Path, *, durable: bool = True) -> None:
     temporary.replace(path)
     if durable:
         _sync(path.parent)
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """All files below `root` in a fixed order. Links to folders are followed once; hidden files are skipped.
+
+    A folder that cannot be listed is reported and left out. Broken links, pipes and unreadable files are yielded too:
+    who lists them says what is wrong with each. Raises `InputError` when `root` itself cannot be listed.
+    """
+
+    def report(error: OSError) -> None:
+        if Path(error.filename) != root:
+            log.warning("%s cannot be listed (%s): its files are left out", error.filename, error.strerror)
+        elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(f"cannot be listed ({error.strerror}).", path=root, hint="Check its permissions.")
+
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=report):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a parent folder would recurse forever
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder) / name
 
 
 def sha256_file(path: Path) -> str:

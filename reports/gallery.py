@@ -63,11 +63,13 @@ def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3) -> list[ClipRow]:
 
 
 def player(item: GalleryItem) -> Player:
-    """Transcode one item; the player of a missing or damaged video has a note instead."""
-    if not item.video.is_file():
-        return Player(item.method, None, 0, 0, f"the video is missing: {item.video.name}")
+    """Transcode one item; the player of a video that is missing, damaged or outside the folder has a note instead."""
     try:
-        data, height, width = browser_copy(item.video)
+        path = item.file()
+    except ItemError as error:
+        return Player(item.method, None, 0, 0, error.detail)
+    try:
+        data, height, width = browser_copy(path)
     except ItemError as error:
         return Player(item.method, None, 0, 0, str(error))
     uri = f"data:video/mp4;base64,{base64.b64encode(data).decode()}"

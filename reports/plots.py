@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import math
 import re
+import sys
 import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from matplotlib import rc_context
@@ -38,8 +39,9 @@ def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None
     series: dict[str, list[tuple[float, float]]] = {}
     for index, point in enumerate(points):
         for key, value in point.items():
-            if not NOT_LOSSES.search(key) and isinstance(value, int | float) and math.isfinite(value):
-                series.setdefault(key, []).append((float(point.get("step", index)), float(value)))
+            if not NOT_LOSSES.search(key) and _is_number(value):
+                step = point.get("step")
+                series.setdefault(key, []).append((float(step) if _is_number(step) else float(index), float(value)))
     drawn = {k: np.array(v) for k, v in series.items() if len(v) > 1}
     if not drawn:
         return None
@@ -61,6 +63,11 @@ def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None
     for text in legend.get_texts():
         text.set_color(INK)
     return _svg(figure, name=f"loss-{name}", label=f"Loss curves of {name}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a log can be drawn: a float is finite, an int fits into one."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def score_plots(table: Table) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from dawn_bench.reports.cards import ARROWS, interval_lines
 from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table, number
 from dawn_bench.results import ScoreRow
+from dawn_bench.terminal import visible
 
 STAND_IN = "stand-in weights — not comparable"
 #: What the order of the lines is.
@@ -84,9 +85,9 @@ def table_words(table: Table) -> list[str]:
 
 
 def md(text: str) -> str:
-    """Text with the special characters of Markdown and HTML escaped."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split()))
+    """Text with control characters and the special characters of Markdown and HTML escaped."""
+    text = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
 
 
 def title(table: Table) -> str:
@@ -96,7 +97,10 @@ def title(table: Table) -> str:
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """One line per score: the scalar fields of its row, its group, its rank, and why it is not ranked."""
+    """One line per score: the scalar fields of its row, its group, its rank, and why it is not ranked.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay numbers.
+    """
     fields = [f for f in ScoreRow.model_fields if f not in NOT_IN_CSV]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -104,10 +108,23 @@ def as_csv(tables: Sequence[Table]) -> str:
     for line, cell in _unique(tables):
         assert cell.row is not None
         data = cell.row.model_dump(mode="json")
-        writer.writerow(
-            [*("" if data[f] is None else data[f] for f in fields), line.group, cell.rank or "", cell.reason]
-        )
+        shown = [_csv_cell(data[f]) for f in fields]
+        writer.writerow([*shown, line.group, cell.rank or "", _csv_cell(cell.reason)])
     return buffer.getvalue()
+
+
+#: What a formula of a spreadsheet begins with, also in the wide forms of East Asian scripts.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    formula = value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    return f"'{visible(value)}" if formula else visible(value)
 
 
 def as_json(tables: Sequence[Table]) -> str:
@@ -193,4 +210,4 @@ _TEX |= {c: f"\\{c}" for c in "&%$#_{}"}
 
 def tex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
+    return "".join(_TEX.get(c, c) for c in visible(" ".join(text.split())))

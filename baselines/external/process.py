@@ -53,6 +53,7 @@ def run(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
+    log.unlink(missing_ok=True)  # it may be a link to any file
     with log.open("wb") as file:
         process = subprocess.Popen(
             list(argv),

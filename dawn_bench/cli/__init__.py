@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from dawn_bench.errors import EXIT_INTERNAL, EXIT_STOPPED, DawnBenchError
-from dawn_bench.progress import console
+from dawn_bench.terminal import console, show_logs, show_traceback
 
 #: Subcommands in order of typical use; each is a function, or a `Typer` called `app`, of its module.
 COMMANDS = {
@@ -109,6 +109,7 @@ for _name, _summary in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code (see `dawn_bench.errors`)."""
+    show_logs()
     try:
         code = app(standalone_mode=False)
     except DawnBenchError as error:
@@ -149,7 +150,8 @@ def _usage(error: Any) -> None:
 
 def _stop(error: BaseException, code: int, *, prefix: str, line: str | None = None) -> None:
     if os.environ.get("DAWN_BENCH_DEBUG") or "--debug" in sys.argv:
-        raise error
+        show_traceback(error)
+        sys.exit(code)
     text = " ".join(str(line if line is not None else error).split())
     console().print(f"{prefix}: {text}", markup=False)
     sys.exit(code)

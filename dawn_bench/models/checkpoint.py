@@ -87,7 +87,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError("is damaged or not a safetensors file.", path=path, hint="Train or fetch it again.") from error
     if metadata.get("schema") != SCHEMA:
         hint = "Published weights are given to the options that name them; see: dawn-bench weights list"

@@ -19,6 +19,7 @@ from dawn_bench.cache import open_shard
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import write_atomic
+from dawn_bench.names import name_fault
 
 
 def content_sha256(array: np.ndarray) -> str:
@@ -27,9 +28,12 @@ def content_sha256(array: np.ndarray) -> str:
 
 
 def content_hash(clip: Clip, field: str) -> str:
-    """The sha256 of the bytes of one field (taken from `meta` where present) and the number of frames."""
+    """The sha256 of the bytes of one field (taken from `meta` where present) and the number of frames.
+
+    It becomes the name of a file, and `meta` may come from anybody's cache.
+    """
     known = clip.meta.get(f"{field}_sha256")
-    return f"{known if isinstance(known, str) else content_sha256(clip[field])}-{clip.n_frames}"
+    return f"{known if name_fault(known) is None else content_sha256(clip[field])}-{clip.n_frames}"
 
 
 class FeatureCache:

@@ -22,6 +22,7 @@ import numpy as np
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
+from dawn_bench.pipelines.media.containers import open_container
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ def opened(path: Path | str) -> Iterator[InputContainer]:
 
     path = Path(path)
     try:
-        with av.open(
-            str(path.absolute())
-        ) as container:  # absolute: so that "-x" or "a:b" is not parsed as an option or URL
+        with open_container(path) as container:
             yield container
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         if isinstance(error, ItemError | InputError):

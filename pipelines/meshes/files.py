@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.npy import read_npy
 from dawn_bench.pickles import read_arrays
 
 #: Hint for a dataset file that cannot be read.
@@ -38,13 +39,14 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     Raises `ItemError` with reason unreadable, bad_shape or not_finite.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        array = read_npy(path)
+    except (OSError, ValueError, MemoryError) as error:
         raise ItemError("unreadable", f"{path.name}: is not a readable npy file ({error})") from error
-    flat = isinstance(array, np.ndarray) and array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
+    flat = array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
     if not flat or array.reshape(len(array), -1).shape[1] != 3 * vertices:
-        shape = getattr(array, "shape", type(array).__name__)
-        raise ItemError("bad_shape", f"{path.name}: is {shape}, not (frames, {3 * vertices}) as its template requires")
+        raise ItemError(
+            "bad_shape", f"{path.name}: is {array.shape}, not (frames, {3 * vertices}) as its template requires"
+        )
     coordinates = array.reshape(len(array), vertices, 3).astype(np.float32)
     if not np.isfinite(coordinates).all():
         raise ItemError("not_finite", f"{path.name}: has NaN or infinite coordinates")

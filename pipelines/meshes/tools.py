@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import walk
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
-from dawn_bench.pipelines.datasets.files import walk
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.meshes.checks import check_length, check_template
 from dawn_bench.pipelines.meshes.files import (

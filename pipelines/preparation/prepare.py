@@ -21,6 +21,7 @@ from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.files import TEMPORARY, replacing, write_atomic
+from dawn_bench.names import check_name, shard_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
@@ -180,6 +181,8 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
         )
     twice = [i for i, count in Counter(source.id for source in sources).items() if count > 1]
     assert not twice, f"dataset {settings.dataset} lists {twice[0]} twice"
+    for source in sources:
+        check_name(source.id, what="the clip id", path=root, hint=f"Rename {source.video}.")
     return sources
 
 
@@ -310,7 +313,7 @@ def _drop_superseded(cache: Path, plan: CachePlan) -> None:
     current = set(plan.owners().values())
     for number in range(len(plan.groups)):
         if number not in current:
-            for shard in cache.glob(f"*/*-{number:05d}.safetensors"):
+            for shard in _own(cache, f"*/*-{number:05d}.safetensors"):
                 shard.unlink()
 
 
@@ -348,11 +351,21 @@ def _sweep(cache: Path, *, ended: bool = False) -> None:
     The markers of unfinished groups stay until the run has `ended`: they tell which clip a worker died on.
     """
     for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
-        for path in cache.glob(pattern):
+        for path in _own(cache, pattern):
             path.unlink(missing_ok=True)
     for mark in (cache / PARTS).rglob("*.running"):
         if ended or mark.with_suffix(".json").exists():
             mark.unlink(missing_ok=True)
+
+
+def _own(cache: Path, pattern: str) -> list[Path]:
+    """The files of a cache that match; nothing is removed through a link to a folder, which may be anybody's."""
+    return [path for path in cache.glob(pattern) if not any(p.is_symlink() for p in _parents(path, cache))]
+
+
+def _parents(path: Path, cache: Path) -> list[Path]:
+    """The folders between a file of the cache and the cache."""
+    return list(path.parents)[: len(path.relative_to(cache).parts) - 1]
 
 
 def _empty(cache: Path) -> None:
@@ -363,6 +376,7 @@ def _empty(cache: Path) -> None:
         (cache / name).unlink(missing_ok=True)
     if (cache / PARTS).exists():
         shutil.rmtree(cache / PARTS)
-    for shard in cache.glob("*/*.safetensors"):
-        shard.unlink()
+    for shard in _own(cache, "*/*.safetensors"):
+        if shard_fault(shard.relative_to(cache).as_posix(), field=shard.parent.name) is None:
+            shard.unlink()
     (cache / PLAN_FILE).unlink(missing_ok=True)
