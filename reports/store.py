@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,15 @@ from pydantic import Field, ValidationError
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
+from dawn_bench.locks import in_turn
 from dawn_bench.progress import console
 from dawn_bench.results import LearningSignal, ScoreRow
+from dawn_bench.storage import writing
 
 #: Fields that identify a score.
 KEY = ("method", "dataset", "split", "protocol", "metric")
+#: The locks of those who merge into a file, and of those who write a report.
+MERGE_LOCK, REPORT_LOCK = ".merge.lock", ".report.lock"
 
 
 class GalleryItem(Config):
@@ -70,10 +75,17 @@ class ResultsStore:
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
         data = "".join(row.model_dump_json() + "\n" for row in stamped).encode()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab", buffering=0) as file:
-            file.write(data)
-            os.fsync(file.fileno())
+        with writing(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("ab") as file:
+                before = file.tell()
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:
+                    os.truncate(self._file, before)  # half a line of a full disk would be reported for ever
+                    raise
+                os.fsync(file.fileno())
 
     def rows(self) -> list[ScoreRow]:
         """The valid rows in order of creation. A damaged line is skipped with a warning."""
@@ -98,10 +110,11 @@ class ResultsStore:
 
     def add_gallery(self, items: Sequence[GalleryItem]) -> None:
         """Add videos; an item replaces an older one of the same clip and method."""
-        merged = {(i.clip_id, i.method): i for i in self.gallery()}
-        merged |= {(i.clip_id, i.method): i for i in items}
-        listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged.values()]
-        self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
+        with self._merging():
+            merged = {(i.clip_id, i.method): i for i in self.gallery()}
+            merged |= {(i.clip_id, i.method): i for i in items}
+            listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged.values()]
+            self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
 
     def gallery(self) -> list[GalleryItem]:
         """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read."""
@@ -114,13 +127,14 @@ class ResultsStore:
 
     def set_facts(self, facts: Facts) -> None:
         """Merge the set fields of `facts` into the stored ones: mappings by key, other fields replaced as a whole."""
-        merged = self.facts().model_dump()
-        for name in facts.model_fields_set:
-            value = facts.model_dump()[name]
-            if name == "curves":
-                value = {k: self._relative(v) if isinstance(v, Path) else v for k, v in value.items()}
-            merged[name] = merged[name] | value if isinstance(value, dict) else value
-        self._write("facts.json", Facts.model_validate(merged).model_dump(mode="json"))
+        with self._merging():
+            merged = self.facts().model_dump()
+            for name in facts.model_fields_set:
+                value = facts.model_dump()[name]
+                if name == "curves":
+                    value = {k: self._relative(v) if isinstance(v, Path) else v for k, v in value.items()}
+                merged[name] = merged[name] | value if isinstance(value, dict) else value
+            self._write("facts.json", Facts.model_validate(merged).model_dump(mode="json"))
 
     def facts(self) -> Facts:
         """The facts, empty where none were set. Raises `InputError` naming the first invalid field."""
@@ -145,6 +159,14 @@ class ResultsStore:
             except (ValueError, TypeError):
                 _warn(f"{path}: line {number} is damaged and was skipped.")
         return points
+
+    @contextmanager
+    def _merging(self) -> Iterator[None]:
+        """Other processes that merge into a file of this folder wait: none of them loses another's entries."""
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        with in_turn(self.root / MERGE_LOCK):
+            yield
 
     def _relative(self, path: Path) -> Path:
         """A path inside the store relative to it, so that the folder can be moved; other paths absolute."""
