@@ -29,11 +29,15 @@ def exclusive(folder: Path, *, doing: str, hint: str) -> Iterator[None]:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock, note = FileLock(folder / LOCK_FILE), folder / HOLDER_FILE
-    try:
-        with writing(folder / LOCK_FILE):
+    with writing(folder / LOCK_FILE):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"is being {doing} by another run{_holder(note)}.", path=folder, hint=hint) from None
+        except Timeout:  # an OSError itself
+            busy = f"is being {doing} by another run{_holder(note)}."
+        else:
+            busy = ""
+    if busy:
+        raise InputError(busy, path=folder, hint=hint)
     try:
         with suppress(OSError):  # the line serves a message only
             note.write_text(f"{_this_process()}\n")

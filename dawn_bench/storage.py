@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dawn_bench.errors import InputError
 
@@ -32,6 +33,13 @@ class StorageError(InputError, OSError):
     def __init__(self, what: str, *, path: Path | str | None = None, hint: str = "", number: int | None = None) -> None:
         super().__init__(what, path=path, hint=hint)
         self.errno = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.what, self.path, self.hint, self.errno)  # OSError would lose the number
+
+
+def _restored(what: str, path: Path | str | None, hint: str, number: int | None) -> StorageError:
+    return StorageError(what, path=path, hint=hint, number=number)
 
 
 def storage_error(error: BaseException, *, path: Path | str | None = None) -> StorageError | None:
@@ -59,7 +67,7 @@ def storage_error(error: BaseException, *, path: Path | str | None = None) -> St
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """For a block that does nothing but write `path`: every OSError of it becomes a `StorageError` that names `path`."""
+    """For a block that only writes `path`: every OSError of it becomes a `StorageError` that names `path`."""
     try:
         yield
     except StorageError:

@@ -39,8 +39,7 @@ class External:
     def generate(self, item: Item) -> Generated:
         """Run the command for one item.
 
-        Raises `ItemError` with `no_face`, `timeout`, `oom`, `crash` or `bad_output`, and `StorageError` where the disk is
-        full.
+        Raises `ItemError` with `no_face`, `timeout`, `oom`, `crash` or `bad_output`; `StorageError` for a full disk.
         """
         adapter = self.adapter
         with staged(adapter, self.install, item) as item_files:

@@ -118,8 +118,8 @@ def _steps(
     waiting = time.perf_counter()
     spent = {"data": 0.0, "total": 0.0}
     done = saved = start
-    # Only rank 0 shows progress. A process group stops at once: processes that stop after different steps would wait for
-    # each other.
+    # Only rank 0 shows progress. A process group stops at once: processes that stop after different steps would wait
+    # for each other.
     with (
         deferred(enabled=world_size() == 1) as request,
         meter(f"train {stage.name}", total=loop.steps, unit="steps") if rank() == 0 else nullcontext() as progress,
