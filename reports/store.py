@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
-from dawn_bench.files import write_atomic
+from dawn_bench.files import sealed, unsealed, write_atomic
 from dawn_bench.locks import in_turn
 from dawn_bench.progress import console
 from dawn_bench.results import LearningSignal, ScoreRow
@@ -74,7 +74,8 @@ class ResultsStore:
         """Append rows in one durable write; rows without a `created` time get the current one."""
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
-        data = "".join(row.model_dump_json() + "\n" for row in stamped).encode()
+        lines = (json.dumps(sealed(json.loads(row.model_dump_json())), ensure_ascii=False) for row in stamped)
+        data = "".join(f"{line}\n" for line in lines).encode()
         with writing(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("ab") as file:
@@ -95,8 +96,8 @@ class ResultsStore:
                 if not line.strip():
                     continue
                 try:
-                    row = ScoreRow.model_validate_json(line)
-                except ValidationError:
+                    row = ScoreRow.model_validate(unsealed(json.loads(line)))
+                except (ValueError, TypeError, AttributeError):  # ValidationError is a ValueError
                     _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
                     continue
                 read.append((row.created, path.name, number, row))

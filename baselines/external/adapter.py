@@ -28,7 +28,7 @@ from pydantic import Field, field_validator
 
 from dawn_bench.baselines.base import MethodClass
 from dawn_bench.config import Config, validated
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 
 BUNDLED = Path(__file__).parents[1] / "adapters"
 #: Environment variables that name the installs file where none is given; the second is that of an earlier release.
@@ -156,7 +156,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
         raise InputError(
             f"{name}: there is no adapter {wanted!r}.",
             path=path,
-            hint=f"Bundled: {', '.join(known)}; or give your own file: adapter: my_method.yaml",
+            hint=f"{nearest(wanted, known, label='Bundled')} Or give your own file: adapter: my_method.yaml",
         )
     adapter = read_adapter(file).model_copy(update={"name": name})
     if install.timeout is not None:
@@ -175,7 +175,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
     ):
         for key in given:
             if key not in allowed:
-                raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, hint=f"Known: {', '.join(allowed)}.")
+                raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, hint=nearest(key, allowed))
     weights = {key: str(repo / given) for key, given in (adapter.weights | install.weights).items()}
     for key, weight in weights.items():
         if not Path(weight).exists():

@@ -7,6 +7,7 @@ This package turns flags into jobs and errors into one line; the logic is in the
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -143,10 +144,17 @@ def _say_stopped() -> NoReturn:
     """One line on what is kept; the exit code is that of the signal."""
     number = stopped_by()
     by = "" if number == signal.SIGINT else f" by {number.name}"
-    line = f"stopped{by}: finished work is kept; run the same command again to continue (train: with --resume)"
+    line = f"stopped{by}: finished work is kept; continue with: {_again()}"
     with suppress(OSError):  # the terminal of a SIGHUP is gone
         console().print(line, markup=False)
     sys.exit(128 + number)
+
+
+def _again() -> str:
+    """The command that continues a stopped one: the same, for `train` with --resume."""
+    words = [word for word in sys.argv[1:] if word != "--no-resume"]
+    resume = ["--resume"] if "train" in words[:2] and "--resume" not in words else []
+    return shlex.join(["dawn-bench", *words, *resume])
 
 
 def _usage(error: Any) -> None:

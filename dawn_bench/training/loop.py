@@ -158,8 +158,6 @@ def _steps(
             if request.pending and saved < done:
                 _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
             watch.close()
-        if request.pending and progress is not None:
-            progress.say(f"{stage.name}: stopped after step {done} of {loop.steps}; the state is saved")
         request.stop()
 
 

@@ -13,6 +13,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.files import sweep
 from dawn_bench.job import Device, Flag, Job
 from dawn_bench.progress import console
+from dawn_bench.text import counted
 
 
 def _models() -> Iterable[str]:
@@ -92,5 +93,7 @@ def generate(job: Generation) -> int:
         console().print(note, markup=False)
     sweep(job.out.parent, only=job.out)  # of runs that were killed
     clip.save(job.out)
-    console().print(f"wrote {job.out}: {clip.n_frames} frames, {clip.n_frames / clip.fps:.1f} s", markup=False)
+    console().print(
+        f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s", markup=False
+    )
     return clip.n_frames

@@ -13,7 +13,7 @@ from dawn_bench.files import replacing
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
-from dawn_bench.training.loop import MODEL_FILE, claim, distributed, fit, rank
+from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
 from dawn_bench.workflow.folders import run_folder
 
 
@@ -52,7 +52,7 @@ def train(
     checkpoints: dict[str, Path] = {}
     with ExitStack() as stack:
         if rank() == 0:
-            for name in names:
+            for name in dict.fromkeys(names):
                 stack.enter_context(run_folder(out / name))
             with replacing(out / f"settings-{spec.name}.yaml") as temporary:
                 settings.to_yaml(temporary)
@@ -72,10 +72,21 @@ def train(
     return checkpoints
 
 
+def saved(run: Path) -> str:
+    """A sentence on the last saved step of a run folder, from which `--resume` continues."""
+    import torch
+
+    states = sorted(run.glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        return f"no step is saved in {run} yet"
+    step = torch.load(states[-1], map_location="cpu", mmap=True, weights_only=True)["step"]
+    return f"{states[-1].parent.name}: step {step} is saved in {states[-1]}; later steps are trained again"
+
+
 def _chosen(spec: ModelSpec, settings: Any, stages: Sequence[str]) -> list[str]:
     """The stages to train, in order; `all` means every stage in the settings."""
     if "all" in stages:
         return [name for name in spec.stages if getattr(settings, stage_key(name)) is not None]
     for name in stages:
         spec.stage(name)
-    return list(stages)
+    return [spec.stage_name(name) for name in stages]

@@ -16,6 +16,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache
 from dawn_bench.reports.store import ResultsStore
+from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 
 
@@ -91,6 +92,22 @@ def test_damage_between_two_evaluations_changes_no_score(tiny_cache: Path, tmp_p
         path.write_text(path.read_text().replace('"n_frames": 30', '"n_frames": 10'))
     assert [(r.value, r.per_clip) for r in evaluate_methods(job).rows] == before
     assert all(row.failures == {} for row in ResultsStore(job.out).rows())
+
+
+def test_a_score_whose_digits_changed_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = ScoreRow(
+        method="m", dataset="d", split="test", protocol="p", metric="psnr", value=24.6, n_clips=1, n_frames=1,
+        fingerprint="f", created="2026-01-01T00:00:00+00:00", per_clip={"é": 24.6},
+    )  # fmt: skip
+    store = ResultsStore(tmp_path)
+    store.append([row, row.model_copy(update={"metric": "ssim"})])
+    assert store.rows()[0] == row
+    path = next((tmp_path / "rows").iterdir())
+    path.write_text(path.read_text().replace("24.6", "26.9", 1))
+    assert [r.metric for r in store.rows()] == ["ssim"]
+    assert "line 1 is damaged" in capsys.readouterr().err
+    path.write_text(row.model_dump_json() + "\n")  # of an earlier version
+    assert store.rows() == [row]
 
 
 @pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.999])

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dawn_bench.clip import SAMPLE_RATE
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.diffspeaker.config import Sampler
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
@@ -70,7 +70,7 @@ class DiffSpeakerGenerator(Generator):
         if chosen.style not in ("auto", *config.subjects):
             raise InputError(
                 f"option 'style' is {chosen.style!r}, which is not a subject of this model.",
-                hint=f"Known: auto, {', '.join(config.subjects)}.",
+                hint=nearest(chosen.style, ("auto", *config.subjects)),
             )
         rest, triangles = read_rest(None if image is None else Path(image), vertices=config.vertices)
         sound = read_sound(Path(audio), max_seconds=max_seconds)
