@@ -27,7 +27,7 @@ def write_mesh(path: Path, vertices: np.ndarray, truth: Clip) -> None:
     if vertices.ndim != 4 or vertices.shape[2:] != (expected, 3) or 0 in vertices.shape:
         raise ItemError("bad_output", f"vertices are {vertices.shape}, not (takes, frames, {expected}, 3)")
     path.with_suffix(".mp4").unlink(missing_ok=True)
-    with replacing(path, sole=True) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, vertices.astype(np.float32, copy=False))
 
 

@@ -69,6 +69,13 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
     return _packed(arrays, facts, path) if "codec" in facts else arrays
 
 
+def shard_facts(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises OSError or ValueError for a file that is none."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return dict(header.get("__metadata__", {}))
+
+
 def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
     """Packed tensors as arrays that unpack on demand; raises `InputError` for a codec of a later version."""
     if facts["codec"] != CODEC:

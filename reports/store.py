@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,18 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.files import VIDEO_SUFFIXES, replacing, write_atomic
+from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
+from dawn_bench.locks import in_turn
 from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
 from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
+from dawn_bench.storage import writing
 
 #: Suffix of the logs that loss curves are read from.
 CURVE_SUFFIX = ".jsonl"
+#: The locks of those who merge into a file, and of those who write a report.
+MERGE_LOCK, REPORT_LOCK = ".merge.lock", ".report.lock"
 
 
 class GalleryItem(Config):
@@ -103,11 +108,19 @@ class ResultsStore:
         """Append rows in one durable write; rows without a `created` time get the current one."""
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
-        data = "".join(row.model_dump_json() + "\n" for row in stamped).encode()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab", buffering=0) as file:
-            file.write(data)
-            os.fsync(file.fileno())
+        lines = (json.dumps(sealed(json.loads(row.model_dump_json())), ensure_ascii=False) for row in stamped)
+        data = "".join(f"{line}\n" for line in lines).encode()
+        with writing(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("ab") as file:
+                before = file.tell()
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:
+                    os.truncate(self._file, before)  # half a line of a full disk would be reported for ever
+                    raise
+                os.fsync(file.fileno())
 
     def rows(self) -> list[ScoreRow]:
         """The rows that hold (`reports.current`), in order of creation.
@@ -120,8 +133,8 @@ class ResultsStore:
                 if not line.strip():
                     continue
                 try:
-                    row = ScoreRow.model_validate_json(line)
-                except ValidationError:
+                    row = ScoreRow.model_validate(unsealed(json.loads(line)))
+                except (ValueError, TypeError, AttributeError):  # ValidationError is a ValueError
                     _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
                     continue
                 read.append((row.created, path.name, number, row))
@@ -141,13 +154,14 @@ class ResultsStore:
 
         A video that lies elsewhere gets a second name in the results folder, or is copied to it.
         """
-        merged = self.gallery()
-        for item in items:
-            item = item.model_copy(update={"video": self._kept(item)})
-            place = next((k for k, old in enumerate(merged) if item.replaces(old)), len(merged))
-            merged[place : place + 1] = [item]
-        listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged]
-        self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
+        with self._merging():
+            merged = self.gallery()
+            for item in items:
+                item = item.model_copy(update={"video": self._kept(item)})
+                place = next((k for k, old in enumerate(merged) if item.replaces(old)), len(merged))
+                merged[place : place + 1] = [item]
+            listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged]
+            self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
 
     def gallery(self) -> list[GalleryItem]:
         """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read."""
@@ -163,13 +177,14 @@ class ResultsStore:
 
         The logs of curves that lie elsewhere are copied to the results folder.
         """
-        merged = self.facts().model_dump()
-        for name in facts.model_fields_set:
-            value = facts.model_dump()[name]
-            if name == "curves":
-                value = {k: self._kept_curve(k, v) if isinstance(v, Path) else v for k, v in value.items()}
-            merged[name] = merged[name] | value if isinstance(value, dict) else value
-        self._write("facts.json", Facts.model_validate(merged).model_dump(mode="json"))
+        with self._merging():
+            merged = self.facts().model_dump()
+            for name in facts.model_fields_set:
+                value = facts.model_dump()[name]
+                if name == "curves":
+                    value = {k: self._kept_curve(k, v) if isinstance(v, Path) else v for k, v in value.items()}
+                merged[name] = merged[name] | value if isinstance(value, dict) else value
+            self._write("facts.json", Facts.model_validate(merged).model_dump(mode="json"))
 
     def facts(self) -> Facts:
         """The facts, empty where none were set. Raises `InputError` naming the first invalid field."""
@@ -225,6 +240,14 @@ class ResultsStore:
                 "is reached through a link out of the results folder.", path=folder, hint="Remove the link."
             )
         folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _merging(self) -> Iterator[None]:
+        """Other processes that merge into a file of this folder wait: none of them loses another's entries."""
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        with in_turn(self.root / MERGE_LOCK):
+            yield
 
     def _relative(self, path: Path) -> Path:
         """A path inside the store relative to it, so that the folder can be moved; other paths absolute."""

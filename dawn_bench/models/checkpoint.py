@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str,
     # Copies, since safetensors refuses tensors that share memory (rotary frequencies do).
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in module.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, sole=True) as temporary:
+    with replacing(path) as temporary:
         save_file(state, temporary, metadata=metadata)
 
 

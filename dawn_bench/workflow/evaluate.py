@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.loading import report_notes
@@ -27,6 +28,7 @@ from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
+from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.levelling import Rows, levelled
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
 
@@ -64,7 +66,19 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front
+    with results_folder(job.out):
+        return _evaluated(job, cache, clips, protocol, store, builders)
 
+
+def _evaluated(
+    job: Evaluation,
+    cache: Cache,
+    clips: Sequence[Clip],
+    protocol: ScoringProtocol,
+    store: ResultsStore,
+    builders: Mapping[str, Callable[[], list[Entry]]],
+) -> Evaluated:
+    """Generate or read the outputs of every method, score them, and write the report."""
     timings: dict[str, float] = {}
     entries: dict[str, Entry] = {}
     for name, build in builders.items():

@@ -32,6 +32,7 @@ from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.text import counted
 from dawn_bench.workflow.entries import entry_of
+from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.paper_rows import ROWS, SEGMENT_FRAMES, SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.reproduced import Reproduced, RunFacts, TableRow, differences, grouped
 from dawn_bench.workflow.reproduction import Reproduction
@@ -51,6 +52,11 @@ def reproduce(job: Reproduction) -> Reproduced:
     """
     table, cache = paper_table(job.table), Cache(job.cache)
     _check(job)
+    with results_folder(job.out):
+        return _reproduced(job, table, cache)
+
+
+def _reproduced(job: Reproduction, table: PaperTable, cache: Cache) -> Reproduced:
     clips = cache.clips(job.split)[: job.max_clips]
     if not clips:
         hint = f"See why they were left out: dawn-bench cache stats {job.cache}"

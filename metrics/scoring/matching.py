@@ -25,7 +25,7 @@ import numpy as np
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
-from dawn_bench.files import sha256_file, write_atomic
+from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.provenance import fingerprint
@@ -154,12 +154,12 @@ def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, s
 
 def _read(path: Path) -> dict | None:
     try:
-        known = json.loads(path.read_text())
+        known = unsealed(json.loads(path.read_text()))
         return known if {"n_frames", "notes", "sha256"} <= set(known) else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None  # absent or damaged: matched again
 
 
 def _write(path: Path, facts: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(facts).encode(), durable=False)  # a damaged file counts as absent
+    write_atomic(path, json.dumps(sealed(facts)).encode(), durable=False)  # a damaged file counts as absent

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.files import TEMPORARY, replacing, write_atomic
+from dawn_bench.locks import LOCK_FILE, exclusive
 from dawn_bench.names import check_name, shard_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.tools import mesh_tools
@@ -41,8 +42,6 @@ from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
 from dawn_bench.text import counted
-
-LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def prepare(
     sources = list_sources(root, settings)
     tools = tools or mesh_tools(root, settings) or ClipTools()
     _make_folder(cache)
-    with _locked(cache):
+    with exclusive(cache, doing="prepared", hint="Wait for it, or give another --cache."):
         if overwrite:
             _empty(cache)
         _sweep(cache)
@@ -133,8 +132,8 @@ def prepare(
         def work(numbers: Sequence[int], label: str, extractor: str | None = None) -> None:
             todo = [job(n, extractor) for n in numbers if not part_path(cache, n, extractor=extractor).exists()]
             if todo:
-                reports = run(todo, workers=jobs, engine=engine, address=address)
-                _run_with_progress(reports, label, clips=sum(len(job.ids) for job in todo))
+                with closing(run(todo, workers=jobs, engine=engine, address=address)) as reports:
+                    _run_with_progress(reports, label, clips=sum(len(job.ids) for job in todo))
 
         numbers = range(len(plan.groups))
         done = {n for n in numbers if part_path(cache, n).exists()}
@@ -327,24 +326,6 @@ def _make_folder(cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
 
 
-@contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    """Lock the cache; the lock is released with the process, however it ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(cache / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            "is being prepared by another run.", path=cache, hint="Wait for it, or give another --cache."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _sweep(cache: Path, *, ended: bool = False) -> None:
     """Remove what interrupted workers left behind.
 
@@ -352,10 +333,12 @@ def _sweep(cache: Path, *, ended: bool = False) -> None:
     """
     for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
         for path in _own(cache, pattern):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that became read-only has its own message
+                path.unlink(missing_ok=True)
     for mark in (cache / PARTS).rglob("*.running"):
         if ended or mark.with_suffix(".json").exists():
-            mark.unlink(missing_ok=True)
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
 
 
 def _own(cache: Path, pattern: str) -> list[Path]:
