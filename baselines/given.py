@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,10 @@ from pathlib import Path
 from dawn_bench.baselines.formats import format_of
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.readers import read_csv
+
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+_JOIN = "Join the pictures of each clip to a video: ffmpeg -framerate 25 -i FOLDER/%05d.png -crf 0 CLIP.mp4"
 
 
 def find_outputs(
@@ -33,6 +36,8 @@ def find_outputs(
     files = format_of(clips[0])
     candidates = sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.suffixes)
     if not candidates:
+        if _holds_pictures(folder):
+            raise InputError(f"holds pictures, not {files.label}.", path=folder, hint=_JOIN)
         raise InputError(f"has no {files.label}.", path=folder, hint=f"Looked for {', '.join(sorted(files.suffixes))}.")
     chosen: dict[str, Path] = {}
     for clip in sorted(wanted):
@@ -50,17 +55,37 @@ def find_outputs(
 
 
 def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
-    try:
-        with mapping.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read as CSV ({error}).", path=mapping) from error
-    if not rows or not {"clip", "file"} <= set(rows[0]):
-        raise InputError("has no columns `clip` and `file`.", path=mapping, hint="First line: clip,file")
+    if mapping.is_dir():
+        hint = "Give a CSV file with the columns clip,file as --mapping, and the folder of the outputs as --outputs."
+        raise InputError("is a folder, not a CSV file.", path=mapping, hint=hint)
+    if not mapping.exists():
+        raise InputError("cannot be read: there is no such file.", path=mapping, hint="Check --mapping.")
+    rows = read_csv(mapping, ("clip", "file"), hint="First line: clip,file")
+    if not rows:
+        raise InputError("has no line below the columns.", path=mapping, hint="Give a line clip,file for each clip.")
     chosen: dict[str, Path] = {}
     for row in rows:
         if row["clip"] in chosen:
             raise InputError(f"names clip {row['clip']} twice.", path=mapping, hint="Leave one line per clip.")
-        if row["clip"] in wanted and row["file"] and (folder / row["file"]).is_file():
-            chosen[row["clip"]] = folder / row["file"]
+        if row["clip"] not in wanted or not row["file"]:
+            continue
+        file = folder / row["file"]
+        if file.is_dir():
+            pictures = _holds_pictures(file)
+            what = f"names a folder {'of pictures ' if pictures else ''}for clip {row['clip']}: {row['file']}."
+            hint = _JOIN if pictures else "Give the file of each clip."
+            raise InputError(what, path=mapping, hint=hint)
+        if file.is_file():
+            chosen[row["clip"]] = file
+    if not chosen:
+        named = next((row["file"] for row in rows if row["clip"] in wanted and row["file"]), None)
+        if named is None:
+            first = min(wanted)
+            raise InputError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
+        raise InputError("names no file that exists.", path=mapping, hint=f"There is no {folder / named}, for example.")
     return chosen
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether the folder or one below it has pictures, as methods write that give one file for each frame."""
+    return any(path.suffix.lower() in _PICTURES for path in folder.rglob("*"))

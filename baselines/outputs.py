@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
+from dawn_bench.readers import DamageError, fitted, json_lines, whole
 
 OK = "ok"
 ITEMS_FILE = "items.jsonl"
@@ -47,7 +48,8 @@ class Output:
     @property
     def takes(self) -> int:
         """How many takes its file has; more than one for meshes in several styles."""
-        return int(self.facts.get("takes", 1))
+        takes = self.facts.get("takes", 1)
+        return takes if whole(takes, least=1) else 1
 
 
 def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> dict[str, Output]:
@@ -98,6 +100,8 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
         generated = method.generate(item)
         seconds = time.perf_counter() - began
         written = format_of(clip).write(path, generated, clip)
+    except DamageError:
+        raise  # the cache's fault, not the method's
     except ItemError as error:
         return failed(error.reason, error.detail)
     except InputError as error:
@@ -128,10 +132,9 @@ def read_items(folder: Path) -> dict[str, Output]:
 
 def _lines(folder: Path) -> Iterator[Output]:
     path = folder / ITEMS_FILE
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for _, record in json_lines(path):
         try:
-            record = json.loads(line)
-            name, notes = record["path"], tuple(record.get("notes", ()))
-            yield Output(**(record | {"path": folder / name if name else None, "notes": notes}))
-        except (ValueError, TypeError, KeyError):
-            continue  # cut short by a kill; this item is generated again
+            output = fitted(Output, record, path=path)
+        except InputError:
+            continue  # cut short by a kill, or damaged; this item is generated again
+        yield replace(output, path=folder / output.path if output.path else None)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from dawn_bench.files import user_path
+
 if TYPE_CHECKING:
     from dawn_bench.baselines.base import MethodClass
     from dawn_bench.cache import Cache
@@ -373,4 +375,4 @@ def _path(given: None) -> None: ...
 def _path(given: str | Path | None) -> Path | None: ...
 def _path(given: str | Path | None) -> Path | None:
     """A path with `~` expanded."""
-    return None if given is None else Path(given).expanduser()
+    return None if given is None else user_path(given)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from dawn_bench.errors import InputError
+from dawn_bench.files import user_path
+from dawn_bench.readers import parse_yaml, read_yaml
 
 
 class Config(BaseModel):
@@ -28,6 +30,8 @@ class Config(BaseModel):
         path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
+#: A path that a user writes in an option or a file of settings; it may begin with `~`.
+UserPath = Annotated[Path, AfterValidator(user_path)]
 C = TypeVar("C", bound=Config)
 #: A hint lists at most this many names in full.
 FEW = 8
@@ -84,28 +88,20 @@ class Values:
         return f"{origin.label} {key!r}" if origin.key else origin.label, origin.file
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; raises `InputError` where it cannot be read or is not a mapping."""
-    try:
-        loaded = yaml.safe_load(file.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read as YAML ({' '.join(str(error).split())}).", path=file) from error
-    if not isinstance(loaded, dict):
-        raise InputError("is not a YAML mapping of settings.", path=file)
-    return {str(key): value for key, value in loaded.items()}
-
-
 def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:
     """Split `key.sub=value` into the parts of the key and the value, read as YAML; raises `InputError`."""
     key, sep, value = text.partition("=")
     if not sep:
         raise InputError(f"{where} {text!r} is not of the form key=value.", hint=f"Example: {where} steps=500")
+    return key.strip().split("."), typed_value(value, where=f"{where} {text!r}", example=f"{where} steps=500")
+
+
+def typed_value(text: str, *, where: str, example: str) -> Any:
+    """A value typed on the command line, read as YAML; raises `InputError` that begins with `where`."""
     try:
-        return key.strip().split("."), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{where} {text!r}: the value is not valid YAML.", hint=f"Example: {where} steps=500"
-        ) from error
+        return parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"{where}: the value is not valid YAML ({error}).", hint=f"Example: {example}") from error
 
 
 def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[str] = (), where: str = "--set") -> C:

@@ -60,6 +60,14 @@ def commit(temporary: Path, path: Path, *, durable: bool = True) -> None:
         _sync(path.parent)
 
 
+def user_path(given: str | Path) -> Path:
+    """A path that a user typed, with `~` and `~name` for home folders; a `~name` of nobody stays as it is."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(given)
+
+
 def sha256_file(path: Path) -> str:
     """The sha256 of a file, read in blocks."""
     with path.open("rb") as file:

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import AfterValidator, field_validator
 from pydantic.fields import FieldInfo
 
-from dawn_bench.config import Config, Origin, Values, read_yaml, split_override
+from dawn_bench.config import Config, Origin, Values, split_override, typed_value
 from dawn_bench.errors import InputError
+from dawn_bench.files import user_path
 from dawn_bench.progress import console
+from dawn_bench.readers import read_yaml
 
 J = TypeVar("J", bound="Job")
 
@@ -59,9 +60,11 @@ class Job(Config):
     @classmethod
     def _home(cls, value: Any) -> Any:
         if isinstance(value, Path):
-            return value.expanduser()
+            return user_path(value)
         if isinstance(value, Mapping):
-            return {k: v.expanduser() if isinstance(v, Path) else v for k, v in value.items()}
+            return {k: user_path(v) if isinstance(v, Path) else v for k, v in value.items()}
+        if isinstance(value, tuple):
+            return tuple(user_path(v) if isinstance(v, Path) else v for v in value)
         return value
 
 
@@ -212,10 +215,10 @@ def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None
             key, sep, value = text.partition("=")
             if not sep:
                 raise InputError(f"{field.name} {text!r} is not of the form name=value.")
-            try:
-                read = value if field.of in (str, Path) else yaml.safe_load(value)
-            except yaml.YAMLError as error:
-                raise InputError(f"{field.name} {text!r}: the value is not valid YAML.") from error
+            read = value
+            if field.of not in (str, Path):
+                where, example = f"{field.name} {text!r}", f"{field.name} steps=10"
+                read = typed_value(value, where=where, example=example)
             job.put((field.field, key.strip()), read, origin)
     else:
         job.put((field.field,), given, origin)

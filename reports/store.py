@@ -18,11 +18,12 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
 from dawn_bench.progress import console
+from dawn_bench.readers import fitted, json_lines, read_json
 from dawn_bench.results import LearningSignal, ScoreRow
 
+_FIX = "Correct or delete it."
 #: Fields that identify a score.
 KEY = ("method", "dataset", "split", "protocol", "metric")
 
@@ -84,7 +85,7 @@ class ResultsStore:
                     continue
                 try:
                     row = ScoreRow.model_validate_json(line)
-                except ValidationError:
+                except (ValidationError, RecursionError):
                     _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
                     continue
                 read.append((row.created, path.name, number, row))
@@ -106,10 +107,7 @@ class ResultsStore:
     def gallery(self) -> list[GalleryItem]:
         """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read."""
         stored = self._read("gallery.json", list)
-        try:
-            items = [GalleryItem.model_validate(item) for item in stored]
-        except ValidationError as error:
-            raise _unfit(self.root / "gallery.json", error) from error
+        items = fitted(list[GalleryItem], stored, path=self.root / "gallery.json", hint=_FIX)
         return [i.model_copy(update={"video": self.root.absolute() / i.video}) for i in items]
 
     def set_facts(self, facts: Facts) -> None:
@@ -125,10 +123,7 @@ class ResultsStore:
     def facts(self) -> Facts:
         """The facts, empty where none were set. Raises `InputError` naming the first invalid field."""
         data = self._read("facts.json", dict)
-        try:
-            return Facts.model_validate(data)
-        except ValidationError as error:
-            raise _unfit(self.root / "facts.json", error) from error
+        return fitted(Facts, data, path=self.root / "facts.json", hint=_FIX)
 
     def curve(self, curve: list[dict[str, Any]] | Path) -> list[dict[str, Any]]:
         """The points of one loss curve, read from the run's file where the facts name one."""
@@ -139,11 +134,11 @@ class ResultsStore:
             _warn(f"{path}: this loss curve no longer exists; the report omits it.")
             return []
         points = []
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            try:
-                points.append(dict(json.loads(line)))
-            except (ValueError, TypeError):
+        for number, point in json_lines(path):
+            if point is None:
                 _warn(f"{path}: line {number} is damaged and was skipped.")
+            else:
+                points.append(point)
         return points
 
     def _relative(self, path: Path) -> Path:
@@ -153,25 +148,11 @@ class ResultsStore:
 
     def _read(self, name: str, kind: type[list] | type[dict]) -> Any:
         path = self.root / name
-        if not path.exists():
-            return kind()
-        try:
-            data = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"is not valid JSON ({error}).", path=path, hint="Fix or delete it.") from error
-        if not isinstance(data, kind):
-            raise InputError(f"should contain a {kind.__name__}.", path=path, hint="Fix or delete it.")
-        return data
+        return read_json(path, kind, hint=_FIX) if path.exists() else kind()
 
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         write_atomic(self.root / name, f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode())
-
-
-def _unfit(path: Path, error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return InputError(f"entry {where!r}: {first['msg']}.", path=path, hint="Fix it or delete the file.")
 
 
 def _warn(line: str) -> None:

@@ -28,15 +28,14 @@ def verify(root: _Root) -> None:
     report = check(root)
     screen = console()
     for clip_id, field, what in report.faults:
-        screen.print(f"{clip_id}  {field}: {what}", markup=False)
+        screen.print(f"{clip_id}  {field}: {what}" if field else f"{clip_id}: {what}", markup=False)
     for name in report.loose:
         screen.print(f"{name}: belongs to no clip", markup=False)
     if report.faults:
-        raise InputError(
-            f"{len(report.faults)} of {report.arrays} arrays are damaged.",
-            path=root,
-            hint="Prepare it again with --overwrite.",
-        )
+        arrays = sum(field != "" for _, field, _ in report.faults)
+        others = f" and {len(report.faults) - arrays} other faults" if arrays < len(report.faults) else ""
+        what = f"{arrays} of {report.arrays} arrays are damaged{others}."
+        raise InputError(what, path=root, hint="Prepare it again with --overwrite.")
     screen.print(f"{report.clips} clips, {report.arrays} arrays, all checksums match", markup=False)
 
 

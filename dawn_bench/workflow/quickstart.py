@@ -20,12 +20,14 @@ from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import InputError
+from dawn_bench.files import write_atomic
 from dawn_bench.models.spec import MODELS, default_model
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic import write_embedded
 from dawn_bench.progress import console, meter
+from dawn_bench.readers import read_json
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
 from dawn_bench.training.signals import loss_falls
@@ -126,7 +128,7 @@ def _claim(out: Path, plan: Plan) -> None:
     """Claim an empty folder, or continue the same plan; any other folder is refused."""
     mark = out / MARK
     if mark.is_file():
-        if json.loads(mark.read_text()) != plan.model_dump(mode="json"):
+        if read_json(mark, dict, hint="Remove the folder.") != plan.model_dump(mode="json"):
             raise InputError(
                 "holds a quickstart with another preset or seed.", path=out, hint="Choose another --out, or remove it."
             )
@@ -134,7 +136,7 @@ def _claim(out: Path, plan: Plan) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("is not an empty folder.", path=out, hint="Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(plan.model_dump(mode="json")))
+    write_atomic(mark, json.dumps(plan.model_dump(mode="json")).encode())
 
 
 def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
@@ -152,7 +154,7 @@ def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
             jobs=jobs,
             progress=progress,
         )
-    done.touch()
+    write_atomic(done, b"")
 
 
 def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[LearningSignal]:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.cache import Cache
+from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
-from dawn_bench.training.loop import MODEL_FILE, claim, distributed, fit, rank
+from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
+from dawn_bench.training.resume import extends
 
 
 def train(
@@ -46,6 +48,7 @@ def train(
     for name in names:  # before anything is written or trained
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
+            _check_dependants(spec, name, config, out)
     checkpoints: dict[str, Path] = {}
     with distributed(device) as device:
         if rank() == 0:
@@ -64,6 +67,20 @@ def train(
                 stage, out=out / name, seed=seed, device=device, resume=resume, provenance=provenance
             )
     return checkpoints
+
+
+def _check_dependants(spec: ModelSpec, name: str, config: Config, out: Path) -> None:
+    """Raise `InputError` where more steps of a stage would change what another trained stage was built on."""
+    if not extends(out / name, config):
+        return
+    built = [*spec.after.items(), *spec.starts_from.items()]
+    for later, first in built:
+        if first == name and any((out / later / file).is_file() for file in (STATE_FILE, MODEL_FILE)):
+            raise InputError(
+                f"was trained on the present {name}, which more steps would change.",
+                path=out / later,
+                hint=f"Extend {name} in a copy of the run without this folder, then train {later} there.",
+            )
 
 
 def _chosen(spec: ModelSpec, settings: Any, stages: Sequence[str]) -> list[str]:

@@ -17,8 +17,9 @@ import numpy as np
 
 from dawn_bench.cache import open_shard
 from dawn_bench.clip import Clip
-from dawn_bench.errors import ItemError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import write_atomic
+from dawn_bench.readers import read_json
 
 
 def content_sha256(array: np.ndarray) -> str:
@@ -45,11 +46,11 @@ class FeatureCache:
             if path.is_file():
                 return open_shard(path)
             failure = path.with_suffix(".json")
-            stored = json.loads(failure.read_text()) if failure.is_file() else None
-        except (OSError, ValueError, KeyError):
+            stored = read_json(failure, dict) if failure.is_file() else {}
+        except InputError:
             return None
-        if stored is not None:
-            raise ItemError(stored["reason"], stored["detail"])
+        if {"reason", "detail"} <= set(stored):
+            raise ItemError(str(stored["reason"]), str(stored["detail"]))
         return None
 
     def put(self, name: str, fingerprint: str, key: str, arrays: dict[str, np.ndarray]) -> None:

@@ -24,11 +24,12 @@ import cv2
 import numpy as np
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
-from dawn_bench.errors import ItemError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import sha256_file, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.provenance import fingerprint
+from dawn_bench.readers import read_json
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
@@ -148,9 +149,9 @@ def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, s
 
 def _read(path: Path) -> dict | None:
     try:
-        known = json.loads(path.read_text())
+        known = read_json(path, dict)
         return known if {"n_frames", "notes", "sha256"} <= set(known) else None
-    except (OSError, ValueError, TypeError):
+    except InputError:
         return None  # absent or damaged: matched again
 
 

@@ -7,7 +7,6 @@ published list (`file_list_crema_test.txt`), as in DAWN; all other actors are in
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from pathlib import Path
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.files import file_problem, find_videos, walk
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import read_csv
 
 TEST_ACTORS = frozenset({1015, 1020, 1021, 1030, 1033, 1052, 1062, 1081, 1082, 1089})
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
@@ -30,6 +30,7 @@ BROKEN = {
     "1076_MTI_SAD_XX": "an error picture without sound",
 }
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2})")
+_ORIGINAL = "Use the original file of the dataset."
 log = logging.getLogger(__name__)
 
 
@@ -80,8 +81,7 @@ class Crema(Dataset):
         present = {source.id for source in self.sources(root, settings)}
         table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
         if table is not None:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                names = [Path(row["Filename"]).stem for row in csv.DictReader(file)]
+            names = [Path(row["Filename"]).stem for row in read_csv(table, ("Filename",), hint=_ORIGINAL)]
         else:
             names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
         return [(name, "not_downloaded", "the video is not below the root") for name in sorted(set(names) - present)]
@@ -97,7 +97,6 @@ def _demographics(path: Path) -> dict[str, dict[str, str]]:
     """Age, sex, race and ethnicity by actor; empty where the table is a Git LFS pointer."""
     if file_problem(path) is not None:
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(path, ("ActorID",), hint=_ORIGINAL)
     columns = ("Age", "Sex", "Race", "Ethnicity")
     return {(row.get("ActorID") or ""): {c.lower(): row.get(c) or "" for c in columns} for row in rows}

@@ -6,7 +6,6 @@ next to the videos; `--list-missing` reads that log.
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, write_atomic
 from dawn_bench.progress import meter
+from dawn_bench.readers import read_text
 
 LOG_FILE = "download.tsv"
 #: The download stops after this many consecutive failures of the network or refusals by the site.
@@ -88,8 +88,8 @@ def read_log(folder: Path) -> dict[str, tuple[str, str, str]]:
     path = folder / LOG_FILE
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {stem: (name, reason, detail) for stem, name, reason, detail in csv.reader(file, delimiter="\t")}
+    rows = [line.split("\t") for line in read_text(path, hint="Delete it.").splitlines()]
+    return {row[0]: (row[1], row[2], row[3]) for row in rows if len(row) == 4}
 
 
 def write_log(folder: Path, log: dict[str, tuple[str, str, str]]) -> None:
