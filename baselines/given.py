@@ -37,7 +37,7 @@ def find_outputs(
     candidates = sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.suffixes)
     if not candidates:
         if _holds_pictures(folder):
-            raise InputError(f"holds pictures, not {files.label}.", path=folder, hint=_JOIN)
+            raise InputError(f"holds pictures, not {files.label}s.", path=folder, hint=_JOIN)
         raise InputError(f"has no {files.label}.", path=folder, hint=f"Looked for {', '.join(sorted(files.suffixes))}.")
     chosen: dict[str, Path] = {}
     for clip in sorted(wanted):

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
-from dawn_bench.readers import parse_yaml, read_yaml
+from dawn_bench.readers import parse_yaml, read_yaml, shortened
 
 
 class Config(BaseModel):
@@ -91,9 +91,10 @@ class Values:
 def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:
     """Split `key.sub=value` into the parts of the key and the value, read as YAML; raises `InputError`."""
     key, sep, value = text.partition("=")
+    shown = f"{where} {shortened(text)!r}"
     if not sep:
-        raise InputError(f"{where} {text!r} is not of the form key=value.", hint=f"Example: {where} steps=500")
-    return key.strip().split("."), typed_value(value, where=f"{where} {text!r}", example=f"{where} steps=500")
+        raise InputError(f"{shown} is not of the form key=value.", hint=f"Example: {where} steps=500")
+    return key.strip().split("."), typed_value(value, where=shown, example=f"{where} steps=500")
 
 
 def typed_value(text: str, *, where: str, example: str) -> Any:
@@ -152,7 +153,7 @@ def _problem(kind: type[Config], error: ErrorDetails, *, what: str, known: Seque
         return cause.what, cause.hint
     if isinstance(cause, Exception):
         return f"{str(cause).rstrip('.')}.", ""
-    shown = repr(value) if isinstance(value, str | int | float) else "this value"
+    shown = shortened(repr(value)) if isinstance(value, str | int | float) else "this value"
     return f"{error['msg'].replace('Input', shown, 1)}.", ""
 
 

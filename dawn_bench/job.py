@@ -25,7 +25,7 @@ from dawn_bench.config import Config, Origin, Values, split_override, typed_valu
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.progress import console
-from dawn_bench.readers import read_yaml
+from dawn_bench.readers import read_yaml, shortened
 
 J = TypeVar("J", bound="Job")
 
@@ -213,12 +213,12 @@ def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None
     elif field.shape == "mapping":
         for text in given:
             key, sep, value = text.partition("=")
+            where = f"{field.name} {shortened(text)!r}"
             if not sep:
-                raise InputError(f"{field.name} {text!r} is not of the form name=value.")
+                raise InputError(f"{where} is not of the form name=value.")
             read = value
             if field.of not in (str, Path):
-                where, example = f"{field.name} {text!r}", f"{field.name} steps=10"
-                read = typed_value(value, where=where, example=example)
+                read = typed_value(value, where=where, example=f"{field.name} steps=10")
             job.put((field.field, key.strip()), read, origin)
     else:
         job.put((field.field,), given, origin)

@@ -50,7 +50,7 @@ def read_json(path: Path, kind: type[T], *, hint: str = _AGAIN) -> T:
     """The content of a JSON file, which is a `kind`: `dict` or `list`."""
     content = guarded(lambda: parse_json(_text(path)), path, "JSON", hint)
     if not isinstance(content, kind):
-        expected = {dict: "an object", list: "a list"}.get(kind, kind.__name__)
+        expected = "an object" if kind is dict else "a list"
         raise DamageError(f"contains {_kind(content)} in place of {expected}.", path=path, hint=hint)
     return content
 
@@ -192,6 +192,11 @@ def fitted(kind: type[T], content: object, *, path: Path, hint: str = _AGAIN) ->
         raise DamageError(f"entry {where!r}: {first['msg']}.", path=path, hint=hint) from error
 
 
+def shortened(text: str, limit: int = 120) -> str:
+    """A text of a file or of the command line for a message, cut to `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def whole(value: object, *, least: int = 0, most: int = 2**62) -> bool:
     """Whether a value read from a file is a whole number within bounds; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
@@ -236,8 +241,7 @@ def _reason(error: BaseException) -> str:
         return "is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start} is no UTF-8"
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return shortened(" ".join(str(error).split()) or type(error).__name__)
 
 
 #: Largest header that a safetensors file may have, as in its own library.
