@@ -7,9 +7,11 @@ input raises `InputError`, whose one-line message ends with a hint.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
+from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 
 if TYPE_CHECKING:
@@ -106,14 +108,13 @@ def prepare(
             "max_frames": max_frames,
             "require_audio": require_audio,
             "split": split,
-            "labels": _path(labels),
+            "labels": _optional_path(labels, "labels"),
             "seed": seed,
         },
         what="argument",
     )
-    return run(
-        _path(root), _path(cache), settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite
-    )  # fmt: skip
+    folders = _path(root, "root"), _path(cache, "cache")
+    return run(*folders, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite)
 
 
 def open_cache(path: str | Path) -> Cache:
@@ -130,7 +131,7 @@ def open_cache(path: str | Path) -> Cache:
     """
     from dawn_bench.cache import Cache
 
-    return Cache(_path(path))
+    return Cache(_path(path, "path"))
 
 
 def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | None = None) -> Generator:
@@ -157,7 +158,7 @@ def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | Non
     """
     from dawn_bench.models.loading import load_model as load
 
-    return load(_path(checkpoint), device=device, model=model)
+    return load(_path(checkpoint, "checkpoint"), device=device, model=model)
 
 
 def compute_metrics(
@@ -352,10 +353,10 @@ def report(
     """
     from dawn_bench.reports.page import write_report
 
-    folder = _path(results)
+    folder = _path(results, "results")
     return write_report(
         folder,
-        folder / "report" if out is None else _path(out),
+        _optional_path(out, "out") or folder / "report",
         formats=_names(formats),
         clips=clips,
         published=tuple(published),
@@ -367,12 +368,13 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-@overload
-def _path(given: str | Path) -> Path: ...
-@overload
-def _path(given: None) -> None: ...
-@overload
-def _path(given: str | Path | None) -> Path | None: ...
-def _path(given: str | Path | None) -> Path | None:
-    """A path with `~` expanded."""
-    return None if given is None else user_path(given)
+def _path(given: str | Path, argument: str) -> Path:
+    """A path with `~` expanded; raises `InputError` for anything else than a path."""
+    if not isinstance(given, str | PathLike):
+        raise InputError(f"{argument}={given!r} is not a path.", hint="Give a str or a Path.")
+    return user_path(given)
+
+
+def _optional_path(given: str | Path | None, argument: str) -> Path | None:
+    """As `_path`; None stays None."""
+    return None if given is None else _path(given, argument)

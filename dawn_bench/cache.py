@@ -35,6 +35,7 @@ from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import user_path
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
 from dawn_bench.readers import DamageError, fitted, parse_json, read_json, read_shard_header, read_table
+from dawn_bench.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,13 +199,28 @@ class Cache:
         """Names of the fields that are stored, in alphabetical order; a clip may lack some (`Clip.fields`)."""
         return sorted({c.removesuffix(".shard") for c in self.index.columns if c.endswith(".shard")})
 
+    @cached_property
+    def splits(self) -> list[str]:
+        """Names of the splits, in alphabetical order."""
+        return sorted({row["split"] for row in self._rows.values() if isinstance(row["split"], str) and row["split"]})
+
     def ids(self, split: str | None = None) -> list[str]:
-        """Ids of the usable clips of `split`, or of all splits."""
+        """Ids of the usable clips of `split`, or of all splits.
+
+        Raises `UnknownNameError` with the nearest names for a split that the cache does not have.
+        """
+        if split is not None and split not in self.splits:
+            raise UnknownNameError(f"has no split {split!r}.", path=self.root, hint=nearest(split, self.splits))
         return [i for i, row in self._rows.items() if row["status"] == OK and (split is None or row["split"] == split)]
 
     def clips(self, split: str | None = None) -> list[Clip]:
-        """The usable clips of `split`, or of all splits, in index order."""
+        """The usable clips of `split`, or of all splits, in index order; raises as `ids`."""
         return [self[i] for i in self.ids(split)]
+
+    def __repr__(self) -> str:
+        clips = counted(len(self), "clip")
+        fields = ", ".join(self.fields)
+        return f"Cache({str(self.root)!r}: {clips} of {self.size} px, splits {', '.join(self.splits)}; fields {fields})"
 
     def __len__(self) -> int:
         return len(self.ids())

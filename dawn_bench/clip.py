@@ -27,13 +27,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, cast
 
 import numpy as np
 
-from dawn_bench.errors import UnknownNameError
+from dawn_bench.errors import UnknownNameError, did_you_mean
 from dawn_bench.masks import MASKS, ClipMask
+from dawn_bench.text import counted
 
 FPS = 25
 SAMPLE_RATE = 16_000
@@ -62,7 +62,7 @@ class LazyArrays(Mapping[str, np.ndarray]):
         return len(self._names)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Clip:
     """A clip: speaker, split, length, and named arrays, which are lazy and memory-mapped when it comes from a cache.
 
@@ -78,6 +78,10 @@ class Clip:
     meta: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        frames = f"{counted(self.n_frames, 'frame')} at {self.fps} fps"
+        return f"Clip({self.id!r}: speaker {self.speaker}, split {self.split}, {frames}; {', '.join(self.fields)})"
+
     def __getitem__(self, name: str) -> np.ndarray:
         """The stored array called `name`, else a mask, which is computed for the frames that are read.
 
@@ -88,10 +92,8 @@ class Clip:
         if name in self:
             source = MASKS[name][0]
             return cast(np.ndarray, ClipMask(name, self.arrays[source], self.arrays["frames"].shape[1]))
-        near = get_close_matches(name, self.fields, n=2)
         raise UnknownNameError(
-            f"clip {self.id} has no {name!r}; it has {', '.join(self.fields)}.",
-            hint=f"Did you mean {' or '.join(near)}?" if near else "",
+            f"clip {self.id} has no {name!r}; it has {', '.join(self.fields)}.", hint=did_you_mean(name, self.fields)
         )
 
     def __contains__(self, name: object) -> bool:

@@ -6,16 +6,15 @@ Every invalid value raises an `InputError` that names it as the user wrote it: `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.files import user_path
 from dawn_bench.readers import parse_yaml, read_yaml, shortened
 
@@ -25,6 +24,19 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false, which pydantic reads as 1 and 0, where the field is a number."""
+        kinds = _leaves(cls.model_fields[info.field_name or ""].annotation)
+        entries = value if isinstance(value, list | tuple) else (value,)
+        wrong = [entry for entry in entries if isinstance(entry, bool)]
+        if wrong and {int, float} & set(kinds) and not {bool, Any} & set(kinds):
+            raise InputError(
+                f"{str(wrong[0]).lower()} is not a number.", hint="YAML reads yes, no, on and off as true or false."
+            )
+        return value
+
     def to_yaml(self, path: Path) -> None:
         """Write the configuration as a file that `--config` reads."""
         path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
@@ -33,8 +45,6 @@ class Config(BaseModel):
 #: A path that a user writes in an option or a file of settings; it may begin with `~`.
 UserPath = Annotated[Path, AfterValidator(user_path)]
 C = TypeVar("C", bound=Config)
-#: A hint lists at most this many names in full.
-FEW = 8
 
 
 class Origin(NamedTuple):
@@ -71,9 +81,29 @@ class Values:
             return kind.model_validate(self.data)
         except ValidationError as error:
             first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key comes first
-            name, own_file = self.name(tuple(map(str, first["loc"])))
-            problem, hint = _problem(kind, first, what=self.what, known=known)
-            raise InputError(f"{name}: {problem}" if name else problem, path=own_file or file, hint=hint) from error
+            loc = tuple(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                raise self.unknown_key(kind, loc, known=known, file=file) from error
+            raise self._error(loc, *_problem(kind, first), file=file) from error
+
+    def unknown_key(
+        self, kind: type[Config], loc: tuple[str, ...], *, known: Sequence[str] = (), file: Path | None = None
+    ) -> InputError:
+        """The error for a key that `kind` does not have; it names the same key of a nested configuration, or near ones.
+
+        `known` and `file` are as in `validated`.
+        """
+        nested = [".".join(path) for path in _paths(kind, self.data) if path[-1] == loc[-1]] if len(loc) == 1 else []
+        if nested:
+            return self._error(loc, "is not known.", f"Did you mean {' or '.join(nested)}?", file=file)
+        here = _model_at(kind, loc[:-1])
+        if len(loc) > 1 or not known:
+            known = list(here.model_fields) if here is not None else []
+        return self._error(loc, "is not known.", nearest(loc[-1], known, label=f"Known {self.what}s"), file=file)
+
+    def _error(self, loc: tuple[str, ...], problem: str, hint: str, *, file: Path | None) -> InputError:
+        name, own_file = self.name(loc)
+        return InputError(f"{name}: {problem}" if name else problem, path=own_file or file, hint=hint)
 
     def name(self, loc: tuple[str, ...]) -> tuple[str, Path | None]:
         """The value at `loc` as the user wrote it, and the file that contains it."""
@@ -93,16 +123,17 @@ def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:
     key, sep, value = text.partition("=")
     shown = f"{where} {shortened(text)!r}"
     if not sep:
-        raise InputError(f"{shown} is not of the form key=value.", hint=f"Example: {where} steps=500")
-    return key.strip().split("."), typed_value(value, where=shown, example=f"{where} steps=500")
+        raise InputError(f"{shown} is not of the form key=value.", hint=f"Example: {where} {key.strip()}=VALUE")
+    hint = f"Put text into quotes: {where} '{shortened(key)}=\"TEXT\"'"
+    return key.strip().split("."), typed_value(value, where=shown, hint=hint)
 
 
-def typed_value(text: str, *, where: str, example: str) -> Any:
+def typed_value(text: str, *, where: str, hint: str) -> Any:
     """A value typed on the command line, read as YAML; raises `InputError` that begins with `where`."""
     try:
         return parse_yaml(text)
     except ValueError as error:
-        raise InputError(f"{where}: the value is not valid YAML ({error}).", hint=f"Example: {example}") from error
+        raise InputError(f"{where}: the value is not valid YAML ({error}).", hint=hint) from error
 
 
 def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[str] = (), where: str = "--set") -> C:
@@ -129,26 +160,14 @@ def replace(config: C, **changes: Any) -> C:
     return validated(type(config), {name: getattr(config, name) for name in type(config).model_fields} | changes)
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """`Did you mean a or b?` with the closest of the known names, or an empty string."""
-    close = {k.casefold(): k for k in known}
-    matches = get_close_matches(name.casefold(), close, n=2)
-    return f"Did you mean {' or '.join(close[m] for m in matches)}?" if matches else ""
-
-
-def _problem(kind: type[Config], error: ErrorDetails, *, what: str, known: Sequence[str]) -> tuple[str, str]:
-    """What is wrong with a value, and what to do."""
+def _problem(kind: type[Config], error: ErrorDetails) -> tuple[str, str]:
+    """What is wrong with the value of a known key, and what to do."""
     value, loc = error["input"], tuple(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden":
-        here = _model_at(kind, loc[:-1])
-        if len(loc) > 1 or not known:
-            known = list(here.model_fields) if here is not None else []
-        return "is not known.", _known(loc[-1], known, label=f"Known {what}s")
     if error["type"] == "missing":
         return "is needed.", ""
     if error["type"] == "literal_error":
         choices = [str(v) for v in _literals(kind, loc)]
-        return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", _known(str(value), choices)
+        return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", nearest(value, choices)
     if isinstance(cause := error.get("ctx", {}).get("error"), InputError):
         return cause.what, cause.hint
     if isinstance(cause, Exception):
@@ -157,11 +176,19 @@ def _problem(kind: type[Config], error: ErrorDetails, *, what: str, known: Seque
     return f"{error['msg'].replace('Input', shown, 1)}.", ""
 
 
-def _known(value: str, known: Sequence[str], *, label: str = "Known") -> str:
-    """The nearest names, and all of them where they are few or none is near."""
-    close = nearest(value, known)
-    listed = f"{label}: {', '.join(known)}." if len(known) <= FEW or not close else ""
-    return f"{close} {listed}".strip()
+def _paths(kind: type[Config], data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The paths of all fields of nested configurations, except those that `data` leaves out with None."""
+    for name, info in kind.model_fields.items():
+        inner = _config_in(info.annotation)
+        below = data.get(name, {})
+        if inner is not None and below is not None:
+            yield from ((name, field) for field in inner.model_fields)
+            yield from ((name, *path) for path in _paths(inner, below if isinstance(below, Mapping) else {}))
+
+
+def _config_in(annotation: Any) -> type[Config] | None:
+    """The configuration class that a field's type names."""
+    return next((t for t in _types(annotation) if issubclass(t, Config)), None)
 
 
 def _model_at(kind: type[Config], loc: Sequence[str]) -> type[Config] | None:
@@ -170,7 +197,7 @@ def _model_at(kind: type[Config], loc: Sequence[str]) -> type[Config] | None:
     for part in loc:
         if here is None or part not in here.model_fields:
             return None
-        here = next((t for t in _types(here.model_fields[part].annotation) if issubclass(t, Config)), None)
+        here = _config_in(here.model_fields[part].annotation)
     return here
 
 

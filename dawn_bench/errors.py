@@ -6,7 +6,7 @@ Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -40,13 +40,32 @@ class UnknownNameError(InputError, KeyError):
         return str(self.args[0])  # a KeyError would show it in quotation marks
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not among the known ones: "Did you mean ...?", or the first few known names."""
-    names = sorted(known)
-    near = get_close_matches(name, names, n=2)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"Known: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}." if names else ""
+#: A hint lists this many names beside the nearest ones, and `MOST` where none is near.
+FEW, MOST = 8, 40
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`Did you mean a or b?` with the nearest of the known names, whatever their case; empty where none is near."""
+    by_case = {k.casefold(): k for k in known}
+    near = get_close_matches(str(name).casefold(), by_case, n=2)
+    return f"Did you mean {' or '.join(by_case[n] for n in near)}?" if near else ""
+
+
+def nearest(name: object, known: Iterable[str], *, label: str = "Known") -> str:
+    """The hint for a name that is not among the known ones: the nearest, and all where they are few or none is near.
+
+    The known names keep their order; those of a set are sorted.
+    """
+    names = sorted(known) if isinstance(known, Set) else list(known)
+    near = did_you_mean(name, names)
+    if not names or (near and len(names) > FEW):
+        return near
+    return f"{near} {label}: {', '.join(names[:MOST])}{', ...' if len(names) > MOST else '.'}".strip()
+
+
+def unknown_name(label: str, name: object, known: Iterable[str]) -> UnknownNameError:
+    """The error for a name that is not in `known`: "there is no metric called 'psrn'. Did you mean psnr?"."""
+    return UnknownNameError(f"there is no {label} called {name!r}.", hint=nearest(name, known))
 
 
 class ItemError(DawnBenchError):

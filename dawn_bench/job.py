@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from dawn_bench.config import Config, Origin, Values, split_override, typed_value
@@ -58,13 +58,18 @@ class Job(Config):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _home(cls, value: Any) -> Any:
+    def _resolved(cls, value: Any, info: ValidationInfo) -> Any:
+        """Expand `~`, and look up devices, which imports torch: only where every field before it is valid."""
         if isinstance(value, Path):
             return user_path(value)
         if isinstance(value, Mapping):
             return {k: user_path(v) if isinstance(v, Path) else v for k, v in value.items()}
         if isinstance(value, tuple):
             return tuple(user_path(v) if isinstance(v, Path) else v for v in value)
+        names = list(cls.model_fields)
+        name = info.field_name or ""
+        if DEVICE in cls.model_fields[name].metadata and info.data.keys() >= set(names[: names.index(name)]):
+            return _device(value)
         return value
 
 
@@ -83,8 +88,10 @@ def _device(name: str) -> str:
     return chosen
 
 
+#: Marks the field of a job that names a torch device.
+DEVICE = object()
 #: A torch device; `auto` is resolved when the job is created.
-Device = Annotated[str, AfterValidator(_device)]
+Device = Annotated[str, DEVICE]
 
 Shape = Literal["switch", "list", "mapping", "value"]
 
@@ -180,6 +187,7 @@ def read_job(
         for old in field.old_flags:
             if flags.get(old) is not None:
                 renamed(old, field.name)
+                _check_old_flag(field, old, flags[old], by_key=by_key)
                 _put_flag(job, field, flags[old], Origin(old))
         if flags.get(field.field) is not None:
             _put_flag(job, field, flags[field.field], Origin(field.name))
@@ -191,16 +199,27 @@ def read_job(
 
     for field in fields:
         if field.info.is_required() and field.field not in job.data:
-            raise InputError(f"{field.name} is needed: {_first_lower(field.info.description or '')}".rstrip(": "))
+            first, stop, _ = (field.info.description or "").partition(". ")
+            raise InputError(f"{field.name} is needed: {_first_lower(first)}{stop.strip()}".rstrip(": "))
     keys = [field.keys[0] for field in fields]
+    for key in job.data:
+        if key not in kind.model_fields:  # before the validators, which read registries and import torch
+            raise job.unknown_key(kind, (key,), known=keys)
     result = job.validated(kind, known=keys)
     if settings is None:
         return result, None
     others = settings(result)
     values = Values(others.model_dump())
     for path, value, origin in rest:
-        values.put(path, value, origin)
+        values.put((_stage(path[0], others), *path[1:]), value, origin)
     return result, values.validated(type(others), known=[*type(others).model_fields, *keys])
+
+
+def _check_old_flag(field: FieldFlag, old: str, given: Any, *, by_key: Mapping[str, FieldFlag]) -> None:
+    """Refuse a name after an old flag that takes a file: `--methods wav2lip` was meant as `--method wav2lip`."""
+    near, path = by_key.get(_key(old)), Path(given)
+    if field.of is Path and near is not None and not path.suffix and not path.expanduser().exists():
+        raise InputError(f"{old} {given!r} is not a file.", hint=f"Did you mean {near.name} {given}?")
 
 
 def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None:
@@ -218,7 +237,8 @@ def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None
                 raise InputError(f"{where} is not of the form name=value.")
             read = value
             if field.of not in (str, Path):
-                read = typed_value(value, where=where, example=f"{field.name} steps=10")
+                quoted = f"{field.name} '{shortened(key)}=\"TEXT\"'"
+                read = typed_value(value, where=where, hint=f"Put text into quotes: {quoted}")
             job.put((field.field, key.strip()), read, origin)
     else:
         job.put((field.field,), given, origin)
@@ -250,6 +270,12 @@ def _shape(annotation: Any) -> tuple[Shape, Any]:
 def renamed(old: str, new: str) -> None:
     """Print a note that a flag or key was renamed."""
     console().print(f"note: {old} is called {new} now; the old name goes away in the next release", markup=False)
+
+
+def _stage(key: str, settings: Config) -> str:
+    """A key of the second configuration; the stage `a2v-1` may be written like its name or like its field, `a2v_1`."""
+    field = key.replace("-", "_")
+    return field if field in type(settings).model_fields else key
 
 
 def _key(name: str) -> str:

@@ -89,6 +89,8 @@ def parse_yaml(text: str) -> Any:
 
 def read_yaml(path: Path, *, hint: str = "Correct it.") -> dict[str, Any]:
     """The mapping in a YAML file, empty for an empty file; its keys become text."""
+    if not path.exists():
+        raise DamageError("there is no such file.", path=path)
     content = guarded(lambda: parse_yaml(_text(path)), path, "YAML", hint)
     if content is not None and not isinstance(content, dict):
         raise DamageError(f"contains {_kind(content)} in place of a YAML mapping of settings.", path=path, hint=hint)

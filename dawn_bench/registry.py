@@ -13,26 +13,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from typing import Generic, TypeVar
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, unknown_name
 
 T = TypeVar("T")
 
 #: What setuptools and importlib.metadata accept as the name of an entry-point group.
 _GROUP = re.compile(r"\w+(\.\w+)*")
-
-
-def unknown_name(label: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not in `known`: it lists the nearest names, else all."""
-    names = list(known)
-    near = get_close_matches(name, names, n=2)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
-    return InputError(f"there is no {label} called {name!r}.", hint=hint)
 
 
 def installed_plugins() -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from platformdirs import user_cache_path
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import commit, git_blob_file, replacing, sha256_file, user_path, write_atomic
 from dawn_bench.readers import read_json, read_torch
 from dawn_bench.weights_table import WEIGHTS, Weight
@@ -64,11 +64,11 @@ def folder() -> Path:
 
 
 def entry(name: str) -> Weight:
-    """The registry entry called `name`; raises `InputError` listing the known names."""
+    """The registry entry called `name`; raises `InputError` with the nearest names."""
     for weight in WEIGHTS:
         if weight.name == name:
             return weight
-    raise InputError(f"there are no weights called {name!r}.", hint=f"Known: {', '.join(w.name for w in WEIGHTS)}.")
+    raise UnknownNameError(f"there are no weights called {name!r}.", hint=nearest(name, [w.name for w in WEIGHTS]))
 
 
 def locate(weight: Weight) -> Path | None:

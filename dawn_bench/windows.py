@@ -30,6 +30,12 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.masks import MASKS
+from dawn_bench.text import counted
+
+
+def _counts(value: object) -> bool:
+    """Whether a value is a whole number of at least 1."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 class Windows(Dataset[dict[str, Any]]):
@@ -76,19 +82,18 @@ class Windows(Dataset[dict[str, Any]]):
         step: int | None = None,
         seed: int | None = None,
     ) -> None:
+        for name, value in (("frames", frames), ("stride", stride), ("step", 1 if step is None else step)):
+            if not _counts(value):
+                raise InputError(f"{name}={value!r} is not a whole number of at least 1.")
         self.span = (frames - 1) * stride + 1
         step = self.span if step is None else step
-        if min(frames, stride, step) < 1:
-            raise InputError(f"windows of frames={frames}, stride={stride}, step={step}: all must be at least 1.")
         self.cache, self.frames, self.stride, self.seed, self.epoch = cache, frames, stride, seed, 0
+        self.split = split
         self.fields = (fields,) if isinstance(fields, str) else tuple(fields)
         known = {*cache.fields, *(mask for mask, (source, _) in MASKS.items() if source in cache.fields)}
         for name in self.fields:
             if name not in known:
                 raise UnknownNameError(f"has no field {name!r}.", path=cache.root, hint=nearest(name, known))
-        splits = set(cache.index["split"])
-        if split is not None and split not in splits:
-            raise UnknownNameError(f"has no split {split!r}.", path=cache.root, hint=nearest(split, splits))
         self.left_out: dict[str, str] = {}
         self._ids: list[str] = []
         firsts: list[tuple[int, int]] = []
@@ -109,12 +114,18 @@ class Windows(Dataset[dict[str, Any]]):
         #: Per item the clip's number in `_ids` and the first frame: an array, cheap to copy to workers.
         self._firsts = np.array(firsts, np.int64)
 
+    def __repr__(self) -> str:
+        split = f"split {self.split}" if self.split is not None else "all splits"
+        windows = f"{counted(len(self), 'window')} of {counted(self.frames, 'frame')}, stride {self.stride}"
+        clips, fields = counted(len(self._ids), "clip"), ", ".join(self.fields)
+        return f"Windows({str(self.cache.root)!r}, {split}: {windows}, from {clips}; {fields})"
+
     def __len__(self) -> int:
         return len(self._firsts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"window {index} of {len(self)}")
+            raise IndexError(f"there is no window {index}; there are {len(self)}")
         index %= len(self)
         number, start = self._firsts[index].tolist()
         clip = self.cache[self._ids[number]]

@@ -29,6 +29,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.frechet import Sums, frechet_by_clip, frechet_of_moments, interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score, join_notes
+from dawn_bench.text import counted
 
 
 class Pair(NamedTuple):
@@ -104,7 +105,7 @@ class FrechetMetric(Metric):
         if min(ours.n, theirs.n) < 2:
             return self._single(len(clips), ours.n)
         value = frechet_of_moments(ours.moments(biased=self.biased), theirs.moments(biased=self.biased))
-        repeated = f"{twice} clips counted twice" if twice else ""
+        repeated = f"{counted(twice, 'clip')} counted twice" if twice else ""
         note = join_notes("no interval: only sums were kept", repeated, self.too_few(ours.n))
         return Score(value, None, None, len(clips), ours.n * self.frames_each, note)
 

@@ -18,6 +18,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.metrics.fid import FrechetMetric, Pair, Running
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Score, join_notes
+from dawn_bench.text import counted
 
 
 class _Fvd(FrechetMetric):
@@ -36,7 +37,11 @@ class _Fvd(FrechetMetric):
         if wanted is None:
             return super().fold(records)
         score = super().fold(_drawn(pairs, wanted))
-        note = f"{wanted} of {count} windows drawn" if count >= wanted else f"{count} windows, {wanted} requested"
+        note = (
+            f"{wanted} of {counted(count, 'window')} drawn"
+            if count >= wanted
+            else f"{counted(count, 'window')}, {wanted} requested"
+        )
         return replace(score, note=join_notes(score.note, note))
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from dawn_bench.metrics.functional.sync import UNUSED, distances, sync
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
+from dawn_bench.text import counted
 
 
 class _Lse(RatioMetric):
@@ -32,7 +33,8 @@ class _Lse(RatioMetric):
         """The mean over clips, with the number of short clips in the note."""
         score = super().fold(records)
         short = sum(part.n_windows <= self.protocol.lse_shift for part in records.values())
-        text = f"{short} clips have {self.protocol.lse_shift} windows or fewer, where padding has the largest effect"
+        clips = f"{counted(short, 'clip')} {'has' if short == 1 else 'have'}"
+        text = f"{clips} {self.protocol.lse_shift} windows or fewer, where padding has the largest effect"
         return replace(score, note=join_notes(score.note, text if short else ""))
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from dawn_bench.config import Config
+from dawn_bench.errors import unknown_name
 from dawn_bench.job import Flag
-from dawn_bench.registry import unknown_name
 
 #: The value of `face` that leaves the choice to what is installed.
 AUTO = "auto"

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dawn_bench import __version__
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import write_atomic
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
@@ -46,7 +46,7 @@ def write_report(
     """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
-        raise InputError(f"there is no report format {unknown[0]!r}.", hint=f"Known: {', '.join(FORMATS)}.")
+        raise unknown_name("report format", unknown[0], FORMATS)
     if not results.is_dir():
         raise InputError(
             "there is no such results folder.", path=results, hint="Create one: dawn-bench evaluate --out RESULTS"

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table
 
 FILE = Path(__file__).with_name("published.json")
@@ -24,7 +24,7 @@ def published_tables(numbers: Sequence[int]) -> list[Table]:
     known = [table["number"] for table in data["tables"]]
     if unknown := set(numbers) - set(known):
         raise InputError(
-            f"there are no published rows of table {min(unknown)}.", hint=f"Known: {', '.join(map(str, known))}."
+            f"there are no published rows of table {min(unknown)}.", hint=nearest(min(unknown), map(str, known))
         )
     tables = []
     for table in data["tables"]:

@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 
 from dawn_bench.baselines.base import MethodClass
 from dawn_bench.config import Config, validated
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.files import user_path
 from dawn_bench.readers import read_yaml
 
@@ -157,7 +157,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
         raise InputError(
             f"{name}: there is no adapter {wanted!r}.",
             path=path,
-            hint=f"Bundled: {', '.join(known)}; or give your own file: adapter: my_method.yaml",
+            hint=f"{nearest(wanted, known, label='Bundled')} Or give your own file: adapter: my_method.yaml",
         )
     adapter = read_adapter(file).model_copy(update={"name": name})
     if install.timeout is not None:
@@ -176,7 +176,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
     ):
         for key in given:
             if key not in allowed:
-                raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, hint=f"Known: {', '.join(allowed)}.")
+                raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, hint=nearest(key, allowed))
     weights = {key: str(repo / user_path(given)) for key, given in (adapter.weights | install.weights).items()}
     for key, weight in weights.items():
         if not Path(weight).exists():

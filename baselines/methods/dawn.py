@@ -10,7 +10,7 @@ from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodC
 from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.released import load_generator
@@ -124,7 +124,7 @@ def dawn(context: Context, *, name: str, swap_sound: bool = False, strategy: str
     options = dict(context.options)
     drive, stage = str(options.pop("drive", "pbnet")), options.pop("stage", None)
     if drive not in ("pbnet", "truth"):
-        raise InputError(f"option 'drive' is {drive!r}.", hint="Known: pbnet, truth.")
+        raise InputError(f"option 'drive' is {drive!r}.", hint=nearest(drive, ("pbnet", "truth")))
     sampling = validated(STRATEGIES[strategy][1], options, what="option")
     generator = load_generator(context.checkpoint, device=context.device, stage=stage)
     return Dawn(generator, sampling, name=name, drive=drive, swap_sound=swap_sound, strategy=strategy)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodClass, serves
 from dawn_bench.config import validated
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import InputError, ItemError, nearest
 from dawn_bench.files import sha256_file
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.diffspeaker.generator import RUN_FILE, SpeakingOptions
@@ -41,7 +41,7 @@ class DiffSpeakerMethod:
         if options.style not in ("auto", *model.config.subjects):
             raise InputError(
                 f"option style={options.style} is not a subject of this model.",
-                hint=f"Known: auto, {', '.join(model.config.subjects)}.",
+                hint=nearest(options.style, ("auto", *model.config.subjects)),
             )
 
     @property

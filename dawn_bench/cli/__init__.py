@@ -7,6 +7,7 @@ This package turns flags into jobs and errors into one line; the logic is in the
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from importlib import import_module
 from typing import Any
@@ -124,11 +125,15 @@ def main() -> None:
         _stop(error, EXIT_INTERNAL, prefix="internal error", line=line)
     else:
         if code == EXIT_STOPPED:  # typer's exit code for Ctrl-C
-            console().print(
-                "stopped: finished work is kept; run the same command again to continue (train: with --resume)",
-                markup=False,
-            )
+            console().print(f"stopped: finished work is kept; continue with: {_again()}", markup=False)
         sys.exit(code or 0)
+
+
+def _again() -> str:
+    """The command that continues a stopped one: the same, for `train` with --resume."""
+    words = [word for word in sys.argv[1:] if word != "--no-resume"]
+    resume = ["--resume"] if "train" in words[:2] and "--resume" not in words else []
+    return shlex.join(["dawn-bench", *words, *resume])
 
 
 def _usage(error: Any) -> None:

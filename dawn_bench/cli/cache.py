@@ -24,6 +24,7 @@ def verify(root: _Root) -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.pipelines.preparation.maintain import verify as check
     from dawn_bench.progress import console
+    from dawn_bench.text import counted
 
     report = check(root)
     screen = console()
@@ -36,7 +37,9 @@ def verify(root: _Root) -> None:
         others = f" and {len(report.faults) - arrays} other faults" if arrays < len(report.faults) else ""
         what = f"{arrays} of {report.arrays} arrays are damaged{others}."
         raise InputError(what, path=root, hint="Prepare it again with --overwrite.")
-    screen.print(f"{report.clips} clips, {report.arrays} arrays, all checksums match", markup=False)
+    left_out = f"; {counted(report.left_out, 'clip')} left out" if report.left_out else ""
+    checked = f"{counted(report.clips, 'clip')}, {counted(report.arrays, 'array')}"
+    screen.print(f"{checked}, all checksums match{left_out}", markup=False)
 
 
 @app.command()
@@ -49,11 +52,11 @@ def stats(root: _Root) -> None:
 
     from dawn_bench.pipelines.preparation.maintain import stats as count
     from dawn_bench.progress import console
+    from dawn_bench.text import counted
 
     facts, screen = count(root), console()
-    screen.print(
-        f"{facts['dataset']}, {facts['size']} px, {facts['clips']} clips of {facts['speakers']} speakers", markup=False
-    )
+    clips, speakers = counted(facts["clips"], "clip"), counted(facts["speakers"], "speaker")
+    screen.print(f"{facts['dataset']}, {facts['size']} px, {clips} of {speakers}", markup=False)
     table = Table("split", "clips", "speakers", "frames", "hours", box=None, pad_edge=False)
     for name, row in facts["splits"].items():
         table.add_row(name, *(str(row[k]) for k in ("clips", "speakers", "frames")), f"{row['hours']:.3f}")
@@ -67,7 +70,7 @@ def stats(root: _Root) -> None:
     for name, value in facts["fingerprints"].items():
         screen.print(f"{name}: {value}", markup=False)
     if facts["quarantined"]:
-        screen.print(f"\n{len(facts['quarantined'])} clips left out")
+        screen.print(f"\n{counted(len(facts['quarantined']), 'clip')} left out")
         for clip_id, reason, detail in facts["quarantined"]:
             screen.print(f"  {clip_id}  {reason}: {detail}", markup=False)
     if facts["without"]:
@@ -86,11 +89,9 @@ def export(
 
     Example: dawn-bench cache export my-cache --out tars --format webdataset
     """
-    from dawn_bench.errors import InputError
     from dawn_bench.pipelines.preparation.maintain import export as write
     from dawn_bench.progress import console
+    from dawn_bench.text import counted
 
-    if format not in ("files", "webdataset"):
-        raise InputError(f"there is no format {format!r}.", hint="Known: files, webdataset.")
     count = write(root, out, format=format)  # type: ignore[arg-type]
-    console().print(f"{count} clips in {out}", markup=False)
+    console().print(f"{counted(count, 'clip')} in {out}", markup=False)

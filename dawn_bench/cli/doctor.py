@@ -70,13 +70,10 @@ def doctor() -> None:
 
 def _face(name: str, chosen: str) -> str:
     """Whether a face back end is usable, and if not, the reason."""
-    from dawn_bench.errors import InputError
-    from dawn_bench.pipelines.faces.base import pick_backend
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 
-    try:
-        pick_backend(name)
-    except InputError as error:
-        return f"not usable: {error}"
+    if reason := FACE_BACKENDS[name].missing():
+        return f"not usable: {reason}"
     return "ready, used by default" if name == chosen else "ready"
 
 

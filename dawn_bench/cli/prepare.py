@@ -64,6 +64,7 @@ def _list_missing(job: Preparation) -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.pipelines.datasets.base import DATASETS
     from dawn_bench.progress import console
+    from dawn_bench.text import counted
 
     if not job.root.is_dir():
         raise InputError("does not exist.", path=job.root, hint="Check --root.")
@@ -71,9 +72,8 @@ def _list_missing(job: Preparation) -> None:
     for row in rows:
         typer.echo("\t".join(row))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in rows).items())
-    console().print(
-        f"{len(rows)} clips of the published list are missing" + (f": {counts}" if counts else ""), markup=False
-    )
+    missing = f"{counted(len(rows), 'clip')} of the published list {'is' if len(rows) == 1 else 'are'} missing"
+    console().print(missing + (f": {counts}" if counts else ""), markup=False)
 
 
 def _show(report: PrepareReport) -> None:
@@ -81,16 +81,18 @@ def _show(report: PrepareReport) -> None:
     from rich.table import Table
 
     from dawn_bench.progress import console
+    from dawn_bench.text import counted
 
     screen = console()
     table = Table("clips", "", box=None, pad_edge=False)
-    table.add_row(str(report.ok), f"ready, {report.frames} frames, {report.seconds / 60:.1f} min")
+    table.add_row(str(report.ok), f"ready, {counted(report.frames, 'frame')}, {report.seconds / 60:.1f} min")
     for reason, count in report.quarantined.items():
         table.add_row(str(count), f"left out: {reason}")
     for name, count in report.incomplete.items():
         if count:
             table.add_row(str(count), f"without {name}")
     screen.print(table)
-    screen.print(f"{report.cache}  in {report.wall:.0f} s, {report.resumed} clips were already prepared", markup=False)
+    resumed = f", {counted(report.resumed, 'clip')} already prepared before" if report.resumed else ""
+    screen.print(f"{report.cache}  in {report.wall:.0f} s{resumed}", markup=False)
     if report.quarantined:
         screen.print(f"Reasons by clip: dawn-bench cache stats {report.cache}", markup=False)

@@ -26,18 +26,24 @@ def train(job: Training, settings: Config) -> None:
     from dawn_bench.cache import Cache
     from dawn_bench.progress import console
     from dawn_bench.training.processes import rank
+    from dawn_bench.workflow.train import saved
     from dawn_bench.workflow.train import train as run
 
-    done = run(
-        Cache(job.cache),
-        settings,
-        out=job.out,
-        stages=job.stage,
-        seed=job.seed,
-        device=job.device,
-        resume=job.resume,
-        model=job.model,
-    )
+    try:
+        done = run(
+            Cache(job.cache),
+            settings,
+            out=job.out,
+            stages=job.stage,
+            seed=job.seed,
+            device=job.device,
+            resume=job.resume,
+            model=job.model,
+        )
+    except KeyboardInterrupt:
+        if rank() == 0:
+            console().print(saved(job.out), markup=False)
+        raise
     for name, path in done.items() if rank() == 0 else ():
         console().print(f"{name}: {path}", markup=False)
 

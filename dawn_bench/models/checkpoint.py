@@ -18,7 +18,7 @@ from torch import nn
 
 from dawn_bench import readers
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import replacing
 from dawn_bench.models.spec import MODELS, CheckpointKind
 from dawn_bench.training.loop import MODEL_FILE
@@ -53,7 +53,7 @@ def checkpoint_kind(name: str) -> CheckpointKind:
     """The kind called `name` of any registered model; raises `InputError` when no model has it."""
     kinds = {kind: known for model in MODELS for kind, known in MODELS[model].checkpoints.items()}
     if name not in kinds:
-        raise InputError(f"no model has checkpoints of kind {name!r}.", hint=f"Known: {', '.join(kinds)}.")
+        raise UnknownNameError(f"no model has checkpoints of kind {name!r}.", hint=nearest(name, kinds))
     return kinds[name]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.models.checkpoint import provenance_of, read_metadata
+from dawn_bench.text import counted
 from dawn_bench.training.loop import MODEL_FILE
 
 
@@ -29,7 +30,9 @@ def training_notes(
     notes = []
     if (path := run / main / MODEL_FILE).is_file():
         provenance = _provenance(path)
-        notes.append(f"{title} trained with preset {provenance.get('preset')} on {provenance.get('clips')} clips.")
+        notes.append(
+            f"{title} trained with preset {provenance.get('preset')} on {counted(provenance.get('clips', 0), 'clip')}."
+        )
     for path in sorted(run.glob(f"*/{MODEL_FILE}")):
         stage = path.parent.name
         if stage not in stages:

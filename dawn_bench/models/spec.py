@@ -14,7 +14,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import UnknownNameError, nearest
 from dawn_bench.registry import Registry
 
 if TYPE_CHECKING:
@@ -112,11 +112,16 @@ class ModelSpec:
     #: Whether commands use this model when none is named. True for one built-in model.
     default: bool = False
 
+    def stage_name(self, name: str) -> str:
+        """The name of a stage that is written like it or like its key in the settings, `a2v_1` for `a2v-1`."""
+        return next((stage for stage in self.stages if stage_key(stage) == stage_key(name)), name)
+
     def stage(self, name: str) -> StageFactory:
-        """The factory of a stage; raises `InputError` with the names of this model's stages."""
+        """The factory of a stage; raises `UnknownNameError` with the names of this model's stages."""
+        name = self.stage_name(name)
         if name not in self.stages:
-            known = ", ".join(self.stages)
-            raise InputError(f"{self.title} has no training stage called {name!r}.", hint=f"Its stages: {known}.")
+            hint = nearest(name, self.stages, label="Its stages")
+            raise UnknownNameError(f"{self.title} has no training stage called {name!r}.", hint=hint)
         return self.stages[name]
 
     def recognises(self, path: Path) -> bool:

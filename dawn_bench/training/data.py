@@ -53,7 +53,7 @@ class ClipPool:
 
 def training_ids(cache: Cache, split: str = "train") -> list[str]:
     """Ids to train on; a cache without that split trains on everything."""
-    return cache.ids(split) or cache.ids()
+    return (cache.ids(split) if split in cache.splits else []) or cache.ids()
 
 
 def frame_pairs(pool: ClipPool, rng: np.random.Generator, *, count: int) -> Batch:

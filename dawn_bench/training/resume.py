@@ -15,7 +15,7 @@ from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
 from dawn_bench.files import commit, replacing, temporary_path
 from dawn_bench.progress import console
-from dawn_bench.readers import DamageError, parse_json, read_metadata, read_torch, read_yaml, whole
+from dawn_bench.readers import DamageError, guarded, parse_json, read_metadata, read_torch, read_yaml, whole
 from dawn_bench.training.schedule import decay_span, is_constant
 
 STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.yaml"
@@ -171,6 +171,15 @@ def _same(path: Path, anew: Path, *, steps: int) -> bool:
     if not same or not isinstance(provenance, dict) or provenance.get("steps") != steps:
         return False
     return tensors.keys() == expected.keys() and all(torch.equal(tensors[k], expected[k]) for k in expected)
+
+
+def saved_step(path: Path) -> int:
+    """The step of a `state.pt`, without reading its tensors; raises `InputError` for a damaged file."""
+
+    def read() -> int:
+        return int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["step"])
+
+    return guarded(read, path, "the state of a training run", _STATE_HINT)
 
 
 def _read_state(path: Path, device: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def held_out(cache: Cache, count: int) -> tuple[str, list[Clip]]:
 
     The name is logged with every value: a checkpoint selected on `test` has seen the test split.
     """
-    split = next((s for s in ("val", "test") if cache.ids(s)), None)
+    split = next((s for s in ("val", "test") if s in cache.splits and cache.ids(s)), None)
     return split or "train", [cache[i] for i in cache.ids(split)[:count]]
 
 

@@ -49,8 +49,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     cache = Cache(job.cache)
     clips = cache.clips(job.split)[: job.max_clips]
     if not clips:
-        splits = ", ".join(sorted(set(cache.index["split"])))
-        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, hint=f"Its splits: {splits}.")
+        hint = f"See why they were left out: dawn-bench cache stats {job.cache}"
+        raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
     protocol = find_protocol(job.protocol, job.protocol_set)
     store = ResultsStore(job.out)
     for metric in job.metrics or ():

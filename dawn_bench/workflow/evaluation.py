@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from dawn_bench.job import Device, Flag, Job
-from dawn_bench.metrics.protocols.base import PROTOCOLS
+from dawn_bench.metrics.protocols.base import PROTOCOLS, protocol
 from dawn_bench.metrics.scoring.base import METRICS, metric_names
 from dawn_bench.weights import Policy
 
@@ -59,6 +59,11 @@ class Evaluation(Job):
     notes: Annotated[tuple[str, ...], Flag("--note", commas=False)] = Field(
         (), description="Note for the top of the report. Repeatable."
     )
+
+    @field_validator("protocol")
+    @classmethod
+    def _protocol(cls, name: str) -> str:
+        return protocol(name).id
 
     @field_validator("metrics")
     @classmethod

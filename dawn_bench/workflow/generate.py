@@ -12,6 +12,7 @@ from dawn_bench.config import validated
 from dawn_bench.errors import InputError
 from dawn_bench.job import Device, Flag, Job
 from dawn_bench.progress import console
+from dawn_bench.text import counted
 
 
 def _models() -> Iterable[str]:
@@ -90,5 +91,7 @@ def generate(job: Generation) -> int:
     for note in clip.notes:
         console().print(note, markup=False)
     clip.save(job.out)
-    console().print(f"wrote {job.out}: {clip.n_frames} frames, {clip.n_frames / clip.fps:.1f} s", markup=False)
+    console().print(
+        f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s", markup=False
+    )
     return clip.n_frames

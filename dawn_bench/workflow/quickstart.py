@@ -19,7 +19,7 @@ from dawn_bench.baselines.base import METHODS, Context
 from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config, resolve_config
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import write_atomic
 from dawn_bench.models.spec import MODELS, default_model
 from dawn_bench.pipelines.faces.base import pick_backend
@@ -62,7 +62,7 @@ PLANS = {
 def plan_for(preset: str, *, seed: int) -> Plan:
     """The plan of a preset; raises `InputError` listing the known presets."""
     if preset not in PLANS:
-        raise InputError(f"quickstart has no preset {preset!r}.", hint=f"Known: {', '.join(PLANS)}.")
+        raise UnknownNameError(f"quickstart has no preset {preset!r}.", hint=nearest(preset, PLANS))
     return PLANS[preset].model_copy(update={"seed": seed})
 
 

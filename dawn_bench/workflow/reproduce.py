@@ -20,7 +20,7 @@ from dawn_bench.baselines.outputs import OK, Output, produce
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.config import Config, validated
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest, unknown_name
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
@@ -30,6 +30,7 @@ from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
+from dawn_bench.text import counted
 from dawn_bench.workflow.entries import entry_of
 from dawn_bench.workflow.paper_rows import ROWS, SEGMENT_FRAMES, SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.reproduced import Reproduced, RunFacts, TableRow, differences, grouped
@@ -52,8 +53,8 @@ def reproduce(job: Reproduction) -> Reproduced:
     _check(job)
     clips = cache.clips(job.split)[: job.max_clips]
     if not clips:
-        splits = ", ".join(sorted(set(cache.index["split"])))
-        raise InputError(f"has no clip in split {job.split!r}.", path=job.cache, hint=f"Its splits: {splits}.")
+        hint = f"See why they were left out: dawn-bench cache stats {job.cache}"
+        raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
     if modality_of(clips[0]) != "video":
         raise InputError("holds meshes; the paper's tables are on videos.", path=job.cache)
     dataset = str(cache.settings["dataset"])
@@ -100,9 +101,7 @@ def _check(job: Reproduction) -> None:
     """Raise `InputError` for mistyped settings, which would fail every row or be ignored by every row."""
     variants = {row.variant for rows in ROWS.values() for row in rows if row.variant is not None}
     if unknown := set(job.variants) - variants:
-        raise InputError(
-            f"there is no ablation called {min(unknown)!r}.", hint=f"Known: {', '.join(sorted(variants))}."
-        )
+        raise unknown_name("ablation", min(unknown), variants)
     for run in (job.checkpoint, *job.variants.values()):
         if run is not None and not run.exists() and find_released(run) is None:
             raise InputError("there is no such run.", path=run, hint="Train it with dawn-bench train.")
@@ -110,8 +109,8 @@ def _check(job: Reproduction) -> None:
         raise InputError("there is no such file.", path=job.installs, hint="dawn-bench methods NAME prints an example.")
     kinds = [kind for _, kind in STRATEGIES.values()]
     if unknown := set(job.options).difference(*(kind.model_fields for kind in kinds)):
-        known = ", ".join(dict.fromkeys(name for kind in kinds for name in kind.model_fields))
-        raise InputError(f"there is no option {min(unknown)!r} of DAWN's rows.", hint=f"Known: {known}.")
+        known = dict.fromkeys(name for kind in kinds for name in kind.model_fields)
+        raise InputError(f"there is no option {min(unknown)!r} of DAWN's rows.", hint=nearest(min(unknown), known))
     for kind in kinds:
         validated(kind, _known(kind, job.options), what="option")
 
@@ -245,7 +244,7 @@ def _failures(results: Mapping[str, Output]) -> str:
     failed = [o for o in results.values() if o.status != OK]
     if not failed:
         return ""
-    return f"{len(failed)} clip{'s' if len(failed) > 1 else ''} failed: {failed[0].status}: {failed[0].detail}"
+    return f"{counted(len(failed), 'clip')} failed: {failed[0].status}: {failed[0].detail}"
 
 
 def _seconds(method: Method, clip: Clip, job: Reproduction) -> float | None:

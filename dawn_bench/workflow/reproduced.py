@@ -15,6 +15,7 @@ from dawn_bench.files import write_atomic
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
+from dawn_bench.text import counted
 from dawn_bench.workflow.paper_rows import NO_WINDOW, SEGMENT_FRAMES, SPEED, PaperTable
 
 #: The models behind the paper's numbers, for the notes on differences.
@@ -107,7 +108,7 @@ def differences(
     `lines` are the table's rows, `runs` the facts of DAWN's rows that ran, by label.
     """
     name, paper = cache.settings["dataset"], " and ".join(d.upper() for d in table.published) or "CREMA"
-    count = f"{len(clips)} clip{'s' if len(clips) > 1 else ''} of split {(split := clips[0].split)}"
+    count = f"{counted(len(clips), 'clip')} of split {(split := clips[0].split)}"
     frames = sum(c.n_frames for c in clips)
     notes = [f"Data: {name}, {count}, {frames} frames, {cache.size} px. The paper: {paper}."]
     if split == "train" and any(m.facts["lfg"].get("dataset") == name for m in runs.values()):

@@ -13,7 +13,7 @@ from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
-from dawn_bench.training.resume import extends
+from dawn_bench.training.resume import extends, saved_step
 
 
 def train(
@@ -83,10 +83,22 @@ def _check_dependants(spec: ModelSpec, name: str, config: Config, out: Path) -> 
             )
 
 
+def saved(run: Path) -> str:
+    """A sentence on the last saved step of a run folder, from which `--resume` continues."""
+    states = sorted(run.glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        return f"no step is saved in {run} yet"
+    try:
+        step = saved_step(states[-1])
+    except InputError as error:
+        return str(error)
+    return f"{states[-1].parent.name}: step {step} is saved in {states[-1]}; later steps are trained again"
+
+
 def _chosen(spec: ModelSpec, settings: Any, stages: Sequence[str]) -> list[str]:
     """The stages to train, in order; `all` means every stage in the settings."""
     if "all" in stages:
         return [name for name in spec.stages if getattr(settings, stage_key(name)) is not None]
     for name in stages:
         spec.stage(name)
-    return list(stages)
+    return [spec.stage_name(name) for name in stages]

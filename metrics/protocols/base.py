@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import Field
 
 from dawn_bench.config import Config, resolve_config
+from dawn_bench.errors import unknown_name
 from dawn_bench.provenance import fingerprint
-from dawn_bench.registry import unknown_name
 
 
 class ScoringProtocol(Config):

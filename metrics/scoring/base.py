@@ -61,6 +61,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.provenance import fingerprint
 from dawn_bench.registry import Registry, unknown_name
 from dawn_bench.results import Aim
+from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, resolve
 
 Arrays = Mapping[str, np.ndarray]
@@ -274,7 +275,9 @@ class RatioMetric(Metric):
         used = {i: p for i, p in records.items() if p.weight > 0}
         per_clip = {i: p.total / p.weight if p.weight > 0 else None for i, p in records.items()}
         left_out = (
-            f"undefined for {len(records) - len(used)} of {len(records)} clips" if len(used) < len(records) else ""
+            f"undefined for {len(records) - len(used)} of {counted(len(records), 'clip')}"
+            if len(used) < len(records)
+            else ""
         )
         n_frames = sum(p.n_frames for p in used.values())
         if not used:

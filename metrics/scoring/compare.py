@@ -19,13 +19,14 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import user_path
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
-from dawn_bench.metrics.scoring.base import METRICS, Metric, Score, join_notes, metric_names
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, Score, join_notes, metric_names
 from dawn_bench.metrics.scoring.clip_sets import ClipSet, ClipSetLike, SetClip, clip_set, pair_clips
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
 from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint, pick_device, versions
+from dawn_bench.text import counted
 from dawn_bench.weights import Policy
 
 
@@ -106,6 +107,13 @@ def _check_modes(classes: Sequence[type[Metric]], *, has_reference: bool, paired
             )
 
 
+def _reads(metric: type[Metric], field: str) -> bool:
+    """Whether a metric reads `field` of the clips, directly or through a feature that its features depend on."""
+    features = [FEATURES[name] for name in metric.needs]
+    features += [FEATURES[name] for feature in features for name in getattr(feature, "after", ())]
+    return any(field in feature.fields for feature in features)
+
+
 class _Run:
     """The metrics of one call, their features, and what failed."""
 
@@ -142,6 +150,7 @@ class _Run:
                 else:
                     self.notes.update([*changed, *more])
                     for metric in self.metrics:
+                        self._check_fields(metric, output)
                         try:
                             metric.update(*self.extraction.arrays(metric, output, true), clip_id=name)
                         except ItemError as error:
@@ -192,6 +201,7 @@ class _Run:
         self.notes.update([*changed, *more])
         clip = true if of_reference else output
         for metric in metrics.values():
+            self._check_fields(metric, clip)
             try:
                 arrays = self.extraction.arrays(metric, clip, clip)[0]
                 if not metric.compares:
@@ -202,6 +212,13 @@ class _Run:
                 metric.update(*sides, clip_id=f"{'reference' if of_reference else 'generated'}/{item.name}")
             except ItemError as error:
                 self.failures[metric.name][name] = error.reason
+
+    def _check_fields(self, metric: Metric, clip: Clip) -> None:
+        """Raise `InputError` for a metric of meshes on a video, or of videos on a mesh."""
+        kind, lacking, needed = ("video", "vertices", "meshes") if "frames" in clip else ("mesh", "frames", "videos")
+        if lacking not in clip and _reads(type(metric), lacking):
+            usable = ", ".join(name for name in METRICS if not _reads(METRICS[name], lacking))
+            raise InputError(f"{metric.title} needs {needed}; {clip.id} is a {kind}.", hint=f"For a {kind}: {usable}.")
 
     def _remember(self, name: str, true: Clip) -> None:
         shown = next(field for field in ("frames", "vertices", "audio") if field in true)
@@ -226,7 +243,7 @@ class _Run:
         facts: list[Any] = [metric.name, self.protocol.fingerprint, self.extraction.fingerprints(metric)]
         facts += [fingerprint(self.content), score.n_clips, score.n_frames, self.device.split(":")[0], used]
         failures = self.failures[metric.name]
-        notes = [f"{text} ({count} clip{'s' if count > 1 else ''})" for text, count in self.notes.items()]
+        notes = [f"{text} ({counted(count, 'clip')})" for text, count in self.notes.items()]
         sides = [[v for v in s.per_clip.values() if v is not None] for s in (score, reference) if s is not None]
         return MetricScore(
             metric=metric.name,

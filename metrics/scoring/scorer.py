@@ -23,6 +23,7 @@ from dawn_bench.metrics.scoring.matching import Load, Matcher
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, fingerprint, versions
 from dawn_bench.results import ScoreRow
+from dawn_bench.text import counted
 from dawn_bench.weights import Policy
 
 
@@ -92,7 +93,7 @@ def score_method(
     shown = next(field for field in ("frames", "vertices", "audio") if field in true_clips[0])
     reference = fingerprint([(clip.id, content_hash(clip, shown)) for clip in true_clips])
     used = {k: v for k, v in versions().items() if k != "python"}
-    changes = [f"{text} ({count} clip{'s' if count > 1 else ''})" for text, count in notes.items()]
+    changes = [f"{text} ({counted(count, 'clip')})" for text, count in notes.items()]
     rows = []
     for metric in chosen:
         began = time.perf_counter()
@@ -155,4 +156,4 @@ def _failures(failed: Mapping[str, ItemError]) -> str:
     for clip, error in sorted(failed.items()):
         by_reason.setdefault(error.reason, []).append(clip)
     parts = [f"{reason} ({', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})" for reason, ids in by_reason.items()]
-    return f"{len(failed)} clip{'s' if len(failed) > 1 else ''} failed: {', '.join(parts)}" if failed else ""
+    return f"{counted(len(failed), 'clip')} failed: {', '.join(parts)}" if failed else ""

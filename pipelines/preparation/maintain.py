@@ -26,26 +26,30 @@ from dawn_bench.cache import (
     shard_array,
 )
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import user_path
 from dawn_bench.progress import track
 from dawn_bench.readers import DamageError
 
 #: Bytes of clips that go into one WebDataset tar before the next is begun.
 TAR_BYTES = 256 * 2**20
+EXPORT_FORMATS = ("files", "webdataset")
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of `verify`: `faults` as (clip id, field, what is wrong), `loose` shards that no clip refers to.
+    """The result of `verify`.
 
-    A fault of `cache.json` or the index has the file's name in place of a clip's id, and no field.
+    `clips` counts the usable clips as `stats` does, `left_out` those that could not be used and have no arrays;
+    `faults` are (clip id, field, what is wrong), `loose` shards that no clip refers to. A fault of `cache.json` or the
+    index has the file's name in place of a clip's id, and no field.
     """
 
     clips: int
     arrays: int
     faults: tuple[tuple[str, str, str], ...]
     loose: tuple[str, ...]
+    left_out: int = 0
 
 
 def verify(root: Path) -> VerifyReport:
@@ -79,7 +83,8 @@ def verify(root: Path) -> VerifyReport:
             if fault:
                 faults.append((row["id"], field, fault))
     there = {path.relative_to(root).as_posix() for path in root.glob("*/*.safetensors")}
-    return VerifyReport(len(index), arrays, tuple(faults), tuple(sorted(there - used)))
+    usable = sum(row["status"] == OK for row in rows)
+    return VerifyReport(usable, arrays, tuple(faults), tuple(sorted(there - used)), len(rows) - usable)
 
 
 def _fault(root: Path, row: dict[str, Any], field: str) -> str | None:
@@ -148,8 +153,10 @@ def export(root: Path, out: Path, *, format: Literal["files", "webdataset"] = "f
 
     `files`: a folder for each clip with `FIELD.npy`, `audio.wav` and `clip.json`. `webdataset`: tars of about 256 MB
     with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Frames stay raw, and clips are streamed. The bytes depend on the
-    cache alone. Raises `InputError` when `out` is not empty.
+    cache alone. Raises `InputError` when `out` is not empty, or for another format.
     """
+    if format not in EXPORT_FORMATS:
+        raise unknown_name("export format", format, EXPORT_FORMATS)
     cache, out = Cache(root), user_path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("is there already.", path=out, hint="Give a new or empty --out.")

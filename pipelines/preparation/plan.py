@@ -183,13 +183,13 @@ def check_same(
     asked = {**comparable(settings), "root": str(root), **facts}
     there = {**comparable(PrepareSettings.model_validate(plan.settings)), "root": plan.root, **plan.facts, **plan.added}
     different = [
-        f"{name} is {there.get(name)!r} there, {value!r} now"
+        f"{name} {there[name]!r} (now {value!r})"
         for name, value in asked.items()
         if name in there and there[name] != value
     ]
     if different:
         raise InputError(
-            f"was prepared differently: {'; '.join(different)}.",
+            f"was prepared with {', '.join(different)}.",
             path=cache,
             hint="Give another --cache, or --overwrite to replace it.",
         )

@@ -40,6 +40,7 @@ from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
 from dawn_bench.readers import DamageError
+from dawn_bench.text import counted
 
 LOCK_FILE = ".lock"
 
@@ -162,7 +163,7 @@ def prepare(
     if not report.ok:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.quarantined.items())
         raise InputError(
-            f"none of the {report.clips} clips could be used ({reasons}).",
+            f"none of {counted(report.clips, 'clip')} could be used ({reasons}).",
             path=root,
             hint=f"Each one's reason: dawn-bench cache stats {cache}",
         )
@@ -206,7 +207,8 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
             relisted += (row["speaker"], row["split"]) != (source.speaker, source.split)
             row |= {"speaker": source.speaker, "split": source.split}
     if relisted:
-        console().print(f"{relisted} clips have another speaker or split than when they were prepared", markup=False)
+        have = f"{counted(relisted, 'clip')} {'has' if relisted == 1 else 'have'}"
+        console().print(f"{have} another speaker or split than when prepared", markup=False)
     flat = [_flat(row) for _, row in sorted(rows.items())]
     table = pd.DataFrame(flat, columns=_ordered(flat))
     for name in table.columns:
@@ -289,9 +291,9 @@ def _changed(root: Path, cache: Path, plan: CachePlan, sources: Sequence[Source]
 def _print_state(done: int, *, of: int, changed: int) -> None:
     screen = console()
     if changed:
-        screen.print(f"{changed} clips changed since they were prepared and are processed again", markup=False)
+        screen.print(f"processing again: {counted(changed, 'clip')} changed since the last run", markup=False)
     if 0 < done < of:
-        screen.print(f"resuming: {done} of {of} clips are already done", markup=False)
+        screen.print(f"resuming: {done} of {counted(of, 'clip')} already done", markup=False)
 
 
 def _run_with_progress(reports: Iterator[GroupReport], label: str, *, clips: int) -> None:

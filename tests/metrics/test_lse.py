@@ -82,7 +82,7 @@ def test_short_clips_are_scored_from_six_frames_on():
 def test_padding_is_mentioned_for_short_clips():
     metric = LseD()
     metric.update(level_embedding(talking(18, delay=0)), {}, clip_id="a")
-    assert "1 clips have 15 windows or fewer" in metric.compute().note
+    assert "1 clip has 15 windows or fewer" in metric.compute().note
     metric.update(level_embedding(talking(60, delay=0)), {}, clip_id="a")
     assert "windows" not in metric.compute().note
 

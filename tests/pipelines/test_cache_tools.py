@@ -34,7 +34,8 @@ def cache(tmp_path: Path) -> Path:
 
 def test_verify_finds_every_kind_of_damage(cache: Path) -> None:
     report = verify(cache)
-    assert (report.clips, report.arrays, report.faults, report.loose) == (20, 19 * 4, (), ())
+    assert (report.clips, report.left_out) == (stats(cache)["clips"], len(stats(cache)["quarantined"])) == (19, 1)
+    assert (report.arrays, report.faults, report.loose) == (19 * 4, (), ())
     first, second, third, fourth = sorted((cache / "frames").iterdir())[:4]
     data = bytearray(first.read_bytes())
     data[-1] ^= 1

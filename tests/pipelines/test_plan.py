@@ -77,11 +77,11 @@ def test_a_plan_survives_the_disk_and_grows_at_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "facts", "says"),
     [
-        (PrepareSettings(size=64), {}, "size is 128 there, 64 now"),
-        (PrepareSettings(crop="none", seed=3), {}, "crop is 'face' there, 'none' now; seed is 0 there, 3 now"),
-        (PrepareSettings(), {"face": "insightface"}, "face is 'dlib' there, 'insightface' now"),
-        (PrepareSettings(), {"extractor pose": "2"}, "extractor pose is '1' there, '2' now"),
-        (PrepareSettings(), {"extractor hubert": "2"}, "extractor hubert is '1' there"),
+        (PrepareSettings(size=64), {}, "was prepared with size 128 (now 64)."),
+        (PrepareSettings(crop="none", seed=3), {}, "crop 'face' (now 'none'), seed 0 (now 3)"),
+        (PrepareSettings(), {"face": "insightface"}, "face 'dlib' (now 'insightface')"),
+        (PrepareSettings(), {"extractor pose": "2"}, "extractor pose '1' (now '2')"),
+        (PrepareSettings(), {"extractor hubert": "2"}, "extractor hubert '1' (now"),
     ],
 )
 def test_differences_are_named(settings: PrepareSettings, facts: dict[str, str], says: str) -> None:

@@ -201,7 +201,7 @@ def test_max_clips_scores_only_the_first_clips(job: Evaluation) -> None:
     [
         ({"outputs": None}, r"no method called 'mine'"),
         ({"outputs": None, "methods": ("stil",)}, r"'stil'\. Did you mean still"),
-        ({"split": "holdout"}, r"no clip in split 'holdout'\. Its splits: test, train"),
+        ({"split": "holdout"}, r"has no split 'holdout'\. Known: test, train"),
         ({"metrics": ("psrn",)}, r"metric called 'psrn'\. Did you mean psnr"),
         ({"protocol": "home-made"}, "home-made"),
         ({"methods": ("dawn",)}, "outputs of no method"),

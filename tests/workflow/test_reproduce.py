@@ -314,11 +314,14 @@ def test_typing_errors_are_reported_before_work_begins(tiny_cache: Path, micro_r
     for changes, match in (
         ({"checkpoint": gone}, "gone: there is no such run"),
         ({"variants": {"no-pbnet": gone}}, "gone: there is no such run"),
-        ({"variants": {"no-pbn": micro_run}}, "no ablation called 'no-pbn'. Known: no-pbnet, only-stage-1, only"),
+        (
+            {"variants": {"no-pbn": micro_run}},
+            "no ablation called 'no-pbn'. Did you mean no-pbnet?",
+        ),
         ({"options": {"window": 3, "drive": "truth"}}, "no option 'drive' of DAWN's rows. Known: steps, eta"),
         ({"options": {"steps": 0}}, "option 'steps'"),
         ({"installs": gone}, "gone: there is no such file"),
-        ({"split": "val"}, "no clip in split 'val'. Its splits: test, train"),
+        ({"split": "val"}, "has no split 'val'. Known: test, train"),
     ):
         with pytest.raises(InputError, match=match):
             reproduce(Reproduction(**({"table": 4, "cache": tiny_cache, "out": tmp_path / "out"} | changes)))

@@ -7,7 +7,7 @@ from typing import Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from dawn_bench.config import Config, UserPath
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.models.diffusion.solvers import SolverName
 from dawn_bench.models.inputs import Crop
 
@@ -47,5 +47,5 @@ class DawnOptions(SamplingOptions):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.crop not in get_args(Crop):
-            raise InputError(f"--crop {self.crop!r} is not known.", hint=f"Known: {', '.join(get_args(Crop))}.")
+            raise InputError(f"--crop {self.crop!r} is not known.", hint=nearest(self.crop, get_args(Crop)))
         return self

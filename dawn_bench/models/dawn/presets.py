@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.cache import Cache
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
@@ -353,11 +353,11 @@ def preset(name: str) -> TrainSettings:
         console().print(f"preset {name} is now called {base}{plus}{change}", markup=False)
         name = f"{base}{plus}{change}"
     if base not in PRESETS:
-        raise InputError(f"there is no preset called {base!r}.", hint=f"Known: {', '.join(PRESETS)}.")
+        raise unknown_name("preset", base, PRESETS)
     if not change:
         return PRESETS[base]()
     if change not in ABLATIONS:
-        raise InputError(f"there is no ablation called {change!r}.", hint=f"Known: {', '.join(ABLATIONS)}.")
+        raise unknown_name("ablation", change, ABLATIONS)
     changed = ABLATIONS[change](PRESETS[base]())
     return changed.model_copy(update={"preset": name, "note": f"{changed.note}; {change}"})
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dawn_bench.clip import SAMPLE_RATE
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.files import user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.diffspeaker.config import Sampler
@@ -71,7 +71,7 @@ class DiffSpeakerGenerator(Generator):
         if chosen.style not in ("auto", *config.subjects):
             raise InputError(
                 f"option 'style' is {chosen.style!r}, which is not a subject of this model.",
-                hint=f"Known: auto, {', '.join(config.subjects)}.",
+                hint=nearest(chosen.style, ("auto", *config.subjects)),
             )
         rest, triangles = read_rest(None if image is None else user_path(image), vertices=config.vertices)
         sound = read_sound(user_path(audio), max_seconds=max_seconds)

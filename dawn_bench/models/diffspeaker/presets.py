@@ -11,7 +11,7 @@ from pydantic import Field
 
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig, EncoderName, published
 from dawn_bench.models.notes import training_notes
 from dawn_bench.training.data import training_ids
@@ -109,7 +109,7 @@ PRESETS: dict[str, Callable[[], DiffSpeakerSettings]] = {
 def preset(name: str) -> DiffSpeakerSettings:
     """The preset called `name`; raises `InputError` listing the known names."""
     if name not in PRESETS:
-        raise InputError(f"diffspeaker has no preset called {name!r}.", hint=f"Known: {', '.join(PRESETS)}.")
+        raise UnknownNameError(f"DiffSpeaker has no preset called {name!r}.", hint=nearest(name, PRESETS))
     return PRESETS[name]()
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.models.dit_head.audio import ENCODER, encoder_of
 from dawn_bench.models.dit_head.config import (
     OURS,
@@ -175,7 +175,7 @@ PRESETS: dict[str, Callable[[], DitHeadSettings]] = {"tiny": tiny, "small": smal
 def preset(name: str) -> DitHeadSettings:
     """The preset called `name`; raises `InputError` listing the known names."""
     if name not in PRESETS:
-        raise InputError(f"DiT-Head has no preset called {name!r}.", hint=f"Known: {', '.join(PRESETS)}.")
+        raise UnknownNameError(f"DiT-Head has no preset called {name!r}.", hint=nearest(name, PRESETS))
     return PRESETS[name]()
 
 

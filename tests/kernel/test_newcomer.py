@@ -1,0 +1,163 @@
+"""What a newcomer mistypes or reads first: names, numbers, counts and objects at the prompt."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from tiny_cache import write_tiny_cache
+
+import dawn_bench
+from dawn_bench.cache import Cache
+from dawn_bench.cli import load
+from dawn_bench.config import read_yaml
+from dawn_bench.errors import InputError, did_you_mean, nearest
+from dawn_bench.models.spec import MODELS
+from dawn_bench.text import counted
+
+EVALUATE = ("--cache", "C", "--out", "O", "--device", "cpu")
+
+
+def parsed(command: str, *words: str) -> object:
+    function = getattr(import_module(f"dawn_bench.cli.{command}"), command)
+    return function.job(**load(command).make_context(command, list(words)).params)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return Cache(write_tiny_cache(tmp_path_factory.mktemp("tiny") / "c"))
+
+
+def test_one_helper_names_the_nearest_and_all_where_they_are_few() -> None:
+    assert did_you_mean("PSRN", ["psnr", "ssim"]) == "Did you mean psnr?" and did_you_mean("x", ["psnr"]) == ""
+    assert nearest("psrn", ["psnr", "ssim"]) == "Did you mean psnr? Known: psnr, ssim."
+    assert nearest("x", {"b", "a"}, label="Its stages") == "Its stages: a, b."
+    assert nearest("clip1", [f"clip{k}" for k in range(20)]).startswith("Did you mean") and nearest("x", []) == ""
+
+
+def test_counts_have_their_plural() -> None:
+    assert [counted(n, "clip") for n in (0, 1, 2)] == ["0 clips", "1 clip", "2 clips"]
+    assert counted(2, "vertex", "vertices") == "2 vertices"
+
+
+def test_an_unknown_split_is_refused(cache: Cache) -> None:
+    assert cache.splits == ["test", "train"]
+    for look_up in (cache.ids, cache.clips):
+        with pytest.raises(InputError, match=r"has no split 'tests'\. Did you mean test\?"):
+            look_up("tests")
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 8.5}, {"stride": "2"}, {"step": 0}, {"frames": True}, {"frames": None}])
+def test_windows_of_no_whole_number_are_refused(wrong: dict, cache: Cache) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=rf"^{name}={value!r} is not a whole number of at least 1"):
+        cache.windows(**wrong)
+
+
+@pytest.mark.parametrize("name", ["open_cache", "load_model", "report"])
+def test_what_is_no_path_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"=None is not a path"):
+        getattr(dawn_bench, name)(None)
+
+
+def test_objects_at_the_prompt_are_readable(cache: Cache) -> None:
+    assert repr(cache).startswith(f"Cache('{cache.root}': 6 clips of 32 px, splits test, train; fields audio, bbox, ")
+    assert repr(cache["c4"]).startswith("Clip('c4': speaker s1, split test, 30 frames at 25 fps; audio, bbox, ")
+    windows = repr(cache.windows(frames=8, fields=("pose",)))
+    assert windows.endswith("split train: 12 windows of 8 frames, stride 1, from 4 clips; pose)")
+
+
+def test_yes_is_not_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("jobs: yes\n")
+    with pytest.raises(InputError, match=r"job\.yaml: setting 'jobs': true is not a number\. YAML reads yes"):
+        parsed("prepare", "--root", "V", "--cache", "C", "--config", str(file))
+    with pytest.raises(InputError, match=r"'max_clips': false is not a number"):
+        parsed("evaluate", *EVALUATE, "--set", "max_clips=off")
+    with pytest.raises(InputError, match=r"^nowhere\.yaml: there is no such file\.$"):
+        read_yaml(Path("nowhere.yaml"))
+
+
+TRAIN = ("--cache", "C", "--out", "O", "--device", "cpu")
+
+
+def test_a_key_of_a_nested_configuration_is_named() -> None:
+    with pytest.raises(InputError, match=r"'steps': is not known\. Did you mean lfg\.loop\.steps or a2v_1\.loop\.st"):
+        parsed("train", *TRAIN, "--set", "steps=5")
+    with pytest.raises(InputError, match=r"Example: --set steps=VALUE"):
+        parsed("train", *TRAIN, "--set", "steps")
+
+
+def test_a_stage_may_be_written_with_a_hyphen_or_an_underscore() -> None:
+    settings = parsed("train", *TRAIN, "--set", "a2v-1.loop.steps=7")[1]  # type: ignore[index]
+    assert settings.a2v_1.loop.steps == 7
+    spec = MODELS["dawn"]
+    assert spec.stage_name("a2v_1") == "a2v-1" and spec.stage("a2v_1") is spec.stage("a2v-1")
+    with pytest.raises(InputError, match=r"has no training stage called 'lgf'\. Did you mean lfg\?"):
+        spec.stage("lgf")
+
+
+def test_a_method_after_the_old_flag_of_the_installs_file() -> None:
+    with pytest.raises(InputError, match=r"--methods 'negative' is not a file\. Did you mean --method negative\?"):
+        parsed("evaluate", *EVALUATE, "--methods", "negative")
+
+
+def test_misspelt_presets_weights_formats_and_protocols() -> None:
+    from dawn_bench.pipelines.preparation.maintain import export
+    from dawn_bench.weights import entry
+
+    for name, preset in (("dawn", "smal"), ("dit-head", "smal"), ("diffspeaker", "tny")):
+        with pytest.raises(InputError, match=r"Did you mean (small|tiny)"):
+            MODELS[name].preset(preset)
+    with pytest.raises(InputError, match=r"Did you mean syncnet"):
+        entry("synknet")
+    with pytest.raises(InputError, match=r"no export format called 'webdatasets'\. Did you mean webdataset\?"):
+        export(Path("C"), Path("O"), format="webdatasets")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"--protocol: .*'paper-down'\. Did you mean paper-dawn"):
+        parsed("evaluate", *EVALUATE, "--protocol", "paper-down")
+
+
+def test_names_are_checked_before_torch_is_imported() -> None:
+    script = (
+        "import sys\nfrom dawn_bench.cli import load\nfrom dawn_bench.cli.evaluate import evaluate\n"
+        "from dawn_bench.errors import InputError\n"
+        "for words in (['--set', 'max_clip=3'], ['--metrics', 'psrn'], ['--protocol', 'paper-down']):\n"
+        "    context = load('evaluate').make_context('evaluate', ['--cache', 'C', '--out', 'O', *words])\n"
+        "    try:\n        evaluate.job(**context.params)\n        sys.exit('no error')\n"
+        "    except InputError:\n        assert 'torch' not in sys.modules, words\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stopped_training_names_the_command_that_continues(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import torch
+
+    from dawn_bench import cli
+    from dawn_bench.workflow.train import saved
+
+    assert saved(tmp_path) == f"no step is saved in {tmp_path} yet"
+    (tmp_path / "lfg").mkdir()
+    torch.save({"step": 200, "module": torch.zeros(9)}, tmp_path / "lfg" / "state.pt")
+    assert saved(tmp_path).startswith(f"lfg: step 200 is saved in {tmp_path}/lfg/state.pt")
+
+    monkeypatch.setattr(cli, "app", lambda standalone_mode: 130)
+    for words, again in (
+        (["train", "--out", "my run"], "dawn-bench train --out 'my run' --resume"),
+        (["train", "--resume"], "dawn-bench train --resume"),
+        (["prepare", "--root", "V"], "dawn-bench prepare --root V"),
+    ):
+        monkeypatch.setattr("sys.argv", ["dawn-bench", *words])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert capsys.readouterr().err.endswith(f"continue with: {again}\n")
+
+
+def test_a_metric_of_meshes_needs_meshes(cache: Cache) -> None:
+    with pytest.raises(InputError, match=r"LVE needs meshes; c0 is a video\. For a video: .*psnr"):
+        dawn_bench.compute_metrics(generated=cache, reference=cache, metrics="lve")
