@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,10 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.files import walk
 from dawn_bench.names import inside
+from dawn_bench.readers import read_csv
+
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+_JOIN = "Join the pictures of each clip to a video: ffmpeg -framerate 25 -i FOLDER/%05d.png -crf 0 CLIP.mp4"
 
 
 def find_outputs(
@@ -36,6 +39,8 @@ def find_outputs(
     files = format_of(clips[0])
     candidates = sorted(p for p in walk(folder) if p.suffix.lower() in files.suffixes)
     if not candidates:
+        if _holds_pictures(folder):
+            raise InputError(f"holds pictures, not {files.label}s.", path=folder, hint=_JOIN)
         raise InputError(f"has no {files.label}.", path=folder, hint=f"Looked for {', '.join(sorted(files.suffixes))}.")
     chosen: dict[str, Path] = {}
     for clip in sorted(wanted):
@@ -53,20 +58,32 @@ def find_outputs(
 
 
 def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
-    try:
-        with mapping.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read as CSV ({error}).", path=mapping) from error
-    if not rows or not {"clip", "file"} <= set(rows[0]):
-        raise InputError("has no columns `clip` and `file`.", path=mapping, hint="First line: clip,file")
+    if mapping.is_dir():
+        hint = "Give a CSV file with the columns clip,file as --mapping, and the folder of the outputs as --outputs."
+        raise InputError("is a folder, not a CSV file.", path=mapping, hint=hint)
+    rows = read_csv(mapping, ("clip", "file"), hint="First line: clip,file")
+    if not rows:
+        raise InputError("has no line below the columns.", path=mapping, hint="Give a line clip,file for each clip.")
     chosen: dict[str, Path] = {}
     for row in rows:
         if row["clip"] in chosen:
             raise InputError(f"names clip {row['clip']} twice.", path=mapping, hint="Leave one line per clip.")
-        path = _in_folder(folder, row["file"], by=mapping) if row["file"] else None
-        if row["clip"] in wanted and path is not None and path.is_file():
-            chosen[row["clip"]] = path
+        if row["clip"] not in wanted or not row["file"]:
+            continue
+        file = _in_folder(folder, row["file"], by=mapping)
+        if file.is_dir():
+            pictures = _holds_pictures(file)
+            what = f"names a folder {'of pictures ' if pictures else ''}for clip {row['clip']}: {row['file']}."
+            hint = _JOIN if pictures else "Give the file of each clip."
+            raise InputError(what, path=mapping, hint=hint)
+        if file.is_file():
+            chosen[row["clip"]] = file
+    if not chosen:
+        named = next((row["file"] for row in rows if row["clip"] in wanted and row["file"]), None)
+        if named is None:
+            first = min(wanted)
+            raise InputError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
+        raise InputError("names no file that exists.", path=mapping, hint=f"There is no {folder / named}, for example.")
     return chosen
 
 
@@ -78,3 +95,8 @@ def _in_folder(folder: Path, name: str | Path, *, by: Path) -> Path:
     if inside(folder, name if isinstance(name, str) else name.relative_to(folder)) is None:
         raise InputError(f"{str(name)!r} leads out of {folder}.", path=by, hint="Copy the file into that folder.")
     return folder / name
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether the folder or one below it has pictures, as methods write that give one file for each frame."""
+    return any(path.suffix.lower() in _PICTURES for path in folder.rglob("*"))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.errors import ItemError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
-from dawn_bench.npy import read_npy
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.meshes.render import MeshRenderer
+from dawn_bench.readers import read_array
 
 #: Width and height of the gallery's drawings, pixels.
 SIDE = 256
@@ -38,8 +38,8 @@ def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = 
     that is not readable, of another shape, or has NaN or infinite coordinates.
     """
     try:
-        array = read_npy(path, mapped=True)
-    except (OSError, ValueError, MemoryError) as error:
+        array = read_array(path, mapped=True)
+    except InputError as error:
         raise ItemError("bad_output", f"{path.name}: is not a readable npy file") from error
     vertices = truth["template"].shape[1]
     if array.ndim == 2:

@@ -25,6 +25,7 @@ from dawn_bench.files import sha256_file
 from dawn_bench.names import check_name, inside, name_fault
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
+from dawn_bench.readers import DamageError, fitted, json_lines, whole
 from dawn_bench.storage import StorageError, storage_error, writing
 
 OK = "ok"
@@ -53,7 +54,8 @@ class Output:
     @property
     def takes(self) -> int:
         """How many takes its file has; more than one for meshes in several styles."""
-        return int(self.facts.get("takes", 1))
+        takes = self.facts.get("takes", 1)
+        return takes if whole(takes, least=1) else 1
 
 
 def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> dict[str, Output]:
@@ -133,8 +135,8 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
         seconds = time.perf_counter() - began
         written = format_of(clip).write(path, generated, clip)
         digest = sha256_file(path)
-    except StorageError:
-        raise
+    except (StorageError, DamageError):
+        raise  # the disk's or the cache's fault, not the method's
     except ItemError as error:
         return failed(error.reason, error.detail)
     except InputError as error:
@@ -167,12 +169,12 @@ def read_items(folder: Path) -> dict[str, Output]:
 
 def _lines(folder: Path) -> Iterator[Output]:
     path = folder / ITEMS_FILE
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for _, record in json_lines(path):
         try:
-            record = json.loads(line)
-            name, notes = record["path"], tuple(record.get("notes", ()))
-            if name is not None and (name_fault(name) is not None or inside(folder, name) is None):
-                continue  # it leads out of the folder: no output of ours
-            yield Output(**(record | {"path": folder / name if name else None, "notes": notes}))
-        except (ValueError, TypeError, KeyError):
-            continue  # cut short by a kill; this item is generated again
+            output = fitted(Output, record, path=path)
+        except InputError:
+            continue  # cut short by a kill, or damaged; this item is generated again
+        name = str(output.path) if output.path else None
+        if name is not None and (name_fault(name) is not None or inside(folder, name) is None):
+            continue  # it leads out of the folder: no output of ours
+        yield replace(output, path=folder / name if name else None)

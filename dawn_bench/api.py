@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dawn_bench.errors import InputError
+from dawn_bench.files import user_path
 
 if TYPE_CHECKING:
     from dawn_bench.baselines.base import MethodClass
@@ -371,7 +372,7 @@ def _path(given: str | Path, argument: str) -> Path:
     """A path with `~` expanded; raises `InputError` for anything else than a path."""
     if not isinstance(given, str | PathLike):
         raise InputError(f"{argument}={given!r} is not a path.", hint="Give a str or a Path.")
-    return Path(given).expanduser()
+    return user_path(given)
 
 
 def _optional_path(given: str | Path | None, argument: str) -> Path | None:

@@ -21,19 +21,23 @@ To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index(
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
+from pydantic import Field
 
 from dawn_bench.clip import FPS, Clip, LazyArrays
 from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
+from dawn_bench.readers import DamageError, fitted, parse_json, read_json, read_shard_header, read_table
 from dawn_bench.text import counted
 
 if TYPE_CHECKING:
@@ -44,35 +48,31 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SETTINGS_FILE, INDEX_FILE = "cache.json", "index.parquet"
 OK, QUARANTINED = "ok", "quarantined"
+#: Columns of the index that every clip has.
+_COLUMNS = ("id", "speaker", "split", "n_frames", "status", "reason", "detail")
 
-_DTYPES = {
-    "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
-    "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_,
-}  # fmt: skip
+_MEND = "See what else is damaged: dawn-bench cache verify CACHE; then prepare it again with --overwrite."
 
 
 def open_shard(path: Path) -> dict[str, np.ndarray]:
     """Every tensor of a safetensors file as a read-only view of one memory map; packed frames as `PackedFrames`.
 
     The `safetensors` package copies each slice that it returns to numpy. The format is a length, a JSON header and raw
-    bytes, so a view is a few lines.
+    bytes, so a view is a few lines. Raises `InputError` for an absent or damaged file.
     """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    data = np.memmap(path, mode="r", dtype=np.uint8, offset=0)
+    header, start = read_shard_header(path, hint=_MEND)
     facts = header.pop("__metadata__", {})
+    data = np.memmap(path, mode="r", dtype=np.uint8, offset=0)
     arrays = {}
     for key, entry in header.items():
-        start, stop = (8 + length + offset for offset in entry["data_offsets"])
-        arrays[key] = np.asarray(data[start:stop]).view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        first, last = (start + offset for offset in entry["data_offsets"])
+        arrays[key] = np.asarray(data[first:last]).view(entry["dtype"]).reshape(entry["shape"])
     return _packed(arrays, facts, path) if "codec" in facts else arrays
 
 
 def shard_facts(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; raises OSError or ValueError for a file that is none."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    """The metadata of a safetensors file; raises `InputError` for an absent or damaged file."""
+    header, _ = read_shard_header(path, hint=_MEND)
     return dict(header.get("__metadata__", {}))
 
 
@@ -80,9 +80,77 @@ def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path
     """Packed tensors as arrays that unpack on demand; raises `InputError` for a codec of a later version."""
     if facts["codec"] != CODEC:
         raise InputError(f"is packed as {facts['codec']!r}; this dawn-bench reads {CODEC!r}.", path=path)
-    row = json.loads(facts["row"])
-    keys = [key for key in tensors if not key.endswith(OFFSETS)]
-    return {key: cast(np.ndarray, PackedFrames(tensors[key], tensors[key + OFFSETS], row)) for key in keys}
+    try:
+        row = parse_json(facts.get("row", ""))
+        keys = [key for key in tensors if not key.endswith(OFFSETS)]
+        return {
+            key: cast(np.ndarray, PackedFrames(tensors[key], tensors[key + OFFSETS], row, path=path)) for key in keys
+        }
+    except (ValueError, KeyError) as error:
+        raise DamageError("has a damaged table of packed frames.", path=path, hint=_MEND) from error
+
+
+def shard_array(root: Path, shard: str, key: str) -> np.ndarray:
+    """The array `key` of one shard of the cache at `root`; raises `InputError` where it is absent or damaged."""
+    return _entry(open_shard(root / shard), key, root / shard)
+
+
+def _entry(arrays: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray:
+    if key not in arrays:
+        raise DamageError(f"has no array {key!r}.", path=path, hint=_MEND)
+    return arrays[key]
+
+
+def check_finished(root: Path) -> None:
+    """Raise `InputError` unless the folder has the two files that a finished cache has."""
+    if not (root / SETTINGS_FILE).is_file() or not (root / INDEX_FILE).is_file():
+        hint = "Prepare it with: dawn-bench prepare --root VIDEOS --cache DIR"
+        raise InputError("is not a finished cache.", path=root, hint=hint)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The content of `cache.json`; raises `InputError` where it is damaged or of another schema version."""
+    settings = read_json(path, dict, hint="Prepare the cache again: the same command, and nothing is processed twice.")
+    if settings.get("schema") != SCHEMA_VERSION:
+        raise InputError(
+            f"has cache schema {settings.get('schema')}, this dawn-bench reads {SCHEMA_VERSION}.",
+            path=path.parent,
+            hint="Prepare it again.",
+        )
+    fitted(_Settings, settings, path=path)
+    return settings
+
+
+def read_index(path: Path) -> pd.DataFrame:
+    """`index.parquet` with the columns and types that the reader relies on; raises `InputError` where it is damaged."""
+    hint = "Prepare the cache again: the same command, and nothing is processed twice."
+    index = read_table(path, hint=hint)
+    fields = [str(c).removesuffix(".shard") for c in index.columns if str(c).endswith(".shard")]
+    wanted = (*_COLUMNS, *(f"{field}.key" for field in fields))
+    if absent := [name for name in wanted if name not in index.columns]:
+        raise DamageError(f"has no column {absent[0]!r}.", path=path, hint=hint)
+    texts = [
+        *(name for name in _COLUMNS if name != "n_frames"),
+        *(f"{f}.{k}" for f in fields for k in ("shard", "key")),
+    ]
+    for name in texts:
+        needed = name in ("id", "status", "split")
+        if not all(isinstance(v, str) or (not needed and (v is None or v != v)) for v in index[name]):
+            raise DamageError(f"has a value in column {name!r} that is no text.", path=path, hint=hint)
+    if not all(isinstance(v, int | float | np.integer) and 0 <= v < 2**40 and v == int(v) for v in index["n_frames"]):
+        raise DamageError("has a value in column 'n_frames' that is no number of frames.", path=path, hint=hint)
+    return index
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The entries of `cache.json` that are read; others are for information."""
+
+    dataset: str
+    size: Annotated[int, Field(ge=1, le=2**14)]
+    fps: Annotated[int, Field(ge=1, le=1000)] = FPS
+    fingerprints: dict[str, Any] = dataclass_field(default_factory=dict)
+    settings: dict[str, Any] = dataclass_field(default_factory=dict)
 
 
 def name_faults(index: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -137,27 +205,13 @@ class Cache:
     """
 
     def __init__(self, root: Path | str) -> None:
-        import pandas as pd
-
-        self.root = Path(root)
-        settings = self.root / SETTINGS_FILE
-        if not settings.is_file() or not (self.root / INDEX_FILE).is_file():
-            raise InputError(
-                "is not a finished cache.",
-                path=self.root,
-                hint="Prepare it with: dawn-bench prepare --root VIDEOS --cache DIR",
-            )
-        self.settings: dict[str, Any] = json.loads(settings.read_text())
-        if self.settings["schema"] != SCHEMA_VERSION:
-            raise InputError(
-                f"has cache schema {self.settings['schema']}, this dawn-bench reads {SCHEMA_VERSION}.",
-                path=self.root,
-                hint="Prepare it again.",
-            )
-        self.index: pd.DataFrame = pd.read_parquet(self.root / INDEX_FILE)
+        self.root = user_path(root)
+        check_finished(self.root)
+        self.settings = read_settings(self.root / SETTINGS_FILE)
+        self.index = read_index(self.root / INDEX_FILE)
         for clip_id, field, fault in name_faults(self.index)[:1]:
             what = f"{field} of clip {clip_id!r}" if field else f"the clip id {clip_id!r}"
-            raise InputError(f"{what} {fault}.", path=self.root / INDEX_FILE, hint="Do not use this cache.")
+            raise DamageError(f"{what} {fault}.", path=self.root / INDEX_FILE, hint="Do not use this cache.")
         rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]
         self._rows = {row["id"]: row for row in rows}
         self._clips: dict[str, Clip] = {}
@@ -235,7 +289,14 @@ class Cache:
 
     def _array(self, clip_id: str, field: str) -> np.ndarray:
         row = self._rows[clip_id]
-        return self._shard(row[f"{field}.shard"])[row[f"{field}.key"]]
+        shard, key = row[f"{field}.shard"], row[f"{field}.key"]
+        array = _entry(self._shard(shard), key, self.root / shard)
+        dtype, shape = row.get(f"{field}.dtype"), row.get(f"{field}.shape")
+        expected = [dtype, *shape] if isinstance(dtype, str) and isinstance(shape, list | np.ndarray) else None
+        if expected not in (None, [str(array.dtype), *array.shape]):
+            what = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
+            raise DamageError(what, path=self.root / shard, hint=_MEND)
+        return array
 
     def windows(
         self,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from dawn_bench.errors import InputError, nearest
-from dawn_bench.files import write_atomic
+from dawn_bench.files import user_path, write_atomic
+from dawn_bench.readers import parse_yaml, read_yaml, shortened
 
 
 class Config(BaseModel):
@@ -41,6 +42,8 @@ class Config(BaseModel):
         write_atomic(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False).encode())
 
 
+#: A path that a user writes in an option or a file of settings; it may begin with `~`.
+UserPath = Annotated[Path, AfterValidator(user_path)]
 C = TypeVar("C", bound=Config)
 
 
@@ -115,34 +118,22 @@ class Values:
         return f"{origin.label} {key!r}" if origin.key else origin.label, origin.file
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; raises `InputError` where it cannot be read or is not a mapping."""
-    try:
-        loaded = yaml.safe_load(file.read_text()) or {}
-    except FileNotFoundError as error:
-        raise InputError("there is no such file.", path=file) from error
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror}).", path=file) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"is not valid YAML ({' '.join(str(error).split())}).", path=file) from error
-    if not isinstance(loaded, dict):
-        raise InputError("is not a YAML mapping of settings.", path=file)
-    return {str(key): value for key, value in loaded.items()}
-
-
 def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:
     """Split `key.sub=value` into the parts of the key and the value, read as YAML; raises `InputError`."""
     key, sep, value = text.partition("=")
+    shown = f"{where} {shortened(text)!r}"
     if not sep:
-        raise InputError(
-            f"{where} {text!r} is not of the form key=value.", hint=f"Example: {where} {key.strip()}=VALUE"
-        )
+        raise InputError(f"{shown} is not of the form key=value.", hint=f"Example: {where} {key.strip()}=VALUE")
+    hint = f"Put text into quotes: {where} '{shortened(key)}=\"TEXT\"'"
+    return key.strip().split("."), typed_value(value, where=shown, hint=hint)
+
+
+def typed_value(text: str, *, where: str, hint: str) -> Any:
+    """A value typed on the command line, read as YAML; raises `InputError` that begins with `where`."""
     try:
-        return key.strip().split("."), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{where} {text!r}: the value is not valid YAML.", hint=f"Put text into quotes: {where} '{key}=\"TEXT\"'"
-        ) from error
+        return parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"{where}: the value is not valid YAML ({error}).", hint=hint) from error
 
 
 def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[str] = (), where: str = "--set") -> C:
@@ -181,7 +172,7 @@ def _problem(kind: type[Config], error: ErrorDetails) -> tuple[str, str]:
         return cause.what, cause.hint
     if isinstance(cause, Exception):
         return f"{str(cause).rstrip('.')}.", ""
-    shown = repr(value) if isinstance(value, str | int | float) else "this value"
+    shown = shortened(repr(value)) if isinstance(value, str | int | float) else "this value"
     return f"{error['msg'].replace('Input', shown, 1)}.", ""
 
 

@@ -190,6 +190,14 @@ def walk(root: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
+def user_path(given: str | Path) -> Path:
+    """A path that a user typed, with `~` and `~name` for home folders; a `~name` of nobody stays as it is."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(given)
+
+
 def sha256_file(path: Path) -> str:
     """The sha256 of a file, read in blocks."""
     with path.open("rb") as file:

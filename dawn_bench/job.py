@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from dawn_bench.config import Config, Origin, Values, read_yaml, split_override
+from dawn_bench.config import Config, Origin, Values, split_override, typed_value
 from dawn_bench.errors import InputError
+from dawn_bench.files import user_path
 from dawn_bench.progress import console
+from dawn_bench.readers import read_yaml, shortened
 
 J = TypeVar("J", bound="Job")
 
@@ -60,9 +61,11 @@ class Job(Config):
     def _resolved(cls, value: Any, info: ValidationInfo) -> Any:
         """Expand `~`, and look up devices, which imports torch: only where every field before it is valid."""
         if isinstance(value, Path):
-            return value.expanduser()
+            return user_path(value)
         if isinstance(value, Mapping):
-            return {k: v.expanduser() if isinstance(v, Path) else v for k, v in value.items()}
+            return {k: user_path(v) if isinstance(v, Path) else v for k, v in value.items()}
+        if isinstance(value, tuple):
+            return tuple(user_path(v) if isinstance(v, Path) else v for v in value)
         names = list(cls.model_fields)
         name = info.field_name or ""
         if DEVICE in cls.model_fields[name].metadata and info.data.keys() >= set(names[: names.index(name)]):
@@ -229,12 +232,13 @@ def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None
     elif field.shape == "mapping":
         for text in given:
             key, sep, value = text.partition("=")
+            where = f"{field.name} {shortened(text)!r}"
             if not sep:
-                raise InputError(f"{field.name} {text!r} is not of the form name=value.")
-            try:
-                read = value if field.of in (str, Path) else yaml.safe_load(value)
-            except yaml.YAMLError as error:
-                raise InputError(f"{field.name} {text!r}: the value is not valid YAML.") from error
+                raise InputError(f"{where} is not of the form name=value.")
+            read = value
+            if field.of not in (str, Path):
+                quoted = f"{field.name} '{shortened(key)}=\"TEXT\"'"
+                read = typed_value(value, where=where, hint=f"Put text into quotes: {quoted}")
             job.put((field.field, key.strip()), read, origin)
     else:
         job.put((field.field,), given, origin)

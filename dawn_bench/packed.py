@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dawn_bench.readers import DamageError, whole
 from dawn_bench.rows import RowArray
 
 if TYPE_CHECKING:
@@ -24,23 +26,40 @@ CODEC = "zstd-rows-1"
 OFFSETS = "/offsets"
 #: Higher levels of Zstandard take longer and save nothing on pictures.
 _LEVEL = 1
+#: Upper bound of a packed picture's sides in pixels: a damaged shard must not ask for all memory.
+_LARGEST = 2**14
+_MEND = "See what else is damaged: dawn-bench cache verify CACHE; then prepare it again with --overwrite."
 
 
 class PackedFrames(RowArray):
     """Frames uint8 (T,S,S,3) of a clip, unpacked on access.
 
     `packed` uint8 (n,) holds the frames one after another, `offsets` (T+1,) their positions; `row` is (S,S,3).
-    Reading damaged bytes raises `ValueError` or `OSError`.
+    Raises `ValueError` where these do not fit each other. Reading damaged bytes raises `InputError` naming `path`.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, packed: np.ndarray, offsets: np.ndarray, row: Sequence[int]) -> None:
-        self.packed, self.offsets = packed, offsets
+    def __init__(
+        self, packed: np.ndarray, offsets: np.ndarray, row: Sequence[int], *, path: Path | None = None
+    ) -> None:
+        if not isinstance(row, list | tuple) or len(row) != 3 or row[2] != 3:
+            raise ValueError(f"a row of shape {row} is no picture")
+        if not all(whole(side, least=1, most=_LARGEST) for side in row[:2]):
+            raise ValueError(f"a picture of {row[0]}x{row[1]} is not of a cache")
+        if packed.ndim != 1 or packed.dtype != np.uint8 or offsets.ndim != 1 or offsets.dtype != np.int64:
+            raise ValueError("packed frames are uint8 (n,) with offsets int64 (T+1,)")
+        if not len(offsets) or offsets[0] < 0 or offsets[-1] > len(packed) or (np.diff(offsets) < 0).any():
+            raise ValueError("the offsets of the frames are not in order, or lie outside of them")
+        self.packed, self.offsets, self.path = packed, offsets, path
         self.shape = (len(offsets) - 1, *row)
 
     def _rows(self, numbers: Sequence[int]) -> np.ndarray:
-        return unpack([self.packed[self.offsets[k] : self.offsets[k + 1]] for k in numbers], self.shape[1:])
+        packed = [self.packed[self.offsets[k] : self.offsets[k + 1]] for k in numbers]
+        try:
+            return unpack(packed, self.shape[1:])
+        except (ValueError, OSError) as error:
+            raise DamageError("a packed frame cannot be unpacked.", path=self.path, hint=_MEND) from error
 
 
 def pack(frames: np.ndarray) -> list[bytes]:

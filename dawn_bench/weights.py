@@ -29,7 +29,8 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.files import commit, git_blob_file, replacing, sha256_file, write_atomic
+from dawn_bench.files import commit, git_blob_file, replacing, sha256_file, user_path, write_atomic
+from dawn_bench.readers import read_json, read_torch
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Resolved:
 
 def folder() -> Path:
     """The folder of weight files: `DAWN_BENCH_WEIGHTS`, else a folder in the user's cache folder."""
-    return Path(os.environ.get(ENVIRONMENT) or user_cache_path("dawn-bench") / "weights")
+    return user_path(os.environ.get(ENVIRONMENT) or user_cache_path("dawn-bench") / "weights")
 
 
 def entry(name: str) -> Weight:
@@ -143,21 +144,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
     Raises `InputError` for a missing, truncated, foreign or unsafe file.
     """
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError("there is no such checkpoint.", path=path) from error
-    except Exception as error:  # torch and safetensors raise a dozen types for a bad file
-        foreign = "weights_only" in str(error).lower()
-        kind = "holds objects other than tensors, which could run code" if foreign else "is damaged or no checkpoint"
-        hint = "Get the file again from its origin."
-        raise InputError(f"{kind}; it was not loaded.", path=path, hint=hint) from error
+    if not path.exists():
+        raise InputError("there is no such checkpoint.", path=path)
+    return read_torch(path, hint="Get the file again from its origin.")
 
 
 def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> None:
@@ -196,6 +185,7 @@ def add(path: Path, name: str | None = None) -> Resolved:
     Without `name` the entry is identified by the file's hash, else by its file name. Raises `InputError` when no single
     entry matches, when the file is another entry's published file, or when it cannot be copied.
     """
+    path = user_path(path)
     if not path.is_file():
         raise InputError("there is no such file." if not path.is_dir() else "is a folder, not a file.", path=path)
     hashes = hash_file(path)
@@ -234,10 +224,10 @@ def _hashes(path: Path) -> dict[str, str]:
     stamp = [str(path), stat.st_size, stat.st_mtime_ns]
     note = folder() / f"{path.name}.sha256.json"
     try:
-        cached = json.loads(note.read_text())
+        cached = read_json(note, dict)
         if cached["stamp"] == stamp:
-            return {"sha256": cached["sha256"], "git_blob": cached["git_blob"]}
-    except (OSError, ValueError, KeyError):
+            return {"sha256": str(cached["sha256"]), "git_blob": str(cached["git_blob"])}
+    except (InputError, KeyError):
         pass  # missing, damaged or from an earlier version: hashed below
     hashes = hash_file(path)
     with suppress(OSError):  # in a read-only weights folder the file is hashed every time

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, ItemError
@@ -29,10 +29,12 @@ from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_
 from dawn_bench.locks import in_turn
 from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
+from dawn_bench.readers import fitted, parse_json, read_json
 from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
 from dawn_bench.storage import writing
 
+_FIX = "Correct or delete it."
 #: Suffix of the logs that loss curves are read from.
 CURVE_SUFFIX = ".jsonl"
 #: The locks of those who merge into a file, and of those who write a report.
@@ -133,7 +135,7 @@ class ResultsStore:
                 if not line.strip():
                     continue
                 try:
-                    row = ScoreRow.model_validate(unsealed(json.loads(line)))
+                    row = ScoreRow.model_validate(unsealed(parse_json(line)))
                 except (ValueError, TypeError, AttributeError):  # ValidationError is a ValueError
                     _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
                     continue
@@ -166,10 +168,7 @@ class ResultsStore:
     def gallery(self) -> list[GalleryItem]:
         """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read."""
         stored = self._read("gallery.json", list)
-        try:
-            items = [GalleryItem.model_validate(item) for item in stored]
-        except ValidationError as error:
-            raise _unfit(self.root / "gallery.json", error) from error
+        items = fitted(list[GalleryItem], stored, path=self.root / "gallery.json", hint=_FIX)
         return [item.of(self.root) for item in items]
 
     def set_facts(self, facts: Facts) -> None:
@@ -189,10 +188,7 @@ class ResultsStore:
     def facts(self) -> Facts:
         """The facts, empty where none were set. Raises `InputError` naming the first invalid field."""
         data = self._read("facts.json", dict)
-        try:
-            return Facts.model_validate(data)
-        except ValidationError as error:
-            raise _unfit(self.root / "facts.json", error) from error
+        return fitted(Facts, data, path=self.root / "facts.json", hint=_FIX)
 
     def curve(self, curve: list[dict[str, Any]] | Path) -> list[dict[str, Any]]:
         """The points of one loss curve, read from the run's file where the facts name one."""
@@ -256,15 +252,7 @@ class ResultsStore:
 
     def _read(self, name: str, kind: type[list] | type[dict]) -> Any:
         path = self.root / name
-        if not path.exists():
-            return kind()
-        try:
-            data = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"is not valid JSON ({error}).", path=path, hint="Fix or delete it.") from error
-        if not isinstance(data, kind):
-            raise InputError(f"should contain a {kind.__name__}.", path=path, hint="Fix or delete it.")
-        return data
+        return read_json(path, kind, hint=_FIX) if path.exists() else kind()
 
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -293,12 +281,6 @@ def _points(path: Path) -> Iterator[dict[str, Any]]:
             yield point
         else:
             _warn(f"{path}: line {number} is damaged and was skipped.")
-
-
-def _unfit(path: Path, error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return InputError(f"entry {where!r}: {first['msg']}.", path=path, hint="Fix it or delete the file.")
 
 
 def _warn(line: str) -> None:

@@ -23,13 +23,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, field_validator
 
 from dawn_bench.baselines.base import MethodClass
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, nearest
+from dawn_bench.files import user_path
 from dawn_bench.names import name_fault
+from dawn_bench.readers import read_yaml
 
 BUNDLED = Path(__file__).parents[1] / "adapters"
 #: Environment variables that name the installs file where none is given; the second is that of an earlier release.
@@ -134,18 +135,18 @@ def bundled() -> dict[str, Path]:
 
 def read_adapter(path: Path) -> Adapter:
     """Read one adapter file; raises `InputError` naming the key that is unknown or wrong."""
-    return validated(Adapter, _mapping(path), what="key", file=path)
+    return validated(Adapter, read_yaml(path), what="key", file=path)
 
 
 def installs_file(given: Path | None) -> Path | None:
     """The installs file given, or the one that the environment names."""
     named = os.environ.get(INSTALLS_VARIABLE) or os.environ.get(OLD_INSTALLS_VARIABLE)
-    return given or (Path(named) if named else None)
+    return given or (user_path(named) if named else None)
 
 
 def installed_names(path: Path | None) -> list[str]:
     """The methods named in an installs file, unchecked; none without a file."""
-    return list(_mapping(path)) if path is not None else []
+    return list(read_yaml(path)) if path is not None else []
 
 
 def installs(path: Path, *, only: str | None = None) -> dict[str, tuple[Adapter, Install]]:
@@ -155,7 +156,7 @@ def installs(path: Path, *, only: str | None = None) -> dict[str, tuple[Adapter,
     that does not exist, or a repository that its adapter refuses.
     """
     checked = {}
-    for name, entry in _mapping(path).items():
+    for name, entry in read_yaml(path).items():
         if only not in (None, name):
             continue
         if not isinstance(entry, Mapping):
@@ -168,7 +169,7 @@ def installs(path: Path, *, only: str | None = None) -> dict[str, tuple[Adapter,
 def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]:
     known, base = bundled(), path.absolute().parent
     wanted = install.adapter or name
-    file = known.get(wanted, base / wanted)
+    file = known.get(wanted, base / user_path(wanted))
     if not file.is_file():
         raise InputError(
             f"{name}: there is no adapter {wanted!r}.",
@@ -179,7 +180,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
     if install.timeout is not None:
         limits = adapter.limits.model_copy(update={"timeout": install.timeout})
         adapter = adapter.model_copy(update={"limits": limits})
-    python, repo = base / install.python.expanduser(), base / install.repo.expanduser()
+    python, repo = base / user_path(install.python), base / user_path(install.repo)
     if not os.access(python, os.X_OK):
         raise InputError(
             f"{name}: {python} is not executable.", path=path, hint="`python:` is the method's interpreter."
@@ -193,7 +194,7 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
         for key in given:
             if key not in allowed:
                 raise InputError(f"{name}: {kind} {key!r} is unknown.", path=path, hint=nearest(key, allowed))
-    weights = {key: str(repo / given) for key, given in (adapter.weights | install.weights).items()}
+    weights = {key: str(repo / user_path(given)) for key, given in (adapter.weights | install.weights).items()}
     for key, weight in weights.items():
         if not Path(weight).exists():
             raise InputError(f"{name}: {key}: {weight} does not exist.", path=path, hint="See the repository's README.")
@@ -203,13 +204,3 @@ def _checked(name: str, install: Install, path: Path) -> tuple[Adapter, Install]
             raise InputError(f"{name}: {script} contains {refusal.text!r}.", path=path, hint=refusal.hint)
     options = adapter.options | install.options
     return adapter, install.model_copy(update={"python": python, "repo": repo, "weights": weights, "options": options})
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read as YAML ({' '.join(str(error).split())}).", path=path) from error
-    if not isinstance(data, dict):
-        raise InputError("is not a YAML mapping.", path=path)
-    return data

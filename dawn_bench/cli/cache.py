@@ -29,18 +29,17 @@ def verify(root: _Root) -> None:
     report = check(root)
     screen = console()
     for clip_id, field, what in report.faults:
-        screen.print(f"{clip_id}  {field}: {what}", markup=False)
+        screen.print(f"{clip_id}  {field}: {what}" if field else f"{clip_id}: {what}", markup=False)
     for name in report.loose:
         screen.print(f"{name}: belongs to no clip", markup=False)
     if report.faults:
-        raise InputError(
-            f"{len(report.faults)} of {report.arrays} arrays are damaged.",
-            path=root,
-            hint="Prepare it again with --overwrite.",
-        )
+        arrays = sum(field != "" for _, field, _ in report.faults)
+        others = f" and {len(report.faults) - arrays} other faults" if arrays < len(report.faults) else ""
+        what = f"{arrays} of {report.arrays} arrays are damaged{others}."
+        raise InputError(what, path=root, hint="Prepare it again with --overwrite.")
     left_out = f"; {counted(report.left_out, 'clip')} left out" if report.left_out else ""
-    arrays = f"{counted(report.clips, 'clip')}, {counted(report.arrays, 'array')}"
-    screen.print(f"{arrays}, all checksums match{left_out}", markup=False)
+    checked = f"{counted(report.clips, 'clip')}, {counted(report.arrays, 'array')}"
+    screen.print(f"{checked}, all checksums match{left_out}", markup=False)
 
 
 @app.command()

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from dawn_bench.config import Config
+from dawn_bench.files import user_path
 from dawn_bench.job import FieldFlag, Job, field_flags, read_job
 
 J = TypeVar("J", bound=Job)
@@ -46,7 +47,7 @@ class JobFunction(Generic[J]):
     def job(self, *, config: str | None = None, set_: list[str] | None = None, **typed: Any) -> tuple[J, Config | None]:
         """The parsed job, and the second configuration of commands that have it; raises `InputError`."""
         flags = {self.names[name]: value for name, value in typed.items() if value not in (None, (), [])}
-        file = Path(config).expanduser() if config else None
+        file = user_path(config) if config else None
         return read_job(self.kind, flags, file=file, overrides=set_ or (), settings=self.settings)
 
     def __call__(self, **typed: Any) -> None:

@@ -23,12 +23,13 @@ def methods(
     from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file
     from dawn_bench.baselines.external.adapter import installs as read_installs
     from dawn_bench.errors import InputError
+    from dawn_bench.files import user_path
     from dawn_bench.job import renamed
     from dawn_bench.terminal import echo
 
     if old_installs is not None:
         renamed("--methods", "--installs")
-    path = installs_file(installs or old_installs)
+    path = installs_file(user_path(given) if (given := installs or old_installs) else None)
     external = bundled()
     if name is not None:
         if name not in external:

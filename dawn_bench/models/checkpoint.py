@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from dawn_bench import readers
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import replacing
@@ -25,6 +26,7 @@ from dawn_bench.weights import read_state_dict
 
 #: Version of the metadata that a checkpoint carries.
 SCHEMA = "1"
+_AGAIN = "Train or fetch it again."
 
 
 def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str, provenance: Mapping[str, Any]) -> None:
@@ -66,6 +68,7 @@ def load_checkpoint(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
     config_class, module_class = checkpoint_kind(kind).classes()
     try:
         config = config_class.model_validate_json(metadata["config"])
+        module = module_class(config)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -73,26 +76,32 @@ def load_checkpoint(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
         raise InputError(
             f"has a configuration that does not fit: {name}: {first['msg']}.", path=path, hint=hint
         ) from error
-    module = module_class(config)
     load_keys(module, read_state_dict(path), path=path, what=f"its own {kind} configuration")
-    return module.eval(), json.loads(metadata["provenance"])
+    return module.eval(), provenance_of(metadata, path)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Kind, configuration and provenance of a dawn-bench checkpoint, as JSON strings, without reading the tensors."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise InputError("there is no such checkpoint.", path=path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError("is damaged or not a safetensors file.", path=path, hint="Train or fetch it again.") from error
+    metadata = readers.read_metadata(path, hint=_AGAIN)
     if metadata.get("schema") != SCHEMA:
         hint = "Published weights are given to the options that name them; see: dawn-bench weights list"
         raise InputError("is not a checkpoint of dawn-bench.", path=path, hint=hint)
+    if absent := [key for key in ("kind", "config", "provenance") if key not in metadata]:
+        raise readers.DamageError(f"lacks the metadata {', '.join(absent)}.", path=path, hint=_AGAIN)
     return metadata
+
+
+def provenance_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """The provenance in a checkpoint's metadata; raises `InputError` naming the file `path` where it is damaged."""
+    try:
+        provenance = readers.parse_json(metadata["provenance"])
+    except ValueError as error:
+        raise readers.DamageError("its provenance is no JSON.", path=path, hint=_AGAIN) from error
+    if not isinstance(provenance, dict):
+        raise readers.DamageError("its provenance is no JSON object.", path=path, hint=_AGAIN)
+    return provenance
 
 
 def stage_kinds(run: Path) -> list[tuple[str, str | None]]:

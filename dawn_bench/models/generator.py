@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dawn_bench.config import Config, validated
+from dawn_bench.files import user_path
 from dawn_bench.pipelines.media.video import write_video
 
 
@@ -103,8 +104,8 @@ class Generator(ABC):
 
         Raises `InputError` for unusable files and for options that are unknown or out of range.
         """
-        picture = None if image is None else Path(image).expanduser()
-        speech = Path(audio).expanduser()
+        picture = None if image is None else user_path(image)
+        speech = user_path(audio)
         return self.stream(picture, speech, seed=seed, max_seconds=max_seconds, face=face, **options).collect()
 
     @classmethod
@@ -114,7 +115,7 @@ class Generator(ABC):
 
 
 def _write(path: str | Path, frames: Iterator[np.ndarray], *, fps: int, audio: np.ndarray) -> Path:
-    path = Path(path).expanduser()
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames, fps=fps, audio=audio)
     return path

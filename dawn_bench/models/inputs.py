@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
 from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import guarded
 
 #: Minimum length of the speech in frames.
 MIN_FRAMES = 5
@@ -154,13 +154,12 @@ def clip_arrays(path: Path, settings: PrepareSettings, *, backend: FaceBackend) 
 
 def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """`pose` (T,≥6) and `blink` (T,2) from a `.npz` file; raises `InputError` when they are absent or too short."""
-    try:
+
+    def read() -> tuple[np.ndarray, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
-            pose, blink = file["pose"], file["blink"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
-        raise InputError(
-            f"has no arrays `pose` and `blink` ({error}).", path=path, hint="Write it with numpy.savez."
-        ) from error
+            return file["pose"], file["blink"]
+
+    pose, blink = guarded(read, path, "arrays `pose` and `blink`", "Write it with numpy.savez.")
     if any(values.dtype.kind not in "fiu" or not np.isfinite(values).all() for values in (pose, blink)):
         raise InputError("holds values that are not finite.", path=path, hint="Fill the gaps in its tracks.")
     if pose.ndim != 2 or pose.shape[1] < 6 or blink.shape[1:] != (2,) or min(len(pose), len(blink)) < n_frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dawn_bench.errors import InputError
+from dawn_bench.files import user_path
 from dawn_bench.models.generator import Generator
 from dawn_bench.models.spec import MODELS, ModelSpec
 from dawn_bench.provenance import pick_device
@@ -18,7 +19,7 @@ def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | Non
     damaged, incomplete or of no known model.
     """
     spec = find_model(checkpoint) if model is None else MODELS[model]
-    return spec.load(_run_folder(Path(checkpoint)), device=pick_device(device))
+    return spec.load(_run_folder(user_path(checkpoint)), device=pick_device(device))
 
 
 def find_model(checkpoint: str | Path) -> ModelSpec:
@@ -26,7 +27,7 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
 
     Raises `InputError` when no model recognises it, or more than one does.
     """
-    path = _run_folder(Path(checkpoint))
+    path = _run_folder(user_path(checkpoint))
     names = [name for name in MODELS if MODELS[name].recognises(path)]
     if len(names) > 1:
         raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint="Choose with --model.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.models.checkpoint import read_metadata
+from dawn_bench.models.checkpoint import provenance_of, read_metadata
 from dawn_bench.text import counted
 from dawn_bench.training.loop import MODEL_FILE
 
@@ -50,7 +49,7 @@ def training_notes(
 
 
 def _provenance(path: Path) -> dict[str, Any]:
-    return json.loads(read_metadata(path)["provenance"])
+    return provenance_of(read_metadata(path), path)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -102,6 +102,8 @@ class ModelSpec:
     released: Callable[[Path], bool]
     #: Stages that need the trained checkpoint of an earlier one: {stage: earlier stage}.
     after: Mapping[str, str] = field(default_factory=dict)
+    #: Stages that take their first weights from an earlier one, where that is trained: {stage: earlier stage}.
+    starts_from: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     #: (run) -> sentences that a report on this run must contain.
     report_notes: Callable[[Path], list[str]] = _no_notes

@@ -13,11 +13,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from dawn_bench.files import write_atomic
 from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.readers import DamageError, finite, parse_json, read_json
 from dawn_bench.storage import writing
 from dawn_bench.training.board import Board
 from dawn_bench.training.stage import Stage
@@ -39,6 +41,10 @@ class TrainingLogger:
             drop_after(out / name, start)
         self.board = Board(out, start=start)
         self.validates = stage.loop.validate_every is not None and isinstance(stage, Validates)
+        if start == 0:  # what an abandoned run left behind is not this run's best
+            for name in (BEST_NOTE, BEST_FILE):
+                (out / name).unlink(missing_ok=True)
+        self.best = read_best(out / BEST_NOTE)
 
     def step(self, step: int, values: dict[str, float], *, data_share: float) -> None:
         """Log a step's losses and the share of time spent waiting for data."""
@@ -79,16 +85,27 @@ class TrainingLogger:
     def _note_best(
         self, module: nn.Module, step: int, name: str, values: dict[str, float], *, split: str, smaller: bool
     ) -> None:
-        note, sign = self.out / BEST_NOTE, -1 if smaller else 1
-        best = json.loads(note.read_text())["value"] if note.is_file() else -sign * math.inf
+        sign = -1 if smaller else 1
+        best = self.best["value"] if self.best is not None and self.best["measure"] == name else -sign * math.inf
         if sign * values[name] > sign * best:
             self.save(self.out / BEST_FILE, module, step)
-            text = json.dumps({"step": step, "measure": name, "value": values[name], "split": split})
-            write_atomic(note, text.encode())
+            self.best = {"step": step, "measure": name, "value": values[name], "split": split}
+            write_atomic(self.out / BEST_NOTE, json.dumps(self.best).encode())
 
     def _append(self, name: str, line: dict[str, object]) -> None:
         with writing(self.out / name), (self.out / name).open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def read_best(path: Path) -> dict[str, Any] | None:
+    """The content of `best.json`, None without one; raises `InputError` where it is damaged."""
+    if not path.exists():
+        return None
+    hint = "Delete it: the best checkpoint is then chosen among the steps to come."
+    note = read_json(path, dict, hint=hint)
+    if not finite(note.get("value")) or not isinstance(note.get("measure"), str):
+        raise DamageError("has no finite `value` of a `measure`.", path=path, hint=hint)
+    return note
 
 
 def drop_after(log: Path, step: int) -> None:
@@ -100,6 +117,7 @@ def drop_after(log: Path, step: int) -> None:
 
 def _step_of(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
+        step = parse_json(line)["step"]
     except (ValueError, KeyError, TypeError):
         return math.inf
+    return step if finite(step) else math.inf

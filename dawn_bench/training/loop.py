@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.files import replacing
 from dawn_bench.progress import meter
@@ -30,6 +28,8 @@ from dawn_bench.training.data import Batch, batches
 from dawn_bench.training.logger import LOG_FILE, TrainingLogger
 from dawn_bench.training.memory import TrainingError, explain_out_of_memory
 from dawn_bench.training.processes import average, average_gradients, barrier, distributed, rank, world_size
+from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE, claim, restore, save_state, write_model
+from dawn_bench.training.schedule import learning_rate
 from dawn_bench.training.stage import LoopConfig, Stage
 
 __all__ = [
@@ -41,18 +41,17 @@ __all__ = [
     "claim",
     "distributed",
     "fit",
+    "learning_rate",
     "rank",
 ]
-
-STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.yaml"
 
 
 def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, provenance: dict[str, Any]) -> Path:
     """Train `stage` into the folder `out`; returns the checkpoint's path.
 
     Writes `config.yaml`, the logs and samples of `dawn_bench.training.logger`, `state.pt` (to resume) and
-    `model.safetensors`. A finished stage is not trained again when `resume` is set. Ctrl-C, SIGTERM and SIGHUP stop it
-    after the current step, whose state is saved; a second one stops it at once.
+    `model.safetensors`. A finished stage is not trained again when `resume` is set; with more steps it is extended.
+    Ctrl-C, SIGTERM and SIGHUP stop it after the current step, whose state is saved; a second one stops it at once.
 
     Raises `InputError` when `out` holds another run and `resume` is not set, or was made with other settings, another
     seed or another cache; `TrainingError` when a loss or a gradient becomes NaN or infinite, or memory runs out.
@@ -66,9 +65,6 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
         )
     claim(out, stage.config, resume=resume)
     origin = {"seed": seed, "cache": provenance.get("cache")}
-    if rank() == 0:
-        _write_folder(stage, out)
-    barrier()
     facts = {"stage": stage.name, "seed": seed, "device": device_name(device), "versions": versions()}
 
     def save(path: Path, trained: nn.Module, step: int) -> None:
@@ -85,16 +81,22 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
         mean = (
             AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True) if loop.ema else None
         )
-        start = _restore(out / STATE_FILE, module, optimizers, mean, device, origin=origin) if resume else 0
-        if start == loop.steps and (out / MODEL_FILE).is_file():
-            return out / MODEL_FILE  # finished; rewriting would change its bytes, though not its tensors
+        start = 0
+        if resume:
+            start = restore(out, module, optimizers, mean, device, origin=origin, steps=loop.steps)
+        barrier()  # all have read what rank 0 writes from here on
+        if rank() == 0:
+            _write_folder(stage, out)
+        barrier()
         if start < loop.steps:
             watch = TrainingLogger(stage, out, start=start, save=save) if rank() == 0 else None
             _steps(
                 stage, module, optimizers, mean, watch, start=start, out=out, seed=seed, device=device, origin=origin
             )
     if rank() == 0:
-        save(out / MODEL_FILE, mean.module if mean is not None else module, loop.steps)
+        result = mean.module if mean is not None else module
+        finished = start == loop.steps
+        write_model(out / MODEL_FILE, lambda path: save(path, result, loop.steps), steps=loop.steps, finished=finished)
     barrier()  # the next stage may read what rank 0 has just written
     return out / MODEL_FILE
 
@@ -147,7 +149,7 @@ def _steps(
                 if watch.due(done):
                     watch.validate(mean.module if mean is not None else module, done, device=device)
                 if done % loop.save_every == 0 or done == loop.steps:
-                    _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+                    save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
                     saved = done
             if request.pending:
                 break
@@ -156,7 +158,7 @@ def _steps(
                 progress.advance(note=f"loss {values['total']:.4g}")
         if watch is not None:
             if request.pending and saved < done:
-                _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+                save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
             watch.close()
         request.stop()
 
@@ -205,15 +207,6 @@ def _one_step(
     return values
 
 
-def learning_rate(loop: LoopConfig, step: int) -> float:
-    """Linear warm-up, then cosine from `learning_rate` down to `final_learning_rate`."""
-    if step < loop.warmup:
-        return loop.learning_rate * (step + 1) / loop.warmup
-    share = (step - loop.warmup) / max(1, loop.steps - loop.warmup)
-    low = min(loop.final_learning_rate, loop.learning_rate)
-    return low + (loop.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * share))
-
-
 def _key(stage: Stage) -> str:
     """The key of this stage in `--set`."""
     return stage.name.replace("-", "_")
@@ -231,71 +224,11 @@ def _precision(loop: LoopConfig, device: str) -> AbstractContextManager[None]:
     return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=loop.amp)
 
 
-def claim(out: Path, config: Config, *, resume: bool) -> None:
-    """Raise `InputError` if `out` holds a run that must not be continued with these settings; writes nothing."""
-    if (out / STATE_FILE).exists() and not resume:
-        raise InputError(
-            "already holds a training run.", path=out, hint="Continue it with --resume, or choose another --out."
-        )
-    config_file = out / CONFIG_FILE
-    if resume and config_file.exists() and yaml.safe_load(config_file.read_text()) != config.model_dump(mode="json"):
-        raise InputError(
-            "was started with other settings.",
-            path=config_file,
-            hint="Use the same preset and --set, or another --out.",
-        )
-
-
 def _write_folder(stage: Stage, out: Path) -> None:
     """Create the folder and write the stage's settings."""
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / CONFIG_FILE) as temporary:
         stage.config.to_yaml(temporary)
-
-
-def _save_state(
-    path: Path,
-    step: int,
-    module: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    mean: AveragedModel | None,
-    origin: dict[str, Any],
-) -> None:
-    state = {
-        "step": step,
-        "origin": origin,
-        "module": module.state_dict(),
-        "optimizers": [o.state_dict() for o in optimizers],
-        "average": mean.state_dict() if mean is not None else None,
-    }
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
-
-
-def _restore(
-    path: Path,
-    module: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    mean: AveragedModel | None,
-    device: str,
-    *,
-    origin: dict[str, Any],
-) -> int:
-    """Restore the saved state; returns the step to continue from, 0 when nothing was saved."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location=device, weights_only=True)
-    for what, value in state["origin"].items():
-        if value != origin[what]:
-            raise InputError(
-                f"was started with {what} {value}, not {origin[what]}.", path=path, hint=f"Use the same {what}."
-            )
-    module.load_state_dict(state["module"])
-    for optimizer, optimizer_state in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(optimizer_state)
-    if mean is not None:
-        mean.load_state_dict(state["average"])
-    return int(state["step"])
 
 
 def _mix(seed: int, step: int) -> int:

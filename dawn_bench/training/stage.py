@@ -24,6 +24,9 @@ class LoopConfig(Config):
     batch_size: int = Field(4, ge=1, description="items per step, over all processes")
     learning_rate: float = Field(2e-4, gt=0)
     final_learning_rate: float = Field(1e-6, ge=0, description="floor of the cosine schedule")
+    decay_steps: int | None = Field(
+        None, ge=1, description="steps at which the cosine reaches its floor, where the rate then stays; None: `steps`"
+    )
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
@@ -48,6 +51,8 @@ class LoopConfig(Config):
     def _divides(self) -> Self:
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
+        if self.decay_steps is not None and self.decay_steps < self.warmup:
+            raise ValueError(f"decay_steps {self.decay_steps} is within the warmup of {self.warmup} steps")
         return self
 
 

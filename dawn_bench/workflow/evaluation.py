@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from dawn_bench.job import Device, Flag, Job
 from dawn_bench.metrics.protocols.base import PROTOCOLS, protocol
-from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.base import METRICS, metric_names
 from dawn_bench.weights import Policy
 
 
@@ -69,15 +69,3 @@ class Evaluation(Job):
     @classmethod
     def _names(cls, metrics: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if metrics is None else metric_names(metrics)
-
-
-def metric_names(given: tuple[str, ...]) -> tuple[str, ...]:
-    """Metrics by name; `given` may contain labels as in the report, in any case: `PSNR`, `LSE-C`.
-
-    Raises `InputError` with the nearest names for an unknown name.
-    """
-    by_label = {METRICS[name].title.casefold(): name for name in METRICS}
-    names = tuple(by_label.get(text.casefold(), text.casefold()) for text in given)
-    for name in names:
-        METRICS[name]
-    return tuple(dict.fromkeys(names))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from dawn_bench.files import user_path
 from dawn_bench.job import Device, Flag, Job
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -32,7 +33,7 @@ class Preparation(PrepareSettings, _Folders):
     @field_validator("labels")
     @classmethod
     def _absolute(cls, labels: Path | None) -> Path | None:
-        return None if labels is None else labels.expanduser().resolve()
+        return None if labels is None else user_path(labels).resolve()
 
     @property
     def settings(self) -> PrepareSettings:

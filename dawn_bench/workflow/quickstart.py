@@ -28,6 +28,7 @@ from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic import write_embedded
 from dawn_bench.progress import console, meter
+from dawn_bench.readers import read_json
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
 from dawn_bench.training.signals import loss_falls
@@ -135,7 +136,7 @@ def _claim(out: Path, plan: Plan) -> None:
     """Claim an empty folder, or continue the same plan; any other folder is refused."""
     mark = out / MARK
     if mark.is_file():
-        if json.loads(mark.read_text()) != plan.model_dump(mode="json"):
+        if read_json(mark, dict, hint="Remove the folder.") != plan.model_dump(mode="json"):
             raise InputError(
                 "holds a quickstart with another preset or seed.", path=out, hint="Choose another --out, or remove it."
             )
@@ -161,7 +162,7 @@ def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
             jobs=jobs,
             progress=progress,
         )
-    done.touch()
+    write_atomic(done, b"")
 
 
 def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[LearningSignal]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.cache import Cache
+from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.files import replacing
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
+from dawn_bench.training.resume import extends, saved_step
 from dawn_bench.workflow.folders import run_folder
 
 
@@ -49,6 +51,7 @@ def train(
     for name in names:  # before anything is written or trained
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
+            _check_dependants(spec, name, config, out)
     checkpoints: dict[str, Path] = {}
     with ExitStack() as stack:
         if rank() == 0:
@@ -72,14 +75,29 @@ def train(
     return checkpoints
 
 
+def _check_dependants(spec: ModelSpec, name: str, config: Config, out: Path) -> None:
+    """Raise `InputError` where more steps of a stage would change what another trained stage was built on."""
+    if not extends(out / name, config):
+        return
+    built = [*spec.after.items(), *spec.starts_from.items()]
+    for later, first in built:
+        if first == name and any((out / later / file).is_file() for file in (STATE_FILE, MODEL_FILE)):
+            raise InputError(
+                f"was trained on the present {name}, which more steps would change.",
+                path=out / later,
+                hint=f"Extend {name} in a copy of the run without this folder, then train {later} there.",
+            )
+
+
 def saved(run: Path) -> str:
     """A sentence on the last saved step of a run folder, from which `--resume` continues."""
-    import torch
-
     states = sorted(run.glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
     if not states:
         return f"no step is saved in {run} yet"
-    step = torch.load(states[-1], map_location="cpu", mmap=True, weights_only=True)["step"]
+    try:
+        step = saved_step(states[-1])
+    except InputError as error:
+        return str(error)
     return f"{states[-1].parent.name}: step {step} is saved in {states[-1]}; later steps are trained again"
 
 

@@ -46,8 +46,9 @@ distributed sampler repeats counts once), `compute` folds the records in the ord
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -59,7 +60,7 @@ from dawn_bench.metrics.functional.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.frames import ALL
 from dawn_bench.provenance import fingerprint
-from dawn_bench.registry import Registry
+from dawn_bench.registry import Registry, unknown_name
 from dawn_bench.results import Aim
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, resolve
@@ -329,6 +330,24 @@ METRICS: Registry[type[Metric]] = Registry("metric", group="dawn_bench.metric", 
 def metrics_in_order() -> list[type[Metric]]:
     """All metric classes in the order of a table's columns."""
     return sorted((METRICS[name] for name in METRICS), key=lambda metric: (metric.order, metric.name))
+
+
+def metric_names(given: Iterable[str]) -> tuple[str, ...]:
+    """Metrics by name, each once; `given` has names or the labels of a report, in any case: `PSNR`, `LSE-C`.
+
+    The arrow, protocol or unit that a report puts behind a label may follow. Raises `InputError` with the nearest names
+    for an unknown one.
+    """
+    known = {name.casefold(): name for name in METRICS}
+    known |= {METRICS[name].title.casefold(): name for name in METRICS if METRICS[name].title.casefold() not in known}
+    names = []
+    for text in given:
+        bare = re.sub(r"\s*(\([^)]*\))?\s*[↑↓→]?\s*$", "", text).strip().casefold()
+        name = known.get(text.strip().casefold()) or known.get(bare)
+        if name is None:
+            raise unknown_name("metric", bare, METRICS)
+        names.append(name)
+    return tuple(dict.fromkeys(names))
 
 
 def worst_state(states: list[str]) -> str:

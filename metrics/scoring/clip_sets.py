@@ -17,7 +17,7 @@ from dawn_bench.baselines.formats import FORMATS, read_output
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.files import walk
+from dawn_bench.files import user_path, walk
 from dawn_bench.models.generator import TalkingClip
 from dawn_bench.pipelines.media.audio import fit_length
 
@@ -89,7 +89,7 @@ def clip_set(given: ClipSetLike, *, side: str, fps: float | None = None) -> Clip
     if isinstance(given, Cache):
         return ClipSet(tuple(SetClip(c.id, c) for c in given.clips()), "name")
     if isinstance(given, str | Path):
-        path = Path(given).expanduser()
+        path = user_path(given)
         return _folder(path, side) if path.is_dir() else _listed([path], side, fps)
     if isinstance(given, np.ndarray):
         return _listed(list(given) if given.ndim == 5 else [given], side, fps)
@@ -171,7 +171,7 @@ def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
     if isinstance(given, Clip):
         return SetClip(name, given)
     if isinstance(given, str | Path):
-        path = Path(given).expanduser()
+        path = user_path(given)
         if not path.is_file():
             what = "is a folder; a list holds files." if path.is_dir() else "there is no such file."
             raise InputError(what, path=path, hint=f"It was given in {side}.")

@@ -16,9 +16,10 @@ from scipy.stats import wasserstein_distance
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import user_path
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
-from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, Score, join_notes
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, Score, join_notes, metric_names
 from dawn_bench.metrics.scoring.clip_sets import ClipSet, ClipSetLike, SetClip, clip_set, pair_clips
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
@@ -86,11 +87,11 @@ def compute_metrics(
     if not names:
         raise InputError("no metric is given.", hint=f"Known: {', '.join(METRICS)}.")
     rules = find_protocol(protocol, tuple(protocol_set))
-    classes = [METRICS[name] for name in dict.fromkeys(names)]
+    classes = [METRICS[name] for name in metric_names(names)]
     _check_modes(classes, has_reference=reference is not None, paired=paired)
     outputs = clip_set(generated, side="generated", fps=fps)
     truth = None if reference is None else clip_set(reference, side="reference", fps=fps)
-    folder = None if features is None else Path(features).expanduser()
+    folder = None if features is None else user_path(features)
     run = _Run(classes, rules, weights=weights, device=pick_device(device), features=folder, seed=seed)
     return run.pairs(outputs, truth) if paired and truth is not None else run.sets(outputs, truth)
 

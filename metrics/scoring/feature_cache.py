@@ -22,6 +22,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sealed, unsealed, write_atomic
 from dawn_bench.names import name_fault
+from dawn_bench.readers import read_json
 
 
 def content_sha256(array: np.ndarray) -> str:
@@ -68,9 +69,9 @@ class FeatureCache:
             failure = path.with_suffix(".json")
             if not failure.is_file():
                 return None
-            stored = unsealed(json.loads(failure.read_text()))
+            stored = unsealed(read_json(failure, dict))
             error = ItemError(str(stored["reason"]), str(stored["detail"]))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError):
+        except (OSError, ValueError, KeyError):  # InputError is a ValueError
             return None
         raise error
 

@@ -29,6 +29,7 @@ from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.provenance import fingerprint
+from dawn_bench.readers import read_json
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
@@ -154,9 +155,9 @@ def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, s
 
 def _read(path: Path) -> dict | None:
     try:
-        known = unsealed(json.loads(path.read_text()))
+        known = unsealed(read_json(path, dict))
         return known if {"n_frames", "notes", "sha256"} <= set(known) else None
-    except (OSError, ValueError, TypeError, AttributeError):
+    except ValueError:  # InputError is a ValueError
         return None  # absent or damaged: matched again
 
 

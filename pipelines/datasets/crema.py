@@ -7,7 +7,6 @@ published list (`file_list_crema_test.txt`), as in DAWN; all other actors are in
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from dawn_bench.files import walk
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.files import file_problem, find_videos
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import read_csv
 
 TEST_ACTORS = frozenset({1015, 1020, 1021, 1030, 1033, 1052, 1062, 1081, 1082, 1089})
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
@@ -32,6 +32,7 @@ BROKEN = {
     "1076_MTI_SAD_XX": "an error picture without sound",
 }
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2})")
+_ORIGINAL = "Use the original file of the dataset."
 log = logging.getLogger(__name__)
 
 
@@ -82,7 +83,7 @@ class Crema(Dataset):
         present = {source.id for source in self.sources(root, settings)}
         table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
         if table is not None:
-            names = [Path(row.get("Filename") or "").stem for row in _table(table)]
+            names = [Path(row["Filename"]).stem for row in read_csv(table, ("Filename",), hint=_ORIGINAL)]
         else:
             names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
         absent = sorted(set(names) - {"", *present})
@@ -95,21 +96,12 @@ def _combinations() -> list[str]:
     return [*levels, f"{first}_NEU_XX", *(f"{sentence}_{emotion}_XX" for sentence in others for emotion in EMOTIONS)]
 
 
-def _table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; raises `InputError` where it cannot be read."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read as CSV ({error}).", path=path) from error
-
-
 def _demographics(path: Path) -> dict[str, dict[str, str]]:
     """Age, sex, race and ethnicity by actor; empty where the table is a Git LFS pointer or cannot be read."""
     if (problem := file_problem(path)) is not None and problem[0] == "lfs_pointer":
         return {}
     try:
-        rows = _table(path)
+        rows = read_csv(path, ("ActorID",), hint=_ORIGINAL)
     except InputError as error:
         log.warning("%s The clips go without age, sex, race and ethnicity.", error)
         return {}

@@ -6,7 +6,6 @@ next to the videos; `--list-missing` reads that log.
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, write_atomic
 from dawn_bench.progress import meter
+from dawn_bench.readers import read_text
 
 LOG_FILE = "download.tsv"
 #: The download stops after this many consecutive failures of the network or refusals by the site.
@@ -86,15 +86,10 @@ def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tup
 def read_log(folder: Path) -> dict[str, tuple[str, str, str]]:
     """(name, reason, detail) of failed downloads by file stem; empty without a log."""
     path = folder / LOG_FILE
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file, delimiter="\t") if len(row) == 4]
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        hint = "Delete it: failed downloads are then tried again."
-        raise InputError(f"cannot be read ({error}).", path=path, hint=hint) from error
-    return {stem: (name, reason, detail) for stem, name, reason, detail in rows}
+    rows = [line.split("\t") for line in read_text(path, hint="Delete it.").splitlines()]
+    return {row[0]: (row[1], row[2], row[3]) for row in rows if len(row) == 4}
 
 
 def write_log(folder: Path, log: dict[str, tuple[str, str, str]]) -> None:

@@ -7,7 +7,6 @@ own speaker, and a hash of the speaker determines the split, about 9:1.
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, hash_split, safe_id
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import read_csv
 
 LABELS_FILE = "clips.csv"
 SPLITS = ("train", "val", "test")
@@ -65,15 +65,7 @@ def _labels(root: Path, table: Path | None, videos: list[Path]) -> dict[Path, di
     path = table or root / LABELS_FILE
     if table is None and not path.is_file():
         return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read as CSV ({error}).", path=path) from error
-    if "file" not in columns:
-        raise InputError("has no column 'file'.", path=path, hint="Its header must be: file,speaker,split")
+    rows = read_csv(path, ("file",), hint="Its header must be: file,speaker,split")
     by_name: dict[str, list[Path]] = {}
     for video in videos:
         for name in {video.relative_to(root).as_posix(), video.name}:

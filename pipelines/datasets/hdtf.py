@@ -29,6 +29,7 @@ from dawn_bench.pipelines.datasets.download import Video, once, read_log
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, safe_id
 from dawn_bench.pipelines.media.containers import open_container
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import read_text
 
 SUBSETS = ("RD", "WDA", "WRA")
 #: Where `dawn-bench download` puts the raw videos.
@@ -272,10 +273,7 @@ def _lines(path: Path | None) -> dict[str, list[str]]:
     """The words of each line, keyed by its first word without `.mp4`; tolerates a byte order mark and blank lines."""
     if path is None:
         return {}
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read ({error}).", path=path, hint="Download the published files again.") from error
+    lines = (line.split() for line in read_text(path, hint="Download the published files again.").splitlines())
     return {words[0].removesuffix(".mp4"): words[1:] for words in lines if words}
 
 

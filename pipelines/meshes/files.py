@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.npy import read_npy
 from dawn_bench.pickles import read_arrays
+from dawn_bench.readers import guarded, read_array, read_text
 
 #: Hint for a dataset file that cannot be read.
 HINT = "Use the original file of the dataset."
@@ -39,14 +39,13 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     Raises `ItemError` with reason unreadable, bad_shape or not_finite.
     """
     try:
-        array = read_npy(path)
-    except (OSError, ValueError, MemoryError) as error:
-        raise ItemError("unreadable", f"{path.name}: is not a readable npy file ({error})") from error
+        array = read_array(path)
+    except InputError as error:
+        raise ItemError("unreadable", f"{path.name}: {error.what}") from error
     flat = array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
     if not flat or array.reshape(len(array), -1).shape[1] != 3 * vertices:
-        raise ItemError(
-            "bad_shape", f"{path.name}: is {array.shape}, not (frames, {3 * vertices}) as its template requires"
-        )
+        needed = f"(frames, {3 * vertices}) as its template requires"
+        raise ItemError("bad_shape", f"{path.name}: is {array.shape}, not {needed}")
     coordinates = array.reshape(len(array), vertices, 3).astype(np.float32)
     if not np.isfinite(coordinates).all():
         raise ItemError("not_finite", f"{path.name}: has NaN or infinite coordinates")
@@ -58,11 +57,10 @@ def read_indices(path: Path) -> np.ndarray:
 
     Raises `InputError` for a file that cannot be read or has other content.
     """
+    text = read_text(path, hint=HINT)
     try:
-        return np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
-    except OSError as error:
-        raise InputError("the file of vertex indices cannot be read.", path=path) from error
-    except ValueError as error:
+        return np.array([int(word) for word in text.replace(",", " ").split()], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
         raise InputError("is not a list of vertex indices.", path=path, hint="Example: 3, 17, 20") from error
 
 
@@ -79,15 +77,17 @@ def read_triangles(path: Path, *, vertices: int) -> np.ndarray:
 
     Raises `InputError` for another format or another number of vertices.
     """
-    try:
-        faces = _ply_faces(path.read_bytes(), vertices)
-    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
-        raise InputError(f"is not a readable PLY mesh of {vertices} vertices ({error}).", path=path) from error
-    fans = [(f[0], f[k], f[k + 1]) for f in faces for k in range(1, len(f) - 1)]
-    triangles = np.array(fans, dtype=np.int64).reshape(-1, 3)
+    what = f"a PLY mesh of {vertices} vertices"
+    triangles = guarded(lambda: _fans(_ply_faces(path.read_bytes(), vertices)), path, what, HINT)
     if not len(triangles) or triangles.min() < 0 or triangles.max() >= vertices:
         raise InputError(f"has no triangles of a mesh of {vertices} vertices.", path=path)
     return triangles.astype(np.int32)
+
+
+def _fans(faces: list[list[int]]) -> np.ndarray:
+    """Polygons as triangles int64 (F,3) around their first corner."""
+    fans = [(f[0], f[k], f[k + 1]) for f in faces for k in range(1, len(f) - 1)]
+    return np.array(fans, dtype=np.int64).reshape(-1, 3)
 
 
 _PLY_TYPES = {

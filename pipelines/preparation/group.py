@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dawn_bench.cache import OK, QUARANTINED, open_shard
+from dawn_bench.cache import OK, QUARANTINED, shard_array
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.preparation.origin import origin
@@ -268,7 +268,7 @@ def _extract_clips(job: GroupJob, faults: list[str]) -> list[dict[str, Any]]:
 def _extract_row(job: GroupJob, row: Mapping[str, Any], writer: ShardWriter, faults: list[str]) -> dict[str, Any]:
     assert job.extractor is not None
     clip_id, known = row["id"], {key: row[key] for key in ("scene_of",) if key in row}
-    arrays = {f: open_shard(job.cache / at["shard"])[at["key"]] for f, at in row["fields"].items()}
+    arrays = {f: shard_array(job.cache, at["shard"], at["key"]) for f, at in row["fields"].items()}
     job.marker.write_text(clip_id)
     sink = _GroupSink(writer, job, clip_id)
     try:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dawn_bench.cache import OK, Cache, open_shard, raw_blocks
+from dawn_bench.cache import (
+    INDEX_FILE,
+    OK,
+    SETTINGS_FILE,
+    Cache,
+    check_finished,
+    raw_blocks,
+    read_index,
+    read_settings,
+    shard_array,
+)
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, unknown_name
+from dawn_bench.files import user_path
 from dawn_bench.progress import track
+from dawn_bench.readers import DamageError
 
 #: Bytes of clips that go into one WebDataset tar before the next is begun.
 TAR_BYTES = 256 * 2**20
@@ -28,7 +41,8 @@ class VerifyReport:
     """The result of `verify`.
 
     `clips` counts the usable clips as `stats` does, `left_out` those that could not be used and have no arrays;
-    `faults` are (clip id, field, what is wrong), `loose` shards that no clip refers to.
+    `faults` are (clip id, field, what is wrong), `loose` shards that no clip refers to. A fault of `cache.json` or the
+    index has the file's name in place of a clip's id, and no field.
     """
 
     clips: int
@@ -39,39 +53,56 @@ class VerifyReport:
 
 
 def verify(root: Path) -> VerifyReport:
-    """Read every array of the cache at `root` and compare its sha256, dtype and shape with the index."""
-    cache = Cache(root)
+    """Read every array of the cache at `root` and compare its sha256, dtype and shape with the index.
+
+    Damage of any file is a fault of the report. Raises `InputError` for a folder that is no finished cache.
+    """
+    root = user_path(root)
+    check_finished(root)
     faults, arrays, used = [], 0, set()
-    rows: list[dict[str, Any]] = cache.index.to_dict("records")  # type: ignore[assignment]
+    try:
+        read_settings(root / SETTINGS_FILE)
+    except DamageError as error:
+        faults.append((SETTINGS_FILE, "", error.what))
+    try:
+        index = read_index(root / INDEX_FILE)
+    except DamageError as error:
+        return VerifyReport(0, 0, (*faults, (INDEX_FILE, "", error.what)), ())
+    rows: list[dict[str, Any]] = index.to_dict("records")  # type: ignore[assignment]
+    counts = Counter(row["id"] for row in rows)
+    faults += [(clip_id, "", f"is listed {count} times") for clip_id, count in counts.items() if count > 1]
+    fields = sorted(c.removesuffix(".shard") for c in index.columns if c.endswith(".shard"))
     for row in track(rows, "verify", unit="clips"):
-        for field in cache.fields:
+        for field in fields:
             name = row[f"{field}.shard"]
             if not isinstance(name, str):
                 continue
             arrays += 1
             used.add(name)
-            fault = _fault(cache.root / name, row, field)
+            fault = _fault(root, row, field)
             if fault:
                 faults.append((row["id"], field, fault))
-    there = {path.relative_to(cache.root).as_posix() for path in cache.root.glob("*/*.safetensors")}
-    left_out = len(cache.quarantined())
-    return VerifyReport(len(cache), arrays, tuple(faults), tuple(sorted(there - used)), left_out)
+    there = {path.relative_to(root).as_posix() for path in root.glob("*/*.safetensors")}
+    usable = sum(row["status"] == OK for row in rows)
+    return VerifyReport(usable, arrays, tuple(faults), tuple(sorted(there - used)), len(rows) - usable)
 
 
-def _fault(path: Path, row: dict[str, Any], field: str) -> str | None:
+def _fault(root: Path, row: dict[str, Any], field: str) -> str | None:
     """What is wrong with one array, or None."""
-    digest = hashlib.sha256()
+    path, digest = root / row[f"{field}.shard"], hashlib.sha256()
+    dtype, shape, expected = (row.get(f"{field}.{name}") for name in ("dtype", "shape", "sha256"))
+    if not isinstance(dtype, str) or not isinstance(expected, str) or not isinstance(shape, list | np.ndarray):
+        return "its dtype, shape or sha256 is not in the index"
     try:
-        array = open_shard(path)[row[f"{field}.key"]]
-        if str(array.dtype) != row[f"{field}.dtype"] or list(array.shape) != list(row[f"{field}.shape"]):
+        array = shard_array(root, row[f"{field}.shard"], row[f"{field}.key"])
+        if str(array.dtype) != dtype or list(array.shape) != list(shape):
             return f"{path.name} holds {array.dtype} {array.shape} for it"
         for block in raw_blocks(array):
             digest.update(block.data)
-    except FileNotFoundError:
-        return f"{path.name} is absent"
-    except (KeyError, ValueError, OSError) as error:
-        return f"{path.name} cannot be read ({error})"
-    if digest.hexdigest() != row[f"{field}.sha256"]:
+    except InputError as error:
+        absent = not path.is_file()
+        return f"{path.name} is absent" if absent else f"{path.name} cannot be read ({error.what.rstrip('.')})"
+    if digest.hexdigest() != expected:
         return f"checksum differs in {path.name}"
     return None
 
@@ -113,7 +144,7 @@ def stats(root: Path) -> dict[str, Any]:
         ],
         "bytes": {f: sum(p.stat().st_size for p in _files(cache.root / f)) for f in cache.fields},
         "clips_with": {f: int(good[f"{f}.shard"].notna().sum()) for f in cache.fields},
-        "fingerprints": cache.settings["fingerprints"],
+        "fingerprints": cache.settings.get("fingerprints", {}),
     }
 
 
@@ -131,7 +162,7 @@ def export(root: Path, out: Path, *, format: Literal["files", "webdataset"] = "f
     """
     if format not in EXPORT_FORMATS:
         raise unknown_name("export format", format, EXPORT_FORMATS)
-    cache = Cache(root)
+    cache, out = Cache(root), user_path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("is there already.", path=out, hint="Give a new or empty --out.")
     out.mkdir(parents=True, exist_ok=True)

@@ -13,25 +13,59 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from dawn_bench.clip import FPS
+from dawn_bench.config import validated
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
 from dawn_bench.names import check_name, name_fault, shard_fault
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.media.containers import open_container
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import fitted, read_json
 
 PLAN_FILE, PARTS = "plan.json", "parts"
 PLAN_SCHEMA = 1
+_ANEW = "Prepare with --overwrite."
+_REDO = "Delete it: its clips are then processed again."
 
 #: Bytes of frames that one shard should hold, and the minimum number of groups, so that every worker gets work.
 SHARD_BYTES = 256 * 2**20
 MIN_GROUPS = 16
 #: Clips opened to learn how many seconds a byte of this dataset is.
 _PROBES = 16
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where an array of a clip is: what `ShardWriter.finish` returns."""
+
+    shard: str
+    key: str
+    dtype: str
+    shape: list[int]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _PartRow:
+    """The entries of a part's row that are read again; rows have more, by dataset."""
+
+    id: str
+    status: str
+    n_frames: Annotated[int, Field(ge=0)]
+    fields: dict[str, _Stored]
+    scene_of: str = ""
+    speaker: str = ""
+    split: str = ""
+    reason: str = ""
+    detail: str = ""
+    meta: dict[str, Any] = dataclass_field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,16 +97,14 @@ class CachePlan:
         path = cache / PLAN_FILE
         if not path.is_file():
             return None
-        data = json.loads(path.read_text())
-        if data.pop("schema") != PLAN_SCHEMA:
-            raise InputError(
-                "was planned by another version of dawn-bench.", path=cache, hint="Prepare with --overwrite."
-            )
-        for name in (*data["added"], *data["facts"]):
-            check_name(
-                name.removeprefix("extractor "), what="the extractor", path=path, hint="Prepare with --overwrite."
-            )
-        return CachePlan(**{**data, "groups": tuple(tuple(group) for group in data["groups"])})
+        data = read_json(path, dict, hint=_ANEW)
+        if data.pop("schema", None) != PLAN_SCHEMA:
+            raise InputError("was planned by another version of dawn-bench.", path=cache, hint=_ANEW)
+        plan = fitted(CachePlan, data, path=path, hint=_ANEW)
+        validated(PrepareSettings, plan.settings, what="setting of the plan,", file=path)
+        for name in (*plan.added, *plan.facts):
+            check_name(name.removeprefix("extractor "), what="the extractor", path=path, hint=_ANEW)
+        return plan
 
     def grown(self, sources: Sequence[Source]) -> CachePlan:
         """This plan, extended by groups for the sources that are not in it."""
@@ -198,8 +230,9 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_part(path: Path) -> list[dict[str, Any]]:
-    """The rows of a finished group; raises `InputError` where one names a shard that cannot be the group's."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    """The rows of a finished group; raises `InputError` where they are damaged or name another shard."""
+    rows = read_json(path, list, hint=_REDO)
+    fitted(list[_PartRow], rows, path=path, hint=_REDO)
     for row in rows:
         for field, at in row["fields"].items():
             if (fault := name_fault(field) or shard_fault(at["shard"], field=field)) is not None:

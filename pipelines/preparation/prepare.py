@@ -41,6 +41,7 @@ from dawn_bench.pipelines.preparation.plan import (
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
+from dawn_bench.readers import DamageError
 from dawn_bench.text import counted
 
 
@@ -196,6 +197,9 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
     rows = {row["id"]: row for row in _current([read_part(part_path(cache, n)) for n in numbers], owners)}
     for name in (key.removeprefix("extractor ") for key in plan.added):
         for row in _current([read_part(part_path(cache, n, extractor=name)) for n in numbers], owners):
+            if row["id"] not in rows:
+                part = part_path(cache, owners[listed_id(row)], extractor=name)
+                raise DamageError(f"has a clip {row['id']!r} that its group lacks.", path=part, hint="Delete it.")
             rows[row["id"]]["fields"].update(row["fields"])
             if row["status"] != OK:
                 rows[row["id"]][f"without.{name}"] = f"{row['reason']}: {row['detail']}"
@@ -214,7 +218,7 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
         if len(kinds - {list}) > 1 and not kinds <= {int, float}:
             table[name] = table[name].map(lambda v: v if v is None or v != v else str(v))
     with replacing(cache / INDEX_FILE) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, write_page_checksum=True)
     facts = {
         "schema": SCHEMA_VERSION,
         "dataset": plan.settings["dataset"],
@@ -231,7 +235,7 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
 
 def _current(parts: Sequence[Sequence[dict[str, Any]]], owners: Mapping[str, int]) -> list[dict[str, Any]]:
     """The rows of the parts of all groups, without clips that a later group processed again."""
-    return [row for number, part in enumerate(parts) for row in part if owners[listed_id(row)] == number]
+    return [row for number, part in enumerate(parts) for row in part if owners.get(listed_id(row)) == number]
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,7 +282,7 @@ def _changed(root: Path, cache: Path, plan: CachePlan, sources: Sequence[Source]
         part = part_path(cache, number)
         if part.exists():
             since[number] = part.stat().st_mtime_ns
-            rows |= {i: row for row in read_part(part) if owners[i := listed_id(row)] == number}
+            rows |= {i: row for row in read_part(part) if owners.get(i := listed_id(row)) == number}
     return [
         source
         for source in sources

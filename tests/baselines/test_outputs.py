@@ -260,3 +260,18 @@ def test_mappings_that_do_not_fit_are_one_line(text: str, message: str, clips: l
         find_outputs(tmp_path, clips, _csv(tmp_path / "m.csv", text))
     with pytest.raises(InputError, match="cannot be read"):
         find_outputs(tmp_path, clips, tmp_path / "absent.csv")
+
+
+def test_what_is_no_mapping_or_no_video_says_what_to_give(clips: list[Clip], tmp_path: Path) -> None:
+    """A folder in place of the CSV, folders of pictures, and lines that fit no clip or no file."""
+    pictures = _touch(tmp_path / "pictures", "c0/00001.png", "c0/00002.png", "c1/00001.png")
+    with pytest.raises(InputError, match=r"pictures: is a folder, not a CSV file\. .*clip,file.*--outputs"):
+        find_outputs(pictures, clips, pictures)
+    with pytest.raises(InputError, match=r"m\.csv: names a folder of pictures for clip c0: c0\. .*ffmpeg"):
+        find_outputs(pictures, clips, _csv(tmp_path / "m.csv", "clip,file\nc0,c0\n"))
+    with pytest.raises(InputError, match=r"holds pictures, not video file.*ffmpeg"):
+        find_outputs(pictures, clips, None)
+    with pytest.raises(InputError, match=r"m\.csv: names no file that exists\. There is no .*pictures/x\.mp4"):
+        find_outputs(pictures, clips, _csv(tmp_path / "m.csv", "clip,file\nc0,x.mp4\n"))
+    with pytest.raises(InputError, match=r"m\.csv: names none of the clips\. .*c0"):
+        find_outputs(pictures, clips, _csv(tmp_path / "m.csv", "clip,file\nother,x.mp4\n"))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.job import read_job
 from dawn_bench.metrics.functional.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PROTOCOLS, protocol
 from dawn_bench.metrics.scoring.base import (
@@ -20,9 +21,11 @@ from dawn_bench.metrics.scoring.base import (
     RatioMetric,
     by_second,
     mean_over_time,
+    metric_names,
     metrics_in_order,
     worst_state,
 )
+from dawn_bench.workflow.evaluation import Evaluation
 
 
 class Mean(RatioMetric):
@@ -234,3 +237,21 @@ def test_values_per_frame_are_kept_second_by_second() -> None:
     assert by_second(np.r_[np.full(25, 2.0), np.full(25, 4.0), np.full(24, 9.0)]) == (2.0, 4.0)
     assert mean_over_time([(1.0, 2.0, 3.0), (3.0, 4.0), (5.0,)]) == (3.0, 3.0)
     assert mean_over_time([(), (1.0,)]) == (1.0,) and mean_over_time([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("PSNR", "psnr"), ("psnr ↑", "psnr"), ("LSE-C", "lse-c"), ("lse-c", "lse-c"), ("Lse-D ↓", "lse-d"),
+        ("LSE offset", "lse-offset"), ("Blink/s", "blink"), ("BLINK", "blink"), ("FVD16 (paper-dawn) ↓", "fvd16"),
+    ],
+)  # fmt: skip
+def test_the_labels_of_the_page_name_metrics(text: str, name: str) -> None:
+    assert metric_names([text, name]) == (name,)
+    assert read_job(Evaluation, {"cache": "c", "out": "o", "metrics": [text]})[0].metrics == (name,)
+
+
+def test_a_mistyped_label_gets_a_hint() -> None:
+    for text in ("PSNRR", "LSE_C", "lsec"):
+        with pytest.raises(InputError, match=r"no metric called .*Did you mean .*(psnr|lse-c)"):
+            metric_names([text])

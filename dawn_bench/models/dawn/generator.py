@@ -11,7 +11,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.files import sha256_file
+from dawn_bench.files import sha256_file, user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.lfg import LFG
@@ -113,10 +113,12 @@ class DawnGenerator(DawnNetworks, Generator):
         if image is None:
             raise InputError("DAWN needs a portrait.", hint="Give a picture file with one face.")
         backend, notes = pick_backend(face), []
-        portrait, has_face = read_portrait(Path(image), size=self.size, backend=backend, crop=cast(Crop, chosen.crop))
+        portrait, has_face = read_portrait(
+            user_path(image), size=self.size, backend=backend, crop=cast(Crop, chosen.crop)
+        )
         if not has_face:
             notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
-        sound, features = read_speech(Path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
+        sound, features = read_speech(user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
         count = len(passes(len(features)))
         if count > 1:
             notes.append(f"{len(features) / LONGEST:.1f} minutes of speech: {count} passes of a minute at most")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from dawn_bench.config import Config
+from dawn_bench.config import Config, UserPath
 from dawn_bench.errors import InputError, nearest
 from dawn_bench.models.diffusion.solvers import SolverName
 from dawn_bench.models.inputs import Crop
@@ -35,8 +34,8 @@ class DawnOptions(SamplingOptions):
     """Options of `DawnGenerator.generate`."""
 
     crop: str = Field("face", description="face: the square around the face; paper: the whole picture, resized")
-    drive: Path | None = Field(None, description="a video whose head pose and blinks are used")
-    pose: Path | None = Field(None, description="a .npz file with `pose` (T,6 or 7) and `blink` (T,2) to use")
+    drive: UserPath | None = Field(None, description="a video whose head pose and blinks are used")
+    pose: UserPath | None = Field(None, description="a .npz file with `pose` (T,6 or 7) and `blink` (T,2) to use")
 
     @model_validator(mode="before")
     @classmethod

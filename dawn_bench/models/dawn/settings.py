@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from dawn_bench.config import Config
+from dawn_bench.config import Config, UserPath
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import LFGConfig
 from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
@@ -28,7 +27,7 @@ class LFGTraining(Config):
     perceptual: Policy = Field(
         "auto", description="VGG-19 weights; seeded: the pixel-based substitute, which is noted in the checkpoint"
     )
-    init: Path | None = Field(
+    init: UserPath | None = Field(
         None,
         description="initial weights: VoxCeleb's vox256.pth (MRAA), a released LFG_*.pth, or a checkpoint",
     )

@@ -20,6 +20,7 @@ SPEC = register(
             "pbnet": Lazy(f"{_HERE}.stages.pbnet:PBNetStage"),
         },
         after={"a2v-1": "lfg", "a2v-2": "lfg", "a2v-ttr": "lfg"},
+        starts_from={"a2v-2": "a2v-1"},
         presets=("tiny", "small", "dawn-128", "dawn-128-fixed", "dawn-128-paper", "dawn-256"),
         variants=("only-stage-1", "only-stage-2", "no-pbnet", "ttr"),
         preset=Lazy(f"{_HERE}.presets:preset"),

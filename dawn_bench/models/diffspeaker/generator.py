@@ -13,6 +13,7 @@ from pydantic import Field
 from dawn_bench.clip import SAMPLE_RATE
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, nearest
+from dawn_bench.files import user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.diffspeaker.config import Sampler
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
@@ -72,8 +73,8 @@ class DiffSpeakerGenerator(Generator):
                 f"option 'style' is {chosen.style!r}, which is not a subject of this model.",
                 hint=nearest(chosen.style, ("auto", *config.subjects)),
             )
-        rest, triangles = read_rest(None if image is None else Path(image), vertices=config.vertices)
-        sound = read_sound(Path(audio), max_seconds=max_seconds)
+        rest, triangles = read_rest(None if image is None else user_path(image), vertices=config.vertices)
+        sound = read_sound(user_path(audio), max_seconds=max_seconds)
         vertices = self.speak(rest, sound, seed=seed, options=chosen)
         draw = MeshRenderer(rest, triangles, size=chosen.size)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from dawn_bench.errors import InputError
-from dawn_bench.npy import read_npy
 from dawn_bench.pipelines.meshes.face import FaceShape, make_face
 from dawn_bench.pipelines.meshes.files import read_triangles
+from dawn_bench.readers import guarded, read_array
 
 _FLOATS = {"float": "f4", "float32": "f4", "double": "f8", "float64": "f8"}
 _HINT = "Give a .ply mesh, a .npy file of vertices (V, 3), or no file for the embedded face."
@@ -46,20 +46,14 @@ def read_rest(path: Path | None, *, vertices: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    try:
-        array = read_npy(path)
-    except (OSError, ValueError, MemoryError) as error:
-        raise InputError("is not a readable npy file.", path=path, hint=_HINT) from error
+    array = read_array(path, hint=_HINT)
     if array.dtype.kind not in "fiu" or array.size % 3 or not array.size or (array.ndim > 1 and array.shape[-1] != 3):
         raise InputError(f"is {array.dtype} {array.shape}, not (vertices, 3) numbers.", path=path, hint=_HINT)
     return array.reshape(-1, 3).astype(np.float32)
 
 
 def _read_ply(path: Path) -> np.ndarray:
-    try:
-        return _ply_vertices(path.read_bytes())
-    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError, StopIteration) as error:
-        raise InputError(f"is not a readable PLY mesh ({error}).", path=path, hint=_HINT) from error
+    return guarded(lambda: _ply_vertices(path.read_bytes()), path, "a PLY mesh", _HINT)
 
 
 def _ply_vertices(data: bytes) -> np.ndarray:

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.files import sha256_file
+from dawn_bench.files import sha256_file, user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dit import DiT
 from dawn_bench.models.dit_head.dubbing import DitHeadNetworks, DubOptions
@@ -117,8 +117,10 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
         chosen: DubFileOptions = self.options(options)
         if image is None:
             raise InputError("DiT-Head needs a portrait or a video.", hint="Give a picture or video of one face.")
-        sound, features = read_speech(Path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
-        frames, landmarks = read_face(Path(image), size=self.size, backend=pick_backend(face), max_frames=len(features))
+        sound, features = read_speech(user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
+        frames, landmarks = read_face(
+            user_path(image), size=self.size, backend=pick_backend(face), max_frames=len(features)
+        )
 
         def segments() -> Iterator[np.ndarray]:
             with meter("dub", total=len(features), unit="frames") as progress:

@@ -1,0 +1,301 @@
+"""One reader for each format of our own files: text, JSON, YAML, CSV, Parquet, safetensors, PyTorch and numpy.
+
+Whatever the bytes are, a reader returns content of the kind asked for or raises `DamageError`: one line that names the
+file, what is wrong with it and what to do. The libraries below raise a dozen types for damaged bytes, and more with
+each release, so their calls alone are guarded against every exception.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dawn_bench.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+T = TypeVar("T")
+
+#: YAML may name one value many times over, so that a few lines expand to billions; settings have a few hundred.
+YAML_VALUES = 100_000
+_AGAIN = "Restore it from a copy, or write it again."
+
+
+class DamageError(InputError):
+    """A file of a dataset, cache, run or results folder is absent or damaged.
+
+    It ends a command: no clip and no method can be blamed for it.
+    """
+
+
+def read_text(path: Path, *, hint: str = _AGAIN) -> str:
+    """The text of a UTF-8 file, without a byte order mark."""
+    return guarded(lambda: _text(path), path, "text", hint)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; raises `ValueError` for anything else, also for nesting that is too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def read_json(path: Path, kind: type[T], *, hint: str = _AGAIN) -> T:
+    """The content of a JSON file, which is a `kind`: `dict` or `list`."""
+    content = guarded(lambda: parse_json(_text(path)), path, "JSON", hint)
+    if not isinstance(content, kind):
+        expected = "an object" if kind is dict else "a list"
+        raise DamageError(f"contains {_kind(content)} in place of {expected}.", path=path, hint=hint)
+    return content
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """The lines of a log by number from 1; None for a line that is no JSON object, such as one cut short by a kill.
+
+    An absent file has no lines. Raises `DamageError` where the file cannot be read.
+    """
+    if not path.exists():
+        return
+    data = guarded(path.read_bytes, path, "a log", _AGAIN)
+    for number, line in enumerate(data.splitlines(), start=1):
+        if line.strip():
+            try:
+                content = parse_json(line)
+            except ValueError:
+                content = None
+            yield number, content if isinstance(content, dict) else None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; raises `ValueError` for anything else, and for aliases that expand without bounds."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise ValueError(f"{error.problem or error.context}{where}") from error
+    except Exception as error:  # PyYAML lets through what the constructors of dates, numbers and keys raise
+        raise ValueError(_reason(error)) from error
+    _check_extent(content)
+    return content
+
+
+def read_yaml(path: Path, *, hint: str = "Correct it.") -> dict[str, Any]:
+    """The mapping in a YAML file, empty for an empty file; its keys become text."""
+    if not path.exists():
+        raise DamageError("there is no such file.", path=path)
+    content = guarded(lambda: parse_yaml(_text(path)), path, "YAML", hint)
+    if content is not None and not isinstance(content, dict):
+        raise DamageError(f"contains {_kind(content)} in place of a YAML mapping of settings.", path=path, hint=hint)
+    return {str(key): value for key, value in (content or {}).items()}
+
+
+def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",", hint: str = "") -> list[dict[str, str]]:
+    """The rows of a table with the named columns, as text; cells that a row lacks are empty."""
+    import csv
+    import io
+
+    def read() -> tuple[Sequence[str], list[dict[str, str]]]:
+        table = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter)
+        rows = [{name: row[name] or "" for name in row if name is not None} for row in table]
+        return table.fieldnames or (), rows
+
+    header, rows = guarded(read, path, "CSV", hint or "Save it as CSV in UTF-8.")
+    if absent := [name for name in columns if name not in header]:
+        names = " and ".join(f"`{name}`" for name in absent)
+        what = f"has no column{'s' if len(absent) > 1 else ''} {names}."
+        raise DamageError(what, path=path, hint=hint or f"First line: {delimiter.join(columns)}")
+    return rows
+
+
+def read_table(path: Path, *, hint: str = _AGAIN) -> pd.DataFrame:
+    """A Parquet file as a data frame; the checksums of its pages are compared where it has any."""
+    import pandas as pd
+
+    return guarded(lambda: pd.read_parquet(path, page_checksum_verification=True), path, "a Parquet file", hint)
+
+
+def read_metadata(path: Path, *, hint: str = _AGAIN) -> dict[str, str]:
+    """The metadata of a safetensors file, whose length and header are checked; the tensors are not read."""
+    from safetensors import safe_open
+
+    def read() -> dict[str, str]:
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {})
+
+    return guarded(read, path, "a safetensors file", hint)
+
+
+def read_shard_header(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file by tensor, with numpy dtypes, and the place where the data begin.
+
+    Every entry is checked against the length of the file, so that its bytes can be viewed as the array.
+    """
+    return guarded(lambda: _shard_header(path), path, "a safetensors file", hint)
+
+
+def read_torch(path: Path, *, device: str = "cpu", hint: str = _AGAIN) -> Any:
+    """A `.safetensors` file, or a PyTorch file of tensors and plain values; no code in it runs."""
+    import torch
+
+    def read() -> Any:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path, device=device)
+        try:
+            return torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:
+            text = str(error).lower()
+            if "weights_only" not in text:
+                raise
+            # PyTorch's own message goes on to advise that the file be loaded unsafely
+            foreign = "unsupported" in text
+            objects = "holds objects other than tensors, which could run code"
+            what = f"{objects if foreign else 'is damaged or no checkpoint'}; it was not loaded."
+            raise DamageError(what, path=path, hint=hint) from None
+
+    return guarded(read, path, "a checkpoint", hint)
+
+
+def read_array(path: Path, *, hint: str = "Write it again with numpy.save.", mapped: bool = False) -> np.ndarray:
+    """The array of an `.npy` file, memory-mapped where `mapped`; objects are refused."""
+    import numpy as np
+
+    def read() -> np.ndarray:
+        array = np.load(path, allow_pickle=False, mmap_mode="r")  # no header can ask for more memory than the file has
+        if not isinstance(array, np.ndarray):
+            array.close()
+            raise DamageError("is an archive of arrays, not one array.", path=path, hint=hint)
+        return array if mapped else np.array(array)
+
+    return guarded(read, path, "an npy file", hint)
+
+
+def fitted(kind: type[T], content: object, *, path: Path, hint: str = _AGAIN) -> T:
+    """`content` of the file `path` as a `kind`: a configuration, a dataclass or a nested type of Python's.
+
+    Raises `DamageError` naming the first entry that is missing or of another type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DamageError(f"entry {where!r}: {first['msg']}.", path=path, hint=hint) from error
+
+
+def shortened(text: str, limit: int = 120) -> str:
+    """A text of a file or of the command line for a message, cut to `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def whole(value: object, *, least: int = 0, most: int = 2**62) -> bool:
+    """Whether a value read from a file is a whole number within bounds; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def finite(value: object) -> bool:
+    """Whether a value read from a file is a number other than NaN and the infinities."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) < 1e300 and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8-sig")
+
+
+def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
+    """The result of `read`; what it raises becomes a `DamageError` that says what the file should have been."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait for ever
+        raise DamageError(f"is not a regular file, so not {expected}.", path=path, hint=hint)
+    try:
+        return read()
+    except (DamageError, KeyboardInterrupt):
+        raise
+    except FileNotFoundError as error:
+        raise DamageError("is absent.", path=path, hint=hint) from error
+    except IsADirectoryError as error:
+        raise DamageError(f"is a folder, not {expected}.", path=path, hint=hint) from error
+    except PermissionError as error:
+        raise DamageError("may not be read.", path=path, hint="Check the permissions of the file.") from error
+    except BaseException as error:
+        # pyo3's panics are no Exception; an interrupt or an exit is none of the file's
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        empty = path.is_file() and path.stat().st_size == 0
+        article, _, noun = expected.partition(" ")
+        kind = f"is not a readable {noun}" if article in ("a", "an") else f"cannot be read as {expected}"
+        state = "is empty" if empty else f"{kind} ({_reason(error)})"
+        raise DamageError(f"{state}.", path=path, hint=hint) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first sentence of an error of a library, in one line of bounded length."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is no UTF-8"
+    return shortened(" ".join(str(error).split()) or type(error).__name__)
+
+
+#: Largest header that a safetensors file may have, as in its own library.
+_HEADER_BYTES = 100_000_000
+_DTYPES = {
+    "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8",
+    "F16": "<f2", "F32": "<f4", "F64": "<f8", "BOOL": "?",
+}  # fmt: skip
+
+
+def _shard_header(path: Path) -> tuple[dict[str, Any], int]:
+    import numpy as np
+
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, _HEADER_BYTES):
+            raise ValueError("it is cut short")
+        header = parse_json(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    for key, entry in header.items():
+        if key == "__metadata__":
+            if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
+                raise ValueError("its metadata are no texts")
+            continue
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        first, last = entry["data_offsets"]
+        if not all(whole(n) for n in (first, last, *entry["shape"])) or 8 + length + last > size:
+            raise ValueError(f"the data of {key!r} lie outside of it")
+        if math.prod(entry["shape"]) * dtype.itemsize != last - first:
+            raise ValueError(f"{last - first} bytes do not make {key!r} of shape {entry['shape']}")
+        entry["dtype"] = dtype
+    return header, 8 + length
+
+
+def _check_extent(content: Any) -> None:
+    """Raise `ValueError` for content of more than `YAML_VALUES` values, counting repeated ones."""
+    waiting, count = [content], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count + len(waiting) > YAML_VALUES:
+            raise ValueError(f"its aliases expand to more than {YAML_VALUES:,} values")
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
