@@ -58,8 +58,6 @@ def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
     if mapping.is_dir():
         hint = "Give a CSV file with the columns clip,file as --mapping, and the folder of the outputs as --outputs."
         raise InputError("is a folder, not a CSV file.", path=mapping, hint=hint)
-    if not mapping.exists():
-        raise InputError("cannot be read: there is no such file.", path=mapping, hint="Check --mapping.")
     rows = read_csv(mapping, ("clip", "file"), hint="First line: clip,file")
     if not rows:
         raise InputError("has no line below the columns.", path=mapping, hint="Give a line clip,file for each clip.")
