@@ -107,10 +107,12 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",", hint: 
         rows = [{name: row[name] or "" for name in row if name is not None} for row in table]
         return table.fieldnames or (), rows
 
+    if not path.exists():
+        raise DamageError("cannot be read: there is no such file.", path=path)
     header, rows = guarded(read, path, "CSV", hint or "Save it as CSV in UTF-8.")
     if absent := [name for name in columns if name not in header]:
         names = " and ".join(f"`{name}`" for name in absent)
-        what = f"has no column{'s' if len(absent) > 1 else ''} {names}."
+        what = f"has no columns {names}." if len(absent) > 1 else f"has no column {absent[0]!r}."
         raise DamageError(what, path=path, hint=hint or f"First line: {delimiter.join(columns)}")
     return rows
 

@@ -86,15 +86,15 @@ def test_a_resumed_run_validates_as_the_uninterrupted_one(
     tiny_cache: Path, watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after a validation at step 2 whose state was not saved yet: the line is written again, once."""
-    real = loop_module._save_state
+    real = loop_module.save_state
 
     def dying(path: Path, step: int, *arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop_module, "_save_state", dying)
+    monkeypatch.setattr(loop_module, "save_state", dying)
     with pytest.raises(KeyboardInterrupt):
         micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg")
-    monkeypatch.setattr(loop_module, "_save_state", real)
+    monkeypatch.setattr(loop_module, "save_state", real)
     assert len(_lines(tmp_path / "lfg" / "validation.jsonl")) == 1
     micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg", resume=True)
     for name in ("validation.jsonl", "best.json"):
