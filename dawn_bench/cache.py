@@ -126,6 +126,7 @@ def read_index(path: Path) -> pd.DataFrame:
     hint = "Prepare the cache again: the same command, and nothing is processed twice."
     index = read_table(path, hint=hint)
     fields = [str(c).removesuffix(".shard") for c in index.columns if str(c).endswith(".shard")]
+    fields = [field for field in fields if name_fault(field) is None]  # the others are faults of their names
     wanted = (*_COLUMNS, *(f"{field}.key" for field in fields))
     if absent := [name for name in wanted if name not in index.columns]:
         raise DamageError(f"has no column {absent[0]!r}.", path=path, hint=hint)

@@ -143,23 +143,22 @@ def read_shard_header(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, Any]
     return guarded(lambda: _shard_header(path), path, "a safetensors file", hint)
 
 
-def read_torch(path: Path, *, device: str = "cpu", hint: str = _AGAIN) -> Any:
-    """A `.safetensors` file, or a PyTorch file of tensors and plain values; no code in it runs."""
+def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
+    """A `.safetensors` file, or a PyTorch file of tensors and plain values, on the CPU; no code in it runs."""
     import torch
 
     def read() -> Any:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path, device=device)
         try:
-            return torch.load(path, map_location=device, weights_only=True)
-        except Exception as error:
+            if path.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                return load_file(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # both libraries raise a dozen types; PyTorch's text advises to load it unsafely
             text = str(error).lower()
-            if "weights_only" not in text:
-                raise
-            # PyTorch's own message goes on to advise that the file be loaded unsafely
-            foreign = "unsupported" in text
+            foreign = "weights_only" in text and "unsupported" in text
             objects = "holds objects other than tensors, which could run code"
             what = f"{objects if foreign else 'is damaged or no checkpoint'}; it was not loaded."
             raise DamageError(what, path=path, hint=hint) from None

@@ -34,8 +34,10 @@ def verify(root: _Root) -> None:
         screen.print(f"{name}: belongs to no clip", markup=False)
     if report.faults:
         arrays = sum(field != "" for _, field, _ in report.faults)
-        others = f" and {len(report.faults) - arrays} other faults" if arrays < len(report.faults) else ""
-        what = f"{arrays} of {report.arrays} arrays are damaged{others}."
+        others = len(report.faults) - arrays
+        kinds = [f"{arrays} of {report.arrays} arrays are damaged"] if arrays else []
+        kinds += [f"{counted(others, 'fault')} of its index or settings"] if others else []
+        what = f"{', '.join(kinds)}."
         raise InputError(what, path=root, hint="Prepare it again with --overwrite.")
     left_out = f"; {counted(report.left_out, 'clip')} left out" if report.left_out else ""
     checked = f"{counted(report.clips, 'clip')}, {counted(report.arrays, 'array')}"

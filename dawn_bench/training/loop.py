@@ -83,7 +83,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
         )
         start = 0
         if resume:
-            start = restore(out, module, optimizers, mean, device, origin=origin, steps=loop.steps)
+            start = restore(out, module, optimizers, mean, origin=origin, steps=loop.steps)
         barrier()  # all have read what rank 0 writes from here on
         if rank() == 0:
             _write_folder(stage, out)

@@ -93,7 +93,6 @@ def restore(
     module: nn.Module,
     optimizers: list[torch.optim.Optimizer],
     mean: AveragedModel | None,
-    device: str,
     *,
     origin: Mapping[str, Any],
     steps: int,
@@ -112,7 +111,7 @@ def restore(
                 hint=f"Use the model as it is, restore {STATE_FILE}, or train in another --out.",
             )
         return 0
-    state = _read_state(path, device)
+    state = _read_state(path)
     for what, value in state["origin"].items():
         if what in origin and value != origin[what]:
             raise InputError(
@@ -182,7 +181,7 @@ def saved_step(path: Path) -> int:
     return guarded(read, path, "the state of a training run", _STATE_HINT)
 
 
-def _read_state(path: Path, device: str) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the checksums that it writes
             damaged = archive.testzip() is not None
@@ -190,7 +189,7 @@ def _read_state(path: Path, device: str) -> dict[str, Any]:
         damaged = False
     if damaged:
         raise DamageError("is damaged: a checksum differs.", path=path, hint=_STATE_HINT)
-    state = read_torch(path, device=device, hint=_STATE_HINT)
+    state = read_torch(path, hint=_STATE_HINT)
     kinds: dict[str, type | tuple[type, ...]] = {
         "origin": dict, "module": dict, "optimizers": list, "average": (dict, type(None)),
     }  # fmt: skip

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import tarfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from dawn_bench.cache import (
     SETTINGS_FILE,
     Cache,
     check_finished,
+    name_faults,
     raw_blocks,
     read_index,
     read_settings,
@@ -28,6 +28,7 @@ from dawn_bench.cache import (
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import user_path
+from dawn_bench.names import name_fault, shard_fault
 from dawn_bench.progress import track
 from dawn_bench.readers import DamageError
 
@@ -69,14 +70,13 @@ def verify(root: Path) -> VerifyReport:
     except DamageError as error:
         return VerifyReport(0, 0, (*faults, (INDEX_FILE, "", error.what)), ())
     rows: list[dict[str, Any]] = index.to_dict("records")  # type: ignore[assignment]
-    counts = Counter(row["id"] for row in rows)
-    faults += [(clip_id, "", f"is listed {count} times") for clip_id, count in counts.items() if count > 1]
+    faults += name_faults(index)
     fields = sorted(c.removesuffix(".shard") for c in index.columns if c.endswith(".shard"))
     for row in track(rows, "verify", unit="clips"):
         for field in fields:
             name = row[f"{field}.shard"]
-            if not isinstance(name, str):
-                continue
+            if not isinstance(name, str) or name_fault(field) or shard_fault(name, field=field):
+                continue  # a shard elsewhere is a fault already, and is not opened
             arrays += 1
             used.add(name)
             fault = _fault(root, row, field)

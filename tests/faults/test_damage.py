@@ -198,7 +198,7 @@ def test_verify_lists_every_fault_in_place_of_dying(small: Path) -> None:
     (small / "pose/pose-00000.safetensors").write_bytes(b"\xff" * 100)
     faults = {(clip, field): what for clip, field, what in verify(small).faults}
     assert "not a readable" in faults["c1", "pose"] or "cannot be read" in faults["c1", "pose"]
-    assert faults["c0", ""] == "is listed 2 times" and "JSON" in faults["cache.json", ""]
+    assert faults["c0", ""] == "is there 2 times" and "JSON" in faults["cache.json", ""]
     with pytest.raises(InputError, match=r"cache\.json: cannot be read as JSON"):
         Cache(small)
     (small / "index.parquet").write_bytes(b"")
@@ -277,7 +277,7 @@ def test_a_state(tmp_path: Path) -> None:
     data = path.read_bytes()
 
     def read() -> int:
-        return restore(tmp_path, *fresh(), "cpu", origin={"seed": 0}, steps=4)
+        return restore(tmp_path, *fresh(), origin={"seed": 0}, steps=4)
 
     assert read() == 4
     for seed in SEEDS:
@@ -318,7 +318,7 @@ def test_a_half_model_is_not_a_finished_one(kept: float, run: Path, tiny_cache: 
     whole = model.read_bytes()
     model.write_bytes(whole[: int(kept * len(whole))])
     micro_train(tiny_cache, tmp_path / "run", "pbnet.loop.validate_every=2", stage="pbnet", resume=True)
-    assert _tensors(model) == _tensors(run / "pbnet" / "model.safetensors") and not list(model.parent.glob(".*"))
+    assert _tensors(model) == _tensors(run / "pbnet" / "model.safetensors") and not list(model.parent.glob(".*.tmp"))
     assert load_checkpoint(model, "pbnet")[1]["steps"] == 4
 
 
@@ -418,3 +418,12 @@ def test_text_of_another_encoding_is_named_and_a_byte_order_mark_is_not_minded(e
         read_job(Evaluation, {"cache": "c", "out": "o"}, file=path)
     path.write_text("seed: 3\n", encoding="utf-8-sig")
     assert read_job(Evaluation, {"cache": "c", "out": "o"}, file=path)[0].seed == 3
+
+
+def test_verify_lists_a_shard_elsewhere_and_does_not_open_it(small: Path) -> None:
+    index = pd.read_parquet(small / "index.parquet")
+    index.loc[0, "pose.shard"] = "../elsewhere.safetensors"
+    index.to_parquet(small / "index.parquet")
+    report = verify(small)
+    assert [(clip, field) for clip, field, _ in report.faults] == [("c0", "pose")] and report.arrays == 15
+    assert "has the shard '../elsewhere.safetensors'" in report.faults[0][2]
