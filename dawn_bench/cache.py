@@ -122,7 +122,8 @@ class Cache:
                 path=self.root,
                 hint="Prepare it again.",
             )
-        self.index: pd.DataFrame = pd.read_parquet(self.root / INDEX_FILE)
+        with (self.root / INDEX_FILE).open("rb") as file:  # by its name pandas opens it only where that is UTF-8
+            self.index: pd.DataFrame = pd.read_parquet(file)
         rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]
         self._rows = {row["id"]: row for row in rows}
         self._clips: dict[str, Clip] = {}

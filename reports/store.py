@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
+from dawn_bench.legible import legible
 from dawn_bench.progress import console
 from dawn_bench.results import LearningSignal, ScoreRow
 
@@ -165,7 +166,10 @@ class ResultsStore:
 
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.root / name, f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode())
+        text = json.dumps(data, indent=1, ensure_ascii=False)
+        if legible(text) != text:  # the path of a file is stored so that the file can be opened
+            text = json.dumps(data, indent=1)
+        write_atomic(self.root / name, f"{text}\n".encode())
 
 
 def _unfit(path: Path, error: ValidationError) -> InputError:

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from dawn_bench.errors import EXIT_INTERNAL, EXIT_STOPPED, DawnBenchError
+from dawn_bench.legible import legible_streams
 from dawn_bench.progress import console
 
 #: Subcommands in order of typical use; each is a function, or a `Typer` called `app`, of its module.
@@ -109,6 +110,7 @@ for _name, _summary in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code (see `dawn_bench.errors`)."""
+    legible_streams(sys.stdout, sys.stderr)
     try:
         code = app(standalone_mode=False)
     except DawnBenchError as error:

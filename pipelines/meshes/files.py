@@ -5,10 +5,12 @@ V vertices, T frames, F triangles. Units are those of the files.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
+from dawn_bench.arrays import read_npy
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pickles import read_arrays
 
@@ -38,13 +40,14 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     Raises `ItemError` with reason unreadable, bad_shape or not_finite.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        array = read_npy(path)
+    except ValueError as error:
         raise ItemError("unreadable", f"{path.name}: is not a readable npy file ({error})") from error
-    flat = isinstance(array, np.ndarray) and array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
-    if not flat or array.reshape(len(array), -1).shape[1] != 3 * vertices:
-        shape = getattr(array, "shape", type(array).__name__)
-        raise ItemError("bad_shape", f"{path.name}: is {shape}, not (frames, {3 * vertices}) as its template requires")
+    flat = array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
+    if not flat or math.prod(array.shape[1:]) != 3 * vertices:
+        raise ItemError(
+            "bad_shape", f"{path.name}: is {array.shape}, not (frames, {3 * vertices}) as its template requires"
+        )
     coordinates = array.reshape(len(array), vertices, 3).astype(np.float32)
     if not np.isfinite(coordinates).all():
         raise ItemError("not_finite", f"{path.name}: has NaN or infinite coordinates")
@@ -60,7 +63,7 @@ def read_indices(path: Path) -> np.ndarray:
         return np.array([int(word) for word in path.read_text().replace(",", " ").split()], dtype=np.int64)
     except OSError as error:
         raise InputError("the file of vertex indices cannot be read.", path=path) from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError("is not a list of vertex indices.", path=path, hint="Example: 3, 17, 20") from error
 
 
@@ -79,7 +82,7 @@ def read_triangles(path: Path, *, vertices: int) -> np.ndarray:
     """
     try:
         faces = _ply_faces(path.read_bytes(), vertices)
-    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError, StopIteration) as error:
         raise InputError(f"is not a readable PLY mesh of {vertices} vertices ({error}).", path=path) from error
     fans = [(f[0], f[k], f[k + 1]) for f in faces for k in range(1, len(f) - 1)]
     triangles = np.array(fans, dtype=np.int64).reshape(-1, 3)

@@ -20,6 +20,7 @@ from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.datasets.files import walk
 from dawn_bench.pipelines.media.audio import read_audio
+from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.meshes.files import (
     HINT,
     checked_indices,
@@ -71,7 +72,7 @@ class MeshTools:
         """Facts for `cache.json`: no face back end, and a hash of the shared data, so caches never mix versions."""
         shared = hashlib.sha256()
         for name, array in sorted(self.templates.items()):
-            shared.update(name.encode() + array.tobytes())
+            shared.update(name.encode("utf-8", "surrogatepass") + array.tobytes())
         for name, region in sorted(self.regions.items()):
             shared.update(name.encode() + region.indices.tobytes())
         shared.update(b"" if self.triangles is None else self.triangles.tobytes())
@@ -95,7 +96,7 @@ class MeshTools:
         vertices = read_vertices(source.video, vertices=len(template))[:: self.stride][: settings.max_frames]
         if len(vertices) < settings.min_frames:
             raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are required")
-        audio = read_audio(source.audio)
+        audio = read_audio(source.audio, stop=len(vertices) / self.fps + SPARE_SOUND)
         sink.append("vertices", vertices)
         sink.append("audio", audio)
         sink.append("template", template[None])

@@ -298,6 +298,8 @@ def _as_item(error: Exception, clip_id: str, faults: list[str]) -> ItemError:
     """The error of one clip; an unexpected one is also added to `faults`."""
     if isinstance(error, ItemError):
         return error
+    if isinstance(error, MemoryError):
+        return ItemError("oom", "it needs more memory than there is")
     item = ItemError(FAILED, f"{type(error).__name__}: {error}")
     line = " ".join(f"{clip_id} {item}".split())
     faults.append("\n".join([line, *traceback.format_exception(error)]))

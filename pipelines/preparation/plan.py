@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.clip import FPS
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import write_atomic
 from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.media.decoding import opened
+from dawn_bench.pipelines.media.limits import LONGEST_CLIP
 from dawn_bench.pipelines.settings import PrepareSettings
 
 PLAN_FILE, PARTS = "plan.json", "parts"
@@ -137,9 +139,10 @@ def _container_seconds(video: Path) -> float | None:
     import av
 
     try:
-        with av.open(str(video)) as container:
-            return container.duration / av.time_base if container.duration else None
-    except (av.error.FFmpegError, OSError, ValueError):
+        with opened(video) as container:
+            seconds = (container.duration or 0) / av.time_base
+            return seconds if 0 < seconds < LONGEST_CLIP else None
+    except ItemError:
         return None
 
 
