@@ -10,6 +10,8 @@ from pathlib import Path
 from dawn_bench.baselines.formats import format_of
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.files import walk
+from dawn_bench.names import inside
 
 
 def find_outputs(
@@ -20,7 +22,8 @@ def find_outputs(
     In `naming`, `{clip}` stands for the clip's id and `*` for anything: `{clip}_*_{clip}`. Videos may have any common
     suffix; meshes are npy files. Clips without a file are left out.
 
-    Raises `InputError` for a folder without such files, a CSV that does not fit, or two files for one clip.
+    Raises `InputError` for a folder without such files, a CSV that does not fit, two files for one clip, and a file
+    outside the folder.
     """
     if not folder.is_dir():
         suffix = format_of(clips[0]).suffix.removeprefix(".")
@@ -31,7 +34,7 @@ def find_outputs(
     if "{clip}" not in naming:
         raise InputError(f"--naming {naming!r} does not contain {{clip}}.", hint="Example: --naming '{clip}_*'")
     files = format_of(clips[0])
-    candidates = sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.suffixes)
+    candidates = sorted(p for p in walk(folder) if p.suffix.lower() in files.suffixes)
     if not candidates:
         raise InputError(f"has no {files.label}.", path=folder, hint=f"Looked for {', '.join(sorted(files.suffixes))}.")
     chosen: dict[str, Path] = {}
@@ -45,7 +48,7 @@ def find_outputs(
                 hint="Remove one, or choose with --mapping CSV.",
             )
         if named:
-            chosen[clip] = named[0]
+            chosen[clip] = _in_folder(folder, named[0], by=folder)
     return chosen
 
 
@@ -61,6 +64,17 @@ def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
     for row in rows:
         if row["clip"] in chosen:
             raise InputError(f"names clip {row['clip']} twice.", path=mapping, hint="Leave one line per clip.")
-        if row["clip"] in wanted and row["file"] and (folder / row["file"]).is_file():
-            chosen[row["clip"]] = folder / row["file"]
+        path = _in_folder(folder, row["file"], by=mapping) if row["file"] else None
+        if row["clip"] in wanted and path is not None and path.is_file():
+            chosen[row["clip"]] = path
     return chosen
+
+
+def _in_folder(folder: Path, name: str | Path, *, by: Path) -> Path:
+    """The path of `name` in `folder`; raises `InputError` where it leads out of it, itself or through a link.
+
+    A folder of outputs may come from anybody, and what it names is shown in the report.
+    """
+    if inside(folder, name if isinstance(name, str) else name.relative_to(folder)) is None:
+        raise InputError(f"{str(name)!r} leads out of {folder}.", path=by, hint="Copy the file into that folder.")
+    return folder / name

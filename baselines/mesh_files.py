@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dawn_bench.arrays import read_npy
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import replacing
+from dawn_bench.npy import read_npy
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.meshes.render import MeshRenderer
 
@@ -27,7 +27,7 @@ def write_mesh(path: Path, vertices: np.ndarray, truth: Clip) -> None:
     if vertices.ndim != 4 or vertices.shape[2:] != (expected, 3) or 0 in vertices.shape:
         raise ItemError("bad_output", f"vertices are {vertices.shape}, not (takes, frames, {expected}, 3)")
     path.with_suffix(".mp4").unlink(missing_ok=True)
-    with replacing(path, sole=True) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, vertices.astype(np.float32, copy=False))
 
 
@@ -38,8 +38,8 @@ def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = 
     that is not readable, of another shape, or has NaN or infinite coordinates.
     """
     try:
-        array = read_npy(path)
-    except ValueError as error:
+        array = read_npy(path, mapped=True)
+    except (OSError, ValueError, MemoryError) as error:
         raise ItemError("bad_output", f"{path.name}: is not a readable npy file") from error
     vertices = truth["template"].shape[1]
     if array.ndim == 2:

@@ -1,9 +1,10 @@
 """The output store: one file per clip in a normal form, and one line of facts about each.
 
     <out>/<method>/<clip>.mp4      videos, or <clip>.npy for meshes (`dawn_bench.baselines.formats`)
-    <out>/<method>/items.jsonl     clip, status, detail, seconds, key (what it depends on), notes, facts
+    <out>/<method>/items.jsonl     clip, status, detail, seconds, key (what it depends on), notes, facts, sha256
 
-An output whose key is unchanged and whose file is present is not generated again, so a killed run resumes.
+An output whose key is unchanged and whose file has the recorded hash is not generated again, so a killed run resumes
+and a damaged file is replaced.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from dawn_bench.baselines.base import Item, Method, modality_of
 from dawn_bench.baselines.formats import format_of
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import sha256_file
+from dawn_bench.names import check_name, inside, name_fault
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
+from dawn_bench.storage import StorageError, storage_error, writing
 
 OK = "ok"
 ITEMS_FILE = "items.jsonl"
@@ -31,7 +35,8 @@ ITEMS_FILE = "items.jsonl"
 class Output:
     """The result for one item: `status` is ok, or why it failed: no_face, bad_input, timeout, oom, crash, bad_output.
 
-    `seconds` is the wall time of generating it, `load_seconds` the part of it spent loading models.
+    `seconds` is the wall time of generating it, `load_seconds` the part of it spent loading models. `sha256` is that of
+    its file as it was written; records of earlier versions lack it.
     """
 
     clip: str
@@ -43,6 +48,7 @@ class Output:
     load_seconds: float = 0.0
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
 
     @property
     def takes(self) -> int:
@@ -53,17 +59,26 @@ class Output:
 def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> dict[str, Output]:
     """Generate every clip with `method` into `out/<method>`; a failing clip is recorded and does not stop the others.
 
-    Returns the results by clip id, those of an earlier run among them where nothing that they depend on has changed.
+    Returns the results by clip id, those of an earlier run among them where nothing that they depend on has changed and
+    their files are undamaged. Raises `StorageError` when the disk is full; nothing is recorded for that clip.
+    Raises `InputError` for a method or clip whose name is not a plain one, as both become names of files, and where a
+    link leads out of `out`.
     """
+    check_name(method.name, what="the method's name")
+    for clip in clips:
+        check_name(clip.id, what="the clip id")
     folder = out / method.name
+    if inside(out, method.name) is None or (folder / ITEMS_FILE).is_symlink():
+        hint = "Give another --out, or replace the link by what it leads to."
+        raise InputError("is reached through a link; outputs are written to real folders.", path=folder, hint=hint)
     folder.mkdir(parents=True, exist_ok=True)
     earlier = read_items(folder)
     results: dict[str, Output] = {}
     with meter(f"generate {method.name}", total=sum(c.n_frames for c in clips), unit="frames") as progress:
         for clip in clips:
             key = output_key(method, clip, clips, seed=seed)
-            output = earlier.get(clip.id)
-            if output is None or not _usable(output, key):
+            output = _kept(folder, earlier.get(clip.id), key, clip)
+            if output is None:
                 path = folder / f"{clip.id}{format_of(clip).suffix}"
                 output = _generate_one(method, Item(clip, clips, seed), path, key)
                 append_item(folder, output)
@@ -82,12 +97,31 @@ def output_key(method: Method, clip: Clip, clips: Sequence[Clip], *, seed: int) 
     return fingerprint([*prefix, method.fingerprint, clip.id, clip.n_frames, content, others, seed])
 
 
-def _usable(output: Output, key: str) -> bool:
-    return output.key == key and output.status == OK and output.path is not None and output.path.is_file()
+def _kept(folder: Path, output: Output | None, key: str, clip: Clip) -> Output | None:
+    """The output of an earlier run, or None where it must be generated: it depends on other things, or is damaged.
+
+    A record without a hash, of an earlier version, is accepted when its file can be read, and recorded with its hash.
+    """
+    if output is None or output.key != key or output.status != OK or output.path is None:
+        return None
+    try:
+        digest = sha256_file(output.path)
+        if output.sha256:
+            return output if output.sha256 == digest else None
+        for take in range(output.takes):
+            format_of(clip).read(output.path, clip, take=take)
+    except (OSError, ItemError):  # absent or unreadable
+        return None
+    output = replace(output, sha256=digest)
+    append_item(folder, output)
+    return output
 
 
 def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
-    """Generate and write one clip; any exception becomes a status, so that the run continues with the other clips."""
+    """Generate and write one clip; any exception becomes a status, so that the run continues with the other clips.
+
+    Only a disk that cannot be written ends the run: it says nothing about the method.
+    """
     clip = item.clip
     began = time.perf_counter()
 
@@ -98,6 +132,9 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
         generated = method.generate(item)
         seconds = time.perf_counter() - began
         written = format_of(clip).write(path, generated, clip)
+        digest = sha256_file(path)
+    except StorageError:
+        raise
     except ItemError as error:
         return failed(error.reason, error.detail)
     except InputError as error:
@@ -105,17 +142,19 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
     except MemoryError as error:
         return failed("oom", str(error))
     except Exception as error:
+        if (refused := storage_error(error)) is not None:
+            raise refused from error
         kind = "oom" if "out of memory" in str(error).lower() else "crash"
         return failed(kind, " ".join(f"{type(error).__name__}: {error}".split()))
     loading = generated.load_seconds or 0.0
     facts = {**generated.facts, **written}
-    return Output(clip.id, OK, path, seconds, key, load_seconds=loading, notes=generated.notes, facts=facts)
+    return Output(clip.id, OK, path, seconds, key, "", loading, generated.notes, facts, digest)
 
 
 def append_item(folder: Path, output: Output) -> None:
-    """Append one result to the folder's list."""
+    """Append one result to the folder's list. Raises `StorageError` when the disk is full."""
     line = asdict(output) | {"path": output.path.name if output.path else None}
-    with (folder / ITEMS_FILE).open("a+b") as file:
+    with writing(folder / ITEMS_FILE), (folder / ITEMS_FILE).open("a+b") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
         truncated = file.read(1) not in (b"", b"\n")  # a kill cut the last line: it must not swallow this one
         file.write(b"\n" * truncated + json.dumps(line).encode() + b"\n")
@@ -132,6 +171,8 @@ def _lines(folder: Path) -> Iterator[Output]:
         try:
             record = json.loads(line)
             name, notes = record["path"], tuple(record.get("notes", ()))
+            if name is not None and (name_fault(name) is not None or inside(folder, name) is None):
+                continue  # it leads out of the folder: no output of ours
             yield Output(**(record | {"path": folder / name if name else None, "notes": notes}))
         except (ValueError, TypeError, KeyError):
             continue  # cut short by a kill; this item is generated again

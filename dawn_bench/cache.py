@@ -22,6 +22,7 @@ To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index(
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -31,6 +32,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS, Clip, LazyArrays
 from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.names import name_fault, shard_fault
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
 from dawn_bench.text import counted
 
@@ -67,6 +69,13 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
     return _packed(arrays, facts, path) if "codec" in facts else arrays
 
 
+def shard_facts(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises OSError or ValueError for a file that is none."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return dict(header.get("__metadata__", {}))
+
+
 def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
     """Packed tensors as arrays that unpack on demand; raises `InputError` for a codec of a later version."""
     if facts["codec"] != CODEC:
@@ -74,6 +83,29 @@ def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path
     row = json.loads(facts["row"])
     keys = [key for key in tensors if not key.endswith(OFFSETS)]
     return {key: cast(np.ndarray, PackedFrames(tensors[key], tensors[key + OFFSETS], row)) for key in keys}
+
+
+def name_faults(index: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(clip id, field or "", what is wrong) of names in an index that no cache written by dawn-bench has.
+
+    Ids become the names of files, and shards are opened by name: ids are plain names and unique, shards are
+    `<field>/<field>-NNNNN.safetensors`, so that nothing outside the cache or the output folder is read or written.
+    """
+    ids = list(index["id"])
+    counts = Counter(map(str, ids))
+    faults = [(str(i), "", fault) for i in ids if (fault := name_fault(i)) is not None]
+    faults += [(i, "", f"is there {count} times") for i, count in counts.items() if count > 1]
+    for column in (c for c in index.columns if c.endswith(".shard")):
+        field = column.removesuffix(".shard")
+        if (wrong := name_fault(field)) is not None:
+            faults.append(("", field, f"is no field: its name {wrong}"))
+            continue
+        shards = {name for name in index[column] if isinstance(name, str)}  # others are never opened
+        bad = {name: fault for name in shards if (fault := shard_fault(name, field=field)) is not None}
+        if bad:
+            rows = zip(ids, index[column], strict=True)
+            faults += [(str(i), field, bad[name]) for i, name in rows if isinstance(name, str) and name in bad]
+    return faults
 
 
 def raw_blocks(array: np.ndarray, *, block: int = 2**22) -> Iterator[np.ndarray]:
@@ -124,6 +156,9 @@ class Cache:
             )
         with (self.root / INDEX_FILE).open("rb") as file:  # by its name pandas opens it only where that is UTF-8
             self.index: pd.DataFrame = pd.read_parquet(file)
+        for clip_id, field, fault in name_faults(self.index)[:1]:
+            what = f"{field} of clip {clip_id!r}" if field else f"the clip id {clip_id!r}"
+            raise InputError(f"{what} {fault}.", path=self.root / INDEX_FILE, hint="Do not use this cache.")
         rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]
         self._rows = {row["id"]: row for row in rows}
         self._clips: dict[str, Clip] = {}

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import ErrorDetails
 
 from dawn_bench.errors import InputError, nearest
+from dawn_bench.files import write_atomic
 
 
 class Config(BaseModel):
@@ -37,7 +38,7 @@ class Config(BaseModel):
 
     def to_yaml(self, path: Path) -> None:
         """Write the configuration as a file that `--config` reads."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        write_atomic(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False).encode())
 
 
 C = TypeVar("C", bound=Config)

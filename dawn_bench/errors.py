@@ -1,7 +1,7 @@
 """Errors for users: one line with what is wrong, where, and what to do.
 
 Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but some items failed under `--strict`;
-130 stopped by Ctrl-C.
+130 stopped by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP.
 """
 
 from __future__ import annotations

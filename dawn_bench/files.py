@@ -1,13 +1,25 @@
-"""Atomic writes, file hashes, and the suffixes of video files."""
+"""Atomic writes, file hashes, the files of a folder, and the suffixes of video files."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+from dawn_bench.errors import InputError
+from dawn_bench.storage import StorageError, storage_error, writing
+
+log = logging.getLogger(__name__)
 
 #: Suffix of files that are still being written; their names begin with a dot.
 TEMPORARY = ".tmp"
@@ -22,7 +34,7 @@ def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterat
     """Yield a temporary path in the folder of `path`; what the block writes there replaces `path` when it ends.
 
     Other processes see the old file or the complete new one. If the block raises, the temporary file is removed and
-    `path` stays as it was.
+    `path` stays as it was. A full disk or a rename that fails raises `StorageError`.
 
     Args:
         path: the final name; its folder must exist.
@@ -35,8 +47,16 @@ def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterat
     try:
         yield temporary
         commit(temporary, path, durable=durable)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, Exception) and not isinstance(error, StorageError):
+            own = getattr(error, "filename", None) in (str(temporary), str(temporary.absolute()))
+            if isinstance(error, OSError) and own:
+                with writing(path):
+                    raise
+            if (refused := storage_error(error, path=path)) is not None:
+                raise refused from error
         raise
 
 
@@ -47,17 +67,127 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """A new name in the same folder: a worker that outlived its run never shares a file with the next run's."""
-    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
+    """A new name in the same folder: two writers of one file never share a temporary file.
+
+    It names its writer, so that `sweep` can tell what was left behind.
+    """
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{uuid4().hex[:6]}{TEMPORARY}")
+
+
+def sweep(folder: Path, *, only: Path | None = None) -> None:
+    """Remove the temporary files that dead writers left in `folder` and below; `only` those of one file of it.
+
+    A file of a living writer stays. The writers on another machine cannot be checked: their files count as left
+    behind after a day.
+    """
+    if only is not None:
+        prefix = f".{only.name}."
+        for path in _partial(p for p in folder.glob(".*") if p.name.startswith(prefix) and _WRITER.search(p.name)):
+            _remove(path)
+        return
+    for top, _, names in os.walk(folder):
+        for path in _partial(Path(top) / name for name in names if name.startswith(".")):
+            _remove(path)
+
+
+#: What `temporary_path` appends to a name, and the temporary names of safetensors' own writer.
+_WRITER = re.compile(r"\.(?P<machine>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.tmp$")
+_FOREIGN = re.compile(r"^\.tmp\w{6}$")
+_DAY = 86_400
+
+
+def _partial(paths: Iterable[Path]) -> Iterator[Path]:
+    """Those of `paths` that are temporary files whose writer is dead."""
+    for path in paths:
+        if not (path.name.endswith(TEMPORARY) or _FOREIGN.match(path.name)):
+            continue
+        writer = _WRITER.search(path.name)
+        if writer is None or (writer["machine"] == _machine() and not _alive(int(writer["pid"]))):
+            yield path
+        elif writer["machine"] != _machine():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _DAY:
+                    yield path
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@cache
+def _machine() -> str:
+    """Six hex digits for this machine and, in a container, its space of process numbers."""
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:6]
+
+
+def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """`facts`, which are JSON, with a hash of them under `seal`: what damage changed does not pass `unsealed`."""
+    return {**facts, "seal": _seal(facts)}
+
+
+def unsealed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts without their seal; raises ValueError where they do not match it. Older files have no seal."""
+    facts = {key: value for key, value in stored.items() if key != "seal"}
+    if "seal" in stored and stored["seal"] != _seal(facts):
+        raise ValueError("the content does not match its hash")
+    return facts
+
+
+def _seal(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def commit(temporary: Path, path: Path, *, durable: bool = True) -> None:
-    """Give a closed, finished file its final name in the same folder; `durable` as in `replacing`."""
-    if durable:
-        _sync(temporary)
-    temporary.replace(path)
-    if durable:
-        _sync(path.parent)
+    """Give a closed, finished file its final name in the same folder; `durable` as in `replacing`.
+
+    Raises `StorageError` where the system refuses to sync or rename it.
+    """
+    with writing(path):
+        if durable:
+            _sync(temporary)
+        temporary.replace(path)
+        if durable:
+            _sync(path.parent)
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """All files below `root` in a fixed order. Links to folders are followed once; hidden files are skipped.
+
+    A folder that cannot be listed is reported and left out. Broken links, pipes and unreadable files are yielded too:
+    who lists them says what is wrong with each. Raises `InputError` when `root` itself cannot be listed.
+    """
+
+    def report(error: OSError) -> None:
+        if Path(error.filename) != root:
+            log.warning("%s cannot be listed (%s): its files are left out", error.filename, error.strerror)
+        elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(f"cannot be listed ({error.strerror}).", path=root, hint="Check its permissions.")
+
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=report):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a parent folder would recurse forever
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder) / name
 
 
 def sha256_file(path: Path) -> str:

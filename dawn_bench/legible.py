@@ -6,11 +6,9 @@ terminal accepts. In every index, result, page and message such a byte is writte
 
 from __future__ import annotations
 
-import codecs
-import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -29,21 +27,6 @@ def legible_values(data: Any) -> Any:
     if isinstance(data, Sequence) and not isinstance(data, bytes | bytearray):
         return [legible_values(value) for value in data]
     return data
-
-
-def legible_streams(*streams: TextIO) -> None:
-    """Let streams such as standard output write every text by this rule, instead of failing."""
-    codecs.register_error("legible", _encoding_error)
-    for stream in streams:
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="legible")
-
-
-def _encoding_error(error: UnicodeError) -> tuple[str | bytes, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = legible(error.object[error.start : error.end])
-    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def _escaped(match: re.Match[str]) -> str:

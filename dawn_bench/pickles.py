@@ -6,6 +6,7 @@ plain numbers and bytes; arrays are built from those at the end. Any other name 
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import re
@@ -18,7 +19,9 @@ import numpy as np
 from dawn_bench.errors import InputError
 
 #: Booleans, signed and unsigned integers, floats, and their size in bytes.
-_DTYPE = re.compile(r"[biuf]\d{1,2}")
+_DTYPE = re.compile(r"[biuf][0-9]{1,2}")
+#: numpy's arrays have at most 64 axes.
+_LONGEST_TUPLE = 64
 _BYTE_ORDERS = ("<", ">", "=", "|")
 
 
@@ -27,14 +30,13 @@ def read_arrays(path: Path, *, hint: str = "Get the file again from its origin."
 
     Raises `InputError` for a file that is absent, damaged, holds anything else or needs code; `hint` ends its message.
     """
+    if not path.is_file():  # a pipe would wait for ever
+        raise InputError("there is no such file.", path=path)
     try:
-        with path.open("rb") as file:
-            content = _Unpickler(file, encoding="latin1").load()
+        content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         if not isinstance(content, Mapping) or not content:
             raise InputError("holds no mapping of names to arrays.", path=path, hint=hint)
         return {str(name): _array(value) for name, value in content.items()}
-    except FileNotFoundError as error:
-        raise InputError("there is no such file.", path=path) from error
     except InputError:
         raise
     except _Refused as error:
@@ -138,10 +140,33 @@ _ALLOWED: dict[tuple[str, str], _Name] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+def _checked(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The operation `load` of the unpickler that makes a tuple, but for small and flat ones only.
+
+    Tuples of one tuple twice, forty times nested, are a short pickle and take years to hash as the key of a mapping.
+    """
+
+    def operation(unpickler: Any) -> None:
+        load(unpickler)
+        entries = unpickler.stack[-1]
+        inner = (part for entry in entries if isinstance(entry, tuple) for part in entry)
+        if len(entries) > _LONGEST_TUPLE or any(isinstance(part, tuple) for part in inner):
+            raise _Refused("nests tuples as no array does")
+
+    return operation
+
+
+_TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler, not the compiled one: its operations can be checked."""
+
+    dispatch = pickle._Unpickler.dispatch | {code[0]: _checked(pickle._Unpickler.dispatch[code[0]]) for code in _TUPLES}
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise _Refused(f"asks for {module}.{name}, which is no array and could run code")
+            raise _Refused(f"asks for {f'{module}.{name}'[:80]!r}, which is no array and could run code")
         return _ALLOWED[module, name]
 
 
@@ -152,7 +177,8 @@ def _numbers(data: Any, dtype: object, shape: Any, order: Any) -> np.ndarray:
     content = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(content, bytes | bytearray):
         raise _Refused("has an array of no bytes")
-    shape = tuple(int(length) for length in shape)
+    if not isinstance(shape, tuple) or not all(type(length) is int for length in shape):
+        raise _Refused("has an array of no shape")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(content):
         raise ValueError(f"{len(content)} bytes do not make an array {shape} of {dtype.dtype}")
     return np.frombuffer(content, dtype.dtype).reshape(shape, order=order).copy(order="K")

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
+
+from dawn_bench.terminal import console, visible
 
 T = TypeVar("T")
 
@@ -32,28 +33,23 @@ class Meter(Protocol):
         """Print one line above the bar."""
 
 
-def console() -> Console:
-    """The console for people: standard error, so that standard output stays for results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
 @contextmanager
 def meter(label: str, *, total: float | None, unit: str = "it") -> Iterator[Meter]:
     """Show the progress of a task called `label`, of `total` units (None: unknown)."""
     screen = console()
     if screen.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb":
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.completed:.0f}/{task.total:.0f}" if total is not None else "{task.completed:.0f}"),
             _Rate(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=screen) as progress:
-            yield _Bar(progress, progress.add_task(label, total=total, note=""))
+            yield _Bar(progress, progress.add_task(visible(label), total=total, note=""))
     else:
         lines = _Lines(label, total, unit)
         yield lines
@@ -84,7 +80,7 @@ class _Bar:
         self.progress, self.task = progress, task
 
     def advance(self, amount: float = 1, *, note: str = "") -> None:
-        self.progress.update(self.task, advance=amount, **({"note": note} if note else {}))  # type: ignore[arg-type]
+        self.progress.update(self.task, advance=amount, **({"note": visible(note)} if note else {}))  # type: ignore[arg-type]
 
     def say(self, line: str) -> None:
         self.progress.console.print(line, markup=False)
@@ -106,7 +102,7 @@ class _Lines:
             self._print()
 
     def say(self, line: str) -> None:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{visible(line)}\n")
 
     def close(self) -> None:
         if self.printed != self.done:
@@ -120,6 +116,6 @@ class _Lines:
         left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and going else ""
         note = f"  {self.note}" if self.note else ""
         speed = f"{rate:.1f} {self.unit}/s, {spent:.0f} s{left}"
-        sys.stderr.write(f"{self.label}: {self.done:.0f}{of} {self.unit}, {speed}{note}\n")
+        sys.stderr.write(f"{visible(self.label)}: {self.done:.0f}{of} {self.unit}, {speed}{visible(note)}\n")
         sys.stderr.flush()
         self.printed = self.done

@@ -20,7 +20,8 @@ Aim = Literal["higher", "lower", "truth", "zero", "none"]
 class ScoreRow(Config):
     """One metric of one method on one split under one protocol.
 
-    `value`, `low` and `high` are in the metric's unit; the interval is a 95 % bootstrap over clips. A value is None
+    `value`, `low` and `high` are in the metric's unit; `interval` says in words how the clips are combined and what the
+    95 % interval is. A value is None
     when the metric is undefined there, and `note` then gives the reason. `weights_state` is `canonical` (published
     weights, hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or
     `none` (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` is the cost of
@@ -32,6 +33,13 @@ class ScoreRow(Config):
     `failures` maps every clip that the method or this metric failed on to the reason (`no_face`, `timeout`, `oom`,
     `bad_output`, `missing`, ...), also clips that are not scored because another method failed on them. `coverage` is
     the share of the method's clips without a failure. Rows of earlier versions have no `failures`.
+
+    `left_out` maps a scored clip to the frames of the true clip that do not count (`62-74`), or to `all`; clips of
+    which every frame counts are absent. Rows are ranked together only with equal `fingerprint` and equal `left_out`,
+    that is over the same frames of the same clips. `not_ranked` is the reason why this score is shown unranked, where
+    there is one. `outputs` maps every clip to the hash of the output that was scored, empty where there was none.
+    `data` is the hash of the split's true clips and `data_name` the name of their cache: two caches of the same kind of
+    dataset are two datasets. Rows of earlier versions lack these fields.
     """
 
     method: str
@@ -64,7 +72,18 @@ class ScoreRow(Config):
     note: str = ""
     per_clip: dict[str, float | None] = Field(default_factory=dict)
     over_time: list[float] = Field(default_factory=list)
+    interval: str = ""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    not_ranked: str = ""
+    outputs: dict[str, str] = Field(default_factory=dict)
+    data: str = ""
+    data_name: str = ""
     created: str = ""
+
+    @property
+    def scope(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """What two rows must share to be compared: settings, true clips, and the frames of each that count."""
+        return self.fingerprint, tuple(sorted(self.left_out.items()))
 
     @staticmethod
     def now() -> str:

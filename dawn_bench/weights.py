@@ -94,12 +94,17 @@ def is_published(weight: Weight, hashes: Mapping[str, str]) -> bool:
 def resolve(name: str, policy: Policy = "auto") -> Resolved:
     """Choose the weights of the network `name` under `policy`.
 
-    Raises `InputError` when `policy` is `files` and the file is missing; the message names its place.
+    Raises `InputError` when `policy` is `files` and the file is missing, and when it cannot be read; the message names
+    its place.
     """
     weight = entry(name)
-    path = locate(weight)
-    if policy != "seeded" and path is not None:
-        hashes = _hashes(path)
+    try:
+        path = locate(weight)
+        hashes = _hashes(path) if policy != "seeded" and path is not None else {}
+    except OSError as error:
+        file = error.filename or folder() / weight.file
+        raise InputError(f"cannot be read ({error.strerror}).", path=file, hint="Check its permissions.") from error
+    if hashes:
         return Resolved(weight, "canonical" if is_published(weight, hashes) else "user", path, hashes["sha256"])
     if policy == "files":
         fetch = f", or: dawn-bench weights fetch {name}" if weight.url else ""

@@ -33,6 +33,7 @@ class Bas(RatioMetric):
     )
     needs = ("headpose", "onset")
     compares = False
+    shows = ("face", "motion")
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         """The clip's score; weight 0 where sound or motion has no beat."""

@@ -34,6 +34,8 @@ class BlinkRate(RatioMetric):
     description = "Blinks per second, counted as sharp falls of the eye aspect ratio."
     needs = ("landmarks",)
     compares = False
+    interval = "all blinks over all seconds; 95 % bootstrap interval over clips"
+    shows = ("face", "motion")
 
     def measure(self, generated: Arrays, true: Arrays) -> Blinks:
         """The clip's blinks, with its seconds as weight."""

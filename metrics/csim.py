@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dawn_bench.metrics.features.identity import STRIDE
 from dawn_bench.metrics.features.landmarks import variant_of
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
+from dawn_bench.metrics.scoring.frames import ranges
 
 #: Notes for networks other than the canonical one.
 NOTES = {
@@ -38,6 +40,7 @@ class Csim(RatioMetric):
     name, title, higher_is_better, order = "csim", "CSIM", True, 70
     description = "Cosine similarity of the face embeddings of generated and true frame, frame by frame: identity."
     needs = ("identity",)
+    shows = ("face", "motion")
 
     def measure(self, generated: Arrays, true: Arrays) -> Faces:
         """The clip's mean cosine; weight 0 where no pair has both faces."""
@@ -51,8 +54,16 @@ class Csim(RatioMetric):
             both = both & true["identity.found"][:count]
         pairs = int(both.sum())
         zero = self.protocol.csim_missing == "zero"
+        numbers = np.flatnonzero(~both) * STRIDE.get(network, 1) + self.protocol.skip_first
         total = float(cosines(ours[:count][both], theirs[:count][both]).sum()) / (count if zero else max(pairs, 1))
-        return Faces(total, 1 if zero else min(pairs, 1), n_frames=pairs, network=network, missed=count - pairs)
+        return Faces(
+            total,
+            1 if zero else min(pairs, 1),
+            n_frames=pairs,
+            network=network,
+            missed=count - pairs,
+            left_out="" if zero else ranges(numbers),
+        )
 
     def fold(self, records: Mapping[str, Faces]) -> Score:  # type: ignore[override]
         """The mean over clips, with network and missed pairs in the note."""

@@ -31,6 +31,11 @@ class _Dr(Metric):
     unit, higher_is_better, target = "", False, "zero"
     needs = ("inception",)
     minimum, minimum_of = 2049, "frames"
+    interval = (
+        "one ratio of two distances, each over the frames of all clips together; 95 % jackknife interval over clips"
+    )
+    whole = True
+    shows = ("face", "motion")
     length: ClassVar[int]
 
     def measure(self, generated: Arrays, true: Arrays) -> Ends:

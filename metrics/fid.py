@@ -57,6 +57,7 @@ class FrechetMetric(Metric):
 
     unit, higher_is_better = "", False
     unpaired = True
+    interval = "one distance over the frames of all clips together; 95 % jackknife interval over clips"
     #: Frames that one feature stands for, to count frames.
     frames_each: ClassVar[int] = 1
     biased = False

@@ -23,6 +23,7 @@ from dawn_bench.text import counted
 
 class _Fvd(FrechetMetric):
     minimum, minimum_of = 401, "windows"
+    interval = "one distance over the windows of all clips together; 95 % jackknife interval over clips"
 
     def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, *, seed: int = 0, running: bool = False) -> None:
         super().__init__(protocol, seed=seed, running=running)

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import numpy as np
 
 from dawn_bench.metrics.functional.sync import UNUSED, distances, sync
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
+from dawn_bench.metrics.scoring.frames import ranges
 from dawn_bench.text import counted
 
 
 class _Lse(RatioMetric):
     needs: ClassVar[tuple[str, ...]] = ("syncnet",)
     compares = False
+    shows: ClassVar[tuple[Literal["face", "motion"], ...]] = ("face", "motion")
     #: Field of `dawn_bench.metrics.functional.sync.Sync`.
     value: ClassVar[str]
 
@@ -27,7 +31,18 @@ class _Lse(RatioMetric):
         """The clip's value, with weight 1."""
         table = distances(generated["syncnet.lip"], generated["syncnet.audio"], shift=self.protocol.lse_shift)
         measured = sync(table.mean(axis=0))
-        return Part(float(getattr(measured, self.value)), 1, n_frames=len(table) + UNUSED, n_windows=len(table))
+        left_out = ""
+        if (track := generated.get("syncnet.track")) is not None:
+            first, last, count = track
+            outside = np.concatenate([np.arange(first), np.arange(last + 1, count)])
+            left_out = ranges(outside + self.protocol.skip_first)
+        return Part(
+            float(getattr(measured, self.value)),
+            1,
+            n_frames=len(table) + UNUSED,
+            n_windows=len(table),
+            left_out=left_out,
+        )
 
     def fold(self, records: Mapping[str, Part]) -> Score:
         """The mean over clips, with the number of short clips in the note."""

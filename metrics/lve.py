@@ -19,6 +19,7 @@ class Lve(RatioMetric):
 
     name, title, unit, higher_is_better, order = "lve", "LVE", "mesh unit²", False, 150
     description = "Lip vertex error: the largest squared error over the lip vertices, mean over frames."
+    interval = "mean over frames; 95 % bootstrap interval over clips"
     needs = ("mesh", "meshlips")
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:

@@ -12,6 +12,7 @@ class Mve(RatioMetric):
 
     name, title, unit, higher_is_better, order = "mve", "MVE", "mesh unit", False, 170
     description = "Mean vertex error over the whole face."
+    interval = "mean over frames; 95 % bootstrap interval over clips"
     needs = ("mesh",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, by_second
 from dawn_bench.pixels import psnr
 
@@ -21,6 +22,11 @@ class Psnr(RatioMetric):
     name, title, unit, higher_is_better, order = "psnr", "PSNR", "dB", True, 120
     description = "Peak signal-to-noise ratio against the true frame, mean over frames."
     needs = ("images",)
+
+    def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, *, seed: int = 0) -> None:
+        super().__init__(protocol, seed=seed)
+        if protocol.psnr_mean == "pooled":
+            self.interval = "dB of the mean error over the frames of all clips; 95 % bootstrap interval over clips"
 
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         """The clip's mean in dB; its summed squared error where errors are pooled."""

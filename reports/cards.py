@@ -31,6 +31,8 @@ class MetricText:
     what: str
     aim: Aim
     order: int
+    #: How clips are combined, and what the interval is.
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,34 @@ class Card:
     states: tuple[str, ...]
     fingerprints: tuple[str, ...]
     notes: tuple[str, ...]
+    interval: str = ""
 
 
 def text_of(rows: Sequence[ScoreRow]) -> MetricText:
     """The text of the metric that all these rows are of, from the newest row that has one."""
-    described = [row for row in rows if row.label]
-    if described:
-        row = max(described, key=lambda row: row.created)
-        return MetricText(row.label, row.description, row.aim or _stated(row), LAST if row.order is None else row.order)
     from dawn_bench.metrics.scoring.base import METRICS
 
     name = rows[0].metric
+    described = [row for row in rows if row.label]
+    if described:
+        row = max(described, key=lambda row: row.created)
+        interval = row.interval or (METRICS[name].interval if name in METRICS else "")
+        order = LAST if row.order is None else row.order
+        return MetricText(row.label, row.description, row.aim or _stated(row), order, interval)
     if name not in METRICS:
         return MetricText(name, "", _stated(rows[0]), LAST)
     metric = METRICS[name]
-    return MetricText(metric.title, metric.description, metric.target or _stated(rows[0]), metric.order)
+    aim = metric.target or _stated(rows[0])
+    return MetricText(metric.title, metric.description, aim, metric.order, metric.interval)
+
+
+def interval_lines(rows: Iterable[ScoreRow]) -> list[str]:
+    """`FID, DR25: one distance over ...`: how each metric combines the clips, metrics with one way in one line."""
+    groups: dict[str, list[str]] = {}
+    for text in texts(rows).values():
+        if text.interval:
+            groups.setdefault(text.interval, []).append(text.label)
+    return [f"{', '.join(labels)}: {interval}" for interval, labels in groups.items()]
 
 
 def texts(rows: Iterable[ScoreRow]) -> dict[str, MetricText]:
@@ -86,6 +101,7 @@ def cards(rows: Sequence[ScoreRow]) -> list[Card]:
                 states=_distinct(row.weights_state for row in own),
                 fingerprints=_distinct(row.fingerprint for row in own),
                 notes=_distinct(row.note for row in own),
+                interval=text.interval,
             )
             shown.append(card)
     return shown

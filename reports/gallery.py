@@ -44,21 +44,32 @@ class ClipRow:
 
 def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3) -> list[ClipRow]:
     """The first `clips` clips with their players, the true video first, transcoded for browsers."""
-    chosen = list(dict.fromkeys(item.clip_id for item in items))[:clips]
-    wanted = [item for item in items if item.clip_id in chosen]
-    wanted.sort(key=lambda item: (chosen.index(item.clip_id), item.method != GROUND_TRUTH))
-    players: dict[str, list[Player]] = {clip: [] for clip in chosen}
+    known: dict[str, set[str]] = {}
+    for item in items:
+        known.setdefault(item.clip_id, set()).update([item.data] if item.data else [])
+
+    def clip(item: GalleryItem) -> tuple[str, str]:
+        """Two datasets may both have a clip of this name; items of earlier versions name none."""
+        only = next(iter(known[item.clip_id])) if len(known[item.clip_id]) == 1 else item.data
+        return item.clip_id, item.data or only
+
+    chosen = list(dict.fromkeys(map(clip, items)))[:clips]
+    wanted = [item for item in items if clip(item) in chosen]
+    wanted.sort(key=lambda item: (chosen.index(clip(item)), item.method != GROUND_TRUTH))
+    players: dict[tuple[str, str], list[Player]] = {key: [] for key in chosen}
     for item in track(wanted, "gallery", unit="videos"):
-        players[item.clip_id].append(player(item))
-    return [ClipRow(clip, tuple(own)) for clip, own in players.items()]
+        players[clip(item)].append(player(item))
+    return [ClipRow(name, tuple(own)) for (name, _), own in players.items()]
 
 
 def player(item: GalleryItem) -> Player:
-    """Transcode one item; the player of a missing or damaged video has a note instead."""
-    if not item.video.is_file():
-        return Player(item.method, None, 0, 0, f"the video is missing: {item.video.name}")
+    """Transcode one item; the player of a video that is missing, damaged or outside the folder has a note instead."""
     try:
-        data, height, width = browser_copy(item.video)
+        path = item.file()
+    except ItemError as error:
+        return Player(item.method, None, 0, 0, error.detail)
+    try:
+        data, height, width = browser_copy(path)
     except ItemError as error:
         return Player(item.method, None, 0, 0, str(error))
     uri = f"data:video/mp4;base64,{base64.b64encode(data).decode()}"

@@ -1,8 +1,9 @@
 """From score rows to leaderboards: which scores are compared, and how methods rank.
 
-A table has one class of methods on one split of one dataset. Within a column only scores with the same fingerprint are
-compared, and never scores computed with stand-in weights. Sanity rows (ground truth, still image, ...) and published
-rows are shown unranked.
+A table has one class of methods on one split of one dataset, that is of one cache. Within a column only scores with the
+same fingerprint over the same frames are compared (`ScoreRow.scope`), and never scores computed with stand-in weights.
+A score that is not compared says why (`dawn_bench.reports.reasons`). Sanity rows (ground truth, still image, ...) and
+published rows are shown unranked.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 
 from dawn_bench.metrics.scoring.looks import look_warnings
 from dawn_bench.reports.cards import MetricText, texts
+from dawn_bench.reports.reasons import clips_of, coverage_gaps, difference
 from dawn_bench.results import Aim, ScoreRow
 
 Group = Literal["ranked", "sanity", "published"]
@@ -39,7 +41,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One value of a table. `rank` counts from 1 and is None where the value is not ranked."""
+    """One value of a table. `rank` counts from 1 and is None where the value is not ranked.
+
+    `reason` says why a method's score is not ranked; `other_settings` where it is for a difference to the column.
+    """
 
     value: float | None
     low: float | None = None
@@ -47,6 +52,7 @@ class Cell:
     row: ScoreRow | None = None
     rank: int | None = None
     other_settings: bool = False
+    reason: str = ""
 
     @property
     def seeded(self) -> bool:
@@ -73,6 +79,11 @@ class LeaderboardRow:
         return min((c.row.coverage for c in self.cells if c and c.row), default=1.0)
 
     @property
+    def gaps(self) -> list[str]:
+        """Each coverage below 1 with its metrics and reasons: `DR50 0 % (too_short)`."""
+        return coverage_gaps([c.row for c in self.cells if c and c.row])
+
+    @property
     def cost(self) -> dict[str, float]:
         """Cost of generation (see `ScoreRow.cost`), empty where unknown."""
         return next((c.row.cost for c in self.cells if c and c.row and c.row.cost), {})
@@ -88,6 +99,13 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[LeaderboardRow, ...]
     notes: tuple[str, ...] = ()
+    #: The cache, where the results have several of this kind of dataset.
+    cache: str = ""
+
+    @property
+    def name(self) -> str:
+        """The dataset, with its cache where there are several of its kind."""
+        return f"{self.dataset} ({self.cache})" if self.cache else self.dataset
 
     @property
     def costed(self) -> bool:
@@ -103,8 +121,9 @@ class Table:
 def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
     """One table per dataset, split and class of methods, sorted by these; each shows the sanity rows."""
     tables, text = [], texts(rows)
-    for dataset, split in sorted({(r.dataset, r.split) for r in rows}):
-        here = [r for r in rows if (r.dataset, r.split) == (dataset, split)]
+    caches = _cache_names(rows)
+    for dataset, cache, split, data in sorted({(r.dataset, caches[r.dataset, r.data], r.split, r.data) for r in rows}):
+        here = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
         # A method remains an entry where all its scores used stand-in weights, even if its rows are not rankable.
         candidates = (r for r in here if r.method_class not in REFERENCE_CLASSES)
         entries = {r.method for r in candidates if r.rankable or r.weights_state == SEEDED}
@@ -112,8 +131,24 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
         for method_class in classes:
             entered = [r for r in here if r.method in entries and r.method_class == method_class]
             sanity = [r for r in here if r.method not in entries]
-            tables.append(_table(dataset, split, method_class, entered, sanity, text))
+            table = _table(dataset, split, method_class, entered, sanity, text)
+            tables.append(replace(table, cache=cache))
     return tables
+
+
+def _cache_names(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], str]:
+    """What distinguishes each (dataset, data) from others of its kind: the cache's name, with its hash where needed."""
+    named = {(r.dataset, r.data): r.data_name or "earlier version" for r in rows}
+    kinds = Counter(dataset for dataset, _ in named)
+    same = Counter((dataset, name) for (dataset, _), name in named.items())
+    return {
+        (dataset, data): ""
+        if kinds[dataset] == 1
+        else name
+        if same[dataset, name] == 1
+        else f"{name}, {data[:6] or 'unknown'}"
+        for (dataset, data), name in named.items()
+    }
 
 
 def _table(
@@ -146,7 +181,8 @@ def _table(
         notes.append("The methods cover different numbers of clips: check the coverage before comparing.")
     if any(c is not None and c.other_settings for li in ranked for c in li.cells):
         notes.append(
-            "Values marked “other settings” have another fingerprint than the rest of their column and are not ranked."
+            "Values marked “other settings” were scored with other settings or over other frames than the rest of "
+            "their column and are not ranked."
         )
     return Table(dataset, split, method_class, tuple(columns), (*ranked, *unranked), notes=tuple(notes))
 
@@ -159,17 +195,34 @@ def _column(rows: Sequence[ScoreRow], text: MetricText, *, several: bool) -> Col
 
 def _ranked(column: Column, rows: Sequence[ScoreRow]) -> dict[str, Cell]:
     """The cells of one column by method, with ranks among comparable scores."""
-    able = [r for r in rows if r.rankable and r.method_class not in REFERENCE_CLASSES]
-    able = [r for r in able if r.weights_state != SEEDED and r.value is not None and math.isfinite(r.value)]
-    prints = Counter(r.fingerprint for r in able)
-    common = max(prints, key=lambda p: (prints[p], max(r.created for r in able if r.fingerprint == p))) if able else ""
-    truth = next((r.value for r in rows if r.method == GROUND_TRUTH and r.weights_state != SEEDED), None)
-    merits = {r.method: merit(r.value, column.aim, truth) for r in able if r.fingerprint == common}
+    entered = [r for r in rows if r.rankable and r.method_class not in REFERENCE_CLASSES]
+    able = [r for r in entered if r.weights_state != SEEDED and r.value is not None and math.isfinite(r.value)]
+    able = [r for r in able if not r.not_ranked]
+    scopes = Counter(r.scope for r in able)
+    # ties: the scope of more frames, so that an incomplete method is the one that is marked
+    first = max(able, key=lambda r: (scopes[r.scope], r.n_frames, r.created)) if able else None
+    equal = [r for r in able if first is not None and r.scope == first.scope]
+    reasons = {r.method: difference(r, first) for r in able if first is not None and r.scope != first.scope}
+    odd = set(reasons)
+    truth = next((r for r in rows if r.method == GROUND_TRUTH and r.weights_state != SEEDED), None)
+    if column.aim == "truth" and truth is not None:
+        # the ground truth's value is a target only for scores over the same clips
+        elsewhere = {r.method for r in equal if clips_of(r) != clips_of(truth)}
+        reasons |= dict.fromkeys(elsewhere, "the ground truth was scored over other clips")
+        equal = [r for r in equal if r.method not in elsewhere]
+    merits = {r.method: merit(r.value, column.aim, truth.value if truth else None) for r in equal}
     ranked = {m: v for m, v in merits.items() if v is not None}
     ranks = {m: 1 + sum(other > v for other in ranked.values()) for m, v in ranked.items()} if len(ranked) > 1 else {}
-    odd = {r.method for r in able if r.fingerprint != common}
     return {
-        r.method: Cell(r.value, r.low, r.high, r, rank=ranks.get(r.method), other_settings=r.method in odd)
+        r.method: Cell(
+            r.value,
+            r.low,
+            r.high,
+            r,
+            rank=ranks.get(r.method),
+            other_settings=r.method in odd,
+            reason=r.not_ranked.removeprefix("not ranked: ") or reasons.get(r.method, ""),
+        )
         for r in rows
     }
 

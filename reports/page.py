@@ -15,14 +15,16 @@ from dawn_bench import __version__
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import write_atomic
 from dawn_bench.legible import legible
+from dawn_bench.locks import in_turn
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.gallery import ClipRow, clip_rows
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table, leaderboards, merit, number, with_published
 from dawn_bench.reports.published import published_tables
 from dawn_bench.reports.significance import comparisons
-from dawn_bench.reports.store import Facts, ResultsStore
+from dawn_bench.reports.store import REPORT_LOCK, Facts, ResultsStore
 from dawn_bench.results import ScoreRow
+from dawn_bench.storage import writing
 
 FORMATS = ("html", "md", "csv", "json", "latex")
 FILES = {
@@ -52,6 +54,11 @@ def write_report(
         raise InputError(
             "there is no such results folder.", path=results, hint="Create one: dawn-bench evaluate --out RESULTS"
         )
+    with in_turn(results / REPORT_LOCK, seconds=600):  # or a slower report would replace one of newer rows
+        return _write(results, out, formats, clips=clips, published=published)
+
+
+def _write(results: Path, out: Path, formats: Sequence[str], *, clips: int, published: Sequence[int]) -> list[Path]:
     store = ResultsStore(results)
     rows, facts, gallery = store.rows(), store.facts(), store.gallery()
     if not rows and not gallery and not facts.curves:
@@ -65,7 +72,8 @@ def write_report(
         "json": lambda: exports.as_json(shown),
         "latex": lambda: exports.latex(shown),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     written = []
     for form in dict.fromkeys(formats):
         path = out / FILES[form]
@@ -103,6 +111,8 @@ def html(
         gallery=gallery,
         seeded=any(b.seeded for b in boards),
         board_title=exports.title,
+        board_words=exports.table_words,
+        not_ranked=exports.not_ranked,
         group_titles=exports.GROUP_TITLES,
         stand_in=exports.STAND_IN,
         arrows=ARROWS,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import math
 import re
+import sys
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from matplotlib import rc_context
@@ -36,8 +39,9 @@ def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None
     series: dict[str, list[tuple[float, float]]] = {}
     for index, point in enumerate(points):
         for key, value in point.items():
-            if not NOT_LOSSES.search(key) and isinstance(value, int | float) and math.isfinite(value):
-                series.setdefault(key, []).append((float(point.get("step", index)), float(value)))
+            if not NOT_LOSSES.search(key) and _is_number(value):
+                step = point.get("step")
+                series.setdefault(key, []).append((float(step) if _is_number(step) else float(index), float(value)))
     drawn = {k: np.array(v) for k, v in series.items() if len(v) > 1}
     if not drawn:
         return None
@@ -61,6 +65,11 @@ def loss_curves(points: Sequence[Mapping[str, Any]], *, name: str) -> str | None
     return _svg(figure, name=f"loss-{name}", label=f"Loss curves of {name}")
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a log can be drawn: a float is finite, an int fits into one."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
 def score_plots(table: Table) -> list[str]:
     """One SVG per column of a table: each method's value with its 95 % interval, the ground truth as a dashed line."""
     plots = []
@@ -82,7 +91,9 @@ def score_plots(table: Table) -> list[str]:
             axes.plot([value], [y], marker="o", color=colour, markersize=5)
             if line.method == GROUND_TRUTH:
                 axes.axvline(value, color=SOFT, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-        axes.set_yticks(range(len(shown)), [_short(line.method) for line, _ in reversed(shown)])
+        axes.set_yticks(
+            range(len(shown)), [_room(line.method[:24]) + _short(line.method) for line, _ in reversed(shown)]
+        )
         axes.set_ylim(-0.6, len(shown) - 0.4)
         largest = max(abs(float(cell.value or 0.0)) for _, cell in shown)
         axes.locator_params(axis="x", nbins=5 if largest < 10_000 else 3)
@@ -91,7 +102,7 @@ def score_plots(table: Table) -> list[str]:
         axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
         _style(axes)
         axes.tick_params(axis="y", labelcolor=INK)
-        name = f"score-{table.dataset}-{table.split}-{table.method_class}-{index}"
+        name = f"score-{table.name}-{table.split}-{table.method_class}-{index}"
         plots.append(_svg(figure, name=name, label=f"{column.label} by method"))
     return plots
 
@@ -113,7 +124,7 @@ def drift_plots(table: Table) -> list[str]:
         for (line, values), colour in zip(shown, SERIES, strict=False):
             dashes = "-" if line.group == "ranked" else (0, (3, 2))
             seconds = np.arange(len(values)) + 0.5
-            label = _short(line.method)
+            label = _short(line.method) + _room(line.method[:24])
             axes.plot(
                 seconds, values, color=colour, linewidth=1.6, linestyle=dashes, marker="o", markersize=3, label=label
             )
@@ -125,7 +136,7 @@ def drift_plots(table: Table) -> list[str]:
         legend = figure.legend(loc="outside lower left", frameon=False, ncols=2, fontsize=8.5, handlelength=1.6)
         for text in legend.get_texts():
             text.set_color(INK)
-        name = f"drift-{table.dataset}-{table.split}-{table.method_class}-{index}"
+        name = f"drift-{table.name}-{table.split}-{table.method_class}-{index}"
         plots.append(_svg(figure, name=name, label=f"{column.label} along the clip"))
     return plots
 
@@ -138,6 +149,14 @@ def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 def _short(method: str) -> str:
     return _plain(method if len(method) <= 24 else f"{method[:23]}…")
+
+
+def _room(text: str) -> str:
+    """No-break spaces for the width by which a text is drawn wider than matplotlib measures it.
+
+    Its font has no East Asian characters and measures a narrower sign in their place.
+    """
+    return "\u00a0" * round(1.3 * sum(unicodedata.east_asian_width(c) in "WF" for c in text))
 
 
 def _plain(text: str) -> str:
@@ -157,7 +176,12 @@ def _style(axes: Any) -> None:
 def _svg(figure: Figure, *, name: str, label: str) -> str:
     """The figure as an `<svg>` element: text is kept as text, ids are unique in the page, colours are CSS variables."""
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}),
+        warnings.catch_warnings(),
+    ):
+        # the page's own fonts draw the text; matplotlib's need not have its characters, which are only measured
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         FigureCanvasSVG(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()

@@ -1,50 +1,89 @@
 """The results store: a folder of append-only score rows, the list of gallery videos and the facts of a run.
 
-* `RESULTS/rows/*.jsonl`: one file per run, one score a line; of rows with the same key (`KEY`) the last one counts
+* `RESULTS/rows/*.jsonl`: one file per run, one score a line; `reports.current` says which of them hold
 * `RESULTS/gallery.json`: the videos that the report shows
 * `RESULTS/facts.json`: title, notes, loss curves, learning signals, data, machine, versions, timings
+* `RESULTS/gallery/`, `RESULTS/curves/`: videos and logs from elsewhere that these two name
+
+A results folder may come from anybody. What it names is shown only if it lies in the folder, links resolved.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
-from dawn_bench.files import write_atomic
+from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
 from dawn_bench.legible import legible
+from dawn_bench.locks import in_turn
+from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
+from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
+from dawn_bench.storage import writing
 
-#: Fields that identify a score.
-KEY = ("method", "dataset", "split", "protocol", "metric")
+#: Suffix of the logs that loss curves are read from.
+CURVE_SUFFIX = ".jsonl"
+#: The locks of those who merge into a file, and of those who write a report.
+MERGE_LOCK, REPORT_LOCK = ".merge.lock", ".report.lock"
 
 
 class GalleryItem(Config):
-    """One video of the gallery: its clip, the method that generated it, and the mp4 file.
+    """One video of the gallery: its clip, the method that generated it, and the video file in the results folder.
 
-    Items of one clip are shown side by side, in the order in which they were added.
+    Items of one clip are shown side by side, in the order in which they were added. `data` is the hash of the clip's
+    dataset (`ScoreRow.data`), empty in items of earlier versions.
     """
 
     clip_id: str
     method: str
     video: Path
     note: str = ""
+    data: str = ""
+    _root: Path | None = PrivateAttr(None)  # of the results folder that lists it
+
+    def replaces(self, old: GalleryItem) -> bool:
+        """Whether it is the same clip of the same method, or its file was overwritten by this one's."""
+        if (self.clip_id, self.method) != (old.clip_id, old.method):
+            return False
+        return old.data in ("", self.data) or self.video.absolute() == old.video.absolute()
+
+    def file(self) -> Path:
+        """The video file; raises `ItemError` unless it is a video, and in the results folder that lists it."""
+        path = self.video if self._root is None else inside(self._root, self.video)
+        if path is None:
+            raise ItemError("outside", f"{self.video.name} is not in the results folder: evaluate again to add it")
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            raise ItemError("no_video", f"{path.name} is no video file")
+        if not path.is_file():
+            raise ItemError("missing", f"the video is missing: {self.video.name}")
+        return path
+
+    def of(self, root: Path) -> GalleryItem:
+        """This item as listed by the results folder `root`, with an absolute path."""
+        item = self.model_copy(update={"video": root.absolute() / self.video})
+        item._root = root
+        return item
 
 
 class Facts(Config):
     """What the report shows in addition to scores.
 
     `notes` are sentences for the banner of the page. `curves` are loss curves by stage: a list of points
-    `{"step": int, <loss>: float, ...}`, or the path of a run's `metrics.jsonl`. `timings` are seconds by part.
+    `{"step": int, <loss>: float, ...}`, or the path of a run's `metrics.jsonl` in the results folder. `timings` are
+    seconds by part.
     """
 
     title: str = ""
@@ -70,39 +109,60 @@ class ResultsStore:
         """Append rows in one durable write; rows without a `created` time get the current one."""
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
-        data = "".join(row.model_dump_json() + "\n" for row in stamped).encode()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab", buffering=0) as file:
-            file.write(data)
-            os.fsync(file.fileno())
+        lines = (json.dumps(sealed(json.loads(row.model_dump_json())), ensure_ascii=False) for row in stamped)
+        data = "".join(f"{line}\n" for line in lines).encode()
+        with writing(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("ab") as file:
+                before = file.tell()
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:
+                    os.truncate(self._file, before)  # half a line of a full disk would be reported for ever
+                    raise
+                os.fsync(file.fileno())
 
     def rows(self) -> list[ScoreRow]:
-        """The valid rows in order of creation. A damaged line is skipped with a warning."""
+        """The rows that hold (`reports.current`), in order of creation.
+
+        A damaged line is skipped with a warning; rows of outputs that were replaced are left out with a warning.
+        """
         read: list[tuple[str, str, int, ScoreRow]] = []
         for path in sorted((self.root / "rows").glob("*.jsonl")):
-            for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            for number, line in enumerate(_lines(path), start=1):
                 if not line.strip():
                     continue
                 try:
-                    row = ScoreRow.model_validate_json(line)
-                except ValidationError:
+                    row = ScoreRow.model_validate(unsealed(json.loads(line)))
+                except (ValueError, TypeError, AttributeError):  # ValidationError is a ValueError
                     _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
                     continue
                 read.append((row.created, path.name, number, row))
         read.sort(key=lambda entry: entry[:3])
-        last: dict[tuple[str, ...], ScoreRow] = {}
-        for *_, row in read:
-            key = tuple(getattr(row, name) for name in KEY)
-            last.pop(key, None)  # so that the order remains that of creation
-            last[key] = row
-        return list(last.values())
+        holding, stale = current([row for *_, row in read])
+        names: dict[str, list[str]] = {}
+        for row in stale:
+            names.setdefault(f"{row.method} on {row.dataset}, {row.split}", []).append(row.label or row.metric)
+        for where, metrics in names.items():
+            _warn(
+                f"{where}: the outputs have changed since {', '.join(metrics)} were scored: left out. Evaluate again."
+            )
+        return holding
 
     def add_gallery(self, items: Sequence[GalleryItem]) -> None:
-        """Add videos; an item replaces an older one of the same clip and method."""
-        merged = {(i.clip_id, i.method): i for i in self.gallery()}
-        merged |= {(i.clip_id, i.method): i for i in items}
-        listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged.values()]
-        self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
+        """Add videos; an item replaces an older one of the same clip and method.
+
+        A video that lies elsewhere gets a second name in the results folder, or is copied to it.
+        """
+        with self._merging():
+            merged = self.gallery()
+            for item in items:
+                item = item.model_copy(update={"video": self._kept(item)})
+                place = next((k for k, old in enumerate(merged) if item.replaces(old)), len(merged))
+                merged[place : place + 1] = [item]
+            listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged]
+            self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
 
     def gallery(self) -> list[GalleryItem]:
         """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read."""
@@ -111,17 +171,21 @@ class ResultsStore:
             items = [GalleryItem.model_validate(item) for item in stored]
         except ValidationError as error:
             raise _unfit(self.root / "gallery.json", error) from error
-        return [i.model_copy(update={"video": self.root.absolute() / i.video}) for i in items]
+        return [item.of(self.root) for item in items]
 
     def set_facts(self, facts: Facts) -> None:
-        """Merge the set fields of `facts` into the stored ones: mappings by key, other fields replaced as a whole."""
-        merged = self.facts().model_dump()
-        for name in facts.model_fields_set:
-            value = facts.model_dump()[name]
-            if name == "curves":
-                value = {k: self._relative(v) if isinstance(v, Path) else v for k, v in value.items()}
-            merged[name] = merged[name] | value if isinstance(value, dict) else value
-        self._write("facts.json", Facts.model_validate(merged).model_dump(mode="json"))
+        """Merge the set fields of `facts` into the stored ones: mappings by key, other fields replaced as a whole.
+
+        The logs of curves that lie elsewhere are copied to the results folder.
+        """
+        with self._merging():
+            merged = self.facts().model_dump()
+            for name in facts.model_fields_set:
+                value = facts.model_dump()[name]
+                if name == "curves":
+                    value = {k: self._kept_curve(k, v) if isinstance(v, Path) else v for k, v in value.items()}
+                merged[name] = merged[name] | value if isinstance(value, dict) else value
+            self._write("facts.json", Facts.model_validate(merged).model_dump(mode="json"))
 
     def facts(self) -> Facts:
         """The facts, empty where none were set. Raises `InputError` naming the first invalid field."""
@@ -135,17 +199,56 @@ class ResultsStore:
         """The points of one loss curve, read from the run's file where the facts name one."""
         if not isinstance(curve, Path):
             return curve
-        path = self.root / curve
+        path = inside(self.root, curve)
+        if path is None or path.suffix != CURVE_SUFFIX:
+            _warn(f"{self.root / curve}: is no log in the results folder; the report omits this loss curve.")
+            return []
         if not path.is_file():
             _warn(f"{path}: this loss curve no longer exists; the report omits it.")
             return []
-        points = []
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        return list(_points(path))
+
+    def _kept(self, item: GalleryItem) -> Path:
+        """The item's video in the results folder."""
+        source = item.video
+        if inside(self.root, source.absolute()) is not None or not source.is_file():
+            return source
+        method = check_name(item.method, what="the method's name")
+        target = self.root / "gallery" / method / f"{check_name(item.clip_id, what='the clip id')}{source.suffix}"
+        self._make(target.parent)
+        if target.exists() and target.samefile(source):
+            return target
+        with replacing(target, durable=False) as temporary:
             try:
-                points.append(dict(json.loads(line)))
-            except (ValueError, TypeError):
-                _warn(f"{path}: line {number} is damaged and was skipped.")
-        return points
+                os.link(source.resolve(), temporary)
+            except OSError:  # another file system
+                shutil.copyfile(source, temporary)
+        return target
+
+    def _kept_curve(self, name: str, log: Path) -> Path:
+        """The path of a log relative to the results folder."""
+        if inside(self.root, log.absolute()) is not None or not log.is_file():
+            return self._relative(log)
+        target = self.root / "curves" / f"{check_name(name, what='the curve')}{CURVE_SUFFIX}"
+        self._make(target.parent)
+        write_atomic(target, "".join(f"{json.dumps(point)}\n" for point in _points(log)).encode(), durable=False)
+        return self._relative(target)
+
+    def _make(self, folder: Path) -> None:
+        """Create a folder of the store; raises `InputError` where a link leads out of the store."""
+        if inside(self.root, folder.absolute()) is None:
+            raise InputError(
+                "is reached through a link out of the results folder.", path=folder, hint="Remove the link."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _merging(self) -> Iterator[None]:
+        """Other processes that merge into a file of this folder wait: none of them loses another's entries."""
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        with in_turn(self.root / MERGE_LOCK):
+            yield
 
     def _relative(self, path: Path) -> Path:
         """A path inside the store relative to it, so that the folder can be moved; other paths absolute."""
@@ -170,6 +273,30 @@ class ResultsStore:
         if legible(text) != text:  # the path of a file is stored so that the file can be opened
             text = json.dumps(data, indent=1)
         write_atomic(self.root / name, f"{text}\n".encode())
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file; none, with a warning, where it cannot be read."""
+    try:
+        if not path.is_file():  # a pipe would wait for ever
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return path.read_bytes().splitlines()
+    except OSError as error:
+        _warn(f"{path}: cannot be read ({error.strerror}) and was skipped.")
+        return []
+
+
+def _points(path: Path) -> Iterator[dict[str, Any]]:
+    """The points of a training log: one JSON object a line. A damaged line is skipped with a warning."""
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            point = json.loads(line)
+        except (ValueError, RecursionError):
+            point = None
+        if isinstance(point, dict):
+            yield point
+        else:
+            _warn(f"{path}: line {number} is damaged and was skipped.")
 
 
 def _unfit(path: Path, error: ValidationError) -> InputError:

@@ -9,13 +9,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dawn_bench.reports.cards import ARROWS
+from dawn_bench.reports.cards import ARROWS, interval_lines
 from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table, number
 from dawn_bench.results import ScoreRow
+from dawn_bench.terminal import visible
 
 STAND_IN = "stand-in weights — not comparable"
+#: What the order of the lines is.
+ORDER = "Methods are in the order of their mean rank over the columns in which they are ranked."
 #: Mappings, series, and texts that are the same in every row of a metric.
-NOT_IN_CSV = ("versions", "per_clip", "over_time", "failures", "label", "description", "aim", "order")
+NOT_IN_CSV = (
+    *("versions", "per_clip", "over_time", "failures", "left_out", "outputs"),
+    *("label", "description", "aim", "order", "interval", "not_ranked"),
+)
 GROUP_TITLES = {
     "ranked": "",
     "sanity": "Sanity rows (not ranked)",
@@ -24,7 +30,7 @@ GROUP_TITLES = {
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """GitHub-flavoured Markdown; stand-in values carry `†`."""
+    """GitHub-flavoured Markdown; stand-in values carry `†`, other values that are not ranked `‡` and a reason below."""
     parts = []
     for table in tables:
         head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in table.columns)]
@@ -32,14 +38,19 @@ def markdown(tables: Sequence[Table]) -> str:
         lines = [f"## {md(title(table))}", ""]
         if table.seeded:
             lines += [f"> † {STAND_IN}.", ""]
-        lines += [f"> {note}" for note in table.notes]
+        lines += [f"> {md(note)}\n" for note in (*table.notes, *table_words(table))]
         lines += ["", f"| {' | '.join(map(md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         for line in table.lines:
             values = [_md_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
             if table.costed:
                 values.append(number(line.cost.get("generate_s_per_s"), 2) if line.cost else "")
             name = md(line.method) if line.group == "ranked" else f"_{md(line.method)}_"
-            lines.append(f"| {name} | {' | '.join(values)} | {line.n_clips or '–'} |")
+            clips = f"{line.n_clips or '–'}"
+            if line.gaps:
+                clips += f" (covered: {md('; '.join(line.gaps))})"
+            lines.append(f"| {name} | {' | '.join(values)} | {clips} |")
+        if reasons := not_ranked(table):
+            lines += ["", *(f"- ‡ {md(reason)}" for reason in reasons)]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -51,32 +62,69 @@ def _md_cell(cell: Cell | None, column: Column) -> str:
     text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.rank or 0, text)
     if cell.low is not None and cell.high is not None:
         text += f" [{number(cell.low, column.decimals)}, {number(cell.high, column.decimals)}]"
-    return text + ("†" if cell.seeded else "")
+    return text + ("†" if cell.seeded else "") + ("‡" if cell.reason else "")
+
+
+def not_ranked(table: Table) -> list[str]:
+    """`mine, PSNR: not ranked: other frames: ...`: the scores of methods that are not ranked, and why."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for line in table.lines:
+        for cell, column in zip(line.cells, table.columns, strict=True):
+            if cell is not None and cell.reason:
+                why = f"other settings: {cell.reason}" if cell.other_settings else cell.reason
+                groups.setdefault((line.method, why), []).append(column.label)
+    return [f"{method}, {', '.join(labels)} not ranked: {why}" for (method, why), labels in groups.items()]
+
+
+def table_words(table: Table) -> list[str]:
+    """What a reader of a table must know: its order, and how each column combines the clips."""
+    rows = [cell.row for line in table.lines for cell in line.cells if cell is not None and cell.row is not None]
+    ranked = any(cell is not None and cell.rank for line in table.lines for cell in line.cells)
+    ways = [f"{line}." for line in interval_lines(rows)]
+    return [ORDER, *ways] if ranked else ways
 
 
 def md(text: str) -> str:
-    """Text with the special characters of Markdown and HTML escaped."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split()))
+    """Text with control characters and the special characters of Markdown and HTML escaped."""
+    text = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
 
 
 def title(table: Table) -> str:
-    """The title of a table: dataset, split and class."""
+    """The title of a table: dataset (and cache where there are several of its kind), split and class."""
     what = "sanity rows" if table.method_class == "reference" else f"{table.method_class} methods"
-    return f"{table.dataset}, {table.split} split: {what}"
+    return f"{table.name}, {table.split} split: {what}"
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """One line per score: the scalar fields of its row, its group and its rank."""
+    """One line per score: the scalar fields of its row, its group, its rank, and why it is not ranked.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay numbers.
+    """
     fields = [f for f in ScoreRow.model_fields if f not in NOT_IN_CSV]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*fields, "group", "rank"])
+    writer.writerow([*fields, "group", "rank", "not_ranked"])
     for line, cell in _unique(tables):
         assert cell.row is not None
         data = cell.row.model_dump(mode="json")
-        writer.writerow([*("" if data[f] is None else data[f] for f in fields), line.group, cell.rank or ""])
+        shown = [_csv_cell(data[f]) for f in fields]
+        writer.writerow([*shown, line.group, cell.rank or "", _csv_cell(cell.reason)])
     return buffer.getvalue()
+
+
+#: What a formula of a spreadsheet begins with, also in the wide forms of East Asian scripts.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    formula = value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    return f"'{visible(value)}" if formula else visible(value)
 
 
 def as_json(tables: Sequence[Table]) -> str:
@@ -91,7 +139,7 @@ def as_json(tables: Sequence[Table]) -> str:
             {"method": line.method, "group": line.group, "scores": [_json_cell(cell) for cell in line.cells]}
             for line in table.lines
         ]
-        where = {"dataset": table.dataset, "split": table.split, "class": table.method_class}
+        where = {"dataset": table.dataset, "split": table.split, "class": table.method_class, "cache": table.cache}
         data.append({**where, "columns": columns, "lines": lines, "notes": list(table.notes)})
     return json.dumps({"leaderboards": data}, indent=1, ensure_ascii=False) + "\n"
 
@@ -100,7 +148,8 @@ def _json_cell(cell: Cell | None) -> dict[str, Any] | None:
     if cell is None:
         return None
     row = cell.row.model_dump(mode="json") if cell.row else None
-    return {"value": cell.value, "low": cell.low, "high": cell.high, "rank": cell.rank, "row": row}
+    scores = {"value": cell.value, "low": cell.low, "high": cell.high, "rank": cell.rank}
+    return scores | {"not_ranked": cell.reason, "row": row}
 
 
 def _unique(tables: Sequence[Table]) -> list[tuple[LeaderboardRow, Cell]]:
@@ -122,10 +171,11 @@ def latex(tables: Sequence[Table]) -> str:
 def _latex_table(table: Table) -> str:
     arrows = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "truth": r"$\to$GT", "zero": r"$\to$0", "none": ""}
     head = ["Method", *(f"{tex(c.label)} {arrows[c.aim]}".strip() for c in table.columns)]
+    words = " ".join(table_words(table))
     out = [
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{tex(title(table))}. Best in bold, second underlined, among ranked methods.}}",
+        rf"\caption{{{tex(title(table))}. Best in bold, second underlined, among ranked methods. {tex(words)}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
@@ -142,6 +192,7 @@ def _latex_table(table: Table) -> str:
     out += [r"\bottomrule", r"\end{tabular}"]
     if table.seeded:
         out.append(r"\\ \footnotesize $^\dagger$ stand-in weights: not comparable with any other table.")
+    out += [rf"\\ \footnotesize $^\ddagger$ {tex(reason)}." for reason in not_ranked(table)]
     return "\n".join([*out, r"\end{table}"]) + "\n"
 
 
@@ -150,7 +201,7 @@ def _tex_cell(cell: Cell | None, column: Column) -> str:
         return "--"
     text = {"∞": r"$\infty$", "−∞": r"$-\infty$"}.get(n := number(cell.value, column.decimals), n.replace("-", "$-$"))
     text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.rank or 0, text)
-    return text + (r"$^\dagger$" if cell.seeded else "")
+    return text + (r"$^\dagger$" if cell.seeded else "") + (r"$^\ddagger$" if cell.reason else "")
 
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
@@ -159,4 +210,4 @@ _TEX |= {c: f"\\{c}" for c in "&%$#_{}"}
 
 def tex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
+    return "".join(_TEX.get(c, c) for c in visible(" ".join(text.split())))

@@ -29,6 +29,7 @@ from pydantic import Field, field_validator
 from dawn_bench.baselines.base import MethodClass
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, nearest
+from dawn_bench.names import name_fault
 
 BUNDLED = Path(__file__).parents[1] / "adapters"
 #: Environment variables that name the installs file where none is given; the second is that of an earlier release.
@@ -88,6 +89,22 @@ class Adapter(Config):
     says: dict[str, str] = Field(default_factory=dict)
     ready: str | None = None
     quirks: tuple[str, ...] = ()
+
+    @field_validator("files", "tracks")
+    @classmethod
+    def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if (fault := name_fault(name)) is not None:
+                raise ValueError(f"the name {name!r} {fault}")
+        return named
+
+    @field_validator("scratch")
+    @classmethod
+    def _within(cls, scratch: tuple[str, ...]) -> tuple[str, ...]:
+        for name in scratch:
+            if not name or name.startswith("/") or ".." in name.split("/"):
+                raise ValueError(f"the folder {name!r} leads out of the working copy")
+        return scratch
 
     @field_validator("says")
     @classmethod

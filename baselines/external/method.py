@@ -14,6 +14,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.media.video import probe, read_frames
 from dawn_bench.provenance import fingerprint
+from dawn_bench.storage import StorageError, storage_error
 
 SEEDED = Path(__file__).with_name("seeded.py")
 #: What a command logs when memory runs out; adapters add their own expressions.
@@ -38,7 +39,7 @@ class External:
     def generate(self, item: Item) -> Generated:
         """Run the command for one item.
 
-        Raises `ItemError` with `no_face`, `timeout`, `oom`, `crash` or `bad_output`.
+        Raises `ItemError` with `no_face`, `timeout`, `oom`, `crash` or `bad_output`; `StorageError` for a full disk.
         """
         adapter = self.adapter
         with staged(adapter, self.install, item) as item_files:
@@ -54,8 +55,10 @@ class External:
                     timeout=adapter.limits.timeout,
                     ready=adapter.ready,
                 )
+            except StorageError:
+                raise
             except OSError as error:
-                raise ItemError("crash", f"cannot be started: {error}") from error
+                raise storage_error(error) or ItemError("crash", f"cannot be started: {error}") from error
             if ended.code is None:
                 raise ItemError("timeout", f"took more than {adapter.limits.timeout:g} s; log: {log}")
             return self._collected(item_files, ended, item, log)
@@ -83,6 +86,8 @@ class External:
 
     def _raise_reported(self, ended: Run) -> None:
         """Failures that the command logged take precedence over its exit code: some continue without a face."""
+        if ended.code and (refused := storage_error(Exception(ended.tail))) is not None:
+            raise refused  # of the machine, not of the method
         for status, pattern in self.adapter.says.items():
             if match := re.search(pattern, ended.tail):
                 raise ItemError(status, match.group(0))

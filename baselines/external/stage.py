@@ -20,6 +20,7 @@ import numpy as np
 
 from dawn_bench.baselines.base import Item
 from dawn_bench.baselines.external.adapter import Adapter, Install, MatlabTrack
+from dawn_bench.baselines.external.process import removed_with_us
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.media.audio import write_wav
@@ -46,7 +47,10 @@ def staged(adapter: Adapter, install: Install, item: Item) -> Iterator[Staged]:
     clip = item.clip
     audio = np.asarray(clip["audio"])
     _within_limits(adapter, clip.n_frames / FPS, audio)
-    with tempfile.TemporaryDirectory(prefix="dawnbench", dir=_plain_root()) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="dawnbench", dir=_plain_root(), ignore_cleanup_errors=True) as folder,
+        removed_with_us(Path(folder)),
+    ):
         root = Path(folder)
         inputs, out, work = root / "in", root / "out", root / "work"
         for directory in (inputs, out):
@@ -57,7 +61,8 @@ def staged(adapter: Adapter, install: Install, item: Item) -> Iterator[Staged]:
             how = cv2.INTER_AREA if side < portrait.shape[0] else cv2.INTER_CUBIC
             portrait = cv2.resize(portrait, (side, side), interpolation=how)
         image, sound = inputs / "portrait.png", inputs / "sound.wav"
-        cv2.imwrite(str(image), cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))
+        encoded = cv2.imencode(".png", cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))[1]
+        image.write_bytes(encoded.tobytes())  # unlike imwrite it raises when the disk is full
         write_wav(sound, audio)
         overlay(install.repo, work, adapter.scratch)
         values: dict[str, Any] = {

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from dawn_bench.errors import EXIT_INTERNAL, EXIT_STOPPED, DawnBenchError
-from dawn_bench.legible import legible_streams
-from dawn_bench.progress import console
+from dawn_bench.stopping import stop_on_signals, stopped_by
+from dawn_bench.storage import storage_error
+from dawn_bench.terminal import console, show_logs, show_traceback
 
 #: Subcommands in order of typical use; each is a function, or a `Typer` called `app`, of its module.
 COMMANDS = {
@@ -110,7 +113,8 @@ for _name, _summary in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code (see `dawn_bench.errors`)."""
-    legible_streams(sys.stdout, sys.stderr)
+    show_logs()
+    stop_on_signals()
     try:
         code = app(standalone_mode=False)
     except DawnBenchError as error:
@@ -119,16 +123,32 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
+        if (refused := storage_error(error)) is not None:
+            _stop(refused, refused.exit_code, prefix="error")
         _stop(error, 2, prefix="error", line=f"{error.filename or 'system'}: {error.strerror or error}")
     except USAGE_ERROR as error:
         _usage(error)
+    except KeyboardInterrupt:  # while another error was being handled
+        _say_stopped()
     except Exception as error:
+        if (refused := storage_error(error)) is not None:
+            _stop(refused, refused.exit_code, prefix="error")
         line = f"{type(error).__name__}: {error} (this is a bug in dawn-bench; --debug shows where)"
         _stop(error, EXIT_INTERNAL, prefix="internal error", line=line)
     else:
-        if code == EXIT_STOPPED:  # typer's exit code for Ctrl-C
-            console().print(f"stopped: finished work is kept; continue with: {_again()}", markup=False)
+        if code == EXIT_STOPPED:  # typer's exit code for Ctrl-C, and for the signals that act like it
+            _say_stopped()
         sys.exit(code or 0)
+
+
+def _say_stopped() -> NoReturn:
+    """One line on what is kept; the exit code is that of the signal."""
+    number = stopped_by()
+    by = "" if number == signal.SIGINT else f" by {number.name}"
+    line = f"stopped{by}: finished work is kept; continue with: {_again()}"
+    with suppress(OSError):  # the terminal of a SIGHUP is gone
+        console().print(line, markup=False)
+    sys.exit(128 + number)
 
 
 def _again() -> str:
@@ -149,9 +169,10 @@ def _usage(error: Any) -> None:
     _stop(error, error.exit_code, prefix="error", line=f"{text[:1].lower()}{text[1:]}{end}{where}")
 
 
-def _stop(error: BaseException, code: int, *, prefix: str, line: str | None = None) -> None:
+def _stop(error: BaseException, code: int, *, prefix: str, line: str | None = None) -> NoReturn:
     if os.environ.get("DAWN_BENCH_DEBUG") or "--debug" in sys.argv:
-        raise error
+        show_traceback(error)
+        sys.exit(code)
     text = " ".join(str(line if line is not None else error).split())
     console().print(f"{prefix}: {text}", markup=False)
     sys.exit(code)

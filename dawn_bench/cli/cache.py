@@ -73,11 +73,11 @@ def stats(root: _Root) -> None:
     if facts["quarantined"]:
         screen.print(f"\n{counted(len(facts['quarantined']), 'clip')} left out")
         for clip_id, reason, detail in facts["quarantined"]:
-            screen.print(f"  {clip_id}  {reason}: {detail}", markup=False)
+            screen.print(f"  {clip_id}  {' '.join(f'{reason}: {detail}'.split())}", markup=False)
     if facts["without"]:
         screen.print("\nclips that lack the output of an extractor")
         for clip_id, name, why in facts["without"]:
-            screen.print(f"  {clip_id}  no {name}: {why}", markup=False)
+            screen.print(f"  {clip_id}  no {name}: {' '.join(why.split())}", markup=False)
 
 
 @app.command()

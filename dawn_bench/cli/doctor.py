@@ -13,7 +13,6 @@ def doctor() -> None:
 
     import av
     import torch
-    from rich.markup import escape
     from rich.table import Table
 
     from dawn_bench.metrics.scoring.base import metrics_in_order
@@ -27,10 +26,10 @@ def doctor() -> None:
     screen = console()
 
     def section(title: str, rows: list[tuple[str, str]]) -> None:
-        screen.print(f"\n[bold]{title}[/bold]")
+        screen.print(f"\n{title}", style="bold")
         table = Table(box=None, show_header=False, pad_edge=False)
         for left, right in rows:
-            table.add_row(f"  {left}", escape(right))
+            table.add_row(f"  {left}", right)
         screen.print(table)
 
     section("Versions", list(versions().items()))

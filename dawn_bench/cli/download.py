@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from dawn_bench.cli.job import job_command
 from dawn_bench.workflow.jobs import Download
 
@@ -22,7 +20,7 @@ def download(job: Download) -> None:
     from dawn_bench.pipelines.datasets.download import download as run
     from dawn_bench.pipelines.datasets.download import youtube
     from dawn_bench.pipelines.datasets.hdtf import RAW_FOLDER, raw_videos
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import console, echo
 
     if job.dataset == "crema":
         raise InputError(
@@ -37,7 +35,7 @@ def download(job: Download) -> None:
     videos = raw_videos(job.root, only=list(job.only))
     gone = run(videos, folder, fetch=youtube(job.cookies))
     for row in gone:
-        typer.echo("\t".join(row))
+        echo("\t".join(row))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in gone).items())
     console().print(
         f"{len(videos) - len(gone)} of {len(videos)} videos are in {folder}"

@@ -24,6 +24,7 @@ def methods(
     from dawn_bench.baselines.external.adapter import installs as read_installs
     from dawn_bench.errors import InputError
     from dawn_bench.job import renamed
+    from dawn_bench.terminal import echo
 
     if old_installs is not None:
         renamed("--methods", "--installs")
@@ -34,7 +35,7 @@ def methods(
             METHODS[name]  # raises for an unknown name, with the nearest ones
             raise InputError(f"{name} runs inside dawn-bench.", hint=f"External methods: {', '.join(external)}.")
         for line in _description(name):
-            typer.echo(line)
+            echo(line)
         return
     installed = read_installs(path) if path is not None else {}
     own = [n for n in installed_names(path) if n not in METHODS]
@@ -47,7 +48,7 @@ def methods(
             how = f"not installed; see dawn-bench methods {method}"
         else:
             how = "runs inside dawn-bench"
-        typer.echo(f"{method:<{width}}  {modalities:<11}  {how}")
+        echo(f"{method:<{width}}  {modalities:<11}  {how}")
 
 
 def _description(name: str) -> list[str]:

@@ -63,14 +63,14 @@ def _list_missing(job: Preparation) -> None:
 
     from dawn_bench.errors import InputError
     from dawn_bench.pipelines.datasets.base import DATASETS
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import console, echo
     from dawn_bench.text import counted
 
     if not job.root.is_dir():
         raise InputError("does not exist.", path=job.root, hint="Check --root.")
     rows = DATASETS[job.dataset]().missing(job.root.resolve(), job.settings)
     for row in rows:
-        typer.echo("\t".join(row))
+        echo("\t".join(row))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in rows).items())
     missing = f"{counted(len(rows), 'clip')} of the published list {'is' if len(rows) == 1 else 'are'} missing"
     console().print(missing + (f": {counts}" if counts else ""), markup=False)

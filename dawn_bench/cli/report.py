@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from dawn_bench.cli.job import job_command
 from dawn_bench.workflow.jobs import Reporting
 
@@ -18,7 +16,8 @@ def report(job: Reporting) -> None:
     Example: dawn-bench report runs/results --out runs/report
     """
     from dawn_bench.reports.page import FORMATS, write_report
+    from dawn_bench.terminal import echo
 
     out = job.out or job.results / "report"
     for path in write_report(job.results, out, formats=job.format or FORMATS, clips=job.clips, published=job.published):
-        typer.echo(path)
+        echo(path)

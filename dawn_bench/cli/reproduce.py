@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from dawn_bench.cli.job import job_command
 from dawn_bench.workflow.reproduction import Reproduction
 
@@ -14,8 +12,8 @@ def reproduce(job: Reproduction) -> None:
 
     Example: dawn-bench reproduce table3 --cache CACHE --checkpoint RUN --out REPRODUCED
     """
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import console, echo
     from dawn_bench.workflow.reproduce import reproduce as run
 
-    typer.echo(run(job).markdown())
+    echo(run(job).markdown())
     console().print(f"table: {job.out / f'table{job.table}.md'}", markup=False)

@@ -24,12 +24,17 @@ def list_weights() -> None:
     """
     from rich.table import Table
 
+    from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import ENVIRONMENT, WEIGHTS, folder, resolve
 
     table = Table("name", "state", "file", "licence", "origin", box=None, pad_edge=False)
     for weight in WEIGHTS:
-        resolved = resolve(weight.name)
+        try:
+            resolved = resolve(weight.name)
+        except InputError:
+            table.add_row(weight.name, "unreadable", weight.file, weight.licence, weight.origin)
+            continue
         state: str = "absent" if resolved.path is None else resolved.state
         state += ", from a package" if resolved.path is not None and folder() not in resolved.path.parents else ""
         table.add_row(weight.name, state, weight.file, weight.licence, weight.origin)
@@ -71,7 +76,12 @@ def verify() -> None:
         if path is None:
             continue
         present += 1
-        hashes = hash_file(path)
+        try:
+            hashes = hash_file(path)
+        except OSError as error:
+            wrong.append(weight.name)
+            screen.print(f"{weight.name}: cannot be read ({error.strerror}), {path}", markup=False)
+            continue
         verdict = "canonical" if is_published(weight, hashes) else "DIFFERS"
         if weight.sha256 is None and weight.git_blob is None:
             verdict = "no published hash"

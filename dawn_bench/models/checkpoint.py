@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str,
     # Copies, since safetensors refuses tensors that share memory (rotary frequencies do).
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in module.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, sole=True) as temporary:
+    with replacing(path) as temporary:
         save_file(state, temporary, metadata=metadata)
 
 
@@ -87,7 +87,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError("is damaged or not a safetensors file.", path=path, hint="Train or fetch it again.") from error
     if metadata.get("schema") != SCHEMA:
         hint = "Published weights are given to the options that name them; see: dawn-bench weights list"

@@ -18,6 +18,7 @@ from torch import nn
 
 from dawn_bench.files import write_atomic
 from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.storage import writing
 from dawn_bench.training.board import Board
 from dawn_bench.training.stage import Stage
 from dawn_bench.training.validation import Validates, held_out
@@ -86,7 +87,7 @@ class TrainingLogger:
             write_atomic(note, text.encode())
 
     def _append(self, name: str, line: dict[str, object]) -> None:
-        with (self.out / name).open("a") as file:
+        with writing(self.out / name), (self.out / name).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 

@@ -25,6 +25,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.files import replacing
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, versions
+from dawn_bench.stopping import deferred
 from dawn_bench.training.data import Batch, batches
 from dawn_bench.training.logger import LOG_FILE, TrainingLogger
 from dawn_bench.training.memory import TrainingError, explain_out_of_memory
@@ -50,7 +51,8 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
     """Train `stage` into the folder `out`; returns the checkpoint's path.
 
     Writes `config.yaml`, the logs and samples of `dawn_bench.training.logger`, `state.pt` (to resume) and
-    `model.safetensors`. A finished stage is not trained again when `resume` is set.
+    `model.safetensors`. A finished stage is not trained again when `resume` is set. Ctrl-C, SIGTERM and SIGHUP stop it
+    after the current step, whose state is saved; a second one stops it at once.
 
     Raises `InputError` when `out` holds another run and `resume` is not set, or was made with other settings, another
     seed or another cache; `TrainingError` when a loss or a gradient becomes NaN or infinite, or memory runs out.
@@ -115,11 +117,23 @@ def _steps(
     loader = batches(stage.batch, start=start, stop=loop.steps, workers=loop.workers, pin=cuda)
     waiting = time.perf_counter()
     spent = {"data": 0.0, "total": 0.0}
-    # Only rank 0 shows progress.
-    with meter(f"train {stage.name}", total=loop.steps, unit="steps") if rank() == 0 else nullcontext() as progress:
+    done = saved = start
+    # Only rank 0 shows progress. A process group stops at once: processes that stop after different steps would wait
+    # for each other.
+    with (
+        deferred(enabled=world_size() == 1) as request,
+        meter(f"train {stage.name}", total=loop.steps, unit="steps") if rank() == 0 else nullcontext() as progress,
+    ):
         if progress is not None:
             progress.advance(start)
-        for step, batch in zip(range(start, loop.steps), loader, strict=True):
+        iterator = iter(loader)
+        for step in range(start, loop.steps):
+            try:
+                batch = next(iterator)
+            except RuntimeError:
+                if request.pending:  # the loader's processes got the signal too
+                    break
+                raise
             began = time.perf_counter()
             spent["data"] += began - waiting
             values = _one_step(stage, module, optimizers, batch, step=step, seed=seed, device=device)
@@ -134,11 +148,17 @@ def _steps(
                     watch.validate(mean.module if mean is not None else module, done, device=device)
                 if done % loop.save_every == 0 or done == loop.steps:
                     _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+                    saved = done
+            if request.pending:
+                break
             waiting = time.perf_counter()
             if progress is not None:
                 progress.advance(note=f"loss {values['total']:.4g}")
-    if watch is not None:
-        watch.close()
+        if watch is not None:
+            if request.pending and saved < done:
+                _save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+            watch.close()
+        request.stop()
 
 
 def _one_step(
@@ -248,7 +268,7 @@ def _save_state(
         "optimizers": [o.state_dict() for o in optimizers],
         "average": mean.state_dict() if mean is not None else None,
     }
-    with replacing(path, sole=True) as temporary:
+    with replacing(path) as temporary:
         torch.save(state, temporary)
 
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.looks import look_warnings
@@ -28,7 +29,9 @@ from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, score_entry
+from dawn_bench.workflow.folders import results_folder
+from dawn_bench.workflow.levelling import Rows, levelled
+from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,19 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front
+    with results_folder(job.out):
+        return _evaluated(job, cache, clips, protocol, store, builders)
 
+
+def _evaluated(
+    job: Evaluation,
+    cache: Cache,
+    clips: Sequence[Clip],
+    protocol: ScoringProtocol,
+    store: ResultsStore,
+    builders: Mapping[str, Callable[[], list[Entry]]],
+) -> Evaluated:
+    """Generate or read the outputs of every method, score them, and write the report."""
     timings: dict[str, float] = {}
     entries: dict[str, Entry] = {}
     for name, build in builders.items():
@@ -73,6 +88,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         timings[f"generate {name}"] = round(time.perf_counter() - began, 1)
     common, not_ranked = common_clips(list(entries.values()), clips, min_coverage=job.min_coverage)
 
+    data, data_name = identity(cache, job.split)
     scoring = Scoring(
         dataset=str(cache.settings["dataset"]),
         split=job.split,
@@ -81,16 +97,22 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         weights=job.weights,
         device=job.device,
         seed=job.seed,
+        data=data,
+        data_name=data_name,
     )
-    rows: list[ScoreRow] = []
+    scores: Rows = {}
     failed: list[tuple[str, str, str]] = []
     for name, entry in entries.items():
         began = time.perf_counter()
         reason = not_ranked.get(name, "")
         scored = score_entry(entry, clips, scoring, store, common=clips if reason else common, not_ranked=reason)
         timings[f"score {name}"] = round(time.perf_counter() - began, 1)
-        rows += scored
+        scores[name] = {row.metric: row for row in scored}
         failed += [(name, clip, why) for clip, why in clip_failures(entry, scored).items()]
+    scores = levelled(
+        entries, scores, clips, common, scoring, store, excluded=not_ranked, min_coverage=job.min_coverage
+    )
+    rows = [row for by_metric in scores.values() for row in by_metric.values()]
     store.set_facts(_facts(job, cache, clips, common, rows, timings))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
@@ -146,6 +168,11 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
         lines.append("* computed with stand-in networks: not comparable with published numbers")
     lines += [f"warning: {text}" for text in look_warnings(rows)]
     lines += [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.not_ranked:
+            reasons.setdefault((row.method, row.not_ranked.removeprefix("not ranked: ")), []).append(row.metric)
+    lines += [f"not ranked: {method}, {', '.join(names)}: {why}" for (method, why), names in reasons.items()]
     return lines
 
 

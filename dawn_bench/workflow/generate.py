@@ -10,6 +10,7 @@ from pydantic import Field
 
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
+from dawn_bench.files import sweep
 from dawn_bench.job import Device, Flag, Job
 from dawn_bench.progress import console
 from dawn_bench.text import counted
@@ -90,6 +91,7 @@ def generate(job: Generation) -> int:
     clip = generator.stream(job.image, job.audio, seed=job.seed, max_seconds=job.max_seconds, face=job.face, **options)
     for note in clip.notes:
         console().print(note, markup=False)
+    sweep(job.out.parent, only=job.out)  # of runs that were killed
     clip.save(job.out)
     console().print(
         f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s", markup=False

@@ -20,6 +20,8 @@ from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.files import sweep, write_atomic
+from dawn_bench.locks import exclusive
 from dawn_bench.models.spec import MODELS, default_model
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.preparation.prepare import prepare
@@ -30,6 +32,7 @@ from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
 from dawn_bench.training.signals import loss_falls
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
+from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.learning import lips_follow_sound
 from dawn_bench.workflow.train import train
 
@@ -79,6 +82,12 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
     Raises `InputError` when `out` is not empty and not a quickstart with the same plan.
     """
     _claim(out, plan)
+    with exclusive(out, doing="used", hint="Wait for it, or give another --out."):
+        sweep(out)
+        return _quickstarted(out, plan, jobs=jobs, device=device)
+
+
+def _quickstarted(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstarted:
     seed = plan.seed
     timings: dict[str, float] = {}
 
@@ -105,7 +114,7 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
                 ),
             )
         )
-    with _timed("learning signals", timings):
+    with _timed("learning signals", timings), results_folder(out / "results"):
         signals = _signals(out, cache, plan, device=device)
 
     store = ResultsStore(out / "results")
@@ -134,7 +143,7 @@ def _claim(out: Path, plan: Plan) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("is not an empty folder.", path=out, hint="Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(plan.model_dump(mode="json")))
+    write_atomic(mark, json.dumps(plan.model_dump(mode="json")).encode())
 
 
 def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:

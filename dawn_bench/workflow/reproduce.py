@@ -32,10 +32,11 @@ from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.text import counted
 from dawn_bench.workflow.entries import entry_of
+from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.paper_rows import ROWS, SEGMENT_FRAMES, SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.reproduced import Reproduced, RunFacts, TableRow, differences, grouped
 from dawn_bench.workflow.reproduction import Reproduction
-from dawn_bench.workflow.scoring import Scoring, score_entry
+from dawn_bench.workflow.scoring import Scoring, identity, score_entry
 from dawn_bench.workflow.segments import repeated, segments
 
 #: Length in frames of the videos timed for Table 2.
@@ -51,6 +52,11 @@ def reproduce(job: Reproduction) -> Reproduced:
     """
     table, cache = paper_table(job.table), Cache(job.cache)
     _check(job)
+    with results_folder(job.out):
+        return _reproduced(job, table, cache)
+
+
+def _reproduced(job: Reproduction, table: PaperTable, cache: Cache) -> Reproduced:
     clips = cache.clips(job.split)[: job.max_clips]
     if not clips:
         hint = f"See why they were left out: dawn-bench cache stats {job.cache}"
@@ -58,6 +64,7 @@ def reproduce(job: Reproduction) -> Reproduced:
     if modality_of(clips[0]) != "video":
         raise InputError("holds meshes; the paper's tables are on videos.", path=job.cache)
     dataset = str(cache.settings["dataset"])
+    source = (dataset, *identity(cache, job.split))
     compared = dataset if dataset in table.published else next(iter(table.published), "crema")
     published = table.published.get(compared, {})
     rows = _rows(table, cache, published)
@@ -85,7 +92,7 @@ def reproduce(job: Reproduction) -> Reproduced:
         began = time.perf_counter()
         method, remark = _method(row, job, cache)
         build_seconds, chosen = time.perf_counter() - began, _clips(row, clips)
-        line = _run(method, chosen, lines[row.label], table, job, store, dataset=dataset, build_seconds=build_seconds)
+        line = _run(method, chosen, lines[row.label], table, job, store, source=source, build_seconds=build_seconds)
         lines[row.label] = replace(line, remark="; ".join(t for t in (remark, line.remark) if t))
         if isinstance(method, Dawn):
             runs[row.label] = RunFacts.of(method)
@@ -199,10 +206,13 @@ def _run(
     job: Reproduction,
     store: ResultsStore,
     *,
-    dataset: str,
+    source: tuple[str, str, str],
     build_seconds: float,
 ) -> TableRow:
-    """Generate and score one row; scores and videos are added to the store."""
+    """Generate and score one row; scores and videos are added to the store.
+
+    `source` is the dataset's kind, and hash and name of the cache, for the rows.
+    """
     results = produce(method, clips, job.out / "outputs", seed=job.seed)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
     n_generated = len(entry.outputs)
@@ -211,13 +221,15 @@ def _run(
         return replace(line, reason=line.remark, remark="")
     # Metrics that the paper omits for a row are meaningless there: the ground truth has no distance to itself.
     scoring = Scoring(
-        dataset=dataset,
+        dataset=source[0],
         split=job.split,
         protocol=PAPER_DAWN,
         metrics=[m for m in table.metrics if m in line.published] or list(table.metrics),
         weights=job.weights,
         device=job.device,
         seed=job.seed,
+        data=source[1],
+        data_name=source[2],
     )
     scored = score_entry(entry, clips, scoring, store)
     remarks = [line.remark, *_fewer_clips(scored, n_generated)]

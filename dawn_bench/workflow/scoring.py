@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.files import sha256_file
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.provenance import fingerprint
 from dawn_bench.reports.store import GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
@@ -18,7 +22,10 @@ from dawn_bench.workflow.entries import Entry
 
 @dataclass(frozen=True)
 class Scoring:
-    """The settings that all scored entries share, including the names of dataset and split in their rows."""
+    """The settings that all scored entries share, including the names of dataset and split in their rows.
+
+    `data` and `data_name` are as in `ScoreRow`; see `identity`.
+    """
 
     dataset: str
     split: str
@@ -27,6 +34,15 @@ class Scoring:
     weights: Policy
     device: str
     seed: int
+    data: str = ""
+    data_name: str = ""
+
+
+def identity(cache: Cache, split: str) -> tuple[str, str]:
+    """(hash of the true clips of a split, name of the cache): two caches of one kind are two datasets."""
+    fields = ("frames", "audio", "vertices")
+    clips = [(c.id, c.n_frames, *(str(c.meta.get(f"{field}_sha256")) for field in fields)) for c in cache.clips(split)]
+    return fingerprint(clips), cache.root.resolve().name
 
 
 def score_entry(
@@ -37,12 +53,14 @@ def score_entry(
     *,
     common: Sequence[Clip] | None = None,
     not_ranked: str = "",
+    before: Mapping[str, ScoreRow] | None = None,
 ) -> list[ScoreRow]:
     """Score one entry and append its rows and videos to the store, so that a later failure does not lose them.
 
     `clips` are all clips of the evaluation; scores are over the subset `common`, if given. `not_ranked` is the reason
-    why the rows are excluded from the ranking, for the note. Matched outputs and features are cached in the
-    store's folder: an unchanged output is not decoded again.
+    why the rows are excluded from the ranking. Matched outputs and features are cached in the store's folder: an
+    unchanged output is not decoded again. `before` are rows of the same outputs by metric that the new ones replace:
+    their failures and coverage, over more clips, are kept.
     """
     chosen = clips if common is None else common
     takes = [
@@ -65,13 +83,22 @@ def score_entry(
         )
         for loaders in entry.takes
     ]
-    over = f"over the {len(chosen)} of {len(clips)} clips that all methods solved" if len(chosen) < len(clips) else ""
+    outputs = {c.id: sha256_file(p)[:16] if (p := entry.outputs.get(c.id)) and p.is_file() else "" for c in clips}
+    shared = "that all methods solved" if before is None else "that could be measured for all methods"
+    over = f"over the {len(chosen)} of {len(clips)} clips {shared}" if len(chosen) < len(clips) else ""
     rows = []
     for row in averaged(takes):
         note = "; ".join(text for text in (not_ranked, row.note, over) if text)
-        rows.append(row.model_copy(update={"note": note, "cost": dict(entry.cost)}))
+        more: dict[str, Any] = {"outputs": outputs, "data": scoring.data, "data_name": scoring.data_name}
+        if before is not None:
+            old = before[row.metric]
+            more |= {"coverage": old.coverage, "failures": old.failures | row.failures}
+        why = {"not_ranked": not_ranked or row.not_ranked}
+        rows.append(row.model_copy(update={"note": note, "cost": dict(entry.cost), **more, **why}))
     store.append(rows)
-    store.add_gallery([GalleryItem(clip_id=c, method=entry.name, video=p) for c, p in entry.videos.items()])
+    store.add_gallery(
+        [GalleryItem(clip_id=c, method=entry.name, video=p, data=scoring.data) for c, p in entry.videos.items()]
+    )
     return rows
 
 
@@ -111,7 +138,8 @@ def averaged(takes: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
         if len(rows) > 1:
             fields = {f: _mean([getattr(row, f) for row in rows]) for f in ("value", "low", "high")}
             clips = {c: _mean([row.per_clip.get(c) for row in rows]) for c in first.per_clip}
-            first = first.model_copy(update={**fields, "per_clip": clips, "over_time": []})
+            left = {c: text for row in rows for c, text in row.left_out.items()}
+            first = first.model_copy(update={**fields, "per_clip": clips, "over_time": [], "left_out": left})
         means.append(first)
     return means
 

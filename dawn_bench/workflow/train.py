@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.files import replacing
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
+from dawn_bench.workflow.folders import run_folder
 
 
 def train(
@@ -28,7 +31,7 @@ def train(
     """Train `stages` of `model` (names, or `all`) on the cache's train split; returns the checkpoint of each stage.
 
     `settings` are those of the model (`ModelSpec.preset`). Raises `InputError` when a stage is unknown, when `out`
-    lacks the trained stage that it needs, or when `out` holds another run.
+    lacks the trained stage that it needs, when `out` holds another run, or when another process trains a stage there.
     """
     spec = MODELS[model or default_model()]
     if not len(cache):
@@ -47,10 +50,13 @@ def train(
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
     checkpoints: dict[str, Path] = {}
-    with distributed(device) as device:
+    with ExitStack() as stack:
         if rank() == 0:
-            out.mkdir(parents=True, exist_ok=True)
-            settings.to_yaml(out / f"settings-{spec.name}.yaml")
+            for name in dict.fromkeys(names):
+                stack.enter_context(run_folder(out / name))
+            with replacing(out / f"settings-{spec.name}.yaml") as temporary:
+                settings.to_yaml(temporary)
+        device = stack.enter_context(distributed(device))
         for name in names:
             first = spec.after.get(name)
             if first is not None and not (out / first / MODEL_FILE).is_file():

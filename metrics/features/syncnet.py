@@ -44,8 +44,9 @@ BLOCK = 32
 class SyncNetFeature(Feature):
     """`syncnet.lip` and `syncnet.audio`, float32 (N,1024): window i is frames i..i+4 and the sound during them.
 
-    N is min(frames, whole frames of sound) - 5, the canonical count. Raises `ItemError`: `too_short`, and
-    `no_face` where nothing can be tracked.
+    N is min(frames, whole frames of sound) - 5, the canonical count. The tracked route adds `syncnet.track` int64 (3,):
+    the track's first and last frame and the number of frames; features of earlier versions lack it. Raises `ItemError`:
+    `too_short`, and `no_face` where nothing can be tracked.
     """
 
     name, fields, version = "syncnet", ("frames", "audio"), 1
@@ -79,15 +80,17 @@ class SyncNetFeature(Feature):
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         """Lip and audio embeddings of all windows."""
         frames, sound = clip["frames"], np.asarray(clip["audio"])
+        track: dict[str, np.ndarray] = {}
         if self.protocol.lse_route == "tracked":
-            frames, sound = self._tracked(clip.id, frames, sound)
+            frames, sound, ends = self._tracked(clip.id, frames, sound)
+            track = {"syncnet.track": ends}
         count = window_count(len(frames), len(sound))
         if not count:
             raise ItemError(
                 "too_short", f"{clip.id} has {len(frames)} frames, {len(sound)} samples; SyncNet needs 6 frames of both"
             )
         with torch.inference_mode():
-            return {"syncnet.lip": self._lips(frames, count), "syncnet.audio": self._audio(sound, count)}
+            return {"syncnet.lip": self._lips(frames, count), "syncnet.audio": self._audio(sound, count), **track}
 
     def _lips(self, frames: np.ndarray, count: int) -> np.ndarray:
         batch = 4 if self.device == "cpu" else BLOCK
@@ -105,8 +108,10 @@ class SyncNetFeature(Feature):
         batch = torch.from_numpy(windows[:, None].copy()).to(self.device)
         return self.network.audio(batch).cpu().numpy()
 
-    def _tracked(self, clip_id: str, frames: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Crops uint8 (N,224,224,3) of the longest track and the sound during it."""
+    def _tracked(
+        self, clip_id: str, frames: np.ndarray, sound: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crops uint8 (N,224,224,3) of the longest track, the sound during it, and `syncnet.track`."""
         candidates = tracks(
             self._detect(frames), more_than=self.protocol.lse_min_track, larger_than=self.protocol.lse_min_face
         )
@@ -116,7 +121,11 @@ class SyncNetFeature(Feature):
         places = zip(longest.frames, *smoothed(longest.boxes), strict=True)
         crops = np.stack([crop(frames[t], x, y, half) for t, x, y, half in places])
         first, last = longest.frames[[0, -1]]
-        return crops, sound[first * SAMPLES_PER_FRAME : (last + 1) * SAMPLES_PER_FRAME]
+        return (
+            crops,
+            sound[first * SAMPLES_PER_FRAME : (last + 1) * SAMPLES_PER_FRAME],
+            np.array([first, last, len(frames)]),
+        )
 
     def _detect(self, frames: np.ndarray) -> list[np.ndarray]:
         """Boxes (n,4) of every frame."""

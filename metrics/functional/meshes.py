@@ -41,7 +41,10 @@ def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.n
     masks = read_masks(path)
     if not set(groups) <= set(masks):
         raise InputError(f"has no vertex group {' and '.join(sorted(set(groups) - set(masks)))}.", path=path)
-    indices = np.unique(np.concatenate([masks[group] for group in groups])).astype(np.int64)
+    chosen = [masks[group].reshape(-1) for group in groups]
+    if any(indices.dtype.kind not in "iu" for indices in chosen):
+        raise InputError("has vertex groups that are no whole numbers.", path=path)
+    indices = np.unique(np.concatenate(chosen)).astype(np.int64)
     return _fitting(indices, n_vertices, path)
 
 

@@ -57,6 +57,7 @@ from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
+from dawn_bench.metrics.scoring.frames import ALL
 from dawn_bench.provenance import fingerprint
 from dawn_bench.registry import Registry
 from dawn_bench.results import Aim
@@ -167,6 +168,14 @@ class Metric(ABC):
     #: Fewer samples than this are flagged in the note.
     minimum: ClassVar[int] = 2
     minimum_of: ClassVar[Literal["clips", "frames", "windows"]] = "clips"
+    #: How the clips are combined to one number, and what its 95 % interval is; for readers of a report.
+    interval: str = ""
+    #: True where the end of the clip matters. An output that is shorter than its true clip then fails as
+    #: `frames_missing`: its last frames are not the last ones of the true clip.
+    whole: ClassVar[bool] = False
+    #: What the pictures must show for the score to be ranked: what a metric needs that pictures without a face, or
+    #: without any motion, could win (`dawn_bench.metrics.scoring.pictures`).
+    shows: ClassVar[tuple[Literal["face", "motion"], ...]] = ()
 
     def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, *, seed: int = 0) -> None:
         self.protocol, self.seed = protocol, seed
@@ -183,6 +192,15 @@ class Metric(ABC):
     def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
         """Add one clip; a clip with the same id is replaced."""
         self.records[clip_id] = self.measure(generated, true)
+
+    def check_end(self, missing: str) -> None:
+        """Raise `ItemError("frames_missing")` where the clip's end counts and the output lacks the frames `missing`."""
+        if self.whole and missing:
+            raise ItemError("frames_missing", f"frames {missing} are missing, and {self.title} compares the clip's end")
+
+    def left_out(self, record: Any) -> str:
+        """The frames of a clip that its record leaves out, as `frames.ranges` writes them; `all`, or empty for none."""
+        return ""
 
     def merge(self, records: Mapping[str, Any]) -> None:
         """Add the records of another instance: another rank, or an interrupted run."""
@@ -225,6 +243,7 @@ class Part:
     `weight` 1 gives a mean over clips, `weight` n_frames a mean over frames, `weight` seconds a rate; `weight` 0 means
     that the metric is undefined for this clip, which is counted and excluded from the mean. `seconds` are the means
     over each whole second of the clip, for metrics of single frames: they show how errors grow along a clip.
+    `left_out` are the frames that do not count (`dawn_bench.metrics.scoring.frames.ranges`), empty where all count.
     """
 
     total: float
@@ -233,6 +252,7 @@ class Part:
     n_windows: int = 0
     n_identical: int = 0
     seconds: tuple[float, ...] = ()
+    left_out: str = ""
 
 
 def join_notes(*notes: str) -> str:
@@ -256,6 +276,8 @@ def mean_over_time(clips: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
 class RatioMetric(Metric):
     """A weighted mean over clips with a percentile bootstrap over clips."""
 
+    interval = "mean over clips; 95 % bootstrap interval over clips"
+
     @abstractmethod
     def measure(self, generated: Arrays, true: Arrays) -> Part:
         """The clip's share of the mean. Raises `ItemError`."""
@@ -268,6 +290,10 @@ class RatioMetric(Metric):
                 "not_finite", f"{self.title} of {clip_id} is not a finite number; its frames or features contain NaN"
             )
         self.records[clip_id] = part
+
+    def left_out(self, record: Part) -> str:
+        """`all` where the metric is undefined for the clip."""
+        return record.left_out if record.weight > 0 else ALL
 
     def fold(self, records: Mapping[str, Part]) -> Score:
         """sum(total) / sum(weight)."""

@@ -17,6 +17,7 @@ from dawn_bench.baselines.formats import FORMATS, read_output
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.files import walk
 from dawn_bench.models.generator import TalkingClip
 from dawn_bench.pipelines.media.audio import fit_length
 
@@ -140,7 +141,7 @@ def pair_clips(generated: ClipSet, reference: ClipSet) -> list[tuple[SetClip, Se
 
 def _folder(path: Path, side: str) -> ClipSet:
     suffixes = {suffix for form in FORMATS.values() for suffix in form.suffixes}
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+    files = sorted(p for p in walk(path) if p.suffix.lower() in suffixes)
     clips = [SetClip(p.relative_to(path).with_suffix("").as_posix(), p) for p in files]
     if not clips:
         raise InputError("has no video or mesh file.", path=path, hint=f"Looked for {', '.join(sorted(suffixes))}.")

@@ -22,6 +22,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, Score, jo
 from dawn_bench.metrics.scoring.clip_sets import ClipSet, ClipSetLike, SetClip, clip_set, pair_clips
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
+from dawn_bench.metrics.scoring.frames import missing_end
 from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint, pick_device, versions
@@ -143,7 +144,8 @@ class _Run:
                     true = other.read()[0]
                     self._remember(name, true)
                     clip, changed = one.read(true)
-                    output, true, more = matched(clip, true, self.protocol)
+                    output, cut, more = matched(clip, true, self.protocol)
+                    missing = missing_end(output, true, self.protocol)
                 except ItemError as error:
                     self._fail(name, error)
                 else:
@@ -151,7 +153,8 @@ class _Run:
                     for metric in self.metrics:
                         self._check_fields(metric, output)
                         try:
-                            metric.update(*self.extraction.arrays(metric, output, true), clip_id=name)
+                            metric.check_end(missing)
+                            metric.update(*self.extraction.arrays(metric, output, cut), clip_id=name)
                         except ItemError as error:
                             self.failures[metric.name][name] = error.reason
                 progress.advance()

@@ -3,7 +3,8 @@
     <folder>/<feature>-<fingerprint>/<clip hash>.safetensors    the arrays
     <folder>/<feature>-<fingerprint>/<clip hash>.json           why there are none (`reason`, `detail`)
 
-Equal frames have equal hashes, so methods share the features of true clips and sanity rows are not computed twice.
+Both carry a hash of their content: a file that was damaged since counts as absent, and is computed again. Equal frames
+have equal hashes, so methods share the features of true clips and sanity rows are not computed twice.
 Arrays are views of memory-mapped files: a metric may keep those of all clips.
 """
 
@@ -11,14 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from dawn_bench.cache import open_shard
+from dawn_bench.cache import open_shard, shard_facts
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.files import write_atomic
+from dawn_bench.files import sealed, unsealed, write_atomic
+from dawn_bench.names import name_fault
 
 
 def content_sha256(array: np.ndarray) -> str:
@@ -27,9 +30,25 @@ def content_sha256(array: np.ndarray) -> str:
 
 
 def content_hash(clip: Clip, field: str) -> str:
-    """The sha256 of the bytes of one field (taken from `meta` where present) and the number of frames."""
+    """The sha256 of the bytes of one field (taken from `meta` where present) and the number of frames.
+
+    It becomes the name of a file, and `meta` may come from anybody's cache.
+    """
     known = clip.meta.get(f"{field}_sha256")
-    return f"{known if isinstance(known, str) else content_sha256(clip[field])}-{clip.n_frames}"
+    return f"{known if name_fault(known) is None else content_sha256(clip[field])}-{clip.n_frames}"
+
+
+#: Key of the seal in a feature file's metadata; files of earlier versions have none.
+SEAL = "seal"
+
+
+def arrays_seal(arrays: Mapping[str, np.ndarray]) -> str:
+    """A hash of the names, types, shapes and bytes of some arrays."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 class FeatureCache:
@@ -43,24 +62,28 @@ class FeatureCache:
         path = self._path(name, fingerprint, key)
         try:
             if path.is_file():
-                return open_shard(path)
+                arrays = open_shard(path)
+                seal = shard_facts(path).get(SEAL)
+                return arrays if seal in (None, arrays_seal(arrays)) else None
             failure = path.with_suffix(".json")
-            stored = json.loads(failure.read_text()) if failure.is_file() else None
-        except (OSError, ValueError, KeyError):
+            if not failure.is_file():
+                return None
+            stored = unsealed(json.loads(failure.read_text()))
+            error = ItemError(str(stored["reason"]), str(stored["detail"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError):
             return None
-        if stored is not None:
-            raise ItemError(stored["reason"], stored["detail"])
-        return None
+        raise error
 
     def put(self, name: str, fingerprint: str, key: str, arrays: dict[str, np.ndarray]) -> None:
         """Store arrays atomically."""
         from safetensors.numpy import save
 
-        self._write(self._path(name, fingerprint, key), save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        whole = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        self._write(self._path(name, fingerprint, key), save(whole, metadata={SEAL: arrays_seal(whole)}))
 
     def put_failure(self, name: str, fingerprint: str, key: str, error: ItemError) -> None:
         """Store the reason why this clip has no such feature."""
-        text = json.dumps({"reason": error.reason, "detail": error.detail})
+        text = json.dumps(sealed({"reason": error.reason, "detail": error.detail}))
         self._write(self._path(name, fingerprint, key).with_suffix(".json"), text.encode())
 
     def _write(self, path: Path, data: bytes) -> None:

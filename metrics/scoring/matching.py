@@ -25,7 +25,7 @@ import numpy as np
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
-from dawn_bench.files import sha256_file, write_atomic
+from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.metrics.scoring.looks import look_notes
@@ -33,6 +33,8 @@ from dawn_bench.provenance import fingerprint
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
+#: A mesh that is longer than this many times its true clip is refused.
+MESH_RATIO = 1.5
 #: Incremented whenever the code below changes its output.
 VERSION = 2
 
@@ -106,6 +108,10 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
         raise ItemError("bad_output", f"{generated.id} has {'no' if not last else f'only {last}'} frames")
     for clip in (generated, true):
         check_sound(clip)
+    if "vertices" in generated and lengths[0] > MESH_RATIO * lengths[1]:  # a file of vertices states no frame rate
+        raise ItemError(
+            "bad_output", f"{generated.id} has {lengths[0]} frames, the true clip {lengths[1]}: another frame rate"
+        )
     if "frames" in generated and "frames" in true:
         frames = generated["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
@@ -173,12 +179,12 @@ def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, s
 
 def _read(path: Path) -> dict | None:
     try:
-        known = json.loads(path.read_text())
+        known = unsealed(json.loads(path.read_text()))
         return known if {"n_frames", "notes", "sha256"} <= set(known) else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None  # absent or damaged: matched again
 
 
 def _write(path: Path, facts: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(facts).encode(), durable=False)  # a damaged file counts as absent
+    write_atomic(path, json.dumps(sealed(facts)).encode(), durable=False)  # a damaged file counts as absent

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, join_notes
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
+from dawn_bench.metrics.scoring.frames import ALL, joined, missing_end
 from dawn_bench.metrics.scoring.matching import Load, Matcher
+from dawn_bench.metrics.scoring.pictures import Pictures
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, fingerprint, versions
 from dawn_bench.results import ScoreRow
@@ -64,12 +67,16 @@ def score_method(
             f"no output of {method} has the id of a true clip.", hint=f"Outputs: {ours}; true clips: {theirs}."
         )
     chosen = [METRICS[name](protocol, seed=seed) for name in metrics or METRICS]
-    extraction = Extraction(chosen, protocol, weights=weights, device=device, features_dir=features_dir)
+    pictures = Pictures(protocol)
+    looked_at = [pictures] if rankable and any(m.shows for m in chosen) else []
+    extraction = Extraction([*chosen, *looked_at], protocol, weights=weights, device=device, features_dir=features_dir)
     if metrics is None:
         chosen = [m for m in chosen if extraction.fields(m) <= set(true_clips[0].arrays)]
+    looking = rankable and any(m.shows for m in chosen)  # of the metrics that apply to these clips
 
     match = Matcher(protocol, features_dir / "matched" if features_dir is not None else None)
     failed: dict[str, dict[str, ItemError]] = {m.name: {} for m in chosen}
+    ends: dict[str, str] = {}
     notes: Counter[str] = Counter()
     with meter(f"score {method}", total=sum(c.n_frames for c in true_clips), unit="frames") as progress:
         for clip in true_clips:
@@ -83,8 +90,13 @@ def score_method(
                     by_clip[clip.id] = error
             else:
                 notes.update(changed)
+                ends[clip.id] = missing_end(output, clip, protocol)
+                if looking:
+                    with suppress(ItemError):  # a clip whose frames cannot be used fails in every metric
+                        pictures.update(*extraction.arrays(pictures, output, true), clip_id=clip.id)
                 for metric in chosen:
                     try:
+                        metric.check_end(ends[clip.id])
                         metric.update(*extraction.arrays(metric, output, true), clip_id=clip.id)
                     except ItemError as error:
                         failed[metric.name][clip.id] = error
@@ -101,6 +113,12 @@ def score_method(
         seconds = sum(extraction.seconds[name] for name in extraction.needed(metric))  # shared ones count in each row
         facts: list[Any] = [metric.name, protocol.fingerprint, extraction.fingerprints(metric), reference]
         facts += [score.n_clips, score.n_frames, device.split(":")[0], used]
+        left = {
+            clip.id: joined(metric.left_out(metric.records[clip.id]), ends[clip.id])
+            if clip.id in metric.records
+            else ALL
+            for clip in true_clips
+        }
         reasons = {**known, **{clip: error.reason for clip, error in failed[metric.name].items()}}
         requested = n_requested or len(true_clips)
         rows.append(
@@ -133,6 +151,9 @@ def score_method(
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
                 note=join_notes(score.note, _failures(failed[metric.name]), *changes),
                 over_time=list(score.over_time),
+                interval=metric.interval,
+                left_out={clip: frames for clip, frames in left.items() if frames},
+                not_ranked=pictures.objection(metric.shows) if looking and score.value is not None else "",
                 per_clip={**dict.fromkeys(failed[metric.name]), **score.per_clip},
                 created=ScoreRow.now(),
             )

@@ -13,8 +13,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from dawn_bench.errors import InputError
+from dawn_bench.files import walk
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
-from dawn_bench.pipelines.datasets.files import file_problem, find_videos, walk
+from dawn_bench.pipelines.datasets.files import file_problem, find_videos
 from dawn_bench.pipelines.settings import PrepareSettings
 
 TEST_ACTORS = frozenset({1015, 1020, 1021, 1030, 1033, 1052, 1062, 1081, 1082, 1089})
@@ -80,11 +82,11 @@ class Crema(Dataset):
         present = {source.id for source in self.sources(root, settings)}
         table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
         if table is not None:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                names = [Path(row["Filename"]).stem for row in csv.DictReader(file)]
+            names = [Path(row.get("Filename") or "").stem for row in _table(table)]
         else:
             names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
-        return [(name, "not_downloaded", "the video is not below the root") for name in sorted(set(names) - present)]
+        absent = sorted(set(names) - {"", *present})
+        return [(name, "not_downloaded", "the video is not below the root") for name in absent]
 
 
 def _combinations() -> list[str]:
@@ -93,11 +95,23 @@ def _combinations() -> list[str]:
     return [*levels, f"{first}_NEU_XX", *(f"{sentence}_{emotion}_XX" for sentence in others for emotion in EMOTIONS)]
 
 
+def _table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; raises `InputError` where it cannot be read."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot be read as CSV ({error}).", path=path) from error
+
+
 def _demographics(path: Path) -> dict[str, dict[str, str]]:
-    """Age, sex, race and ethnicity by actor; empty where the table is a Git LFS pointer."""
-    if file_problem(path) is not None:
+    """Age, sex, race and ethnicity by actor; empty where the table is a Git LFS pointer or cannot be read."""
+    if (problem := file_problem(path)) is not None and problem[0] == "lfs_pointer":
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        rows = _table(path)
+    except InputError as error:
+        log.warning("%s The clips go without age, sex, race and ethnicity.", error)
+        return {}
     columns = ("Age", "Sex", "Race", "Ethnicity")
     return {(row.get("ActorID") or ""): {c.lower(): row.get(c) or "" for c in columns} for row in rows}

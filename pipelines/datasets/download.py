@@ -86,10 +86,15 @@ def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tup
 def read_log(folder: Path) -> dict[str, tuple[str, str, str]]:
     """(name, reason, detail) of failed downloads by file stem; empty without a log."""
     path = folder / LOG_FILE
-    if not path.is_file():
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file, delimiter="\t") if len(row) == 4]
+    except FileNotFoundError:
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {stem: (name, reason, detail) for stem, name, reason, detail in csv.reader(file, delimiter="\t")}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        hint = "Delete it: failed downloads are then tried again."
+        raise InputError(f"cannot be read ({error}).", path=path, hint=hint) from error
+    return {stem: (name, reason, detail) for stem, name, reason, detail in rows}
 
 
 def write_log(folder: Path, log: dict[str, tuple[str, str, str]]) -> None:

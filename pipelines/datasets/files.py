@@ -1,51 +1,45 @@
-"""Helpers shared by datasets: file discovery, safe clip ids, and splits by hash."""
+"""Helpers shared by datasets: their video files, safe clip ids, and splits by hash."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
 import re
+import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from dawn_bench.files import VIDEO_SUFFIXES
+from dawn_bench.files import VIDEO_SUFFIXES, walk
 
 TEST_SHARE = 0.1
 _LONGEST_ID = 120
 _LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """All files below `root` in a fixed order. Links to folders are followed once; hidden files are skipped."""
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link to a parent folder would recurse forever
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder) / name
-
-
 def find_videos(root: Path) -> list[Path]:
-    """All video files below `root`, recognised by suffix."""
-    return [path for path in walk(root) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    """All video files below `root`, recognised by suffix; `file_problem` tells which of them cannot be read."""
+    return [path for path in walk(root) if path.suffix.lower() in VIDEO_SUFFIXES]
 
 
 def file_problem(path: Path) -> tuple[str, str] | None:
-    """(reason, detail) of a file that is empty or a Git LFS pointer, without decoding it; otherwise None."""
-    size = path.stat().st_size
-    if size == 0:
-        return "empty_file", "the file has no bytes"
-    if size < 512:
-        with path.open("rb") as file:
-            if file.read(len(_LFS_HEAD)) == _LFS_HEAD:
-                return "lfs_pointer", "the file is a Git LFS pointer, not the video: run git lfs pull"
+    """(reason, detail) of a file that is empty, a Git LFS pointer, unreadable or no file, without decoding it."""
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return "unreadable", "it is no regular file"
+        if state.st_size == 0:
+            return "empty_file", "the file has no bytes"
+        if state.st_size < 512:
+            with path.open("rb") as file:
+                if file.read(len(_LFS_HEAD)) == _LFS_HEAD:
+                    return "lfs_pointer", "the file is a Git LFS pointer, not the video: run git lfs pull"
+    except OSError as error:
+        nowhere = error.errno in (errno.ENOENT, errno.ELOOP)  # a listed file: so it is a link
+        what = "the link leads nowhere" if nowhere else "the file cannot be read"
+        return "unreadable", f"{what}: {error.strerror}"
     return None
 
 

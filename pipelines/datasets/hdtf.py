@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import walk
+from dawn_bench.names import name_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.download import Video, once, read_log
-from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, walk
+from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, safe_id
 from dawn_bench.pipelines.media.decoding import opened
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -140,8 +142,8 @@ def _survey(root: Path, settings: PrepareSettings) -> tuple[list[Source], list[t
     videos = find_videos(root)
     sources: dict[str, Source] = {}
     for path in videos:
-        if _CLIP.fullmatch(path.stem) and path.stem not in sources:
-            sources[path.stem] = _source(path.stem, path, settings)
+        if (match := _CLIP.fullmatch(path.stem)) and (clip_id := _plain_id(match)) not in sources:
+            sources[clip_id] = _source(clip_id, path, settings)
     absent: dict[str, tuple[str, str]] = {}
     entries, unstamped = _read_lists(root)
     for clip_id in unstamped:
@@ -163,6 +165,14 @@ def _survey(root: Path, settings: PrepareSettings) -> tuple[list[Source], list[t
             )
     order = sorted(sources.values(), key=lambda source: source.id)
     return order, [(i, *why) for i, why in sorted(absent.items()) if i not in sources]
+
+
+def _plain_id(match: re.Match[str]) -> str:
+    """The id of a clip by its file name; what no id can have, such as control characters, is replaced in it."""
+    if name_fault(f"{match[0]}@000") is None:
+        return match[0]
+    subset, name, number = match.groups()
+    return f"{subset}_{safe_id(name)}_{number}"
 
 
 def _source(clip_id: str, path: Path, settings: PrepareSettings, **segment: Any) -> Source:
@@ -240,6 +250,8 @@ def _read_lists(root: Path) -> tuple[list[_Entry], list[str]]:
             youtube = match[1] if (match := _YOUTUBE.search(address)) else ""
             try:
                 height = int(heights.get(talk, ["0"])[0])
+                if (fault := name_fault(talk)) is not None:
+                    raise ValueError(f"the name {fault}")
                 for k, stamp in enumerate(stamps):
                     start, stop = (_seconds(text) for text in stamp.split("-"))
                     box = _box(crops.get(f"{talk}_{k}"))
@@ -258,7 +270,10 @@ def _lines(path: Path | None) -> dict[str, list[str]]:
     """The words of each line, keyed by its first word without `.mp4`; tolerates a byte order mark and blank lines."""
     if path is None:
         return {}
-    lines = (line.split() for line in path.read_text(encoding="utf-8-sig").splitlines())
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read ({error}).", path=path, hint="Download the published files again.") from error
     return {words[0].removesuffix(".mp4"): words[1:] for words in lines if words}
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.pipelines.media.limits import VIDEO_PIXELS, check_size
+from dawn_bench.pipelines.media.containers import DECODER, open_container
+from dawn_bench.pipelines.media.limits import check_size
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,8 +30,6 @@ _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
 _MOST_HELD = 32
 #: AVI stores no time stamps. FFmpeg takes the order of decoding for that of display, which B-frames make wrong.
 _WITHOUT_STAMPS = "avi"
-#: Given to every decoder: it allocates no larger picture, whatever a header in the middle of a stream states.
-_DECODER = {"max_pixels": str(VIDEO_PIXELS)}
 
 
 @contextmanager
@@ -40,8 +39,7 @@ def opened(path: Path | str) -> Iterator[InputContainer]:
 
     path = Path(path)
     try:
-        # absolute: so that "-x" or "a:b" is not parsed as an option or URL
-        with av.open(str(path.absolute()), options=_DECODER) as container:
+        with open_container(path) as container:
             yield container
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         if isinstance(error, ItemError | InputError):
@@ -67,7 +65,7 @@ def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
         if stream.codec_context.name not in _TEXT_CODECS:
             check_size(stream.codec_context.width, stream.codec_context.height, name=Path(path).name)
             stream.codec_context.thread_count = 1
-            stream.codec_context.options = _DECODER
+            stream.codec_context.options = DECODER
             return stream
     raise ItemError("unreadable", f"{Path(path).name}: has no video stream")
 

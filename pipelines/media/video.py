@@ -218,7 +218,7 @@ def write_video(
         raise InputError(f"{width}x{height} frames have an odd side, which H.264 4:2:0 cannot store.", path=path)
     options = {"movflags": "+faststart"}
     with (
-        replacing(path, sole=True) as temporary,
+        replacing(path) as temporary,
         av.open(str(temporary.absolute()), "w", format="mp4", options=options) as container,
     ):
         stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=_exact(fps))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dawn_bench.arrays import read_npy
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.npy import read_npy
 from dawn_bench.pickles import read_arrays
 
 #: Hint for a dataset file that cannot be read.
@@ -41,7 +41,7 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     """
     try:
         array = read_npy(path)
-    except ValueError as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise ItemError("unreadable", f"{path.name}: is not a readable npy file ({error})") from error
     flat = array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
     if not flat or math.prod(array.shape[1:]) != 3 * vertices:

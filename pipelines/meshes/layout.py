@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from dawn_bench.errors import InputError
+from dawn_bench.files import walk
 from dawn_bench.pipelines.datasets.base import Dataset, Source
-from dawn_bench.pipelines.datasets.files import file_problem, safe_id, walk
+from dawn_bench.pipelines.datasets.files import file_problem, safe_id
 from dawn_bench.pipelines.settings import PrepareSettings
 
 TEMPLATES = "templates.pkl"

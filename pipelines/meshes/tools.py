@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import walk
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
-from dawn_bench.pipelines.datasets.files import walk
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
+from dawn_bench.pipelines.meshes.checks import check_length, check_template
 from dawn_bench.pipelines.meshes.files import (
     HINT,
     checked_indices,
@@ -88,15 +89,19 @@ class MeshTools:
         return [source]
 
     def process(self, source: Source, settings: PrepareSettings, sink: ClipSink) -> dict[str, Any]:
-        """Write one sequence; raises `ItemError` (no_template, unreadable, bad_shape, not_finite, too_short, …)."""
+        """Write one sequence; raises `ItemError` (no_template, template_mismatch, length_mismatch, too_short, …)."""
         template = self.templates.get(source.speaker)
         if template is None:
             raise ItemError("no_template", f"templates.pkl has no face of subject {source.speaker}")
         assert source.audio is not None
-        vertices = read_vertices(source.video, vertices=len(template))[:: self.stride][: settings.max_frames]
+        whole = read_vertices(source.video, vertices=len(template))[:: self.stride]
+        vertices = whole[: settings.max_frames]
         if len(vertices) < settings.min_frames:
             raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are required")
-        audio = read_audio(source.audio, stop=len(vertices) / self.fps + SPARE_SOUND)
+        check_template(vertices, template, subject=source.speaker)
+        # twice the sequence: enough to see that the sound is another recording's
+        audio = read_audio(source.audio, stop=2 * len(whole) / self.fps + SPARE_SOUND)
+        check_length(len(whole), len(audio), fps=self.fps)
         sink.append("vertices", vertices)
         sink.append("audio", audio)
         sink.append("template", template[None])

@@ -6,8 +6,10 @@ again is quarantined.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
@@ -26,7 +28,7 @@ def run(
     engine: Engine = "loky",
     address: str | None = None,
     work: Callable[[GroupJob], GroupReport] = process_group,
-) -> Iterator[GroupReport]:
+) -> Generator[GroupReport, None, None]:
     """Process `jobs`; yields their reports as they finish, in any order. Closing the iterator stops the workers.
 
     Args:
@@ -119,6 +121,7 @@ def _dask(
     """On Dask directly: joblib's generators wait forever when a task fails there (joblib 1.6)."""
     try:
         from distributed import Client, LocalCluster, as_completed
+        from distributed.comm import CommClosedError
     except ImportError:
         raise InputError("--engine dask needs Dask.", hint="pip install 'dawn-bench[cluster]'") from None
     local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) if not address else None
@@ -126,9 +129,18 @@ def _dask(
         client = Client(local or address)
     except OSError as error:
         raise InputError(f"no Dask scheduler responds at {address} ({error}).", hint="Check --address.") from None
+    # Dask logs the loss of its scheduler with a traceback; our one line follows.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with local or nullcontext(), client:
-        for future in as_completed(client.map(work, jobs, pure=False)):
-            yield future.result()
+        try:
+            for future in as_completed(client.map(work, jobs, pure=False)):
+                yield future.result()
+        except (CommClosedError, CancelledError) as error:
+            where = address or "this machine"
+            raise InputError(
+                f"the Dask scheduler at {where} is gone ({type(error).__name__}).",
+                hint="Start it again and run the same command: finished groups are kept.",
+            ) from None
 
 
 def _ray(

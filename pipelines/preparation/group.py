@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +22,12 @@ from dawn_bench.pipelines.preparation.plan import listed_id, part_path, read_par
 from dawn_bench.pipelines.preparation.shards import ShardWriter
 from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.stopping import end_with
+from dawn_bench.storage import storage_error
 
 WORKER_DIED, FAILED = "worker_died", "failed"
 #: Fields whose rows are the frames of the clip; a dataset has pictures or meshes.
 FRAME_FIELDS = ("frames", "vertices")
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Tools(Protocol):
@@ -160,21 +161,16 @@ def process_group(job: GroupJob) -> GroupReport:
     if job.part.exists():  # a cluster may send a job twice
         return summary(job.number, read_part(job.part), clips=len(job.ids))
     _set_up_worker(job)
-    job.part.parent.mkdir(parents=True, exist_ok=True)
     faults: list[str] = []
     try:
+        job.part.parent.mkdir(parents=True, exist_ok=True)
         rows = _process_clips(job, faults) if job.extractor is None else _extract_clips(job, faults)
         write_part(job.part, rows)
     except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise InputError(
-                f"the disk is full ({error.strerror}).",
-                path=job.cache,
-                hint="Free some space and run it again: it resumes.",
-            ) from None
-        raise
+        raise storage_error(error, path=job.cache) or error from None
     finally:
-        job.marker.unlink(missing_ok=True)  # only a dead process leaves it behind
+        with suppress(OSError):  # of a disk that became read-only
+            job.marker.unlink(missing_ok=True)  # only a dead process leaves it behind
     return replace(summary(job.number, rows, clips=len(job.ids)), faults=tuple(faults))
 
 
@@ -295,11 +291,16 @@ def _extract_row(job: GroupJob, row: Mapping[str, Any], writer: ShardWriter, fau
 
 
 def _as_item(error: Exception, clip_id: str, faults: list[str]) -> ItemError:
-    """The error of one clip; an unexpected one is also added to `faults`."""
+    """The error of one clip; an unexpected one is also added to `faults`.
+
+    Raises `StorageError` for a full disk, which is no fault of the clip.
+    """
     if isinstance(error, ItemError):
         return error
     if isinstance(error, MemoryError):
         return ItemError("oom", "it needs more memory than there is")
+    if (refused := storage_error(error)) is not None:
+        raise refused from error
     item = ItemError(FAILED, f"{type(error).__name__}: {error}")
     line = " ".join(f"{clip_id} {item}".split())
     faults.append("\n".join([line, *traceback.format_exception(error)]))
@@ -348,6 +349,7 @@ def _set_up_worker(job: GroupJob) -> None:
     if job.owner in (None, os.getpid()) or threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(job.owner)
     import cv2
 
     cv2.setNumThreads(1)

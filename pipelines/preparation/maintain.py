@@ -111,10 +111,15 @@ def stats(root: Path) -> dict[str, Any]:
             if name.startswith("without.")
             for _, row in good[good[name].notna()].iterrows()
         ],
-        "bytes": {f: sum(p.stat().st_size for p in (cache.root / f).glob("*.safetensors")) for f in cache.fields},
+        "bytes": {f: sum(p.stat().st_size for p in _files(cache.root / f)) for f in cache.fields},
         "clips_with": {f: int(good[f"{f}.shard"].notna().sum()) for f in cache.fields},
         "fingerprints": cache.settings["fingerprints"],
     }
+
+
+def _files(folder: Path) -> list[Path]:
+    """The shards of a field that are files, not broken links."""
+    return [path for path in folder.glob("*.safetensors") if path.is_file()]
 
 
 def export(root: Path, out: Path, *, format: Literal["files", "webdataset"] = "files") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -50,9 +51,11 @@ def relative(path: Path, root: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """The sha256 of a file, empty if it cannot be read."""
+    """The sha256 of a file, empty if it cannot be read or is no regular file."""
     try:
         state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever
+            return ""
         return _hash(path, state.st_size, state.st_ctime_ns)
     except OSError:
         return ""

@@ -19,6 +19,7 @@ from typing import Any
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import write_atomic
+from dawn_bench.names import check_name, name_fault, shard_fault
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.media.decoding import opened
 from dawn_bench.pipelines.media.limits import LONGEST_CLIP
@@ -67,6 +68,10 @@ class CachePlan:
         if data.pop("schema") != PLAN_SCHEMA:
             raise InputError(
                 "was planned by another version of dawn-bench.", path=cache, hint="Prepare with --overwrite."
+            )
+        for name in (*data["added"], *data["facts"]):
+            check_name(
+                name.removeprefix("extractor "), what="the extractor", path=path, hint="Prepare with --overwrite."
             )
         return CachePlan(**{**data, "groups": tuple(tuple(group) for group in data["groups"])})
 
@@ -118,7 +123,7 @@ def estimate_seconds(sources: Sequence[Source]) -> dict[str, float]:
     Parts of files state it. Whole files are estimated from their size, at the rate of a few files that are opened.
     """
     whole = [s for s in sources if s.stop is None and s.problem is None]
-    bytes_of = {s.id: s.video.stat().st_size if s.video.is_file() else 0 for s in whole}
+    bytes_of = {s.id: _size(s.video) for s in whole}
     rates = []
     for source in whole[:: max(1, len(whole) // _PROBES)][:_PROBES]:
         duration = _container_seconds(source.video)
@@ -133,6 +138,13 @@ def estimate_seconds(sources: Sequence[Source]) -> dict[str, float]:
         )
         for s in sources
     }  # fmt: skip
+
+
+def _size(video: Path) -> int:
+    try:
+        return video.stat().st_size
+    except OSError:  # gone or unreadable: processing it says so
+        return 0
 
 
 def _container_seconds(video: Path) -> float | None:
@@ -188,5 +200,10 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_part(path: Path) -> list[dict[str, Any]]:
-    """The rows of a finished group."""
-    return json.loads(path.read_text())
+    """The rows of a finished group; raises `InputError` where one names a shard that cannot be the group's."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    for row in rows:
+        for field, at in row["fields"].items():
+            if (fault := name_fault(field) or shard_fault(at["shard"], field=field)) is not None:
+                raise InputError(f"{field} of clip {row['id']!r} {fault}.", path=path, hint="Prepare with --overwrite.")
+    return rows

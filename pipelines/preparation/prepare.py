@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.files import TEMPORARY, replacing, write_atomic
 from dawn_bench.legible import legible, legible_values
+from dawn_bench.locks import LOCK_FILE, exclusive
+from dawn_bench.names import check_name, shard_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
@@ -41,8 +43,6 @@ from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
 from dawn_bench.text import counted
-
-LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def prepare(
     sources = list_sources(root, settings)
     tools = tools or mesh_tools(root, settings) or ClipTools()
     _make_folder(cache)
-    with _locked(cache):
+    with exclusive(cache, doing="prepared", hint="Wait for it, or give another --cache."):
         if overwrite:
             _empty(cache)
         _sweep(cache)
@@ -133,8 +133,8 @@ def prepare(
         def work(numbers: Sequence[int], label: str, extractor: str | None = None) -> None:
             todo = [job(n, extractor) for n in numbers if not part_path(cache, n, extractor=extractor).exists()]
             if todo:
-                reports = run(todo, workers=jobs, engine=engine, address=address)
-                _run_with_progress(reports, label, clips=sum(len(job.ids) for job in todo))
+                with closing(run(todo, workers=jobs, engine=engine, address=address)) as reports:
+                    _run_with_progress(reports, label, clips=sum(len(job.ids) for job in todo))
 
         numbers = range(len(plan.groups))
         done = {n for n in numbers if part_path(cache, n).exists()}
@@ -181,6 +181,8 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
         )
     twice = [i for i, count in Counter(source.id for source in sources).items() if count > 1]
     assert not twice, f"dataset {settings.dataset} lists {twice[0]} twice"
+    for source in sources:
+        check_name(source.id, what="the clip id", path=root, hint=f"Rename {source.video}.")
     return sources
 
 
@@ -316,7 +318,7 @@ def _drop_superseded(cache: Path, plan: CachePlan) -> None:
     current = set(plan.owners().values())
     for number in range(len(plan.groups)):
         if number not in current:
-            for shard in cache.glob(f"*/*-{number:05d}.safetensors"):
+            for shard in _own(cache, f"*/*-{number:05d}.safetensors"):
                 shard.unlink()
 
 
@@ -330,35 +332,29 @@ def _make_folder(cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
 
 
-@contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    """Lock the cache; the lock is released with the process, however it ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(cache / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            "is being prepared by another run.", path=cache, hint="Wait for it, or give another --cache."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _sweep(cache: Path, *, ended: bool = False) -> None:
     """Remove what interrupted workers left behind.
 
     The markers of unfinished groups stay until the run has `ended`: they tell which clip a worker died on.
     """
     for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
-        for path in cache.glob(pattern):
-            path.unlink(missing_ok=True)
+        for path in _own(cache, pattern):
+            with suppress(OSError):  # a disk that became read-only has its own message
+                path.unlink(missing_ok=True)
     for mark in (cache / PARTS).rglob("*.running"):
         if ended or mark.with_suffix(".json").exists():
-            mark.unlink(missing_ok=True)
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
+
+
+def _own(cache: Path, pattern: str) -> list[Path]:
+    """The files of a cache that match; nothing is removed through a link to a folder, which may be anybody's."""
+    return [path for path in cache.glob(pattern) if not any(p.is_symlink() for p in _parents(path, cache))]
+
+
+def _parents(path: Path, cache: Path) -> list[Path]:
+    """The folders between a file of the cache and the cache."""
+    return list(path.parents)[: len(path.relative_to(cache).parts) - 1]
 
 
 def _empty(cache: Path) -> None:
@@ -369,6 +365,7 @@ def _empty(cache: Path) -> None:
         (cache / name).unlink(missing_ok=True)
     if (cache / PARTS).exists():
         shutil.rmtree(cache / PARTS)
-    for shard in cache.glob("*/*.safetensors"):
-        shard.unlink()
+    for shard in _own(cache, "*/*.safetensors"):
+        if shard_fault(shard.relative_to(cache).as_posix(), field=shard.parent.name) is None:
+            shard.unlink()
     (cache / PLAN_FILE).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,7 @@ from dawn_bench.pipelines.synthetic.motion import RATE, closure, draw_blinks, dr
 from dawn_bench.pipelines.synthetic.render import Renderer
 from dawn_bench.pipelines.synthetic.sound import synthesise
 from dawn_bench.progress import Meter
+from dawn_bench.stopping import end_with
 
 #: H.264 quality, close to visually lossless.
 CRF = 16
@@ -148,12 +150,17 @@ def _run(specs: list[ClipSpec], jobs: int) -> Iterator[None]:
         yield from map(_write_clip, specs)
     else:
         parallel = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
-        yield from parallel(joblib.delayed(_write_clip)(spec) for spec in specs)
+        yield from parallel(joblib.delayed(_write_in_worker)(spec, os.getpid()) for spec in specs)
 
 
 @lru_cache(maxsize=4)
 def _renderer(seed: int, speaker: int, size: int) -> Renderer:
     return Renderer(make_portrait(draw_look(np.random.default_rng([seed, 1, speaker]), speaker), size=size))
+
+
+def _write_in_worker(spec: ClipSpec, owner: int) -> None:
+    end_with(owner)
+    _write_clip(spec)
 
 
 def _write_clip(spec: ClipSpec) -> None:

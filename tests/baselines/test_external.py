@@ -183,7 +183,7 @@ def test_items_and_their_facts_are_kept_and_not_generated_again(clip: Clip, tmp_
     [
         ({"python": "nowhere"}, "is not executable"),
         ({"repo": "nowhere"}, "is not a folder"),
-        ({"adapter": "wav3lip"}, "no adapter 'wav3lip'. Bundled: audio2head"),
+        ({"adapter": "wav3lip"}, "no adapter 'wav3lip'. Did you mean wav2lip.?"),
         ({"weights": {"checkpoint": "none.pth"}}, "none.pth does not exist"),
         ({"weights": {"lips": "x"}}, "weight 'lips' is unknown"),
         ({"options": {"fps": 30}}, "option 'fps' is unknown"),

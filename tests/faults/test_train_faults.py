@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,27 @@ def test_kill_9_and_resume_give_the_uninterrupted_run(tiny_cache: Path, micro_ru
     assert losses(tmp_path, "pbnet") == losses(micro_run, "pbnet")
     ours, theirs = (load_file(run / "pbnet" / MODEL_FILE) for run in (tmp_path, micro_run))
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+@pytest.mark.parametrize(("name", "before"), [("lfg", []), ("a2v-1", ["lfg"]), ("a2v-2", ["lfg", "a2v-1"])])
+def test_a_kill_in_any_stage_gives_the_uninterrupted_run(
+    name: str, before: list[str], tiny_cache: Path, micro_run: Path, tmp_path: Path
+) -> None:
+    for stage in before:
+        shutil.copytree(micro_run / stage, tmp_path / stage)
+    child = subprocess.run(
+        [sys.executable, SUPPORT / "train_child.py", tiny_cache, tmp_path, name],
+        env=os.environ | {"DIE_AT": "3", "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert (tmp_path / name / STATE_FILE).exists() and not (tmp_path / name / MODEL_FILE).exists()
+    (tmp_path / name / ".state.pt.0123456789ab.tmp").write_bytes(b"half a state")
+    micro_train(tiny_cache, tmp_path, stage=name, resume=True)
+    assert losses(tmp_path, name) == losses(micro_run, name)
+    ours, theirs = (load_file(run / name / MODEL_FILE) for run in (tmp_path, micro_run))
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_a_run_killed_before_its_first_save_starts_again(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_damage_is_detected(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_cache_is_not_continued_in_the_other_form(root: Path) -> None:
-    with pytest.raises(InputError, match="frames is 'raw' there, 'lossless' now"):
+    with pytest.raises(InputError, match=r"with frames 'raw' \(now 'lossless'\)"):
         prepare(root / "v", root / "raw", LOSSLESS, tools=FakeTools())
 
 

@@ -124,9 +124,9 @@ def test_other_settings_are_refused_and_overwrite_makes_it_anew(root: Path, tmp_
     cache = tmp_path / "c"
     prepare(root, cache, SETTINGS, tools=FakeTools())
     larger = SETTINGS.model_copy(update={"size": 48})
-    with pytest.raises(InputError, match=r"size is 32 there, 48 now.*--overwrite"):
+    with pytest.raises(InputError, match=r"with size 32 \(now 48\).*--overwrite"):
         prepare(root, cache, larger, tools=FakeTools())
-    with pytest.raises(InputError, match=r"face fingerprint is '1' there, '2' now"):
+    with pytest.raises(InputError, match=r"with face fingerprint '1' \(now '2'\)"):
         prepare(root, cache, SETTINGS, tools=FakeTools(version="2"))
     prepare(root, cache, larger, tools=FakeTools(), overwrite=True)
     prepare(root, tmp_path / "fresh", larger, tools=FakeTools())
@@ -160,7 +160,7 @@ def test_when_no_clip_can_be_used_the_reasons_are_given(tmp_path: Path) -> None:
     for k in range(3):
         write_video(tmp_path / "v" / f"{k}.mp4", frames=3, then="no_face")
     (tmp_path / "v" / "3.mp4").write_bytes(b"")
-    with pytest.raises(InputError, match=r"none of the 4 clips could be used \(1 empty_file, 3 no_face\)"):
+    with pytest.raises(InputError, match=r"none of 4 clips could be used \(1 empty_file, 3 no_face\)"):
         prepare(tmp_path / "v", tmp_path / "c", SETTINGS, tools=FakeTools())
     assert len(Cache(tmp_path / "c").quarantined()) == 4
 

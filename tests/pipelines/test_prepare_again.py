@@ -101,7 +101,7 @@ def test_a_changed_file_is_done_again_and_nothing_else(
     (root / "clip05.mp4").unlink()
     capsys.readouterr()
     report = again(root, cache, late)
-    assert "1 clips changed" in capsys.readouterr().err
+    assert "1 clip changed" in capsys.readouterr().err
     assert (report.resumed, report.ok) == (19, 20)
     grown = CachePlan.load(cache)
     assert plan and grown and grown.groups == (*plan.groups, ("clip03",))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dawn_bench.arrays import read_npy
 from dawn_bench.errors import InputError
+from dawn_bench.npy import read_npy
 from dawn_bench.pipelines.meshes.face import FaceShape, make_face
 from dawn_bench.pipelines.meshes.files import read_triangles
 
@@ -48,7 +48,7 @@ def read_rest(path: Path | None, *, vertices: int) -> tuple[np.ndarray, np.ndarr
 def _read_npy(path: Path) -> np.ndarray:
     try:
         array = read_npy(path)
-    except ValueError as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise InputError("is not a readable npy file.", path=path, hint=_HINT) from error
     if array.dtype.kind not in "fiu" or array.size % 3 or not array.size or (array.ndim > 1 and array.shape[-1] != 3):
         raise InputError(f"is {array.dtype} {array.shape}, not (vertices, 3) numbers.", path=path, hint=_HINT)

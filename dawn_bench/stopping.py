@@ -1,0 +1,108 @@
+"""Stopping a command: SIGTERM and SIGHUP end it as Ctrl-C does, and workers end with the process that owns them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+#: Signals that stop a command, next to Ctrl-C.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+#: Seconds in which a repeated signal is ignored: a closing terminal sends SIGHUP twice, and cleaning up takes a moment.
+REPEATS = 5.0
+#: Seconds between two looks of a worker at its owner.
+_WATCH = 0.5
+
+_first: tuple[int, float] | None = None
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal stopped the command; whatever handles Ctrl-C handles it too."""
+
+
+def stop_on_signals() -> None:
+    """From now on SIGTERM and SIGHUP raise `Stopped`. A signal that is ignored (`nohup`) stays ignored."""
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _raise)
+
+
+def stopped_by() -> signal.Signals:
+    """The signal that stopped the command; SIGINT unless another one did."""
+    return signal.Signals(_first[0]) if _first is not None else signal.SIGINT
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    global _first
+    now = time.monotonic()
+    if _first is not None and now - _first[1] < REPEATS:
+        return
+    _first = number, now
+    raise Stopped(signal.Signals(number).name)
+
+
+class Deferred:
+    """A request to stop that waits for the end of the current step."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
+
+    def stop(self) -> None:
+        """Stop now, as the signal would have done."""
+        number, self.number = self.number, None
+        if number is not None:
+            self._handlers[number](number, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.pending:  # the second time it is urgent
+            self._handlers[number](number, frame)
+        self.number = number
+
+
+@contextmanager
+def deferred(*, enabled: bool = True) -> Iterator[Deferred]:
+    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block calls `stop()` or ends; a second signal acts at once.
+
+    Handlers that a caller of the library has installed stay in place.
+    """
+    request = Deferred()
+    ours: tuple[Callable[..., Any], ...] = (signal.default_int_handler, _raise)
+    if enabled and threading.current_thread() is threading.main_thread():
+        request._handlers = {n: h for n in (signal.SIGINT, *SIGNALS) if (h := signal.getsignal(n)) in ours}
+        for number in request._handlers:
+            signal.signal(number, request._note)
+    try:
+        yield request
+    finally:
+        for number, handler in request._handlers.items():
+            signal.signal(number, handler)
+    request.stop()
+
+
+def end_with(owner: int) -> None:
+    """In a worker process: exit within a second after the process `owner`, its parent, has ended, however it ended."""
+    global _watched
+    if owner == os.getpid() or _watched:
+        return
+    _watched = True
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(_WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="owner").start()
+
+
+_watched = False

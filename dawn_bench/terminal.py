@@ -1,0 +1,101 @@
+"""Everything that reaches the terminal: text of files, caches, servers and other programs is shown, never obeyed.
+
+A file name or a cache field may hold the escape sequences that move the cursor, retitle the window or turn the
+direction of writing. They are shown escaped (`\\x1b`), in one place: here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from dawn_bench.legible import legible
+
+#: Control characters but tab and line feed, directions of writing, line separators, and bytes that are no UTF-8.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """Text in which what a terminal would act on is shown escaped: `\\x1b` for the escape character.
+
+    Bytes that are no UTF-8 are written as everywhere (`dawn_bench.legible`).
+    """
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), legible(text))
+
+
+class SafeConsole(Console):
+    """A console that shows texts, tables and bars with `visible`; its own colours and cursor movements pass."""
+
+    def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
+        """As in `Console`, which would drop some control characters without showing them."""
+        return super().render_str(visible(text), *args, **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As in `Console`, for every kind of renderable."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
+
+
+def console() -> Console:
+    """The console for people: standard error, so that standard output stays for results.
+
+    `[red]` in a text is text: markup needs `markup=True`.
+    """
+    return SafeConsole(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def echo(line: object) -> None:
+    """Write one line of results to standard output."""
+    sys.stdout.write(f"{visible(str(line))}\n")
+    sys.stdout.flush()
+
+
+def show_logs() -> None:
+    """Show logged warnings, Python's and those of libraries, through the console; equal lines once."""
+    handler = _Handler(logging.WARNING)
+    handler.addFilter(_Once())
+    root = logging.getLogger()
+    for earlier in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    warnings.formatwarning = _formatted
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print an error with its traceback, as Python does for an uncaught one."""
+    console().print("".join(traceback.format_exception(error)).rstrip(), markup=False)
+
+
+_PLAIN = warnings.formatwarning
+
+
+def _formatted(*args: Any, **settings: Any) -> str:
+    return visible(_PLAIN(*args, **settings))
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console().print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+
+
+class _Once(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        new = line not in self.shown
+        self.shown.add(line)
+        return new

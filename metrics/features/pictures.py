@@ -1,0 +1,61 @@
+"""Whether a clip's pictures change and show a face, at a few moments: what some metrics need to mean anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
+from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.weights import Policy
+
+#: Moments at which a clip is looked at, evenly spaced from its first frame to its last.
+MOMENTS = 12
+#: Side to which frames are reduced before they are compared: noise of single pixels averages out.
+SIDE = 64
+#: Share of the picture that must change: a closed mouth that opens is larger.
+MOVING_SHARE = 0.005
+
+
+@FEATURES.register("pictures")
+class Pictures(Feature):
+    """`pictures.motion` float64 (1,), `pictures.face` bool (n,): motion in grey levels, a face at each moment.
+
+    The motion is the standard deviation over time of the pixels of the frames in grey, 64 px and without their mean,
+    such that 0.5 % of the pixels deviate more. A still picture has 0, and below 1 where it was encoded.
+    """
+
+    name, fields, version = "pictures", ("frames",), 1
+
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
+        super().__init__(protocol, weights=weights, device=device)
+        self.backend = pick_backend()
+
+    def settings(self) -> Mapping[str, Any]:
+        """The face back end."""
+        return {"faces": self.backend.fingerprint()}
+
+    def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """Motion and faces at the moments."""
+        frames = clip["frames"]
+        at = np.unique(np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int))
+        chosen = [np.ascontiguousarray(frames[t]) for t in at]
+        faces = [bool(len(self.backend.detect(frame))) for frame in chosen]
+        return {"pictures.motion": np.array([motion(chosen)]), "pictures.face": np.array(faces)}
+
+
+def motion(frames: list[np.ndarray]) -> float:
+    """How much uint8 frames (H,W,3) differ from one another, in grey levels; see `Pictures`."""
+    small = [
+        cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
+        for f in frames
+    ]
+    level = np.stack([f - f.mean() for f in small])
+    return float(np.quantile(level.std(axis=0), 1 - MOVING_SHARE))

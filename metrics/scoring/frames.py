@@ -1,0 +1,35 @@
+"""Frames that do not count, in words: rows over different frames are not ranked together, and the report names them.
+
+Frames are counted on the true clip's timeline, from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dawn_bench.clip import Clip
+from dawn_bench.metrics.protocols.base import ScoringProtocol
+
+#: No frame of the clip counts.
+ALL = "all"
+
+
+def ranges(numbers: Sequence[int] | np.ndarray) -> str:
+    """Frame numbers in ascending order as `3, 12-14`; an empty string for none."""
+    numbers = np.asarray(numbers, dtype=np.int64)
+    if not len(numbers):
+        return ""
+    parts = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)
+
+
+def missing_end(matched: Clip, true: Clip, protocol: ScoringProtocol) -> str:
+    """The last frames of the whole true clip that the matched output lacks; empty where it lacks none."""
+    return ranges(np.arange(protocol.skip_first + matched.n_frames, true.n_frames))
+
+
+def joined(*parts: str) -> str:
+    """Two texts of frames in one; `all` where one of them is."""
+    return ALL if ALL in parts else ", ".join(filter(None, parts))

@@ -1,0 +1,38 @@
+"""Opens media files. A file of a dataset or of a results folder may not name other files that are then read."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dawn_bench.pipelines.media.limits import VIDEO_PIXELS
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+#: For every decoder: it allocates no larger picture, whatever a header in the middle of a stream states.
+DECODER = {"max_pixels": str(VIDEO_PIXELS)}
+#: Formats of FFmpeg that are lists, scripts or addresses of other files and streams, whatever their suffix.
+_NAMES_OTHERS = frozenset({
+    "applehttp", "avisynth", "concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "smoothstreaming",
+    "vapoursynth",
+})  # fmt: skip
+
+
+def open_container(path: Path) -> InputContainer:
+    """A media file open for reading, told by its content. Raises `OSError` or an error of FFmpeg.
+
+    A playlist counts as no media file: as `talk.mp4` it would put any video of this machine into the results.
+    """
+    import av
+
+    # absolute: so that "-x" or "a:b" is not parsed as an option or URL
+    return av.open(str(path.absolute()), options={"format_whitelist": _formats(), **DECODER})
+
+
+@cache
+def _formats() -> str:
+    import av
+
+    return ",".join(sorted(av.formats_available - _NAMES_OTHERS))

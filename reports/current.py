@@ -1,0 +1,65 @@
+"""Which of the rows in a store still hold: the last of each score, of the outputs that were scored last.
+
+A row's outputs are known by their hashes. Where a method was evaluated again with other outputs, its earlier rows are
+of a video that no longer is that method's, and a table that shows both would show one method that never existed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dawn_bench.results import ScoreRow
+
+#: Fields that identify a score.
+KEY = ("method", "dataset", "data", "split", "protocol", "metric")
+#: Why a row is not ranked whose outputs were not recorded, next to rows whose outputs were.
+UNKNOWN_OUTPUTS = "scored by an earlier version, which did not record the outputs: evaluate again"
+
+
+def current(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
+    """The rows that hold, in the given order (oldest first), and those that were scored on other outputs.
+
+    Of rows with the same `KEY` the last one counts. Rows of earlier versions name no cache: they belong to the cache of
+    the newer rows where these have only one, or have a score with the same fingerprint.
+    """
+    last: dict[tuple[str, ...], ScoreRow] = {}
+    for row in _with_data(rows):
+        key = tuple(getattr(row, name) for name in KEY)
+        last.pop(key, None)  # so that the order remains that of creation
+        last[key] = row
+    newest: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in last.values():
+        newest.setdefault(_of_one_method(row), {}).update(row.outputs)
+    holding, stale = [], []
+    for row in last.values():
+        outputs = newest[_of_one_method(row)]
+        if any(outputs[clip] != digest for clip, digest in row.outputs.items()):
+            stale.append(row)
+        elif outputs and not row.outputs:
+            holding.append(row.model_copy(update={"not_ranked": row.not_ranked or UNKNOWN_OUTPUTS}))
+        else:
+            holding.append(row)
+    return holding, stale
+
+
+def _of_one_method(row: ScoreRow) -> tuple[str, ...]:
+    return row.method, row.dataset, row.data, row.split
+
+
+def _with_data(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
+    """The rows with the cache that rows of earlier versions belong to, where that is certain."""
+    rows = list(rows)
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    by_print: dict[tuple[str, str, str], tuple[str, str]] = {}
+    for row in rows:
+        if row.data:
+            known.setdefault((row.dataset, row.split), {})[row.data] = row.data_name
+            by_print[row.dataset, row.split, row.fingerprint] = row.data, row.data_name
+    named = []
+    for row in rows:
+        only = list(known.get((row.dataset, row.split), {}).items())
+        own = only[0] if len(only) == 1 else by_print.get((row.dataset, row.split, row.fingerprint))
+        if not row.data and own is not None:
+            row = row.model_copy(update={"data": own[0], "data_name": own[1]})
+        named.append(row)
+    return named
