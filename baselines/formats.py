@@ -52,26 +52,29 @@ class VideoFormat:
     field = "frames"
 
     def write(self, path: Path, output: Generated, truth: Clip) -> dict[str, Any]:
-        """Write the mp4; frames must be uint8 (T,H,W,3) with T > 0."""
+        """Write the mp4; frames must be uint8 (T,H,W,3) with T > 0, sound int16 (n,)."""
         frames = output.frames
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
             raise ItemError("bad_output", f"frames are {frames.dtype} {frames.shape}, not uint8 (T, H, W, 3)")
+        if output.audio.dtype != np.int16 or output.audio.ndim != 1:
+            raise ItemError("bad_output", f"sound is {output.audio.dtype} {output.audio.shape}, not int16 (n,)")
         write_video(path, frames, audio=output.audio, lossless=True)
         return {}
 
     def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
         """Frames at 25 fps by timestamps. A file without sound gets the true sound where there is any; notes say so.
 
-        Length and size stay as they are: the scorer matches them to the true clip.
+        Length and size stay as they are: the scorer matches them to the true clip. Of a longer file no more is read
+        than a second beyond the true length.
         """
         lines = list(notes)
         try:
-            frames = read_frames(path)
+            frames = read_frames(path, max_frames=truth.n_frames + FPS if truth.n_frames else None)
         except ItemError as error:
             raise ItemError("bad_output", f"{path}: {error.detail}") from error
         arrays: dict[str, np.ndarray] = {"frames": frames}
         try:
-            arrays["audio"] = fit_length(read_audio(path), len(frames))
+            arrays["audio"] = fit_length(read_audio(path, stop=len(frames) / FPS + 1), len(frames))
         except ItemError:
             if "audio" in truth:
                 lines.append("no sound of its own: scored with the true sound")

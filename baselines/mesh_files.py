@@ -43,10 +43,10 @@ def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = 
         raise ItemError("bad_output", f"{path.name}: is not a readable npy file") from error
     vertices = truth["template"].shape[1]
     if array.ndim == 2:
-        array = array.reshape(len(array), -1, 3) if array.shape[1] == 3 * vertices else array
+        array = array.reshape(len(array), vertices, 3) if array.shape[1] == 3 * vertices else array
     if array.ndim == 3:
         array = array[None]
-    if array.ndim != 4 or array.shape[2:] != (vertices, 3) or array.dtype.kind != "f" or not array.shape[1]:
+    if array.ndim != 4 or array.shape[2:] != (vertices, 3) or array.dtype.kind != "f" or 0 in array.shape:
         raise ItemError("bad_output", f"{path.name}: is {array.dtype} {array.shape}, not (frames, {3 * vertices})")
     chosen = np.asarray(array[min(take, len(array) - 1)], np.float32)
     if not np.isfinite(chosen).all():

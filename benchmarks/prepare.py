@@ -152,7 +152,7 @@ def shares(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBacken
     """Share of CPU time by part, over `clips`. The functions stay wrapped, so this must run last."""
     parts = Shares()
     parts.function(av, "open", "decoder")
-    parts.generator(video, "_decoded", "decoder")
+    parts.generator(video, "decoded", "decoder")
     parts.generator(audio, "_aligned", "decoder")
     kind = type(backend)
     for name, label in (("detect", "detector"), ("detect_near", "detector"), ("landmarks", "landmarker")):

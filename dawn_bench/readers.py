@@ -121,7 +121,11 @@ def read_table(path: Path, *, hint: str = _AGAIN) -> pd.DataFrame:
     """A Parquet file as a data frame; the checksums of its pages are compared where it has any."""
     import pandas as pd
 
-    return guarded(lambda: pd.read_parquet(path, page_checksum_verification=True), path, "a Parquet file", hint)
+    def read() -> pd.DataFrame:
+        with path.open("rb") as file:  # by its name pandas opens a file only where that is UTF-8
+            return pd.read_parquet(file, page_checksum_verification=True)
+
+    return guarded(read, path, "a Parquet file", hint)
 
 
 def read_metadata(path: Path, *, hint: str = _AGAIN) -> dict[str, str]:

@@ -26,6 +26,7 @@ from pydantic import Field, PrivateAttr
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
+from dawn_bench.legible import legible
 from dawn_bench.locks import in_turn
 from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
@@ -256,7 +257,10 @@ class ResultsStore:
 
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.root / name, f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode())
+        text = json.dumps(data, indent=1, ensure_ascii=False)
+        if legible(text) != text:  # the path of a file is stored so that the file can be opened
+            text = json.dumps(data, indent=1)
+        write_atomic(self.root / name, f"{text}\n".encode())
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -67,7 +67,7 @@ class External:
         self._raise_reported(ended)
         path = self._output(item_files, ended, log)
         try:
-            info, frames = probe(path), read_frames(path)
+            info, frames = probe(path), read_frames(path, max_frames=item.clip.n_frames + FPS)
         except ItemError as error:
             raise ItemError("bad_output" if ended.code == 0 else "crash", error.detail) from error
         notes = []

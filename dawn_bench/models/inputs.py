@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.npy import read_npz
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.picture import decode_picture
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
 from dawn_bench.pipelines.preparation.sinks import MemorySink
@@ -23,6 +24,8 @@ from dawn_bench.readers import guarded
 
 #: Minimum length of the speech in frames.
 MIN_FRAMES = 5
+#: Bytes of a track of head pose or blinks: 12 hours.
+TRACK_BYTES = 64 << 20
 #: State of a portrait without a detected face: frontal and open-eyed, the fallback of the released code.
 NO_POSE, NO_BLINK = (0.0, 0.0, 0.0, 4.79e-4, 56.5, 64.9, -66.67), (0.3, 0.3)
 #: Face box of a portrait without a detected face: x0, y0, x1, y1 as shares of its side.
@@ -85,17 +88,17 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture file as uint8 RGB (H,W,3); raises `InputError`. OpenCV's own messages are suppressed."""
+    """A picture file as uint8 RGB (H,W,3); raises `InputError`, for a huge picture without decoding it."""
+    hint = "Give a PNG or JPEG file."
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        picture = decode_picture(path)
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror}).", path=path, hint="Give a PNG or JPEG file.") from error
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    cv2.utils.logging.setLogLevel(level)
+        raise InputError(f"cannot be read ({error.strerror}).", path=path, hint=hint) from error
+    except ItemError as error:
+        raise InputError(f"{error.detail}.", path=path, hint="Give a smaller picture.") from error
     if picture is None:
-        raise InputError("cannot be read as a picture.", path=path, hint="Give a PNG or JPEG file.")
-    return np.ascontiguousarray(picture[..., ::-1])
+        raise InputError("cannot be read as a picture.", path=path, hint=hint)
+    return picture
 
 
 def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
@@ -104,7 +107,8 @@ def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
     Raises `InputError` for a file without sound, or with less than `MIN_FRAMES` frames of sound.
     """
     try:
-        audio = read_audio(path)
+        # a second more than is kept, so that the end of the sound does not depend on where reading stopped
+        audio = read_audio(path, stop=None if max_seconds is None else max(max_seconds, 0) + 1)
     except ItemError as error:
         raise InputError(error.detail, path=path, hint="Give a wav, mp3 or video file with sound.") from error
     if max_seconds is not None:
@@ -156,8 +160,8 @@ def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """`pose` (T,≥6) and `blink` (T,2) from a `.npz` file; raises `InputError` when they are absent or too short."""
 
     def read() -> tuple[np.ndarray, np.ndarray]:
-        with np.load(path, allow_pickle=False) as file:
-            return file["pose"], file["blink"]
+        arrays = read_npz(path, ("pose", "blink"), max_bytes=TRACK_BYTES)
+        return arrays["pose"], arrays["blink"]
 
     pose, blink = guarded(read, path, "arrays `pose` and `blink`", "Write it with numpy.savez.")
     if any(values.dtype.kind not in "fiu" or not np.isfinite(values).all() for values in (pose, blink)):

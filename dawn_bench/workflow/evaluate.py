@@ -21,6 +21,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.looks import look_warnings
 from dawn_bench.models.loading import report_notes
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
@@ -165,6 +166,7 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
         lines.append(f"{method}: {', '.join(scores)}")
     if any(r.weights_state == "seeded" for r in rows):
         lines.append("* computed with stand-in networks: not comparable with published numbers")
+    lines += [f"warning: {text}" for text in look_warnings(rows)]
     lines += [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:

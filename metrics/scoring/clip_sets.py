@@ -32,6 +32,8 @@ _OF_MESHES = ("template", "lips", "upper", "triangles")
 FIELDS = ("frames", "audio", "vertices", *_OF_MESHES)
 #: Picture and sound that differ by more than both were not recorded at the rate that they are given with.
 _SLACK_SECONDS, _SLACK_SHARE = 0.15, 0.02
+#: Sample rates at which sound is often given by mistake.
+_OTHER_RATES = (8_000, 11_025, 12_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000)
 _KINDS = "a video file, uint8 frames (T,H,W,3), (frames, sound), a mapping with frames and audio, or a clip of a cache"
 
 
@@ -169,6 +171,7 @@ def _some(clips: list[SetClip], side: str) -> tuple[SetClip, ...]:
 def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
     label = f"{side} clip {name}"
     if isinstance(given, Clip):
+        _check_clip(given, label)
         return SetClip(name, given)
     if isinstance(given, str | Path):
         path = user_path(given)
@@ -201,9 +204,16 @@ def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
     stated = given.get("fps", fps)
     if stated is not None and not 1 <= stated <= 1000:
         raise InputError(f"{label} has fps={stated}.", hint="Give frames per second, such as fps=30.")
-    if stated is None and {"frames", "audio"} <= set(arrays):
-        _check_lengths(len(arrays["frames"]), len(arrays["audio"]), label)
+    if {"frames", "audio"} <= set(arrays):
+        _check_lengths(len(arrays["frames"]), len(arrays["audio"]), label, fps=stated)
     return SetClip(name, arrays, FPS if stated is None else float(stated))
+
+
+def _check_clip(clip: Clip, label: str) -> None:
+    """The same checks for a clip that somebody built: its arrays may have come from anywhere."""
+    for field, check in (("frames", _check_frames), ("audio", _check_sound)):
+        if field in clip:
+            check(clip[field], f"{label} ({clip.id})")
 
 
 def _check_frames(frames: np.ndarray, label: str) -> None:
@@ -218,16 +228,21 @@ def _check_frames(frames: np.ndarray, label: str) -> None:
 
 def _check_sound(sound: np.ndarray, label: str) -> None:
     if sound.dtype != np.int16:
+        # not converted: whether it is meant as -1 to 1 or as -32768 to 32767 cannot be seen from a quiet clip
         hint = "Give int16: (sound * 32767).round().astype('int16') where it is -1–1."
         raise InputError(f"{label} has {sound.dtype} sound.", hint=hint)
     if sound.ndim != 1:
         raise InputError(f"{label} has sound of shape {sound.shape}.", hint="Give mono, (n,), at 16 kHz.")
 
 
-def _check_lengths(n_frames: int, n_samples: int, label: str) -> None:
-    picture, sound = n_frames / FPS, n_samples / SAMPLE_RATE
-    if abs(picture - sound) > max(_SLACK_SECONDS, _SLACK_SHARE * picture):
-        raise InputError(
-            f"{label} lasts {picture:.2f} s at {FPS} fps, but its sound {sound:.2f} s at 16 kHz.",
-            hint="State the frame rate, such as fps=30, or cut both to one length.",
-        )
+def _check_lengths(n_frames: int, n_samples: int, label: str, *, fps: float | None) -> None:
+    """Refuse sound that was not recorded at 16 kHz, or frames that were not at 25 fps where no rate is stated."""
+    rate = FPS if fps is None else fps
+    picture, sound = n_frames / rate, n_samples / SAMPLE_RATE
+    what = f"{label} lasts {picture:.2f} s at {rate:g} fps, but its sound {sound:.2f} s at 16 kHz."
+    if fps is None and abs(picture - sound) > max(_SLACK_SECONDS, _SLACK_SHARE * picture):
+        raise InputError(what, hint="State the frame rate, such as fps=30, or cut both to one length.")
+    real = next((hz for hz in _OTHER_RATES if abs(sound / picture * SAMPLE_RATE / hz - 1) < _SLACK_SHARE), None)
+    if fps is not None and real is not None and abs(picture - sound) > _SLACK_SECONDS:
+        hint = f"It fits sound at {real} Hz: resample it to 16000 Hz, or cut both to one length."
+        raise InputError(what, hint=hint)

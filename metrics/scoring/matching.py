@@ -28,6 +28,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
+from dawn_bench.metrics.scoring.looks import look_notes
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import read_json
 
@@ -36,7 +37,7 @@ Load = Callable[[], Clip]
 #: A mesh that is longer than this many times its true clip is refused.
 MESH_RATIO = 1.5
 #: Incremented whenever the code below changes its output.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ class Matcher:
 
     def __call__(self, load: Load, true: Clip) -> tuple[Clip, Clip, list[str]]:
         """The generated and the true clip at the same length and size, and notes. Raises `ItemError`."""
+        try:
+            return self._matched(load, true)
+        except MemoryError as error:
+            raise ItemError("oom", f"{true.id}: the output needs more memory than there is") from error
+
+    def _matched(self, load: Load, true: Clip) -> tuple[Clip, Clip, list[str]]:
         if self.folder is None or not isinstance(load, FileLoad):
             return matched(load(), true, self.protocol)
         path = self.folder / f"{self._key(load, true)}.json"
@@ -93,13 +100,15 @@ class Matcher:
 def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN) -> tuple[Clip, Clip, list[str]]:
     """Both clips at the same length and size, and notes on what was changed.
 
-    Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3).
+    Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3), or sound is not int16 (n,).
     """
     notes = list(generated.notes)
     lengths = generated.n_frames, true.n_frames
     first, last = protocol.skip_first, min(lengths)
     if last <= first:
         raise ItemError("bad_output", f"{generated.id} has {'no' if not last else f'only {last}'} frames")
+    for clip in (generated, true):
+        check_sound(clip)
     if "vertices" in generated and lengths[0] > MESH_RATIO * lengths[1]:  # a file of vertices states no frame rate
         raise ItemError(
             "bad_output", f"{generated.id} has {lengths[0]} frames, the true clip {lengths[1]}: another frame rate"
@@ -111,6 +120,7 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
             raise ItemError(
                 "bad_output", f"the frames of {generated.id} are {actual}, not uint8 ({lengths[0]}, H, W, 3)"
             )
+        notes += look_notes(frames, true["frames"])
         if protocol.transcode == "h264":
             frames = transcoded(frames)
         height, width = true["frames"].shape[1:3]
@@ -123,6 +133,21 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
     if lengths[0] != lengths[1]:
         notes.append("frame counts differ, compared over the shorter")
     return _cut(generated, first, last), _cut(true, first, last), notes
+
+
+def check_sound(clip: Clip) -> None:
+    """Raise `ItemError("bad_output")` for sound that is not int16 (n,), 16 kHz mono.
+
+    Sound of other numbers is refused and not converted, as frames are: whether it is meant as -1 to 1 or as
+    -32768 to 32767 cannot be seen from a quiet clip, and LSE would change without a word.
+    """
+    if "audio" in clip:
+        sound = clip["audio"]
+        if sound.dtype != np.int16 or sound.ndim != 1:
+            hint = "(sound * 32767).round().astype('int16') where it is -1 to 1"
+            raise ItemError(
+                "bad_output", f"the sound of {clip.id} is {sound.dtype} {sound.shape}, not int16 (n,): {hint}"
+            )
 
 
 def transcoded(frames: np.ndarray) -> np.ndarray:

@@ -21,13 +21,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import walk
 from dawn_bench.names import name_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.download import Video, once, read_log
 from dawn_bench.pipelines.datasets.files import digest, file_problem, find_videos, safe_id
-from dawn_bench.pipelines.media.containers import open_container
+from dawn_bench.pipelines.media.decoding import opened
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.readers import read_text
 
@@ -230,13 +230,11 @@ class _Raw:
 
     def height(self, path: Path) -> int | None:
         """Height of the video in pixels; None if the file cannot be opened."""
-        import av
-
         if path not in self._heights:
             try:
-                with open_container(path) as container:
+                with opened(path) as container:
                     self._heights[path] = container.streams.video[0].height
-            except (av.error.FFmpegError, OSError, IndexError):
+            except ItemError:
                 self._heights[path] = None
         return self._heights[path]
 

@@ -11,13 +11,16 @@ import numpy as np
 
 from dawn_bench.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.media.video import first_stamp, opened
+from dawn_bench.pipelines.media.decoding import first_stamp, opened
+from dawn_bench.pipelines.media.limits import check_rate, check_sound
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
 
 #: A gap of this many seconds between two blocks is filled with silence; a shorter one is rounding of timestamps.
 _GAP = 0.05
+_NOTHING = np.zeros(0, np.float32)
 
 
 def read_audio(
@@ -34,27 +37,34 @@ def read_audio(
         stop: seconds; None for the end.
         origin: timestamp of the first video frame in the file's own seconds, if it is known already.
 
-    Raises `ItemError("no_audio")` without a sound stream, `ItemError("unreadable")` for a damaged file.
+    Raises `ItemError("no_audio")` without a sound stream, `ItemError("unreadable")` for a damaged file or one beyond
+    the bounds of `limits`.
     """
     import soxr
 
     with opened(path) as container:
-        if not container.streams.audio:
-            raise ItemError("no_audio", f"{Path(path).name}: has no sound stream")
-        if container.streams.audio[0].codec_context is None:
-            raise ItemError("unreadable", f"{Path(path).name}: there is no decoder for its sound")
+        stream = _stream(container, path)
         if origin is None:
             origin = first_stamp(path)
-        blocks: list[np.ndarray] = []
+        samples, rate = bytearray(), 0
         resampler: soxr.ResampleStream | None = None
-        for rate, block in _aligned(container, origin=origin, start=start, stop=stop):
-            if resampler is None:
-                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-            blocks.append(_int16(resampler.resample_chunk(block)))
+        for block_rate, block in _aligned(container, stream, origin=origin, start=start, stop=stop):
+            if resampler is None or block_rate != rate:
+                if resampler is not None:
+                    samples += _int16(resampler.resample_chunk(_NOTHING, last=True)).tobytes()
+                rate, resampler = block_rate, soxr.ResampleStream(block_rate, SAMPLE_RATE, 1, dtype="float32")
+            samples += _int16(resampler.resample_chunk(block)).tobytes()
         if resampler is None:
             raise ItemError("no_audio", f"{Path(path).name}: its sound stream is empty")
-        blocks.append(_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
-        return np.concatenate(blocks)
+        samples += _int16(resampler.resample_chunk(_NOTHING, last=True)).tobytes()
+        return np.frombuffer(samples, np.int16)
+
+
+def check_audio(path: Path | str) -> None:
+    """Raise `ItemError` where `read_audio` finds no sound; only the first block is decoded."""
+    with opened(path) as container:
+        if next(container.decode(_stream(container, path)), None) is None:
+            raise ItemError("no_audio", f"{Path(path).name}: its sound stream is empty")
 
 
 def fit_length(audio: np.ndarray, n_frames: int) -> np.ndarray:
@@ -72,29 +82,50 @@ def write_wav(path: Path | str, audio: np.ndarray) -> None:
         file.writeframes(np.ascontiguousarray(audio, dtype="<i2").tobytes())
 
 
-def _aligned(
-    container: InputContainer, *, origin: float | None, start: float, stop: float | None
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(rate, mono float32 block) at the stream's own rate, block by block, the first sample at `start` exactly."""
+def _stream(container: InputContainer, path: Path | str) -> AudioStream:
+    """The first sound stream, set to decode on one thread; raises `ItemError`."""
+    if not container.streams.audio:
+        raise ItemError("no_audio", f"{Path(path).name}: has no sound stream")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise ItemError("unreadable", f"{Path(path).name}: there is no decoder for its sound")
+    check_rate(stream.codec_context.sample_rate or SAMPLE_RATE, name=Path(path).name)
     stream.codec_context.thread_count = 1
-    position = None  # next sample to yield, counted from `start`
+    return stream
+
+
+def _aligned(
+    container: InputContainer, stream: AudioStream, *, origin: float | None, start: float, stop: float | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, mono float32 block) at the stream's own rate, block by block, the first sample at `start` exactly.
+
+    A stream may change its rate on the way; every block says its own.
+    """
+    name = Path(container.name).name
+    position, rate = None, 0  # the next sample to yield, counted from `start`
+    silence = 0.0
     for frame in container.decode(stream):
+        check_rate(frame.sample_rate, name=name)
+        if position is not None and frame.sample_rate != rate:
+            position = round(position * frame.sample_rate / rate)
         rate = frame.sample_rate
         stamp = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
         if origin is None:
             origin = stamp or 0.0
         block = _mono(frame.to_ndarray(), frame.format.is_planar, len(frame.layout.channels))
+        missing = 0
         if position is None:
             position = round(((stamp if stamp is not None else origin) - origin - start) * rate)
-            if position > 0:
-                yield rate, np.zeros(position, np.float32)
+            missing = max(position, 0)
         elif stamp is not None:
             gap = round((stamp - origin - start) * rate) - position
             if gap > _GAP * rate:
-                if position + gap > 0:
-                    yield rate, np.zeros(min(gap, position + gap), np.float32)
+                missing = min(gap, max(position + gap, 0))
                 position += gap
+        silence += missing / rate
+        check_sound(position / rate, silence=silence, name=name)
+        for begin in range(0, missing, rate):
+            yield rate, np.zeros(min(rate, missing - begin), np.float32)
         end = position + len(block)
         limit = end if stop is None else min(end, round((stop - start) * rate))
         if limit > max(position, 0):
@@ -109,6 +140,8 @@ def _mono(samples: np.ndarray, planar: bool, channels: int) -> np.ndarray:
     planes = samples if planar else samples.reshape(-1, channels).T
     if planes.dtype == np.uint8:
         planes = (planes.astype(np.float32) - 128) / 128
+    elif planes.dtype.kind == "f":
+        planes = np.nan_to_num(planes, posinf=1.0, neginf=-1.0)
     elif planes.dtype.kind == "i":
         planes = planes.astype(np.float32) / -float(np.iinfo(planes.dtype).min)
     return planes.astype(np.float32, copy=False).mean(axis=0, dtype=np.float32)

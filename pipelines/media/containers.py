@@ -6,9 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dawn_bench.pipelines.media.limits import VIDEO_PIXELS
+
 if TYPE_CHECKING:
     from av.container import InputContainer
 
+#: For every decoder: it allocates no larger picture, whatever a header in the middle of a stream states.
+DECODER = {"max_pixels": str(VIDEO_PIXELS)}
 #: Formats of FFmpeg that are lists, scripts or addresses of other files and streams, whatever their suffix.
 _NAMES_OTHERS = frozenset({
     "applehttp", "avisynth", "concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "smoothstreaming",
@@ -24,7 +28,7 @@ def open_container(path: Path) -> InputContainer:
     import av
 
     # absolute: so that "-x" or "a:b" is not parsed as an option or URL
-    return av.open(str(path.absolute()), options={"format_whitelist": _formats()})
+    return av.open(str(path.absolute()), options={"format_whitelist": _formats(), **DECODER})
 
 
 @cache

@@ -7,11 +7,15 @@ clip are buffered as decoded, at half the bytes of RGB.
 
 from __future__ import annotations
 
+import struct
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.media.limits import PICTURE_BYTES, check_picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -24,6 +28,9 @@ Window = tuple[int, int, int, int]
 #: Pixel formats whose first plane is 8-bit brightness, and those with colours at half the resolution on both axes.
 _BRIGHT_FIRST = {"gray", "nv12", "yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _HALF_COLOUR = {"yuv420p", "yuvj420p"}
+
+#: Formats of picture files that both Pillow, which reads the header, and OpenCV, which decodes, know.
+_PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "SUN")
 
 
 class Converter:
@@ -131,6 +138,43 @@ class Picture:
     def _inside(self, whole: np.ndarray) -> np.ndarray:
         x, y, width, height = self._area
         return whole[y : y + height, x : x + width]
+
+
+def decode_picture(path: Path) -> np.ndarray | None:
+    """A picture file as uint8 RGB (H,W,3), None if it is no picture. OpenCV's own messages are suppressed.
+
+    The header is read first: raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and
+    `OSError` for a file that cannot be read.
+    """
+    import cv2
+    from PIL import Image
+
+    if path.stat().st_size > PICTURE_BYTES:
+        raise ItemError("unreadable", f"has more than {PICTURE_BYTES >> 30} GB")
+    Image.init()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures; the bound here is our own
+            with Image.open(path, formats=[name for name in _PICTURES if name in Image.OPEN]) as header:
+                check_picture(*header.size)
+    except Image.DecompressionBombError as error:
+        raise ItemError("unreadable", f"is too large a picture ({error})") from error
+    except (ValueError, SyntaxError, TypeError, struct.error):
+        return None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return None  # not a picture, or cut off within its header
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if picture is not None:
+        check_picture(picture.shape[1], picture.shape[0])
+    return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
 
 
 def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:

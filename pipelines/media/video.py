@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,20 +21,17 @@ import numpy as np
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
-from dawn_bench.pipelines.media.containers import open_container
+from dawn_bench.pipelines.media.decoding import decoded, decoded_from, on_screen, opened, tick, video_stream
+from dawn_bench.pipelines.media.limits import check_memory, check_pace
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
-    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    #: A frame and the timestamp, in ticks of its stream, from which it is on screen.
-    _Stamped = tuple[int, VideoFrame]
+    from dawn_bench.pipelines.media.decoding import Stamped
 
-#: FFmpeg decodes text files as animated pictures with these decoders; they are not video.
-_TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
 #: Closer than this, decoding from the first frame is cheaper and safer than seeking.
 _SEEK_FROM = 10.0
 #: For smaller pictures x264's macroblock tree reads uninitialised memory, so that the same input sometimes gave other
@@ -68,22 +64,6 @@ class VideoInfo:
     rotation: int
 
 
-@contextmanager
-def opened(path: Path | str) -> Iterator[InputContainer]:
-    """A container open for reading; errors of FFmpeg inside the block become `ItemError("unreadable", ...)`."""
-    import av
-
-    path = Path(path)
-    try:
-        with open_container(path) as container:
-            yield container
-    except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
-        if isinstance(error, ItemError | InputError):
-            raise
-        reason = "is empty" if path.is_file() and not path.stat().st_size else (getattr(error, "strerror", "") or error)
-        raise ItemError("unreadable", f"{path.name}: {reason}") from error
-
-
 def probe(path: Path | str) -> VideoInfo:
     """The properties of a file, from its header and its first frame; raises `ItemError("unreadable")`."""
     return open_pictures(path)[0]
@@ -96,7 +76,7 @@ def iter_frames(
 
     Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
     where the source has a lower rate. Pixels are as stored (no aspect correction), rotated for display.
-    Raises `ItemError("unreadable")` for a file that is damaged, truncated, or no video.
+    Raises `ItemError("unreadable")` for a file that is damaged, truncated, no video, or beyond the bounds of `limits`.
     """
     return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))
 
@@ -126,26 +106,29 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
     """
     with opened(path) as container:
         stream = video_stream(container, path)
-        tick = _tick(stream)
-        decoded = _decoded(container, stream)
-        first = next(decoded)
+        unit = tick(stream)
+        frames = decoded(container, stream)
+        first = next(frames)
         yield _info(container, stream, first)
-        origin = first[0]
-        if start >= _SEEK_FROM:
-            decoded = _from(container, stream, origin, math.floor(start / tick))
+        origin, name = first[0], Path(path).name
+        if start >= _SEEK_FROM and first[1].pts is not None:
+            frames = decoded_from(container, stream, origin, math.floor(start / unit))
         else:
-            decoded = chain([first], decoded)
-        limit = math.inf if stop is None else stop / tick
-        begin, step = start / tick, 1 / fps / tick
+            frames = chain([first], frames)
+        limit = math.inf if stop is None else stop / unit
+        begin, step = start / unit, 1 / fps / unit
         parts = math.lcm(begin.denominator, step.denominator)
         begin_parts, step_parts = int(begin * parts), int(step * parts)
-        shown, due = 0, begin_parts // parts
+        shown, due, used = 0, begin_parts // parts, 0
         converter = Converter()
-        usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / tick)
+        usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
-        for frame, until in _on_screen(decoded, usual, trusted=stream.frames > 0):
+        for frame, until in on_screen(frames, usual, trusted=stream.frames > 0):
             if due >= until - origin:
                 continue
+            used += 1
+            end = until - origin if stop is None else min(until - origin, stop / unit)
+            check_pace((end - begin) * unit, still=(end - due) * unit, pictures=used, name=name)
             picture = Picture(frame, converter)
             while due < until - origin:
                 if begin_parts + shown * step_parts >= limit * parts:
@@ -155,7 +138,7 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
                 due = (begin_parts + shown * step_parts) // parts
 
 
-def _info(container: InputContainer, stream: VideoStream, first: _Stamped) -> VideoInfo:
+def _info(container: InputContainer, stream: VideoStream, first: Stamped) -> VideoInfo:
     begun, frame = first
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
@@ -167,23 +150,33 @@ def _info(container: InputContainer, stream: VideoStream, first: _Stamped) -> Vi
         height=frame.width if turned else frame.height,
         fps=float(stream.average_rate or stream.guessed_rate or 0),
         seconds=seconds,
-        start_time=float(begun * _tick(stream)),
+        start_time=float(begun * tick(stream)),
         codec=stream.codec_context.name,
         has_audio=bool(container.streams.audio),
         rotation=frame.rotation,
     )
 
 
-def read_frames(path: Path | str, *, fps: float = FPS, size: int | None = None) -> np.ndarray:
-    """All frames, uint8 RGB (T,H,W,3), or (T,size,size,3) by a plain resize. The whole clip is in memory.
+def read_frames(
+    path: Path | str, *, fps: float = FPS, size: int | None = None, max_frames: int | None = None
+) -> np.ndarray:
+    """All frames, or the first `max_frames`: uint8 RGB (T,H,W,3), or (T,size,size,3) by a plain resize.
 
-    Raises `ItemError("unreadable")` as `iter_frames`, and for a file without a frame.
+    The whole clip is in memory. Raises `ItemError("unreadable")` as `iter_frames`, for a file without a frame, and for
+    one whose frames would take most of the memory.
     """
-    frames = iter_frames(path, fps=fps)
-    rows = list(frames if size is None else (resize(frame, size, size) for frame in frames))
+    frames = islice(iter_frames(path, fps=fps), max_frames)
+    rows, n_bytes = list[np.ndarray](), 0
+    for frame in frames:
+        rows.append(frame if size is None else resize(frame, size, size))
+        n_bytes += rows[-1].nbytes
+        check_memory(2 * n_bytes, name=Path(path).name)  # the frames, and the array that is made of them
     if not rows:
         raise ItemError("unreadable", f"{Path(path).name}: is shorter than one frame")
-    return np.stack(rows)
+    try:
+        return np.stack(rows)
+    except MemoryError as error:
+        raise ItemError("unreadable", f"{Path(path).name}: its frames need more memory than there is") from error
 
 
 def write_video(
@@ -207,11 +200,15 @@ def write_video(
         lossless: store RGB bit-exactly, for computations; browsers cannot play it.
         crf: x264's quality, lower is better; not used with `lossless`.
 
-    Raises `InputError` when there are no frames, and for odd sides, which 4:2:0 cannot store.
+    Raises `InputError` when there are no frames, for sound that is not int16 (n,), and for odd sides, which 4:2:0
+    cannot store.
     """
     import av
 
     path = Path(path)
+    if audio is not None and (audio.dtype != np.int16 or audio.ndim != 1):
+        what = f"the sound to write is {audio.dtype} {audio.shape}, not int16 (n,)."
+        raise InputError(what, path=path, hint="(sound * 32767).round().astype('int16') where it is -1 to 1")
     rows = iter(frames)
     first = next(rows, None)
     if first is None:
@@ -264,102 +261,6 @@ class _SoundWriter:
     def close(self) -> None:
         self.write_until(len(self.audio))
         self.container.mux(self.stream.encode(None))
-
-
-def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
-    """The first video stream that is neither cover art nor text, set to decode on one thread.
-
-    Raises `ItemError("unreadable")` when there is none.
-    """
-    from av.stream import Disposition
-
-    for stream in container.streams.video:
-        if (
-            stream.disposition & Disposition.attached_pic or stream.codec_context is None
-        ):  # None: there is no decoder for it
-            continue
-        if stream.codec_context.name not in _TEXT_CODECS:
-            stream.codec_context.thread_count = 1
-            return stream
-    raise ItemError("unreadable", f"{Path(path).name}: has no video stream")
-
-
-def first_stamp(path: Path | str) -> float | None:
-    """The timestamp, in seconds, of the first picture of a file; None for a file without pictures."""
-    from av.stream import Disposition
-
-    with opened(path) as container:
-        if all(s.disposition & Disposition.attached_pic for s in container.streams.video):
-            return None
-        stream = video_stream(container, path)
-        return float(next(_decoded(container, stream))[0] * _tick(stream))
-
-
-def _tick(stream: VideoStream) -> Fraction:
-    """The stream's unit of time in seconds."""
-    return stream.time_base or Fraction(1, 1_000_000)
-
-
-def _from(container: InputContainer, stream: VideoStream, origin: int, begin: int) -> Iterator[_Stamped]:
-    """The frames from the one on screen `begin` ticks after `origin`, or from an earlier one."""
-    container.seek(origin + begin, stream=stream)
-    decoded = _decoded(container, stream, whole=False)
-    landed = next(decoded, None)
-    if landed is None or landed[0] - origin > begin:  # the index is wrong: decode from the start
-        container.seek(origin, stream=stream)
-        return _decoded(container, stream, whole=False)
-    return chain([landed], decoded)
-
-
-def _on_screen(decoded: Iterable[_Stamped], gap: int, *, trusted: bool) -> Iterator[tuple[VideoFrame, int]]:
-    """Each frame with the tick until which it is on screen, that of the next frame.
-
-    The last frame stays for its own duration if that can be `trusted`, else for as long as the one before it, less one
-    tick, by which rounding may have lengthened that.
-    """
-    previous: _Stamped | None = None
-    for stamp, frame in decoded:
-        if previous is not None:
-            gap = stamp - previous[0]
-            yield previous[1], stamp
-        previous = stamp, frame
-    if previous is not None:
-        stamp, frame = previous
-        yield frame, stamp + (frame.duration if trusted and frame.duration else gap - 1)
-
-
-def _decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[_Stamped]:
-    """Decoded frames in the order of their timestamps, at least one.
-
-    `whole`: raise `ItemError("unreadable")` if the file ends earlier than its index or header states.
-    """
-    import av
-
-    tick = _tick(stream)
-    packets, last, reached = 0, None, 0.0
-    sound = [] if stream.frames else list(container.streams.audio)
-    for packet in container.demux(stream, *sound):
-        if whole and not stream.frames and packet.pts is not None and packet.time_base is not None:
-            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packet.stream is not stream:
-            continue
-        packets += packet.size > 0
-        for frame in packet.decode():
-            assert isinstance(frame, av.VideoFrame)
-            stamp = frame.pts
-            if stamp is None:
-                stamp = round(packets / Fraction(stream.average_rate or FPS) / tick)
-            if last is None or stamp > last:
-                last = stamp
-                yield stamp, frame
-    name = Path(container.name).name
-    if last is None:
-        raise ItemError("unreadable", f"{name}: no frame can be decoded")
-    if whole and packets < stream.frames:
-        raise ItemError("unreadable", f"{name}: is cut off; {packets} of its {stream.frames} frames are there")
-    stated = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
-    if whole and not stream.frames and stated - reached > max(0.5, 0.1 * stated):
-        raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {stated:.1f} s")
 
 
 def _exact(seconds: float) -> Fraction:

@@ -5,6 +5,7 @@ V vertices, T frames, F triangles. Units are those of the files.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     except InputError as error:
         raise ItemError("unreadable", f"{path.name}: {error.what}") from error
     flat = array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
-    if not flat or array.reshape(len(array), -1).shape[1] != 3 * vertices:
+    if not flat or math.prod(array.shape[1:]) != 3 * vertices:
         needed = f"(frames, {3 * vertices}) as its template requires"
         raise ItemError("bad_shape", f"{path.name}: is {array.shape}, not {needed}")
     coordinates = array.reshape(len(array), vertices, 3).astype(np.float32)

@@ -20,6 +20,7 @@ from dawn_bench.files import walk
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.media.audio import read_audio
+from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.meshes.checks import check_length, check_template
 from dawn_bench.pipelines.meshes.files import (
     HINT,
@@ -72,7 +73,7 @@ class MeshTools:
         """Facts for `cache.json`: no face back end, and a hash of the shared data, so caches never mix versions."""
         shared = hashlib.sha256()
         for name, array in sorted(self.templates.items()):
-            shared.update(name.encode() + array.tobytes())
+            shared.update(name.encode("utf-8", "surrogatepass") + array.tobytes())
         for name, region in sorted(self.regions.items()):
             shared.update(name.encode() + region.indices.tobytes())
         shared.update(b"" if self.triangles is None else self.triangles.tobytes())
@@ -98,7 +99,8 @@ class MeshTools:
         if len(vertices) < settings.min_frames:
             raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are required")
         check_template(vertices, template, subject=source.speaker)
-        audio = read_audio(source.audio)
+        # twice the sequence: enough to see that the sound is another recording's
+        audio = read_audio(source.audio, stop=2 * len(whole) / self.fps + SPARE_SOUND)
         check_length(len(whole), len(audio), fps=self.fps)
         sink.append("vertices", vertices)
         sink.append("audio", audio)

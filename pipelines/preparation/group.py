@@ -297,6 +297,8 @@ def _as_item(error: Exception, clip_id: str, faults: list[str]) -> ItemError:
     """
     if isinstance(error, ItemError):
         return error
+    if isinstance(error, MemoryError):
+        return ItemError("oom", "it needs more memory than there is")
     if (refused := storage_error(error)) is not None:
         raise refused from error
     item = ItemError(FAILED, f"{type(error).__name__}: {error}")

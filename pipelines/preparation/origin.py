@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.files import sha256_file
+from dawn_bench.legible import legible
 from dawn_bench.pipelines.datasets.base import Source
 
 
@@ -45,9 +45,9 @@ def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: in
 
 
 def relative(path: Path, root: Path) -> str:
-    """`path` relative to `root` where it is below it, as valid UTF-8 even where the bytes of its name are not."""
+    """`path` relative to `root` where it is below it, `legible` where the bytes of its name are not UTF-8."""
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    return os.fsencode(shown.as_posix()).decode("utf-8", "replace")
+    return legible(shown.as_posix())
 
 
 def file_hash(path: Path) -> str:

@@ -21,11 +21,12 @@ from pydantic import Field
 
 from dawn_bench.clip import FPS
 from dawn_bench.config import validated
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import write_atomic
 from dawn_bench.names import check_name, name_fault, shard_fault
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.pipelines.media.containers import open_container
+from dawn_bench.pipelines.media.decoding import opened
+from dawn_bench.pipelines.media.limits import LONGEST_CLIP
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.readers import fitted, read_json
 
@@ -182,9 +183,10 @@ def _container_seconds(video: Path) -> float | None:
     import av
 
     try:
-        with open_container(video) as container:
-            return container.duration / av.time_base if container.duration else None
-    except (av.error.FFmpegError, OSError, ValueError):
+        with opened(video) as container:
+            seconds = (container.duration or 0) / av.time_base
+            return seconds if 0 < seconds < LONGEST_CLIP else None
+    except ItemError:
         return None
 
 

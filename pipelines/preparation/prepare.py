@@ -21,6 +21,7 @@ from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.files import TEMPORARY, replacing, write_atomic
+from dawn_bench.legible import legible, legible_values
 from dawn_bench.locks import LOCK_FILE, exclusive
 from dawn_bench.names import check_name, shard_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
@@ -174,7 +175,7 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     """The dataset's sources; raises `InputError` when the root is absent or holds none."""
     if not root.is_dir():
         raise InputError("is not a folder." if root.exists() else "does not exist.", path=root, hint="Check --root.")
-    sources = list(DATASETS[settings.dataset]().sources(root, settings))
+    sources = [_legible(source) for source in DATASETS[settings.dataset]().sources(root, settings)]
     if not sources:
         raise InputError(
             f"has no clip in the layout of --dataset {settings.dataset}.", path=root, hint="Check --root and --dataset."
@@ -184,6 +185,11 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     for source in sources:
         check_name(source.id, what="the clip id", path=root, hint=f"Rename {source.video}.")
     return sources
+
+
+def _legible(source: Source) -> Source:
+    """The source with texts that every file can hold, though a folder's name may give its speaker."""
+    return replace(source, id=legible(source.id), speaker=legible(source.speaker), split=legible(source.split))
 
 
 def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
@@ -211,21 +217,22 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
     if relisted:
         have = f"{counted(relisted, 'clip')} {'has' if relisted == 1 else 'have'}"
         console().print(f"{have} another speaker or split than when prepared", markup=False)
-    flat = [_flat(row) for _, row in sorted(rows.items())]
+    flat = [_flat(legible_values(row)) for _, row in sorted(rows.items())]
     table = pd.DataFrame(flat, columns=_ordered(flat))
     for name in table.columns:
         kinds = {type(v) for v in table[name] if v is not None and v == v}  # NaN is the one that differs from itself
         if len(kinds - {list}) > 1 and not kinds <= {int, float}:
             table[name] = table[name].map(lambda v: v if v is None or v != v else str(v))
-    with replacing(cache / INDEX_FILE) as temporary:
-        table.to_parquet(temporary, index=False, write_page_checksum=True)
+    with replacing(cache / INDEX_FILE) as temporary, temporary.open("wb") as file:
+        # by its name pandas opens a file only where that is UTF-8
+        table.to_parquet(file, index=False, write_page_checksum=True)
     facts = {
         "schema": SCHEMA_VERSION,
         "dataset": plan.settings["dataset"],
         "size": plan.settings["size"],
         "fps": int(plan.facts.get("fps", FPS)),
-        "root": plan.root,
-        "settings": plan.settings,
+        "root": legible(plan.root),
+        "settings": legible_values(plan.settings),
         "fingerprints": {**plan.facts, **plan.added},
         "versions": versions(),
     }

@@ -22,7 +22,8 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.tracking import CutDetector, Track, Tracker
-from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.audio import check_audio, fit_length, read_audio
+from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.media.picture import Picture, Window
 from dawn_bench.pipelines.media.video import iter_pictures, open_pictures
 from dawn_bench.pipelines.preparation.sinks import ClipSink
@@ -57,7 +58,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     if source.problem is not None:
         raise ItemError(*source.problem)
     info, decoded = open_pictures(source.video, start=source.start, stop=source.stop)
-    audio, has_audio = _sound(source, settings, origin=info.start_time)
+    _check_sound(source, settings)
 
     tracker = Tracker(backend, max_gap=settings.max_gap)
     gray = getattr(backend, "takes_gray", False)
@@ -103,6 +104,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     if settings.crop == "face" and outside > _OUTSIDE_LIMIT:
         raise ItemError("face_leaves", f"the face leaves its fixed crop in {outside:.0%} of the frames")
 
+    audio, has_audio = _sound(source, settings, origin=info.start_time, n_frames=n_frames)
     arrays = {"audio": fit_length(audio, n_frames), "landmarks": landmarks, "bbox": bbox, "valid": valid}
     for name in settings.extract:
         extractor = EXTRACTORS[name]()
@@ -209,15 +211,28 @@ class _FrameWriter:
             self.rows.clear()
 
 
-def _sound(source: Source, settings: PrepareSettings, *, origin: float) -> tuple[np.ndarray, bool]:
+def _check_sound(source: Source, settings: PrepareSettings) -> None:
+    """Raise `ItemError` for a clip without sound where the settings require it, before its pictures are decoded."""
+    try:
+        check_audio(source.audio or source.video)
+    except ItemError as error:
+        if error.reason != "no_audio" or settings.require_audio:
+            raise
+
+
+def _sound(source: Source, settings: PrepareSettings, *, origin: float, n_frames: int) -> tuple[np.ndarray, bool]:
     """The clip's sound, and whether it has any; an empty array if it has none and that is allowed.
 
-    `origin` is the timestamp of the video's first frame, in seconds.
+    `origin` is the timestamp of the video's first frame, in seconds. Sound that goes on after the `n_frames` pictures
+    is read for `SPARE_SOUND` seconds more.
     """
+    stop = source.start + n_frames / FPS + SPARE_SOUND
+    if source.stop is not None:
+        stop = min(stop, source.stop)
     try:
         if source.audio is not None:
-            return read_audio(source.audio, start=source.start, stop=source.stop), True
-        return read_audio(source.video, start=source.start, stop=source.stop, origin=origin), True
+            return read_audio(source.audio, start=source.start, stop=stop), True
+        return read_audio(source.video, start=source.start, stop=stop, origin=origin), True
     except ItemError as error:
         if error.reason != "no_audio" or settings.require_audio:
             raise

@@ -26,7 +26,7 @@ from dawn_bench.terminal import SafeConsole, console, echo, show_logs, visible
 
 #: Retitles the window, clears the screen, rings, returns, C1's CSI, right-to-left override, a byte that is no UTF-8.
 EVIL = "a\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egpj.\u2066\udcff\x7f[red]"
-SHOWN = r"a\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egpj.\u2066\udcff\x7f[red]"
+SHOWN = r"a\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egpj.\u2066\xff\x7f[red]"
 
 
 def is_safe(text: str) -> bool:

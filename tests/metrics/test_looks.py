@@ -1,0 +1,111 @@
+"""Outputs in another form than their true clips are named; ordinary bad outputs are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError
+from dawn_bench.metrics.scoring.compare import compute_metrics
+from dawn_bench.metrics.scoring.looks import PREFIX, look_notes
+from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.reports.leaderboard import leaderboards
+from dawn_bench.reports.tables import markdown
+from dawn_bench.workflow.evaluate import _summary
+
+
+def portrait(n: int = 12) -> np.ndarray:
+    """A skin-coloured disk that moves before a background with a gradient, uint8 (n,64,64,3)."""
+    y, x = np.mgrid[:64, :64]
+    frames = np.stack([np.stack([x * 2 + 20, y * 2 + 40, 90 - x], -1)] * n).clip(0, 255).astype(np.uint8)
+    for k in range(n):
+        cv2.circle(frames[k], (28 + k, 36), 16, (220, 150, 110), -1)
+    return frames
+
+
+def letterboxed(frames: np.ndarray) -> np.ndarray:
+    out = np.zeros_like(frames)
+    out[:, 8:-8] = np.stack([cv2.resize(f, (64, 48)) for f in frames])
+    return out
+
+
+TRUE = portrait()
+WRONG: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
+    ("red and blue are swapped", lambda f: f[..., ::-1]),
+    ("upside down", lambda f: f[:, ::-1]),
+    ("mirrored left to right", lambda f: f[:, :, ::-1]),
+    ("turned by 180 degrees", lambda f: f[:, ::-1, ::-1]),
+    ("borders at the top and bottom, which the true clips lack", letterboxed),
+    ("stretched from 64x48 to 64x64, another aspect ratio", lambda f: np.stack([cv2.resize(p, (64, 48)) for p in f])),
+]
+
+
+@pytest.mark.parametrize(("text", "change"), WRONG)
+def test_what_looks_wrong_is_named(text: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    noisy = np.clip(TRUE + np.random.default_rng(0).normal(0, 6, TRUE.shape), 0, 255).astype(np.uint8)
+    assert look_notes(np.ascontiguousarray(change(noisy)), TRUE) == [PREFIX + text]
+
+
+def test_ordinary_outputs_are_not_named() -> None:
+    still, rng = np.repeat(TRUE[:1], len(TRUE), axis=0), np.random.default_rng(0)
+    blurred = np.stack([cv2.GaussianBlur(f, (0, 0), 4) for f in TRUE])
+    for frames in (TRUE, still, blurred, TRUE[::-1], np.full_like(TRUE, 255), TRUE // 2, TRUE[:, ::2, ::2]):
+        assert look_notes(np.ascontiguousarray(frames), TRUE) == []
+    assert look_notes(rng.integers(0, 256, TRUE.shape, dtype=np.uint8), TRUE) == []
+
+
+def test_the_console_and_markdown_say_it() -> None:
+    truth = [Clip(name, name, "test", len(TRUE), {"frames": TRUE}) for name in "ab"]
+    swapped = [Clip(c.id, c.id, "test", len(TRUE), {"frames": np.ascontiguousarray(TRUE[..., ::-1])}) for c in truth]
+    rows = score_method("mine", swapped, truth, dataset="d", split="test", metrics=["psnr"])
+    line = f"mine: {PREFIX}red and blue are swapped (2 clips)"
+    assert f"warning: {line}" in _summary(rows, [])
+    assert f"> {line}" in markdown(leaderboards(rows))
+    score = compute_metrics(generated=[TRUE[:, ::-1]], reference=[TRUE], metrics="psnr", device="cpu")["psnr"]
+    assert f"{PREFIX}upside down (1 clip)" in score.note
+
+
+def sound(n: int = len(TRUE), rate: int = 16_000) -> np.ndarray:
+    return (3000 * np.sin(np.arange(n * rate // 25) / 9)).astype(np.int16)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint8])
+def test_sound_of_other_numbers_is_refused_everywhere(tmp_path: Path, dtype: type) -> None:
+    wrong = (sound() / 32767).astype(dtype)
+    clip = Clip("a", "a", "test", len(TRUE), {"frames": TRUE, "audio": wrong})
+    good = Clip("a", "a", "test", len(TRUE), {"frames": TRUE, "audio": sound()})
+    for given in ((TRUE, wrong), {"frames": TRUE, "audio": wrong}, clip):
+        with pytest.raises(InputError, match=r"sound.*Give int16"):
+            compute_metrics(generated=[given], metrics="lse-c", device="cpu")
+    with pytest.raises(InputError, match="not int16"):
+        write_video(tmp_path / "a.mp4", TRUE, audio=wrong)
+    (row,) = score_method("mine", [clip], [good], dataset="d", split="test", metrics=["psnr"])
+    assert (row.value, row.failures) == (None, {"a": "bad_output"})
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+@pytest.mark.parametrize("fps", [None, 25])
+def test_sound_at_another_rate_is_refused(rate: int, fps: float | None) -> None:
+    given = (portrait(50), sound(50, rate))
+    with pytest.raises(InputError, match=r"its sound .* s at 16 kHz\."):
+        compute_metrics(generated=[given], metrics="lse-c", device="cpu", fps=fps)
+
+
+def test_stereo_is_refused() -> None:
+    with pytest.raises(InputError, match="Give mono"):
+        compute_metrics(generated=[(TRUE, np.stack([sound()] * 2, 1))], metrics="lse-c", device="cpu")
+
+
+def test_a_clip_that_needs_too_much_memory_fails_alone() -> None:
+    def load() -> Clip:
+        raise MemoryError
+
+    truth = [Clip(name, name, "test", len(TRUE), {"frames": TRUE}) for name in "ab"]
+    (row,) = score_method("m", {"a": load, "b": lambda: truth[1]}, truth, dataset="d", split="test", metrics=["ssim"])
+    assert (row.n_clips, row.failures) == (1, {"a": "oom"})
