@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 # Workers of pytest-xdist share the cores; threads of several workers on one core would mostly wait for each other.
@@ -15,6 +16,14 @@ from goldens import SHARED
 
 # A run in the background of a shell ignores Ctrl-C, and would pass that on to the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport]:
+    """Captured output as UTF-8, which pytest-xdist requires: tests of odd file names log bytes that are not."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dawn_bench.config import Config, validated
+from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.pipelines.media.video import write_video
 
@@ -116,6 +117,8 @@ class Generator(ABC):
 
 def _write(path: str | Path, frames: Iterator[np.ndarray], *, fps: int, audio: np.ndarray) -> Path:
     path = user_path(path)
+    if path.suffix.lower() != ".mp4":
+        raise InputError("is not an mp4 file name.", path=path, hint="Example: talk.mp4")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames, fps=fps, audio=audio)
     return path

@@ -106,11 +106,13 @@ def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
 
     Raises `InputError` for a file without sound, or with less than `MIN_FRAMES` frames of sound.
     """
+    if max_seconds is not None and max_seconds <= 0:
+        raise InputError(f"max_seconds is {max_seconds:g}; it must be above 0.")
     try:
         # a second more than is kept, so that the end of the sound does not depend on where reading stopped
-        audio = read_audio(path, stop=None if max_seconds is None else max(max_seconds, 0) + 1)
+        audio = read_audio(path, stop=None if max_seconds is None else max_seconds + 1)
     except ItemError as error:
-        raise InputError(error.detail, path=path, hint="Give a wav, mp3 or video file with sound.") from error
+        raise InputError(_sentence(error, path), path=path, hint="Give a wav, mp3 or video file with sound.") from error
     if max_seconds is not None:
         audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
@@ -121,6 +123,11 @@ def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
             hint=f"At least {MIN_FRAMES / FPS:.1f} s are needed.",
         )
     return fit_length(audio, n_frames)
+
+
+def _sentence(error: ItemError, path: Path) -> str:
+    """What is wrong with a file, without the file's name, which the message begins with anyway."""
+    return f"{error.detail.removeprefix(f'{path.name}: ').rstrip('.')}."
 
 
 def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +159,7 @@ def clip_arrays(path: Path, settings: PrepareSettings, *, backend: FaceBackend) 
     try:
         process_clip(Source(path.stem, "user", "test", path), settings, backend, sink)
     except ItemError as error:
-        raise InputError(str(error), path=path, hint="Give a video of one face.") from error
+        raise InputError(_sentence(error, path), path=path, hint="Give a video of one face.") from error
     return sink.arrays
 
 

@@ -30,7 +30,8 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
     path = _run_folder(user_path(checkpoint))
     names = [name for name in MODELS if MODELS[name].recognises(path)]
     if len(names) > 1:
-        raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint="Choose with --model.")
+        hint = f"Choose one: --model {names[0]}, or in Python model={names[0]!r}."
+        raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint=hint)
     if not names:
         what = "is not a checkpoint of a known model." if path.exists() else "there is no such checkpoint."
         hint = f"Give the folder that `dawn-bench train` wrote, or released files. Known models: {', '.join(MODELS)}."

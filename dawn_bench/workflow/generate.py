@@ -57,7 +57,7 @@ class Generation(Job):
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Another option of the model: window=200. Repeatable."
     )
-    max_seconds: float | None = Field(None, description="Use only the first seconds of the speech.")
+    max_seconds: float | None = Field(None, gt=0, description="Use only the first seconds of the speech.")
     face: Annotated[str, Flag(choices=_face_backends)] = Field("auto", description="Face back end, or auto.")
     seed: int = Field(0, description="The same seed gives the same clip.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from dawn_bench.baselines.base import modality_of
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
@@ -38,6 +39,10 @@ def train(
     spec = MODELS[model or default_model()]
     if not len(cache):
         raise InputError("has no usable clip.", path=cache.root, hint="See dawn-bench cache stats.")
+    if (modality := modality_of(next(iter(cache)))) != spec.modality:
+        clips = {"video": "videos", "mesh": "meshes"}
+        what = f"holds {clips[modality]}; {spec.title} learns from {clips[spec.modality]}."
+        raise InputError(what, path=cache.root, hint=f"Give a cache of {clips[spec.modality]}, or another --model.")
     settings = spec.fit_to_cache(settings, cache)
     names = _chosen(spec, settings, stages)
     provenance = {

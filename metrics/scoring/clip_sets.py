@@ -177,7 +177,7 @@ def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
         path = user_path(given)
         if not path.is_file():
             what = "is a folder; a list holds files." if path.is_dir() else "there is no such file."
-            raise InputError(what, path=path, hint=f"It was given in {side}.")
+            raise InputError(what, path=path, hint=f"Check `{side}`.")
         return SetClip(name, path)
     if isinstance(given, TalkingClip):
         shown = {"frames": given.frames} if given.vertices is None else {"vertices": given.vertices}

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_cache import write_tiny_cache
 
@@ -161,3 +162,31 @@ def test_a_stopped_training_names_the_command_that_continues(
 def test_a_metric_of_meshes_needs_meshes(cache: Cache) -> None:
     with pytest.raises(InputError, match=r"LVE needs meshes; c0 is a video\. For a video: .*psnr"):
         dawn_bench.compute_metrics(generated=cache, reference=cache, metrics="lve")
+
+
+def test_a_model_of_videos_is_not_trained_on_meshes(tmp_path: Path) -> None:
+    from micro import micro_train
+    from micro_mesh import write_mesh_cache
+
+    with pytest.raises(InputError, match=r"holds meshes; DAWN learns from videos\. Give a cache of videos"):
+        micro_train(write_mesh_cache(tmp_path / "cache"), tmp_path / "run")
+
+
+def test_a_clip_is_saved_as_mp4_only(tmp_path: Path) -> None:
+    from dawn_bench.models.generator import TalkingClip
+
+    clip = TalkingClip(np.zeros((5, 32, 32, 3), np.uint8), np.zeros(3200, np.int16), 25)
+    with pytest.raises(InputError, match="is not an mp4 file name"):
+        clip.save(tmp_path / "talk.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_a_part_of_the_speech_has_a_length_above_0(tmp_path: Path) -> None:
+    from dawn_bench.models.inputs import read_sound
+
+    for seconds in (0, -1):
+        with pytest.raises(InputError, match="must be above 0"):
+            read_sound(tmp_path / "speech.wav", max_seconds=seconds)
+    with pytest.raises(InputError) as caught:
+        read_sound(tmp_path / "speech.wav", max_seconds=None)
+    assert str(caught.value).count("speech.wav") == 1
