@@ -127,6 +127,8 @@ def read_index(path: Path) -> pd.DataFrame:
     index = read_table(path, hint=hint)
     fields = [str(c).removesuffix(".shard") for c in index.columns if str(c).endswith(".shard")]
     fields = [field for field in fields if name_fault(field) is None]  # the others are faults of their names
+    for name in {"reason", "detail"} - {*index.columns}:  # written by a program of the user's own
+        index[name] = ""
     wanted = (*_COLUMNS, *(f"{field}.key" for field in fields))
     if absent := [name for name in wanted if name not in index.columns]:
         raise DamageError(f"has no column {absent[0]!r}.", path=path, hint=hint)

@@ -107,8 +107,6 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",", hint: 
         rows = [{name: row[name] or "" for name in row if name is not None} for row in table]
         return table.fieldnames or (), rows
 
-    if not path.exists():
-        raise DamageError("cannot be read: there is no such file.", path=path)
     header, rows = guarded(read, path, "CSV", hint or "Save it as CSV in UTF-8.")
     if absent := [name for name in columns if name not in header]:
         names = " and ".join(f"`{name}`" for name in absent)
@@ -221,14 +219,14 @@ def _text(path: Path) -> str:
 
 def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
     """The result of `read`; what it raises becomes a `DamageError` that says what the file should have been."""
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait for ever
-        raise DamageError(f"is not a regular file, so not {expected}.", path=path, hint=hint)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait for ever
+            raise DamageError(f"is not a regular file, so not {expected}.", path=path, hint=hint)
         return read()
     except (DamageError, KeyboardInterrupt):
         raise
     except FileNotFoundError as error:
-        raise DamageError("is absent.", path=path, hint=hint) from error
+        raise DamageError("cannot be read: it is absent.", path=path, hint=hint) from error
     except IsADirectoryError as error:
         raise DamageError(f"is a folder, not {expected}.", path=path, hint=hint) from error
     except PermissionError as error:

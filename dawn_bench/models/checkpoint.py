@@ -26,7 +26,7 @@ from dawn_bench.weights import read_state_dict
 
 #: Version of the metadata that a checkpoint carries.
 SCHEMA = "1"
-_AGAIN = "Train or fetch it again."
+_AGAIN = "The file is damaged or of another kind: train or fetch it again."
 
 
 def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str, provenance: Mapping[str, Any]) -> None:

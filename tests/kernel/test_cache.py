@@ -61,7 +61,7 @@ def test_shards_are_opened_on_first_access(folder: Path, tmp_path: Path) -> None
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     clip = Cache(tmp_path)["07"]  # without any shard
     assert "frames" in clip and clip.n_frames == 14
-    with pytest.raises(InputError, match=r"frames-\d+\.safetensors: is absent\. .*cache verify"):
+    with pytest.raises(InputError, match=r"frames-\d+\.safetensors: cannot be read: it is absent\. .*cache verify"):
         clip["frames"]
 
 

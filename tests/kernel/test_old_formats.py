@@ -46,6 +46,11 @@ def contents(folder: Path) -> dict[str, object]:
     }
 
 
+def generated(results: Path) -> dict[str, object]:
+    """The outputs of a results folder without the lists of them."""
+    return {path: data for path, data in contents(results / "outputs").items() if not path.endswith("items.jsonl")}
+
+
 def scores(results: Path) -> dict[str, list[tuple[float | None, str]]]:
     """By method and metric: value and fingerprint of every row, oldest first."""
     found: dict[str, list[tuple[float | None, str]]] = {}
@@ -95,10 +100,18 @@ def test_a_run_loads_and_generates(old: Path) -> None:
 @pytest.mark.parametrize(("words", "methods"), [(VIDEO, {"dawn", "dit-head"}), (MESH, {"diffspeaker"})])
 def test_evaluating_again_makes_nothing_again(old: Path, words: str, methods: set[str]) -> None:
     results = old / words.split()[-1]
-    outputs, features, rows = (contents(results / "outputs"), contents(results / "features"), scores(results))
+    outputs, features, rows = (generated(results), contents(results / "features"), scores(results))
+    before = {method: items(results, method) for method in methods}
     run("evaluate", *words.split(), "--device", "cpu")
-    assert contents(results / "outputs") == outputs
-    assert contents(results / "features") == features
+    assert generated(results) == outputs
+    for method in methods:  # a list of outputs gains their hashes, nothing else
+        lines = {
+            clip: {k: v for k, v in line.items() if k != "sha256"} for clip, line in items(results, method).items()
+        }
+        assert lines == before[method] and all(line["sha256"] for line in items(results, method).values())
+    kept = contents(results / "features")
+    assert {name: data for name, data in kept.items() if name in features} == features
+    assert all(name.startswith("matched/") for name in kept.keys() - features.keys())  # outputs are compared anew
     for name, (*_, again) in scores(results).items():
         assert [again] == rows[name], name  # the same value under the same fingerprint
     page = (results / "report" / "report.html").read_text()

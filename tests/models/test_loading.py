@@ -111,7 +111,7 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, runs: dict[str, Path]
     for name in ("dawn", "dit-head"):
         for stage in runs[name].iterdir():
             (tmp_path / stage.name).symlink_to(stage)
-    with pytest.raises(InputError, match=r"several models: dawn, dit-head\. Choose with --model"):
+    with pytest.raises(InputError, match=r"several models: dawn, dit-head\. Choose one: --model dawn"):
         find_model(tmp_path)
     assert load_model(tmp_path, device="cpu", model="dit-head").options_class.__name__ == "DubFileOptions"
 

@@ -264,9 +264,9 @@ def test_a_rerun_decodes_no_output_again(
 ) -> None:
     decoded: list[str] = []
 
-    def noting(path: Path) -> np.ndarray:
+    def noting(path: Path, **settings: object) -> np.ndarray:
         decoded.append(path.parent.name)
-        return read_frames(path)
+        return read_frames(path, **settings)
 
     monkeypatch.setattr(formats, "read_frames", noting)
     first = _run(4, tiny_cache, micro_run, tmp_path)
