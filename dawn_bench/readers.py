@@ -230,7 +230,7 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
     except IsADirectoryError as error:
         raise DamageError(f"is a folder, not {expected}.", path=path, hint=hint) from error
     except PermissionError as error:
-        raise DamageError("may not be read.", path=path, hint="Check the permissions of the file.") from error
+        raise DamageError("cannot be read (Permission denied).", path=path, hint="Check its permissions.") from error
     except BaseException as error:
         # pyo3's panics are no Exception; an interrupt or an exit is none of the file's
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

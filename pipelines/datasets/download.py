@@ -86,9 +86,13 @@ def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tup
 def read_log(folder: Path) -> dict[str, tuple[str, str, str]]:
     """(name, reason, detail) of failed downloads by file stem; empty without a log."""
     path = folder / LOG_FILE
-    if not path.exists():
-        return {}
-    rows = [line.split("\t") for line in read_text(path, hint="Delete it.").splitlines()]
+    try:
+        text = read_text(path, hint="Delete it.")
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return {}
+        raise
+    rows = [line.split("\t") for line in text.splitlines()]
     return {row[0]: (row[1], row[2], row[3]) for row in rows if len(row) == 4}
 
 
