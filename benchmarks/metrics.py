@@ -336,9 +336,9 @@ def talking_clips(folder: Path, count: int) -> list[tuple[Clip, Clip]]:
     for i, video in enumerate(sorted(root.rglob("*.mp4"))[:count]):
         true = {"frames": read_frames(video), "audio": read_audio(video)}
         noise = np.random.default_rng(i).integers(-12, 13, true["frames"].shape)
-        made = {"frames": np.clip(true["frames"] + noise, 0, 255).astype(np.uint8), "audio": true["audio"]}
+        generated = {"frames": np.clip(true["frames"] + noise, 0, 255).astype(np.uint8), "audio": true["audio"]}
         n = len(true["frames"])
-        pairs.append((Clip(video.stem, "s", "test", n, made), Clip(video.stem, "s", "test", n, true)))
+        pairs.append((Clip(video.stem, "s", "test", n, generated), Clip(video.stem, "s", "test", n, true)))
     return pairs
 
 
@@ -393,7 +393,7 @@ def suite(folder: Path, count: int, budget: float) -> None:
     clips = talking_clips(folder, count)
     with forward_time() as spent:
         extraction = Extraction(metrics, weights="seeded", features_dir=folder / "features")
-        for made, true in clips:
+        for generated, true in clips:
             if any(entry["clip"] == true.id for entry in done):
                 continue
             if time.monotonic() - began > budget:
@@ -401,7 +401,7 @@ def suite(folder: Path, count: int, budget: float) -> None:
             spent.clear()
             start = time.process_time()
             for metric in metrics:
-                extraction.arrays(metric, made, true)
+                extraction.arrays(metric, generated, true)
             entry = {"clip": true.id, "cpu": time.process_time() - start, "forward": dict(spent)}
             done.append(entry)
             with log.open("a") as file:
@@ -411,9 +411,9 @@ def suite(folder: Path, count: int, budget: float) -> None:
         print(f"{len(done)} of {len(clips)} clips done; run again to resume")
         return
     start = time.process_time()
-    for made, true in clips:
+    for generated, true in clips:
         for metric in metrics:
-            metric.update(*extraction.arrays(metric, made, true), clip_id=true.id)
+            metric.update(*extraction.arrays(metric, generated, true), clip_id=true.id)
     scores = {metric.name: metric.compute().value for metric in metrics}
     again = time.process_time() - start
     forward: dict[str, float] = {}

@@ -65,12 +65,12 @@ def pydantic_field(attr: griffe.Attribute) -> dict[str, str]:
     call = ast.parse(str(attr.value), mode="eval").body
     assert isinstance(call, ast.Call)
     given = {keyword.arg: keyword.value for keyword in call.keywords}
-    found = {}
+    sections = {}
     if default := (call.args[0] if call.args else given.get("default")):
-        found["default"] = ast.unparse(default)
+        sections["default"] = ast.unparse(default)
     if description := given.get("description"):
-        found["description"] = str(ast.literal_eval(description))
-    return found
+        sections["description"] = str(ast.literal_eval(description))
+    return sections
 
 
 def without_metadata(annotation: str) -> str:

@@ -79,10 +79,10 @@ def test_the_numbers_are_those_of_an_evaluation(
 
 def test_files_arrays_and_clips_give_one_number(cache: Cache, folder: Path, rows: dict[str, ScoreRow]) -> None:
     files = [str(folder / f"{clip.id}.mp4") for clip in cache]
-    made = [read_output(Path(file), clip) for file, clip in zip(files, cache, strict=True)]
+    produced = [read_output(Path(file), clip) for file, clip in zip(files, cache, strict=True)]
     by_name = {Path(file).stem: Path(file) for file in reversed(files)}
-    pairs = [(c["frames"], c["audio"]) for c in made]
-    mappings = {c.id: {"frames": c["frames"], "audio": c["audio"], "fps": 25} for c in made}
+    pairs = [(c["frames"], c["audio"]) for c in produced]
+    mappings = {c.id: {"frames": c["frames"], "audio": c["audio"], "fps": 25} for c in produced}
     frames = [np.asarray(c["frames"]) for c in cache]
     for generated, reference in (
         (files, list(cache)),
@@ -90,8 +90,8 @@ def test_files_arrays_and_clips_give_one_number(cache: Cache, folder: Path, rows
         (by_name, cache),
         (pairs, frames),
         (mappings, cache),
-        (made, cache.clips("test")),
-        ([c["frames"] for c in made], frames),
+        (produced, cache.clips("test")),
+        ([c["frames"] for c in produced], frames),
     ):
         scores = scored(generated=generated, reference=reference)
         assert [scores[name].value for name in CHEAP] == [rows[name].value for name in CHEAP]
@@ -136,15 +136,15 @@ def test_a_metric_of_one_clip_has_both_sides_distributions(monkeypatch: pytest.M
         return {"landmarks.test": eyes, "landmarks.found": np.ones(clip.n_frames, bool)}
 
     monkeypatch.setattr(Landmarks, "run", blinking)
-    made = {f"m{k}": np.full((50, 32, 32, 3), 10 * k, np.uint8) for k in (1, 2, 3)}
+    produced = {f"m{k}": np.full((50, 32, 32, 3), 10 * k, np.uint8) for k in (1, 2, 3)}
     true = {f"t{k}": np.full((50, 32, 32, 3), 10 * k, np.uint8) for k in (3, 4)}
-    score = scored(generated=made, reference=true, metrics="blink", paired=False)["blink"]
+    score = scored(generated=produced, reference=true, metrics="blink", paired=False)["blink"]
     assert score.value == 1.0 and score.per_clip == {"m1": 0.5, "m2": 1.0, "m3": 1.5}
     assert score.reference is not None and score.reference.value == 1.75
     assert score.reference.per_clip == {"t3": 1.5, "t4": 2.0}
     assert score.distance == pytest.approx(0.75)
     assert (score.n_clips, score.n_reference) == (3, 2)
-    alone = scored(generated=made, metrics="blink")["blink"]
+    alone = scored(generated=produced, metrics="blink")["blink"]
     assert alone.value == 1.0 and alone.reference is None and alone.distance is None
 
 

@@ -33,18 +33,18 @@ def clips(tiny_cache: Path) -> list[Clip]:
 
 def test_each_mode_gives_a_clip_like_the_truth(run: Path, clips: list[Clip]) -> None:
     methods = {name: METHODS[name](Context(run, options={"steps": 2})) for name in NAMES}
-    made = {name: method.generate(Item(clips[0], clips, 0)) for name, method in methods.items()}
-    for name, output in made.items():
+    generated = {name: method.generate(Item(clips[0], clips, 0)) for name, method in methods.items()}
+    for name, output in generated.items():
         assert output.frames.shape == (30, 32, 32, 3) and output.frames.dtype == np.uint8
         assert output.audio.shape == clips[0]["audio"].shape and methods[name].name == name
     assert [methods[n].method_class for n in NAMES] == ["dub", "static-lips", "dub"]
     assert len({m.fingerprint for m in methods.values()}) == 3
     assert "masked-truth" in methods["dit-head"].uses and "source" in methods["dit-head-portrait"].uses
-    top = made["dit-head"].frames[:, :12]
+    top = generated["dit-head"].frames[:, :12]
     np.testing.assert_array_equal(top, clips[0]["frames"][:, :12])  # the eyes' rows are the true video's
-    still = made["dit-head-portrait"].frames[:, :12]
+    still = generated["dit-head-portrait"].frames[:, :12]
     np.testing.assert_array_equal(still, np.repeat(clips[0]["frames"][:1, :12], 30, axis=0))
-    np.testing.assert_array_equal(made["dit-head-shuffled"].audio, clips[1]["audio"])
+    np.testing.assert_array_equal(generated["dit-head-shuffled"].audio, clips[1]["audio"])
 
 
 def test_options_are_checked_and_change_the_fingerprint(run: Path) -> None:

@@ -23,8 +23,8 @@ from dawn_bench.errors import InputError, ItemError
 
 @pytest.fixture(scope="module")
 def clip(tiny_cache: Path) -> Clip:
-    held = Cache(tiny_cache).clips("test")[0]
-    return replace(held, id="a clip.with.dots")
+    first = Cache(tiny_cache).clips("test")[0]
+    return replace(first, id="a clip.with.dots")
 
 
 def install(tmp_path: Path, name: str, **extra: object) -> Path:
@@ -69,15 +69,15 @@ def test_an_output_with_a_timestamp_is_matched_and_an_unseeded_method_is_seeded(
 
 
 def test_a_method_in_another_working_folder_at_twice_the_size(clip: Clip, tmp_path: Path) -> None:
-    (made,) = made_by(tmp_path, "diffused-heads", clip)
-    assert made.frames.shape == (clip.n_frames, 256, 256, 3) and made.facts["width"] == 256
+    (generated,) = made_by(tmp_path, "diffused-heads", clip)
+    assert generated.frames.shape == (clip.n_frames, 256, 256, 3) and generated.facts["width"] == 256
 
 
 def test_dots_in_the_clips_name_and_three_frames_short(clip: Clip, tmp_path: Path) -> None:
-    (made,) = made_by(tmp_path, "wav2lip", clip)
+    (generated,) = made_by(tmp_path, "wav2lip", clip)
     side = clip["frames"].shape[1]
-    assert made.frames.shape == (clip.n_frames - 3, side, side, 3)
-    np.testing.assert_array_equal(made.frames[0], clip["frames"][0])
+    assert generated.frames.shape == (clip.n_frames - 3, side, side, 3)
+    np.testing.assert_array_equal(generated.frames[0], clip["frames"][0])
 
 
 def _tracks(repo: Path, frames: int, weights: dict[str, str]) -> None:
@@ -103,11 +103,11 @@ def test_a_repository_that_puts_a_watermark_on_is_refused(tmp_path: Path) -> Non
 
 
 def test_24_fps_output_next_to_a_silent_copy(clip: Clip, tmp_path: Path) -> None:
-    (made,) = made_by(tmp_path, "echomimic", clip)
-    assert made.facts["fps"] == 24 and "24 fps, read at 25 by timestamps" in made.notes
-    assert len(made.frames) == clip.n_frames
+    (generated,) = made_by(tmp_path, "echomimic", clip)
+    assert generated.facts["fps"] == 24 and "24 fps, read at 25 by timestamps" in generated.notes
+    assert len(generated.frames) == clip.n_frames
     # frame k is the one on screen at k/25 s: each source frame is one grey level darker than the one before
-    level = made.frames.reshape(len(made.frames), -1).max(axis=1).astype(int)
+    level = generated.frames.reshape(len(generated.frames), -1).max(axis=1).astype(int)
     shown = [(24 * k // 25) % 8 for k in range(len(level))]
     assert np.abs((level[0] - level) - shown).max() <= 1
 
@@ -147,8 +147,8 @@ def test_a_method_that_hangs_is_ended(clip: Clip, tmp_path: Path) -> None:
 
 
 def test_output_written_before_a_crash_is_kept_and_noted(clip: Clip, tmp_path: Path) -> None:
-    made = bad(tmp_path, "crash-after").generate(Item(clip, [clip], seed=0))
-    assert len(made.frames) == clip.n_frames and "failed after it had written" in made.notes[0]
+    generated = bad(tmp_path, "crash-after").generate(Item(clip, [clip], seed=0))
+    assert len(generated.frames) == clip.n_frames and "failed after it had written" in generated.notes[0]
     long = bad(tmp_path / "2", "long") if (tmp_path / "2").mkdir() is None else None
     assert len(long.generate(Item(clip, [clip], seed=0)).frames) == clip.n_frames
 
@@ -193,9 +193,9 @@ def test_items_and_their_facts_are_kept_and_not_generated_again(clip: Clip, tmp_
 def test_a_wrong_methods_file_is_refused_in_one_line(change: dict, message: str, tmp_path: Path) -> None:
     file = install(tmp_path, "wav2lip", **change)
     if "repo" in change or "python" in change:
-        held = yaml.safe_load(file.read_text())
-        held["wav2lip"] |= change
-        file.write_text(yaml.safe_dump(held))
+        settings = yaml.safe_load(file.read_text())
+        settings["wav2lip"] |= change
+        file.write_text(yaml.safe_dump(settings))
     with pytest.raises(InputError, match=message) as caught:
         installs(file)
     assert "\n" not in str(caught.value)

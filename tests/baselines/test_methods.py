@@ -23,24 +23,24 @@ def clips(tiny_cache: Path) -> list[Clip]:
 @pytest.mark.parametrize("name", SANITY)
 def test_sanity_rows_give_a_clip_like_the_truth(name: str, clips: list[Clip]) -> None:
     method = METHODS[name](Context())
-    made = method.generate(Item(clips[0], clips, 0))
+    generated = method.generate(Item(clips[0], clips, 0))
     assert (method.name, method.method_class) == (name, "sanity")
-    assert made.frames.dtype == np.uint8 and made.frames.shape == clips[0]["frames"].shape
-    assert made.audio.dtype == np.int16 and made.audio.shape == clips[0]["audio"].shape
+    assert generated.frames.dtype == np.uint8 and generated.frames.shape == clips[0]["frames"].shape
+    assert generated.audio.dtype == np.int16 and generated.audio.shape == clips[0]["audio"].shape
     for _ in range(8):  # x264 has differed once in four times
         again = METHODS[name](Context()).generate(Item(clips[0], clips, 0))
-        np.testing.assert_array_equal(made.frames, again.frames)
+        np.testing.assert_array_equal(generated.frames, again.frames)
 
 
 def test_sanity_rows_match_their_names(clips: list[Clip]) -> None:
     item = Item(clips[0], clips, 0)
-    made = {name: METHODS[name](Context()).generate(item) for name in SANITY}
+    generated = {name: METHODS[name](Context()).generate(item) for name in SANITY}
     truth = clips[0]
-    np.testing.assert_array_equal(made["ground-truth"].frames, truth["frames"])
-    assert (made["still"].frames == truth["frames"][0]).all()
-    np.testing.assert_array_equal(made["shuffled-sound"].frames, truth["frames"])
-    np.testing.assert_array_equal(made["shuffled-sound"].audio, clips[1]["audio"])
-    lossy = made["ground-truth-reencoded"].frames.astype(float) - truth["frames"]
+    np.testing.assert_array_equal(generated["ground-truth"].frames, truth["frames"])
+    assert (generated["still"].frames == truth["frames"][0]).all()
+    np.testing.assert_array_equal(generated["shuffled-sound"].frames, truth["frames"])
+    np.testing.assert_array_equal(generated["shuffled-sound"].audio, clips[1]["audio"])
+    lossy = generated["ground-truth-reencoded"].frames.astype(float) - truth["frames"]
     assert 0.1 < np.abs(lossy).mean() < 20
 
 
@@ -53,15 +53,15 @@ def test_dawn_follows_the_sound_and_its_shuffled_variant_another_clips(micro_run
     context = Context(micro_run, options={"steps": 2})
     dawn, shuffled = (METHODS[name](context) for name in ("dawn", "dawn-shuffled"))
     truth = METHODS["dawn"](Context(micro_run, options={"steps": 2, "drive": "truth"}))
-    made = [m.generate(Item(clips[0], clips, 0)).frames for m in (dawn, shuffled, truth)]
-    assert all(frames.shape == (30, 32, 32, 3) and frames.dtype == np.uint8 for frames in made)
-    assert (made[0] != made[1]).any() and (made[0] != made[2]).any()
+    generated = [m.generate(Item(clips[0], clips, 0)).frames for m in (dawn, shuffled, truth)]
+    assert all(frames.shape == (30, 32, 32, 3) and frames.dtype == np.uint8 for frames in generated)
+    assert (generated[0] != generated[1]).any() and (generated[0] != generated[2]).any()
     assert len({dawn.fingerprint, shuffled.fingerprint, truth.fingerprint}) == 3
     assert "pose" in truth.uses and "pose" not in dawn.uses and "others" in shuffled.uses
     again = METHODS["dawn"](context)
     assert again.fingerprint == dawn.fingerprint
     alone = again.generate(Item(clips[0], clips[:1], 0)).frames
-    np.testing.assert_array_equal(made[0], alone)  # the other clips do not matter to it
+    np.testing.assert_array_equal(generated[0], alone)  # the other clips do not matter to it
 
 
 @pytest.mark.parametrize(

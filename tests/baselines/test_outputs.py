@@ -211,8 +211,8 @@ def _touch(folder: Path, *names: str) -> Path:
 
 def test_files_named_by_clip_are_matched_in_any_folder_and_format(clips: list[Clip], tmp_path: Path) -> None:
     _touch(tmp_path, "c0.mp4", "deep/er/c1.WEBM", "c2.txt", "other.mp4", "a/other.mp4")
-    found = find_outputs(tmp_path, clips, None)
-    assert found == {"c0": tmp_path / "c0.mp4", "c1": tmp_path / "deep" / "er" / "c1.WEBM"}
+    chosen = find_outputs(tmp_path, clips, None)
+    assert chosen == {"c0": tmp_path / "c0.mp4", "c1": tmp_path / "deep" / "er" / "c1.WEBM"}
 
 
 def test_npy_files_are_matched_by_the_same_rules(tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_a_mapping_assigns_files_to_clips(clips: list[Clip], tmp_path: Path) -> 
     _touch(tmp_path, "x_1.mp4", "sub/x_2.mp4")
     text = "clip,file,remark\nc0,x_1.mp4,\nc1,sub/x_2.mp4,good\nc2,absent.mp4,\nc3,,\nzz,x_1.mp4,\n"
     for encoding in ("utf-8", "utf-8-sig"):
-        found = find_outputs(tmp_path, clips, _csv(tmp_path / "m.csv", text, encoding=encoding))
-        assert found == {"c0": tmp_path / "x_1.mp4", "c1": tmp_path / "sub" / "x_2.mp4"}
+        chosen = find_outputs(tmp_path, clips, _csv(tmp_path / "m.csv", text, encoding=encoding))
+        assert chosen == {"c0": tmp_path / "x_1.mp4", "c1": tmp_path / "sub" / "x_2.mp4"}
 
 
 @pytest.mark.parametrize(

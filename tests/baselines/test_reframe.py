@@ -40,13 +40,13 @@ def test_a_tighter_crop_is_framed_as_the_truth(tmp_path: Path) -> None:
     tight = cv2.resize(portrait()[20:200, 15:195], (256, 256), interpolation=cv2.INTER_CUBIC)
     write_video(tmp_path / "c.mp4", np.repeat(tight[None], 5, axis=0), audio=clip["audio"], lossless=True)
     method = Reframed("echomimic", "portrait", {"c": tmp_path / "c.mp4"}, "1")
-    made = method.generate(Item(clip, [clip], seed=0))
-    assert method.name == "echomimic-aligned" and made.frames.shape == truth.shape
+    generated = method.generate(Item(clip, [clip], seed=0))
+    assert method.name == "echomimic-aligned" and generated.frames.shape == truth.shape
     want = face_of_output(truth, pick_backend())
-    assert np.abs(face_of_output(made.frames, pick_backend()) - want).max() < 4
+    assert np.abs(face_of_output(generated.frames, pick_backend()) - want).max() < 4
     squashed = cv2.resize(tight, (SIDE, SIDE))
     inner = np.s_[40:180, 40:180]
-    error = [np.abs(f[inner].astype(float) - truth[0][inner]).mean() for f in (made.frames[0], squashed)]
+    error = [np.abs(f[inner].astype(float) - truth[0][inner]).mean() for f in (generated.frames[0], squashed)]
     assert error[0] < error[1] / 2
 
 

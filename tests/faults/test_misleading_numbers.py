@@ -45,8 +45,8 @@ def clip(name: str, n_frames: int, *, seed: int) -> Clip:
 def scored(method: str, lengths: dict[str, int], metric: str = "psnr", whole: int = 60) -> ScoreRow:
     """The row of a method whose outputs have these numbers of frames."""
     truth = [clip(name, whole, seed=k) for k, name in enumerate(lengths)]
-    made = [clip(name, n, seed=k + 9) for k, (name, n) in enumerate(lengths.items())]
-    rows = score_method(method, made, truth, dataset="d", split="test", metrics=(metric,), weights="seeded")
+    produced = [clip(name, n, seed=k + 9) for k, (name, n) in enumerate(lengths.items())]
+    rows = score_method(method, produced, truth, dataset="d", split="test", metrics=(metric,), weights="seeded")
     return rows[0]
 
 

@@ -97,11 +97,14 @@ def test_a_number_that_is_none_is_named_with_step_and_clips(
     real = PBNetStage.losses
 
     def bad(self, batch, generator):  # type: ignore[no-untyped-def]
-        found = real(self, batch, generator)
+        computed = real(self, batch, generator)
         if int(batch["step"][0]) == 2:
-            poison = torch.nan if where == "loss" else (found["rc"] * 0).sqrt()
-            found = found | {"total": found["total"] + poison, "rc": found["rc"] * (poison if where == "loss" else 1)}
-        return found
+            poison = torch.nan if where == "loss" else (computed["rc"] * 0).sqrt()
+            computed = computed | {
+                "total": computed["total"] + poison,
+                "rc": computed["rc"] * (poison if where == "loss" else 1),
+            }
+        return computed
 
     batch = PBNetStage.batch
     monkeypatch.setattr(PBNetStage, "batch", lambda self, step: batch(self, step) | {"step": torch.full((4,), step)})

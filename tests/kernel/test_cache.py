@@ -98,11 +98,11 @@ def test_more_shards_than_open_files_allowed(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
     try:
         cache = Cache(folder)
-        held = [clip[field] for clip in cache for field in clip.arrays]
+        views = [clip[field] for clip in cache for field in clip.arrays]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len({row for row in cache.index["frames.shard"].dropna()}) == 16  # times five fields
-    assert len(held) > 60
+    assert len(views) > 60
 
 
 def test_what_is_no_cache_or_another_version(folder: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
         while not (tmp_path / "demo" / "quickstart.json").is_file():
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=120)
+        _, messages = running.communicate(timeout=120)
     assert running.returncode == 130
-    assert said.strip().splitlines()[-1].startswith("stopped: finished work is kept")
-    assert "Traceback" not in said
+    assert messages.strip().splitlines()[-1].startswith("stopped: finished work is kept")
+    assert "Traceback" not in messages

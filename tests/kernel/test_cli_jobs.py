@@ -107,9 +107,9 @@ def test_flags_a_file_and_set_give_the_same_job(command: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("command", SAME)
 def test_a_written_job_reads_back_the_same(command: str, tmp_path: Path) -> None:
-    made = job(command, *SAME[command][0])
-    made.to_yaml(tmp_path / "job.yaml")
-    assert job(command, "--config", tmp_path / "job.yaml") == made
+    built = job(command, *SAME[command][0])
+    built.to_yaml(tmp_path / "job.yaml")
+    assert job(command, "--config", tmp_path / "job.yaml") == built
 
 
 def test_the_later_source_wins(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
     file = ("--config", written(tmp_path, {"seed": 1, "option": {"steps": 1, "eta": 1}, "sanity": False}))
     assert job(*EVALUATE, *file).seed == 1
     assert job(*EVALUATE, *file, "--seed", "2").seed == 2
-    made = job(*EVALUATE, "--set", "seed=3", "--set", "options.eta=3", *file, "--seed", "2", "--option", "steps=2")
-    assert made.seed == 3 and made.options == {"steps": 2, "eta": 3}
+    built = job(*EVALUATE, "--set", "seed=3", "--set", "options.eta=3", *file, "--seed", "2", "--option", "steps=2")
+    assert built.seed == 3 and built.options == {"steps": 2, "eta": 3}
     assert job(*EVALUATE, *file, "--sanity").sanity
     assert job(*EVALUATE, "--max-clips", "3", "--set", "max_clips=null").max_clips is None
 
@@ -134,8 +134,8 @@ def test_extractors_are_added_to_those_of_the_file_or_the_default(tmp_path: Path
 def test_train_takes_the_settings_of_its_preset_from_the_same_file(tmp_path: Path) -> None:
     values = {"cache": "C", "out": "O", "preset": "small", "seed": 4, "lfg": {"loop": {"steps": 7, "batch_size": 2}}}
     common = ("train", "--device", "cpu", "--config", written(tmp_path, values), "--set", "lfg.loop.steps=9")
-    made, settings = job_and_settings(*common, "--seed", "5", "--stage", "lfg,pbnet")
-    assert (made.preset, made.seed, made.stage) == ("small", 5, ("lfg", "pbnet"))
+    built, settings = job_and_settings(*common, "--seed", "5", "--stage", "lfg,pbnet")
+    assert (built.preset, built.seed, built.stage) == ("small", 5, ("lfg", "pbnet"))
     assert (settings.preset, settings.lfg.loop.steps, settings.lfg.loop.batch_size) == ("small", 9, 2)
     settings.to_yaml(tmp_path / "settings.yaml")
     again = job_and_settings("train", "--cache", "C", "--out", "O", "--config", tmp_path / "settings.yaml")
@@ -154,8 +154,8 @@ def test_train_takes_the_settings_of_its_preset_from_the_same_file(tmp_path: Pat
 def test_generate_passes_on_only_the_options_that_were_given() -> None:
     common = ("generate", "--audio", "a.wav", "--out", "o.mp4", "--checkpoint", "run", "--device", "cpu")
     assert job(*common).model_options == {}
-    made = job(*common, "--steps", "5", "--no-compile", "--option", "window=20", "--set", "options.eta=0.5")
-    assert made.model_options == {"steps": 5, "compile": False, "window": 20, "eta": 0.5}
+    built = job(*common, "--steps", "5", "--no-compile", "--option", "window=20", "--set", "options.eta=0.5")
+    assert built.model_options == {"steps": 5, "compile": False, "window": 20, "eta": 0.5}
 
 
 def test_a_list_can_be_emptied() -> None:
@@ -165,12 +165,12 @@ def test_a_list_can_be_emptied() -> None:
 
 def test_home_is_expanded_in_every_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    made = job(
+    built = job(
         "reproduce", "table1", "--cache", "~/c", "--variant", "ttr=~/t", "--set", "checkpoint=~/r",
         "--config", written(tmp_path, {"out": "~/o"}),
     )  # fmt: skip
-    assert (made.cache, made.checkpoint, made.out) == (tmp_path / "c", tmp_path / "r", tmp_path / "o")
-    assert made.variants == {"ttr": tmp_path / "t"}
+    assert (built.cache, built.checkpoint, built.out) == (tmp_path / "c", tmp_path / "r", tmp_path / "o")
+    assert built.variants == {"ttr": tmp_path / "t"}
     assert job("prepare", "--root", "v", "--labels", "~/l.csv").labels == tmp_path / "l.csv"
     assert job("report", "R", "--config", "~/job.yaml").out == tmp_path / "o"
 
@@ -241,10 +241,10 @@ def test_metrics_go_by_name_or_label_in_any_case(name: str) -> None:
 
 
 def test_a_changed_copy_is_checked() -> None:
-    made = Evaluation(cache="C", out="O", device="cpu")
-    assert replace(made, seed=3) == Evaluation(cache="C", out="O", device="cpu", seed=3)
+    built = Evaluation(cache="C", out="O", device="cpu")
+    assert replace(built, seed=3) == Evaluation(cache="C", out="O", device="cpu", seed=3)
     with pytest.raises(InputError, match=r"'sed': is not known\. Did you mean seed"):
-        replace(made, sed=3)
+        replace(built, sed=3)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -27,9 +27,9 @@ class Outer(Config):
 def test_later_sources_win_and_touch_only_their_keys(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("steps: 20\ninner: {rate: 0.5}\n")
-    found = resolve_config(Outer(name="y"), file=file, overrides=["inner.sizes=[3]", "steps=30", "extra={rate: 2}"])
-    assert found == Outer(name="y", steps=30, inner=Inner(rate=0.5, sizes=(3,)), extra=Inner(rate=2))
-    assert resolve_config(found, overrides=["extra=null"]).extra is None
+    resolved = resolve_config(Outer(name="y"), file=file, overrides=["inner.sizes=[3]", "steps=30", "extra={rate: 2}"])
+    assert resolved == Outer(name="y", steps=30, inner=Inner(rate=0.5, sizes=(3,)), extra=Inner(rate=2))
+    assert resolve_config(resolved, overrides=["extra=null"]).extra is None
     assert resolve_config(Outer()) == Outer()
 
 

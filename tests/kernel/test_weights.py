@@ -43,12 +43,12 @@ def test_the_file_decides_the_state(published: weights.Weight, folder: Path) -> 
     assert weights.resolve(NAME).state == "seeded" and weights.resolve(NAME).path is None
     folder.mkdir()
     (folder / published.file).write_bytes(DATA)
-    found = weights.resolve(NAME)
-    assert found.state == "canonical" and found.path == folder / published.file
-    assert weights.resolve(NAME).identity == found.identity  # by the remembered hash
+    choice = weights.resolve(NAME)
+    assert choice.state == "canonical" and choice.path == folder / published.file
+    assert weights.resolve(NAME).identity == choice.identity  # by the remembered hash
     assert weights.resolve(NAME, "seeded").state == "seeded"
     (folder / published.file).write_bytes(DATA + b"!")
-    assert weights.resolve(NAME).state == "user" and weights.resolve(NAME).identity != found.identity
+    assert weights.resolve(NAME).state == "user" and weights.resolve(NAME).identity != choice.identity
 
 
 def test_files_only_refuses_the_stand_in_and_names_the_path(folder: Path) -> None:
@@ -128,31 +128,31 @@ class Origin:
 
 @pytest.fixture
 def origin(published: weights.Weight, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
-    held = Origin()
+    remote = Origin()
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
-            held.asked.append(wanted)
-            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and held.ranges else 0
-            if start > len(held.data):
+            remote.asked.append(wanted)
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and remote.ranges else 0
+            if start > len(remote.data):
                 self.send_error(416)
                 return
-            rest = held.data[start:]
+            rest = remote.data[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
-            self.wfile.write(rest if held.cut_at is None else rest[: held.cut_at])
+            self.wfile.write(rest if remote.cut_at is None else rest[: remote.cut_at])
 
         def log_message(self, format: str, *args: object) -> None:
             return
 
     server = HTTPServer(("127.0.0.1", 0), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    held.url = f"http://127.0.0.1:{server.server_port}/file.pth"
-    served = replace(published, url=held.url)
+    remote.url = f"http://127.0.0.1:{server.server_port}/file.pth"
+    served = replace(published, url=remote.url)
     monkeypatch.setattr(weights, "WEIGHTS", [served if w.name == NAME else w for w in WEIGHTS])
-    yield held
+    yield remote
     server.shutdown()
     server.server_close()
 
@@ -228,8 +228,8 @@ def test_a_member_of_an_archive_is_unpacked(
     digest = hashlib.sha256(origin.data).hexdigest()
     entry = replace(published, url=origin.url, member="net.onnx", archive_sha256=digest)
     monkeypatch.setattr(weights, "WEIGHTS", [entry if w.name == NAME else w for w in WEIGHTS])
-    found = weights.download(NAME)
-    assert found.state == "canonical" and found.path is not None and found.path.read_bytes() == DATA
+    choice = weights.download(NAME)
+    assert choice.state == "canonical" and choice.path is not None and choice.path.read_bytes() == DATA
     assert files_in(folder) == [published.file]
     origin.data += b"!"
     with pytest.raises(InputError, match="it was deleted"):
@@ -249,11 +249,11 @@ def test_published_hashes_may_be_short_or_gits(folder: Path, tmp_path: Path) -> 
 
 
 def test_files_of_installed_packages_are_used_after_those_in_the_folder(folder: Path) -> None:
-    found = weights.resolve("dlib-68")
-    assert found.state == "canonical" and found.path is not None and folder not in found.path.parents
+    choice = weights.resolve("dlib-68")
+    assert choice.state == "canonical" and choice.path is not None and folder not in choice.path.parents
     folder.mkdir(exist_ok=True)
-    (folder / found.weight.file).write_bytes(b"mine")
-    assert weights.resolve("dlib-68").path == folder / found.weight.file
+    (folder / choice.weight.file).write_bytes(b"mine")
+    assert weights.resolve("dlib-68").path == folder / choice.weight.file
     assert weights.resolve("dlib-68").state == "user"
 
 

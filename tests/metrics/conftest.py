@@ -25,10 +25,10 @@ class Known:
 def embedded_clips(tmp_path_factory) -> list[Known]:
     """Two clips of 4 s by two speakers, 128 px."""
     root = write_embedded(tmp_path_factory.mktemp("embedded"), speakers=2, clips=2, seconds=4.0, size=128, seed=3)
-    found = []
+    known_clips = []
     for video in sorted(root.rglob("*.mp4")):
         frames = read_frames(video)
         arrays = {"frames": frames, "audio": read_audio(video)}
         truth = dict(np.load(root / "truth" / f"{video.stem}.npz"))
-        found.append(Known(Clip(video.stem, video.stem[:4], "test", len(frames), arrays), truth))
-    return found
+        known_clips.append(Known(Clip(video.stem, video.stem[:4], "test", len(frames), arrays), truth))
+    return known_clips

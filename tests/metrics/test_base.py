@@ -229,8 +229,8 @@ def test_compute_gathers_the_records_of_every_process(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     for rank in ranks:
-        _, said = rank.communicate(timeout=120)
-        assert rank.returncode == 0, said.decode()
+        _, messages = rank.communicate(timeout=120)
+        assert rank.returncode == 0, messages.decode()
 
 
 def test_values_per_frame_are_kept_second_by_second() -> None:

@@ -15,9 +15,9 @@ from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.pipelines.media.video import iter_frames
 
 
-def embedded(rows: list[list[float]], found: list[bool] | None = None, *, network: str = "arcface"):
+def embedded(rows: list[list[float]], detected: list[bool] | None = None, *, network: str = "arcface"):
     table = np.array(rows, np.float32)
-    return {f"identity.{network}": table, "identity.found": np.array(found or [True] * len(rows))}
+    return {f"identity.{network}": table, "identity.found": np.array(detected or [True] * len(rows))}
 
 
 def still(frame: np.ndarray, count: int) -> Clip:
@@ -82,7 +82,7 @@ def test_without_arcface_dlib_is_used_and_the_score_is_not_comparable(embedded_c
 @pytest.mark.real
 def test_a_real_network_distinguishes_people(shared, clips_dir, monkeypatch):
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(shared / "data" / "nets"))
-    found = {}
+    detected = {}
     for name in ("WDA_KatieHill_000.mp4", "WDA_EdMarkey0_000.mp4"):
         if not (clips_dir / name).is_file():
             pytest.skip(f"{name} is absent")
@@ -90,8 +90,8 @@ def test_a_real_network_distinguishes_people(shared, clips_dir, monkeypatch):
         clip = Clip(name, name, "test", 2, {"frames": np.stack([frames[0], frames[25]])})
         feature, arrays = identity_of(clip, protocol=protocol("paper-dawn", ("csim_network=mobilefacenet",)))
         assert feature.weights_state == "canonical"
-        found[name] = arrays["identity.mobilefacenet"]
-    (a, b) = found.values()
+        detected[name] = arrays["identity.mobilefacenet"]
+    (a, b) = detected.values()
     assert cosines(a[:1], a[1:])[0] > 0.6 and cosines(b[:1], b[1:])[0] > 0.6
     assert cosines(a, b).max() < 0.4
 
@@ -99,10 +99,10 @@ def test_a_real_network_distinguishes_people(shared, clips_dir, monkeypatch):
 def test_blank_frames_are_marked_and_bridged(embedded_clips):
     frames = embedded_clips[0].clip["frames"][:25].copy()
     frames[8:17] = 128
-    found = Landmarks().run(Clip("c", "s", "test", 25, {"frames": frames}), {})
-    assert found[FOUND][:8].all() and found[FOUND][-3:].all()
-    assert not found[FOUND][10:16].any()
-    model, points = landmarks_of(found)
+    detected = Landmarks().run(Clip("c", "s", "test", 25, {"frames": frames}), {})
+    assert detected[FOUND][:8].all() and detected[FOUND][-3:].all()
+    assert not detected[FOUND][10:16].any()
+    model, points = landmarks_of(detected)
     assert model == Landmarks().backend.name and points.shape == (25, 68, 2)
     assert np.isfinite(points).all()
 

@@ -33,10 +33,10 @@ def noisy(frames: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def test_identical_frames_give_the_limits() -> None:
-    found = scores(TRUE, TRUE)
-    assert found["psnr"].value == 100 and "4 of 4 frames equal" in found["psnr"].note
-    assert found["ssim"].value == pytest.approx(1, abs=1e-12)
-    assert found["lpips"].value == 0
+    computed = scores(TRUE, TRUE)
+    assert computed["psnr"].value == 100 and "4 of 4 frames equal" in computed["psnr"].note
+    assert computed["ssim"].value == pytest.approx(1, abs=1e-12)
+    assert computed["lpips"].value == 0
 
 
 def test_more_noise_is_worse_in_the_direction_that_each_metric_declares() -> None:

@@ -81,8 +81,8 @@ def test_shorter_and_smaller_outputs_are_matched_and_noted() -> None:
     assert row.n_frames == 10
     assert "frame counts differ, compared over the shorter (1 clip)" in row.note
     assert "resized from 16x16 to 32x32 (1 clip)" in row.note
-    made, true, _ = matched(TRUTH[2], Clip("c", "s", "test", 2, {k: TRUTH[2][k][:2] for k in ("frames",)}))
-    assert made.n_frames == true.n_frames == 2 and len(made["audio"]) == 1280
+    produced, true, _ = matched(TRUTH[2], Clip("c", "s", "test", 2, {k: TRUTH[2][k][:2] for k in ("frames",)}))
+    assert produced.n_frames == true.n_frames == 2 and len(produced["audio"]) == 1280
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_features_are_computed_once_and_shared_by_content(tmp_path: Path, monkey
 def test_a_failure_is_cached_and_a_damaged_file_is_recomputed(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     cache.put("f", "0", "k", {"x": np.arange(3.0), "empty": np.zeros((0, 4), np.float32)})
-    held = cache.get("f", "0", "k")
-    assert held is not None and held["x"].tolist() == [0, 1, 2] and held["empty"].shape == (0, 4)
+    loaded = cache.get("f", "0", "k")
+    assert loaded is not None and loaded["x"].tolist() == [0, 1, 2] and loaded["empty"].shape == (0, 4)
     assert cache.get("f", "1", "k") is None
     next(tmp_path.rglob("*.safetensors")).write_bytes(b"\x10")
     assert cache.get("f", "0", "k") is None
@@ -145,13 +145,13 @@ def test_a_file_is_decoded_once_for_all_later_runs(tmp_path: Path) -> None:
     decoded = []
 
     def stored(seed: int) -> dict[str, FileLoad]:
-        found = {}
+        computed = {}
         for i, true in enumerate(TRUTH):
             path = tmp_path / f"{true.id}.mp4"
-            made = clip(true.id, 5 if i == 0 else 6, seed=seed + i, side=64)
-            write_video(path, made["frames"], lossless=True)
-            found[true.id] = FileLoad(path, lambda p=path, t=true: decoded.append(t.id) or read_output(p, t))
-        return found
+            produced = clip(true.id, 5 if i == 0 else 6, seed=seed + i, side=64)
+            write_video(path, produced["frames"], lossless=True)
+            computed[true.id] = FileLoad(path, lambda p=path, t=true: decoded.append(t.id) or read_output(p, t))
+        return computed
 
     loads = stored(10)
     first = rows(loads, features_dir=tmp_path / "f")
@@ -181,18 +181,18 @@ def test_features_of_the_truth_are_shared_between_methods(tmp_path: Path, monkey
         lambda self, c, given: calls.append(c.id) or {"inception": np.zeros((c.n_frames, 4), np.float32)},
     )
     for method_seed in (10, 20, 30):
-        made = [clip(name, seed=i + method_seed) for i, name in enumerate("abcd")]
-        rows(made, metrics=("fid",), features_dir=tmp_path)
+        produced = [clip(name, seed=i + method_seed) for i, name in enumerate("abcd")]
+        rows(produced, metrics=("fid",), features_dir=tmp_path)
     assert len(calls) == 4 + 3 * 4  # the truth once, each method once
 
 
 def test_protocol_fields_leave_out_the_source_frame_and_code_once_more() -> None:
     skipping, coded = (protocol("paper-dawn", (field,)) for field in ("skip_first=2", "transcode=h264"))
-    made, true, _ = matched(GENERATED[0], TRUTH[0], skipping)
-    assert np.array_equal(made["frames"], GENERATED[0]["frames"][2:]) and np.array_equal(
+    produced, true, _ = matched(GENERATED[0], TRUTH[0], skipping)
+    assert np.array_equal(produced["frames"], GENERATED[0]["frames"][2:]) and np.array_equal(
         true["frames"], TRUTH[0]["frames"][2:]
     )
-    assert len(made["audio"]) == 4 * 640
+    assert len(produced["audio"]) == 4 * 640
     assert rows(GENERATED, protocol=skipping)["psnr"].n_frames == 16
     with pytest.raises(ItemError, match="only 2 frames"):
         matched(GENERATED[0], clip("a", 2), skipping)
@@ -209,9 +209,11 @@ def test_nothing_to_compare_is_an_input_error() -> None:
 
 def test_a_missing_field_fails_only_the_metrics_that_need_it() -> None:
     silent = [Clip(c.id, "s", "test", c.n_frames, {"frames": c["frames"]}) for c in GENERATED]
-    found = rows(silent, metrics=("psnr", "lse-c"))
-    assert found["psnr"].coverage == 1.0
-    assert found["lse-c"].value is None and found["lse-c"].coverage == 0.0 and "no_audio" in found["lse-c"].note
+    computed = rows(silent, metrics=("psnr", "lse-c"))
+    assert computed["psnr"].coverage == 1.0
+    assert (
+        computed["lse-c"].value is None and computed["lse-c"].coverage == 0.0 and "no_audio" in computed["lse-c"].note
+    )
 
 
 def test_stand_in_weights_are_noted_and_equal_clips_have_fid_0(tmp_path: Path) -> None:

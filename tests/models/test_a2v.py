@@ -261,7 +261,13 @@ def test_every_quirk_is_a_named_setting_that_the_fixed_preset_turns_off() -> Non
     for config in (LFGConfig, A2VConfig, PBNetConfig):
         released, fixed = config.reference(), config.fixed()
         mended = {name for name in config.model_fields if getattr(released, name) != getattr(fixed, name)}
-        told = {name for name in config.model_fields if f"`{name}`" in dawn.__doc__ or f".{name}`" in dawn.__doc__}
-        assert mended - told <= {"flow_scale", "kl_weight", "gan_weight"}  # the paper's values and a unit, no quirks
-        assert told <= mended
-        assert all(config.model_fields[name].description for name in told)
+        documented = {
+            name for name in config.model_fields if f"`{name}`" in dawn.__doc__ or f".{name}`" in dawn.__doc__
+        }
+        assert mended - documented <= {
+            "flow_scale",
+            "kl_weight",
+            "gan_weight",
+        }  # the paper's values and a unit, no quirks
+        assert documented <= mended
+        assert all(config.model_fields[name].description for name in documented)

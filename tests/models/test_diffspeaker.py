@@ -44,8 +44,8 @@ def released_file(path: Path, model: DiffSpeaker, **extra: object) -> Path:
 
 def test_a_new_model_leaves_the_face_at_rest() -> None:
     model = DiffSpeaker(TINY).eval()
-    made = model.generate(torch.randn(1, 16000), torch.tensor([0]), generator=torch.Generator().manual_seed(0))
-    assert made.shape == (1, 29, 15) and not made.any()  # 49 steps of the encoder are 29 frames at 30 fps
+    generated = model.generate(torch.randn(1, 16000), torch.tensor([0]), generator=torch.Generator().manual_seed(0))
+    assert generated.shape == (1, 29, 15) and not generated.any()  # 49 steps of the encoder are 29 frames at 30 fps
 
 
 @pytest.mark.parametrize("encoder", ["wav2vec2", "hubert", "logmel"])
@@ -90,8 +90,8 @@ def test_samplers_differ_as_documented() -> None:
     x0, x = torch.ones(1, 2, 3), torch.randn(1, 2, 3)
     assert float(ddim_step(x, x0, step=1, steps=50, sampler="official011").mean()) == pytest.approx(1.0287, abs=1e-4)
     # with a perfect prediction the textbook ends at x0 but for the last step's noise, and never leaves the right path
-    made = sample(lambda x, step: x0, torch.randn(1, 2, 3), steps=50, sampler="textbook")
-    assert float((made - x0).abs().max()) < 0.1
+    generated = sample(lambda x, step: x0, torch.randn(1, 2, 3), steps=50, sampler="textbook")
+    assert float((generated - x0).abs().max()) < 0.1
     assert timesteps(10)[0] == 901 and timesteps(1000)[-1] == 1 and max(timesteps(1000)) == 999
 
 

@@ -74,43 +74,43 @@ def test_points_outside_the_picture_cut_the_polygon_off() -> None:
 
 def test_windows_repeat_the_clips_ends() -> None:
     features = np.arange(8, dtype=np.float16)[:, None] * [1, 10]
-    held = windows(features, 5)
-    assert held.shape == (8, 11, 2) and held.dtype == np.float32
-    assert held[0, :, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]
-    assert held[7, :, 0].tolist() == [2, 3, 4, 5, 6, 7, 7, 7, 7, 7, 7]
-    np.testing.assert_array_equal(windows(features, 5, np.array([7, 2])), held[[7, 2]])
-    np.testing.assert_array_equal(held[:, 5], features)
+    windowed = windows(features, 5)
+    assert windowed.shape == (8, 11, 2) and windowed.dtype == np.float32
+    assert windowed[0, :, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]
+    assert windowed[7, :, 0].tolist() == [2, 3, 4, 5, 6, 7, 7, 7, 7, 7, 7]
+    np.testing.assert_array_equal(windows(features, 5, np.array([7, 2])), windowed[[7, 2]])
+    np.testing.assert_array_equal(windowed[:, 5], features)
 
 
 def test_pictures_come_back_as_they_were_and_holes_are_black() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    held = to_signed(torch.from_numpy(np.moveaxis(frames, -1, 1).copy()))
-    np.testing.assert_array_equal(to_frames(held, signed=True), frames)
+    signed_frames = to_signed(torch.from_numpy(np.moveaxis(frames, -1, 1).copy()))
+    np.testing.assert_array_equal(to_frames(signed_frames, signed=True), frames)
     hole = torch.zeros(2, 8, 8, dtype=torch.bool)
     hole[0, 2:4, 5] = True
-    cut = cut_out(held, hole)
-    assert (cut[0, :, 2:4, 5] == FILL).all() and torch.equal(cut[1], held[1])
+    cut = cut_out(signed_frames, hole)
+    assert (cut[0, :, 2:4, 5] == FILL).all() and torch.equal(cut[1], signed_frames[1])
     np.testing.assert_array_equal(to_frames(cut, signed=True)[0, 2:4, 5], 0)
 
 
 @pytest.mark.parametrize("seam", [0.0, 0.1])
 def test_pasting_changes_only_the_hole_and_sees_nothing_in_it(seam: float) -> None:
     rng = np.random.default_rng(0)
-    given, made = (rng.integers(40, 200, (2, 32, 32, 3), np.uint8) for _ in range(2))
+    given, generated = (rng.integers(40, 200, (2, 32, 32, 3), np.uint8) for _ in range(2))
     hole = np.zeros((2, 32, 32), bool)
     hole[:, 10:24, 8:22] = True
-    done = paste(made, given, hole, seam=seam)
+    done = paste(generated, given, hole, seam=seam)
     np.testing.assert_array_equal(done[~hole], given[~hole])
     other = np.where(hole[..., None], 255 - given, given)
-    np.testing.assert_array_equal(paste(made, other, hole, seam=seam)[hole], done[hole])
+    np.testing.assert_array_equal(paste(generated, other, hole, seam=seam)[hole], done[hole])
     if seam == 0:
-        np.testing.assert_array_equal(done[hole], made[hole])
+        np.testing.assert_array_equal(done[hole], generated[hole])
 
 
 def test_the_seam_takes_the_colours_of_its_surroundings() -> None:
-    given, made = np.full((1, 64, 64, 3), 120, np.uint8), np.full((1, 64, 64, 3), 90, np.uint8)
+    given, generated = np.full((1, 64, 64, 3), 120, np.uint8), np.full((1, 64, 64, 3), 90, np.uint8)
     hole = np.zeros((1, 64, 64), bool)
     hole[:, 16:48, 16:48] = True
-    done = paste(made, given, hole, seam=0.05)[0].astype(int)
+    done = paste(generated, given, hole, seam=0.05)[0].astype(int)
     assert abs(done[16, 32, 0] - 120) < 8 and done[32, 32, 0] == 90
     assert (np.diff(done[16:33, 32, 0]) <= 0).all()

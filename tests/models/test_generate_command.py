@@ -57,8 +57,8 @@ def test_a_clip_of_25_frames_a_second_with_its_sound(files: Path, micro_run: Pat
     info = probe(files / "talk.mp4")
     assert (info.fps, info.has_audio, info.width) == (25.0, True, 32)
     assert len(read_frames(files / "talk.mp4")) == 10
-    heard, said = read_audio(files / "talk.mp4")[:6400].astype(float), read_audio(files / "a.wav").astype(float)
-    assert np.corrcoef(heard, said)[0, 1] > 0.95
+    heard, spoken = read_audio(files / "talk.mp4")[:6400].astype(float), read_audio(files / "a.wav").astype(float)
+    assert np.corrcoef(heard, spoken)[0, 1] > 0.95
 
 
 def test_the_seed_and_the_motions_origin_decide(files: Path, micro_run: Path) -> None:
@@ -70,13 +70,13 @@ def test_the_seed_and_the_motions_origin_decide(files: Path, micro_run: Path) ->
         "pose": ("--pose", str(files / "track.npz")),
         "half": ("--precision", "bf16"),
     }
-    made = {}
+    generated = {}
     for name, more in cases.items():
         done = run(files, micro_run, *more, out=f"{name}.mp4")
         assert done.exit_code == 0, (name, done.exception)
-        made[name] = (files / f"{name}.mp4").read_bytes()
-    assert made["first"] == made["again"]
-    assert len({made[name] for name in ("first", "other", "drive", "pose")}) == 4
+        generated[name] = (files / f"{name}.mp4").read_bytes()
+    assert generated["first"] == generated["again"]
+    assert len({generated[name] for name in ("first", "other", "drive", "pose")}) == 4
 
 
 def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, micro_run: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, mic
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "spoken"),
     [
         (("--crop", "round"), "Known: face, paper"),
         (("--precision", "fp8"), "'precision'"),
@@ -96,7 +96,7 @@ def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, mic
         (("--method", "magic"), "no model called 'magic'"),
     ],
 )
-def test_options_that_do_not_fit_are_one_line(more: tuple[str, ...], said: str, files: Path, micro_run: Path) -> None:
+def test_options_that_do_not_fit_are_one_line(more: tuple[str, ...], spoken: str, files: Path, micro_run: Path) -> None:
     refused = run(files, micro_run, *more)
-    assert isinstance(refused.exception, InputError) and said in str(refused.exception)
+    assert isinstance(refused.exception, InputError) and spoken in str(refused.exception)
     assert "\n" not in str(refused.exception)

@@ -45,8 +45,8 @@ def test_the_whole_picture_is_resized_and_its_face_measured(tmp_path: Path) -> N
     picture = np.zeros((200, 100, 3), np.uint8)
     picture[..., 0] = 250  # red: channels are not swapped
     backend = OneFace()
-    source, found = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=backend, crop="paper")
-    assert found and source.frame.shape == (64, 64, 3) and source.frame[5, 5].tolist() == [250, 0, 0]
+    source, face = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=backend, crop="paper")
+    assert face and source.frame.shape == (64, 64, 3) and source.frame[5, 5].tolist() == [250, 0, 0]
     np.testing.assert_allclose(source.bbox, [25, 60, 75, 140], atol=1e-4)  # in the picture's own pixels
     assert source.hw == (200, 100) and source.pose.shape == (7,) and source.blink.shape == (2,)
     assert backend.seen == [(200, 100, 3)]  # looked for in the whole picture
@@ -67,9 +67,9 @@ def test_the_face_is_cut_out_as_in_preparation(tmp_path: Path) -> None:
 def test_a_real_face_is_detected_even_for_the_smallest_models(tmp_path: Path) -> None:
     """At 64 pixels a side the detector would see nothing."""
     picture = astronaut()[:300, 80:380]
-    source, found = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=pick_backend("dlib"))
+    source, face = read_portrait(_save(tmp_path / "p.png", picture), size=64, backend=pick_backend("dlib"))
     x0, y0, x1, y1 = source.bbox / (source.hw or (1, 1))[0]
-    assert found and 0 < x0 < 0.5 < x1 < 1 and 0 < y0 < 0.6 < y1 < 1
+    assert face and 0 < x0 < 0.5 < x1 < 1 and 0 < y0 < 0.6 < y1 < 1
     assert np.abs(source.pose[:3]).max() < 40 and (source.blink > 0.1).all()
 
 
@@ -78,8 +78,8 @@ def test_a_picture_without_a_face_is_refused_or_taken_as_it_is(backend: OneFace,
     path = _save(tmp_path / "p.png", np.full((32, 48, 3), 9, np.uint8))
     with pytest.raises(InputError, match=r"p\.png: shows no face.*--crop paper"):
         read_portrait(path, size=32, backend=backend)
-    source, found = read_portrait(path, size=32, backend=backend, crop="paper")
-    assert not found and source.frame.shape == (32, 32, 3)
+    source, face = read_portrait(path, size=32, backend=backend, crop="paper")
+    assert not face and source.frame.shape == (32, 32, 3)
     assert source.pose[:3].tolist() == [0, 0, 0] and (source.bbox > 0).all() and (source.bbox < 32).all()
 
 

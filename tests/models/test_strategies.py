@@ -55,10 +55,10 @@ def test_a_segment_starts_from_the_last_picture_of_the_one_before(
         return real(self, source, audio, **settings)
 
     monkeypatch.setattr(DawnGenerator, "talk", noting)
-    made = sar(talker, source_of(clip), clip["logmel"], seed=0, options=SarOptions(segment=12, **QUICK))
-    assert [n for _, n in asked] == [12, 12, 6] and len(made) == 30
+    generated = sar(talker, source_of(clip), clip["logmel"], seed=0, options=SarOptions(segment=12, **QUICK))
+    assert [n for _, n in asked] == [12, 12, 6] and len(generated) == 30
     assert np.array_equal(asked[0][0].frame, clip["frames"][0])
-    assert np.array_equal(asked[1][0].frame, made[11]) and np.array_equal(asked[2][0].frame, made[23])
+    assert np.array_equal(asked[1][0].frame, generated[11]) and np.array_equal(asked[2][0].frame, generated[23])
     pose, blink = talker.tracks(source_of(clip), clip["logmel"], seed=0)
     assert np.array_equal(asked[1][0].pose, pose[11]) and np.array_equal(asked[2][0].blink, blink[23])
 
@@ -81,13 +81,13 @@ def test_two_resolutions_keep_the_key_frames(
         return drawn[-1]
 
     monkeypatch.setattr(DawnGenerator, "sample", noting)
-    made = ttr(talker, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(stride=4, **QUICK))
+    generated = ttr(talker, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(stride=4, **QUICK))
     keys = [0, 4, 8, 12, 16, 20, 24, 28, 29]
-    assert made.shape == (30, 32, 32, 3)
+    assert generated.shape == (30, 32, 32, 3)
     assert drawn[0].shape[2] == len(keys) and drawn[1].shape[2] == 30
     torch.testing.assert_close(drawn[1][:, :, keys], drawn[0])
     again = ttr(talker, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(stride=4, **QUICK))
-    assert np.array_equal(made, again)
+    assert np.array_equal(generated, again)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm2m"])
@@ -104,11 +104,11 @@ def test_fixed_frames_stay_at_every_steps_noise_level(solver: str) -> None:
 
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, 4, 2, 2, generator=generator)
-    held = with_fixed_frames(denoise, torch.tensor([1, 3]), known, steps)
+    fixed = with_fixed_frames(denoise, torch.tensor([1, 3]), known, steps)
     end = (
-        ddim(held, noise, steps, eta=0, noise=lambda i: noise)
+        ddim(fixed, noise, steps, eta=0, noise=lambda i: noise)
         if solver == "ddim"
-        else dpm_solver_2m(held, noise, steps)
+        else dpm_solver_2m(fixed, noise, steps)
     )
     torch.testing.assert_close(end[:, :, [1, 3]], known)
     torch.testing.assert_close(end[:, :, [0, 2]], clean[:, :, :2])
@@ -123,15 +123,15 @@ def test_a_coarse_model_of_the_run_makes_the_key_frames(micro_run: Path, tmp_pat
     shutil.copy(micro_run / "a2v-1" / "model.safetensors", tmp_path / "run" / "a2v-ttr")
     with_coarse, without = DawnGenerator.load(tmp_path / "run"), DawnGenerator.load(micro_run)
     assert with_coarse.coarse is not None and with_coarse.identity != without.identity
-    made = [
+    generated = [
         ttr(t, source_of(clip), clip["logmel"], seed=0, options=TtrOptions(**QUICK)) for t in (with_coarse, without)
     ]
-    assert not np.array_equal(*made)
+    assert not np.array_equal(*generated)
 
 
 def test_the_strategies_and_stages_are_methods(micro_run: Path, tiny_cache: Path, clip: Clip) -> None:
     clips = Cache(tiny_cache).clips("test")
-    made, prints = {}, set()
+    generated, prints = {}, set()
     for name, options in (
         ("dawn", {}),
         ("dawn", {"stage": "a2v-1"}),
@@ -143,8 +143,8 @@ def test_the_strategies_and_stages_are_methods(micro_run: Path, tiny_cache: Path
         method = METHODS[name](Context(micro_run, options=QUICK | options))
         assert method.name == name
         prints.add(method.fingerprint)
-        made[name, *options] = method.generate(Item(clip, clips, 0)).frames
-    assert len(prints) == len(made) == len({frames.tobytes() for frames in made.values()}) == 6
+        generated[name, *options] = method.generate(Item(clip, clips, 0)).frames
+    assert len(prints) == len(generated) == len({frames.tobytes() for frames in generated.values()}) == 6
     driven = METHODS["dawn-true-pose"](Context(micro_run))
     assert "pose" in driven.uses
     with pytest.raises(InputError, match="option 'segment'"):

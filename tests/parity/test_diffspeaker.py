@@ -46,100 +46,102 @@ def test_denoiser_and_samplers(manifest: Path, name: str) -> None:
         for step in case.facts["timesteps"]:
             step_B = torch.full((case.batch,), step)
             step_B[1:2] = max(1, step - 100)
-            made = network(case.input("verts"), memory, step_B, style, valid)
+            generated = network(case.input("verts"), memory, step_B, style, valid)
             theirs = case.output(f"t{step}/out")
-            close(made[..., :: case.every], theirs)
-            assert float(made.double().abs().sum()) == pytest.approx(float(case.output(f"t{step}/absum")), rel=1e-6)
+            close(generated[..., :: case.every], theirs)
+            assert float(generated.double().abs().sum()) == pytest.approx(
+                float(case.output(f"t{step}/absum")), rel=1e-6
+            )
         sampled = case.outputs("ddim")
         for parameter in network.motion_decoder.parameters():
             parameter *= 0.05  # by the rule: 50 steps explode without
         for output in sampled:
             parts = output.split("_")
             seen = None if "noatt" in parts else valid
-            made = sample(
+            generated = sample(
                 lambda x, step_B, seen=seen: network(x, memory, step_B, style, seen),
                 case.input("noise"),
                 steps=int(parts[0].removeprefix("ddim")),
                 sampler="textbook" if "textbook" in parts else "official011",
             )
-            close(made, case.output(output))
+            close(generated, case.output(output))
     assert case.facts["timesteps"]
 
 
 @each_folder
 def test_keys_are_those_of_the_released_code(manifest: Path) -> None:
-    held = json.loads(Folder(manifest).file("state_dict.json").read_text())
+    stored = json.loads(Folder(manifest).file("state_dict.json").read_text())
     configs = {c["name"].split("_")[1]: case_of(manifest, c["name"]).config for c in Folder(manifest).manifest["cases"]}
-    assert set(held) & set(configs)
-    for name in set(held) & set(configs):
+    assert set(stored) & set(configs)
+    for name in set(stored) & set(configs):
         with torch.device("meta"):
             ours = Denoiser(configs[name]).state_dict()
         assert {k: [list(v.shape), str(v.dtype).removeprefix("torch.")] for k, v in ours.items()} == {
-            k: list(v) for k, v in held[name].items()
+            k: list(v) for k, v in stored[name].items()
         }
 
 
 @each_folder
 def test_schedule(manifest: Path) -> None:
-    held = Folder(manifest).denoiser
-    assert timesteps(50) == held["sched/timesteps"].tolist()
-    close(alphas_cumprod(), held["sched/alphas_cumprod"], 1e-7)
-    assert alphas_cumprod()[0].item() == pytest.approx(float(held["sched/final_alpha"][0]), abs=1e-7)
-    x, x0 = (torch.from_numpy(held[f"sched/{n}"]) for n in ("x", "x0"))
-    steps = [k for k in held if k.startswith("sched/step_t")]
+    stored = Folder(manifest).denoiser
+    assert timesteps(50) == stored["sched/timesteps"].tolist()
+    close(alphas_cumprod(), stored["sched/alphas_cumprod"], 1e-7)
+    assert alphas_cumprod()[0].item() == pytest.approx(float(stored["sched/final_alpha"][0]), abs=1e-7)
+    x, x0 = (torch.from_numpy(stored[f"sched/{n}"]) for n in ("x", "x0"))
+    steps = [k for k in stored if k.startswith("sched/step_t")]
     for key in steps:
-        made = ddim_step(x, x0, step=int(key.removeprefix("sched/step_t")), steps=50, sampler="official011")
-        close(made, held[key], 1e-6)
+        generated = ddim_step(x, x0, step=int(key.removeprefix("sched/step_t")), steps=50, sampler="official011")
+        close(generated, stored[key], 1e-6)
     assert steps
 
 
 @each_folder
 def test_parts(manifest: Path) -> None:
     folder = Folder(manifest)
-    held = folder.denoiser
+    stored = folder.denoiser
     tiny = next(c for c in folder.manifest["cases"] if "_tiny_" in c["name"])["config"]
-    count = held["masks/tiny_tgt"].shape[1]
-    close(near_bias(count, tiny["num_heads"], tiny["period"]), held["masks/tiny_tgt"][..., 2:])
-    assert not held["masks/tiny_tgt"][..., :2].any()
-    assert (held["masks/tiny_mem"][:, 2:] == ~np.eye(count, dtype=bool)).all()
+    count = stored["masks/tiny_tgt"].shape[1]
+    close(near_bias(count, tiny["num_heads"], tiny["period"]), stored["masks/tiny_tgt"][..., 2:])
+    assert not stored["masks/tiny_tgt"][..., :2].any()
+    assert (stored["masks/tiny_mem"][:, 2:] == ~np.eye(count, dtype=bool)).all()
     network = case_of(manifest, next(c["name"] for c in folder.manifest["cases"] if "_tiny_" in c["name"])).network()
-    close(network.PPE.pe[0, : len(held["ppe/tiny_pe_first20"])], held["ppe/tiny_pe_first20"], 1e-6)
-    key = next(k for k in held if k.startswith("time_proj/"))
+    close(network.PPE.pe[0, : len(stored["ppe/tiny_pe_first20"])], stored["ppe/tiny_pe_first20"], 1e-6)
+    key = next(k for k in stored if k.startswith("time_proj/"))
     steps = torch.tensor([int(t) for t in key.split("/t")[1].split("_")])
-    close(step_sinusoids(steps, held[key].shape[1]), held[key])
-    hidden = torch.from_numpy(held["resize/h"])
-    resized = {k.removeprefix("resize/"): v for k, v in held.items() if k.startswith("resize/") and k != "resize/h"}
+    close(step_sinusoids(steps, stored[key].shape[1]), stored[key])
+    hidden = torch.from_numpy(stored["resize/h"])
+    resized = {k.removeprefix("resize/"): v for k, v in stored.items() if k.startswith("resize/") and k != "resize/h"}
     for name, theirs in resized.items():
         number = int(re.sub(r"\D", "", name))
         close(resample(hidden, frames_of(hidden.shape[1], number) if name.startswith("auto") else number), theirs)
     assert resized
-    close(smoothed(torch.from_numpy(held["smooth/in"])), held["smooth/out"], 1e-6)
+    close(smoothed(torch.from_numpy(stored["smooth/in"])), stored["smooth/out"], 1e-6)
 
 
 @each_folder
 def test_losses_noise_and_metrics(manifest: Path) -> None:
-    held = Folder(manifest).aux
-    gt, pred, mask = (torch.from_numpy(held[f"loss/{n}"]) for n in ("gt", "pred", "mask"))
+    stored = Folder(manifest).aux
+    gt, pred, mask = (torch.from_numpy(stored[f"loss/{n}"]) for n in ("gt", "pred", "mask"))
     losses = mesh_losses(pred, gt, mask.bool())
     for name in ("rec", "vel"):
-        assert float(losses[name]) == pytest.approx(float(held[f"loss/{name}"]), rel=1e-5)
-    noise, step = torch.from_numpy(held["add_noise/noise"]), torch.from_numpy(held["add_noise/t"])
-    close(add_noise(gt, noise, step), held["add_noise/out"])
-    true, made, rest = held["metrics/gt"], held["metrics/pred"], held["metrics/template"][0]
-    count = min(len(true), len(made))
-    errors = lip_errors(made[:count], true[:count], held["metrics/mouth"])
-    close(errors, held["metrics/LVE_per_frame"])
-    assert float(errors.mean()) == pytest.approx(float(held["metrics/LVE"]), rel=1e-5)
-    upper = held["metrics/upper"]
-    difference = liveliness(true[:count], rest, upper) - liveliness(made[:count], rest, upper)
-    assert difference == pytest.approx(float(held["metrics/FDD"]), abs=1e-5)
+        assert float(losses[name]) == pytest.approx(float(stored[f"loss/{name}"]), rel=1e-5)
+    noise, step = torch.from_numpy(stored["add_noise/noise"]), torch.from_numpy(stored["add_noise/t"])
+    close(add_noise(gt, noise, step), stored["add_noise/out"])
+    true, generated, rest = stored["metrics/gt"], stored["metrics/pred"], stored["metrics/template"][0]
+    count = min(len(true), len(generated))
+    errors = lip_errors(generated[:count], true[:count], stored["metrics/mouth"])
+    close(errors, stored["metrics/LVE_per_frame"])
+    assert float(errors.mean()) == pytest.approx(float(stored["metrics/LVE"]), rel=1e-5)
+    upper = stored["metrics/upper"]
+    difference = liveliness(true[:count], rest, upper) - liveliness(generated[:count], rest, upper)
+    assert difference == pytest.approx(float(stored["metrics/FDD"]), abs=1e-5)
 
 
 @each_folder
 def test_speech_encoder(manifest: Path) -> None:
     folder = Folder(manifest)
     described = json.loads(folder.file("tiny_wav2vec2.json").read_text())
-    c, held = described["config"], folder.aux
+    c, stored = described["config"], folder.aux
     config = AudioConfig(
         hidden=c["hidden_size"],
         layers=c["num_hidden_layers"],
@@ -153,15 +155,15 @@ def test_speech_encoder(manifest: Path) -> None:
     shapes = {k: list(v.shape) for k, v in encoder.state_dict().items()}
     assert shapes == {k: v[0] for k, v in described["state_dict"].items()}
     fill(encoder)
-    masked = held["audio/last_hidden"]
-    length, there = int(held["audio/wav_len"]), torch.from_numpy(held["audio/mask_len"])
+    masked = stored["audio/last_hidden"]
+    length, there = int(stored["audio/wav_len"]), torch.from_numpy(stored["audio/mask_len"])
     wave = torch.from_numpy(draw(f"{folder.letter}/wav", (len(masked), length)))
     mask = torch.arange(length)[None] < there[:, None]
     with torch.no_grad():
         features = encode(encoder, wave * mask, mask)
         close(features, masked, 1e-4)
-        close(encode(encoder, wave[:1], None), held["audio/last_hidden_nomask"], 1e-4)
-        close(resample(features, held["audio/resized30"].shape[1]), held["audio/resized30"], 1e-4)
+        close(encode(encoder, wave[:1], None), stored["audio/last_hidden_nomask"], 1e-4)
+        close(resample(features, stored["audio/resized30"].shape[1]), stored["audio/resized30"], 1e-4)
 
 
 def test_sound_is_normalised_as_the_processor_does() -> None:

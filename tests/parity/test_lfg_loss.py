@@ -76,5 +76,5 @@ def test_losses_gradients_and_statistics(path):
     print(f"within 1e-3: {len(close)} of {len(off)}; not: {sorted(set(off) - close)}")  # noqa: T201
     assert off[worst] <= 1e-2, worst
     assert len(close) >= 0.8 * len(off)
-    whole, wanted = (sum(n**2 for n in found.values()) ** 0.5 for found in (ours, norms))
+    whole, wanted = (sum(n**2 for n in norms_of.values()) ** 0.5 for norms_of in (ours, norms))
     assert_ratio(whole, wanted, within=1e-3, what="norm of the whole gradient")

@@ -24,9 +24,9 @@ def test_sound_beats_as_librosa(case):
     stored = arrays(path)
     envelope = onset_envelope(make(path.parent, facts(path)["wav_recipe"][name]))
     assert relative(envelope, stored[f"{name}_onset_env25"]) < 1e-5
-    for found in (envelope, stored[f"{name}_onset_env25"]):
-        assert np.array_equal(beat_frames(found), stored[f"{name}_beats25"])
-        assert np.array_equal(onset_frames(found), stored[f"{name}_onsets25"])
+    for envelope_of in (envelope, stored[f"{name}_onset_env25"]):
+        assert np.array_equal(beat_frames(envelope_of), stored[f"{name}_beats25"])
+        assert np.array_equal(onset_frames(envelope_of), stored[f"{name}_onsets25"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
@@ -39,8 +39,13 @@ def test_sound_beats_at_librosas_usual_hop(case):
     assert relative(envelope, stored[f"{name}_onset_env16k_512"]) < 1e-5
     assert np.array_equal(beat_frames(beats, rate=rate), stored[f"{name}_lib_beat_frames16k"])
     assert np.array_equal(onset_frames(envelope, rate=rate), stored[f"{name}_lib_onset_frames16k"])
-    for found, kind in ((beat_frames(beats, rate=rate), "beat_track"), (onset_frames(envelope, rate=rate), "onset")):
-        assert np.abs(found * 25 / rate - stored[f"{name}_audio_{kind}_hop512_to25fps"]).max() <= 0.5  # rounded there
+    for envelope_of, kind in (
+        (beat_frames(beats, rate=rate), "beat_track"),
+        (onset_frames(envelope, rate=rate), "onset"),
+    ):
+        assert (
+            np.abs(envelope_of * 25 / rate - stored[f"{name}_audio_{kind}_hop512_to25fps"]).max() <= 0.5
+        )  # rounded there
 
 
 @pytest.mark.parametrize("path", PATHS, ids=str)

@@ -22,9 +22,9 @@ def test_dr_equals_the_reference(path: Path, length: int, reference: str) -> Non
     wanted = facts(path)[f"n{length}"][reference]
     chosen = protocol("paper-dawn", (f"dr_reference={REFERENCES[reference]}",))
     metric = METRICS[f"dr{length}"](chosen)
-    with np.load(path.with_suffix(".npz")) as held:
-        for i, (made, true) in enumerate(zip(held["gen"], held["gt"], strict=True)):
-            metric.update({"inception": made}, {"inception": true}, clip_id=f"{i:03d}")
+    with np.load(path.with_suffix(".npz")) as stored:
+        for i, (generated, true) in enumerate(zip(stored["gen"], stored["gt"], strict=True)):
+            metric.update({"inception": generated}, {"inception": true}, clip_id=f"{i:03d}")
     score = metric.compute()
     assert score.value == pytest.approx(wanted["dr"], rel=1e-9)
     assert f"FID_st {wanted['fid_st']:.4g}, FID_ed {wanted['fid_ed']:.4g}" in score.note

@@ -28,8 +28,8 @@ def network(folder: Path, eps: str) -> torch.nn.Module:
 def cases(*suffixes: str) -> list:
     out = []
     for path in golden_cases("metrics", "i3d.npz"):
-        with np.load(path) as held:
-            names = [k.removesuffix("_video") for k in held.files if k.endswith("_video")]
+        with np.load(path) as stored:
+            names = [k.removesuffix("_video") for k in stored.files if k.endswith("_video")]
         out += [pytest.param(path, n, s, id=f"{path.parents[1].name}-{n}-{s}") for s in suffixes for n in names]
     return out
 
@@ -50,26 +50,26 @@ def test_other_published_names_are_understood(path: Path, style: str) -> None:
 @pytest.mark.parametrize(("path", "name", "_"), cases(""))
 def test_pooled_features_and_logits_of_each_time_step_equal_the_reference(path: Path, name: str, _: str) -> None:
     net = network(path.parent, "1e-3")
-    with np.load(path) as held, torch.inference_mode():
-        pooled = net.pooled(prepare_window(torch.from_numpy(held[f"{name}_video"]))[None])
+    with np.load(path) as stored, torch.inference_mode():
+        pooled = net.pooled(prepare_window(torch.from_numpy(stored[f"{name}_video"]))[None])
         steps = net.logits(pooled)[0, :, :, 0, 0].numpy()
-        assert relative(pooled.mean(dim=2).flatten().numpy(), held[f"{name}_feat1024_eps1e-3"]) < TOLERANCE
-        assert relative(steps, held[f"{name}_pertime_eps1e-3"]) < TOLERANCE
+        assert relative(pooled.mean(dim=2).flatten().numpy(), stored[f"{name}_feat1024_eps1e-3"]) < TOLERANCE
+        assert relative(steps, stored[f"{name}_pertime_eps1e-3"]) < TOLERANCE
 
 
 @pytest.mark.parametrize(("path", "name", "eps"), cases("1e-3", "1e-5"))
 def test_logits_equal_the_reference(path: Path, name: str, eps: str) -> None:
-    with np.load(path) as held:
-        found = i3d_features(held[f"{name}_video"][None], network(path.parent, eps))[0]
-        assert relative(found, held[f"{name}_logits_eps{eps}"]) < TOLERANCE
+    with np.load(path) as stored:
+        computed = i3d_features(stored[f"{name}_video"][None], network(path.parent, eps))[0]
+        assert relative(computed, stored[f"{name}_logits_eps{eps}"]) < TOLERANCE
         misuse = f"{name}_logits_eps{eps}_unscaled01"
-        if misuse in held.files:
-            assert relative(found, held[misuse]) > 1e-3
+        if misuse in stored.files:
+            assert relative(computed, stored[misuse]) > 1e-3
 
 
 @pytest.mark.parametrize(("path", "name", "_"), cases(""))
 def test_preprocessing_equals_the_reference(path: Path, name: str, _: str) -> None:
-    with np.load(path) as held:
-        x_CTHW = prepare_window(torch.from_numpy(held[f"{name}_video"]))
-        wanted = held[f"{name}_pre_center"]
+    with np.load(path) as stored:
+        x_CTHW = prepare_window(torch.from_numpy(stored[f"{name}_video"]))
+        wanted = stored[f"{name}_pre_center"]
         assert np.abs(x_CTHW[:, ::5, 100:108, 100:108].numpy() - wanted).max() < 1e-6

@@ -35,9 +35,9 @@ def pairs() -> list:
 @pytest.mark.parametrize(("path", "name"), pairs())
 def test_ssim_and_psnr_equal_scikit_image(path: Path, name: str) -> None:
     wanted = facts(path)[name]
-    with np.load(path.with_suffix(".npz")) as held:
-        one, two = held[f"{name}_a"][None], held[f"{name}_b"][None]
-        grey = held[f"{name}_gray_a"][None], held[f"{name}_gray_b"][None]
+    with np.load(path.with_suffix(".npz")) as stored:
+        one, two = stored[f"{name}_a"][None], stored[f"{name}_b"][None]
+        grey = stored[f"{name}_gray_a"][None], stored[f"{name}_gray_b"][None]
     assert ssim_per_frame(one, two)[0] == pytest.approx(wanted["skimage_ssim_gaussian_rgb"], abs=1e-8)
     assert ssim_per_frame(*grey)[0] == pytest.approx(wanted["skimage_ssim_gaussian_gray"], abs=1e-8)
     for pair, kind in (((one, two), "rgb"), (grey, "gray")):
@@ -53,18 +53,18 @@ def test_ssim_and_psnr_equal_scikit_image(path: Path, name: str) -> None:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_video_psnr_is_the_mean_of_frames(path: Path) -> None:
     wanted = facts(path)["video"]
-    with np.load(path.with_suffix(".npz")) as held:
-        found = psnr(mse_per_frame(held["vid_a"], held["vid_b"]), cap=100)
-    assert found == pytest.approx(wanted["per_frame_psnr"], rel=1e-12)
-    assert found.mean() == pytest.approx(wanted["mean_of_frame_psnr"], rel=1e-12)
+    with np.load(path.with_suffix(".npz")) as stored:
+        computed = psnr(mse_per_frame(stored["vid_a"], stored["vid_b"]), cap=100)
+    assert computed == pytest.approx(wanted["per_frame_psnr"], rel=1e-12)
+    assert computed.mean() == pytest.approx(wanted["mean_of_frame_psnr"], rel=1e-12)
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_pooled_psnr_is_the_db_of_all_errors(path: Path) -> None:
     wanted = facts(path)["video"]
     metric = METRICS["psnr"](protocol("paper-dawn", ("psnr_mean=pooled",)))
-    with np.load(path.with_suffix(".npz")) as held:
-        errors = mse_per_frame(held["vid_a"], held["vid_b"])
+    with np.load(path.with_suffix(".npz")) as stored:
+        errors = mse_per_frame(stored["vid_a"], stored["vid_b"])
     metric.update({"images.mse": errors[:1]}, {}, clip_id="a")
     metric.update({"images.mse": errors[1:]}, {}, clip_id="b")
     score = metric.compute()
@@ -90,10 +90,10 @@ def lpips_network(folder: Path, net: str, spatial: bool = False) -> torch.nn.Mod
 @pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
 def test_lpips_equals_the_package(path: Path, net: str) -> None:
     network, wanted = lpips_network(path.parent, net), facts(path)[net]
-    with np.load(path.with_suffix(".npz")) as held:
-        assert lpips_per_frame(held["a"], held["b"], network) == pytest.approx(wanted["pairs"], rel=1e-5)
-        assert lpips_per_frame(held["a2"], held["b2"], network)[0] == pytest.approx(wanted["pair2"], rel=1e-5)
-        spatial = lpips_per_frame(held["a"], held["b"], lpips_network(path.parent, net, True))
+    with np.load(path.with_suffix(".npz")) as stored:
+        assert lpips_per_frame(stored["a"], stored["b"], network) == pytest.approx(wanted["pairs"], rel=1e-5)
+        assert lpips_per_frame(stored["a2"], stored["b2"], network)[0] == pytest.approx(wanted["pair2"], rel=1e-5)
+        spatial = lpips_per_frame(stored["a"], stored["b"], lpips_network(path.parent, net, True))
         assert spatial == pytest.approx(wanted["junyaohu_spatial_mean"], rel=1e-5)
         assert spatial[0] < 20 * wanted["wrong_range_01"][0] and wanted["pairs"][0] > 3 * wanted["wrong_range_01"][0]
 

@@ -25,8 +25,8 @@ def network(folder: Path, gain: float) -> torch.nn.Module:
 
 
 def images(path: Path) -> list[str]:
-    with np.load(path) as held:
-        return [name for name in held.files if held[name].dtype == np.uint8 and held[name].ndim == 4]
+    with np.load(path) as stored:
+        return [name for name in stored.files if stored[name].dtype == np.uint8 and stored[name].ndim == 4]
 
 
 def cases() -> list:
@@ -46,47 +46,47 @@ def test_keys_are_those_of_the_published_file(path: Path) -> None:
 @pytest.mark.parametrize(("path", "tag", "image"), cases())
 def test_features_equal_pytorch_fid(path: Path, tag: str, image: str) -> None:
     net = network(path.parent, int(tag[1:]) / 10)
-    with np.load(path) as held:
+    with np.load(path) as stored:
         # two pictures and the last two stages would hide nothing: every tap of every picture is compared
         for tap in TAPS:
-            wanted = held[f"{tag}_{image}_{tap}"]
-            assert relative(inception_features(held[image], net, tap=tap), wanted) < TOLERANCE, tap
+            wanted = stored[f"{tag}_{image}_{tap}"]
+            assert relative(inception_features(stored[image], net, tap=tap), wanted) < TOLERANCE, tap
         clean = f"{tag}_cleanfid_{image}_2048"
-        if clean in held.files:
-            found = inception_features(held[image][: len(held[clean])], net, resize="clean")
-            assert relative(found, held[clean]) < TOLERANCE
+        if clean in stored.files:
+            computed = inception_features(stored[image][: len(stored[clean])], net, resize="clean")
+            assert relative(computed, stored[clean]) < TOLERANCE
 
 
 @pytest.mark.parametrize("path", golden_cases("metrics", "torchfidelity_inception_g18.npz"), ids=str)
 def test_features_equal_torch_fidelity(path: Path) -> None:
     net = network(path.parent, 1.8)
-    with np.load(path) as held, np.load(path.parent / "fid_inception.npz") as pictures:
-        for name in held.files:
+    with np.load(path) as stored, np.load(path.parent / "fid_inception.npz") as pictures:
+        for name in stored.files:
             image, tap = name.rsplit("_", 1)
-            found = inception_features(pictures[image], net, resize="torch-fidelity", tap=int(tap))
-            assert relative(found, held[name]) < TOLERANCE, name
-            assert relative(inception_features(pictures[image], net, tap=int(tap)), held[name]) > 1e-4, name
+            computed = inception_features(pictures[image], net, resize="torch-fidelity", tap=int(tap))
+            assert relative(computed, stored[name]) < TOLERANCE, name
+            assert relative(inception_features(pictures[image], net, tap=int(tap)), stored[name]) > 1e-4, name
 
 
 def resize_cases() -> list:
     out = []
     for path in golden_cases("metrics", "cleanfid_resize.npz"):
-        with np.load(path) as held:
-            out += [pytest.param(path, k.removesuffix("_in"), id=k) for k in held.files if k.endswith("_in")]
+        with np.load(path) as stored:
+            out += [pytest.param(path, k.removesuffix("_in"), id=k) for k in stored.files if k.endswith("_in")]
     return out
 
 
 @pytest.mark.parametrize(("path", "name"), resize_cases())
 def test_clean_resize_equals_pil(path: Path, name: str) -> None:
-    with np.load(path) as held:
-        found = resize_clean(torch.from_numpy(held[f"{name}_in"])[None])[0].permute(1, 2, 0).numpy()
-        assert np.abs(found[::5, ::5] - held[f"{name}_clean_stride5"]).max() < 255 * 1e-6
-        assert found.astype(np.float64).sum() == pytest.approx(float(held[f"{name}_clean_sum"]), rel=1e-7)
+    with np.load(path) as stored:
+        computed = resize_clean(torch.from_numpy(stored[f"{name}_in"])[None])[0].permute(1, 2, 0).numpy()
+        assert np.abs(computed[::5, ::5] - stored[f"{name}_clean_stride5"]).max() < 255 * 1e-6
+        assert computed.astype(np.float64).sum() == pytest.approx(float(stored[f"{name}_clean_sum"]), rel=1e-7)
         # clean-fid's rounded variant differs by the roundings alone, its legacy mode is pytorch-fid's resize
-        rounded = found.round()[::5, ::5] - held[f"{name}_pilquant_stride5"]
+        rounded = computed.round()[::5, ::5] - stored[f"{name}_pilquant_stride5"]
         assert np.abs(rounded).max() <= 1
-        legacy = (resize_pytorch_fid(torch.from_numpy(held[f"{name}_in"])[None])[0] + 1).permute(
+        legacy = (resize_pytorch_fid(torch.from_numpy(stored[f"{name}_in"])[None])[0] + 1).permute(
             1, 2, 0
         ).numpy() * 127.5
-        assert np.abs(legacy[::5, ::5] - held[f"{name}_legacy_pytorch_stride5"]).max() < 255 * 1e-6
-        assert legacy.astype(np.float64).sum() == pytest.approx(float(held[f"{name}_legacy_pytorch_sum"]), rel=1e-6)
+        assert np.abs(legacy[::5, ::5] - stored[f"{name}_legacy_pytorch_stride5"]).max() < 255 * 1e-6
+        assert legacy.astype(np.float64).sum() == pytest.approx(float(stored[f"{name}_legacy_pytorch_sum"]), rel=1e-6)

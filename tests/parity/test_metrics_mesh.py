@@ -22,8 +22,8 @@ def test_lve_and_fdd(path, tmp_path):
     lve, fdd = Lve(chosen), Fdd(chosen)
     for sequence, expected in fact["per_sequence"].items():
         rest = stored[f"tmpl_{sequence.split('_')[0]}"]
-        true, made = stored[f"gt_{sequence}"], stored[f"pred_{sequence}"]
-        cut = made[: len(true)]
+        true, generated = stored[f"gt_{sequence}"], stored[f"pred_{sequence}"]
+        cut = generated[: len(true)]
         assert len(true) == expected["frames"]
         errors = lip_errors(cut, true, stored["lve_idx"])
         assert float(errors.mean()) == pytest.approx(expected["lve_frames_mean"], rel=1e-6)
@@ -32,7 +32,7 @@ def test_lve_and_fdd(path, tmp_path):
         assert difference == pytest.approx(expected["fdd"], rel=1e-6)
         for metric in (lve, fdd):
             metric.update(
-                {"mesh": made, "meshrest": rest[None]}, {"mesh": true, "meshrest": rest[None]}, clip_id=sequence
+                {"mesh": generated, "meshrest": rest[None]}, {"mesh": true, "meshrest": rest[None]}, clip_id=sequence
             )
     assert lve.compute().value == pytest.approx(fact["lve_frame_weighted"], rel=1e-6)
     assert np.mean(list(lve.compute().per_clip.values())) == pytest.approx(fact["lve_sequence_mean"], rel=1e-6)

@@ -44,8 +44,8 @@ def test_verify_finds_every_kind_of_damage(cache: Path) -> None:
     third.write_bytes(third.read_bytes()[:100])
     fourth.with_name("frames-99999.safetensors").write_bytes(fourth.read_bytes())
     report = verify(cache)
-    said = " ".join(what for _, _, what in report.faults)
-    assert "checksum differs" in said and "is absent" in said and "cannot be read" in said
+    text = " ".join(what for _, _, what in report.faults)
+    assert "checksum differs" in text and "is absent" in text and "cannot be read" in text
     assert {field for _, field, _ in report.faults} == {"frames"} and 3 <= len(report.faults) <= 6
     assert report.loose == ("frames/frames-99999.safetensors",)
 

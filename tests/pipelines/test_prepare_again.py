@@ -175,8 +175,8 @@ def test_an_extractor_that_fails_on_a_clip_leaves_the_others(
     more = SETTINGS.model_copy(update={"extract": ("pose", "late_crash")})
     monkeypatch.setenv("DAWN_BENCH_DEBUG", "1")
     report = again(root, tmp_path / "c", more, jobs=jobs)
-    said = capsys.readouterr().err
-    assert "clip05 failed: RuntimeError: a fault of the network\n" in said and "Traceback" in said
+    messages = capsys.readouterr().err
+    assert "clip05 failed: RuntimeError: a fault of the network\n" in messages and "Traceback" in messages
     refused = sum((24 + k) % 7 in (0, 1) for k in range(20))
     assert report.ok == 20 and report.incomplete == {"late_crash": refused}
     cache = Cache(tmp_path / "c")
@@ -200,8 +200,8 @@ def test_a_failing_clip_is_one_line_and_the_run_continues(
     write_video(root / "clip08.mp4", frames=30, then="crash")
     report = again(root, tmp_path / "c", jobs=2)
     assert report.quarantined == {"failed": 1} and report.ok == 19
-    said = capsys.readouterr().err
-    assert said.count("clip08 failed: RuntimeError: a fault of the decoder") == 1 and "Traceback" not in said
+    messages = capsys.readouterr().err
+    assert messages.count("clip08 failed: RuntimeError: a fault of the decoder") == 1 and "Traceback" not in messages
 
 
 def test_exported_scenes_are_samples_of_their_own(root: Path, tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def test_known_truth(embedded: Path, backend: FaceBackend) -> None:
         assert off * meta["crop_width"] / 128 < 0.025 * float(truth["face_width"])
         opening = np.linalg.norm(arrays["landmarks"][:, 62] - arrays["landmarks"][:, 66], axis=1)
         assert np.corrcoef(opening, truth["opening"])[0, 1] > 0.95
-        found = closings(arrays["blink"].mean(axis=1))
-        assert len(found) == len(truth["blink_frames"])
-        assert all(np.abs(truth["blink_frames"] - k).min() <= 4 for k in found)
+        closings_at = closings(arrays["blink"].mean(axis=1))
+        assert len(closings_at) == len(truth["blink_frames"])
+        assert all(np.abs(truth["blink_frames"] - k).min() <= 4 for k in closings_at)
         assert (arrays["bbox"][:, :2] >= 0).all() and (arrays["bbox"][:, 2:] <= 127).all()
         share = (arrays["bbox"][:, 2:] - arrays["bbox"][:, :2]).max(axis=1) / 128
         assert 0.45 < np.median(share) < 0.7

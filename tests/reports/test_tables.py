@@ -29,8 +29,8 @@ def test_best_is_bold_and_second_underlined_everywhere(row: Make) -> None:
     latex = tables.latex(boards)
     assert r"b & \textbf{2.00} \\" in latex and r"a & \underline{3.00} \\" in latex and r"c & 5.00 \\" in latex
     assert latex.index("5.00") < latex.index(r"\midrule" + "\n" + r"\multicolumn") < latex.index("still & 1.00")
-    held = json.loads(tables.as_json(boards))["leaderboards"][0]
-    assert {li["method"]: li["scores"][0]["rank"] for li in held["lines"]} == {"a": 2, "b": 1, "c": 3, "still": None}
+    board = json.loads(tables.as_json(boards))["leaderboards"][0]
+    assert {li["method"]: li["scores"][0]["rank"] for li in board["lines"]} == {"a": 2, "b": 1, "c": 3, "still": None}
 
 
 def test_stand_ins_are_marked_in_text_tables(row: Make) -> None:
@@ -46,19 +46,19 @@ def test_odd_names_are_escaped(row: Make) -> None:
     assert "<script" not in line and len(re.findall(r"(?<!\\)\|", line)) == 4
     latex = next(x for x in tables.latex(boards).splitlines() if "alert" in x)
     assert r"50\% \& \$x\textasciicircum{}2\$ \{\#\} \textbackslash{}cmd \textasciitilde{}" in latex
-    (held,) = [r for r in csv.DictReader(io.StringIO(tables.as_csv(boards))) if r["rank"] == "2"]
-    assert held["method"] == ODD
+    (board,) = [r for r in csv.DictReader(io.StringIO(tables.as_csv(boards))) if r["rank"] == "2"]
+    assert board["method"] == ODD
 
 
 def test_csv_has_every_score_once(row: Make) -> None:
     rows = [row("a", 3.0), row("b", None, method_class="dub", note="none"), row("still", -0.5, rankable=False)]
-    held = list(csv.DictReader(io.StringIO(tables.as_csv(leaderboards(rows)))))
-    assert sorted((r["method"], r["value"], r["group"]) for r in held) == [
+    board = list(csv.DictReader(io.StringIO(tables.as_csv(leaderboards(rows)))))
+    assert sorted((r["method"], r["value"], r["group"]) for r in board) == [
         ("a", "3.0", "ranked"),
         ("b", "", "ranked"),
         ("still", "-0.5", "sanity"),
     ]
-    assert held[0]["fingerprint"] == "f0"
+    assert board[0]["fingerprint"] == "f0"
 
 
 def test_undefined_values_show_a_dash(row: Make) -> None:

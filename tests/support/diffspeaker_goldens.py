@@ -50,8 +50,8 @@ class Folder:
     def aux(self) -> dict[str, np.ndarray]:
         """Auxiliary arrays by name; what the manifest calls its prefix is the group of noised arrays."""
         prefix = f"{self.manifest.get('aux_prefix', 'add_noise')}/"
-        held = self._arrays("aux.npz")
-        return {f"add_noise/{k.removeprefix(prefix)}" if k.startswith(prefix) else k: v for k, v in held.items()}
+        loaded = self._arrays("aux.npz")
+        return {f"add_noise/{k.removeprefix(prefix)}" if k.startswith(prefix) else k: v for k, v in loaded.items()}
 
     @property
     def letter(self) -> str:
@@ -65,8 +65,8 @@ class Folder:
         return self.root / name
 
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
-        with np.load(self.file(name)) as held:
-            return {k: held[k] for k in held.files}
+        with np.load(self.file(name)) as loaded:
+            return {k: loaded[k] for k in loaded.files}
 
 
 class Case:

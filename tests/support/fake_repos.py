@@ -178,9 +178,9 @@ def fake_repo(root: Path, name: str, *, weights: tuple[str, ...] = ()) -> Path:
     (repo / "src").mkdir()
     (repo / "src" / "helper.py").write_text("FACTOR = 1.25\n")
     for weight in weights:
-        held = repo / weight
-        held.parent.mkdir(parents=True, exist_ok=True)
-        held.write_bytes(b"weights")
+        file = repo / weight
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"weights")
     for scratch in ("temp", "results", "output_video", ".cache"):
         (repo / scratch).mkdir(exist_ok=True)
         (repo / scratch / "left by an earlier run").write_text("x")

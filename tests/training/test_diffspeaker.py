@@ -25,9 +25,9 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stage_of(cache: Path, *overrides: str, seed: int = 0) -> DiffSpeakerStage:
-    held = Cache(cache)
-    settings = fit_to_cache(micro_mesh_settings(*overrides), held)
-    return DiffSpeakerStage(held, settings, run=Path(), seed=seed, device="cpu")
+    opened = Cache(cache)
+    settings = fit_to_cache(micro_mesh_settings(*overrides), opened)
+    return DiffSpeakerStage(opened, settings, run=Path(), seed=seed, device="cpu")
 
 
 def test_a_batch_is_a_function_of_seed_and_step(meshes: Path) -> None:
@@ -127,6 +127,6 @@ def test_the_tiny_model_beats_the_neutral_face_on_held_out_speech(meshes: Path, 
         generator = torch.Generator().manual_seed(0)
         offsets = model.generate(audio, style, generator=generator, frames=clip.n_frames)
         true, lips = clip["vertices"], clip["lips"][0]
-        made = clip["template"] + offsets[0].numpy().reshape(true.shape)
+        generated = clip["template"] + offsets[0].numpy().reshape(true.shape)
         still = np.broadcast_to(clip["template"], true.shape)
-        assert lip_errors(made, true, lips).mean() < 0.6 * lip_errors(still, true, lips).mean()
+        assert lip_errors(generated, true, lips).mean() < 0.6 * lip_errors(still, true, lips).mean()

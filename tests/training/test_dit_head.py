@@ -70,9 +70,9 @@ def test_an_interrupted_run_resumes_bit_for_bit(stage: str, tiny_cache: Path, ru
             micro_train(tiny_cache, tmp_path, stage=stage)
     micro_train(tiny_cache, tmp_path, stage=stage, resume=True)
     assert losses(tmp_path, stage) == losses(run, stage)
-    held, expected = (load_checkpoint(p / stage / "model.safetensors", STAGE_KINDS[stage])[0] for p in (tmp_path, run))
+    known, expected = (load_checkpoint(p / stage / "model.safetensors", STAGE_KINDS[stage])[0] for p in (tmp_path, run))
     for key, tensor in expected.state_dict().items():
-        torch.testing.assert_close(held.state_dict()[key], tensor, rtol=0, atol=0)
+        torch.testing.assert_close(known.state_dict()[key], tensor, rtol=0, atol=0)
 
 
 LONGER = {
@@ -131,8 +131,8 @@ def test_examples_are_of_the_clip_they_name(tiny_cache: Path, run: Path) -> None
 def test_reference_frames_are_far_or_as_far_as_can_be() -> None:
     rng = np.random.default_rng(0)
     long, short = (Clip("c", "s", "train", n, {}) for n in (60, 12))
-    found = {reference_frame(long, 30, gap=25, rng=rng) for _ in range(300)}
-    assert found == {*range(6), *range(55, 60)}
+    places = {reference_frame(long, 30, gap=25, rng=rng) for _ in range(300)}
+    assert places == {*range(6), *range(55, 60)}
     assert reference_frame(short, 2, gap=25, rng=rng) == 11 and reference_frame(short, 9, gap=25, rng=rng) == 0
     assert reference_frame(Clip("c", "s", "train", 1, {}), 0, gap=25, rng=rng) == 0
 
@@ -145,9 +145,9 @@ def test_presets_fit_a_cache_and_list_deviations(name: str, tiny_cache: Path) ->
     assert settings.dit.model.latent_channels == settings.vqgan_face.model.latent_channels
     assert settings.vqgan_masked.model.mask == settings.dit.model.mask and settings.vqgan_face.model.mask is None
     assert type(settings).model_validate(settings.model_dump()) == settings
-    held = choices(settings.dit)
-    assert held["loop"]["batch_size"] == settings.dit.loop.batch_size and "model.timesteps" in held
-    json.dumps(held)
+    known = choices(settings.dit)
+    assert known["loop"]["batch_size"] == settings.dit.loop.batch_size and "model.timesteps" in known
+    json.dumps(known)
     assert MODELS["dit-head"].preset(name) == preset(name)
 
 

@@ -43,9 +43,9 @@ def test_a_shorter_clip_is_compared_with_its_own_frames(spoken: Clip) -> None:
 
 def test_pictures_show_the_widest_mouth_and_videos_the_truth_at_the_left(spoken: Clip) -> None:
     frames = np.asarray(spoken["frames"])
-    made = 255 - frames
-    result = compare_with_truth([(spoken, made), (spoken, made)])
+    generated = 255 - frames
+    result = compare_with_truth([(spoken, generated), (spoken, generated)])
     widest = int(mouth_opening(spoken["landmarks"]).argmax())
-    row = np.concatenate([frames[0], frames[widest], made[widest]], axis=1)
+    row = np.concatenate([frames[0], frames[widest], generated[widest]], axis=1)
     np.testing.assert_array_equal(result.pictures["source-truth-made"], np.concatenate([row, row]))
-    np.testing.assert_array_equal(result.videos[spoken.id], np.concatenate([frames, made], axis=2))
+    np.testing.assert_array_equal(result.videos[spoken.id], np.concatenate([frames, generated], axis=2))

@@ -48,8 +48,8 @@ def test_validation_changes_nothing_that_is_trained(watched: Path, micro_run: Pa
 
 def test_validation_values_are_of_held_out_clips(watched: Path, tiny_cache: Path) -> None:
     lines = {stage: _lines(watched / stage / "validation.jsonl") for stage in STAGES}
-    assert all([line["step"] for line in found] == [2, 4] for found in lines.values())
-    assert all(line["split"] == "test" for found in lines.values() for line in found)
+    assert all([line["step"] for line in lines_of] == [2, 4] for lines_of in lines.values())
+    assert all(line["split"] == "test" for lines_of in lines.values() for line in lines_of)
     truth = np.stack([c["frames"] for c in Cache(tiny_cache).clips("test")])
     copied = np.mean([psnr(np.broadcast_to(t[:1], t[1:].shape), t[1:]) for t in truth])
     assert lines["lfg"][0]["psnr_copy"] == pytest.approx(copied, abs=1e-4)
@@ -161,8 +161,8 @@ def test_points_are_looked_for_where_the_true_face_is() -> None:
 
     rng = np.random.default_rng(0)
     true = rng.random((3, 68, 2)) * 10 + np.array([0, 50, 100])[:, None, None]
-    found = landmarks_where_true(np.zeros((3, 4, 4, 3), np.uint8), true, Centre())  # type: ignore[arg-type]
-    np.testing.assert_allclose(found[1, 0] - found[0, 0], (true[1] - true[0]).mean(0), atol=1)
+    points = landmarks_where_true(np.zeros((3, 4, 4, 3), np.uint8), true, Centre())  # type: ignore[arg-type]
+    np.testing.assert_allclose(points[1, 0] - points[0, 0], (true[1] - true[0]).mean(0), atol=1)
 
 
 def test_the_watched_run_can_be_moved(watched: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_lips_that_follow_the_sound_pass(tiny_cache: Path, tmp_path: Path) -> No
     clips = Cache(tiny_cache).clips("test")
 
     def outputs(name: str, reverse: bool) -> dict[str, Output]:
-        made = {}
+        generated = {}
         for clip in clips:
             opening = mouth_opening(clip["landmarks"])
             red = np.interp(opening, (opening.min(), opening.max()), (250, 10) if reverse else (10, 250))
@@ -92,8 +92,8 @@ def test_lips_that_follow_the_sound_pass(tiny_cache: Path, tmp_path: Path) -> No
             frames[..., 0] = red[:, None, None]
             path = tmp_path / f"{name}-{clip.id}.mp4"
             write_video(path, frames, lossless=True)
-            made[clip.id] = Output(clip.id, "ok", path, 0, "")
-        return made
+            generated[clip.id] = Output(clip.id, "ok", path, 0, "")
+        return generated
 
     good, bad = outputs("good", False), outputs("bad", True)
     signal = lips_follow_sound(good, bad, clips, _Mouth())  # type: ignore[arg-type]

@@ -97,8 +97,8 @@ def test_our_values_are_listed_with_the_published_ones(tiny_cache: Path, micro_r
     assert "LFG without VGG-19's weights" in remarks and "logmel features" in remarks and "2 steps" in remarks
     assert "stand-in networks" in remarks
     assert "V100" not in remarks  # nothing is timed here
-    held = json.loads((tmp_path / "table4.json").read_text())
-    assert held["lines"][-1]["label"] == "DAWN" and held["number"] == 4
+    stored = json.loads((tmp_path / "table4.json").read_text())
+    assert stored["lines"][-1]["label"] == "DAWN" and stored["number"] == 4
     facts = ResultsStore(tmp_path).facts()
     assert facts.title and facts.notes == [f"Table 4, {reproduced.title}: {' '.join(reproduced.differences)}"]
     assert {i.method for i in ResultsStore(tmp_path).gallery()} == {r.method for r in ResultsStore(tmp_path).rows()}
@@ -142,9 +142,9 @@ def test_windows_matter_and_other_methods_state_what_they_lack(
 ) -> None:
     reproduced = _run(8, tiny_cache, micro_run, tmp_path, max_clips=1)
     assert all(_ran(reproduced).values())
-    made = {p.parent.name: p.read_bytes() for p in (tmp_path / "outputs").rglob("*.mp4")}
-    assert len(made) == 5 and made["dawn-window-20"] != made["dawn-no-window"]
-    assert made["dawn-window-80"] == made["dawn-no-window"]  # 30 frames see each other
+    generated = {p.parent.name: p.read_bytes() for p in (tmp_path / "outputs").rglob("*.mp4")}
+    assert len(generated) == 5 and generated["dawn-window-20"] != generated["dawn-no-window"]
+    assert generated["dawn-window-80"] == generated["dawn-no-window"]  # 30 frames see each other
     reproduced = _run(1, tiny_cache, micro_run, tmp_path, max_clips=1)
     assert reproduced.dataset == "crema" and _ran(reproduced)["Ground truth"] and _ran(reproduced)["DAWN"]
     assert "SadTalker" in str([line.reason for line in reproduced.lines if line.label == "SadTalker"])
@@ -165,9 +165,9 @@ def test_strategies_are_timed_over_8_seconds(
 
     def noting(method, clips, out, *, seed):  # type: ignore[no-untyped-def]
         asked.extend((method.name, out.parent.name, c.n_frames) for c in clips)
-        made = produce(method, clips, out, seed=seed)
-        slow = {i: 40.0 if i.endswith("_8s_1") else 30.0 for i in made}  # the first pass pays what is paid once
-        return {i: replace(o, seconds=slow[i], load_seconds=5.0) for i, o in made.items()}
+        generated = produce(method, clips, out, seed=seed)
+        slow = {i: 40.0 if i.endswith("_8s_1") else 30.0 for i in generated}  # the first pass pays what is paid once
+        return {i: replace(o, seconds=slow[i], load_seconds=5.0) for i, o in generated.items()}
 
     monkeypatch.setattr(module, "produce", noting)
     monkeypatch.setattr(module, "TIMED", 50)
@@ -238,11 +238,11 @@ def test_rows_of_an_installed_method_run(tiny_cache: Path, tmp_path: Path, monke
 def test_finished_rows_survive_an_interruption_and_are_not_generated_again(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, made = Dawn.generate, []
+    real, generated = Dawn.generate, []
 
     def noting(self, item):  # type: ignore[no-untyped-def]
-        made.append(self.name)
-        if len(made) == 3:
+        generated.append(self.name)
+        if len(generated) == 3:
             raise KeyboardInterrupt
         return real(self, item)
 
@@ -253,7 +253,7 @@ def test_finished_rows_survive_an_interruption_and_are_not_generated_again(
     assert "DAWN, window 80; DAWN, window 200; DAWN, no window: stopped before this row" in stopped
     assert "\n| DAWN, window 40 | 1 | " in stopped and len(ResultsStore(tmp_path).rows()) == 2 * 5
     reproduced = _run(8, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert all(_ran(reproduced).values()) and len(made) == 6 and made.count("dawn-window-40") == 1
+    assert all(_ran(reproduced).values()) and len(generated) == 6 and generated.count("dawn-window-40") == 1
     assert "no clip is longer than 30 frames, so these see all of it: DAWN, window 80; DAWN, window 200." in " ".join(
         reproduced.differences
     )

@@ -84,7 +84,7 @@ class GainNorm(nn.Module):
         return F.layer_norm(x_BNC, x_BNC.shape[-1:]) * self.gamma
 
 
-class PreNorm(nn.Module):
+class NormFirst(nn.Module):
     """fn(norm(x)); this class and `Skip` exist for the published key names."""
 
     def __init__(self, width: int, fn: SelfAttention) -> None:
@@ -95,7 +95,7 @@ class PreNorm(nn.Module):
 class Skip(nn.Module):
     """x + fn(norm(x))."""
 
-    def __init__(self, fn: PreNorm) -> None:
+    def __init__(self, fn: NormFirst) -> None:
         super().__init__()
         self.fn = fn
 
@@ -172,7 +172,7 @@ class PBDecoder(nn.Module):
         self.time_rel_pos_bias_tgt = RelativeBias(heads, **buckets)
         self.time_rel_pos_bias_mem = RelativeBias(heads, **buckets)
         first = SelfAttention(width, Rotary(config.rotary_dim), heads=heads, head_dim=config.head_dim)
-        self.init_temporal_attn = Skip(PreNorm(width, first))
+        self.init_temporal_attn = Skip(NormFirst(width, first))
         self.seqTransDecoder = DecoderStack(config)
         self.finallayer = nn.Linear(width, config.state_dim)
         self.window, self.mask_padding = config.window, config.mask_padding
