@@ -156,21 +156,21 @@ class _Stamper:
     def __init__(self, step: Fraction, name: str) -> None:
         self.step, self.name = step, name
         self.last: Stamp | None = None
-        self.held: list[VideoFrame] = []
+        self.queue: list[VideoFrame] = []
         self.backwards = False  # whether a held frame has a stamp
 
     def add(self, stamp: int | None, frame: VideoFrame) -> Iterator[Stamped]:
         """The frames whose time is now known."""
         if stamp is not None and (self.last is None or stamp > self.last):
-            count = len(self.held)
+            count = len(self.queue)
             step = self.step if self.last is None else (stamp - self.last) / Fraction(count + 1)
             yield from self._out(stamp - (count - k) * step for k in range(count))
             self.last = stamp
             yield stamp, frame
             return
-        self.held.append(frame)
+        self.queue.append(frame)
         self.backwards |= stamp is not None
-        if len(self.held) == _MOST_HELD:
+        if len(self.queue) == _MOST_HELD:
             if self.backwards:
                 raise ItemError("unreadable", f"{self.name}: its time stamps run backwards")
             yield from self.rest()
@@ -178,10 +178,10 @@ class _Stamper:
     def rest(self) -> Iterator[Stamped]:
         """The frames still held, counted forward."""
         begin = Fraction(0) if self.last is None else self.last + self.step
-        yield from self._out(begin + k * self.step for k in range(len(self.held)))
+        yield from self._out(begin + k * self.step for k in range(len(self.queue)))
 
     def _out(self, stamps: Iterable[Stamp]) -> Iterator[Stamped]:
-        held, self.held, self.backwards = self.held, [], False
-        for stamp, frame in zip(stamps, held, strict=True):
+        queue, self.queue, self.backwards = self.queue, [], False
+        for stamp, frame in zip(stamps, queue, strict=True):
             self.last = stamp
             yield stamp, frame
