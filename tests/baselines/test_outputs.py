@@ -31,11 +31,11 @@ class Inverted:
 
     def __init__(self, *, fingerprint: str = "1", uses: tuple[str, ...] = ("truth",)) -> None:
         self.fingerprint, self.uses = fingerprint, uses
-        self.made: list[str] = []
+        self.generated: list[str] = []
         self.faults: dict[str, Callable[[], Generated]] = {}
 
     def generate(self, item: Item) -> Generated:
-        self.made.append(item.clip.id)
+        self.generated.append(item.clip.id)
         if item.clip.id in self.faults:
             return self.faults[item.clip.id]()
         return Generated(255 - item.clip["frames"], np.asarray(item.clip["audio"]))
@@ -55,10 +55,10 @@ def test_outputs_read_back_bit_exact_with_their_sound(clips: list[Clip], tmp_pat
 def test_no_output_is_generated_twice(clips: list[Clip], tmp_path: Path) -> None:
     first = produce(Inverted(), clips, tmp_path, seed=0)
     method = Inverted()
-    assert produce(method, clips, tmp_path, seed=0) == first and method.made == []
+    assert produce(method, clips, tmp_path, seed=0) == first and method.generated == []
     (tmp_path / "inverted" / "c2.mp4").unlink()
     produce(method, clips, tmp_path, seed=0)
-    assert method.made == ["c2"]
+    assert method.generated == ["c2"]
 
 
 def test_a_line_cut_short_costs_its_own_item_only(clips: list[Clip], tmp_path: Path) -> None:
@@ -67,10 +67,10 @@ def test_a_line_cut_short_costs_its_own_item_only(clips: list[Clip], tmp_path: P
     log.write_bytes(log.read_bytes()[:-40])
     method = Inverted()
     outputs = produce(method, clips, tmp_path, seed=0)
-    assert method.made == ["c3"] and outputs["c3"].status == "ok"
+    assert method.generated == ["c3"] and outputs["c3"].status == "ok"
     method = Inverted()
     produce(method, clips, tmp_path, seed=0)
-    assert method.made == []
+    assert method.generated == []
 
 
 @pytest.mark.parametrize("change", ["seed", "fingerprint", "content"])
@@ -80,7 +80,7 @@ def test_a_changed_input_regenerates_the_output(change: str, clips: list[Clip], 
     if change == "content":
         clips = [Clip(**(vars(clips[0]) | {"meta": {"frames_sha256": "other"}})), *clips[1:]]
     produce(method, clips, tmp_path, seed=1 if change == "seed" else 0)
-    assert method.made == (["c0"] if change == "content" else ["c0", "c1", "c2", "c3"])
+    assert method.generated == (["c0"] if change == "content" else ["c0", "c1", "c2", "c3"])
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_changed_set_regenerates_only_methods_that_use_other_clips(clips: list
         produce(Inverted(uses=uses), clips, folder, seed=0)
         method = Inverted(uses=uses)
         produce(method, clips[:2], folder, seed=0)
-        assert method.made == again
+        assert method.generated == again
 
 
 def _raise(error: Exception) -> Callable[[], Generated]:
@@ -144,7 +144,7 @@ def test_a_method_that_fails_costs_no_other_item(
     line = json.loads((tmp_path / "inverted" / ITEMS_FILE).read_text().splitlines()[1])
     assert (line["clip"], line["status"]) == ("c1", status)
     healed = Inverted()
-    assert produce(healed, clips, tmp_path, seed=0)["c1"].status == "ok" and healed.made == ["c1"]
+    assert produce(healed, clips, tmp_path, seed=0)["c1"].status == "ok" and healed.generated == ["c1"]
 
 
 def test_a_user_file_without_sound_or_at_another_rate_is_accepted_with_a_note(

@@ -97,14 +97,14 @@ def test_a_number_that_is_none_is_named_with_step_and_clips(
     real = PBNetStage.losses
 
     def bad(self, batch, generator):  # type: ignore[no-untyped-def]
-        computed = real(self, batch, generator)
+        terms = real(self, batch, generator)
         if int(batch["step"][0]) == 2:
-            poison = torch.nan if where == "loss" else (computed["rc"] * 0).sqrt()
-            computed = computed | {
-                "total": computed["total"] + poison,
-                "rc": computed["rc"] * (poison if where == "loss" else 1),
+            poison = torch.nan if where == "loss" else (terms["rc"] * 0).sqrt()
+            terms = terms | {
+                "total": terms["total"] + poison,
+                "rc": terms["rc"] * (poison if where == "loss" else 1),
             }
-        return computed
+        return terms
 
     batch = PBNetStage.batch
     monkeypatch.setattr(PBNetStage, "batch", lambda self, step: batch(self, step) | {"step": torch.full((4,), step)})

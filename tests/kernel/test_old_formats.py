@@ -53,11 +53,11 @@ def generated(results: Path) -> dict[str, object]:
 
 def scores(results: Path) -> dict[str, list[tuple[float | None, str]]]:
     """By method and metric: value and fingerprint of every row, oldest first."""
-    computed: dict[str, list[tuple[float | None, str]]] = {}
+    values: dict[str, list[tuple[float | None, str]]] = {}
     for path in sorted((results / "rows").glob("*.jsonl")):
         for row in map(json.loads, path.read_text().splitlines()):
-            computed.setdefault(f"{row['method']} {row['metric']}", []).append((row["value"], row["fingerprint"]))
-    return computed
+            values.setdefault(f"{row['method']} {row['metric']}", []).append((row["value"], row["fingerprint"]))
+    return values
 
 
 def items(results: Path, method: str) -> dict[str, dict]:

@@ -87,8 +87,8 @@ def test_options_change_the_number():
 
 def test_a_talking_head_has_a_score(embedded_clips):
     known = embedded_clips[0]
-    computed = {"landmarks.truth": known.truth["landmarks"].astype(np.float32)}
-    assert landmarks_of(computed)[0] == "truth"
+    features = {"landmarks.truth": known.truth["landmarks"].astype(np.float32)}
+    assert landmarks_of(features)[0] == "truth"
     metric = Bas()
-    metric.update(HeadPose().run(known.clip, computed) | Onset().run(known.clip, {}), {}, clip_id="a")
+    metric.update(HeadPose().run(known.clip, features) | Onset().run(known.clip, {}), {}, clip_id="a")
     assert 0 < metric.compute().value < 1

@@ -82,7 +82,7 @@ def test_without_arcface_dlib_is_used_and_the_score_is_not_comparable(embedded_c
 @pytest.mark.real
 def test_a_real_network_distinguishes_people(shared, clips_dir, monkeypatch):
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(shared / "data" / "nets"))
-    detected = {}
+    embeddings = {}
     for name in ("WDA_KatieHill_000.mp4", "WDA_EdMarkey0_000.mp4"):
         if not (clips_dir / name).is_file():
             pytest.skip(f"{name} is absent")
@@ -90,8 +90,8 @@ def test_a_real_network_distinguishes_people(shared, clips_dir, monkeypatch):
         clip = Clip(name, name, "test", 2, {"frames": np.stack([frames[0], frames[25]])})
         feature, arrays = identity_of(clip, protocol=protocol("paper-dawn", ("csim_network=mobilefacenet",)))
         assert feature.weights_state == "canonical"
-        detected[name] = arrays["identity.mobilefacenet"]
-    (a, b) = detected.values()
+        embeddings[name] = arrays["identity.mobilefacenet"]
+    (a, b) = embeddings.values()
     assert cosines(a[:1], a[1:])[0] > 0.6 and cosines(b[:1], b[1:])[0] > 0.6
     assert cosines(a, b).max() < 0.4
 

@@ -107,19 +107,19 @@ def test_nan_features_fail_their_clip() -> None:
 
 def state_bytes(metric: Metric) -> int:
     """Bytes of arrays that a metric's state keeps in memory; views of files count nothing."""
-    computed, waiting = 0, list(metric.records.values())
+    total, waiting = 0, list(metric.records.values())
     while waiting:
         item = waiting.pop()
         if isinstance(item, np.ndarray):
             base = item
             while isinstance(base.base, np.ndarray):
                 base = base.base
-            computed += 0 if isinstance(base, np.memmap) else item.nbytes
+            total += 0 if isinstance(base, np.memmap) else item.nbytes
         elif is_dataclass(item):
             waiting += vars(item).values()
         elif isinstance(item, tuple | list):
             waiting += item
-    return computed
+    return total
 
 
 @pytest.mark.parametrize("name", ["fid", "fvd16"])
@@ -162,13 +162,13 @@ def test_what_a_metric_holds_does_not_grow_with_the_number_of_clips(monkeypatch:
         lambda frames, network, **settings: frames.reshape(len(frames), -1)[:, :2048].astype(np.float32),
     )
     metrics = [METRICS[name]() for name in ("fid", "dr25", "ssim")]
-    extraction, stored = Extraction(metrics, weights="seeded"), {}
+    extraction, sizes = Extraction(metrics, weights="seeded"), {}
     for count in range(6):
         a, b = (np.random.default_rng(2 * count + k).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8) for k in (0, 1))
         generated, true = (Clip(str(count), "s", "test", 50, {"frames": frames}) for frames in (a, b))
         for metric in metrics:
             metric.update(*extraction.arrays(metric, generated, true), clip_id=true.id)
-        stored[count] = sum(state_bytes(metric) for metric in metrics)
-    assert set(stored.values()) == {0}
+        sizes[count] = sum(state_bytes(metric) for metric in metrics)
+    assert set(sizes.values()) == {0}
     assert len(extraction._pair) == 2  # the pair at hand
     assert metrics[0].compute().n_frames == 300

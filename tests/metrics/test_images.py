@@ -19,11 +19,11 @@ def clip(frames: np.ndarray) -> Clip:
     return Clip("a", "s", "test", len(frames), {"frames": frames})
 
 
-def scores(made: np.ndarray, true: np.ndarray) -> dict:
+def scores(generated: np.ndarray, true: np.ndarray) -> dict:
     metrics = [METRICS[name]() for name in NAMES]
     extraction = Extraction(metrics, weights="seeded")
     for metric in metrics:
-        metric.update(*extraction.arrays(metric, clip(made), clip(true)), clip_id="a")
+        metric.update(*extraction.arrays(metric, clip(generated), clip(true)), clip_id="a")
     return {m.name: m.compute() for m in metrics}
 
 
@@ -33,10 +33,10 @@ def noisy(frames: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def test_identical_frames_give_the_limits() -> None:
-    computed = scores(TRUE, TRUE)
-    assert computed["psnr"].value == 100 and "4 of 4 frames equal" in computed["psnr"].note
-    assert computed["ssim"].value == pytest.approx(1, abs=1e-12)
-    assert computed["lpips"].value == 0
+    by_metric = scores(TRUE, TRUE)
+    assert by_metric["psnr"].value == 100 and "4 of 4 frames equal" in by_metric["psnr"].note
+    assert by_metric["ssim"].value == pytest.approx(1, abs=1e-12)
+    assert by_metric["lpips"].value == 0
 
 
 def test_more_noise_is_worse_in_the_direction_that_each_metric_declares() -> None:

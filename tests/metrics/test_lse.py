@@ -89,10 +89,10 @@ def test_padding_is_mentioned_for_short_clips():
 
 def test_silence_has_a_defined_score():
     c = noise_clip(12)
-    computed = SyncNetFeature(weights="seeded").run(clip(c["frames"], np.zeros_like(c["audio"])), {})
-    assert all(np.isfinite(a).all() for a in computed.values())
+    features = SyncNetFeature(weights="seeded").run(clip(c["frames"], np.zeros_like(c["audio"])), {})
+    assert all(np.isfinite(a).all() for a in features.values())
     for metric in (LseC(), LseD(), LseOffset()):
-        metric.update(computed, {}, clip_id="silent")
+        metric.update(features, {}, clip_id="silent")
         assert np.isfinite(metric.compute().value)
 
 
@@ -117,8 +117,8 @@ def test_the_tracked_crop_of_a_face_is_another_picture_than_the_frame(embedded_c
 def test_tracks_join_across_gaps_and_split_where_faces_jump():
     here, there = np.array([[10.0, 10, 40, 40]]), np.array([[60.0, 60, 90, 90]])
     nobody = np.zeros((0, 4))
-    computed = tracks([here, here + 2, nobody, here + 6, here + 8, there, there, there], more_than=2, larger_than=0)
-    assert [list(track.frames) for track in computed] == [[0, 1, 2, 3, 4], [5, 6, 7]]
-    assert np.allclose(computed[0].boxes[:, 0], [10, 12, 14, 16, 18])
+    people = tracks([here, here + 2, nobody, here + 6, here + 8, there, there, there], more_than=2, larger_than=0)
+    assert [list(track.frames) for track in people] == [[0, 1, 2, 3, 4], [5, 6, 7]]
+    assert np.allclose(people[0].boxes[:, 0], [10, 12, 14, 16, 18])
     assert tracks([here, nobody, nobody, nobody, here], more_than=1, larger_than=0, max_gap=2) == []
     assert tracks([here] * 5, more_than=2, larger_than=100) == []

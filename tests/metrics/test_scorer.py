@@ -145,13 +145,13 @@ def test_a_file_is_decoded_once_for_all_later_runs(tmp_path: Path) -> None:
     decoded = []
 
     def stored(seed: int) -> dict[str, FileLoad]:
-        computed = {}
+        file_loads = {}
         for i, true in enumerate(TRUTH):
             path = tmp_path / f"{true.id}.mp4"
             produced = clip(true.id, 5 if i == 0 else 6, seed=seed + i, side=64)
             write_video(path, produced["frames"], lossless=True)
-            computed[true.id] = FileLoad(path, lambda p=path, t=true: decoded.append(t.id) or read_output(p, t))
-        return computed
+            file_loads[true.id] = FileLoad(path, lambda p=path, t=true: decoded.append(t.id) or read_output(p, t))
+        return file_loads
 
     loads = stored(10)
     first = rows(loads, features_dir=tmp_path / "f")
@@ -209,10 +209,12 @@ def test_nothing_to_compare_is_an_input_error() -> None:
 
 def test_a_missing_field_fails_only_the_metrics_that_need_it() -> None:
     silent = [Clip(c.id, "s", "test", c.n_frames, {"frames": c["frames"]}) for c in GENERATED]
-    computed = rows(silent, metrics=("psnr", "lse-c"))
-    assert computed["psnr"].coverage == 1.0
+    by_metric = rows(silent, metrics=("psnr", "lse-c"))
+    assert by_metric["psnr"].coverage == 1.0
     assert (
-        computed["lse-c"].value is None and computed["lse-c"].coverage == 0.0 and "no_audio" in computed["lse-c"].note
+        by_metric["lse-c"].value is None
+        and by_metric["lse-c"].coverage == 0.0
+        and "no_audio" in by_metric["lse-c"].note
     )
 
 

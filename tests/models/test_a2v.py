@@ -239,13 +239,13 @@ def test_published_files_load_or_are_refused_in_one_line(tmp_path: Path) -> None
     assert all(torch.equal(tensor, state[key]) for key, tensor in loaded.diffusion.state_dict().items())
 
     lacking = {k: v for k, v in state.items() if k != "denoise_fn.init_conv.bias"} | {"foreign": torch.ones(1)}
-    for content, said in (
+    for content, message in (
         ({"diffusion": lacking}, "denoise_fn.init_conv.bias"),
         ({"generator": state}, "diffusion"),
         ({"diffusion": state, "hook": print}, "not loaded"),
     ):
         torch.save(content, path)
-        with pytest.raises(InputError, match=said) as refused:
+        with pytest.raises(InputError, match=message) as refused:
             load_published_a2v(path, model.config)
         assert "\n" not in str(refused.value)
     path.write_bytes(path.read_bytes()[:200])

@@ -64,12 +64,12 @@ def test_the_quantiser_takes_the_nearest_code_and_lets_gradients_through() -> No
     quantiser = Quantiser(3, 2)
     quantiser.codebook.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     z = torch.tensor([[0.9, 0.2], [0.1, 1.5]]).T[None, :, None].contiguous().requires_grad_()
-    computed = quantiser(z)
-    assert computed.index_Bhh.tolist() == [[[1, 2]]]
-    torch.testing.assert_close(computed.codes_BZhh, torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]]))
-    (computed.codes_BZhh * torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])).sum().backward()
+    quantised = quantiser(z)
+    assert quantised.index_Bhh.tolist() == [[[1, 2]]]
+    torch.testing.assert_close(quantised.codes_BZhh, torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]]))
+    (quantised.codes_BZhh * torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])).sum().backward()
     assert z.grad is not None and z.grad.flatten().tolist() == [1.0, 2.0, 3.0, 4.0]
-    for pull in (computed.codebook, computed.commitment):
+    for pull in (quantised.codebook, quantised.commitment):
         assert float(pull.detach()) == pytest.approx((0.01 + 0.04 + 0.01 + 0.25) / 4)
 
 
@@ -83,8 +83,8 @@ def test_each_network_of_the_vqgan_is_trained_by_its_own_loss() -> None:
         losses = vqgan_losses(vqgan, judge, picture, perceptual=PixelLoss(), config=config, step=step)
         both = (list(vqgan.parameters()), list(judge.parameters()))
         total = torch.stack([losses[n] for n in names]).sum()
-        computed = [torch.autograd.grad(total, p, retain_graph=True, allow_unused=True) for p in both]
-        return losses, list(computed[0]), list(computed[1])
+        grads = [torch.autograd.grad(total, p, retain_graph=True, allow_unused=True) for p in both]
+        return losses, list(grads[0]), list(grads[1])
 
     losses, _, of_judge = gradients(4, "total")
     assert losses["adversarial"] == losses["discriminator"] == 0 and of_judge == [None] * len(of_judge)
@@ -148,44 +148,46 @@ def test_with_randomness_all_frames_share_the_noise_and_the_seed_decides() -> No
 @pytest.mark.parametrize(("tokens", "count"), [("each", 12), ("one", 2)])
 def test_the_condition_is_the_window_of_sound_and_time(tokens: str, count: int) -> None:
     config = SMALL.model_copy(update={"audio_tokens": tokens})
-    model, stored = awake(config), inputs(config)
+    model, conditions = awake(config), inputs(config)
     t, kept = torch.tensor([3, 3]), torch.tensor([True, False])
-    condition = model.condition(stored["audio_BWA"], kept, t)
+    condition = model.condition(conditions["audio_BWA"], kept, t)
     assert condition.shape == (2, count, 16)
     torch.testing.assert_close(condition[1, :-1], model.silence)
     torch.testing.assert_close(condition[0, -1], condition[1, -1])
 
 
 def test_an_untrained_denoiser_outputs_zero_and_a_trained_one_depends_on_its_conditions() -> None:
-    stored, x, t = inputs(SMALL), torch.randn(2, 3, 4, 4), torch.tensor([1, 60])
+    conditions, x, t = inputs(SMALL), torch.randn(2, 3, 4, 4), torch.tensor([1, 60])
     kept = torch.ones(2, dtype=torch.bool)
-    assert not DiT(SMALL)(x, t, **stored, kept_B=kept).any()
+    assert not DiT(SMALL)(x, t, **conditions, kept_B=kept).any()
     model = awake(SMALL)
-    base = model(x, t, **stored, kept_B=kept)
+    base = model(x, t, **conditions, kept_B=kept)
     assert base.shape == x.shape
     other = inputs(SMALL, seed=1)
-    for name in stored:
-        assert not torch.allclose(base, model(x, t, **(stored | {name: other[name]}), kept_B=kept), atol=1e-5)
-    assert not torch.allclose(base, model(x, t + 30, **stored, kept_B=kept), atol=1e-5)
-    assert not torch.allclose(base, model(x, t, **stored, kept_B=~kept), atol=1e-5)
-    one = {k: v[1:] for k, v in stored.items()}
+    for name in conditions:
+        assert not torch.allclose(base, model(x, t, **(conditions | {name: other[name]}), kept_B=kept), atol=1e-5)
+    assert not torch.allclose(base, model(x, t + 30, **conditions, kept_B=kept), atol=1e-5)
+    assert not torch.allclose(base, model(x, t, **conditions, kept_B=~kept), atol=1e-5)
+    one = {k: v[1:] for k, v in conditions.items()}
     torch.testing.assert_close(base[1:], model(x[1:], t[1:], **one, kept_B=kept[1:]), atol=1e-5, rtol=1e-4)
 
 
 def test_patches_go_back_to_where_they_came_from() -> None:
     """Without blocks the answer at a place depends on the latent of its own patch alone."""
-    model, stored, kept = awake(SMALL), inputs(SMALL), torch.ones(2, dtype=torch.bool)
+    model, conditions, kept = awake(SMALL), inputs(SMALL), torch.ones(2, dtype=torch.bool)
     model.blocks = torch.nn.ModuleList()
     x, t = torch.randn(2, 3, 4, 4), torch.tensor([1, 2])
     changed = x.clone()
     changed[:, :, 2:, :2] += 1
-    off = (model(changed, t, **stored, kept_B=kept) - model(x, t, **stored, kept_B=kept)).abs().amax(dim=(0, 1)) > 1e-6
+    off = (model(changed, t, **conditions, kept_B=kept) - model(x, t, **conditions, kept_B=kept)).abs().amax(
+        dim=(0, 1)
+    ) > 1e-6
     assert off[2:, :2].all() and not off[:2].any() and not off[:, 2:].any()
 
 
 def test_attention_maps_give_each_positions_attention_to_the_audio() -> None:
-    model, stored = awake(SMALL), inputs(SMALL)
-    maps = model.attention_maps(torch.randn(2, 3, 4, 4), torch.tensor([1, 60]), **stored)
+    model, conditions = awake(SMALL), inputs(SMALL)
+    maps = model.attention_maps(torch.randn(2, 3, 4, 4), torch.tensor([1, 60]), **conditions)
     assert maps.shape == (2, 2, 2, 2) and (maps > 0).all() and (maps < 1).all()
 
 

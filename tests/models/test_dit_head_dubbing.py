@@ -31,9 +31,9 @@ def run(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dubber(run: Path) -> DitHeadGenerator:
     """With a louder last layer: four steps of training leave it almost at zero."""
-    stored = DitHeadGenerator.load(run)
-    torch.nn.init.normal_(stored.dit.out.weight, std=0.3, generator=torch.Generator().manual_seed(0))
-    return stored
+    generator = DitHeadGenerator.load(run)
+    torch.nn.init.normal_(generator.dit.out.weight, std=0.3, generator=torch.Generator().manual_seed(0))
+    return generator
 
 
 @pytest.fixture(scope="module")

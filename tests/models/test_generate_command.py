@@ -88,7 +88,7 @@ def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, mic
 
 
 @pytest.mark.parametrize(
-    ("more", "spoken"),
+    ("more", "message"),
     [
         (("--crop", "round"), "Known: face, paper"),
         (("--precision", "fp8"), "'precision'"),
@@ -96,7 +96,9 @@ def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, mic
         (("--method", "magic"), "no model called 'magic'"),
     ],
 )
-def test_options_that_do_not_fit_are_one_line(more: tuple[str, ...], spoken: str, files: Path, micro_run: Path) -> None:
+def test_options_that_do_not_fit_are_one_line(
+    more: tuple[str, ...], message: str, files: Path, micro_run: Path
+) -> None:
     refused = run(files, micro_run, *more)
-    assert isinstance(refused.exception, InputError) and spoken in str(refused.exception)
+    assert isinstance(refused.exception, InputError) and message in str(refused.exception)
     assert "\n" not in str(refused.exception)

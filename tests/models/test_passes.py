@@ -33,12 +33,12 @@ def scene(generator: DawnGenerator, tiny_cache: Path, frames: int) -> Scene:
 
 @pytest.mark.parametrize("frames", [1, LONGEST, LONGEST + 1, 2 * LONGEST - OVERLAP, 4000, HOUR])
 def test_passes_cover_every_frame_and_share_their_ends(frames: int) -> None:
-    computed = passes(frames)
-    assert computed[0].start == 0 and computed[-1].stop == frames
-    assert all(part.stop - part.start <= LONGEST for part in computed)
-    assert all(before.stop - after.start == OVERLAP for before, after in pairwise(computed))
-    lengths = [part.stop - part.start for part in computed]
-    assert max(lengths) - min(lengths) <= len(computed)  # no short last pass
+    parts = passes(frames)
+    assert parts[0].start == 0 and parts[-1].stop == frames
+    assert all(part.stop - part.start <= LONGEST for part in parts)
+    assert all(before.stop - after.start == OVERLAP for before, after in pairwise(parts))
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) - min(lengths) <= len(parts)  # no short last pass
 
 
 def test_a_clip_that_fits_one_pass_equals_the_generators(generator: DawnGenerator, tiny_cache: Path) -> None:

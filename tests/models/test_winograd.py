@@ -27,21 +27,21 @@ def test_it_is_the_convolution(n: int, inside: int, outside: int, hw: tuple[int,
     used = {"memory": Scratch(), "scratch": Scratch()} if roomy else {}
     for memory in used.values():
         memory.carve(weight, 100_000 + n)[0].fill_(torch.nan)
-    computed = Winograd(weight.to(memory_format=torch.channels_last), bias, **used)(x)
-    assert computed.shape == exact.shape and computed.dtype == torch.float32
-    assert (computed - exact).abs().max() <= 5e-5 * exact.std()
-    into = torch.full_like(computed, torch.nan)
+    output = Winograd(weight.to(memory_format=torch.channels_last), bias, **used)(x)
+    assert output.shape == exact.shape and output.dtype == torch.float32
+    assert (output - exact).abs().max() <= 5e-5 * exact.std()
+    into = torch.full_like(output, torch.nan)
     assert Winograd(weight, bias, **used)(x, into) is into
-    torch.testing.assert_close(into, computed, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(into, output, rtol=1e-4, atol=1e-4)
     bare = Winograd(weight, None)(x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1))
-    torch.testing.assert_close(bare + bias, computed, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(bare + bias, output, rtol=1e-4, atol=1e-4)
 
 
 def test_in_double_precision_only_the_arithmetic_differs() -> None:
     x, weight, bias = case(2, 16, 8, (8, 8))
     exact = F.conv2d(x.double().permute(0, 3, 1, 2), weight.double(), bias.double(), padding=1).permute(0, 2, 3, 1)
-    computed = Winograd(weight.double(), bias.double())(x.double())
-    assert (computed - exact).abs().max() <= 1e-13 * exact.std()
+    output = Winograd(weight.double(), bias.double())(x.double())
+    assert (output - exact).abs().max() <= 1e-13 * exact.std()
 
 
 def test_the_rule() -> None:
@@ -75,5 +75,5 @@ def test_a_clips_convolution_with_groups_and_compiled(groups: int) -> None:
         return out
 
     compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
-    for computed in (run(x), compiled(x)):
-        torch.testing.assert_close(computed, exact.permute(0, 2, 3, 1).flatten(1, 2), rtol=0, atol=2e-5)
+    for output in (run(x), compiled(x)):
+        torch.testing.assert_close(output, exact.permute(0, 2, 3, 1).flatten(1, 2), rtol=0, atol=2e-5)

@@ -21,10 +21,10 @@ from dawn_bench.pipelines.extractors.tddfa import cut, square
 
 def cases(pattern: str) -> pytest.MarkDecorator:
     """Every golden of one pattern; one skipped case where there is none."""
-    computed = golden_cases("data", pattern)
+    paths = golden_cases("data", pattern)
     absent = pytest.param(None, marks=pytest.mark.skip(reason="no reference outputs next to the checkout"))
     return pytest.mark.parametrize(
-        "path", computed or [absent], ids=lambda path: f"{path.parent.parent.name}-{path.stem}" if path else "none"
+        "path", paths or [absent], ids=lambda path: f"{path.parent.parent.name}-{path.stem}" if path else "none"
     )
 
 

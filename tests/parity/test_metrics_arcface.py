@@ -38,8 +38,8 @@ def test_embeddings_and_cosines(path):
     network = fill(IResNet(50), path.parent)
     rgb = torch.from_numpy(case["crops"][..., ::-1].copy()).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
-        computed = network((rgb - 127.5) / 127.5).numpy()
-    assert relative(computed, case["emb"]) < 5e-5
-    n = len(computed)
-    table = cosines(np.repeat(computed, n, axis=0), np.tile(computed, (n, 1))).reshape(n, n)
+        embeddings = network((rgb - 127.5) / 127.5).numpy()
+    assert relative(embeddings, case["emb"]) < 5e-5
+    n = len(embeddings)
+    table = cosines(np.repeat(embeddings, n, axis=0), np.tile(embeddings, (n, 1))).reshape(n, n)
     assert np.abs(table - facts(path)["sims"]).max() < 5e-5

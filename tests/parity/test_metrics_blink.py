@@ -25,7 +25,7 @@ def test_openness_edges_and_closures(case):
     for rule, count in fact["threshold"].items():
         threshold, frames = rule.split("_")
         assert len(closures(ear, threshold=float(threshold), frames=int(frames))) == count, rule
-    computed = spans(ear, closing_edges(ear))
-    assert [start for start, _ in computed] == fact["dinoman_offline_start"]
-    assert [end for _, end in computed] == fact["dinoman_offline_end"]
+    closed_spans = spans(ear, closing_edges(ear))
+    assert [start for start, _ in closed_spans] == fact["dinoman_offline_start"]
+    assert [end for _, end in closed_spans] == fact["dinoman_offline_end"]
     assert [list(blink) for blink in online(ear)] == fact["dinoman_online"]

@@ -60,11 +60,11 @@ def test_pooled_features_and_logits_of_each_time_step_equal_the_reference(path: 
 @pytest.mark.parametrize(("path", "name", "eps"), cases("1e-3", "1e-5"))
 def test_logits_equal_the_reference(path: Path, name: str, eps: str) -> None:
     with np.load(path) as stored:
-        computed = i3d_features(stored[f"{name}_video"][None], network(path.parent, eps))[0]
-        assert relative(computed, stored[f"{name}_logits_eps{eps}"]) < TOLERANCE
+        logits = i3d_features(stored[f"{name}_video"][None], network(path.parent, eps))[0]
+        assert relative(logits, stored[f"{name}_logits_eps{eps}"]) < TOLERANCE
         misuse = f"{name}_logits_eps{eps}_unscaled01"
         if misuse in stored.files:
-            assert relative(computed, stored[misuse]) > 1e-3
+            assert relative(logits, stored[misuse]) > 1e-3
 
 
 @pytest.mark.parametrize(("path", "name", "_"), cases(""))

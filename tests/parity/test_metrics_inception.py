@@ -53,8 +53,8 @@ def test_features_equal_pytorch_fid(path: Path, tag: str, image: str) -> None:
             assert relative(inception_features(stored[image], net, tap=tap), wanted) < TOLERANCE, tap
         clean = f"{tag}_cleanfid_{image}_2048"
         if clean in stored.files:
-            computed = inception_features(stored[image][: len(stored[clean])], net, resize="clean")
-            assert relative(computed, stored[clean]) < TOLERANCE
+            features = inception_features(stored[image][: len(stored[clean])], net, resize="clean")
+            assert relative(features, stored[clean]) < TOLERANCE
 
 
 @pytest.mark.parametrize("path", golden_cases("metrics", "torchfidelity_inception_g18.npz"), ids=str)
@@ -63,8 +63,8 @@ def test_features_equal_torch_fidelity(path: Path) -> None:
     with np.load(path) as stored, np.load(path.parent / "fid_inception.npz") as pictures:
         for name in stored.files:
             image, tap = name.rsplit("_", 1)
-            computed = inception_features(pictures[image], net, resize="torch-fidelity", tap=int(tap))
-            assert relative(computed, stored[name]) < TOLERANCE, name
+            features = inception_features(pictures[image], net, resize="torch-fidelity", tap=int(tap))
+            assert relative(features, stored[name]) < TOLERANCE, name
             assert relative(inception_features(pictures[image], net, tap=int(tap)), stored[name]) > 1e-4, name
 
 
@@ -79,11 +79,11 @@ def resize_cases() -> list:
 @pytest.mark.parametrize(("path", "name"), resize_cases())
 def test_clean_resize_equals_pil(path: Path, name: str) -> None:
     with np.load(path) as stored:
-        computed = resize_clean(torch.from_numpy(stored[f"{name}_in"])[None])[0].permute(1, 2, 0).numpy()
-        assert np.abs(computed[::5, ::5] - stored[f"{name}_clean_stride5"]).max() < 255 * 1e-6
-        assert computed.astype(np.float64).sum() == pytest.approx(float(stored[f"{name}_clean_sum"]), rel=1e-7)
+        resized = resize_clean(torch.from_numpy(stored[f"{name}_in"])[None])[0].permute(1, 2, 0).numpy()
+        assert np.abs(resized[::5, ::5] - stored[f"{name}_clean_stride5"]).max() < 255 * 1e-6
+        assert resized.astype(np.float64).sum() == pytest.approx(float(stored[f"{name}_clean_sum"]), rel=1e-7)
         # clean-fid's rounded variant differs by the roundings alone, its legacy mode is pytorch-fid's resize
-        rounded = computed.round()[::5, ::5] - stored[f"{name}_pilquant_stride5"]
+        rounded = resized.round()[::5, ::5] - stored[f"{name}_pilquant_stride5"]
         assert np.abs(rounded).max() <= 1
         legacy = (resize_pytorch_fid(torch.from_numpy(stored[f"{name}_in"])[None])[0] + 1).permute(
             1, 2, 0

@@ -39,8 +39,8 @@ def test_outputs_and_boxes(case):
     small = cv2.resize(stored[f"{name}_img"], None, fx=scale, fy=scale)
     with torch.inference_mode():
         picture = torch.from_numpy(small).float().sub(torch.tensor(MEAN)).permute(2, 0, 1)[None]
-        computed = [t.numpy() for t in network(picture)]
-    for ours, theirs in zip(computed, ("loc", "conf", "priors"), strict=True):
+        outputs = [t.numpy() for t in network(picture)]
+    for ours, theirs in zip(outputs, ("loc", "conf", "priors"), strict=True):
         assert relative(ours, stored[f"{name}_{theirs}"]) < 1e-5
     boxes = detect(network, stored[f"{name}_img"], scale=scale, confidence=confidence)
     assert relative(boxes, stored[match.group()]) < 1e-5
@@ -59,9 +59,9 @@ def test_maps_of_wav2lips_copy(path):
     network = fill(S3FDWav2Lip(), path.parent)
     picture = torch.from_numpy(stored["s3fd_img"]).float().sub(torch.tensor(s3fd_wav2lip.MEAN)).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        computed = network(picture)
-    assert len(computed) == 12
-    for i, ours in enumerate(computed):
+        outputs = network(picture)
+    assert len(outputs) == 12
+    for i, ours in enumerate(outputs):
         assert relative(ours.numpy(), stored[f"s3fd_w2l_out{i}"]) < 1e-5, i
     boxes = s3fd_wav2lip.detect(network, stored["s3fd_img"], confidence=0.0)
     assert len(boxes) and np.all(np.diff(boxes[:, 4]) <= 0)

@@ -52,13 +52,13 @@ def test_embeddings_distances_and_scores(case):
     fill(feature.network, path.parent)
     # The reference reads BGR pictures; clips are RGB.
     clip = Clip(name, "", "", len(frames), {"frames": frames[..., ::-1], "audio": stored[f"{name}_wav"]})
-    computed = feature.run(clip, {})
+    features = feature.run(clip, {})
     for ours, theirs in (("syncnet.lip", "lip"), ("syncnet.audio", "aud")):
         some = stored[f"{name}_{theirs}"]  # all windows, or a few of them in order
-        nearest = [int(np.abs(computed[ours] - row).max(axis=1).argmin()) for row in some]
+        nearest = [int(np.abs(features[ours] - row).max(axis=1).argmin()) for row in some]
         assert all(np.diff(nearest) > 0)
-        assert relative(computed[ours][nearest], some) < 1e-5
-    table = distances(computed["syncnet.lip"], computed["syncnet.audio"])
+        assert relative(features[ours][nearest], some) < 1e-5
+    table = distances(features["syncnet.lip"], features["syncnet.audio"])
     if f"{name}_dists" in stored.files:
         assert relative(table, stored[f"{name}_dists"]) < 1e-5
     score = sync(table.mean(axis=0))
@@ -93,9 +93,9 @@ def test_track_and_crops(case):
         boxes = [] if t in fact["missing"] else [box]
         boxes += [np.array([5.0, 5, 40, 45])] if 20 <= t < 60 else []
         detections.append(np.array(boxes).reshape(-1, 4))
-    computed = tracks(detections)
-    assert len(computed) == fact["n_tracks"]
-    track = computed[0]
+    people = tracks(detections)
+    assert len(people) == fact["n_tracks"]
+    track = people[0]
     assert (track.frames[0], track.frames[-1]) == (fact["track_first"], fact["track_last"])
     assert relative(track.boxes, stored[f"{name}_track_bbox"]) < 1e-12
     places = smoothed(track.boxes)

@@ -124,9 +124,9 @@ def test_blinks_are_detected_at_their_true_times(seen, truth) -> None:
 
     ratio = sum((gap(o + 1, o + 5) + gap(o + 2, o + 4)) / (4 * gap(o, o + 3)) for o in (36, 42))
     drops = np.flatnonzero(-np.diff(ratio) > 0.072)
-    computed = drops[np.diff(drops, prepend=-9) > 4]
-    assert len(computed) == len(truth["blinks"])
-    assert np.abs(computed + 1 - truth["blink_frames"]).max() <= 2
+    blinks = drops[np.diff(drops, prepend=-9) > 4]
+    assert len(blinks) == len(truth["blinks"])
+    assert np.abs(blinks + 1 - truth["blink_frames"]).max() <= 2
 
 
 def test_sound_follows_the_mouth_without_delay(written, clip, truth) -> None:

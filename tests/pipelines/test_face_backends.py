@@ -205,11 +205,11 @@ def test_the_face_alignment_package_loads_its_own_file_format(folder: Path) -> N
     middle = (upright[:2] + upright[2:]) / 2
     assert len(boxes) and np.abs(middle % 128 - 64).max() < 1  # a cell's middle
     assert upright[2:] - upright[:2] == pytest.approx(512 * np.sqrt([1 / 1.43, 1.43]), rel=0.01)
-    computed = backend.landmarks(FRAME, BOX)
+    marks = backend.landmarks(FRAME, BOX)
     x0, y0, x1, y1 = upright_box(BOX)
     half = 100 * (x1 - x0 + y1 - y0) / 195  # FAN's crop: 200 px of a face of 195
     corner = (x0 + x1) / 2 - half, (y0 + y1) / 2 - 0.12 * (y1 - y0) - half
-    assert computed.shape == (68, 2) and np.abs(computed - corner).max() < 3
+    assert marks.shape == (68, 2) and np.abs(marks - corner).max() < 3
 
 
 # --- insightface -----------------------------------------------------------------------------------------------------

@@ -89,8 +89,8 @@ def test_emotional_sentences_of_biwi_are_split_by_their_number(root: Path) -> No
     for kind, folder in (("npy", "vertices_npy"), ("wav", "wav")):
         shutil.copy(root / folder / f"F2_37.{kind}", root / folder / f"F2_e38.{kind}")
         shutil.copy(root / folder / f"F2_37.{kind}", root / folder / f"F2_notes.{kind}")
-    computed = names(root, "biwi")
-    assert computed["F2_e38"] == "test" and "F2_notes" not in computed
+    splits = names(root, "biwi")
+    assert splits["F2_e38"] == "test" and "F2_notes" not in splits
 
 
 def test_broken_sequences_are_quarantined_with_a_reason(root: Path, tmp_path: Path) -> None:

@@ -46,19 +46,19 @@ def test_odd_names_are_escaped(row: Make) -> None:
     assert "<script" not in line and len(re.findall(r"(?<!\\)\|", line)) == 4
     latex = next(x for x in tables.latex(boards).splitlines() if "alert" in x)
     assert r"50\% \& \$x\textasciicircum{}2\$ \{\#\} \textbackslash{}cmd \textasciitilde{}" in latex
-    (board,) = [r for r in csv.DictReader(io.StringIO(tables.as_csv(boards))) if r["rank"] == "2"]
-    assert board["method"] == ODD
+    (record,) = [r for r in csv.DictReader(io.StringIO(tables.as_csv(boards))) if r["rank"] == "2"]
+    assert record["method"] == ODD
 
 
 def test_csv_has_every_score_once(row: Make) -> None:
     rows = [row("a", 3.0), row("b", None, method_class="dub", note="none"), row("still", -0.5, rankable=False)]
-    board = list(csv.DictReader(io.StringIO(tables.as_csv(leaderboards(rows)))))
-    assert sorted((r["method"], r["value"], r["group"]) for r in board) == [
+    records = list(csv.DictReader(io.StringIO(tables.as_csv(leaderboards(rows)))))
+    assert sorted((r["method"], r["value"], r["group"]) for r in records) == [
         ("a", "3.0", "ranked"),
         ("b", "", "ranked"),
         ("still", "-0.5", "sanity"),
     ]
-    assert board[0]["fingerprint"] == "f0"
+    assert records[0]["fingerprint"] == "f0"
 
 
 def test_undefined_values_show_a_dash(row: Make) -> None:

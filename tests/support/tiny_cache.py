@@ -32,7 +32,7 @@ def write_tiny_cache(
                 clip["hubert"] = np.zeros((frames, 1024), np.float16)
             for field, values in clip.items():
                 writer.append(field, values)
-            facts = {f"{f}.{k}": v for f, held in writer.finish().items() for k, v in held.items()}
+            facts = {f"{f}.{k}": v for f, entry in writer.finish().items() for k, v in entry.items()}
             plain = {"id": name, "speaker": f"s{number % 3}", "split": split, "n_frames": frames}
             rows.append(plain | {"status": OK, "reason": "", "detail": ""} | facts)
         writer.close()

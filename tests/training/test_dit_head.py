@@ -70,9 +70,11 @@ def test_an_interrupted_run_resumes_bit_for_bit(stage: str, tiny_cache: Path, ru
             micro_train(tiny_cache, tmp_path, stage=stage)
     micro_train(tiny_cache, tmp_path, stage=stage, resume=True)
     assert losses(tmp_path, stage) == losses(run, stage)
-    known, expected = (load_checkpoint(p / stage / "model.safetensors", STAGE_KINDS[stage])[0] for p in (tmp_path, run))
+    resumed, expected = (
+        load_checkpoint(p / stage / "model.safetensors", STAGE_KINDS[stage])[0] for p in (tmp_path, run)
+    )
     for key, tensor in expected.state_dict().items():
-        torch.testing.assert_close(known.state_dict()[key], tensor, rtol=0, atol=0)
+        torch.testing.assert_close(resumed.state_dict()[key], tensor, rtol=0, atol=0)
 
 
 LONGER = {
@@ -145,9 +147,9 @@ def test_presets_fit_a_cache_and_list_deviations(name: str, tiny_cache: Path) ->
     assert settings.dit.model.latent_channels == settings.vqgan_face.model.latent_channels
     assert settings.vqgan_masked.model.mask == settings.dit.model.mask and settings.vqgan_face.model.mask is None
     assert type(settings).model_validate(settings.model_dump()) == settings
-    known = choices(settings.dit)
-    assert known["loop"]["batch_size"] == settings.dit.loop.batch_size and "model.timesteps" in known
-    json.dumps(known)
+    chosen = choices(settings.dit)
+    assert chosen["loop"]["batch_size"] == settings.dit.loop.batch_size and "model.timesteps" in chosen
+    json.dumps(chosen)
     assert MODELS["dit-head"].preset(name) == preset(name)
 
 

@@ -56,8 +56,8 @@ def _stage(name: str, cache: Cache, run: Path) -> VQGANStage | DiTStage:
     """A stage that holds the run's last weights."""
     stage = MODELS["dit-head"].stages[name](cache, fit_to_cache(micro_settings(), cache), run=run, seed=0, device="cpu")
     assert isinstance(stage, VQGANStage | DiTStage)
-    stored = load_checkpoint(run / name / "model.safetensors", KINDS[name])[0].state_dict()
-    (stage.module if isinstance(stage, DiTStage) else stage.module.vqgan).load_state_dict(stored)
+    weights = load_checkpoint(run / name / "model.safetensors", KINDS[name])[0].state_dict()
+    (stage.module if isinstance(stage, DiTStage) else stage.module.vqgan).load_state_dict(weights)
     stage.module.eval()
     return stage
 
@@ -165,16 +165,16 @@ def test_sample_videos_are_written(watched: Path) -> None:
 )
 def test_tensorboard_holds_figures_and_pictures(stage: str, shown: set[str], watched: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    stored = accumulator.EventAccumulator(str(watched / stage / "tensorboard")).Reload()
+    events = accumulator.EventAccumulator(str(watched / stage / "tensorboard")).Reload()
     for name in {"psnr", "ssim"} | ({"mouth_r", "mouth_r_late"} if stage == "dit" else {"psnr_flat"}):
-        points = [(p.step, p.value) for p in stored.Scalars(f"validation/{name}")]
+        points = [(p.step, p.value) for p in events.Scalars(f"validation/{name}")]
         expected = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in _lines(watched, stage)]
         assert points == expected
-    assert {f"validation/{name}" for name in shown} <= set(stored.Tags()["images"])
+    assert {f"validation/{name}" for name in shown} <= set(events.Tags()["images"])
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_validates_more_than_once(name: str) -> None:
-    stored = preset(name)
-    for loop in (stored.vqgan_face.loop, stored.vqgan_masked.loop, stored.dit.loop):
+    settings = preset(name)
+    for loop in (settings.vqgan_face.loop, settings.vqgan_masked.loop, settings.dit.loop):
         assert loop.validate_every is not None and loop.steps >= 1.5 * loop.validate_every

@@ -48,8 +48,8 @@ def test_validation_changes_nothing_that_is_trained(watched: Path, micro_run: Pa
 
 def test_validation_values_are_of_held_out_clips(watched: Path, tiny_cache: Path) -> None:
     lines = {stage: _lines(watched / stage / "validation.jsonl") for stage in STAGES}
-    assert all([line["step"] for line in lines_of] == [2, 4] for lines_of in lines.values())
-    assert all(line["split"] == "test" for lines_of in lines.values() for line in lines_of)
+    assert all([line["step"] for line in of_stage] == [2, 4] for of_stage in lines.values())
+    assert all(line["split"] == "test" for of_stage in lines.values() for line in of_stage)
     truth = np.stack([c["frames"] for c in Cache(tiny_cache).clips("test")])
     copied = np.mean([psnr(np.broadcast_to(t[:1], t[1:].shape), t[1:]) for t in truth])
     assert lines["lfg"][0]["psnr_copy"] == pytest.approx(copied, abs=1e-4)
