@@ -124,7 +124,7 @@ def test_speech_of_any_rate_and_channels_is_16_khz_mono_by_frames(tmp_path: Path
 def test_sound_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"s\.wav: holds 0\.10 s of sound\. At least 0\.2 s"):
         read_speech(_wav(tmp_path / "s.wav", _tone(0.1, 16000)), encoder="logmel", max_seconds=None)
-    with pytest.raises(InputError, match="At least"):
+    with pytest.raises(InputError, match="must be above 0"):
         read_speech(_wav(tmp_path / "l.wav", _tone(1, 16000)), encoder="logmel", max_seconds=-1)
     empty = _wav(tmp_path / "e.wav", np.zeros(0, np.int16))
     (tmp_path / "zero.wav").touch()
@@ -152,10 +152,10 @@ def test_a_driving_video_gives_tracks_of_the_requested_length(wanted: int, tmp_p
 
 
 def test_a_driving_video_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"d\.mp4.*unreadable"):
+    with pytest.raises(InputError, match=r"d\.mp4: No such file"):
         read_drive(tmp_path / "d.mp4", size=32, backend=OneFace(), n_frames=10)
     write_video(tmp_path / "d.mp4", np.zeros((12, 64, 64, 3), np.uint8))
-    with pytest.raises(InputError, match=r"d\.mp4.*no_face"):
+    with pytest.raises(InputError, match=r"d\.mp4: no face in"):
         read_drive(tmp_path / "d.mp4", size=32, backend=OneFace(faces=0), n_frames=10)
 
 
