@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from dawn_bench.files import sweep
 from dawn_bench.locks import exclusive
 
 
-@contextmanager
-def results_folder(out: Path) -> Iterator[None]:
+def results_folder(out: Path) -> AbstractContextManager[None]:
     """Hold the results folder `out`; what writers that were killed left in it is removed before and after.
 
     Raises `InputError` naming the run that holds it.
     """
-    with exclusive(out, doing="evaluated", hint="Wait for it, or give another --out."):
-        sweep(out)
-        try:
-            yield
-        finally:
-            sweep(out)
+    return _written(out, doing="evaluated")
+
+
+def run_folder(stage: Path) -> AbstractContextManager[None]:
+    """Hold the folder of one training stage, as `results_folder` does."""
+    return _written(stage, doing="trained")
 
 
 @contextmanager
-def run_folder(stage: Path) -> Iterator[None]:
-    """Hold the folder of one training stage, as `results_folder` does."""
-    with exclusive(stage, doing="trained", hint="Wait for it, or give another --out."):
-        sweep(stage)
+def _written(folder: Path, *, doing: str) -> Iterator[None]:
+    with exclusive(folder, doing=doing, hint="Wait for it, or give another --out."):
+        sweep(folder)
         try:
             yield
         finally:
-            sweep(stage)
+            sweep(folder)
