@@ -123,6 +123,11 @@ class Levels:
     _seconds: list[tuple[int, np.ndarray, float]] = field(default_factory=list)
     _open: bool = False
 
+    @property
+    def samples(self) -> int:
+        """How many samples were added, in each channel."""
+        return sum(n for n, _, _ in self._seconds)
+
     def add(self, planes: np.ndarray, mono: np.ndarray, *, rate: int) -> None:
         """Count a block (C,n) and its sum (n,) at `rate` samples a second."""
         if not len(mono):

@@ -75,8 +75,8 @@ def _listed(streams: list[AudioStream]) -> str:
     """The tracks by number, language and title: `2 sound tracks (1 eng, 2 fra "Dub")`."""
     words = []
     for number, stream in enumerate(streams, 1):
-        language, title = stream.metadata.get("language", "und"), stream.metadata.get("title", "")
-        word = f"{number}" if language == "und" else f"{number} {language[:20]}"
+        language, title = (" ".join(stream.metadata.get(key, "").split()) for key in ("language", "title"))
+        word = f"{number}" if language in ("", "und") else f"{number} {language[:20]}"
         words.append(f'{word} "{title[:40]}"' if title else word)
     plural = "track" if len(streams) == 1 else "tracks"
     return f"{len(streams)} sound {plural} ({', '.join(words)})"
