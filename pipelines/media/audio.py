@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import wave
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from dawn_bench.pipelines.media.decoding import first_stamp
 from dawn_bench.pipelines.media.downmix import Downmix, Levels, mixed
 from dawn_bench.pipelines.media.limits import check_sound
 from dawn_bench.pipelines.media.sound_blocks import Block, Reading, read_blocks
+from dawn_bench.pipelines.media.sound_files import rereadable
 
 #: A gap of this many seconds between two blocks is filled with silence; a shorter one is rounding of timestamps.
 _GAP = 0.05
@@ -85,25 +86,8 @@ def decode_sound(
     Raises `ItemError("no_audio")` without a sound stream, `ItemError("no_track")` without this track,
     `ItemError("unreadable")` for a damaged file or one beyond the bounds of `limits`.
     """
-    if origin is None:
-        origin = _first_picture(path)
-    stretch = _Stretch(start, stop, origin, stop if used is None else used)
-    mixing, reading = _Mixing({}), Reading()
-    samples = _resampled(path, stretch, mixing, reading, track=track)
-    results = {channels: levels.result() for channels, levels in mixing.levels.items()}
-    alone = {channels: result.alone for channels, result in results.items() if result.alone is not None}
-    if alone:
-        mixing = _Mixing(alone, mixing.levels)
-        samples = _resampled(path, stretch, mixing, Reading(), track=track)
-    notes = [*reading.all_notes(), *(n for c, r in results.items() for n in _mix_notes(c, r))]
-    loudest = mixing.beyond / mixing.audible if mixing.audible else 0.0
-    if loudest > _NO_SOUND:
-        raise ItemError("unreadable", f"{Path(path).name}: its sound is stored as float beyond -1 to 1: scale it")
-    if loudest > _CLIPPED:
-        notes.append(f"{loudest:.1%} of its sound is beyond full scale and clipped")
-    longest = max(results, key=lambda channels: mixing.levels[channels].samples, default=None)
-    verdict = results[longest].verdict if longest is not None else "silent"
-    return Sound(samples, reading.track, reading.tracks, reading.layout, verdict, tuple(notes))
+    with rereadable(path) as file:
+        return _decoded(file, _Stretch(start, stop, origin, stop if used is None else used), track=track)
 
 
 def check_audio(path: Path | str, *, track: int | None = None) -> None:
@@ -156,7 +140,7 @@ class _Mixing:
 
     def mono(self, block: Block) -> np.ndarray:
         """The block as float32 (n,)."""
-        return mixed(block.planes, block.channels, alone=self.alone.get(block.channels))
+        return _mono(block.planes, block.channels, self.alone.get(block.channels))
 
     def measure(self, block: Block, mono: np.ndarray, begin: int, end: int) -> None:
         """Count samples `begin` to `end` of a block, of which `mono` is the mix."""
@@ -168,6 +152,28 @@ class _Mixing:
             levels.add(block.planes[:, begin:end], mono[begin:end], rate=block.rate)
 
 
+def _decoded(path: Path, stretch: _Stretch, *, track: int | None) -> Sound:
+    """`decode_sound` of a file that can be read more than once."""
+    if stretch.origin is None:
+        stretch = replace(stretch, origin=_first_picture(path))
+    mixing, reading = _Mixing({}), Reading()
+    samples = _resampled(path, stretch, mixing, reading, track=track)
+    results = {channels: levels.result() for channels, levels in mixing.levels.items()}
+    alone = {channels: result.alone for channels, result in results.items() if result.alone is not None}
+    if alone:
+        mixing = _Mixing(alone, mixing.levels)
+        samples = _resampled(path, stretch, mixing, Reading(), track=track)
+    notes = [*reading.all_notes(), *(n for c, r in results.items() for n in _mix_notes(c, r))]
+    loudest = mixing.beyond / mixing.audible if mixing.audible else 0.0
+    if loudest > _NO_SOUND:
+        raise ItemError("unreadable", f"{path.name}: its sound is stored as float beyond -1 to 1: scale it")
+    if loudest > _CLIPPED:
+        notes.append(f"{loudest:.1%} of its sound is beyond full scale and clipped")
+    longest = max(results, key=lambda channels: mixing.levels[channels].samples, default=None)
+    verdict = results[longest].verdict if longest is not None else "silent"
+    return Sound(samples, reading.track, reading.tracks, reading.layout, verdict, tuple(notes))
+
+
 def _first_picture(path: Path | str) -> float | None:
     """The time stamp of the first picture; None where there is none, or none that can be decoded: the sound can."""
     try:
@@ -176,7 +182,9 @@ def _first_picture(path: Path | str) -> float | None:
         return None
 
 
-def _resampled(path: Path | str, stretch: _Stretch, mixing: _Mixing, reading: Reading, *, track: int | None) -> np.ndarray:
+def _resampled(
+    path: Path | str, stretch: _Stretch, mixing: _Mixing, reading: Reading, *, track: int | None
+) -> np.ndarray:
     """The stretch as int16 (n,) at 16 kHz."""
     import soxr
 
@@ -249,6 +257,10 @@ def _mix_notes(channels: tuple[str, ...], result: Downmix) -> Iterator[str]:
         yield f"its channels of sound cancel{part}: the loudest ({channels[result.alone]}) is used alone"
     elif result.verdict == "phase_weakened":
         yield f"its channels of sound weaken each other by {-(result.cancellation_db or 0):.0f} dB"
+
+
+def _mono(planes: np.ndarray, channels: tuple[str, ...], alone: int | None) -> np.ndarray:
+    return mixed(planes, channels, alone=alone)
 
 
 def _int16(samples: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def open_bytes(data: bytes, *, kind: str) -> InputContainer:
     """Media data in memory, of FFmpeg's format `kind`, open for reading."""
     import av
 
-    return av.open(BytesIO(data), format=kind, options={**DECODER})
+    return av.open(BytesIO(data), "r", format=kind, options={**DECODER})
 
 
 @cache

@@ -79,7 +79,7 @@ def read_blocks(path: Path | str, reading: Reading, *, track: int | None = None)
     Files that were joined into one mp3 are decoded one after the other, each without its encoder's delay and padding.
     Packets that cannot be decoded are left out and counted.
 
-    Raises `ItemError`: `no_audio`, `no_track`, `unreadable`. `Reading.check` says afterwards whether too much is damaged.
+    Raises `ItemError`: `no_audio`, `no_track`, `unreadable`. `Reading.check` says whether too much was damaged.
     """
     from av.error import InvalidDataError
 
@@ -144,8 +144,8 @@ def _has_pictures(container: InputContainer) -> bool:
 
 def _planes(frame: AudioFrame, channels: int, reading: Reading) -> np.ndarray:
     """The samples of a frame of any format as float32 (channels, n), full scale 1."""
-    samples = frame.to_ndarray()
-    planes = samples if frame.format.is_planar else samples.reshape(-1, channels).T
+    samples: np.ndarray = frame.to_ndarray()
+    planes: np.ndarray = samples if frame.format.is_planar else samples.reshape(-1, channels).T
     if planes.dtype == np.uint8:
         planes = (planes.astype(np.float32) - 128) / 128
     elif planes.dtype.kind == "f":

@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from dawn_bench.errors import ItemError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
 #: Larger mp3 files are not searched for joins, and files of more parts are read as one.
 _MOST_BYTES, _MOST_PARTS = 256 << 20, 1000
+#: Bytes that a pipe may deliver.
+_MOST_PIPED = 4 << 30
 #: The tag of an encoder's first frame, which holds no sound, and of iTunes' and others' descriptions before it.
 _MARKS = re.compile(rb"Xing|Info|ID3[\x02-\x04]")
 #: Sizes in a wav header that stand for "unknown": written to a pipe, or by a recorder that was never stopped.
 _UNKNOWN = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF})
 #: The most samples by which an encoder may fill up its last block.
 _MOST_PADDING = 8192
+
+
+@contextmanager
+def rereadable(path: Path | str) -> Iterator[Path]:
+    """A file that can be opened more than once: `path`, or a temporary copy of what comes out of a pipe.
+
+    Raises `ItemError("unreadable")` for a pipe that delivers too much.
+    """
+    path = Path(path)
+    if not path.is_fifo():
+        yield path
+        return
+    with TemporaryDirectory() as folder, path.open("rb") as pipe:
+        copy, n_bytes = Path(folder) / path.name, 0
+        with copy.open("wb") as file:
+            while data := pipe.read(1 << 20):
+                n_bytes += file.write(data)
+                if n_bytes > _MOST_PIPED:
+                    raise ItemError("unreadable", f"{path.name}: delivers more than {_MOST_PIPED >> 30} GiB")
+        yield copy
 
 
 def mp3_parts(path: Path) -> list[bytes]:
@@ -54,7 +81,7 @@ def wav_note(path: Path) -> str | None:
                 rest = path.stat().st_size - file.tell()
                 if size in _UNKNOWN and size != rest:
                     return "its wav header does not state its length: read to the end of the file"
-                return f"its wav header states {size} bytes of sound, and {rest} are there" if size > rest else None
+                return f"its sound is cut off: {rest} of {size} bytes are there" if size > rest else None
             file.seek(size + size % 2, 1)
     return None
 
