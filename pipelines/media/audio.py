@@ -23,8 +23,10 @@ _GAP = 0.05
 _NOTHING = np.zeros(0, np.float32)
 #: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
 _SILENT = 33
-#: Samples beyond full scale, as a share of those above -60 dB: from here on a note, and from here on no sound at all.
-_CLIPPED, _NO_SOUND = 0.001, 0.5
+#: Share of samples beyond full scale, of those above -60 dB, from which on a note says so.
+_CLIPPED = 0.001
+#: Most samples beyond this are integers that were stored as floats; the loudest recording is not.
+_FAR_BEYOND = 16.0
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class _Mixing:
     ) -> None:
         self.alone, self.measured = alone, levels is not None
         self.levels: dict[tuple[str, ...], Levels] = levels or {}
-        self.beyond = self.audible = 0
+        self.beyond = self.far_beyond = self.audible = 0
 
     def mono(self, block: Block) -> np.ndarray:
         """The block as float32 (n,)."""
@@ -146,7 +148,9 @@ class _Mixing:
         """Count samples `begin` to `end` of a block, of which `mono` is the mix."""
         size = np.abs(mono[begin:end])
         self.audible += int(np.count_nonzero(size > _SILENT / 32768))
-        self.beyond += int(np.count_nonzero(size > 1.0))
+        if size.max(initial=0) > 1.0:
+            self.beyond += int(np.count_nonzero(size > 1.0))
+            self.far_beyond += int(np.count_nonzero(size > _FAR_BEYOND))
         if not self.measured:
             levels = self.levels.setdefault(block.channels, Levels(block.channels))
             levels.add(block.planes[:, begin:end], mono[begin:end], rate=block.rate)
@@ -164,11 +168,11 @@ def _decoded(path: Path, stretch: _Stretch, *, track: int | None) -> Sound:
         mixing = _Mixing(alone, mixing.levels)
         samples = _resampled(path, stretch, mixing, Reading(), track=track)
     notes = [*reading.all_notes(), *(n for c, r in results.items() for n in _mix_notes(c, r))]
-    loudest = mixing.beyond / mixing.audible if mixing.audible else 0.0
-    if loudest > _NO_SOUND:
-        raise ItemError("unreadable", f"{path.name}: its sound is stored as float beyond -1 to 1: scale it")
-    if loudest > _CLIPPED:
-        notes.append(f"{loudest:.1%} of its sound is beyond full scale and clipped")
+    clipped = mixing.beyond / mixing.audible if mixing.audible else 0.0
+    if mixing.far_beyond > mixing.audible / 2:
+        raise ItemError("unreadable", f"{path.name}: its sound is stored as float far beyond -1 to 1: scale it")
+    if clipped > _CLIPPED:
+        notes.append(f"{clipped:.1%} of its sound is beyond full scale and clipped")
     longest = max(results, key=lambda channels: mixing.levels[channels].samples, default=None)
     verdict = results[longest].verdict if longest is not None else "silent"
     return Sound(samples, reading.track, reading.tracks, reading.layout, verdict, tuple(notes))

@@ -11,7 +11,7 @@ import numpy as np
 
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.media.containers import open_bytes
-from dawn_bench.pipelines.media.decoding import opened
+from dawn_bench.pipelines.media.decoding import is_cover, opened
 from dawn_bench.pipelines.media.downmix import channel_names
 from dawn_bench.pipelines.media.limits import check_rate
 from dawn_bench.pipelines.media.sound_files import mp3_parts, stated_end, wav_note
@@ -108,16 +108,19 @@ def read_blocks(path: Path | str, reading: Reading, *, track: int | None = None)
 
 
 def _decoded(container: InputContainer, stream: AudioStream, reading: Reading, *, name: str) -> Iterator[Block]:
-    from av.error import InvalidDataError
+    from av.error import FFmpegError
 
     raw, damage = container.format.name in _RAW, False
     layouts: dict[str, tuple[str, ...]] = {}
-    end = None if _has_pictures(container) else stated_end(container, rate=stream.codec_context.sample_rate or 1)
+    only_sound = all(map(is_cover, container.streams.video))
+    end = stated_end(container, rate=stream.codec_context.sample_rate or 1) if only_sound else None
     for packet in container.demux(stream):
         reading.packets += packet.size > 0
         try:
             frames = packet.decode()
-        except InvalidDataError:
+        except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             reading.damaged += 1
             damage = not raw
             continue
@@ -133,13 +136,6 @@ def _decoded(container: InputContainer, stream: AudioStream, reading: Reading, *
                 planes = planes[:, : max(0, round((end - stamp) * frame.sample_rate))]
             yield Block(frame.sample_rate, stamp, planes, layouts[layout], damage)
             damage = False
-
-
-def _has_pictures(container: InputContainer) -> bool:
-    """Whether there is a video stream that is no cover picture."""
-    from av.stream import Disposition
-
-    return any(not stream.disposition & Disposition.attached_pic for stream in container.streams.video)
 
 
 def _planes(frame: AudioFrame, channels: int, reading: Reading) -> np.ndarray:
