@@ -99,8 +99,10 @@ def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, 
     return chain([landed], frames)
 
 
-def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterator[tuple[VideoFrame, Stamp]]:
-    """Each frame with the tick until which it is on screen, that of the next frame.
+def on_screen(
+    frames: Iterable[Stamped], gap: Stamp, *, trusted: bool
+) -> Iterator[tuple[VideoFrame, Stamp, bool]]:
+    """Each frame with the tick until which it is on screen, that of the next frame, and whether it is the last.
 
     The last frame stays for its own duration if that can be `trusted`, else for as long as the one before it, less one
     tick, by which rounding may have lengthened that.
@@ -109,11 +111,11 @@ def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterat
     for stamp, frame in frames:
         if previous is not None:
             gap = stamp - previous[0]
-            yield previous[1], stamp
+            yield previous[1], stamp, False
         previous = stamp, frame
     if previous is not None:
         stamp, frame = previous
-        yield frame, stamp + (frame.duration if trusted and (frame.duration or 0) > 0 else gap - 1)
+        yield frame, stamp + (frame.duration if trusted and (frame.duration or 0) > 0 else gap - 1), True
 
 
 def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[Stamped]:
