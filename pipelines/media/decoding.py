@@ -111,9 +111,7 @@ def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, 
     return chain([landed], frames)
 
 
-def on_screen(
-    frames: Iterable[Stamped], gap: Stamp, *, trusted: bool
-) -> Iterator[tuple[VideoFrame, Stamp, bool]]:
+def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterator[tuple[VideoFrame, Stamp, bool]]:
     """Each frame with the tick until which it is on screen, that of the next frame, and whether it is the last.
 
     The last frame stays for its own duration if that can be `trusted`, else for as long as the one before it, less one

@@ -45,6 +45,27 @@ def wav_that_is_cut_off(path: Path) -> None:
     wav(path, tone(), size=288_000)
 
 
+@kind("sound", "s.mp3", Answer(seconds=0.5, rms=TONE_RMS, near=0.03, loud=0.08, notes=("cut off: 0.5 of 1.0 s",)))
+def mp3_that_is_cut_off(path: Path) -> None:
+    """Half of a file whose first frame states the length of the whole."""
+    data = _mp3(path)
+    path.write_bytes(data[: len(data) // 2 + 300])
+
+
+@kind("sound", "s.flac", Answer(notes=("its sound is cut off", "of 2.0 s are there")))
+def flac_that_is_cut_off(path: Path) -> None:
+    """Half of the bytes."""
+    encode(path, np.concatenate([tone()] * 2), "flac", sample="s16")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@kind("sound", "s.m4a", Answer(notes=("its sound is cut off", "of 2.0 s are there")))
+def m4a_that_is_cut_off(path: Path) -> None:
+    """The index is there, half of the sound is not."""
+    encode(path, np.concatenate([tone()] * 2), "aac", options={"movflags": "+faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
 @kind("sound", "s.wav", Answer(seconds=1.0, rms=TONE_RMS, notes=("2 sound samples not a finite number",)))
 def wav_with_nan_and_infinity(path: Path) -> None:
     """Float samples that are no numbers."""
