@@ -2,9 +2,9 @@
 
 Frame k lasts from k/fps to (k+1)/fps seconds after the first frame, and is the one on screen just before the middle of
 that, by the frames' own timestamps. So a frame is at most half a frame early or late whatever the rate of the source,
-and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly. PyAV decodes and
-encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread (`picture`) it is as fast
-as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
+and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly.
+PyAV decodes and encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread
+(`picture`) it is as fast as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Closer than this, decoding from the first frame is cheaper and safer than seeking.
 _SEEK_FROM = 10.0
+#: A time stamp is rounded by no more than this part of a frame.
+_ROUNDING = 40
 #: For smaller pictures x264's macroblock tree reads uninitialised memory, so that the same input sometimes gave other
 #: bytes (seen at 32, 64 and 96 pixels a side, never from 128 on).
 _TREE_FROM = 128
@@ -120,7 +122,7 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
             frames = chain([first], frames)
         limit = math.inf if stop is None else stop / unit
         begin, step = start / unit, 1 / fps / unit
-        parts = 8 * math.lcm(begin.denominator, step.denominator)
+        parts = 2 * _ROUNDING * math.lcm(begin.denominator, step.denominator)
         begin_parts, step_parts = int(begin * parts), int(step * parts)
         shown, used = 0, 0
         due, middle = _ticks(begin_parts, step_parts, parts)
@@ -146,9 +148,10 @@ def _ticks(begin: int, step: int, parts: int) -> tuple[int, int]:
     """The tick at which a frame begins, and the first one at which a picture is too late for it.
 
     `begin` and `step`, the frame's length, are in parts of a tick, `parts` of them each. A time stamp may have been
-    rounded down by half a tick: one that is so close before the middle counts as the middle.
+    rounded down by half a tick: one that is so close before the middle counts as the middle. Where a tick is long,
+    because the file counts pictures, nothing was rounded.
     """
-    middle = begin + step // 2 - min(parts // 2, step // 8)
+    middle = begin + step // 2 - min(parts // 2, step // _ROUNDING)
     return begin // parts, -(-middle // parts)
 
 
