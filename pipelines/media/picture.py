@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.plane import VideoPlane
     from av.video.reformatter import VideoReformatter
+    from PIL.Image import Image
 
 #: x, y, width, height in pixels.
 Window = tuple[int, int, int, int]
@@ -34,6 +35,10 @@ _HALF_COLOUR = {"yuv420p", "yuvj420p"}
 
 #: Formats of picture files that both Pillow, which reads the header, and OpenCV, which decodes, know.
 _PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "SUN")
+
+
+#: Pillow's modes with transparency.
+_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 
 class Converter:
@@ -168,11 +173,12 @@ class Picture:
 def decode_picture(path: Path) -> np.ndarray | None:
     """A picture file as uint8 RGB (H,W,3), None if it is no picture. OpenCV's own messages are suppressed.
 
-    The header is read first: raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and
-    `OSError` for a file that cannot be read.
+    It is turned as its orientation tag says, and what is transparent lies on `BACKGROUND`. The header is read first:
+    raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and `OSError` for a file that cannot
+    be read.
     """
     import cv2
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if path.stat().st_size > PICTURE_BYTES:
         raise ItemError("unreadable", f"has more than {PICTURE_BYTES >> 30} GB")
@@ -182,6 +188,8 @@ def decode_picture(path: Path) -> np.ndarray | None:
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; the bound here is our own
             with Image.open(path, formats=[name for name in _PICTURES if name in Image.OPEN]) as header:
                 check_picture(*header.size)
+                if _needs_pillow(header):
+                    return on_background(np.asarray(ImageOps.exif_transpose(header).convert("RGBA")))
     except Image.DecompressionBombError as error:
         raise ItemError("unreadable", f"is too large a picture ({error})") from error
     except (ValueError, SyntaxError, TypeError, struct.error):
@@ -200,6 +208,15 @@ def decode_picture(path: Path) -> np.ndarray | None:
     if picture is not None:
         check_picture(picture.shape[1], picture.shape[0])
     return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
+
+
+def _needs_pillow(picture: Image) -> bool:
+    """Whether OpenCV reads a picture file wrong: it ignores transparency, and the orientation of AVIF."""
+    if picture.format == "AVIF":
+        return True
+    if picture.mode not in _ALPHA and "transparency" not in picture.info:
+        return False
+    return bool(np.asarray(picture.convert("RGBA"))[..., 3].min() < 255)
 
 
 def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
