@@ -1,7 +1,8 @@
 """Reads pictures from video files at an exact rate, and writes video files.
 
-Frame k is the one on screen k/fps seconds after the first frame, by the frames' own timestamps. So variable frame
-rates, wrong frame counts in containers and clips that do not start at zero are handled correctly. PyAV decodes and
+Frame k lasts from k/fps to (k+1)/fps seconds after the first frame, and is the one on screen just before the middle of
+that, by the frames' own timestamps. So a frame is at most half a frame early or late whatever the rate of the source,
+and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly. PyAV decodes and
 encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread (`picture`) it is as fast
 as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
 """
@@ -78,7 +79,7 @@ def probe(path: Path | str) -> VideoInfo:
 def iter_frames(
     path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield the uint8 RGB (H,W,3) frame on screen at start + k/fps for k = 0, 1, ... before `stop` and the end.
+    """Yield the uint8 RGB (H,W,3) frame of start + k/fps for k = 0, 1, ... before `stop` and the end.
 
     Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
     where the source has a lower rate. Pictures are as displayed: with square pixels, turned, in the colours of BT.709.
@@ -107,8 +108,8 @@ def open_pictures(
 def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | None) -> Iterator[VideoInfo | Picture]:
     """The properties of the file, then its pictures.
 
-    Time is counted in whole ticks of the stream: the picture on screen at any time is the one at the tick at or before
-    that time.
+    Time is counted in ticks of the stream. A picture takes over from the one before it where its time stamp, which is
+    a rounded one, lies before the middle of the frame; the last picture stays to the end.
     """
     with opened(path) as container:
         stream = video_stream(container, path)
@@ -125,25 +126,36 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
             frames = chain([first], frames)
         limit = math.inf if stop is None else stop / unit
         begin, step = start / unit, 1 / fps / unit
-        parts = math.lcm(begin.denominator, step.denominator)
+        parts = 8 * math.lcm(begin.denominator, step.denominator)
         begin_parts, step_parts = int(begin * parts), int(step * parts)
-        shown, due, used = 0, begin_parts // parts, 0
+        shown, used = 0, 0
+        due, middle = _ticks(begin_parts, step_parts, parts)
         converter = Converter(aspect)
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
-        for frame, until in on_screen(frames, usual, trusted=stream.frames > 0):
-            if due >= until - origin:
+        for frame, until, last in on_screen(frames, usual, trusted=stream.frames > 0):
+            if until - origin <= due if last else until - origin < middle:
                 continue
             used += 1
             end = until - origin if stop is None else min(until - origin, stop / unit)
             check_pace((end - begin) * unit, still=(end - due) * unit, pictures=used, name=name)
             picture = Picture(frame, converter)
-            while due < until - origin:
+            while due < until - origin if last else middle <= until - origin:
                 if begin_parts + shown * step_parts >= limit * parts:
                     return
                 yield picture
                 shown += 1
-                due = (begin_parts + shown * step_parts) // parts
+                due, middle = _ticks(begin_parts + shown * step_parts, step_parts, parts)
+
+
+def _ticks(begin: int, step: int, parts: int) -> tuple[int, int]:
+    """The tick at which a frame begins, and the first one at which a picture is too late for it.
+
+    `begin` and `step`, the frame's length, are in parts of a tick, `parts` of them each. A time stamp may have been
+    rounded down by half a tick: one that is so close before the middle counts as the middle.
+    """
+    middle = begin + step // 2 - min(parts // 2, step // 8)
+    return begin // parts, -(-middle // parts)
 
 
 def _info(container: InputContainer, stream: VideoStream, first: Stamped, aspect: Fraction) -> VideoInfo:

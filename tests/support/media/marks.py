@@ -27,6 +27,20 @@ def level(number: int) -> int:
     return round(20 + 3.5 * (number % 60))
 
 
+def numbered(number: int, *, width: int = SIDE, height: int = SIDE) -> np.ndarray:
+    """A picture uint8 (H,W,3) that tells its number, 0 to 255: eight bars, bright for a one, lowest digit first."""
+    bars = np.array([BRIGHT if number >> bit & 1 else DARK for bit in range(8)], np.uint8)
+    row = bars[np.arange(width) * 8 // width]
+    return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
+
+
+def number_of(picture: np.ndarray) -> int:
+    """The number that a picture uint8 (H,W,3) or (H,W) tells, at any size."""
+    grey_row = picture.reshape(*picture.shape[:2], -1).mean(axis=(0, 2))
+    centres = ((np.arange(8) + 0.5) * len(grey_row) / 8).astype(int)
+    return int(sum(1 << bit for bit, at in enumerate(centres) if grey_row[at] > (DARK + BRIGHT) / 2))
+
+
 def grey(value: float, *, width: int = SIDE, height: int = SIDE) -> np.ndarray:
     """A picture uint8 (H,W,3) of one grey level."""
     return np.full((height, width, 3), round(value), np.uint8)
