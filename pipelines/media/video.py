@@ -22,8 +22,11 @@ import numpy as np
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
+from dawn_bench.pipelines.media.colours import check_matrix
 from dawn_bench.pipelines.media.decoding import decoded, decoded_from, on_screen, opened, tick, video_stream
-from dawn_bench.pipelines.media.limits import check_memory, check_pace
+from dawn_bench.pipelines.media.display import displayed_size, orientation, pixel_aspect
+from dawn_bench.pipelines.media.limits import check_memory, check_pace, check_size
+from dawn_bench.pipelines.media.notes import picture_notes
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
 
 if TYPE_CHECKING:
@@ -47,14 +50,15 @@ class VideoInfo:
     """The properties of a video file.
 
     Args:
-        width: in pixels as displayed, after rotation.
+        width: in square pixels as displayed, after rotation.
         height: likewise.
         fps: average frame rate.
         seconds: length as the container states it, which may be wrong.
         start_time: timestamp of the first decoded frame, seconds.
         codec: FFmpeg's name of the video codec.
         has_audio: whether there is a sound stream.
-        rotation: degrees counter-clockwise by which stored frames are turned for display.
+        rotation: degrees counter-clockwise by which stored frames are turned for display; see `display.orientation`
+            for those that are mirrored too.
         notes: what was repaired or converted while the pictures were read, one sentence part each.
     """
 
@@ -80,7 +84,7 @@ def iter_frames(
     """Yield the uint8 RGB (H,W,3) frame of start + k/fps for k = 0, 1, ... before `stop` and the end.
 
     Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
-    where the source has a lower rate. Pixels are as stored (no aspect correction), rotated for display.
+    where the source has a lower rate. Pictures are as displayed: with square pixels, turned, in the colours of BT.709.
     Raises `ItemError("unreadable")` for a file that is damaged, truncated, no video, or beyond the bounds of `limits`.
     """
     return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))
@@ -114,8 +118,10 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         unit = tick(stream)
         frames = decoded(container, stream)
         first = next(frames)
-        yield _info(container, stream, first)
         origin, name = first[0], Path(path).name
+        aspect = pixel_aspect(stream.sample_aspect_ratio, name=name)
+        check_matrix(first[1], name=name)
+        yield _info(container, stream, first, aspect)
         if start >= _SEEK_FROM and first[1].pts is not None:
             frames = decoded_from(container, stream, origin, math.floor(start / unit))
         else:
@@ -126,7 +132,7 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         begin_parts, step_parts = int(begin * parts), int(step * parts)
         shown, used = 0, 0
         due, middle = _ticks(begin_parts, step_parts, parts)
-        converter = Converter()
+        converter = Converter(aspect)
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
         for frame, until, last in on_screen(frames, usual, trusted=stream.frames > 0):
@@ -155,22 +161,26 @@ def _ticks(begin: int, step: int, parts: int) -> tuple[int, int]:
     return begin // parts, -(-middle // parts)
 
 
-def _info(container: InputContainer, stream: VideoStream, first: Stamped) -> VideoInfo:
+def _info(container: InputContainer, stream: VideoStream, first: Stamped, aspect: Fraction) -> VideoInfo:
     begun, frame = first
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
     else:
         seconds = (container.duration or 0) / 1e6
-    turned = frame.rotation % 180 == 90
+    width, height = displayed_size(frame.width, frame.height, aspect)
+    check_size(width, height, name=Path(container.name).name)
+    if orientation(frame)[0]:
+        width, height = height, width
     return VideoInfo(
-        width=frame.height if turned else frame.width,
-        height=frame.width if turned else frame.height,
+        width=width,
+        height=height,
         fps=float(stream.average_rate or stream.guessed_rate or 0),
         seconds=seconds,
         start_time=float(begun * tick(stream)),
         codec=stream.codec_context.name,
         has_audio=bool(container.streams.audio),
         rotation=frame.rotation,
+        notes=picture_notes(stream, frame, aspect),
     )
 
 
