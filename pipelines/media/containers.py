@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,13 @@ def open_container(path: Path) -> InputContainer:
 
     # absolute: so that "-x" or "a:b" is not parsed as an option or URL
     return av.open(str(path.absolute()), options={"format_whitelist": _formats(), **DECODER})
+
+
+def open_bytes(data: bytes, *, kind: str) -> InputContainer:
+    """Media data in memory, of FFmpeg's format `kind`, open for reading."""
+    import av
+
+    return av.open(BytesIO(data), "r", format=kind, options={**DECODER})
 
 
 @cache

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: FFmpeg decodes text files as animated pictures with these decoders; they are not video.
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
+#: Codecs of pictures: a stream of a single one is a cover, though its file may not say so.
+_PICTURE_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000"}
 #: Frames without a usable time stamp that are held until one has one: twice what a codec may reorder.
 _MOST_HELD = 32
 #: Ticks for a picture from which on its length counts as rounded.
@@ -56,31 +58,41 @@ def opened(path: Path | str) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
-    """The first video stream that is neither cover art nor text, set to decode on one thread.
+    """The video stream that a player shows, set to decode on one thread: the one marked as default, else the first.
 
+    Cover pictures and text are none; one picture that is not marked as a cover is taken only where nothing moves.
     Raises `ItemError("unreadable")` when there is none, or when its pictures are too large.
     """
+    streams = [s for s in container.streams.video if s.codec_context is not None and not is_cover(s)]
+    streams = [s for s in streams if s.codec_context.name not in _TEXT_CODECS]
+    if not streams:
+        raise ItemError("unreadable", f"{Path(path).name}: has no video stream")
+    stream = min(streams, key=_unsuitable)
+    check_size(stream.codec_context.width, stream.codec_context.height, name=Path(path).name)
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = DECODER
+    return stream
+
+
+def is_cover(stream: VideoStream) -> bool:
+    """Whether a video stream is marked as a cover picture, which is no video."""
     from av.stream import Disposition
 
-    for stream in container.streams.video:
-        if (
-            stream.disposition & Disposition.attached_pic or stream.codec_context is None
-        ):  # None: there is no decoder for it
-            continue
-        if stream.codec_context.name not in _TEXT_CODECS:
-            check_size(stream.codec_context.width, stream.codec_context.height, name=Path(path).name)
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = DECODER
-            return stream
-    raise ItemError("unreadable", f"{Path(path).name}: has no video stream")
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def _unsuitable(stream: VideoStream) -> tuple[bool, bool]:
+    """The smallest of these is the stream to show; equals keep their order in the file."""
+    from av.stream import Disposition
+
+    still = stream.codec_context.name in _PICTURE_CODECS and stream.frames <= 1
+    return still, not stream.disposition & Disposition.default
 
 
 def first_stamp(path: Path | str) -> float | None:
     """The timestamp, in seconds, of the first picture of a file; None for a file without pictures."""
-    from av.stream import Disposition
-
     with opened(path) as container:
-        if all(s.disposition & Disposition.attached_pic for s in container.streams.video):
+        if all(map(is_cover, container.streams.video)):
             return None
         stream = video_stream(container, path)
         return float(next(decoded(container, stream))[0] * tick(stream))
