@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -13,9 +14,11 @@ from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.media.containers import DECODER, open_container
 from dawn_bench.pipelines.media.limits import check_size
+from dawn_bench.pipelines.media.wholeness import Tally
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -30,10 +33,10 @@ _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
 _PICTURE_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000"}
 #: Frames without a usable time stamp that are held until one has one: twice what a codec may reorder.
 _MOST_HELD = 32
-#: AVI stores no time stamps. FFmpeg takes the order of decoding for that of display, which B-frames make wrong.
+#: Ticks for a picture from which on its length counts as rounded.
+_COARSE = 8
+#: AVI stores no time stamps.
 _WITHOUT_STAMPS = "avi"
-#: The formats whose index lists every packet: FFmpeg has one name for all relatives of mp4.
-_INDEXED = "mp4"
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterat
     """Each frame with the tick until which it is on screen, that of the next frame, and whether it is the last.
 
     The last frame stays for its own duration if that can be `trusted`, else for as long as the one before it, less one
-    tick, by which rounding may have lengthened that.
+    tick, by which rounding may have lengthened that. A file whose ticks are about as long as pictures rounds nothing.
     """
     previous: Stamped | None = None
     for stamp, frame in frames:
@@ -125,7 +128,11 @@ def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterat
         previous = stamp, frame
     if previous is not None:
         stamp, frame = previous
-        yield frame, stamp + (frame.duration if trusted and (frame.duration or 0) > 0 else gap - 1), True
+        if trusted and (frame.duration or 0) > 0:
+            gap = frame.duration
+        else:
+            gap -= 1 if gap > _COARSE else gap / Fraction(_COARSE)
+        yield frame, stamp + gap, True
 
 
 def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[Stamped]:
@@ -136,41 +143,42 @@ def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tru
     import av
 
     name = Path(container.name).name
-    stamper = _Stamper(1 / Fraction(stream.average_rate or FPS) / tick(stream), name)
-    packets, shown, reached = 0, 0, 0.0
-    sound = [] if stream.frames else list(container.streams.audio)
+    step = 1 / Fraction(stream.average_rate or FPS) / tick(stream)
+    stamper, tally = _Stamper(step, name), Tally(container, stream, name=name)
+    in_order, shown = _InOrder() if container.format.name == _WITHOUT_STAMPS else None, 0
+    sound = [] if stream.frames or not whole else list(container.streams.audio)
     for packet in container.demux(stream, *sound):
-        if whole and not stream.frames and packet.pts is not None and packet.time_base is not None:
-            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        tally.add(packet)
         if packet.stream is not stream:
             continue
-        packets += packet.size > 0 and not packet.is_corrupt  # the last packet of a file that is cut off is
+        if in_order is not None:
+            in_order.add(packet)
         for frame in packet.decode():
             assert isinstance(frame, av.VideoFrame)
             shown += 1
-            stamp = frame.pts if container.format.name != _WITHOUT_STAMPS or frame.dts is None else frame.dts
-            yield from stamper.add(stamp, frame)
+            yield from stamper.add(frame.pts if in_order is None else in_order.next(), frame)
     yield from stamper.rest()
     if stamper.last is None:
         raise ItemError("unreadable", f"{name}: no frame can be decoded")
-    if whole and packets < _listed(container, stream):
-        raise ItemError("unreadable", f"{name}: is cut off; {shown} of its {_to_show(stream)} frames are there")
-    stated = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
-    if whole and not stream.frames and stated - reached > max(0.5, 0.1 * stated):
-        raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {stated:.1f} s")
+    if whole:
+        tally.check(shown, float(step * tick(stream)))
 
 
-def _listed(container: InputContainer, stream: VideoStream) -> int:
-    """The packets that the container's index lists; 0 where it has none.
+class _InOrder:
+    """Time stamps for AVI, which stores none: each picture shown takes the place of the next packet that is no gap.
 
-    The edit list of an mp4 file leaves out packets that no edit needs: `stream.frames` counts those as well.
+    FFmpeg gives a picture the place of the packet after which it was decoded: later than its own with B-frames.
     """
-    return len(stream.index_entries) if _INDEXED in container.format.name else stream.frames
 
+    def __init__(self) -> None:
+        self.places: deque[int] = deque()
 
-def _to_show(stream: VideoStream) -> int:
-    """The frames that a whole file shows: some packets are only decoded, because the frames after them need them."""
-    return sum(not entry.is_discard for entry in stream.index_entries) or stream.frames
+    def add(self, packet: Packet) -> None:
+        if packet.size and packet.dts is not None:
+            self.places.append(packet.dts)
+
+    def next(self) -> int | None:
+        return self.places.popleft() if self.places else None
 
 
 class _Stamper:

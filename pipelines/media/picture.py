@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import struct
 import warnings
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dawn_bench.errors import ItemError
+from dawn_bench.pipelines.media.colours import BT601, HDR, NO_MATRIX, is_yuv, tone_mapped
+from dawn_bench.pipelines.media.display import displayed_size, has_alpha, on_background, one_field, orientation, upright
 from dawn_bench.pipelines.media.limits import PICTURE_BYTES, check_picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.plane import VideoPlane
     from av.video.reformatter import VideoReformatter
+    from PIL.Image import Image
 
 #: x, y, width, height in pixels.
 Window = tuple[int, int, int, int]
@@ -33,10 +37,17 @@ _HALF_COLOUR = {"yuv420p", "yuvj420p"}
 _PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "SUN")
 
 
-class Converter:
-    """Converts the frames of one clip to arrays: reuses its scalers, and knows the size of the first frame."""
+#: Pillow's modes with transparency.
+_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 
-    def __init__(self) -> None:
+
+class Converter:
+    """Converts the frames of one clip to arrays: reuses its scalers, and knows the size of the first frame.
+
+    `aspect` is the width of a stored pixel over its height.
+    """
+
+    def __init__(self, aspect: Fraction = Fraction(1)) -> None:
         from av.video.reformatter import Interpolation, VideoReformatter
 
         self._to_rgb: VideoReformatter = VideoReformatter()
@@ -44,6 +55,8 @@ class Converter:
         # colours at full resolution, rounded, with code that gives the same pixels on every processor
         exact = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
         self._shrink, self._grow = Interpolation.AREA | exact, Interpolation.BILINEAR | exact
+        self.aspect = aspect
+        #: with square pixels, but before it is turned
         self.size: tuple[int, int] | None = None
         self._last: tuple[VideoFrame, np.ndarray] | None = None
         self._part: VideoFrame | None = None
@@ -53,9 +66,21 @@ class Converter:
         if self._last is not None and self._last[0] is frame:
             return self._last[1]
         assert self.size is not None
-        rgb = _scaled(self._to_rgb, frame, *self.size)
-        self._last = frame, np.ascontiguousarray(_upright(rgb, frame))
+        rgb = _scaled(self._to_rgb, frame, *self.size) if is_plain(frame) else resize(self._special(frame), *self.size)
+        self._last = frame, np.ascontiguousarray(upright(rgb, orientation(frame)))
         return self._last[1]
+
+    def _special(self, frame: VideoFrame) -> np.ndarray:
+        """uint8 RGB (H,W,3), as stored, of a frame that is not `is_plain`."""
+        width, height = frame.width, frame.height
+        if frame.color_trc in HDR:
+            signal = _scaled(self._to_rgb, frame, width, height, format="rgb48le")
+            rgb = tone_mapped(signal, transfer=frame.color_trc, primaries=frame.color_primaries)
+        elif has_alpha(frame.format.name):
+            rgb = on_background(_scaled(self._to_rgb, frame, width, height, format="rgba"))
+        else:
+            rgb = _scaled(self._to_rgb, frame, width, height)
+        return one_field(rgb) if frame.interlaced_frame else rgb
 
     def cut(self, frame: VideoFrame, window: Window, size: int) -> np.ndarray:
         """uint8 RGB (size,size,3) of a window with even edges of a frame in `_HALF_COLOUR`."""
@@ -64,14 +89,19 @@ class Converter:
         x, y, width, height = window
         if self._part is None or (self._part.width, self._part.height) != (width, height):
             self._part = av.VideoFrame(width, height, frame.format.name)
-        part = self._part
+        part, how = self._part, orientation(frame)
         for k, (source, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
             half = 1 if k == 0 else 2
             rows = slice(y // half, (y + height) // half), slice(x // half, (x + width) // half)
-            _plane(target)[:] = _upright(_plane(source), frame)[rows]
+            _plane(target)[:] = upright(_plane(source), how)[rows]
         part.colorspace, part.color_range = frame.colorspace, frame.color_range
-        how = self._shrink if size * size < width * height else self._grow
-        return _scaled(self._to_cut, part, size, size, interpolation=how)
+        method = self._shrink if size * size < width * height else self._grow
+        return _scaled(self._to_cut, part, size, size, interpolation=method)
+
+
+def is_plain(frame: VideoFrame) -> bool:
+    """Whether FFmpeg's scaler alone gives the frame's colours."""
+    return not (frame.color_trc in HDR or frame.interlaced_frame or has_alpha(frame.format.name))
 
 
 class Picture:
@@ -82,9 +112,9 @@ class Picture:
 
     def __init__(self, frame: VideoFrame, converter: Converter, *, area: Window | None = None) -> None:
         self._frame, self._converter = frame, converter
-        converter.size = converter.size or (frame.width, frame.height)
+        converter.size = converter.size or displayed_size(frame.width, frame.height, converter.aspect)
         width, height = converter.size
-        if frame.rotation % 180 == 90:
+        if orientation(frame)[0]:
             width, height = height, width
         self._whole = width, height
         self._area = area or (0, 0, width, height)
@@ -118,7 +148,7 @@ class Picture:
     def gray(self) -> np.ndarray:
         """Brightness, uint8 (H,W), in the range in which it is stored (often 16 to 235)."""
         if self._has_format(_BRIGHT_FIRST):
-            return self._inside(_upright(_plane(self._frame.planes[0]), self._frame))
+            return self._inside(upright(_plane(self._frame.planes[0]), orientation(self._frame)))
         import cv2
 
         return cv2.cvtColor(self.rgb(), cv2.COLOR_RGB2GRAY)
@@ -133,7 +163,7 @@ class Picture:
 
     def _has_format(self, formats: set[str]) -> bool:
         frame = self._frame
-        return frame.format.name in formats and (frame.width, frame.height) == self._converter.size
+        return frame.format.name in formats and (frame.width, frame.height) == self._converter.size and is_plain(frame)
 
     def _inside(self, whole: np.ndarray) -> np.ndarray:
         x, y, width, height = self._area
@@ -143,11 +173,12 @@ class Picture:
 def decode_picture(path: Path) -> np.ndarray | None:
     """A picture file as uint8 RGB (H,W,3), None if it is no picture. OpenCV's own messages are suppressed.
 
-    The header is read first: raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and
-    `OSError` for a file that cannot be read.
+    It is turned as its orientation tag says, and what is transparent lies on `BACKGROUND`. The header is read first:
+    raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and `OSError` for a file that cannot
+    be read.
     """
     import cv2
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if path.stat().st_size > PICTURE_BYTES:
         raise ItemError("unreadable", f"has more than {PICTURE_BYTES >> 30} GB")
@@ -157,6 +188,8 @@ def decode_picture(path: Path) -> np.ndarray | None:
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; the bound here is our own
             with Image.open(path, formats=[name for name in _PICTURES if name in Image.OPEN]) as header:
                 check_picture(*header.size)
+                if _needs_pillow(header):
+                    return on_background(np.asarray(ImageOps.exif_transpose(header).convert("RGBA")))
     except Image.DecompressionBombError as error:
         raise ItemError("unreadable", f"is too large a picture ({error})") from error
     except (ValueError, SyntaxError, TypeError, struct.error):
@@ -177,6 +210,15 @@ def decode_picture(path: Path) -> np.ndarray | None:
     return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
 
 
+def _needs_pillow(picture: Image) -> bool:
+    """Whether OpenCV reads a picture file wrong: it ignores transparency, and the orientation of AVIF."""
+    if picture.format == "AVIF":
+        return True
+    if picture.mode not in _ALPHA and "transparency" not in picture.info:
+        return False
+    return bool(np.asarray(picture.convert("RGBA"))[..., 3].min() < 255)
+
+
 def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
     """A picture (H,W,3) at another size, by area averaging when it shrinks, linear when it grows."""
     import cv2
@@ -188,13 +230,23 @@ def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _scaled(
-    scaler: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: int | None = None
+    scaler: VideoReformatter,
+    frame: VideoFrame,
+    width: int,
+    height: int,
+    *,
+    format: str = "rgb24",
+    interpolation: int | None = None,
 ) -> np.ndarray:
-    """The frame as uint8 RGB (height,width,3); `ItemError("unreadable")` for one that FFmpeg cannot convert."""
+    """The frame as RGB (height,width,3 or 4); `ItemError("unreadable")` for one that FFmpeg cannot convert."""
     import av
 
+    # FFmpeg's scaler takes a matrix that is not stated for that of BT.601, but fails or errs for that of RGB
+    matrix = BT601 if frame.colorspace in NO_MATRIX and is_yuv(frame.format.name) else None
     try:
-        scaled = scaler.reformat(frame, width, height, format="rgb24", interpolation=interpolation, threads=1)
+        scaled = scaler.reformat(
+            frame, width, height, format=format, src_colorspace=matrix, interpolation=interpolation, threads=1
+        )
         rgb: np.ndarray = scaled.to_ndarray()
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise ItemError("unreadable", f"a {frame.format.name} picture cannot be converted: {error}") from error
@@ -205,8 +257,3 @@ def _plane(plane: VideoPlane) -> np.ndarray:
     """A plane as a view (H,W) of its uint8 samples."""
     rows: np.ndarray = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
     return rows[: plane.height, : plane.width]
-
-
-def _upright(stored: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Pixels of a frame, or of one of its planes, rotated for display; a view."""
-    return np.rot90(stored, round(frame.rotation / 90)) if frame.rotation else stored

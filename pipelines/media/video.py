@@ -2,9 +2,9 @@
 
 Frame k lasts from k/fps to (k+1)/fps seconds after the first frame, and is the one on screen just before the middle of
 that, by the frames' own timestamps. So a frame is at most half a frame early or late whatever the rate of the source,
-and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly. PyAV decodes and
-encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread (`picture`) it is as fast
-as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
+and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly.
+PyAV decodes and encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread
+(`picture`) it is as fast as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ import numpy as np
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
+from dawn_bench.pipelines.media.colours import check_matrix
 from dawn_bench.pipelines.media.decoding import decoded, decoded_from, on_screen, opened, tick, video_stream
-from dawn_bench.pipelines.media.limits import check_memory, check_pace
+from dawn_bench.pipelines.media.display import displayed_size, orientation, pixel_aspect
+from dawn_bench.pipelines.media.limits import check_memory, check_pace, check_size
+from dawn_bench.pipelines.media.notes import picture_notes
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Closer than this, decoding from the first frame is cheaper and safer than seeking.
 _SEEK_FROM = 10.0
+#: A time stamp is rounded by no more than this part of a frame.
+_ROUNDING = 40
 #: For smaller pictures x264's macroblock tree reads uninitialised memory, so that the same input sometimes gave other
 #: bytes (seen at 32, 64 and 96 pixels a side, never from 128 on).
 _TREE_FROM = 128
@@ -45,14 +50,15 @@ class VideoInfo:
     """The properties of a video file.
 
     Args:
-        width: in pixels as displayed, after rotation.
+        width: in square pixels as displayed, after rotation.
         height: likewise.
         fps: average frame rate.
         seconds: length as the container states it, which may be wrong.
         start_time: timestamp of the first decoded frame, seconds.
         codec: FFmpeg's name of the video codec.
         has_audio: whether there is a sound stream.
-        rotation: degrees counter-clockwise by which stored frames are turned for display.
+        rotation: degrees counter-clockwise by which stored frames are turned for display; see `display.orientation`
+            for those that are mirrored too.
         notes: what was repaired or converted while the pictures were read, one sentence part each.
     """
 
@@ -78,7 +84,7 @@ def iter_frames(
     """Yield the uint8 RGB (H,W,3) frame of start + k/fps for k = 0, 1, ... before `stop` and the end.
 
     Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
-    where the source has a lower rate. Pixels are as stored (no aspect correction), rotated for display.
+    where the source has a lower rate. Pictures are as displayed: with square pixels, turned, in the colours of BT.709.
     Raises `ItemError("unreadable")` for a file that is damaged, truncated, no video, or beyond the bounds of `limits`.
     """
     return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))
@@ -112,19 +118,21 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         unit = tick(stream)
         frames = decoded(container, stream)
         first = next(frames)
-        yield _info(container, stream, first)
         origin, name = first[0], Path(path).name
+        aspect = pixel_aspect(stream.sample_aspect_ratio, name=name)
+        check_matrix(first[1], name=name)
+        yield _info(container, stream, first, aspect)
         if start >= _SEEK_FROM and first[1].pts is not None:
             frames = decoded_from(container, stream, origin, math.floor(start / unit))
         else:
             frames = chain([first], frames)
         limit = math.inf if stop is None else stop / unit
         begin, step = start / unit, 1 / fps / unit
-        parts = 8 * math.lcm(begin.denominator, step.denominator)
+        parts = 2 * _ROUNDING * math.lcm(begin.denominator, step.denominator)
         begin_parts, step_parts = int(begin * parts), int(step * parts)
         shown, used = 0, 0
         due, middle = _ticks(begin_parts, step_parts, parts)
-        converter = Converter()
+        converter = Converter(aspect)
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
         for frame, until, last in on_screen(frames, usual, trusted=stream.frames > 0):
@@ -146,28 +154,33 @@ def _ticks(begin: int, step: int, parts: int) -> tuple[int, int]:
     """The tick at which a frame begins, and the first one at which a picture is too late for it.
 
     `begin` and `step`, the frame's length, are in parts of a tick, `parts` of them each. A time stamp may have been
-    rounded down by half a tick: one that is so close before the middle counts as the middle.
+    rounded down by half a tick: one that is so close before the middle counts as the middle. Where a tick is long,
+    because the file counts pictures, nothing was rounded.
     """
-    middle = begin + step // 2 - min(parts // 2, step // 8)
+    middle = begin + step // 2 - min(parts // 2, step // _ROUNDING)
     return begin // parts, -(-middle // parts)
 
 
-def _info(container: InputContainer, stream: VideoStream, first: Stamped) -> VideoInfo:
+def _info(container: InputContainer, stream: VideoStream, first: Stamped, aspect: Fraction) -> VideoInfo:
     begun, frame = first
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
     else:
         seconds = (container.duration or 0) / 1e6
-    turned = frame.rotation % 180 == 90
+    width, height = displayed_size(frame.width, frame.height, aspect)
+    check_size(width, height, name=Path(container.name).name)
+    if orientation(frame)[0]:
+        width, height = height, width
     return VideoInfo(
-        width=frame.height if turned else frame.width,
-        height=frame.width if turned else frame.height,
+        width=width,
+        height=height,
         fps=float(stream.average_rate or stream.guessed_rate or 0),
         seconds=seconds,
         start_time=float(begun * tick(stream)),
         codec=stream.codec_context.name,
         has_audio=bool(container.streams.audio),
         rotation=frame.rotation,
+        notes=picture_notes(stream, frame, aspect),
     )
 
 
