@@ -83,7 +83,11 @@ def wav_note(path: Path) -> str | None:
                 rest = path.stat().st_size - file.tell()
                 if size != rest and (size == 0 or size >= _UNKNOWN):
                     return "its wav header does not state its length: read to the end of the file"
-                return f"its sound is cut off: {rest} of {size} bytes are there" if size > rest else None
+                if size > rest:
+                    return f"its sound is cut off: {rest} of {size} bytes are there"
+                file.seek(size + size % 2, 1)
+                follows = file.read(4) == b"RIFF"
+                return "another wav file follows in the same file: only the first is read" if follows else None
             file.seek(size + size % 2, 1)
     return None
 
@@ -99,7 +103,7 @@ def stated_end(container: InputContainer, *, rate: int) -> float | None:
     if stream.duration is None or stream.time_base is None:
         return None
     begin = float((stream.start_time or 0) * stream.time_base)
-    end = begin + float(stream.duration * stream.time_base)
+    end = float(stream.duration * stream.time_base)  # it counts from zero
     tag = container.metadata.get("iTunSMPB", "").split()
     if len(tag) >= 4 and all(re.fullmatch("[0-9A-Fa-f]{1,16}", word) for word in tag[1:4]):
         told = begin + int(tag[3], 16) / rate
@@ -116,7 +120,8 @@ def stated_seconds(container: InputContainer, stream: AudioStream) -> float | No
         return None
     if stream.duration is None or stream.time_base is None:
         return None
-    return float(stream.duration * stream.time_base)
+    begun = stream.start_time or 0 if "mp4" in kind else 0
+    return float((stream.duration - begun) * stream.time_base)
 
 
 def _part_at(data: bytes, at: int) -> tuple[int, int]:
