@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.media.containers import DECODER, open_container
+from dawn_bench.pipelines.media.edits import Part, parts_of
 from dawn_bench.pipelines.media.limits import check_size
-from dawn_bench.pipelines.media.wholeness import Tally
+from dawn_bench.pipelines.media.wholeness import INDEXED, Tally
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -40,13 +41,13 @@ _WITHOUT_STAMPS = "avi"
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[InputContainer]:
-    """A container open for reading; errors of FFmpeg inside the block become `ItemError("unreadable", ...)`."""
+def opened(path: Path | str, *, part: Part | None = None) -> Iterator[InputContainer]:
+    """A container open for reading, with one `part` of its edit list or all of it; errors of FFmpeg inside the block become `ItemError("unreadable", ...)`."""
     import av
 
     path = Path(path)
     try:
-        with open_container(path) as container:
+        with open_container(path, part=part) as container:
             yield container
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         if isinstance(error, ItemError | InputError):
@@ -95,12 +96,37 @@ def first_stamp(path: Path | str) -> float | None:
         if all(map(is_cover, container.streams.video)):
             return None
         stream = video_stream(container, path)
-        return float(next(decoded(container, stream))[0] * tick(stream))
+        return float(next(pictures(container, stream, path))[0] * tick(stream))
 
 
 def tick(stream: VideoStream) -> Fraction:
     """The stream's unit of time in seconds."""
     return stream.time_base or Fraction(1, 1_000_000)
+
+
+def pictures(container: InputContainer, stream: VideoStream, path: Path | str) -> Iterator[Stamped]:
+    """The frames of `decoded`; of an edit list with several parts, those of each part at its time.
+
+    Raises `ItemError("unreadable")` as that does.
+    """
+    parts = parts_of(Path(path), stream.id) if INDEXED in container.format.name else ()
+    return _joined(Path(path), stream.index, parts) if parts else decoded(container, stream)
+
+
+def _joined(path: Path, index: int, parts: Iterable[Part]) -> Iterator[Stamped]:
+    frames = 0
+    for part in parts:
+        with opened(path, part=part) as container:
+            stream = cast("VideoStream", container.streams[index])
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = DECODER
+            unit = tick(stream)
+            for stamp, frame in decoded(container, stream, least=0):
+                if stamp * unit < part.length:
+                    frames += 1
+                    yield part.begin / unit + stamp, frame
+    if not frames:
+        raise ItemError("unreadable", f"{path.name}: its edit list shows no frame")
 
 
 def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, begin: int) -> Iterator[Stamped]:
@@ -135,8 +161,10 @@ def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterat
         yield frame, stamp + gap, True
 
 
-def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[Stamped]:
-    """Decoded frames in the order of their timestamps, at least one.
+def decoded(
+    container: InputContainer, stream: VideoStream, *, whole: bool = True, least: int = 1
+) -> Iterator[Stamped]:
+    """Decoded frames in the order of their timestamps, at `least` so many (0 or 1).
 
     `whole`: raise `ItemError("unreadable")` if the file ends earlier than its index or header states.
     """
@@ -158,7 +186,7 @@ def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tru
             shown += 1
             yield from stamper.add(frame.pts if in_order is None else in_order.next(), frame)
     yield from stamper.rest()
-    if stamper.last is None:
+    if stamper.last is None and least:
         raise ItemError("unreadable", f"{name}: no frame can be decoded")
     if whole:
         tally.check(shown, float(step * tick(stream)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.media.containers import open_bytes
 from dawn_bench.pipelines.media.decoding import is_cover, opened
 from dawn_bench.pipelines.media.downmix import channel_names
+from dawn_bench.pipelines.media.edits import Part, parts_of
 from dawn_bench.pipelines.media.limits import check_rate
 from dawn_bench.pipelines.media.sound_files import mp3_parts, stated_end, stated_seconds, wav_note
 from dawn_bench.pipelines.media.tracks import choose_track
+from dawn_bench.pipelines.media.wholeness import INDEXED
 from dawn_bench.text import counted
 
 if TYPE_CHECKING:
@@ -100,7 +102,10 @@ def read_blocks(path: Path | str, reading: Reading, *, track: int | None = None)
         if kind == "wav" and (note := wav_note(path)) is not None:
             reading.notes.append(note)
         parts = mp3_parts(path) if kind == "mp3" else []
-        if not parts:
+        edits = parts_of(path, chosen.stream.id) if INDEXED in kind else ()
+        if edits:
+            yield from _joined(path, chosen.stream.index, edits, reading)
+        elif not parts:
             yield from _decoded(container, chosen.stream, reading, name=path.name)
         else:
             reading.notes.append(f"{len(parts)} mp3 files joined into one")
@@ -114,6 +119,27 @@ def read_blocks(path: Path | str, reading: Reading, *, track: int | None = None)
                 stream = choose_track(part, path).stream
                 for block in _decoded(part, stream, reading, name=path.name):
                     yield block if number == 0 else block._replace(stamp=None)
+
+
+def _joined(path: Path, index: int, parts: Iterable[Part], reading: Reading) -> Iterator[Block]:
+    """The sound of each part of an edit list, cut to its length, at its time."""
+    for part in parts:
+        with opened(path, part=part) as container:
+            stream = cast("AudioStream", container.streams[index])
+            stream.codec_context.thread_count = 1
+            begins = True
+            for block in _decoded(container, stream, reading, name=path.name):
+                if block.stamp is None:
+                    continue
+                first = max(0, round(-block.stamp * block.rate))
+                last = max(0, round((float(part.length) - block.stamp) * block.rate))
+                if first >= min(last, block.planes.shape[1]):
+                    continue
+                stamp = float(part.begin) + block.stamp + first / block.rate
+                # a part begins at its time exactly, however much sound the one before it lacked
+                damaged = begins or block.after_damage
+                yield block._replace(stamp=stamp, planes=block.planes[:, first:last], after_damage=damaged)
+                begins = False
 
 
 def _decoded(container: InputContainer, stream: AudioStream, reading: Reading, *, name: str) -> Iterator[Block]:

@@ -23,8 +23,9 @@ from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.colours import check_matrix
-from dawn_bench.pipelines.media.decoding import decoded, decoded_from, on_screen, opened, tick, video_stream
+from dawn_bench.pipelines.media.decoding import decoded_from, on_screen, opened, pictures, tick, video_stream
 from dawn_bench.pipelines.media.display import displayed_size, orientation, pixel_aspect
+from dawn_bench.pipelines.media.edits import parts_of
 from dawn_bench.pipelines.media.limits import check_memory, check_pace, check_size
 from dawn_bench.pipelines.media.notes import picture_notes
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
@@ -116,13 +117,13 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
     with opened(path) as container:
         stream = video_stream(container, path)
         unit = tick(stream)
-        frames = decoded(container, stream)
+        frames = pictures(container, stream, path)
         first = next(frames)
         origin, name = first[0], Path(path).name
         aspect = pixel_aspect(stream.sample_aspect_ratio, name=name)
         check_matrix(first[1], name=name)
         yield _info(container, stream, first, aspect)
-        if start >= _SEEK_FROM and first[1].pts is not None:
+        if start >= _SEEK_FROM and first[1].pts is not None and not parts_of(Path(path), stream.id):
             frames = decoded_from(container, stream, origin, math.floor(start / unit))
         else:
             frames = chain([first], frames)

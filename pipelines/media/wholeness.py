@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 #: The formats whose index lists every packet: FFmpeg has one name for all relatives of mp4.
-_INDEXED = "mp4"
+INDEXED = "mp4"
 #: Seconds, and share of the stated length, by which a length in a header may be wrong.
 _SLACK_SECONDS, _SLACK_SHARE = 0.5, 0.1
 #: Frames by which a file may end earlier than stated where bytes are known to be missing.
@@ -62,11 +62,11 @@ class Tally:
 
         The edit list of an mp4 file leaves out packets that no edit needs: `stream.frames` counts those as well.
         """
-        return len(self.stream.index_entries) if _INDEXED in self.container.format.name else self.stream.frames
+        return len(self.stream.index_entries) if INDEXED in self.container.format.name else self.stream.frames
 
     def _to_show(self, listed: int) -> int:
         """The frames of the whole file: some packets are only decoded, because the frames after them need them."""
-        if _INDEXED not in self.container.format.name:
+        if INDEXED not in self.container.format.name:
             return listed
         return sum(not entry.is_discard for entry in self.stream.index_entries)
 
