@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _RAW = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "flac"})
 #: Share of a track's packets that may be damaged, and the number that always may.
 _MOST_DAMAGED, _ALWAYS = 0.05, 2
-#: Seconds by which a block may overlap the next one: rounding of time stamps.
-_SEAM = 0.002
 #: Seconds, and share of the stated length, by which sound may end early without a note.
 _CUT_OFF, _CUT_OFF_SHARE = 0.2, 0.02
 
@@ -149,8 +147,6 @@ def _decoded(container: InputContainer, stream: AudioStream, reading: Reading, *
     layouts: dict[str, tuple[str, ...]] = {}
     only_sound = all(map(is_cover, container.streams.video))
     end = stated_end(container, rate=stream.codec_context.sample_rate or 1) if only_sound else None
-    edited = "mp4" in container.format.name
-    previous: Block | None = None
     reached = 0.0
     for packet in container.demux(stream):
         reading.packets += packet.size > 0
@@ -173,27 +169,12 @@ def _decoded(container: InputContainer, stream: AudioStream, reading: Reading, *
             if end is not None and stamp is not None:
                 planes = planes[:, : max(0, round((end - stamp) * frame.sample_rate))]
             reached = (reached if stamp is None else stamp) + planes.shape[1] / frame.sample_rate
-            block = Block(frame.sample_rate, stamp, planes, layouts[layout], damage)
+            yield Block(frame.sample_rate, stamp, planes, layouts[layout], damage)
             damage = False
-            if previous is not None:
-                yield _until(previous, block) if edited else previous
-            previous = block
-    if previous is not None:
-        yield previous
     stated = stated_seconds(container, stream) if only_sound else None
     begun = float((stream.start_time or 0) * (stream.time_base or 0))
     if stated is not None and stated - (reached - begun) > max(_CUT_OFF, _CUT_OFF_SHARE * stated):
         reading.notes.append(f"its sound is cut off: {max(0.0, reached - begun):.1f} of {stated:.1f} s are there")
-
-
-def _until(block: Block, following: Block) -> Block:
-    """A block without what an edit list cuts off its end: where the next one begins earlier than this one ends."""
-    if block.stamp is None or following.stamp is None:
-        return block
-    extra = round((block.stamp - following.stamp) * block.rate) + block.planes.shape[1]
-    if not _SEAM * block.rate < extra < block.planes.shape[1]:
-        return block
-    return block._replace(planes=block.planes[:, :-extra])
 
 
 def _planes(frame: AudioFrame, channels: int, reading: Reading) -> np.ndarray:
