@@ -91,7 +91,7 @@ def export(
 
     Example: dawn-bench cache export my-cache --out tars --format webdataset
     """
-    from dawn_bench.pipelines.preparation.maintain import export as write
+    from dawn_bench.pipelines.preparation.export import export as write
     from dawn_bench.progress import console
     from dawn_bench.text import counted
 

@@ -107,7 +107,7 @@ def test_a_method_after_the_old_flag_of_the_installs_file() -> None:
 
 
 def test_misspelt_presets_weights_formats_and_protocols() -> None:
-    from dawn_bench.pipelines.preparation.maintain import export
+    from dawn_bench.pipelines.preparation.export import export
     from dawn_bench.weights import entry
 
     for name, preset in (("dawn", "smal"), ("dit-head", "smal"), ("diffspeaker", "tny")):

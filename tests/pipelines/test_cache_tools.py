@@ -14,10 +14,11 @@ import typer
 from fake_tools import FakeTools, write_video
 from typer.testing import CliRunner
 
+import dawn_bench.pipelines.preparation.export as export_module
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.preparation import maintain
-from dawn_bench.pipelines.preparation.maintain import export, stats, verify
+from dawn_bench.pipelines.preparation.export import export
+from dawn_bench.pipelines.preparation.maintain import stats, verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -82,7 +83,7 @@ def test_exported_files_are_the_arrays(cache: Path, tmp_path: Path) -> None:
 
 
 def test_exported_tars_are_webdataset_samples(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintain, "TAR_BYTES", 200_000)
+    monkeypatch.setattr(export_module, "TAR_BYTES", 200_000)
     for name in ("x", "y"):
         assert export(cache, tmp_path / name, format="webdataset") == 19
     tars = sorted((tmp_path / "x").iterdir())

@@ -23,7 +23,7 @@ from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
 from dawn_bench.names import LONGEST, inside, name_fault, shard_fault
 from dawn_bench.pipelines.datasets.hdtf import Hdtf, raw_videos
 from dawn_bench.pipelines.media.video import read_frames, write_video
-from dawn_bench.pipelines.preparation.maintain import export
+from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.plan import CachePlan, read_part
 from dawn_bench.pipelines.preparation.prepare import _empty, _sweep
 from dawn_bench.pipelines.settings import PrepareSettings

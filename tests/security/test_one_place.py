@@ -1,4 +1,4 @@
-"""What could run a file's code, or let its text act on the terminal, is called in one place each, where it is checked."""
+"""What could run a file's code or write to the terminal unescaped is called only where it is checked."""
 
 from __future__ import annotations
 
