@@ -10,6 +10,7 @@ and `dawn-bench download` use the network, never a worker or a metric.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -41,6 +42,8 @@ State = Literal["canonical", "user", "seeded"]
 #: `auto`: the file if present, else the stand-in; `seeded`: always the stand-in; `files`: only files.
 Policy = Literal["auto", "seeded", "files"]
 SEEDED_SALT = "dawn-bench/"
+#: Entry of a checkpoint's metadata with the hash of everything else in the file; older files lack it.
+CONTENT_HASH = "sha256"
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,19 @@ def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> Non
         for key, tensor in module.state_dict().items():
             if tensor.is_floating_point():
                 tensor.copy_(torch.from_numpy(seeded_array(salt + key, tuple(tensor.shape), gain=gain)))
+
+
+def content_hash(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """The sha256 of a checkpoint: its metadata, and its tensors (on the CPU) with their names, types and shapes."""
+    import torch
+
+    facts = {key: text for key, text in metadata.items() if key != CONTENT_HASH}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for key in sorted(state):
+        tensor = state[key].contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # bfloat16 has no numpy type
+    return digest.hexdigest()
 
 
 def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.ndarray:

@@ -17,6 +17,7 @@ from dawn_bench.files import commit, replacing, temporary_path
 from dawn_bench.progress import console
 from dawn_bench.readers import DamageError, guarded, parse_json, read_metadata, read_torch, read_yaml, whole
 from dawn_bench.training.schedule import decay_span, is_constant
+from dawn_bench.weights import CONTENT_HASH, content_hash
 
 STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.yaml"
 #: Settings that may differ when a run goes on, as long as the learning rate of the steps before stays what it was.
@@ -166,7 +167,10 @@ def _same(path: Path, anew: Path, *, steps: int) -> bool:
     except ValueError:
         return False
     expected, ours = load_file(anew), read_metadata(anew)
-    same = facts.keys() == ours.keys() and all(facts[k] == ours[k] for k in ours if k != "provenance")
+    if CONTENT_HASH in facts and facts[CONTENT_HASH] != content_hash(tensors, facts):
+        return False
+    compared = facts.keys() - {"provenance", CONTENT_HASH}  # provenance may differ, and the hash covers it
+    same = compared <= ours.keys() and all(facts[k] == ours[k] for k in compared)
     if not same or not isinstance(provenance, dict) or provenance.get("steps") != steps:
         return False
     return tensors.keys() == expected.keys() and all(torch.equal(tensors[k], expected[k]) for k in expected)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from fake_tools import FakeTools, write_video
 from micro import micro_settings, micro_train
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_cache import write_tiny_cache
 from torch.optim.swa_utils import AveragedModel
 
@@ -28,12 +28,14 @@ from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.job import read_job
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache
-from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
 from dawn_bench.models.notes import training_notes
 from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.preparation.maintain import stats, verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import DamageError
 from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.training.logger import drop_after, read_best
@@ -329,6 +331,27 @@ def test_one_bit_of_a_finished_model_is_mended_from_the_state(run: Path, tiny_ca
     model.write_bytes(whole[:-7] + bytes([whole[-7] ^ 4]) + whole[-6:])
     micro_train(tiny_cache, tmp_path / "run", "pbnet.loop.validate_every=2", stage="pbnet", resume=True)
     assert _tensors(model) == _tensors(run / "pbnet" / "model.safetensors")
+
+
+def test_one_bit_of_a_model_that_is_only_loaded_is_told(tmp_path: Path) -> None:
+    """Generation would go on with other weights; a file of an earlier version has no hash and is still read."""
+    config = PBNetConfig.fixed(audio_dim=5, audio_latent_dim=8, pose_latent_dim=8, latent_dim=4, ff_size=8, head_dim=4)
+    module, path = PBNet(config), tmp_path / "model.safetensors"
+    save_checkpoint(path, module, config=config, kind="pbnet", provenance={})
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in np.linspace(header, len(whole) - 1, 9).astype(int):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamageError, match=r"model\.safetensors: is damaged: its content does not match its hash"):
+            load_checkpoint(path, "pbnet")
+    path.write_bytes(whole.replace(b'max_distance\\": 128', b'max_distance\\": 129', 1))
+    assert path.read_bytes() != whole
+    with pytest.raises(DamageError, match="its content does not match its hash"):
+        load_checkpoint(path, "pbnet")
+    path.write_bytes(whole)
+    facts = {key: text for key, text in read_metadata(path).items() if key != "sha256"}
+    save_file({key: tensor.clone() for key, tensor in module.state_dict().items()}, path, metadata=facts)
+    assert load_checkpoint(path, "pbnet")[1] == {}
 
 
 def _tensors(path: Path) -> dict[str, bytes]:
