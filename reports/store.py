@@ -26,7 +26,7 @@ from pydantic import Field, PrivateAttr
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
-from dawn_bench.legible import legible
+from dawn_bench.legible import legible, legible_values
 from dawn_bench.locks import in_turn
 from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
@@ -111,7 +111,8 @@ class ResultsStore:
         """Append rows in one durable write; rows without a `created` time get the current one."""
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
-        lines = (json.dumps(sealed(json.loads(row.model_dump_json())), ensure_ascii=False) for row in stamped)
+        stored = (row.model_copy(update=legible_values(dict(row))).model_dump_json() for row in stamped)
+        lines = (json.dumps(sealed(json.loads(row)), ensure_ascii=False) for row in stored)
         data = "".join(f"{line}\n" for line in lines).encode()
         with writing(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.legible import legible
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
@@ -59,6 +60,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
+    if unreadable := [method for method in job.methods if legible(method) != method]:
+        raise InputError(f"the method name {unreadable[0]} is not UTF-8.", hint="Name it in UTF-8: --method mine")
     if job.outputs is not None:
         check_owner(job)
     elif job.mapping is not None or job.naming != "{clip}":
