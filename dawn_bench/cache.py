@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import numpy as np
 from pydantic import Field
 
-from dawn_bench.clip import FPS, Clip, LazyArrays
+from dawn_bench.clip import FPS, LARGEST, Clip, LazyArrays, field_fault
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
@@ -150,7 +150,7 @@ class _Settings:
     """The entries of `cache.json` that are read; others are for information."""
 
     dataset: str
-    size: Annotated[int, Field(ge=1, le=2**14)]
+    size: Annotated[int, Field(ge=1, le=LARGEST)]
     fps: Annotated[int, Field(ge=1, le=1000)] = FPS
     fingerprints: dict[str, Any] = dataclass_field(default_factory=dict)
     settings: dict[str, Any] = dataclass_field(default_factory=dict)
@@ -299,6 +299,9 @@ class Cache:
         if expected not in (None, [str(array.dtype), *array.shape]):
             what = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
             raise DamageError(what, path=self.root / shard, hint=_MEND)
+        fault = field_fault(field, array, n_frames=int(row["n_frames"]), size=self.size)
+        if fault is not None:
+            raise DamageError(f"{field} of clip {clip_id} {fault}.", path=self.root / shard, hint=_MEND)
         return array
 
     def windows(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dawn_bench.clip import LARGEST
 from dawn_bench.readers import DamageError, whole
 from dawn_bench.rows import RowArray
 
@@ -26,8 +27,6 @@ CODEC = "zstd-rows-1"
 OFFSETS = "/offsets"
 #: Higher levels of Zstandard take longer and save nothing on pictures.
 _LEVEL = 1
-#: Upper bound of a packed picture's sides in pixels: a damaged shard must not ask for all memory.
-_LARGEST = 2**14
 _MEND = "See what else is damaged: dawn-bench cache verify CACHE; then prepare it again with --overwrite."
 
 
@@ -45,7 +44,7 @@ class PackedFrames(RowArray):
     ) -> None:
         if not isinstance(row, list | tuple) or len(row) != 3 or row[2] != 3:
             raise ValueError(f"a row of shape {row} is no picture")
-        if not all(whole(side, least=1, most=_LARGEST) for side in row[:2]):
+        if not all(whole(side, least=1, most=LARGEST) for side in row[:2]):
             raise ValueError(f"a picture of {row[0]}x{row[1]} is not of a cache")
         if packed.ndim != 1 or packed.dtype != np.uint8 or offsets.ndim != 1 or offsets.dtype != np.int64:
             raise ValueError("packed frames are uint8 (n,) with offsets int64 (T+1,)")

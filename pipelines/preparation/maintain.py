@@ -21,7 +21,7 @@ from dawn_bench.cache import (
     read_settings,
     shard_array,
 )
-from dawn_bench.clip import FPS
+from dawn_bench.clip import FPS, field_fault
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
@@ -52,9 +52,9 @@ def verify(root: Path) -> VerifyReport:
     """
     root = user_path(root)
     check_finished(root)
-    faults, arrays, used = [], 0, set()
+    faults, arrays, used, size = [], 0, set(), None
     try:
-        read_settings(root / SETTINGS_FILE)
+        size = int(read_settings(root / SETTINGS_FILE)["size"])
     except DamageError as error:
         faults.append((SETTINGS_FILE, "", error.what))
     try:
@@ -71,7 +71,7 @@ def verify(root: Path) -> VerifyReport:
                 continue  # a shard elsewhere is a fault already, and is not opened
             arrays += 1
             used.add(name)
-            fault = _fault(root, row, field)
+            fault = _fault(root, row, field, size=size)
             if fault:
                 faults.append((row["id"], field, fault))
     there = {path.relative_to(root).as_posix() for path in root.glob("*/*.safetensors")}
@@ -79,8 +79,8 @@ def verify(root: Path) -> VerifyReport:
     return VerifyReport(usable, arrays, tuple(faults), tuple(sorted(there - used)), len(rows) - usable)
 
 
-def _fault(root: Path, row: dict[str, Any], field: str) -> str | None:
-    """What is wrong with one array, or None."""
+def _fault(root: Path, row: dict[str, Any], field: str, *, size: int | None) -> str | None:
+    """What is wrong with one array, or None; `size` is the side of the cache's frames in pixels, where it is known."""
     path, digest = root / row[f"{field}.shard"], hashlib.sha256()
     dtype, shape, expected = (row.get(f"{field}.{name}") for name in ("dtype", "shape", "sha256"))
     if not isinstance(dtype, str) or not isinstance(expected, str) or not isinstance(shape, list | np.ndarray):
@@ -89,6 +89,8 @@ def _fault(root: Path, row: dict[str, Any], field: str) -> str | None:
         array = shard_array(root, row[f"{field}.shard"], row[f"{field}.key"])
         if str(array.dtype) != dtype or list(array.shape) != list(shape):
             return f"{path.name} holds {array.dtype} {array.shape} for it"
+        if size is not None and (fault := field_fault(field, array, n_frames=int(row["n_frames"]), size=size)):
+            return fault
         for block in raw_blocks(array):
             digest.update(block.data)
     except InputError as error:
