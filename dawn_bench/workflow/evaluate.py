@@ -24,6 +24,7 @@ from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.looks import look_warnings
 from dawn_bench.models.loading import report_notes
+from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -70,6 +71,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front
+    check_content(cache, [clip.id for clip in clips])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)
 

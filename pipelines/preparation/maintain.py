@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,22 @@ def verify(root: Path) -> VerifyReport:
     there = {path.relative_to(root).as_posix() for path in root.glob("*/*.safetensors")}
     usable = sum(row["status"] == OK for row in rows)
     return VerifyReport(usable, arrays, tuple(faults), tuple(sorted(there - used)), len(rows) - usable)
+
+
+def check_content(cache: Cache, ids: Sequence[str]) -> None:
+    """Compare every array of these clips with its sha256 in the index, where an older index has one.
+
+    Scores are stored under the hashes of the index, so that arrays of other content must not be scored. Raises
+    `DamageError` naming the first clip that differs.
+    """
+    rows: list[dict[str, Any]] = cache.index.set_index("id").loc[list(ids)].reset_index().to_dict("records")  # type: ignore[assignment]
+    for row in track(rows, "check cache", unit="clips"):
+        for field in cache.fields:
+            if isinstance(row[f"{field}.shard"], str) and isinstance(row.get(f"{field}.sha256"), str):
+                fault = _fault(cache.root, row, field, size=cache.size)
+                if fault:
+                    hint = f"See what else is damaged: dawn-bench cache verify {cache.root}"
+                    raise DamageError(f"{field} of clip {row['id']}: {fault}.", path=cache.root, hint=hint)
 
 
 def _fault(root: Path, row: dict[str, Any], field: str, *, size: int | None) -> str | None:

@@ -41,6 +41,7 @@ from dawn_bench.results import ScoreRow
 from dawn_bench.training.logger import drop_after, read_best
 from dawn_bench.training.resume import claim, restore, save_state
 from dawn_bench.training.signals import loss_falls
+from dawn_bench.workflow.evaluate import evaluate_methods
 from dawn_bench.workflow.evaluation import Evaluation
 
 #: Seeds for each file; each seed is one kind of damage at one place.
@@ -178,6 +179,23 @@ def test_damaged_pixels_of_packed_frames_name_the_shard(tmp_path: Path) -> None:
     shard.write_bytes(data)
     with pytest.raises(InputError, match=r"frames-00000\.safetensors: .*cache verify"):
         _read_all(tmp_path / "c")
+
+
+@pytest.mark.parametrize("field", ["frames", "audio", "landmarks"])
+def test_true_clips_of_other_content_are_not_scored(field: str, small: Path, tmp_path: Path) -> None:
+    """Scores and outputs are stored under the hashes of the index: they would stay wrong when the cache is mended."""
+    job = Evaluation(cache=small, out=tmp_path / "r", methods=("still",), metrics=("psnr",), sanity=False, device="cpu")
+    shard = small / field / f"{field}-00000.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-9] + bytes([whole[-9] ^ 16]) + whole[-8:])
+    with pytest.raises(DamageError, match=rf"{field} of clip c1: checksum differs in {shard.name}.*cache verify"):
+        evaluate_methods(job)
+    assert not job.out.exists()
+    shard.write_bytes(whole)
+    score = evaluate_methods(job).rows[0].value
+    index = pd.read_parquet(small / "index.parquet")
+    index.drop(columns=[c for c in index.columns if c.endswith(".sha256")]).to_parquet(small / "index.parquet")
+    assert evaluate_methods(job).rows[0].value == score
 
 
 @pytest.mark.parametrize("column", ["id", "n_frames", "status", "frames.shard", "frames.key", "frames.shape", "split"])
