@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, ItemError
@@ -30,7 +30,7 @@ from dawn_bench.legible import legible, legible_values
 from dawn_bench.locks import in_turn
 from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
-from dawn_bench.readers import fitted, parse_json, read_json
+from dawn_bench.readers import finite, fitted, parse_json, read_json
 from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
 from dawn_bench.storage import writing
@@ -80,6 +80,13 @@ class GalleryItem(Config):
         return item
 
 
+#: Largest score, time or cost that a row may state: far beyond any, and within what plots and tables can show.
+LARGEST_SCORE = 1e15
+Seconds = Annotated[float, Field(ge=0, le=LARGEST_SCORE, allow_inf_nan=False)]
+#: Levels of lists and mappings in the facts.
+DEEPEST = 8
+
+
 class Facts(Config):
     """What the report shows in addition to scores.
 
@@ -91,12 +98,19 @@ class Facts(Config):
     title: str = ""
     created: str = ""
     notes: list[str] = Field(default_factory=list)
-    curves: dict[str, list[dict[str, Any]] | Path] = Field(default_factory=dict)
+    curves: dict[str, list[dict[str, Any]] | Path] = Field(default_factory=dict, max_length=64)
     learning: list[LearningSignal] = Field(default_factory=list)
     dataset: dict[str, Any] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
-    timings: dict[str, float] = Field(default_factory=dict)
+    timings: dict[str, Seconds] = Field(default_factory=dict)
+
+    @field_validator("dataset", "machine", "curves")
+    @classmethod
+    def _flat(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if _depth(value) > DEEPEST:
+            raise ValueError(f"is nested more than {DEEPEST} times")
+        return value
 
 
 class ResultsStore:
@@ -137,7 +151,7 @@ class ResultsStore:
                 if not line.strip():
                     continue
                 try:
-                    row = ScoreRow.model_validate(unsealed(parse_json(line)))
+                    row = _plausible(ScoreRow.model_validate(unsealed(parse_json(line))))
                 except (ValueError, TypeError, AttributeError):  # ValidationError is a ValueError
                     _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
                     continue
@@ -262,6 +276,28 @@ class ResultsStore:
         if legible(text) != text:  # the path of a file is stored so that the file can be opened
             text = json.dumps(data, indent=1)
         write_atomic(self.root / name, f"{text}\n".encode())
+
+
+def _depth(value: object) -> int:
+    """Levels of lists and mappings in a value, counted up to one more than `DEEPEST`."""
+    level, depth = [value], 0
+    while depth <= DEEPEST:
+        level = [i for v in level if isinstance(v, dict | list) for i in (v.values() if isinstance(v, dict) else v)]
+        if not level:
+            break
+        depth += 1
+    return depth
+
+
+def _plausible(row: ScoreRow) -> ScoreRow:
+    """`row` itself; raises `ValueError` where a number of it cannot be one of a score, so that no plot can draw it."""
+    numbers = [row.value, row.low, row.high, row.wall_seconds, *row.per_clip.values(), *row.over_time,
+               *row.cost.values()]  # fmt: skip
+    if any(n is not None and not (finite(n) and abs(n) <= LARGEST_SCORE) for n in numbers):
+        raise ValueError("a number is out of range")
+    if not 0 <= row.coverage <= 1 or min(row.n_clips, row.n_frames) < 0:
+        raise ValueError("a count is out of range")
+    return row
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -263,3 +263,16 @@ def test_pictures_that_grow_in_the_middle_of_a_stream(tmp_path: Path, monkeypatc
         read_frames(path)
     with pytest.raises(ItemError, match=r"^bad_output: .*grows\.h264: "):
         VideoFormat().read(path, Clip("a", "a", "test", 15, {"frames": FRAMES[:15]}))
+
+
+@pytest.mark.parametrize(("stated", "counts"), [("1000000", True), ("max", False), ("9223372036854771712", False)])
+def test_the_memory_of_a_container_counts(
+    stated: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{stated}\n")
+    monkeypatch.setattr(limits, "_GROUP_LIMITS", (tmp_path / "memory.max", tmp_path / "absent"))
+    if not counts:
+        limits.check_memory(600_000, name="a.mp4")
+        return
+    with pytest.raises(ItemError, match=r"a\.mp4: its frames need more than 0 GB of memory"):
+        limits.check_memory(600_000, name="a.mp4")
