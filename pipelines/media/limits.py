@@ -31,7 +31,7 @@ VIDEO_PIXELS = 8192 * 4320
 PICTURE_PIXELS = 1 << 27
 #: Bytes of a picture file.
 PICTURE_BYTES = 1 << 30
-#: Share of the memory of this machine, or of its container or batch job, that the frames of one clip may take where they are read at once.
+#: Share of the memory, of this machine or of its container, that the frames of one clip may take if read at once.
 MEMORY_SHARE = 0.5
 
 
