@@ -104,8 +104,9 @@ def _entry(arrays: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray
 def check_finished(root: Path) -> None:
     """Raise `InputError` unless the folder has the two files that a finished cache has."""
     if not (root / SETTINGS_FILE).is_file() or not (root / INDEX_FILE).is_file():
-        hint = "Prepare it with: dawn-bench prepare --root VIDEOS --cache DIR"
-        raise InputError("is not a finished cache.", path=root, hint=hint)
+        hint = f"Prepare a cache with: dawn-bench prepare --root VIDEOS --cache {'DIR' if root.exists() else root}"
+        what = "is not a finished cache." if root.is_dir() else "is a file, not a cache folder."
+        raise InputError(what if root.exists() else "does not exist.", path=root, hint=hint)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -139,9 +140,9 @@ def read_index(path: Path) -> pd.DataFrame:
     for name in texts:
         needed = name in ("id", "status", "split")
         if not all(isinstance(v, str) or (not needed and (v is None or v != v)) for v in index[name]):
-            raise DamageError(f"has a value in column {name!r} that is no text.", path=path, hint=hint)
+            raise DamageError(f"has a value in column {name!r} that is not text.", path=path, hint=hint)
     if not all(isinstance(v, int | float | np.integer) and 0 <= v < 2**40 and v == int(v) for v in index["n_frames"]):
-        raise DamageError("has a value in column 'n_frames' that is no number of frames.", path=path, hint=hint)
+        raise DamageError("has a value in column 'n_frames' that is not a frame count.", path=path, hint=hint)
     return index
 
 
@@ -169,7 +170,7 @@ def name_faults(index: pd.DataFrame) -> list[tuple[str, str, str]]:
     for column in (c for c in index.columns if c.endswith(".shard")):
         field = column.removesuffix(".shard")
         if (wrong := name_fault(field)) is not None:
-            faults.append(("", field, f"is no field: its name {wrong}"))
+            faults.append(("", field, f"is not a field: its name {wrong}"))
             continue
         shards = {name for name in index[column] if isinstance(name, str)}  # others are never opened
         bad = {name: fault for name in shards if (fault := shard_fault(name, field=field)) is not None}

@@ -70,7 +70,7 @@ def filling(folder: Path) -> Iterator[Path]:
     """
     partial = folder / f".partial{TEMPORARY}"
     if folder.exists() and (not folder.is_dir() or any(path != partial for path in folder.iterdir())):
-        raise InputError("is there already.", path=folder, hint="Give a new or empty --out.")
+        raise InputError("already exists and is not an empty folder.", path=folder, hint="Give a new or empty --out.")
     with writing(folder):
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
         partial.mkdir(parents=True)

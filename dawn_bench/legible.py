@@ -1,7 +1,7 @@
 r"""How a name that is not valid UTF-8 is written.
 
-File names are bytes. Python reads those that are no UTF-8 as lone surrogates, which no UTF-8 file, Parquet table or
-terminal accepts. In every index, result, page and message such a byte is written as `\xNN`: `caf\xe9.mp4`.
+File names are bytes. Python reads those that are not valid UTF-8 as lone surrogates, which no UTF-8 file, Parquet
+table or terminal accepts. In every index, result, page and message such a byte is written as `\xNN`: `caf\xe9.mp4`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def legible(text: str) -> str:
-    r"""`text` as valid Unicode: a byte of a file name that is no UTF-8 becomes `\xNN`, another surrogate `\uNNNN`."""
+    r"""`text` as valid Unicode: an invalid byte of a file name becomes `\xNN`, another surrogate `\uNNNN`."""
     return _SURROGATE.sub(_escaped, text)
 
 

@@ -43,7 +43,7 @@ class PackedFrames(RowArray):
         self, packed: np.ndarray, offsets: np.ndarray, row: Sequence[int], *, path: Path | None = None
     ) -> None:
         if not isinstance(row, list | tuple) or len(row) != 3 or row[2] != 3:
-            raise ValueError(f"a row of shape {row} is no picture")
+            raise ValueError(f"a row of shape {row} is not a picture")
         if not all(whole(side, least=1, most=LARGEST) for side in row[:2]):
             raise ValueError(f"a picture of {row[0]}x{row[1]} is not of a cache")
         if packed.ndim != 1 or packed.dtype != np.uint8 or offsets.ndim != 1 or offsets.dtype != np.int64:

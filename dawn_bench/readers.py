@@ -57,7 +57,7 @@ def read_json(path: Path, kind: type[T], *, hint: str = _AGAIN) -> T:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """The lines of a log by number from 1; None for a line that is no JSON object, such as one cut short by a kill.
+    """The lines of a log by number from 1; None for a line that is not a JSON object, such as one cut short by a kill.
 
     An absent file has no lines. Raises `DamageError` where the file cannot be read.
     """
@@ -88,10 +88,10 @@ def parse_yaml(text: str) -> Any:
     return content
 
 
-def read_yaml(path: Path, *, hint: str = "Correct it.") -> dict[str, Any]:
+def read_yaml(path: Path, *, hint: str = "Correct it, and save it as UTF-8.") -> dict[str, Any]:
     """The mapping in a YAML file, empty for an empty file; its keys become text."""
     if not path.exists():
-        raise DamageError("there is no such file.", path=path)
+        raise DamageError("there is no such file.", path=path, hint="Check its path.")
     content = guarded(lambda: parse_yaml(_text(path)), path, "YAML", hint)
     if content is not None and not isinstance(content, dict):
         raise DamageError(f"contains {_kind(content)} in place of a YAML mapping of settings.", path=path, hint=hint)
@@ -222,7 +222,7 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
     """The result of `read`; what it raises becomes a `DamageError` that says what the file should have been."""
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait for ever
-            raise DamageError(f"is not a regular file, so not {expected}.", path=path, hint=hint)
+            raise DamageError(f"is not a regular file (expected {expected}).", path=path, hint=hint)
         return read()
     except (DamageError, KeyboardInterrupt):
         raise
@@ -233,7 +233,7 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
     except PermissionError as error:
         raise DamageError("cannot be read (Permission denied).", path=path, hint="Check its permissions.") from error
     except BaseException as error:
-        # pyo3's panics are no Exception; an interrupt or an exit is none of the file's
+        # a panic of pyo3 does not derive from Exception; an interrupt or an exit is not the file's fault
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         empty = path.is_file() and path.stat().st_size == 0
@@ -248,7 +248,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is no UTF-8"
+        return f"not valid UTF-8 at byte {error.start}"
     return shortened(" ".join(str(error).split()) or type(error).__name__)
 
 
@@ -270,11 +270,11 @@ def _shard_header(path: Path) -> tuple[dict[str, Any], int]:
             raise ValueError("it is cut short")
         header = parse_json(file.read(length))
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     for key, entry in header.items():
         if key == "__metadata__":
             if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
-                raise ValueError("its metadata are no texts")
+                raise ValueError("its metadata are not strings")
             continue
         dtype = np.dtype(_DTYPES[entry["dtype"]])
         first, last = entry["data_offsets"]

@@ -51,9 +51,8 @@ def write_report(
     if unknown:
         raise unknown_name("report format", unknown[0], FORMATS)
     if not results.is_dir():
-        raise InputError(
-            "there is no such results folder.", path=results, hint="Create one: dawn-bench evaluate --out RESULTS"
-        )
+        what = "is a file, not a results folder." if results.exists() else "there is no such results folder."
+        raise InputError(what, path=results, hint="Create one: dawn-bench evaluate --out RESULTS")
     with in_turn(results / REPORT_LOCK, seconds=600):  # or a slower report would replace one of newer rows
         return _write(results, out, formats, clips=clips, published=published)
 

@@ -68,7 +68,7 @@ class GalleryItem(Config):
         if path is None:
             raise ItemError("outside", f"{self.video.name} is not in the results folder: evaluate again to add it")
         if path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise ItemError("no_video", f"{path.name} is no video file")
+            raise ItemError("no_video", f"{path.name} is not a video file")
         if not path.is_file():
             raise ItemError("missing", f"the video is missing: {self.video.name}")
         return path
@@ -212,7 +212,7 @@ class ResultsStore:
             return curve
         path = inside(self.root, curve)
         if path is None or path.suffix != CURVE_SUFFIX:
-            _warn(f"{self.root / curve}: is no log in the results folder; the report omits this loss curve.")
+            _warn(f"{self.root / curve}: is not a log in the results folder; the report omits this loss curve.")
             return []
         if not path.is_file():
             _warn(f"{path}: this loss curve no longer exists; the report omits it.")
@@ -304,7 +304,7 @@ def _lines(path: Path) -> list[bytes]:
     """The lines of a file; none, with a warning, where it cannot be read."""
     try:
         if not path.is_file():  # a pipe would wait for ever
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return path.read_bytes().splitlines()
     except OSError as error:
         _warn(f"{path}: cannot be read ({error.strerror}) and was skipped.")

@@ -35,7 +35,7 @@ def verify(root: _Root) -> None:
     if report.faults:
         arrays = sum(field != "" for _, field, _ in report.faults)
         others = len(report.faults) - arrays
-        kinds = [f"{arrays} of {report.arrays} arrays are damaged"] if arrays else []
+        kinds = [f"{arrays} of {report.arrays} arrays damaged"] if arrays else []
         kinds += [f"{counted(others, 'fault')} of its index or settings"] if others else []
         what = f"{', '.join(kinds)}."
         raise InputError(what, path=root, hint="Prepare it again with --overwrite.")

@@ -102,9 +102,9 @@ def provenance_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         provenance = readers.parse_json(metadata["provenance"])
     except ValueError as error:
-        raise readers.DamageError("its provenance is no JSON.", path=path, hint=_AGAIN) from error
+        raise readers.DamageError("its provenance is not valid JSON.", path=path, hint=_AGAIN) from error
     if not isinstance(provenance, dict):
-        raise readers.DamageError("its provenance is no JSON object.", path=path, hint=_AGAIN)
+        raise readers.DamageError("its provenance is not a JSON object.", path=path, hint=_AGAIN)
     return provenance
 
 

@@ -198,7 +198,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         "origin": dict, "module": dict, "optimizers": list, "average": (dict, type(None)),
     }  # fmt: skip
     if not isinstance(state, dict) or not whole(state.get("step")):
-        raise DamageError("is no state of a training run.", path=path, hint=_STATE_HINT)
+        raise DamageError("is not the state of a training run.", path=path, hint=_STATE_HINT)
     if wrong := [name for name, kind in kinds.items() if name not in state or not isinstance(state[name], kind)]:
         raise DamageError(f"lacks {', '.join(wrong)}.", path=path, hint=_STATE_HINT)
     return state

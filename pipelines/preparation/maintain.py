@@ -49,7 +49,7 @@ class VerifyReport:
 def verify(root: Path) -> VerifyReport:
     """Read every array of the cache at `root` and compare its sha256, dtype and shape with the index.
 
-    Damage of any file is a fault of the report. Raises `InputError` for a folder that is no finished cache.
+    Damage of any file is a fault of the report. Raises `InputError` for a folder that is not a finished cache.
     """
     root = user_path(root)
     check_finished(root)

@@ -51,7 +51,7 @@ def relative(path: Path, root: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """The sha256 of a file, empty if it cannot be read or is no regular file."""
+    """The sha256 of a file, empty if it cannot be read or is not a regular file."""
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever

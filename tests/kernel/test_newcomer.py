@@ -78,7 +78,7 @@ def test_yes_is_not_a_number(tmp_path: Path) -> None:
         parsed("prepare", "--root", "V", "--cache", "C", "--config", str(file))
     with pytest.raises(InputError, match=r"'max_clips': false is not a number"):
         parsed("evaluate", *EVALUATE, "--set", "max_clips=off")
-    with pytest.raises(InputError, match=r"^nowhere\.yaml: there is no such file\.$"):
+    with pytest.raises(InputError, match=r"^nowhere\.yaml: there is no such file\. Check its path\.$"):
         read_yaml(Path("nowhere.yaml"))
 
 

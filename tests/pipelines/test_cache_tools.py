@@ -78,7 +78,7 @@ def test_exported_files_are_the_arrays(cache: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(sound, clip["audio"])
         facts = json.loads((folder / "clip.json").read_text())
         assert rate == 16000 and facts["n_frames"] == clip.n_frames and facts["meta"]["face"] == "dlib"
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(cache, tmp_path / "out")
 
 
@@ -154,7 +154,7 @@ def test_prepare_command_and_its_exit_codes(tmp_path: Path, fake: None) -> None:
     strict = CliRunner().invoke(command(), [*arguments, "--cache", str(tmp_path / "d"), "--strict"])
     assert strict.exit_code == 3
     for more, says in (
-        ([], "--cache is needed"),
+        ([], "--cache is required"),
         (["--cache", str(tmp_path / "e"), "--engine", "spark"], "no engine 'spark'"),
         (["--cache", str(tmp_path / "e"), "--crop", "oval"], "--crop: there is no crop 'oval'"),
         (["--list-missing", "--dataset", "folder"], "called 'folder'"),
@@ -179,4 +179,4 @@ def test_cache_commands(cache: Path, tmp_path: Path) -> None:
     assert "19 clips" in out.output
     next((cache / "pose").iterdir()).unlink()
     broken = run(command(), ["cache", "verify", str(cache)])
-    assert isinstance(broken.exception, InputError) and "arrays are damaged" in str(broken.exception)
+    assert isinstance(broken.exception, InputError) and "arrays damaged" in str(broken.exception)

@@ -61,7 +61,7 @@ def test_the_cache_is_named(change: str, tiny_cache: Path, tmp_path: Path) -> No
     assert [(i, f) for i, f, _ in verify(root).faults] == [("c4", field)]
     job = Evaluation(cache=root, out=tmp_path / "r", methods=("still",), metrics=("psnr",), sanity=False, device="cpu")
     if field == "frames":
-        with pytest.raises(DamageError, match="frames of clip c4 is"):
+        with pytest.raises(DamageError, match="frames of clip c4: is"):
             evaluate_methods(job)
         assert not (job.out / "rows").exists()
 

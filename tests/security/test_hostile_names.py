@@ -124,7 +124,7 @@ def test_a_shard_is_the_fields_own(forged: Callable[..., Path], shard: str) -> N
 
 
 def test_a_field_is_a_plain_name(forged: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="is no field"):
+    with pytest.raises(InputError, match="is not a field"):
         Cache(forged("pose.shard", None, renamed="../pose.shard"))
 
 

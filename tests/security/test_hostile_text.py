@@ -1,4 +1,4 @@
-"""Text of files, caches, servers and programs is shown escaped on the terminal, and is no formula in a spreadsheet."""
+"""Text of files, caches, servers and programs is escaped on the terminal, and is not a formula in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dawn_bench.reports.leaderboard import leaderboards
 from dawn_bench.results import ScoreRow
 from dawn_bench.terminal import SafeConsole, console, echo, show_logs, visible
 
-#: Retitles the window, clears the screen, rings, returns, C1's CSI, right-to-left override, a byte that is no UTF-8.
+#: Retitles the window, clears the screen, rings, returns, C1's CSI, right-to-left override, an invalid byte.
 EVIL = "a\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egpj.\u2066\udcff\x7f[red]"
 SHOWN = r"a\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egpj.\u2066\xff\x7f[red]"
 
