@@ -36,7 +36,7 @@ from dawn_bench.clip import FPS, LARGEST, Clip, LazyArrays, field_fault
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
-from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
+from dawn_bench.packed import CODEC, OFFSETS, PackedFrames, cache_hint
 from dawn_bench.readers import DamageError, fitted, parse_json, read_json, read_shard_header, read_table
 from dawn_bench.text import counted
 
@@ -51,8 +51,6 @@ OK, QUARANTINED = "ok", "quarantined"
 #: Columns of the index that every clip has.
 _COLUMNS = ("id", "speaker", "split", "n_frames", "status", "reason", "detail")
 
-_MEND = "See what else is damaged: dawn-bench cache verify CACHE; then prepare it again with --overwrite."
-
 
 def open_shard(path: Path) -> dict[str, np.ndarray]:
     """Every tensor of a safetensors file as a read-only view of one memory map; packed frames as `PackedFrames`.
@@ -60,7 +58,7 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
     The `safetensors` package copies each slice that it returns to numpy. The format is a length, a JSON header and raw
     bytes, so a view is a few lines. Raises `InputError` for an absent or damaged file.
     """
-    header, start = read_shard_header(path, hint=_MEND)
+    header, start = read_shard_header(path, hint=cache_hint(path))
     facts = header.pop("__metadata__", {})
     data = np.memmap(path, mode="r", dtype=np.uint8, offset=0)
     arrays = {}
@@ -72,7 +70,7 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
 
 def shard_facts(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; raises `InputError` for an absent or damaged file."""
-    header, _ = read_shard_header(path, hint=_MEND)
+    header, _ = read_shard_header(path, hint=cache_hint(path))
     return dict(header.get("__metadata__", {}))
 
 
@@ -87,7 +85,7 @@ def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path
             key: cast(np.ndarray, PackedFrames(tensors[key], tensors[key + OFFSETS], row, path=path)) for key in keys
         }
     except (ValueError, KeyError) as error:
-        raise DamageError("has a damaged table of packed frames.", path=path, hint=_MEND) from error
+        raise DamageError("has a damaged table of packed frames.", path=path, hint=cache_hint(path)) from error
 
 
 def shard_array(root: Path, shard: str, key: str) -> np.ndarray:
@@ -97,7 +95,7 @@ def shard_array(root: Path, shard: str, key: str) -> np.ndarray:
 
 def _entry(arrays: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray:
     if key not in arrays:
-        raise DamageError(f"has no array {key!r}.", path=path, hint=_MEND)
+        raise DamageError(f"has no array {key!r}.", path=path, hint=cache_hint(path))
     return arrays[key]
 
 
@@ -299,10 +297,12 @@ class Cache:
         expected = [dtype, *shape] if isinstance(dtype, str) and isinstance(shape, list | np.ndarray) else None
         if expected not in (None, [str(array.dtype), *array.shape]):
             what = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
-            raise DamageError(what, path=self.root / shard, hint=_MEND)
+            raise DamageError(what, path=self.root / shard, hint=cache_hint(self.root / shard))
         fault = field_fault(field, array, n_frames=int(row["n_frames"]), size=self.size)
         if fault is not None:
-            raise DamageError(f"{field} of clip {clip_id} {fault}.", path=self.root / shard, hint=_MEND)
+            raise DamageError(
+                f"{field} of clip {clip_id} {fault}.", path=self.root / shard, hint=cache_hint(self.root / shard)
+            )
         return array
 
     def windows(

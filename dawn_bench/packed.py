@@ -27,7 +27,6 @@ CODEC = "zstd-rows-1"
 OFFSETS = "/offsets"
 #: Higher levels of Zstandard take longer and save nothing on pictures.
 _LEVEL = 1
-_MEND = "See what else is damaged: dawn-bench cache verify CACHE; then prepare it again with --overwrite."
 
 
 class PackedFrames(RowArray):
@@ -58,7 +57,15 @@ class PackedFrames(RowArray):
         try:
             return unpack(packed, self.shape[1:])
         except (ValueError, OSError) as error:
-            raise DamageError("a packed frame cannot be unpacked.", path=self.path, hint=_MEND) from error
+            raise DamageError(
+                "a packed frame cannot be unpacked.", path=self.path, hint=cache_hint(self.path)
+            ) from error
+
+
+def cache_hint(shard: Path | None) -> str:
+    """What to do about a damaged shard, `CACHE/FIELD/NAME`."""
+    cache = "CACHE" if shard is None else shard.parent.parent
+    return f"See what else is damaged: dawn-bench cache verify {cache}; then prepare it again with --overwrite."
 
 
 def pack(frames: np.ndarray) -> list[bytes]:

@@ -83,7 +83,7 @@ def parse_yaml(text: str) -> Any:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         raise ValueError(f"{error.problem or error.context}{where}") from error
     except Exception as error:  # PyYAML lets through what the constructors of dates, numbers and keys raise
-        raise ValueError(_reason(error)) from error
+        raise ValueError(one_line(error)) from error
     _check_extent(content)
     return content
 
@@ -203,6 +203,15 @@ def shortened(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def one_line(error: object) -> str:
+    """What an error of a library says, in one line of bounded length."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not valid UTF-8 at byte {error.start}"
+    return shortened(" ".join(str(error).split()) or type(error).__name__)
+
+
 def whole(value: object, *, least: int = 0, most: int = 2**62) -> bool:
     """Whether a value read from a file is a whole number within bounds; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
@@ -239,17 +248,8 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
         empty = path.is_file() and path.stat().st_size == 0
         article, _, noun = expected.partition(" ")
         kind = f"is not a readable {noun}" if article in ("a", "an") else f"cannot be read as {expected}"
-        state = "is empty" if empty else f"{kind} ({_reason(error)})"
+        state = "is empty" if empty else f"{kind} ({one_line(error)})"
         raise DamageError(f"{state}.", path=path, hint=hint) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first sentence of an error of a library, in one line of bounded length."""
-    if isinstance(error, RecursionError):
-        return "is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return f"not valid UTF-8 at byte {error.start}"
-    return shortened(" ".join(str(error).split()) or type(error).__name__)
 
 
 #: Largest header that a safetensors file may have, as in its own library.

@@ -31,7 +31,7 @@ from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import commit, git_blob_file, replacing, sha256_file, user_path, write_atomic
-from dawn_bench.readers import read_json, read_torch
+from dawn_bench.readers import one_line, read_json, read_torch
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def download(name: str) -> Resolved:
                 _transfer(weight, partial)
             except (OSError, http.client.HTTPException) as error:
                 raise InputError(
-                    f"could not be downloaded ({_reason(error)}).",
+                    f"could not be downloaded ({one_line(getattr(error, 'reason', None) or error)}).",
                     path=weight.url,
                     hint=f"Run it again to resume; without network, get {weight.file} elsewhere and: "
                     f"dawn-bench weights add FILE --name {name}",
@@ -340,8 +340,3 @@ def _unpack(weight: Weight, partial: Path) -> None:
         name = next(n for n in archive.namelist() if n.rpartition("/")[2] == weight.member)
         with archive.open(name) as source, unpacked.open("wb") as copy:
             shutil.copyfileobj(source, copy)
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    return " ".join(str(reason or error or type(error).__name__).split())
