@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dawn_bench.clip import LARGEST
+from dawn_bench.lazy import LazyRows
 from dawn_bench.readers import DamageError, whole
-from dawn_bench.rows import RowArray
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,7 +29,7 @@ OFFSETS = "/offsets"
 _LEVEL = 1
 
 
-class PackedFrames(RowArray):
+class PackedFrames(LazyRows):
     """Frames uint8 (T,S,S,3) of a clip, unpacked on access.
 
     `packed` uint8 (n,) holds the frames one after another, `offsets` (T+1,) their positions; `row` is (S,S,3).

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dawn_bench.errors import InputError
-from dawn_bench.legible import legible
+from dawn_bench.utf8 import escape_invalid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,7 +155,7 @@ def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
             if path.suffix == ".safetensors":
                 from safetensors.torch import load, load_file
 
-                return load_file(path) if legible(str(path)) == str(path) else load(path.read_bytes())
+                return load_file(path) if escape_invalid(str(path)) == str(path) else load(path.read_bytes())
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise

@@ -26,7 +26,6 @@ from pydantic import Field, PrivateAttr, field_validator
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
-from dawn_bench.legible import legible, legible_values
 from dawn_bench.locks import in_turn
 from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
@@ -34,6 +33,7 @@ from dawn_bench.readers import finite, fitted, parse_json, read_json
 from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
 from dawn_bench.storage import writing
+from dawn_bench.utf8 import escape_invalid, escape_invalid_values
 
 _FIX = "Correct or delete it."
 #: Suffix of the logs that loss curves are read from.
@@ -125,7 +125,7 @@ class ResultsStore:
         """Append rows in one durable write; rows without a `created` time get the current one."""
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
-        stored = (row.model_copy(update=legible_values(dict(row))).model_dump_json() for row in stamped)
+        stored = (row.model_copy(update=escape_invalid_values(dict(row))).model_dump_json() for row in stamped)
         lines = (json.dumps(sealed(json.loads(row)), ensure_ascii=False) for row in stored)
         data = "".join(f"{line}\n" for line in lines).encode()
         with writing(self._file):
@@ -273,7 +273,7 @@ class ResultsStore:
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         text = json.dumps(data, indent=1, ensure_ascii=False)
-        if legible(text) != text:  # the path of a file is stored so that the file can be opened
+        if escape_invalid(text) != text:  # the path of a file is stored so that the file can be opened
             text = json.dumps(data, indent=1)
         write_atomic(self.root / name, f"{text}\n".encode())
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.clip import FPS
-from dawn_bench.legible import legible
 from dawn_bench.progress import console
+from dawn_bench.utf8 import escape_invalid
 
 FOLDER = "tensorboard"
 
@@ -75,7 +75,7 @@ def _installed() -> bool:
 
 def _is_utf8(folder: Path) -> bool:
     """Whether TensorBoard, which encodes names as UTF-8, can write in a folder; if not, a note is printed."""
-    if legible(str(folder)) == str(folder):
+    if escape_invalid(str(folder)) == str(folder):
         return True
     console().print(f"{folder}: is not UTF-8, so TensorBoard logs are left out; metrics.jsonl has all values")
     return False

@@ -16,7 +16,6 @@ from micro import micro_train
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.legible import legible
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.preparation.prepare import prepare
@@ -27,6 +26,7 @@ from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.terminal import visible
 from dawn_bench.training.resume import MODEL_FILE
+from dawn_bench.utf8 import escape_invalid
 from dawn_bench.workflow.evaluate import evaluate_methods
 from dawn_bench.workflow.evaluation import Evaluation
 
@@ -35,9 +35,9 @@ SHOWN = r"caf\xe9"
 
 
 def test_the_rule() -> None:
-    assert legible(BAD) == SHOWN
-    assert legible("plain, ünïcode 人 😀") == "plain, ünïcode 人 😀"
-    assert legible("\ud800") == r"\ud800"
+    assert escape_invalid(BAD) == SHOWN
+    assert escape_invalid("plain, ünïcode 人 😀") == "plain, ünïcode 人 😀"
+    assert escape_invalid("\ud800") == r"\ud800"
     assert str(ItemError("unreadable", f"{BAD}.mp4: is empty")) == rf"unreadable: {SHOWN}.mp4: is empty"
     assert str(InputError("is absent.", path=Path(BAD))) == rf"{SHOWN}: is absent."
 
@@ -67,7 +67,7 @@ def test_results_name_such_files_and_still_read_them(tmp_path: Path) -> None:
     write_video(video, np.full((5, 32, 32, 3), 90, np.uint8))
     store = ResultsStore(tmp_path / f"results{BAD}")
     row = ScoreRow(method="m", dataset="d", split="test", protocol="p", metric="psnr", value=1.0, n_clips=1,
-                   n_frames=5, fingerprint="f", note=legible(BAD))  # fmt: skip
+                   n_frames=5, fingerprint="f", note=escape_invalid(BAD))  # fmt: skip
     store.append([row])
     store.add_gallery([GalleryItem(clip_id="a", method="m", video=video, note=BAD)])
     store.set_facts(Facts(title=BAD, notes=[BAD]))

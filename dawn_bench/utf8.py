@@ -1,4 +1,4 @@
-r"""How a name that is not valid UTF-8 is written.
+r"""Escapes file names that are not valid UTF-8.
 
 File names are bytes. Python reads those that are not valid UTF-8 as lone surrogates, which no UTF-8 file, Parquet
 table or terminal accepts. In every index, result, page and message such a byte is written as `\xNN`: `caf\xe9.mp4`.
@@ -13,19 +13,19 @@ from typing import Any
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def legible(text: str) -> str:
+def escape_invalid(text: str) -> str:
     r"""`text` as valid Unicode: an invalid byte of a file name becomes `\xNN`, another surrogate `\uNNNN`."""
     return _SURROGATE.sub(_escaped, text)
 
 
-def legible_values(data: Any) -> Any:
+def escape_invalid_values(data: Any) -> Any:
     """The same for every text in mappings and lists."""
     if isinstance(data, str):
-        return legible(data)
+        return escape_invalid(data)
     if isinstance(data, Mapping):
-        return {legible_values(key): legible_values(value) for key, value in data.items()}
+        return {escape_invalid_values(key): escape_invalid_values(value) for key, value in data.items()}
     if isinstance(data, Sequence) and not isinstance(data, bytes | bytearray):
-        return [legible_values(value) for value in data]
+        return [escape_invalid_values(value) for value in data]
     return data
 
 

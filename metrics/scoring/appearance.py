@@ -1,4 +1,4 @@
-"""Recognises outputs written in another form than their true clips: a mistake that only looks like a bad score.
+"""Detects outputs that were written in another form than their true clips, which would only show as a bad score.
 
 The true clip shows what the output should look like. An output whose pictures fit it much better once they are turned,
 or once red and blue are swapped, was written that way; so was one with a border that the true clip lacks.
@@ -33,7 +33,7 @@ _CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def look_notes(generated: np.ndarray, true: np.ndarray) -> list[str]:
+def appearance_notes(generated: np.ndarray, true: np.ndarray) -> list[str]:
     """What looks wrong about frames uint8 (T,H,W,3) next to the true ones (T',H',W',3); each begins with `PREFIX`."""
     notes = []
     (height, width), (true_height, true_width) = generated.shape[1:3], true.shape[1:3]
@@ -49,7 +49,7 @@ def look_notes(generated: np.ndarray, true: np.ndarray) -> list[str]:
     return notes
 
 
-def look_warnings(rows: Iterable[ScoreRow]) -> list[str]:
+def appearance_warnings(rows: Iterable[ScoreRow]) -> list[str]:
     """The notes of this kind in the rows of one or more methods, each with the name of its method."""
     return list(
         dict.fromkeys(
