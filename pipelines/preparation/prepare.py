@@ -189,8 +189,8 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
 
 def _escaped_names(source: Source) -> Source:
     """The source with texts that every file can hold, though a folder's name may give its speaker."""
-    names = {name: escape_invalid(getattr(source, name)) for name in ("id", "speaker", "split")}
-    return replace(source, **names)
+    clip_id, speaker, split = (escape_invalid(text) for text in (source.id, source.speaker, source.split))
+    return replace(source, id=clip_id, speaker=speaker, split=split)
 
 
 def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
