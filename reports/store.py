@@ -29,7 +29,7 @@ from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_
 from dawn_bench.locks import in_turn
 from dawn_bench.names import check_name, inside
 from dawn_bench.progress import console
-from dawn_bench.readers import finite, fitted, parse_json, read_json
+from dawn_bench.readers import finite, fitted, parse_json, read_json, shortened
 from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
 from dawn_bench.storage import writing
@@ -66,11 +66,11 @@ class GalleryItem(Config):
         """The video file; raises `ItemError` unless it is a video, and in the results folder that lists it."""
         path = self.video if self._root is None else inside(self._root, self.video)
         if path is None:
-            raise ItemError("outside", f"{self.video.name} is not in the results folder: evaluate again to add it")
+            raise ItemError("outside", f"{shortened(self.video.name)} is not in the results folder: evaluate again to add it")
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             raise ItemError("no_video", f"{path.name} is not a video file")
         if not path.is_file():
-            raise ItemError("missing", f"the video is missing: {self.video.name}")
+            raise ItemError("missing", f"the video is missing: {shortened(self.video.name)}")
         return path
 
     def of(self, root: Path) -> GalleryItem:
