@@ -161,9 +161,7 @@ def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterat
         yield frame, stamp + gap, True
 
 
-def decoded(
-    container: InputContainer, stream: VideoStream, *, whole: bool = True, least: int = 1
-) -> Iterator[Stamped]:
+def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True, least: int = 1) -> Iterator[Stamped]:
     """Decoded frames in the order of their timestamps, at `least` so many (0 or 1).
 
     `whole`: raise `ItemError("unreadable")` if the file ends earlier than its index or header states.
@@ -176,8 +174,7 @@ def decoded(
     in_order, shown = _InOrder() if container.format.name == _WITHOUT_STAMPS else None, 0
     sound = [] if stream.frames or not whole else list(container.streams.audio)
     for packet in container.demux(stream, *sound):
-        tally.add(packet)
-        if packet.stream is not stream:
+        if not tally.add(packet) or packet.stream is not stream:
             continue
         if in_order is not None:
             in_order.add(packet)
