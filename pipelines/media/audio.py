@@ -97,7 +97,7 @@ def check_audio(path: Path | str, *, track: int | None = None) -> None:
     reading = Reading()
     if next(read_blocks(path, reading, track=track), None) is None:
         reading.check(Path(path).name)
-        raise ItemError("no_audio", f"{Path(path).name}: its sound stream is empty")
+        raise ItemError("no_audio", reading.empty(Path(path).name))
 
 
 def is_silent(audio: np.ndarray) -> bool:
@@ -203,7 +203,7 @@ def _resampled(
         samples += _int16(resampler.resample_chunk(block)).tobytes()
     reading.check(name)
     if resampler is None:
-        raise ItemError("no_audio", f"{name}: its sound stream is empty")
+        raise ItemError("no_audio", reading.empty(name))
     samples += _int16(resampler.resample_chunk(_NOTHING, last=True)).tobytes()
     return np.frombuffer(samples, np.int16)
 

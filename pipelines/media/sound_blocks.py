@@ -15,7 +15,7 @@ from dawn_bench.pipelines.media.decoding import is_cover, opened
 from dawn_bench.pipelines.media.downmix import channel_names
 from dawn_bench.pipelines.media.edits import Part, parts_of
 from dawn_bench.pipelines.media.limits import check_rate
-from dawn_bench.pipelines.media.sound_files import mp3_parts, stated_end, wav_note
+from dawn_bench.pipelines.media.sound_files import mp3_parts, stated_end, stated_seconds, wav_note
 from dawn_bench.pipelines.media.tracks import choose_track
 from dawn_bench.pipelines.media.wholeness import INDEXED
 from dawn_bench.text import counted
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _RAW = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "flac"})
 #: Share of a track's packets that may be damaged, and the number that always may.
 _MOST_DAMAGED, _ALWAYS = 0.05, 2
+#: Seconds, and share of the stated length, by which sound may end early without a note.
+_CUT_OFF, _CUT_OFF_SHARE = 0.2, 0.02
 
 
 class Block(NamedTuple):
@@ -64,6 +66,11 @@ class Reading:
         if self.damaged > max(_ALWAYS, _MOST_DAMAGED * self.packets) or 0 < self.packets == self.damaged:
             what = f"{self.damaged} of {counted(self.packets, 'packet')} of its sound are damaged"
             raise ItemError("unreadable", f"{name}: {what}")
+
+    def empty(self, name: str) -> str:
+        """What to say of a track without sound."""
+        another = f": track {self.track} of {self.tracks}; another by --audio-track" if self.tracks > 1 else ""
+        return f"{name}: its sound stream is empty{another}"
 
     def all_notes(self) -> list[str]:
         """What was chosen and repaired, one sentence part each."""
@@ -140,6 +147,7 @@ def _decoded(container: InputContainer, stream: AudioStream, reading: Reading, *
     layouts: dict[str, tuple[str, ...]] = {}
     only_sound = all(map(is_cover, container.streams.video))
     end = stated_end(container, rate=stream.codec_context.sample_rate or 1) if only_sound else None
+    reached = 0.0
     for packet in container.demux(stream):
         reading.packets += packet.size > 0
         try:
@@ -160,8 +168,13 @@ def _decoded(container: InputContainer, stream: AudioStream, reading: Reading, *
             planes = _planes(frame, len(layouts[layout]), reading)
             if end is not None and stamp is not None:
                 planes = planes[:, : max(0, round((end - stamp) * frame.sample_rate))]
+            reached = (reached if stamp is None else stamp) + planes.shape[1] / frame.sample_rate
             yield Block(frame.sample_rate, stamp, planes, layouts[layout], damage)
             damage = False
+    stated = stated_seconds(container, stream) if only_sound else None
+    begun = float((stream.start_time or 0) * (stream.time_base or 0))
+    if stated is not None and stated - (reached - begun) > max(_CUT_OFF, _CUT_OFF_SHARE * stated):
+        reading.notes.append(f"its sound is cut off: {max(0.0, reached - begun):.1f} of {stated:.1f} s are there")
 
 
 def _planes(frame: AudioFrame, channels: int, reading: Reading) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dawn_bench.errors import ItemError
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
 
 #: Larger mp3 files are not searched for joins, and files of more parts are read as one.
@@ -21,8 +22,9 @@ _MOST_BYTES, _MOST_PARTS = 256 << 20, 1000
 _MOST_PIPED = 4 << 30
 #: The tag of an encoder's first frame, which holds no sound, and of iTunes' and others' descriptions before it.
 _MARKS = re.compile(rb"Xing|Info|ID3[\x02-\x04]")
-#: Sizes in a wav header that stand for "unknown": written to a pipe, or by a recorder that was never stopped.
-_UNKNOWN = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF})
+#: A size in a wav header from here on, or of 0, stands for "unknown" where the file is not that long: it was written
+#: to a pipe, or by a recorder that was never stopped.
+_UNKNOWN = 0x7FFF0000
 #: The most samples by which an encoder may fill up its last block.
 _MOST_PADDING = 8192
 
@@ -79,9 +81,13 @@ def wav_note(path: Path) -> str | None:
             name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]
             if name == b"data":
                 rest = path.stat().st_size - file.tell()
-                if size in _UNKNOWN and size != rest:
+                if size != rest and (size == 0 or size >= _UNKNOWN):
                     return "its wav header does not state its length: read to the end of the file"
-                return f"its sound is cut off: {rest} of {size} bytes are there" if size > rest else None
+                if size > rest:
+                    return f"its sound is cut off: {rest} of {size} bytes are there"
+                file.seek(size + size % 2, 1)
+                follows = file.read(4) == b"RIFF"
+                return "another wav file follows in the same file: only the first is read" if follows else None
             file.seek(size + size % 2, 1)
     return None
 
@@ -97,13 +103,25 @@ def stated_end(container: InputContainer, *, rate: int) -> float | None:
     if stream.duration is None or stream.time_base is None:
         return None
     begin = float((stream.start_time or 0) * stream.time_base)
-    end = begin + float(stream.duration * stream.time_base)
+    end = float(stream.duration * stream.time_base)  # it counts from zero
     tag = container.metadata.get("iTunSMPB", "").split()
     if len(tag) >= 4 and all(re.fullmatch("[0-9A-Fa-f]{1,16}", word) for word in tag[1:4]):
         told = begin + int(tag[3], 16) / rate
         if 0 < (end - told) * rate <= _MOST_PADDING:
             return told
     return end
+
+
+def stated_seconds(container: InputContainer, stream: AudioStream) -> float | None:
+    """The length that the header of a sound file states; None where it states none, or FFmpeg guesses it."""
+    kind = container.format.name
+    # an mp3 file states its length in the frame that also states the delay; else FFmpeg goes by the size of the file
+    if not (kind == "flac" or "mp4" in kind or (kind == "mp3" and stream.start_time)):
+        return None
+    if stream.duration is None or stream.time_base is None:
+        return None
+    begun = stream.start_time or 0 if "mp4" in kind else 0
+    return float((stream.duration - begun) * stream.time_base)
 
 
 def _part_at(data: bytes, at: int) -> tuple[int, int]:

@@ -135,7 +135,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "cuts": len(tracker.cuts),
         "cut_frames": " ".join(map(str, tracker.cuts)),
         "has_audio": has_audio,
-        "silent": not has_audio or is_silent(arrays["audio"]),
+        "silent": not has_audio or sound.mix == "silent" or is_silent(arrays["audio"]),
         "audio_seconds": len(audio) / SAMPLE_RATE if has_audio else 0.0,
         "audio_track": sound.track,
         "audio_tracks": sound.tracks,

@@ -105,6 +105,19 @@ def test_of_a_part_only_the_part_used_decides(tmp_path: Path) -> None:
     assert decode_sound(tmp_path / "s.wav", start=1.5).mix == "phase_cancelled"
 
 
+def test_sound_after_the_last_picture_is_not_used(tmp_path: Path) -> None:
+    """A second of pictures, and the sound sets in after 1.2 s: the clip is silent."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    clip(videos / "late.mkv", [np.concatenate([np.zeros(57_600), LOUD])])
+    prepare(
+        videos, tmp_path / "c", PrepareSettings(size=32, crop="paper", extract=(), min_frames=1), tools=AnyFaceTools()
+    )
+    (row,) = Cache(tmp_path / "c").index.to_dict("records")
+    assert row["silent"] and row["has_audio"] and row["audio_mix"] == "silent"
+    assert row["audio_seconds"] == pytest.approx(2.2, abs=0.05)
+
+
 def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:
     encode(tmp_path / "s.m4a", LOUD, "aac")
     os.mkfifo(tmp_path / "pipe")

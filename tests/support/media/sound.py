@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+from media.boxes import set_edits
 from media.kinds import Answer, add_kind, kind
 from media.sound_writers import TONE_RMS, channels, clip, encode, tag_gapless, tone, wav
 
@@ -45,6 +47,27 @@ def wav_that_is_cut_off(path: Path) -> None:
     wav(path, tone(), size=288_000)
 
 
+@kind("sound", "s.mp3", Answer(seconds=0.5, rms=TONE_RMS, near=0.03, loud=0.08, notes=("cut off: 0.5 of 1.0 s",)))
+def mp3_that_is_cut_off(path: Path) -> None:
+    """Half of a file whose first frame states the length of the whole."""
+    data = _mp3(path)
+    path.write_bytes(data[: len(data) // 2 + 300])
+
+
+@kind("sound", "s.flac", Answer(notes=("its sound is cut off", "of 2.0 s are there")))
+def flac_that_is_cut_off(path: Path) -> None:
+    """Half of the bytes."""
+    encode(path, np.concatenate([tone()] * 2), "flac", sample="s16")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@kind("sound", "s.m4a", Answer(notes=("its sound is cut off", "of 2.0 s are there")))
+def m4a_that_is_cut_off(path: Path) -> None:
+    """The index is there, half of the sound is not."""
+    encode(path, np.concatenate([tone()] * 2), "aac", options={"movflags": "+faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
 @kind("sound", "s.wav", Answer(seconds=1.0, rms=TONE_RMS, notes=("2 sound samples not a finite number",)))
 def wav_with_nan_and_infinity(path: Path) -> None:
     """Float samples that are no numbers."""
@@ -63,6 +86,13 @@ def wav_beyond_full_scale(path: Path) -> None:
 def wav_of_floats_in_integer_units(path: Path) -> None:
     """int16 values that were written as floats."""
     wav(path, tone() * 32768, kind="f32")
+
+
+@kind("sound", "s.wav", Answer(seconds=1.0, rms=TONE_RMS, notes=("another wav file follows",)))
+def joined_wav(path: Path) -> None:
+    """Two wav files in one: players stop where the first header says."""
+    wav(path, tone())
+    path.write_bytes(path.read_bytes() * 2)
 
 
 @kind("sound", "s.au", SECOND)
@@ -122,6 +152,25 @@ def m4a_gapless_by_itunes_tag(path: Path) -> None:
     """No edit list; `iTunSMPB` states 1024 samples of priming and the padding."""
     encode(path, tone(rate=44_100), "aac", rate=44_100, options={"use_editlist": "0"})
     tag_gapless(path, priming=1024, padding=45 * 1024 - 1024 - 44_100, samples=44_100)
+
+
+def _steps(path: Path) -> None:
+    """Four quarters of a second, each louder than the one before."""
+    encode(path, np.concatenate([tone(0.25, rate=44_100, level=0.1 * k) for k in range(1, 5)]), "aac", rate=44_100)
+
+
+@kind("sound", "s.m4a", Answer(seconds=0.5, rms=TONE_RMS * np.sqrt((2**2 + 3**2) / 2) / 3, near=0.0005))
+def m4a_cut_without_loss(path: Path) -> None:
+    """An edit list shows the two quarters in the middle."""
+    _steps(path)
+    set_edits(path, {"soun": [(Fraction(1, 2), Fraction(1, 4))]})
+
+
+@kind("sound", "s.m4a", Answer(seconds=0.5, rms=TONE_RMS * np.sqrt((1 + 3**2) / 2) / 3, near=0.0005))
+def m4a_of_two_edits(path: Path) -> None:
+    """An edit list shows the third quarter, then the first."""
+    _steps(path)
+    set_edits(path, {"soun": [(Fraction(1, 4), Fraction(1, 2)), (Fraction(1, 4), Fraction(0))]})
 
 
 @kind("sound", "s.opus", SECOND)
