@@ -42,7 +42,10 @@ _WITHOUT_STAMPS = "avi"
 
 @contextmanager
 def opened(path: Path | str, *, part: Part | None = None) -> Iterator[InputContainer]:
-    """A container open for reading, with one `part` of its edit list or all of it; errors of FFmpeg inside the block become `ItemError("unreadable", ...)`."""
+    """A container open for reading, with all of its edit list or one `part`.
+
+    Errors of FFmpeg inside the block become `ItemError("unreadable", ...)`.
+    """
     import av
 
     path = Path(path)
@@ -183,10 +186,10 @@ def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tru
             shown += 1
             yield from stamper.add(frame.pts if in_order is None else in_order.next(), frame)
     yield from stamper.rest()
-    if stamper.last is None and least:
-        raise ItemError("unreadable", f"{name}: no frame can be decoded")
     if whole:
         tally.check(shown, float(step * tick(stream)))
+    if stamper.last is None and least:
+        raise ItemError("unreadable", f"{name}: no frame can be decoded")
 
 
 class _InOrder:
