@@ -42,7 +42,10 @@ _WITHOUT_STAMPS = "avi"
 
 @contextmanager
 def opened(path: Path | str, *, part: Part | None = None) -> Iterator[InputContainer]:
-    """A container open for reading, with one `part` of its edit list or all of it; errors of FFmpeg inside the block become `ItemError("unreadable", ...)`."""
+    """A container open for reading, with all of its edit list or one `part`.
+
+    Errors of FFmpeg inside the block become `ItemError("unreadable", ...)`.
+    """
     import av
 
     path = Path(path)
@@ -161,9 +164,7 @@ def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterat
         yield frame, stamp + gap, True
 
 
-def decoded(
-    container: InputContainer, stream: VideoStream, *, whole: bool = True, least: int = 1
-) -> Iterator[Stamped]:
+def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True, least: int = 1) -> Iterator[Stamped]:
     """Decoded frames in the order of their timestamps, at `least` so many (0 or 1).
 
     `whole`: raise `ItemError("unreadable")` if the file ends earlier than its index or header states.
@@ -176,8 +177,7 @@ def decoded(
     in_order, shown = _InOrder() if container.format.name == _WITHOUT_STAMPS else None, 0
     sound = [] if stream.frames or not whole else list(container.streams.audio)
     for packet in container.demux(stream, *sound):
-        tally.add(packet)
-        if packet.stream is not stream:
+        if not tally.add(packet) or packet.stream is not stream:
             continue
         if in_order is not None:
             in_order.add(packet)
@@ -186,10 +186,10 @@ def decoded(
             shown += 1
             yield from stamper.add(frame.pts if in_order is None else in_order.next(), frame)
     yield from stamper.rest()
-    if stamper.last is None and least:
-        raise ItemError("unreadable", f"{name}: no frame can be decoded")
     if whole:
         tally.check(shown, float(step * tick(stream)))
+    if stamper.last is None and least:
+        raise ItemError("unreadable", f"{name}: no frame can be decoded")
 
 
 class _InOrder:

@@ -23,6 +23,8 @@ from dawn_bench.errors import ItemError
 _MOST_BYTES, _MOST_PARTS = 1 << 27, 1000
 _BEFORE = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp"})
 _EMPTY = -1
+#: Size and type, which begin a box.
+_HEAD = struct.Struct(">I4s")
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,13 @@ def _parts(file: BinaryIO, track: int, *, name: str) -> tuple[Part, ...]:
             inside = {kind: (a, b) for kind, a, b in _boxes(file, begin, end)}
             header = inside[b"tkhd"][0]
             if _number(file, header + (20 if _version(file, header) else 12), ">I") == track and b"edts" in inside:
-                listed = next((a for kind, a, _ in _boxes(file, *inside[b"edts"]) if kind == b"elst"), None)
-    return () if listed is None or not scale else _rows(file, listed, scale, name=name)
+                listed = next((span for kind, *span in _boxes(file, *inside[b"edts"]) if kind == b"elst"), None)
+    return () if listed is None or not scale else _rows(file, *listed, scale, name=name)
 
 
-def _rows(file: BinaryIO, at: int, scale: int, *, name: str) -> tuple[Part, ...]:
+def _rows(file: BinaryIO, at: int, end: int, scale: int, *, name: str) -> tuple[Part, ...]:
+    file.seek(at)
+    version = file.read(4)
     count = _number(file, at + 4, ">I")
     row = ">QqI" if _version(file, at) else ">IiI"
     parts, begin = list[Part](), Fraction(0)
@@ -94,9 +98,12 @@ def _rows(file: BinaryIO, at: int, scale: int, *, name: str) -> tuple[Part, ...]
         length, media, _ = struct.unpack(row, data)
         length = Fraction(length, scale)
         if media != _EMPTY and length:
-            parts.append(Part(begin, length, struct.pack(">I", 1) + data, at + 4))
+            # FFmpeg counts the rows by the size of their box: the others become a box that nobody reads
+            alone = _HEAD.pack(_HEAD.size + 8 + len(data), b"elst") + version + struct.pack(">I", 1) + data
+            rest = end - (at - _HEAD.size + len(alone))
+            parts.append(Part(begin, length, alone + _HEAD.pack(rest, b"free"), at - _HEAD.size))
         begin += length
-    if len(parts) < 2:
+    if len(parts) < 2 or _number(file, at - _HEAD.size, ">I") != end - at + _HEAD.size:
         return ()
     if count > _MOST_PARTS:
         raise ItemError("unreadable", f"{name}: its edit list joins {count} parts, more than {_MOST_PARTS}")
@@ -107,8 +114,8 @@ def _boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]
     """(type, first byte, end) of the contents of the boxes in a stretch of the file."""
     while at + 8 <= end:
         file.seek(at)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        head = 8
+        size, kind = _HEAD.unpack(file.read(_HEAD.size))
+        head = _HEAD.size
         if size == 1:
             size, head = _number(file, at + 8, ">Q"), 16
         size = size or end - at

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: The formats whose index lists every packet: FFmpeg has one name for all relatives of mp4.
 INDEXED = "mp4"
+#: Formats that mark packets as damaged wherever they are; in others it is the last one of a file that was cut off.
+_ANYWHERE = frozenset({"mpegts", "mpeg"})
 #: Seconds, and share of the stated length, by which a length in a header may be wrong.
 _SLACK_SECONDS, _SLACK_SHARE = 0.5, 0.1
 #: Frames by which a file may end earlier than stated where bytes are known to be missing.
@@ -29,14 +31,18 @@ class Tally:
 
     def __init__(self, container: InputContainer, stream: VideoStream, *, name: str) -> None:
         self.container, self.stream, self.name = container, stream, name
-        self.packets, self.reached = 0, 0.0
+        self.packets, self.reached, self.broken_off = 0, 0.0, False
 
-    def add(self, packet: Packet) -> None:
-        """Count a packet of this stream or of the sound."""
+    def add(self, packet: Packet) -> bool:
+        """Count a packet of this stream or of the sound; whether it is whole, so that it can be decoded."""
+        if packet.is_corrupt and self.container.format.name not in _ANYWHERE:
+            self.broken_off |= packet.stream is self.stream
+            return False
         if packet.pts is not None and packet.time_base is not None:
             self.reached = max(self.reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream is self.stream:
-            self.packets += packet.size > 0 and not packet.is_corrupt  # the last one of a file that was cut off is
+            self.packets += packet.size > 0
+        return True
 
     def check(self, shown: int, frame_seconds: float) -> None:
         """Raise `ItemError("unreadable")` where packets or bytes are missing, `shown` frames having been decoded."""
@@ -46,13 +52,13 @@ class Tally:
         if self.packets < listed:
             raise self._cut(f"{shown} of its {self._to_show(listed)} frames are there")
         lacks_bytes = _lacks_bytes(self.container.name)
-        if lacks_bytes is None:
+        if lacks_bytes is None or self.broken_off:
             raise self._cut(f"its end is missing after {shown} frames")
         if self.stream.frames:
             return
         stated, start = ((value or 0) / av.time_base for value in (self.container.duration, self.container.start_time))
         # most muxers count a length from zero, some from the first time stamp
-        missing = stated - self.reached + (start if start > stated else 0)
+        missing = stated - self.reached + (0 if 0 <= start <= stated else start)
         slack = _SLACK_FRAMES * frame_seconds if lacks_bytes else max(_SLACK_SECONDS, _SLACK_SHARE * stated)
         if missing > slack:
             raise self._cut(f"it ends after {stated - missing:.1f} of its {stated:.1f} s")

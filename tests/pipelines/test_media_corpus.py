@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from media.face import AnyFace
 from media.kinds import Answer, Kind, all_kinds
-from media.marks import onsets_of_light, onsets_of_sound
+from media.marks import number_of, onsets_of_light, onsets_of_sound
 
 from dawn_bench.baselines.formats import read_output
 from dawn_bench.clip import Clip
@@ -22,6 +22,8 @@ from dawn_bench.pipelines.preparation.process import process_clip
 from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 
+#: Seconds by which a flash may be early or late against its beep, and rounding.
+HALF_FRAME = 0.0205
 SETTINGS: dict[str, Any] = {"size": 64, "crop": "paper", "extract": (), "min_frames": 1, "require_audio": False}
 
 
@@ -51,10 +53,12 @@ def check_pictures(frames: np.ndarray, answer: Answer) -> None:
     if answer.levels:
         assert len(levels) == len(answer.levels)
         np.testing.assert_allclose(levels, answer.levels, atol=answer.tolerance)
+    if answer.numbers:
+        assert [number_of(frame) for frame in frames] == list(answer.numbers)
     if answer.flashes:
         flashes = onsets_of_light(levels)
         assert len(flashes) == len(answer.flashes)
-        np.testing.assert_allclose(flashes, answer.flashes, atol=answer.near + 0.02)
+        np.testing.assert_allclose(flashes, answer.flashes, atol=HALF_FRAME)
     check_colours(frames[0], answer)
 
 

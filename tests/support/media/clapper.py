@@ -41,7 +41,7 @@ def write_clapper(
     sound_to: float | None = None,
     rate: Fraction | int = 25,
     bframes: int = 2,
-    format: str | None = None,
+    **options: str,
 ) -> None:
     """Write a flash-and-beep clip whose pictures have these time stamps, in seconds.
 
@@ -56,12 +56,14 @@ def write_clapper(
         sound_to: seconds at which it ends; None: with the last picture.
         rate: stated frame rate.
         bframes: pictures in a row that are coded after a later one.
-        format: container, if the suffix does not tell it.
+        options: of the container.
     """
     instants = flash_instants(stamps, near)
     begin = float(stamps[0]) if sound_from is None else sound_from
     end = float(stamps[-1] + 1 / Fraction(rate)) if sound_to is None else sound_to
-    with av.open(str(path), "w", format=format, options={"avoid_negative_ts": "disabled"}) as container:
+    if begin < 0 or stamps[0] < 0:
+        options = {"avoid_negative_ts": "disabled", **options}
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=Fraction(rate))
         stream.width = stream.height = _SIDE
         stream.pix_fmt = "yuv420p"

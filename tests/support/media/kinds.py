@@ -39,6 +39,7 @@ class Answer:
     Args:
         frames: number of frames at 25 fps.
         levels: mean grey level of every frame at 25 fps.
+        numbers: which picture of `marks.numbered` each frame at 25 fps shows.
         size: width and height as displayed.
         colours: of the first frame.
         flashes: seconds at which the picture turns bright.
@@ -49,12 +50,13 @@ class Answer:
         notes: words that the note in the index must hold; a file without any must have no note.
         refusal: words that the message of the refusal must hold; empty for a file that is read.
         tolerance: of levels and colours, in grey levels.
-        near: seconds by which flashes, beeps and lengths may differ.
+        near: seconds by which beeps and lengths may differ; a flash may be half a frame away.
         loud: relative difference allowed for `rms` and `samples`.
     """
 
     frames: int | None = None
     levels: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
     size: tuple[int, int] | None = None
     colours: tuple[Probe, ...] = ()
     flashes: tuple[float, ...] = ()
