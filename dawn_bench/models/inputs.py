@@ -139,7 +139,7 @@ def read_sound(
         raise InputError(_sentence(error, path), path=path, hint="Give a wav, mp3 or video file with sound.") from error
     audio = sound.samples
     if notes is not None:
-        notes += [f"{legible(path.name)}: {note}" for note in sound.notes]
+        notes += [f"{path.name}: {note}" for note in sound.notes]
     if max_seconds is not None:
         audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
