@@ -136,7 +136,8 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         converter = Converter(aspect)
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
-        for frame, until, last in on_screen(frames, usual, trusted=stream.frames > 0):
+        trusted = stream.frames > 0 or container.format.name == "apng"
+        for frame, until, last in on_screen(frames, usual, trusted=trusted):
             if until - origin <= due if last else until - origin < middle:
                 continue
             used += 1
