@@ -17,7 +17,7 @@ from dawn_bench.baselines.mesh_files import read_mesh, write_mesh
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import VIDEO_SUFFIXES
-from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.audio import decode_sound, fit_length
 from dawn_bench.pipelines.media.video import probe, read_frames, write_video
 
 
@@ -74,7 +74,9 @@ class VideoFormat:
             raise ItemError("bad_output", f"{path}: {error.detail}") from error
         arrays: dict[str, np.ndarray] = {"frames": frames}
         try:
-            arrays["audio"] = fit_length(read_audio(path, stop=len(frames) / FPS + 1), len(frames))
+            sound = decode_sound(path, stop=len(frames) / FPS + 1, used=len(frames) / FPS)
+            arrays["audio"] = fit_length(sound.samples, len(frames))
+            lines += sound.notes
         except ItemError:
             if "audio" in truth:
                 lines.append("no sound of its own: scored with the true sound")

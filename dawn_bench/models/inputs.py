@@ -15,7 +15,7 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.turned import turns_to_upright
-from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.media.audio import decode_sound, fit_length
 from dawn_bench.pipelines.media.picture import decode_picture
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
@@ -119,8 +119,13 @@ def read_picture(path: Path) -> np.ndarray:
     return picture
 
 
-def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
+def read_sound(
+    path: Path, *, max_seconds: float | None, track: int | None = None, notes: list[str] | None = None
+) -> np.ndarray:
     """The sound of a file, int16 (n,) at 16 kHz, cut to whole frames at 25 fps.
+
+    `track` is the number of the sound track, from 1; None: the one that a player plays. What was chosen, converted or
+    repaired is added to `notes`.
 
     Raises `InputError` for a file without sound, or with less than `MIN_FRAMES` frames of sound.
     """
@@ -128,9 +133,13 @@ def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
         raise InputError(f"max_seconds is {max_seconds:g}; it must be above 0.")
     try:
         # a second more than is kept, so that the end of the sound does not depend on where reading stopped
-        audio = read_audio(path, stop=None if max_seconds is None else max_seconds + 1)
+        stop = None if max_seconds is None else max_seconds + 1
+        sound = decode_sound(path, stop=stop, track=track, used=max_seconds)
     except ItemError as error:
         raise InputError(_sentence(error, path), path=path, hint="Give a wav, mp3 or video file with sound.") from error
+    audio = sound.samples
+    if notes is not None:
+        notes += [f"{path.name}: {note}" for note in sound.notes]
     if max_seconds is not None:
         audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
@@ -148,9 +157,11 @@ def _sentence(error: ItemError, path: Path) -> str:
     return f"{error.detail.removeprefix(f'{path.name}: ').rstrip('.')}."
 
 
-def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
+def read_speech(
+    path: Path, *, encoder: str, max_seconds: float | None, track: int | None = None, notes: list[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """`read_sound`, and its features (T,A) at 25 fps by the extractor `encoder` (`hubert`, `logmel`, ...)."""
-    audio = read_sound(path, max_seconds=max_seconds)
+    audio = read_sound(path, max_seconds=max_seconds, track=track, notes=notes)
     n_frames = len(audio) // SAMPLES_PER_FRAME
     return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
 

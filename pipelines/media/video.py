@@ -2,9 +2,9 @@
 
 Frame k lasts from k/fps to (k+1)/fps seconds after the first frame, and is the one on screen just before the middle of
 that, by the frames' own timestamps. So a frame is at most half a frame early or late whatever the rate of the source,
-and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly. PyAV decodes and
-encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread (`picture`) it is as fast
-as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
+and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly.
+PyAV decodes and encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread
+(`picture`) it is as fast as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.colours import check_matrix
-from dawn_bench.pipelines.media.decoding import decoded, decoded_from, on_screen, opened, tick, video_stream
+from dawn_bench.pipelines.media.decoding import decoded_from, on_screen, opened, pictures, tick, video_stream
 from dawn_bench.pipelines.media.display import AS_STORED, displayed_size, orientation, pixel_aspect
+from dawn_bench.pipelines.media.edits import parts_of
 from dawn_bench.pipelines.media.limits import check_memory, check_pace, check_size
 from dawn_bench.pipelines.media.notes import picture_notes
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Closer than this, decoding from the first frame is cheaper and safer than seeking.
 _SEEK_FROM = 10.0
+#: A time stamp is rounded by no more than this part of a frame.
+_ROUNDING = 40
 #: For smaller pictures x264's macroblock tree reads uninitialised memory, so that the same input sometimes gave other
 #: bytes (seen at 32, 64 and 96 pixels a side, never from 128 on).
 _TREE_FROM = 128
@@ -114,19 +117,19 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
     with opened(path) as container:
         stream = video_stream(container, path)
         unit = tick(stream)
-        frames = decoded(container, stream)
+        frames = pictures(container, stream, path)
         first = next(frames)
         origin, name = first[0], Path(path).name
         aspect = pixel_aspect(stream.sample_aspect_ratio, name=name)
         check_matrix(first[1], name=name)
         yield _info(container, stream, first, aspect)
-        if start >= _SEEK_FROM and first[1].pts is not None:
+        if start >= _SEEK_FROM and first[1].pts is not None and not parts_of(Path(path), stream.id):
             frames = decoded_from(container, stream, origin, math.floor(start / unit))
         else:
             frames = chain([first], frames)
         limit = math.inf if stop is None else stop / unit
         begin, step = start / unit, 1 / fps / unit
-        parts = 8 * math.lcm(begin.denominator, step.denominator)
+        parts = 2 * _ROUNDING * math.lcm(begin.denominator, step.denominator)
         begin_parts, step_parts = int(begin * parts), int(step * parts)
         shown, used = 0, 0
         due, middle = _ticks(begin_parts, step_parts, parts)
@@ -152,9 +155,10 @@ def _ticks(begin: int, step: int, parts: int) -> tuple[int, int]:
     """The tick at which a frame begins, and the first one at which a picture is too late for it.
 
     `begin` and `step`, the frame's length, are in parts of a tick, `parts` of them each. A time stamp may have been
-    rounded down by half a tick: one that is so close before the middle counts as the middle.
+    rounded down by half a tick: one that is so close before the middle counts as the middle. Where a tick is long,
+    because the file counts pictures, nothing was rounded.
     """
-    middle = begin + step // 2 - min(parts // 2, step // 8)
+    middle = begin + step // 2 - min(parts // 2, step // _ROUNDING)
     return begin // parts, -(-middle // parts)
 
 

@@ -17,6 +17,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.models.inputs import clip_arrays, read_picture, read_sound
 from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.media.audio import decode_sound
 from dawn_bench.pipelines.preparation.process import process_clip
 from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -148,7 +149,11 @@ def test_generate_reads_it_as_speech(kind: Kind, corpus: Callable[[Kind], Path])
         with pytest.raises(InputError) as error:
             read_sound(path, max_seconds=None)
         return refused(error, path, kind.answer)
-    check_sound(read_sound(path, max_seconds=None), kind.answer, whole=True)
+    notes: list[str] = []
+    sound = read_sound(path, max_seconds=None, notes=notes)
+    check_notes("; ".join(notes), kind.answer)
+    check_sound(decode_sound(path).samples, kind.answer, whole=True)
+    assert len(sound) == len(decode_sound(path).samples) // 640 * 640
 
 
 @pytest.mark.parametrize("kind", all_kinds("picture"), ids=ids)

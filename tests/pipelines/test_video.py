@@ -59,7 +59,7 @@ def test_variable_rate_and_a_late_first_frame(tmp_path: Path) -> None:
     stamps = [0.5, 0.54, 0.70, 0.71, 0.90]  # seconds; the clip's clock starts at the first
     write_at(tmp_path / "clip.mkv", stamps)
     frames = numbers(list(iter_frames(tmp_path / "clip.mkv")))
-    # frames have their middles at 0.02, 0.06, ... s after the first stamp: picture 2, on screen from 0.20 to 0.21, has none
+    # frames have their middles at 0.02, 0.06, ... s: picture 2, on screen from 0.20 to 0.21 s, is in none of them
     assert frames[:11] == [0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 4]
 
 

@@ -104,6 +104,7 @@ class DawnGenerator(DawnNetworks, Generator):
         seed: int = 0,
         max_seconds: float | None = None,
         face: str = "auto",
+        audio_track: int | None = None,
         **options: Any,
     ) -> TalkingStream:
         """See `Generator.generate`. `image` is a picture file with one face; `options` are those of `DawnOptions`."""
@@ -120,7 +121,9 @@ class DawnGenerator(DawnNetworks, Generator):
             notes.append(turned_note(image, portrait.turned))
         if not has_face:
             notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
-        sound, features = read_speech(user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
+        sound, features = read_speech(
+            user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
+        )
         count = len(passes(len(features)))
         if count > 1:
             notes.append(f"{len(features) / LONGEST:.1f} minutes of speech: {count} passes of a minute at most")
