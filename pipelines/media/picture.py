@@ -28,6 +28,7 @@ from dawn_bench.pipelines.media.display import (
     upright,
 )
 from dawn_bench.pipelines.media.limits import PICTURE_BYTES, check_picture
+from dawn_bench.pipelines.media.profiles import in_srgb
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -206,9 +207,9 @@ class Picture:
 def decode_picture(path: Path) -> np.ndarray | None:
     """A picture file as uint8 RGB (H,W,3), None if it is no picture. OpenCV's own messages are suppressed.
 
-    It is turned as its orientation tag says, and what is transparent lies on `BACKGROUND`. The header is read first:
-    raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and `OSError` for a file that cannot
-    be read.
+    It is in sRGB, turned as its orientation tag says, and what is transparent lies on `BACKGROUND`. The header is read
+    first: raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and `OSError` for a file that
+    cannot be read.
     """
     import cv2
     from PIL import Image, ImageOps
@@ -221,8 +222,10 @@ def decode_picture(path: Path) -> np.ndarray | None:
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; the bound here is our own
             with Image.open(path, formats=[name for name in _PICTURES if name in Image.OPEN]) as header:
                 check_picture(*header.size)
+                profile = header.info.get("icc_profile")
                 if _needs_pillow(header):
-                    return on_background(np.asarray(ImageOps.exif_transpose(header).convert("RGBA")))
+                    rgba = np.asarray(ImageOps.exif_transpose(header).convert("RGBA"))
+                    return on_background(np.dstack([in_srgb(rgba[..., :3], profile), rgba[..., 3]]))
     except Image.DecompressionBombError as error:
         raise ItemError("unreadable", f"is too large a picture ({error})") from error
     except (ValueError, SyntaxError, TypeError, struct.error):
@@ -240,7 +243,7 @@ def decode_picture(path: Path) -> np.ndarray | None:
         cv2.utils.logging.setLogLevel(level)
     if picture is not None:
         check_picture(picture.shape[1], picture.shape[0])
-    return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
+    return None if picture is None else in_srgb(np.ascontiguousarray(picture[..., ::-1]), profile)
 
 
 def _needs_pillow(picture: Image) -> bool:
