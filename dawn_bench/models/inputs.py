@@ -10,7 +10,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.npy import read_npz
+from dawn_bench.npz import read_npz
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
@@ -139,7 +139,7 @@ def read_sound(
         raise InputError(_sentence(error, path), path=path, hint="Give a wav, mp3 or video file with sound.") from error
     audio = sound.samples
     if notes is not None:
-        notes += [f"{path.name}: {note}" for note in sound.notes]
+        notes += [f"{legible(path.name)}: {note}" for note in sound.notes]
     if max_seconds is not None:
         audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
