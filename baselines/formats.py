@@ -16,7 +16,7 @@ from dawn_bench.baselines.base import Generated, Modality, modality_of
 from dawn_bench.baselines.mesh_files import read_mesh, write_mesh
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.files import VIDEO_SUFFIXES
+from dawn_bench.files import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from dawn_bench.pipelines.media.audio import decode_sound, fit_length
 from dawn_bench.pipelines.media.video import probe, read_frames, write_video
 
@@ -47,7 +47,7 @@ class VideoFormat:
     """Outputs as lossless mp4 files; a user's may be of any common container."""
 
     suffix = ".mp4"
-    suffixes = VIDEO_SUFFIXES
+    suffixes = VIDEO_SUFFIXES | ANIMATION_SUFFIXES
     label = "video file"
     field = "frames"
 

@@ -63,16 +63,15 @@ def tone_mapped(signal: np.ndarray, *, transfer: int, primaries: int) -> np.ndar
     """uint8 RGB (H,W,3) for a screen, from the uint16 R'G'B' (H,W,3) of a `transfer` in `HDR`."""
     import cv2
 
-    light = _linear(transfer)[signal]
+    light = np.take(_linear(transfer), signal)
     if transfer == HLG:
-        luminance = light @ np.array(_LUMINANCE, np.float32)
-        light *= (luminance**0.2)[..., None] * np.float32(_PEAK / _WHITE)
+        luminance = cv2.transform(light, np.array([_LUMINANCE], np.float32))
+        light *= (cv2.pow(luminance, 0.2) * np.float32(_PEAK / _WHITE))[..., None]
     light = cv2.transform(light, _TO_BT709.get(primaries, _TO_BT709[BT2020]).astype(np.float32))
     np.maximum(light, 0, out=light)
-    largest = light.max(axis=2, keepdims=True)
-    light *= _rolled_off(largest) / np.maximum(largest, 1e-6)
-    encoded = np.power(light, 1 / 2.4) * 255
-    return encoded.round().astype(np.uint8)
+    largest = cv2.max(cv2.max(light[..., 0], light[..., 1]), light[..., 2])
+    light = light * (_rolled_off(largest) / np.maximum(largest, 1e-6))[..., None]
+    return cv2.convertScaleAbs(cv2.pow(light, 1 / 2.4), alpha=255)
 
 
 def _rolled_off(light: np.ndarray) -> np.ndarray:

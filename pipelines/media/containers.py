@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dawn_bench.pipelines.media.animations import is_animated_webp, quicktime_of
 from dawn_bench.pipelines.media.edits import OnePart, Part
 from dawn_bench.pipelines.media.limits import VIDEO_PIXELS
 
@@ -33,6 +34,8 @@ def open_container(path: Path, *, part: Part | None = None) -> InputContainer:
 
     if part is not None:
         return av.open(OnePart(path, part), "r", format="mp4", options={**DECODER})
+    if is_animated_webp(path):
+        return av.open(quicktime_of(path), "r", format="mp4", options={**DECODER})
     # absolute: so that "-x" or "a:b" is not parsed as an option or URL
     return av.open(str(path.absolute()), options={"format_whitelist": _formats(), **DECODER})
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     #: Whether rows and columns are exchanged, and then whether columns (left to right) and rows are reversed.
     Orientation = tuple[bool, bool, bool]
 
+#: The orientation of most files.
+AS_STORED = False, False, False
 #: What shows through transparent parts of pictures and videos: white, as on a page.
 BACKGROUND = 255
 #: Pixels that differ from squares by less than this share are rounding errors of a scaler, and stay as they are.
@@ -27,14 +29,17 @@ _WIDEST = 4
 _COMBED = 10
 
 
-def orientation(frame: VideoFrame) -> Orientation:
-    """One of the eight orientations, from the frame's display matrix; other angles are rounded to quarter turns.
+def orientation(frame: VideoFrame) -> Orientation | None:
+    """One of the eight orientations, from the frame's display matrix; None where it has none.
+
+    Other angles are rounded to quarter turns. Files state the matrix for every frame; messages of an encoder state it
+    for the frame that begins a sequence, and hold for the frames after it.
 
     The matrix (FFmpeg's `display.h`; ISO 14496-12, 8.3.2) maps a stored position (x, y) to (ax + cy, bx + dy), y down.
     """
     matrix: Any = frame.side_data.get("DISPLAYMATRIX") if len(frame.side_data) else None  # asking for it is slow
     if matrix is None:
-        return False, False, False
+        return None
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, c < 0, b < 0
@@ -89,7 +94,7 @@ def on_background(rgba: np.ndarray) -> np.ndarray:
 
 
 def one_field(rgb: np.ndarray) -> np.ndarray:
-    """The picture uint8 (H,W,3) of two fields as one moment, that of the upper field.
+    """The picture (H,W,3), uint8 or uint16, of two fields as one moment, that of the upper field.
 
     A row of the lower field is replaced by the mean of the rows around it where it is brighter or darker than both, as
     where something moved between the fields. So what stands still keeps its resolution.
@@ -103,7 +108,7 @@ def one_field(rgb: np.ndarray) -> np.ndarray:
     below = np.concatenate([rgb[2::2], rgb[-2:-1]])[: len(rows)]
     too_bright = cv2.subtract(rows, cv2.max(above, below))
     too_dark = cv2.subtract(cv2.min(above, below), rows)
-    combed = (cv2.max(too_bright, too_dark) > _COMBED).any(axis=2, keepdims=True)
+    combed = (cv2.max(too_bright, too_dark) > _COMBED * np.iinfo(rgb.dtype).max // 255).any(axis=2, keepdims=True)
     whole = rgb.copy()
     whole[1::2] = np.where(combed, cv2.addWeighted(above, 0.5, below, 0.5, 0), rows)
     return whole

@@ -83,7 +83,7 @@ def _parts(file: BinaryIO, track: int, *, name: str) -> tuple[Part, ...]:
             header = inside[b"tkhd"][0]
             if _number(file, header + (20 if _version(file, header) else 12), ">I") == track and b"edts" in inside:
                 listed = next((span for kind, *span in _boxes(file, *inside[b"edts"]) if kind == b"elst"), None)
-    return () if listed is None or not scale else _rows(file, *listed, scale, name=name)
+    return () if listed is None or not scale else _rows(file, listed[0], listed[1], scale, name=name)
 
 
 def _rows(file: BinaryIO, at: int, end: int, scale: int, *, name: str) -> tuple[Part, ...]:

@@ -24,7 +24,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.colours import check_matrix
 from dawn_bench.pipelines.media.decoding import decoded_from, on_screen, opened, pictures, tick, video_stream
-from dawn_bench.pipelines.media.display import displayed_size, orientation, pixel_aspect
+from dawn_bench.pipelines.media.display import AS_STORED, displayed_size, orientation, pixel_aspect
 from dawn_bench.pipelines.media.edits import parts_of
 from dawn_bench.pipelines.media.limits import check_memory, check_pace, check_size
 from dawn_bench.pipelines.media.notes import picture_notes
@@ -133,10 +133,11 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         begin_parts, step_parts = int(begin * parts), int(step * parts)
         shown, used = 0, 0
         due, middle = _ticks(begin_parts, step_parts, parts)
-        converter = Converter(aspect)
+        converter = Converter(aspect, orientation(first[1]) or AS_STORED)
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
-        for frame, until, last in on_screen(frames, usual, trusted=stream.frames > 0):
+        trusted = stream.frames > 0 or container.format.name == "apng"
+        for frame, until, last in on_screen(frames, usual, trusted=trusted):
             if until - origin <= due if last else until - origin < middle:
                 continue
             used += 1
@@ -170,7 +171,7 @@ def _info(container: InputContainer, stream: VideoStream, first: Stamped, aspect
         seconds = (container.duration or 0) / 1e6
     width, height = displayed_size(frame.width, frame.height, aspect)
     check_size(width, height, name=Path(container.name).name)
-    if orientation(frame)[0]:
+    if (orientation(frame) or AS_STORED)[0]:
         width, height = height, width
     return VideoInfo(
         width=width,

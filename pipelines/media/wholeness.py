@@ -27,11 +27,17 @@ _FLV, _FLV_TAG = b"FLV", 11
 
 
 class Tally:
-    """Counts the packets of a file as they are read; `check` compares them with what the file states."""
+    """Counts the packets of a file as they are read; `check` compares them with what the file states.
+
+    Raises `ItemError("unreadable")` at once where the file lacks the mark that ends it.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream, *, name: str) -> None:
         self.container, self.stream, self.name = container, stream, name
         self.packets, self.reached, self.broken_off = 0, 0.0, False
+        self.lacks_bytes = _lacks_bytes(container.name)
+        if self.lacks_bytes is None:
+            raise self._cut("its end is missing")
 
     def add(self, packet: Packet) -> bool:
         """Count a packet of this stream or of the sound; whether it is whole, so that it can be decoded."""
@@ -51,15 +57,14 @@ class Tally:
         listed = self._listed()
         if self.packets < listed:
             raise self._cut(f"{shown} of its {self._to_show(listed)} frames are there")
-        lacks_bytes = _lacks_bytes(self.container.name)
-        if lacks_bytes is None or self.broken_off:
+        if self.broken_off:
             raise self._cut(f"its end is missing after {shown} frames")
         if self.stream.frames:
             return
         stated, start = ((value or 0) / av.time_base for value in (self.container.duration, self.container.start_time))
         # most muxers count a length from zero, some from the first time stamp
         missing = stated - self.reached + (0 if 0 <= start <= stated else start)
-        slack = _SLACK_FRAMES * frame_seconds if lacks_bytes else max(_SLACK_SECONDS, _SLACK_SHARE * stated)
+        slack = _SLACK_FRAMES * frame_seconds if self.lacks_bytes else max(_SLACK_SECONDS, _SLACK_SHARE * stated)
         if missing > slack:
             raise self._cut(f"it ends after {stated - missing:.1f} of its {stated:.1f} s")
 

@@ -91,9 +91,6 @@ def edit_list_pictures_later(path: Path) -> None:
     set_edits(path, {"vide": [(Fraction(12, 100), None), (whole, Fraction(0))], "soun": [(whole, Fraction(0))]})
 
 
-_CUT_OFF = Answer(refusal=("unreadable", "cut off"))
-
-
 def cut_off(name: str, file: str, write: Callable[[Path], None], share: float) -> None:
     """Register a file of which only a share of the bytes is there."""
 
@@ -117,3 +114,24 @@ cut_off("cut-off-mkv", "clip.mkv", _clapper(), 0.94)
 cut_off("cut-off-webm", "clip.webm", _clapper(codec="libvpx", sound="libopus"), 0.94)
 cut_off("cut-off-avi", "clip.avi", _clapper(codec="mpeg4", sound="pcm_s16le"), 0.9)
 cut_off("cut-off-flv", "clip.flv", lambda path: write_numbers(path, bframes=0, sound=False), 0.94)
+
+
+#: Milliseconds for which each picture of an animation is shown, and which picture each frame at 25 fps shows.
+_DURATIONS = [40, 80, 40, 120, 40, 40, 40, 40, 40, 200]
+_SHOWN = (0, 1, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 9)
+
+
+def animation(path: Path) -> None:
+    """Ten pictures, each for its own time."""
+    from PIL import Image
+
+    first, *rest = [Image.fromarray(numbered(k)) for k in range(len(_DURATIONS))]
+    form = "PNG" if path.suffix == ".apng" else None
+    lossless = {"lossless": True} if path.suffix == ".webp" else {}
+    first.save(path, form, save_all=True, append_images=rest, duration=_DURATIONS, **lossless)
+
+
+for _suffix in ("gif", "webp", "apng"):
+    add_kind(f"animated-{_suffix}", "video", f"clip.{_suffix}", Answer(numbers=_SHOWN, size=(SIDE, SIDE)), animation)
+cut_off("cut-off-gif", "clip.gif", animation, 0.8)
+cut_off("cut-off-webp", "clip.webp", animation, 0.8)

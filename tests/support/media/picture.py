@@ -93,8 +93,8 @@ def _register_orientations() -> None:
         size = (64, 128) if matrix[0] == 0 else (128, 64)
         answer = Answer(frames=3, size=size, colours=four(shown), notes=("96x64 pixels of 4:3",))
         add_kind(f"matrix-{name}-wide-pixels", "video", "clip.mov", answer, partial(_turned, matrix=matrix))
-    matrix, shown = ORIENTATIONS["upside-down-mirrored"]
-    add_kind("matrix-in-matroska", "video", "clip.mkv", Answer(colours=four(shown)), partial(_in_bitstream))
+    shown = ORIENTATIONS["upside-down-mirrored"][1]
+    add_kind("matrix-in-matroska", "video", "clip.mkv", Answer(frames=3, colours=four(shown)), _in_bitstream)
 
 
 def _turned(path: Path, *, matrix: tuple[int, int, int, int], aspect: Fraction | None = Fraction(4, 3)) -> None:
@@ -102,10 +102,10 @@ def _turned(path: Path, *, matrix: tuple[int, int, int, int], aspect: Fraction |
 
 
 def _in_bitstream(path: Path) -> None:
-    """The orientation as a message of the encoder, which every container carries."""
-    raw = path.with_suffix(".h264")
-    write_pictures(raw, [quarters((A, B, C, D))] * 3)
-    with av.open(str(raw)) as source, av.open(str(path), "w") as target:
+    """The orientation as a message of the encoder, with the first frame only: every container carries it."""
+    plain = path.with_stem("plain")
+    write_pictures(plain, [quarters((A, B, C, D))] * 3)
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
         video = source.streams.video[0]
         stream = target.add_stream_from_template(video)
         inserted = av.BitStreamFilterContext("h264_metadata=flip=vertical:display_orientation=insert", video, stream)
@@ -113,7 +113,7 @@ def _in_bitstream(path: Path) -> None:
             for out in inserted.filter(packet):
                 out.stream = stream
                 target.mux(out)
-    raw.unlink()
+    plain.unlink()
 
 
 _register_orientations()

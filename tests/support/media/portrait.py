@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from media.kinds import Answer, add_kind, kind
-from media.picture import SEEN, A, B, C, D, four, quarters, see_through
-from PIL import Image
+from media.picture import SEEN, A, B, C, D, four, half_white, quarters, see_through
+from PIL import Image, ImageCms
 
 SIZE = (96, 64)
 PLAIN = Answer(size=SIZE, colours=four((A, B, C, D)), tolerance=4)
@@ -116,6 +117,58 @@ def picture_grey_16_bit(path: Path) -> None:
 def picture_palette(path: Path) -> None:
     """A palette."""
     Image.fromarray(quarters((A, B, C, D))).quantize(16).save(path)
+
+
+def display_p3() -> bytes:
+    """The profile of sRGB with the primaries of Display P3 (in D50, as its own profile states them)."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    primaries = {
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+    }
+    for entry in range(struct.unpack_from(">I", profile, 128)[0]):
+        tag, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * entry)
+        if tag in primaries:
+            struct.pack_into(">3i", profile, offset + 8, *(round(value * 65536) for value in primaries[tag]))
+    return bytes(profile)
+
+
+def from_p3(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A colour of Display P3 in sRGB: the same transfer, other primaries (both D65)."""
+    to_srgb = np.array([[1.2249, -0.2249, 0.0], [-0.0420, 1.0420, 0.0], [-0.0197, -0.0786, 1.0983]])
+    signal = np.array(colour) / 255
+    light = to_srgb @ np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+    light = light.clip(0, 1)
+    shown = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return tuple(int(value) for value in (255 * shown).round())  # type: ignore[return-value]
+
+
+_IN_P3 = tuple(from_p3(colour) for colour in (A, B, C, D))
+_ON_WHITE = _IN_P3[0], WHITE, _IN_P3[2], half_white(_IN_P3[3])
+
+
+@kind("picture", "p.jpg", Answer(size=SIZE, colours=four(_IN_P3), tolerance=5))
+def picture_display_p3(path: Path) -> None:
+    """The colours of a phone."""
+    Image.fromarray(quarters((A, B, C, D))).save(path, quality=95, icc_profile=display_p3())
+
+
+@kind(
+    "picture",
+    "p.png",
+    Answer(size=SIZE, colours=four(_ON_WHITE), tolerance=4),
+)
+def picture_display_p3_transparent(path: Path) -> None:
+    """A cut-out of a phone."""
+    _transparent(path, icc_profile=display_p3())
+
+
+@kind("picture", "p.png", Answer(size=SIZE, colours=four((A, B, C, D)), tolerance=0))
+def picture_with_srgb_profile(path: Path) -> None:
+    """A profile that changes nothing."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(quarters((A, B, C, D))).save(path, icc_profile=profile)
 
 
 @kind("picture", "p.png", Answer(refusal=("cannot be read as a picture",)))

@@ -44,7 +44,6 @@ for _name, _rate in RATES.items():
     clapper(f"rate-{_name}", "clip.mp4", even_stamps(_rate, 4), (0.35, 2.05, 3.1), rate=_rate)
     if _name in ("23.976", "29.97"):
         clapper(f"rate-{_name}-mkv", "clip.mkv", even_stamps(_rate, 3), rate=_rate)
-        clapper(f"minute-{_name}", "clip.mp4", even_stamps(_rate, 61), (0.5, 30.2, 60.3), rate=_rate)
 
 _VARIABLE = [Fraction(0)]
 while _VARIABLE[-1] < 3:
