@@ -16,6 +16,7 @@ from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import write_atomic
 from dawn_bench.legible import legible
 from dawn_bench.locks import in_turn
+from dawn_bench.names import owned
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.gallery import ClipRow, clip_rows
@@ -54,6 +55,8 @@ def write_report(
         raise InputError(
             "there is no such results folder.", path=results, hint="Create one: dawn-bench evaluate --out RESULTS"
         )
+    if (place := out.absolute()).is_relative_to(root := results.absolute()):
+        owned(root, place.relative_to(root))
     with in_turn(results / REPORT_LOCK, seconds=600):  # or a slower report would replace one of newer rows
         return _write(results, out, formats, clips=clips, published=published)
 
