@@ -9,7 +9,8 @@ from typing import Any
 from dawn_bench.pickles import read_arrays
 from dawn_bench.readers import DamageError, guarded, read_json, read_text, read_torch
 
-_HINT = "Get the file again from its origin."
+#: What to do about a damaged file of weights.
+FETCH_AGAIN = "Get the file again from its origin."
 
 
 def check_weight(path: Path, file: str) -> None:
@@ -27,16 +28,16 @@ def check_weight(path: Path, file: str) -> None:
 
 def _tensors(path: Path, _: str) -> None:
     if path.stat().st_size == 0:
-        raise DamageError("is empty.", path=path, hint=_HINT)
-    state = read_torch(path, hint=_HINT)
+        raise DamageError("is empty.", path=path, hint=FETCH_AGAIN)
+    state = read_torch(path, hint=FETCH_AGAIN)
     if not _has_tensors(state):
-        raise DamageError("holds no tensors.", path=path, hint=_HINT)
+        raise DamageError("holds no tensors.", path=path, hint=FETCH_AGAIN)
 
 
 def _safetensors(path: Path, _: str) -> None:
     from safetensors.torch import load
 
-    guarded(lambda: load(path.read_bytes()), path, "a safetensors file", _HINT)
+    guarded(lambda: load(path.read_bytes()), path, "a safetensors file", FETCH_AGAIN)
 
 
 def _has_tensors(state: Any) -> bool:
@@ -50,14 +51,14 @@ def _has_tensors(state: Any) -> bool:
 def _onnx(path: Path, _: str) -> None:
     import cv2
 
-    guarded(lambda: cv2.dnn.readNetFromONNX(path.read_bytes()), path, "an ONNX network", _HINT)
+    guarded(lambda: cv2.dnn.readNetFromONNX(str(path)), path, "an ONNX network", FETCH_AGAIN)
 
 
 def _dlib(path: Path, name: str) -> None:
     import dlib
 
     model = dlib.shape_predictor if "shape_predictor" in name else dlib.face_recognition_model_v1
-    guarded(lambda: model(str(path)), path, "a dlib model", _HINT)
+    guarded(lambda: model(str(path)), path, "a dlib model", FETCH_AGAIN)
 
 
 def _archive(path: Path, _: str) -> None:
@@ -68,21 +69,21 @@ def _archive(path: Path, _: str) -> None:
             if archive.testzip() is not None:
                 raise ValueError("a checksum differs")
 
-    guarded(read, path, "an archive", _HINT)
+    guarded(read, path, "an archive", FETCH_AGAIN)
 
 
 def _numbers(path: Path, _: str) -> None:
-    words = read_text(path, hint=_HINT).replace(",", " ").split()
+    words = read_text(path, hint=FETCH_AGAIN).replace(",", " ").split()
     if not words or not all(word.isdecimal() for word in words):
-        raise DamageError("is no list of vertex numbers.", path=path, hint=_HINT)
+        raise DamageError("is no list of vertex numbers.", path=path, hint=FETCH_AGAIN)
 
 
 def _json(path: Path, _: str) -> None:
-    read_json(path, dict, hint=_HINT)
+    read_json(path, dict, hint=FETCH_AGAIN)
 
 
 def _pickle(path: Path, _: str) -> None:
-    read_arrays(path, hint=_HINT)
+    read_arrays(path, hint=FETCH_AGAIN)
 
 
 _READERS: dict[tuple[str, ...], Callable[[Path, str], None]] = {

@@ -97,11 +97,11 @@ def _weight(weight: Weight) -> str:
 
 def _face(name: str, chosen: str) -> str:
     """Whether a face back end is usable, and if not, the reason."""
-    from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
 
     if reason := _or_reason(lambda: FACE_BACKENDS[name].missing() or ""):
         return f"not usable: {reason}"
-    return "ready, used by default" if name == chosen else "ready"
+    return _or_reason(lambda: "ready, used by default" if pick_backend(name).name == chosen else "ready")
 
 
 def _extractor(name: str) -> str:
