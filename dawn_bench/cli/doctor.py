@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dawn_bench.errors import InputError
@@ -57,11 +58,11 @@ def doctor() -> None:
             ("ffmpeg program", shutil.which("ffmpeg") or "absent (not needed)"),
         ],
     )
-    section(f"Weights in {folder()}", [(w.name, _or_reason(lambda w=w: _weight(w))) for w in WEIGHTS])
+    section(f"Weights in {folder()}", [(w.name, _or_reason(partial(_weight, w))) for w in WEIGHTS])
     chosen = _or_reason(lambda: pick_backend("auto").name)
     section("Face back ends", [(name, _face(name, chosen)) for name in FACE_BACKENDS])
     section("Extractors", [(name, _extractor(name)) for name in EXTRACTORS])
-    section("Metrics", [(m.name, _or_reason(lambda m=m: m.backend() or "no network")) for m in metrics_in_order()])
+    section("Metrics", [(m.name, _or_reason(m.backend) or "no network") for m in metrics_in_order()])
     if plugins := installed_plugins():
         section("Plug-ins", plugins)
     if any(locate(w) is None for w in WEIGHTS):
