@@ -156,6 +156,7 @@ def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
                 from safetensors.torch import load, load_file
 
                 return load_file(path) if escape_invalid(str(path)) == str(path) else load(path.read_bytes())
+            _check_torch(path)
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise
@@ -181,6 +182,29 @@ def read_array(path: Path, *, hint: str = "Write it again with numpy.save.", map
         return array if mapped else np.array(array)
 
     return guarded(read, path, "an npy file", hint)
+
+
+def _check_torch(path: Path) -> None:
+    """Raise `ValueError` for a PyTorch file that would take more memory than it has bytes.
+
+    PyTorch stores tensors uncompressed, each under a name of its own, and needs no bytearrays, whose length may be
+    stated without content.
+    """
+    from zipfile import ZIP_STORED, ZipFile, is_zipfile
+
+    if not is_zipfile(path):
+        with path.open("rb") as file:
+            head = file.read(1 << 24)
+    else:
+        with ZipFile(path) as archive:
+            entries = archive.infolist()
+            stored = all(entry.compress_type == ZIP_STORED for entry in entries)
+            whole_size = sum(entry.file_size for entry in entries) <= path.stat().st_size
+            if not stored or not whole_size or len({entry.filename for entry in entries}) < len(entries):
+                raise ValueError("it is packed in another way than by PyTorch")
+            head = b"".join(archive.read(e) for e in entries if e.filename.endswith("data.pkl"))
+    if b"bytearray" in head:
+        raise ValueError("it states bytes without their content")
 
 
 def fitted(kind: type[T], content: object, *, path: Path, hint: str = _AGAIN) -> T:
