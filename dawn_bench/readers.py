@@ -146,8 +146,11 @@ def read_shard_header(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, Any]
     return guarded(lambda: _shard_header(path), path, "a safetensors file", hint)
 
 
-def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
-    """A `.safetensors` file, or a PyTorch file of tensors and plain values, on the CPU; no code in it runs."""
+def read_torch(path: Path, *, hint: str = _AGAIN, mapped: bool = False) -> Any:
+    """A `.safetensors` file, or a PyTorch file of tensors and plain values, on the CPU; no code in it runs.
+
+    `mapped`: the tensors of a PyTorch file are views of it, read on first use.
+    """
     import torch
 
     def read() -> Any:
@@ -157,7 +160,7 @@ def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
 
                 return load_file(path) if escape_invalid(str(path)) == str(path) else load(path.read_bytes())
             _check_torch(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except FileNotFoundError:
             raise
         except Exception as error:  # both libraries raise a dozen types; PyTorch's text advises to load it unsafely
