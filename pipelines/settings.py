@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dawn_bench.config import Config
 from dawn_bench.errors import unknown_name
 from dawn_bench.job import Flag
+from dawn_bench.pipelines.faces.choice import CHOICES, SPEAKING, checked_choice, separated
 
 #: The value of `face` that leaves the choice to what is installed.
 AUTO = "auto"
@@ -29,6 +30,14 @@ def _face_backends() -> Iterable[str]:
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 
     return (AUTO, *FACE_BACKENDS)
+
+
+def _faces() -> Iterable[str]:
+    return (*_face_backends(), *CHOICES)
+
+
+def _choices() -> Iterable[str]:
+    return CHOICES
 
 
 def _pose_sources() -> Iterable[str]:
@@ -54,8 +63,13 @@ class PrepareSettings(Config):
         default="face",
         description="face: square around the face; paper: plain resize to a square; none: centred square.",
     )
-    face: Annotated[str, Flag(choices=_face_backends)] = Field(
-        default=AUTO, description="Face back end; auto: face-alignment where it can run, else dlib."
+    face: Annotated[str, Flag(choices=_faces)] = Field(
+        default=AUTO,
+        description="Face back end, auto: face-alignment where it can run, else dlib; or a face, as --person takes it.",
+    )
+    person: Annotated[str, Flag(choices=_choices)] = Field(
+        default=SPEAKING,
+        description="Which of several faces is meant: one of these, or a number from the left, from 1.",
     )
     frames: Literal["raw", "lossless"] = Field(
         default="raw", description="raw, or lossless: packed to about half the bytes and slower to read."
@@ -86,6 +100,16 @@ class PrepareSettings(Config):
         default=None, description="Table with the columns file,speaker,split for --dataset folder."
     )
     seed: int = Field(default=0, description="Seed of the split where the dataset publishes none.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _faces_apart(cls, data: dict[str, object]) -> dict[str, object]:
+        return separated(data)
+
+    @field_validator("person")
+    @classmethod
+    def _known_choice(cls, choice: str) -> str:
+        return checked_choice(choice)
 
     @field_validator("dataset")
     @classmethod

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
@@ -14,6 +15,7 @@ from dawn_bench.npy import read_npz
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.faces.choice import SPEAKING, checked_choice, choose_in_picture
 from dawn_bench.pipelines.media.audio import fit_length, read_audio
 from dawn_bench.pipelines.media.picture import decode_picture
 from dawn_bench.pipelines.media.video import resize
@@ -33,12 +35,15 @@ NO_BOX = (0.25, 0.25, 0.75, 0.8)
 
 Crop = Literal["face", "paper"]
 
+CHOICES_HINT = "Choose one: --face largest, left, right, or a number from the left."
+
 
 @dataclass(frozen=True)
 class Portrait:
     """The source face: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1.
 
-    `bbox` is in pixels of an image of size `hw` (height, width), by default of the frame itself.
+    `bbox` is in pixels of an image of size `hw` (height, width), by default of the frame itself. `faces` is the number
+    of faces in the picture.
     """
 
     frame: np.ndarray
@@ -46,6 +51,18 @@ class Portrait:
     blink: np.ndarray
     bbox: np.ndarray
     hw: tuple[int, int] | None = None
+    faces: int = 1
+
+
+#: The option of models that read a portrait or a video.
+PERSON: Any = Field(
+    None, description="which of several faces: largest, speaking, left, right, or a number from the left"
+)
+
+
+def checked_person(choice: str | None) -> str | None:
+    """A model's option `person`; raises `InputError` for an unknown choice."""
+    return None if choice is None else checked_choice(choice)
 
 
 def ping_pong(length: int, wanted: int) -> np.ndarray:
@@ -53,17 +70,21 @@ def ping_pong(length: int, wanted: int) -> np.ndarray:
     return np.resize(np.concatenate([np.arange(length), np.arange(length)[-2:0:-1]]), wanted)
 
 
-def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face") -> tuple[Portrait, bool]:
+def read_portrait(
+    path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face", person: str | None = None
+) -> tuple[Portrait, bool]:
     """A picture file as a portrait of `size` pixels a side, and whether it shows a face.
 
     `crop` is as in preparation: `face` crops the square around the face; `paper` resizes the whole picture without
-    keeping the aspect ratio, and without a detected face assumes a frontal face in the middle.
+    keeping the aspect ratio, and without a detected face assumes a frontal face in the middle. `person` chooses one of
+    several faces (`dawn_bench.pipelines.faces.choice`), by default the largest.
 
-    Raises `InputError` when the file is not a picture, or with `face` when no face is detected.
+    Raises `InputError` when the file is not a picture, with `face` when no face is detected, or when the face that was
+    chosen is not there.
     """
     picture = read_picture(path)
-    boxes = backend.detect(picture)  # before resizing: detectors miss faces as small as the models' frames
-    points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
+    box, faces = face_in_picture(path, picture, backend=backend, person=person)  # before resizing: small faces are lost
+    points = backend.landmarks(picture, box) if box is not None else np.full((68, 2), np.nan)
     height, width = picture.shape[:2]
     if not np.isfinite(points).all():
         if crop == "face":
@@ -84,7 +105,22 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
     blink = EXTRACTORS["blink"]().run(arrays, size=size, n_frames=1)["blink"][0]
     corner = np.array([x, y])
     bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
-    return Portrait(frame, pose, blink, bbox, (high, wide)), True
+    return Portrait(frame, pose, blink, bbox, (high, wide), faces), True
+
+
+def face_in_picture(
+    path: Path, picture: np.ndarray, *, backend: FaceBackend, person: str | None
+) -> tuple[np.ndarray | None, int]:
+    """As `choose_in_picture`, with an `InputError` that names the file where the chosen face is not there."""
+    try:
+        return choose_in_picture(backend, picture, person)
+    except ItemError as error:
+        raise InputError(f"{error.detail}.", path=path, hint=CHOICES_HINT) from error
+
+
+def several_faces(path: Path | str, faces: int) -> str:
+    """A note on a picture with several faces of which none was chosen."""
+    return f"{path}: shows {faces} faces; the largest is used (others: --face left, right or a number from the left)"
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -137,13 +173,22 @@ def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple
     return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
 
 
-def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+def read_drive(
+    path: Path, *, size: int, backend: FaceBackend, n_frames: int, person: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one plays in ping-pong.
 
-    Raises `InputError` when the video cannot be read or shows no face.
+    `person` chooses one of several faces, by default the one that speaks. Raises `InputError` when the video cannot be
+    read or does not show that face.
     """
     settings = PrepareSettings(
-        size=size, extract=("pose", "blink"), require_audio=False, on_cut="keep", min_frames=1, max_frames=n_frames
+        size=size,
+        person=person or SPEAKING,
+        extract=("pose", "blink"),
+        require_audio=False,
+        on_cut="keep",
+        min_frames=1,
+        max_frames=n_frames,
     )
     arrays = clip_arrays(path, settings, backend=backend)
     order = ping_pong(len(arrays["pose"]), n_frames)

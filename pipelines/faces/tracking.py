@@ -17,6 +17,7 @@ import numpy as np
 from dawn_bench.clip import FPS
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around
+from dawn_bench.pipelines.faces.choice import SPEAKING, Face, choose
 from dawn_bench.pipelines.faces.speaking import speaking_frames
 
 DETECT_EVERY = 5
@@ -25,8 +26,6 @@ SEARCH_EVERY = 25
 CUT_THRESHOLD = 20.0
 #: Faces beyond this number at a time are counted but not tracked.
 MAX_TRACKS = 3
-#: Tracks at least this share of the longest track's length compete as the clip's speaker.
-_AS_LONG = 0.9
 _SAME_FACE_IOU = 0.3
 _TRUST_POINTS_IOU = 0.5
 _SAME_PLACE_IOU = 0.1
@@ -49,16 +48,23 @@ class Track:
         """Number of frames in which the lips move as in speech."""
         return speaking_frames(np.stack(list(self.points.values())))
 
+    def face(self) -> Face:
+        """The facts by which one of several faces is chosen."""
+        points = np.stack(list(self.points.values()))
+        middle = np.median(points.mean(axis=1), axis=0)
+        half = self.size() / 2
+        return Face(np.concatenate([middle - half, middle + half]), len(self.points), speaking_frames(points))
+
 
 class Tracker:
     """Tracks the faces of one clip: call `step` with each frame in order, then `choose` and `result`.
 
     Gaps of up to `max_gap` frames without the face are interpolated. A longer gap in which no tracked face is visible
-    raises `ItemError("no_face")` at once, since the clip is unusable.
+    raises `ItemError("no_face")` at once, since the clip is unusable. `max_tracks` faces are followed at a time.
     """
 
-    def __init__(self, backend: FaceBackend, *, max_gap: int) -> None:
-        self.backend, self.max_gap = backend, max_gap
+    def __init__(self, backend: FaceBackend, *, max_gap: int, max_tracks: int = MAX_TRACKS) -> None:
+        self.backend, self.max_gap, self.max_tracks = backend, max_gap, max_tracks
         self.n_frames = 0
         self.cuts: list[int] = []
         self.faces_max = 0
@@ -110,18 +116,14 @@ class Tracker:
         """The tracks so far."""
         return self._tracks
 
-    def choose(self) -> Track:
-        """The track that speaks longest, among those about as long as the longest; raises `ItemError("no_face")`.
+    def choose(self, choice: str = SPEAKING) -> Track:
+        """The track that is meant, as `dawn_bench.pipelines.faces.choice` decides.
 
-        Speaking times within a tenth of the clip tie; the longer track wins, then the larger face.
+        Raises `ItemError("no_face")` where no face is detected, or fewer than `choice` counts.
         """
         if not self._tracks:
             raise self._lost(self.n_frames - 1)
-        longest = max(len(track.points) for track in self._tracks)
-        rivals = [track for track in self._tracks if len(track.points) >= _AS_LONG * longest]
-        if len(rivals) == 1:
-            return rivals[0]
-        return max(rivals, key=lambda track: (10 * track.speaking() // longest, len(track.points), track.size()))
+        return self._tracks[choose([track.face() for track in self._tracks], choice)]
 
     def result(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks float32 (T,68,2) of one track, and valid bool (T,), False for interpolated frames.
@@ -178,7 +180,7 @@ class Tracker:
                 assigned[track.number] = track, box if cut else _trusted(track.box, box)
             elif cut and left:  # after a cut the face may be anywhere: the largest continues the longest track
                 assigned[track.number] = track, boxes[left.pop(0)]
-        for i in left[: max(0, MAX_TRACKS - len(alive))]:
+        for i in left[: max(0, self.max_tracks - len(alive))]:
             track = Track(number=self._next_number)
             self._next_number += 1
             self._tracks.append(track)

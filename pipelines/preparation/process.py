@@ -21,7 +21,8 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
-from dawn_bench.pipelines.faces.tracking import CutDetector, Track, Tracker
+from dawn_bench.pipelines.faces.choice import MOST_FACES, SPEAKING
+from dawn_bench.pipelines.faces.tracking import MAX_TRACKS, CutDetector, Track, Tracker
 from dawn_bench.pipelines.media.audio import check_audio, fit_length, read_audio
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.media.picture import Picture, Window
@@ -60,7 +61,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     info, decoded = open_pictures(source.video, start=source.start, stop=source.stop)
     _check_sound(source, settings)
 
-    tracker = Tracker(backend, max_gap=settings.max_gap)
+    most = MAX_TRACKS if settings.person == SPEAKING else MOST_FACES
+    tracker = Tracker(backend, max_gap=settings.max_gap, max_tracks=most)
     gray = getattr(backend, "takes_gray", False)
     writer = _FrameWriter(sink, settings.size)
     early: Track | None = None
@@ -81,11 +83,11 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         buffered.append(picture)
         buffered_bytes += picture.nbytes
         if buffered_bytes >= LOOKAHEAD_BYTES:
-            early = tracker.choose()
+            early = _chosen_early(tracker, settings.person)
             window = _decide(early, buffered, writer)
     if tracker.n_frames < settings.min_frames:
         raise ItemError("too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are needed")
-    n_frames, track = tracker.n_frames, tracker.choose()
+    n_frames, track = tracker.n_frames, tracker.choose(settings.person)
     if window is None:
         window = _decide(track, buffered, writer)
     writer.flush()
@@ -126,6 +128,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "faces_max": tracker.faces_max,
         "tracks": len(tracker.tracks),
         "track": track.number,
+        "person": settings.person,
         "track_frames": " ".join(str(len(track.points)) for track in tracker.tracks),
         "track_speaking": " ".join(str(track.speaking()) for track in tracker.tracks),
         "looks": looks,
@@ -269,6 +272,14 @@ def _whole(width: int, height: int, *, square: bool) -> Window:
 def _even(position: float) -> int:
     """The even number at or below a position."""
     return int(position // 2) * 2
+
+
+def _chosen_early(tracker: Tracker, choice: str) -> Track:
+    """The face that is meant as far as the clip has been read; any where the one that is counted is yet to appear."""
+    try:
+        return tracker.choose(choice)
+    except ItemError:
+        return tracker.choose()
 
 
 def _decide(track: Track, buffered: list[Picture], writer: _FrameWriter) -> Window:

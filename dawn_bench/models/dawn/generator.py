@@ -20,7 +20,7 @@ from dawn_bench.models.dawn.options import DawnOptions, SamplingOptions
 from dawn_bench.models.dawn.passes import LONGEST, passes, stream
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.generator import Generator, TalkingStream
-from dawn_bench.models.inputs import Crop, read_drive, read_portrait, read_speech, read_tracks
+from dawn_bench.models.inputs import Crop, read_drive, read_portrait, read_speech, read_tracks, several_faces
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -114,8 +114,14 @@ class DawnGenerator(DawnNetworks, Generator):
             raise InputError("DAWN needs a portrait.", hint="Give a picture file with one face.")
         backend, notes = pick_backend(face), []
         portrait, has_face = read_portrait(
-            user_path(image), size=self.size, backend=backend, crop=cast(Crop, chosen.crop)
+            user_path(image),
+            size=self.size,
+            backend=backend,
+            crop=cast(Crop, chosen.crop),
+            person=chosen.person,
         )
+        if portrait.faces > 1 and chosen.person is None:
+            notes.append(several_faces(image, portrait.faces))
         if not has_face:
             notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
         sound, features = read_speech(user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
@@ -134,7 +140,8 @@ class DawnGenerator(DawnNetworks, Generator):
     def _given_tracks(self, options: DawnOptions, backend: FaceBackend, *, n_frames: int) -> dict[str, np.ndarray]:
         """Head pose and blinks supplied by the user; None where PBNet generates them."""
         if options.drive is not None:
-            pose, blink = read_drive(options.drive, size=self.size, backend=backend, n_frames=n_frames)
+            person = options.drive_person or options.person
+            pose, blink = read_drive(options.drive, size=self.size, backend=backend, n_frames=n_frames, person=person)
         elif options.pose is not None:
             pose, blink = read_tracks(options.pose, n_frames=n_frames)
         else:
