@@ -90,6 +90,15 @@ class PrepareSettings(Config):
     max_gap: int = Field(default=5, ge=0, description="Longest run of frames without a face that is interpolated.")
     min_frames: int = Field(default=10, ge=1, description="Shorter clips are quarantined.")
     max_frames: int | None = Field(default=None, ge=1, description="Keep only the first frames of each clip.")
+    max_mouth_covered: float = Field(
+        default=0.8, ge=0, le=1, description="Largest share of a clip in which the mouth is covered."
+    )
+    max_yaw: float = Field(default=60, ge=0, le=180, description="Largest turn of the head to a side, in degrees.")
+    min_face_height: int = Field(default=20, ge=0, description="Least height of the face, brows to chin, in pixels.")
+    min_face_in_frame: float = Field(
+        default=0.6, ge=0, le=1, description="Least share of the face that is in the picture."
+    )
+    min_sharpness: float = Field(default=0, ge=0, description="Least sharpness of the face; see the column sharpness.")
     require_audio: Annotated[bool, Flag(off="--allow-silent")] = Field(
         default=True, description="Quarantine clips without sound."
     )

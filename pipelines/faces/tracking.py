@@ -116,6 +116,11 @@ class Tracker:
         """The tracks so far."""
         return self._tracks
 
+    def now(self) -> list[tuple[int, np.ndarray]]:
+        """Numbers of the tracks whose face is detected in the latest frame, with its points (68,2)."""
+        t = self.n_frames - 1
+        return [(track.number, track.points[t]) for track in self._tracks if t in track.points]
+
     def choose(self, choice: str = SPEAKING) -> Track:
         """The track that is meant, as `dawn_bench.pipelines.faces.choice` decides.
 

@@ -22,6 +22,7 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.choice import MOST_FACES, SPEAKING
+from dawn_bench.pipelines.faces.quality import FaceLooks, check_face, flags, turned
 from dawn_bench.pipelines.faces.tracking import MAX_TRACKS, CutDetector, Track, Tracker
 from dawn_bench.pipelines.media.audio import check_audio, fit_length, read_audio
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
@@ -54,7 +55,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     so a remaining cut quarantines the clip.
 
     Raises `ItemError` when the clip cannot be used (unreadable, no_face, no_audio, too_short, cut, face_leaves,
-    bad_crop or the source's own reason); what was appended is then invalid.
+    bad_crop, turned, what `check_face` raises, or the source's own reason); what was appended is then invalid.
     """
     if source.problem is not None:
         raise ItemError(*source.problem)
@@ -63,6 +64,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
 
     most = MAX_TRACKS if settings.person == SPEAKING else MOST_FACES
     tracker = Tracker(backend, max_gap=settings.max_gap, max_tracks=most)
+    looks_at = FaceLooks()
     gray = getattr(backend, "takes_gray", False)
     writer = _FrameWriter(sink, settings.size)
     early: Track | None = None
@@ -74,7 +76,9 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         shape = picture.width, picture.height
         if window is None and settings.crop != "face":
             window = _whole(*shape, square=settings.crop == "none")
-        tracker.step(picture.gray() if gray else picture.rgb())
+        pixels = picture.gray() if gray else picture.rgb()
+        _step(tracker, pixels)
+        looks_at.step(tracker.n_frames - 1, pixels, tracker.now())
         if tracker.cuts and settings.on_cut != "keep":
             raise ItemError("cut", f"the scene changes at {tracker.cuts[0] / FPS:.2f} s")
         if window is not None:
@@ -100,6 +104,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         for picture in _framed(islice(again, settings.max_frames), source):
             writer.write(picture, window)
         writer.flush()
+    quality = looks_at.facts(track.number, points, width=shape[0], height=shape[1])
+    check_face(quality, settings)
     landmarks = to_window(points, window, settings.size)
     bbox = np.concatenate([landmarks.min(axis=1), landmarks.max(axis=1)], axis=1)
     outside = outside_share(points, window, *shape)
@@ -136,6 +142,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "interpolated": int((~valid).sum()),
         "outside_share": outside,
         "face_px": track.size(),
+        **quality,
+        "face_flags": flags(quality),
         "cuts": len(tracker.cuts),
         "cut_frames": " ".join(map(str, tracker.cuts)),
         "has_audio": has_audio,
@@ -273,6 +281,17 @@ def _whole(width: int, height: int, *, square: bool) -> Window:
 def _even(position: float) -> int:
     """The even number at or below a position."""
     return int(position // 2) * 2
+
+
+def _step(tracker: Tracker, pixels: np.ndarray) -> None:
+    """Track the next frame; raises `ItemError("turned")` where no face but a turned one is in the picture."""
+    try:
+        tracker.step(pixels)
+    except ItemError as error:
+        if error.reason == "no_face" and not tracker.tracks and (angle := turned(pixels, tracker.backend)) is not None:
+            how = "upside down" if angle == 180 else f"turned by {angle} degrees clockwise"
+            raise ItemError("turned", f"the face is {how}: turn the video upright") from error
+        raise
 
 
 def _chosen_early(tracker: Tracker, choice: str) -> Track:

@@ -113,7 +113,9 @@ def test_files_of_single_faces_keep_their_names(people, extraction, tmp_path: Pa
 def test_features_of_earlier_versions_are_listed_again(people, extraction) -> None:
     one, other = people
     true, output = beside(still(one), other), beside(one, still(other))
-    arrays = {k: v for k, v in Landmarks().run(output, {}).items() if k not in (TRACKS, OTHERS, "landmarks.others_found")}
+    arrays = {
+        k: v for k, v in Landmarks().run(output, {}).items() if k not in (TRACKS, OTHERS, "landmarks.others_found")
+    }
     put = extraction.cache.put
     extraction.arrays(METRICS["csim"], output, output)
     stored = next(p for p in extraction.cache.folder.glob("landmarks-*/*"))
@@ -127,7 +129,9 @@ def test_the_tracked_lip_sync_follows_the_same_face(people, monkeypatch) -> None
     one, other = people
     sound = np.zeros(N * 640, np.int16)
     places: list[float] = []
-    monkeypatch.setattr(syncnet, "crop", lambda frame, x, y, half: places.append(x) or np.zeros((224, 224, 3), np.uint8))
+    monkeypatch.setattr(
+        syncnet, "crop", lambda frame, x, y, half: places.append(x) or np.zeros((224, 224, 3), np.uint8)
+    )
     route = protocol("paper-dawn-tracked").model_copy(update={"lse_min_track": 10, "lse_min_face": 30})
     extraction = Extraction([METRICS["lse-c"]], route, weights="seeded")
     true = beside(still(one), other, audio=sound)
