@@ -93,7 +93,7 @@ class PrepareSettings(Config):
     max_mouth_covered: float = Field(
         default=0.8, ge=0, le=1, description="Largest share of a clip in which the mouth is covered."
     )
-    max_yaw: float = Field(default=60, ge=0, le=180, description="Largest turn of the head to a side, in degrees.")
+    max_yaw: float = Field(default=45, ge=0, le=180, description="Largest turn of the head to a side, in degrees.")
     min_face_height: int = Field(default=20, ge=0, description="Least height of the face, brows to chin, in pixels.")
     min_face_in_frame: float = Field(
         default=0.6, ge=0, le=1, description="Least share of the face that is in the picture."

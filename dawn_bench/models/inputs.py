@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.choice import SPEAKING, checked_choice, choose_in_picture
+from dawn_bench.pipelines.faces.quality import picture_flags
 from dawn_bench.pipelines.media.audio import fit_length, read_audio
 from dawn_bench.pipelines.media.picture import decode_picture
 from dawn_bench.pipelines.media.video import resize
@@ -43,7 +45,7 @@ class Portrait:
     """The source face: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1.
 
     `bbox` is in pixels of an image of size `hw` (height, width), by default of the frame itself. `faces` is the number
-    of faces in the picture.
+    of faces in the picture, and `flags` says what is doubtful about this one (`dawn_bench.pipelines.faces.quality`).
     """
 
     frame: np.ndarray
@@ -52,7 +54,11 @@ class Portrait:
     bbox: np.ndarray
     hw: tuple[int, int] | None = None
     faces: int = 1
+    flags: str = ""
 
+
+#: Settings with which no face is too bad: a user's own video is read, with a note.
+ANY_FACE: Mapping[str, float] = {"max_mouth_covered": 1, "max_yaw": 180, "min_face_height": 0, "min_face_in_frame": 0}
 
 #: The option of models that read a portrait or a video.
 PERSON: Any = Field(
@@ -105,7 +111,7 @@ def read_portrait(
     blink = EXTRACTORS["blink"]().run(arrays, size=size, n_frames=1)["blink"][0]
     corner = np.array([x, y])
     bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
-    return Portrait(frame, pose, blink, bbox, (high, wide), faces), True
+    return Portrait(frame, pose, blink, bbox, (high, wide), faces, picture_flags(picture, points)), True
 
 
 def face_in_picture(
@@ -116,6 +122,17 @@ def face_in_picture(
         return choose_in_picture(backend, picture, person)
     except ItemError as error:
         raise InputError(f"{error.detail}.", path=path, hint=CHOICES_HINT) from error
+
+
+def portrait_notes(path: Path | str, portrait: Portrait, *, chosen: bool) -> list[str]:
+    """Notes on a portrait with several faces of which none was `chosen`, and on a face that models cannot use well."""
+    notes = [several_faces(path, portrait.faces)] if portrait.faces > 1 and not chosen else []
+    return [*notes, *doubts(path, portrait.flags)]
+
+
+def doubts(path: Path | str, flags: str) -> list[str]:
+    """A note on a face that models cannot use well; empty for a good one."""
+    return [f"{path}: {flags}; the result may be poor"] if flags else []
 
 
 def several_faces(path: Path | str, faces: int) -> str:
@@ -174,11 +191,18 @@ def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple
 
 
 def read_drive(
-    path: Path, *, size: int, backend: FaceBackend, n_frames: int, person: str | None = None
+    path: Path,
+    *,
+    size: int,
+    backend: FaceBackend,
+    n_frames: int,
+    person: str | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one plays in ping-pong.
 
-    `person` chooses one of several faces, by default the one that speaks. Raises `InputError` when the video cannot be
+    `person` chooses one of several faces, by default the one that speaks; what is doubtful about it is added to
+    `notes`. Raises `InputError` when the video cannot be
     read or does not show that face.
     """
     settings = PrepareSettings(
@@ -189,22 +213,28 @@ def read_drive(
         on_cut="keep",
         min_frames=1,
         max_frames=n_frames,
+        **ANY_FACE,
     )
-    arrays = clip_arrays(path, settings, backend=backend)
+    arrays = clip_arrays(path, settings, backend=backend, notes=notes)
     order = ping_pong(len(arrays["pose"]), n_frames)
     return arrays["pose"][order], arrays["blink"][order]
 
 
-def clip_arrays(path: Path, settings: PrepareSettings, *, backend: FaceBackend) -> dict[str, np.ndarray]:
+def clip_arrays(
+    path: Path, settings: PrepareSettings, *, backend: FaceBackend, notes: list[str] | None = None
+) -> dict[str, np.ndarray]:
     """The arrays of a video of one face by field, cropped and extracted as in preparation.
 
-    Raises `InputError` when the video cannot be read, shows no face, or does not fit the settings.
+    What is doubtful about the face is added to `notes`. Raises `InputError` when the video cannot be read, shows no
+    face, or does not fit the settings.
     """
     sink = MemorySink()
     try:
-        process_clip(Source(path.stem, "user", "test", path), settings, backend, sink)
+        facts = process_clip(Source(path.stem, "user", "test", path), settings, backend, sink)
     except ItemError as error:
         raise InputError(_sentence(error, path), path=path, hint="Give a video of one face.") from error
+    if notes is not None:
+        notes += doubts(path, facts["face_flags"])
     return sink.arrays
 
 

@@ -27,12 +27,14 @@ EVERY = 12
 #: of the nose, pixels.
 _WIDTH, _HEIGHT = 96, 128
 _EYES, _NOSE = (48.0, 24.0), 36.0
-#: Rows of the upright face in which the line between the lips may lie, and the columns over which it is averaged.
-_ROWS, _COLUMNS = range(70, 98), slice(38, 58)
+#: Rows of the upright face in which the line between the lips may lie, and the columns over which it is averaged; the
+#: same for the eyes.
+_MOUTH_ROWS, _MOUTH = range(70, 98), slice(38, 58)
+_EYE_ROWS, _EYE = range(17, 32), (slice(20, 38), slice(58, 76))
 #: Depth of that line over the face's brightness from which on the mouth is visible.
 _VISIBLE = 0.02
 #: From these values on a face is flagged, though usable.
-_FLAGS = {"mouth_covered": 0.25, "yaw": 40.0, "face_height": 40.0, "face_in_frame": 0.95, "sharpness": 0.01}
+_FLAGS = {"mouth_covered": 0.25, "yaw": 30.0, "face_height": 40.0, "face_in_frame": 0.95, "sharpness": 0.01}
 _NAMES = {
     "mouth_covered": "mouth covered",
     "yaw": "profile",
@@ -105,22 +107,29 @@ def check_face(facts: Mapping[str, float], limits: Limits) -> None:
     """Raise `ItemError` for the first threshold that a face is past."""
     covered, yaw, tall = facts["mouth_covered"], facts["yaw"], facts["face_height"]
     shown, sharp = facts["face_in_frame"], facts["sharpness"]
-    if covered > limits.max_mouth_covered:
-        raise ItemError("mouth_covered", f"the mouth is covered in {covered:.0%} of the looks (max_mouth_covered)")
-    if yaw > limits.max_yaw:
-        raise ItemError("profile", f"the head is turned by {yaw:.0f} degrees (max_yaw)")
-    if tall < limits.min_face_height:
-        raise ItemError("tiny_face", f"the face is {tall:.0f} pixels high (min_face_height)")
     if shown < limits.min_face_in_frame:
         raise ItemError("cut_face", f"{shown:.0%} of the face is in the picture (min_face_in_frame)")
+    if tall < limits.min_face_height:
+        raise ItemError("tiny_face", f"the face is {tall:.0f} pixels high (min_face_height)")
+    if yaw > limits.max_yaw:
+        raise ItemError("profile", f"the head is turned by {yaw:.0f} degrees (max_yaw)")
+    if covered > limits.max_mouth_covered:
+        raise ItemError("mouth_covered", f"the mouth is covered in {covered:.0%} of the looks (max_mouth_covered)")
     if sharp < limits.min_sharpness:
         raise ItemError("blurred", f"the sharpness of the face is {sharp:.4f} (min_sharpness)")
+
+
+def picture_flags(picture: np.ndarray, points: np.ndarray) -> str:
+    """What is doubtful about the face with points (68,2) in a still picture, as `flags`."""
+    patch = upright_face(picture, points)
+    height, width = picture.shape[:2]
+    return flags(face_facts([(mouth_visible(patch), sharpness(patch))], points[None], width=width, height=height))
 
 
 def turned(frame: np.ndarray, backend: FaceBackend) -> int | None:
     """The angle in degrees, clockwise, by which a picture without an upright face shows one turned; None without any.
 
-    `frame` is as for the back end. A face counts where its mouth is visible too.
+    `frame` is as for the back end. A face counts where its eyes and mouth are visible, too.
     """
     for angle, back in ((180, cv2.ROTATE_180), (90, cv2.ROTATE_90_COUNTERCLOCKWISE), (270, cv2.ROTATE_90_CLOCKWISE)):
         picture = cv2.rotate(frame, back)
@@ -128,7 +137,8 @@ def turned(frame: np.ndarray, backend: FaceBackend) -> int | None:
             points = backend.landmarks(picture, box)
             if np.isfinite(points).all():
                 points = backend.landmarks(picture, box_around(points))
-                if mouth_visible(upright_face(picture, points)):
+                patch = upright_face(picture, points)
+                if mouth_visible(patch) and eyes_visible(patch):
                     return angle
     return None
 
@@ -159,9 +169,19 @@ def upright_face(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def mouth_visible(patch: np.ndarray) -> bool:
     """Whether an upright face shows the line between the lips."""
-    column = cv2.GaussianBlur(patch, (0, 0), 2)[:, _COLUMNS].mean(axis=1)
-    depth = max(min(column[y - 9 : y - 5].mean(), column[y + 6 : y + 10].mean()) - column[y] for y in _ROWS)
-    return bool(depth >= _VISIBLE * (patch[20:110, 16:80].mean() + 1))
+    return _dark_line(patch, _MOUTH_ROWS, _MOUTH) >= _VISIBLE
+
+
+def eyes_visible(patch: np.ndarray) -> bool:
+    """Whether an upright face shows two eyes that are darker than what is above and below them."""
+    return min(_dark_line(patch, _EYE_ROWS, columns) for columns in _EYE) >= 2 * _VISIBLE
+
+
+def _dark_line(patch: np.ndarray, rows: range, columns: slice) -> float:
+    """How much darker the darkest of some rows is than the skin about 7 rows above and 8 below, over the brightness."""
+    column = cv2.GaussianBlur(patch, (0, 0), 2)[:, columns].mean(axis=1)
+    depth = max(min(column[y - 9 : y - 5].mean(), column[y + 6 : y + 10].mean()) - column[y] for y in rows)
+    return float(depth / (patch[20:110, 16:80].mean() + 1))
 
 
 def sharpness(patch: np.ndarray) -> float:

@@ -8,9 +8,10 @@ import numpy as np
 
 from dawn_bench.errors import InputError
 from dawn_bench.files import VIDEO_SUFFIXES
-from dawn_bench.models.inputs import clip_arrays, face_in_picture, read_picture, several_faces
+from dawn_bench.models.inputs import ANY_FACE, clip_arrays, doubts, face_in_picture, read_picture, several_faces
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.choice import SPEAKING
+from dawn_bench.pipelines.faces.quality import picture_flags
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, to_window
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -32,17 +33,24 @@ def read_face(
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         settings = PrepareSettings(
-            size=size, person=person or SPEAKING, extract=(), require_audio=False, min_frames=1, max_frames=max_frames
+            size=size,
+            person=person or SPEAKING,
+            extract=(),
+            require_audio=False,
+            min_frames=1,
+            max_frames=max_frames,
+            **ANY_FACE,
         )
-        arrays = clip_arrays(path, settings, backend=backend)
+        arrays = clip_arrays(path, settings, backend=backend, notes=notes)
         return arrays["frames"], arrays["landmarks"]
     picture = read_picture(path)
     box, faces = face_in_picture(path, picture, backend=backend, person=person)
     if box is None:
         hint = "Give a frontal portrait, face large in the picture."
         raise InputError("shows no face that the detector can find.", path=path, hint=hint)
-    if faces > 1 and person is None and notes is not None:
-        notes.append(several_faces(path, faces))
     points = backend.landmarks(picture, box)[None]
+    if notes is not None:
+        notes += [several_faces(path, faces)] if faces > 1 and person is None else []
+        notes += doubts(path, picture_flags(picture, points[0]))
     x, y, width, height = window = face_window(points, picture.shape[1], picture.shape[0])
     return resize(picture[y : y + height, x : x + width], size, size)[None], to_window(points, window, size)
