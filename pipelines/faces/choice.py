@@ -26,8 +26,9 @@ CHOICES = (SPEAKING, LARGEST, LEFT, RIGHT)
 MOST_FACES = 8
 #: Frames of a face over those of the longest one, from which on it competes as the speaker, and at all.
 _AS_LONG, _SEEN = 0.9, 0.25
-#: Side of the smallest face looked for in a picture of several, as a share of the picture's longest side.
-_SMALL = 0.05
+#: Side of the smallest face looked for where one of several is chosen, as a share of the picture's longest side: a back
+#: end may stop at the scale at which it detects the largest.
+SMALL = 0.1
 #: Distance between two faces' centres, in sides of the face, up to which they are at one place.
 NEAR = 0.75
 
@@ -108,7 +109,7 @@ def choose_in_picture(backend: FaceBackend, picture: np.ndarray, choice: str | N
     if choice in (None, LARGEST):
         boxes = backend.detect(picture)
         return (boxes[0] if len(boxes) else None), len(boxes)
-    boxes = backend.detect(picture, expect=_SMALL * max(picture.shape[:2]))  # small ones count, too
+    boxes = backend.detect(picture, expect=SMALL * max(picture.shape[:2]))
     if not len(boxes):
         return None, 0
     if choice == SPEAKING and len(boxes) > 1:

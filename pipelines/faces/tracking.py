@@ -17,7 +17,7 @@ import numpy as np
 from dawn_bench.clip import FPS
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around
-from dawn_bench.pipelines.faces.choice import SPEAKING, Face, choose
+from dawn_bench.pipelines.faces.choice import SMALL, SPEAKING, Face, choose
 from dawn_bench.pipelines.faces.speaking import speaking_frames
 
 DETECT_EVERY = 5
@@ -60,11 +60,14 @@ class Tracker:
     """Tracks the faces of one clip: call `step` with each frame in order, then `choose` and `result`.
 
     Gaps of up to `max_gap` frames without the face are interpolated. A longer gap in which no tracked face is visible
-    raises `ItemError("no_face")` at once, since the clip is unusable. `max_tracks` faces are followed at a time.
+    raises `ItemError("no_face")` at once, since the clip is unusable. `max_tracks` faces are followed at a time,
+    and with `thorough` small ones are looked for beside a large one.
     """
 
-    def __init__(self, backend: FaceBackend, *, max_gap: int, max_tracks: int = MAX_TRACKS) -> None:
-        self.backend, self.max_gap, self.max_tracks = backend, max_gap, max_tracks
+    def __init__(
+        self, backend: FaceBackend, *, max_gap: int, max_tracks: int = MAX_TRACKS, thorough: bool = False
+    ) -> None:
+        self.backend, self.max_gap, self.max_tracks, self.thorough = backend, max_gap, max_tracks, thorough
         self.n_frames = 0
         self.cuts: list[int] = []
         self.faces_max = 0
@@ -173,7 +176,10 @@ class Tracker:
         """Detect faces and assign each box to its track, or to a new one."""
         cut = self._new_shot
         sides = [float(track.box[2] - track.box[0]) for track in alive]
-        boxes = self.backend.detect(frame, expect=max(sides) if sides and not cut else None)
+        expected = max(sides) if sides and not cut else None
+        if self.thorough:
+            expected = SMALL * max(frame.shape[:2])
+        boxes = self.backend.detect(frame, expect=expected)
         self._new_shot = cut and not len(boxes)
         self.faces_max = max(self.faces_max, len(boxes))
         left = list(range(len(boxes)))

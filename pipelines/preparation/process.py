@@ -62,8 +62,9 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     info, decoded = open_pictures(source.video, start=source.start, stop=source.stop)
     _check_sound(source, settings)
 
-    most = MAX_TRACKS if settings.person == SPEAKING else MOST_FACES
-    tracker = Tracker(backend, max_gap=settings.max_gap, max_tracks=most)
+    chosen = settings.person != SPEAKING
+    most = MOST_FACES if chosen else MAX_TRACKS
+    tracker = Tracker(backend, max_gap=settings.max_gap, max_tracks=most, thorough=chosen)
     looks_at = FaceLooks()
     gray = getattr(backend, "takes_gray", False)
     writer = _FrameWriter(sink, settings.size)
