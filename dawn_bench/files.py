@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -58,6 +59,32 @@ def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterat
             if (refused := storage_error(error, path=path)) is not None:
                 raise refused from error
         raise
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder in `folder`, which is new or empty; its content moves into `folder` when the block ends.
+
+    If the block raises, nothing of it stays. Raises `InputError` when `folder` has content of its own or is no
+    folder, and `StorageError` when the disk is full.
+    """
+    partial = folder / f".partial{TEMPORARY}"
+    if folder.exists() and (not folder.is_dir() or any(path != partial for path in folder.iterdir())):
+        raise InputError("already exists and is not an empty folder.", path=folder, hint="Give a new or empty --out.")
+    with writing(folder):
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        partial.mkdir(parents=True)
+    try:
+        yield partial
+        with writing(folder):
+            for path in sorted(partial.iterdir()):
+                path.rename(folder / path.name)
+    except OSError as error:
+        if (refused := storage_error(error, path=folder)) is not None:
+            raise refused from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:

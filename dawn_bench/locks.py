@@ -25,6 +25,8 @@ def exclusive(folder: Path, *, doing: str, hint: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file, not a folder.", path=folder, hint="Give another folder.")
     new = not folder.exists()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

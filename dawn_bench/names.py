@@ -14,8 +14,10 @@ from dawn_bench.errors import InputError
 
 #: Longest plain name in bytes of UTF-8: file systems allow 255, which leaves room for suffixes and temporary names.
 LONGEST = 200
-#: Control characters, halves of surrogate pairs (bytes that are no UTF-8), line and paragraph separators.
-_REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: Control characters, line and paragraph separators.
+_REFUSED = frozenset({"Cc", "Zl", "Zp"})
+#: Characters that reverse the direction of the text around them: `gpj.exe` would be shown as `exe.jpg`.
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def name_fault(name: object) -> str | None:
@@ -25,12 +27,14 @@ def name_fault(name: object) -> str | None:
     leading or trailing dot, control characters, and more than `LONGEST` bytes.
     """
     if not isinstance(name, str) or not name.strip():
-        return "is empty" if isinstance(name, str) or name is None else "is not text"
+        return "is empty" if name in (None, "") else "is blank" if isinstance(name, str) else "is not text"
     if "/" in name or "\\" in name or PureWindowsPath(name).drive:
         return "is a path, not a plain name"
     if name.startswith(".") or name.endswith("."):
         return "begins or ends with a dot"
-    if any(unicodedata.category(c) in _REFUSED for c in name):
+    if any("\ud800" <= c <= "\udfff" for c in name):
+        return "is not valid UTF-8"
+    if any(unicodedata.category(c) in _REFUSED or c in _DIRECTIONS for c in name):
         return "has control characters"
     if len(name.encode()) > LONGEST:
         return f"is longer than {LONGEST} bytes"

@@ -10,6 +10,7 @@ and `dawn-bench download` use the network, never a worker or a metric.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -30,7 +31,7 @@ from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import commit, git_blob_file, replacing, sha256_file, user_path, write_atomic
-from dawn_bench.readers import read_json, read_torch
+from dawn_bench.readers import one_line, read_json, read_torch
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ State = Literal["canonical", "user", "seeded"]
 #: `auto`: the file if present, else the stand-in; `seeded`: always the stand-in; `files`: only files.
 Policy = Literal["auto", "seeded", "files"]
 SEEDED_SALT = "dawn-bench/"
+#: Entry of a checkpoint's metadata with the hash of everything else in the file; older files lack it.
+CONTENT_HASH = "sha256"
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,19 @@ def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> Non
                 tensor.copy_(torch.from_numpy(seeded_array(salt + key, tuple(tensor.shape), gain=gain)))
 
 
+def content_hash(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """The sha256 of a checkpoint: its metadata, and its tensors (on the CPU) with their names, types and shapes."""
+    import torch
+
+    facts = {key: text for key, text in metadata.items() if key != CONTENT_HASH}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for key in sorted(state):
+        tensor = state[key].contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # bfloat16 has no numpy type
+    return digest.hexdigest()
+
+
 def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.ndarray:
     """The float32 stand-in for one tensor; the last part of `key` gives its role (weight, bias, running mean, ...)."""
     last = key.rsplit(".", 1)[-1]
@@ -260,7 +276,7 @@ def download(name: str) -> Resolved:
                 _transfer(weight, partial)
             except (OSError, http.client.HTTPException) as error:
                 raise InputError(
-                    f"could not be downloaded ({_reason(error)}).",
+                    f"could not be downloaded ({one_line(getattr(error, 'reason', None) or error)}).",
                     path=weight.url,
                     hint=f"Run it again to resume; without network, get {weight.file} elsewhere and: "
                     f"dawn-bench weights add FILE --name {name}",
@@ -324,8 +340,3 @@ def _unpack(weight: Weight, partial: Path) -> None:
         name = next(n for n in archive.namelist() if n.rpartition("/")[2] == weight.member)
         with archive.open(name) as source, unpacked.open("wb") as copy:
             shutil.copyfileobj(source, copy)
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    return " ".join(str(reason or error or type(error).__name__).split())

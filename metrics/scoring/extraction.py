@@ -243,7 +243,8 @@ class Extraction:
         """Whom a feature that detects faces itself has to follow; None where one face is in view."""
         follows, true = self._follows(name), self._pair[id(clip)].true
         if follows == "index":
-            face = target_of(true) if true.meta.get("tracks", 1) > 1 else None
+            tracks = true.meta.get("tracks")  # of anybody's index
+            face = target_of(true) if isinstance(tracks, int | float) and tracks > 1 else None
             return None if face is None else Person(face)
         if follows == "tracked":
             try:

@@ -83,7 +83,9 @@ def target_of(true: Clip) -> Face | None:
     points = np.asarray(true["landmarks"]) if "landmarks" in true.arrays else np.zeros(0)
     if points.shape != (true.n_frames, 68, 2) or not np.isfinite(points).all():
         return None
-    detected = np.asarray(true["valid"]) if "valid" in true.arrays else np.ones(len(points), bool)
+    detected = np.asarray(true["valid"]).astype(bool) if "valid" in true.arrays else np.ones(len(points), bool)
+    if detected.shape != (len(points),):
+        return None
     return Face(boxes_of(points), detected) if np.ptp(points[:, :, 0], axis=1).min() > 0 else None
 
 

@@ -82,7 +82,7 @@ def score_method(
         for clip in true_clips:
             try:
                 if clip.id not in loaders:
-                    raise ItemError(known.get(clip.id, "missing"), f"there is no output for {clip.id}")
+                    raise ItemError(known.get(clip.id, "missing"), f"there is no usable output for {clip.id}")
                 output, true, changed = match(loaders[clip.id], clip)
             except ItemError as error:
                 progress.say(f"{method}, {clip.id}: {error}")

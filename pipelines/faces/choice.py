@@ -106,15 +106,15 @@ def choose_in_picture(backend: FaceBackend, picture: np.ndarray, choice: str | N
 
     None takes the largest. Raises `ItemError("no_face")` for `speaking` among several faces, and as `choose`.
     """
+    every = backend.detect(picture, expect=SMALL * max(picture.shape[:2]))  # small ones count, too
     if choice in (None, LARGEST):
         boxes = backend.detect(picture)
-        return (boxes[0] if len(boxes) else None), len(boxes)
-    boxes = backend.detect(picture, expect=SMALL * max(picture.shape[:2]))
-    if not len(boxes):
+        return (boxes[0] if len(boxes) else None), max(len(boxes), len(every))
+    if not len(every):
         return None, 0
-    if choice == SPEAKING and len(boxes) > 1:
-        raise ItemError("no_face", f"shows {len(boxes)} faces, and a picture does not show which of them speaks")
-    return boxes[choose([Face(box) for box in boxes], choice)], len(boxes)
+    if choice == SPEAKING and len(every) > 1:
+        raise ItemError("no_face", f"shows {len(every)} faces, and a picture does not show which of them speaks")
+    return every[choose([Face(box) for box in every], choice)], len(every)
 
 
 def nearest(boxes: np.ndarray, target: np.ndarray) -> int | None:

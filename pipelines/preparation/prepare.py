@@ -21,7 +21,6 @@ from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
 from dawn_bench.files import TEMPORARY, replacing, write_atomic
-from dawn_bench.legible import legible, legible_values
 from dawn_bench.locks import LOCK_FILE, exclusive
 from dawn_bench.names import check_name, shard_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
@@ -44,6 +43,7 @@ from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
 from dawn_bench.readers import DamageError
 from dawn_bench.text import counted
+from dawn_bench.utf8 import escape_invalid, escape_invalid_values
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     """The dataset's sources; raises `InputError` when the root is absent or holds none."""
     if not root.is_dir():
         raise InputError("is not a folder." if root.exists() else "does not exist.", path=root, hint="Check --root.")
-    sources = [_legible(source) for source in DATASETS[settings.dataset]().sources(root, settings)]
+    sources = [_escaped_names(source) for source in DATASETS[settings.dataset]().sources(root, settings)]
     if not sources:
         raise InputError(
             f"has no clip in the layout of --dataset {settings.dataset}.", path=root, hint="Check --root and --dataset."
@@ -187,9 +187,10 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     return sources
 
 
-def _legible(source: Source) -> Source:
+def _escaped_names(source: Source) -> Source:
     """The source with texts that every file can hold, though a folder's name may give its speaker."""
-    return replace(source, id=legible(source.id), speaker=legible(source.speaker), split=legible(source.split))
+    clip_id, speaker, split = (escape_invalid(text) for text in (source.id, source.speaker, source.split))
+    return replace(source, id=clip_id, speaker=speaker, split=split)
 
 
 def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
@@ -217,7 +218,7 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
     if relisted:
         have = f"{counted(relisted, 'clip')} {'has' if relisted == 1 else 'have'}"
         console().print(f"{have} another speaker or split than when prepared", markup=False)
-    flat = [_flat(legible_values(row)) for _, row in sorted(rows.items())]
+    flat = [_flat(escape_invalid_values(row)) for _, row in sorted(rows.items())]
     table = pd.DataFrame(flat, columns=_ordered(flat))
     for name in table.columns:
         kinds = {type(v) for v in table[name] if v is not None and v == v}  # NaN is the one that differs from itself
@@ -231,8 +232,8 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
         "dataset": plan.settings["dataset"],
         "size": plan.settings["size"],
         "fps": int(plan.facts.get("fps", FPS)),
-        "root": legible(plan.root),
-        "settings": legible_values(plan.settings),
+        "root": escape_invalid(plan.root),
+        "settings": escape_invalid_values(plan.settings),
         "fingerprints": {**plan.facts, **plan.added},
         "versions": versions(),
     }

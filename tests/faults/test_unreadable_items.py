@@ -79,7 +79,7 @@ def test_broken_links_circles_and_pipes_are_clips_with_a_reason(tmp_path: Path, 
     for path, make, word in (
         (first, lambda p: p.symlink_to("nowhere.mp4"), "leads nowhere"),
         (first, lambda p: p.symlink_to(p.name), "leads nowhere"),
-        (first, os.mkfifo, "no regular file"),
+        (first, os.mkfifo, "not a regular file"),
     ):
         path.unlink()
         make(path)

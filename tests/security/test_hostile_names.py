@@ -23,7 +23,7 @@ from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
 from dawn_bench.names import LONGEST, inside, name_fault, shard_fault
 from dawn_bench.pipelines.datasets.hdtf import Hdtf, raw_videos
 from dawn_bench.pipelines.media.video import read_frames, write_video
-from dawn_bench.pipelines.preparation.maintain import export
+from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.plan import CachePlan, read_part
 from dawn_bench.pipelines.preparation.prepare import _empty, _sweep
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -124,7 +124,7 @@ def test_a_shard_is_the_fields_own(forged: Callable[..., Path], shard: str) -> N
 
 
 def test_a_field_is_a_plain_name(forged: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="is no field"):
+    with pytest.raises(InputError, match="is not a field"):
         Cache(forged("pose.shard", None, renamed="../pose.shard"))
 
 
