@@ -49,11 +49,20 @@ _AT_MOST = ("mouth_covered", "yaw")
 class Limits(Protocol):
     """The thresholds of the settings past which a clip is quarantined."""
 
-    max_mouth_covered: float
-    max_yaw: float
-    min_face_height: int
-    min_face_in_frame: float
-    min_sharpness: float
+    @property
+    def max_mouth_covered(self) -> float: ...
+
+    @property
+    def max_yaw(self) -> float: ...
+
+    @property
+    def min_face_height(self) -> int: ...
+
+    @property
+    def min_face_in_frame(self) -> float: ...
+
+    @property
+    def min_sharpness(self) -> float: ...
 
 
 class FaceLooks:
