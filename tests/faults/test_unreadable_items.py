@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dawn_bench import cli, weights
+from dawn_bench import cli, hashes, weights
 from dawn_bench.baselines.given import find_outputs
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
@@ -158,4 +158,5 @@ def refuse_reading(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
             raise PermissionError(errno.EACCES, "Permission denied", str(file))
         return original(file)
 
-    monkeypatch.setattr(weights, "hash_file", guarded)
+    for module in (weights, hashes):
+        monkeypatch.setattr(module, "hash_file", guarded)
