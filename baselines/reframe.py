@@ -18,6 +18,7 @@ from dawn_bench.baselines.base import Generated, Item, MethodClass
 from dawn_bench.baselines.formats import read_output
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around, pick_backend
+from dawn_bench.pipelines.faces.choice import distance
 
 #: Frames of a clip in which faces are detected.
 SAMPLED_FRAMES = 15
@@ -41,22 +42,24 @@ class Reframed:
             raise ItemError("bad_output", "there is no output to align")
         output = read_output(self.files[clip.id], clip)
         frames = output["frames"]
-        ours = face_of_output(frames, self.backend)
         target = np.median([box_around(p) for p in np.asarray(clip["landmarks"], np.float32)], axis=0)
+        ours = face_of_output(frames, self.backend, near=target * (frames.shape[2] / clip["frames"].shape[2]))
         placed = place(frames, ours, target, size=clip["frames"].shape[2])
         facts = {"face_box": ours.round(1).tolist(), "true_face_box": target.round(1).tolist()}
         return Generated(placed, output["audio"], notes=("faces aligned to the true ones",), facts=facts)
 
 
-def face_of_output(frames: np.ndarray, backend: FaceBackend) -> np.ndarray:
+def face_of_output(frames: np.ndarray, backend: FaceBackend, *, near: np.ndarray | None = None) -> np.ndarray:
     """The median face box (4,), x0, y0, x1, y1 in pixels, over some frames of (T,H,W,3).
 
+    Of several faces the one nearest to `near` (4,), in pixels of these frames, is taken, else the largest.
     Raises `ItemError("no_face")` where none of them shows a face.
     """
     boxes = []
     for k in np.unique(np.linspace(0, len(frames) - 1, SAMPLED_FRAMES).astype(int)):
         faces = backend.detect(frames[k])
-        if len(faces) and np.isfinite(points := backend.landmarks(frames[k], faces[0])).all():
+        chosen = 0 if near is None or not len(faces) else int(distance(faces, near).argmin())
+        if len(faces) and np.isfinite(points := backend.landmarks(frames[k], faces[chosen])).all():
             boxes.append(box_around(points))
     if not boxes:
         raise ItemError("no_face", f"no face in {SAMPLED_FRAMES} frames of the output")

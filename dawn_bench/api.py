@@ -41,6 +41,12 @@ def prepare(
     max_gap: int = 5,
     min_frames: int = 10,
     max_frames: int | None = None,
+    person: str = "speaking",
+    max_mouth_covered: float = 0.8,
+    max_yaw: float = 45,
+    min_face_height: int = 20,
+    min_face_in_frame: float = 0.6,
+    min_sharpness: float = 0,
     require_audio: bool = True,
     split: Literal["published", "identity"] = "published",
     labels: str | Path | None = None,
@@ -61,7 +67,7 @@ def prepare(
         dataset: `folder` for any videos, `crema`, `hdtf`, ..., or a registered name.
         size: side of the cached frames, pixels.
         crop: `face` a square around the face, `paper` a plain resize, `none` the centred square.
-        face: face back end.
+        face: face back end, or a face, as `person` takes it.
         frames: `lossless` takes half the bytes and reads slower.
         pose: head pose from the 68 landmarks, or by 3DDFA_V2 from its published files.
         extract: extractors by name; adding a name adds its field to an existing cache.
@@ -69,6 +75,12 @@ def prepare(
         max_gap: longest run of frames without a face that is interpolated.
         min_frames: shorter clips are left out.
         max_frames: only the first frames of each clip.
+        person: which of several faces: `speaking` (default), `largest`, `left`, `right` or a number from the left.
+        max_mouth_covered: largest share of a clip in which the mouth is covered.
+        max_yaw: largest turn of the head to a side, degrees.
+        min_face_height: least height of the face in the source, pixels.
+        min_face_in_frame: least share of the face that is in the picture.
+        min_sharpness: least sharpness of the face.
         require_audio: leave out clips without sound.
         split: the published split, or one where no person is in both parts (hdtf).
         labels: table with the columns file, speaker, split (`folder`).
@@ -106,10 +118,16 @@ def prepare(
             "max_gap": max_gap,
             "min_frames": min_frames,
             "max_frames": max_frames,
+            "max_mouth_covered": max_mouth_covered,
+            "max_yaw": max_yaw,
+            "min_face_height": min_face_height,
+            "min_face_in_frame": min_face_in_frame,
+            "min_sharpness": min_sharpness,
             "require_audio": require_audio,
             "split": split,
             "labels": _optional_path(labels, "labels"),
             "seed": seed,
+            **({} if person == "speaking" else {"person": person}),  # `face` may name one instead
         },
         what="argument",
     )

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dawn_bench.clip import LARGEST
 from dawn_bench.config import Config
 from dawn_bench.errors import unknown_name
 from dawn_bench.job import Flag
+from dawn_bench.pipelines.faces.choice import CHOICES, SPEAKING, checked_choice, separated
 
 #: The value of `face` that leaves the choice to what is installed.
 AUTO = "auto"
@@ -30,6 +31,14 @@ def _face_backends() -> Iterable[str]:
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 
     return (AUTO, *FACE_BACKENDS)
+
+
+def _faces() -> Iterable[str]:
+    return (*_face_backends(), *CHOICES)
+
+
+def _choices() -> Iterable[str]:
+    return CHOICES
 
 
 def _pose_sources() -> Iterable[str]:
@@ -55,8 +64,13 @@ class PrepareSettings(Config):
         default="face",
         description="face: square around the face; paper: plain resize to a square; none: centred square.",
     )
-    face: Annotated[str, Flag(choices=_face_backends)] = Field(
-        default=AUTO, description="Face back end; auto: face-alignment where it can run, else dlib."
+    face: Annotated[str, Flag(choices=_faces)] = Field(
+        default=AUTO,
+        description="Face back end, auto: face-alignment where it can run, else dlib; or a face, as --person takes it.",
+    )
+    person: Annotated[str, Flag(choices=_choices)] = Field(
+        default=SPEAKING,
+        description="Which of several faces is meant: one of these, or a number from the left, from 1.",
     )
     frames: Literal["raw", "lossless"] = Field(
         default="raw", description="raw, or lossless: packed to about half the bytes and slower to read."
@@ -77,6 +91,15 @@ class PrepareSettings(Config):
     max_gap: int = Field(default=5, ge=0, description="Longest run of frames without a face that is interpolated.")
     min_frames: int = Field(default=10, ge=1, description="Shorter clips are quarantined.")
     max_frames: int | None = Field(default=None, ge=1, description="Keep only the first frames of each clip.")
+    max_mouth_covered: float = Field(
+        default=0.8, ge=0, le=1, description="Largest share of a clip in which the mouth is covered."
+    )
+    max_yaw: float = Field(default=45, ge=0, le=180, description="Largest turn of the head to a side, in degrees.")
+    min_face_height: int = Field(default=20, ge=0, description="Least height of the face, brows to chin, in pixels.")
+    min_face_in_frame: float = Field(
+        default=0.6, ge=0, le=1, description="Least share of the face that is in the picture."
+    )
+    min_sharpness: float = Field(default=0, ge=0, description="Least sharpness of the face; see the column sharpness.")
     require_audio: Annotated[bool, Flag(off="--allow-silent")] = Field(
         default=True, description="Quarantine clips without sound."
     )
@@ -90,6 +113,16 @@ class PrepareSettings(Config):
         default=None, description="Table with the columns file,speaker,split for --dataset folder."
     )
     seed: int = Field(default=0, description="Seed of the split where the dataset publishes none.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _faces_apart(cls, data: dict[str, object]) -> dict[str, object]:
+        return separated(data)
+
+    @field_validator("person")
+    @classmethod
+    def _known_choice(cls, choice: str) -> str:
+        return checked_choice(choice)
 
     @field_validator("dataset")
     @classmethod

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
@@ -14,6 +16,8 @@ from dawn_bench.npz import read_npz
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.faces.choice import SPEAKING, checked_choice, choose_in_picture
+from dawn_bench.pipelines.faces.quality import picture_flags
 from dawn_bench.pipelines.faces.turned import turns_to_upright
 from dawn_bench.pipelines.media.audio import decode_sound, fit_length
 from dawn_bench.pipelines.media.picture import decode_picture
@@ -34,13 +38,16 @@ NO_BOX = (0.25, 0.25, 0.75, 0.8)
 
 Crop = Literal["face", "paper"]
 
+CHOICES_HINT = "Choose one: --face largest, left, right, or a number from the left."
+
 
 @dataclass(frozen=True)
 class Portrait:
     """The source face: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1.
 
     `bbox` is in pixels of an image of size `hw` (height, width), by default of the frame itself. The picture was
-    `turned` by so many degrees counter-clockwise, because its face was not upright.
+    `turned` by so many degrees counter-clockwise, because its face was not upright. `faces` is the number of faces in
+    the picture, and `flags` says what is doubtful about this one (`dawn_bench.pipelines.faces.quality`).
     """
 
     frame: np.ndarray
@@ -49,6 +56,22 @@ class Portrait:
     bbox: np.ndarray
     hw: tuple[int, int] | None = None
     turned: int = 0
+    faces: int = 1
+    flags: str = ""
+
+
+#: Settings with which no face is too bad: a user's own video is read, with a note.
+ANY_FACE: Mapping[str, float] = {"max_mouth_covered": 1, "max_yaw": 180, "min_face_height": 0, "min_face_in_frame": 0}
+
+#: The option of models that read a portrait or a video.
+PERSON: Any = Field(
+    None, description="which of several faces: largest, speaking, left, right, or a number from the left"
+)
+
+
+def checked_person(choice: str | None) -> str | None:
+    """A model's option `person`; raises `InputError` for an unknown choice."""
+    return None if choice is None else checked_choice(choice)
 
 
 def ping_pong(length: int, wanted: int) -> np.ndarray:
@@ -56,17 +79,21 @@ def ping_pong(length: int, wanted: int) -> np.ndarray:
     return np.resize(np.concatenate([np.arange(length), np.arange(length)[-2:0:-1]]), wanted)
 
 
-def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face") -> tuple[Portrait, bool]:
+def read_portrait(
+    path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face", person: str | None = None
+) -> tuple[Portrait, bool]:
     """A picture file as a portrait of `size` pixels a side, and whether it shows a face.
 
     `crop` is as in preparation: `face` crops the square around the face; `paper` resizes the whole picture without
-    keeping the aspect ratio, and without a detected face assumes a frontal face in the middle.
+    keeping the aspect ratio, and without a detected face assumes a frontal face in the middle. `person` chooses one of
+    several faces (`dawn_bench.pipelines.faces.choice`), by default the largest.
 
-    Raises `InputError` when the file is not a picture, or with `face` when no face is detected.
+    Raises `InputError` when the file is not a picture, with `face` when no face is detected, or when the face that was
+    chosen is not there.
     """
     picture, turned = read_upright(path)
-    boxes = backend.detect(picture)  # before resizing: detectors miss faces as small as the models' frames
-    points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
+    box, faces = face_in_picture(path, picture, backend=backend, person=person)  # before resizing: small faces are lost
+    points = backend.landmarks(picture, box) if box is not None else np.full((68, 2), np.nan)
     height, width = picture.shape[:2]
     if not np.isfinite(points).all():
         if crop == "face":
@@ -87,7 +114,34 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
     blink = EXTRACTORS["blink"]().run(arrays, size=size, n_frames=1)["blink"][0]
     corner = np.array([x, y])
     bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
-    return Portrait(frame, pose, blink, bbox, (high, wide), turned), True
+    return Portrait(frame, pose, blink, bbox, (high, wide), turned, faces, picture_flags(picture, points)), True
+
+
+def face_in_picture(
+    path: Path, picture: np.ndarray, *, backend: FaceBackend, person: str | None
+) -> tuple[np.ndarray | None, int]:
+    """As `choose_in_picture`, with an `InputError` that names the file where the chosen face is not there."""
+    try:
+        return choose_in_picture(backend, picture, person)
+    except ItemError as error:
+        raise InputError(f"{error.detail}.", path=path, hint=CHOICES_HINT) from error
+
+
+def portrait_notes(path: Path | str, portrait: Portrait, *, chosen: bool) -> list[str]:
+    """Notes on a portrait that was turned, shows several faces of which none was `chosen`, or one of little use."""
+    notes = [turned_note(path, portrait.turned)] if portrait.turned else []
+    notes += [several_faces(path, portrait.faces)] if portrait.faces > 1 and not chosen else []
+    return [*notes, *doubts(path, portrait.flags)]
+
+
+def doubts(path: Path | str, flags: str) -> list[str]:
+    """A note on a face that models cannot use well; empty for a good one."""
+    return [f"{path}: {flags}; the result may be poor"] if flags else []
+
+
+def several_faces(path: Path | str, faces: int) -> str:
+    """A note on a picture with several faces of which none was chosen."""
+    return f"{path}: shows {faces} faces; the largest is used (others: --face left, right or a number from the left)"
 
 
 def read_upright(path: Path) -> tuple[np.ndarray, int]:
@@ -166,29 +220,51 @@ def read_speech(
     return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
 
 
-def read_drive(path: Path, *, size: int, backend: FaceBackend, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+def read_drive(
+    path: Path,
+    *,
+    size: int,
+    backend: FaceBackend,
+    n_frames: int,
+    person: str | None = None,
+    notes: list[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one plays in ping-pong.
 
-    Raises `InputError` when the video cannot be read or shows no face.
+    `person` chooses one of several faces, by default the one that speaks; what is doubtful about it is added to
+    `notes`. Raises `InputError` when the video cannot be
+    read or does not show that face.
     """
     settings = PrepareSettings(
-        size=size, extract=("pose", "blink"), require_audio=False, on_cut="keep", min_frames=1, max_frames=n_frames
+        size=size,
+        person=person or SPEAKING,
+        extract=("pose", "blink"),
+        require_audio=False,
+        on_cut="keep",
+        min_frames=1,
+        max_frames=n_frames,
+        **ANY_FACE,
     )
-    arrays = clip_arrays(path, settings, backend=backend)
+    arrays = clip_arrays(path, settings, backend=backend, notes=notes)
     order = ping_pong(len(arrays["pose"]), n_frames)
     return arrays["pose"][order], arrays["blink"][order]
 
 
-def clip_arrays(path: Path, settings: PrepareSettings, *, backend: FaceBackend) -> dict[str, np.ndarray]:
+def clip_arrays(
+    path: Path, settings: PrepareSettings, *, backend: FaceBackend, notes: list[str] | None = None
+) -> dict[str, np.ndarray]:
     """The arrays of a video of one face by field, cropped and extracted as in preparation.
 
-    Raises `InputError` when the video cannot be read, shows no face, or does not fit the settings.
+    What is doubtful about the face is added to `notes`. Raises `InputError` when the video cannot be read, shows no
+    face, or does not fit the settings.
     """
     sink = MemorySink()
     try:
-        process_clip(Source(path.stem, "user", "test", path), settings, backend, sink)
+        facts = process_clip(Source(path.stem, "user", "test", path), settings, backend, sink)
     except ItemError as error:
         raise InputError(_sentence(error, path), path=path, hint="Give a video of one face.") from error
+    if notes is not None:
+        notes += doubts(path, facts["face_flags"])
     return sink.arrays
 
 

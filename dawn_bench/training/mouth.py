@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around
+from dawn_bench.pipelines.faces.choice import nearest
 
 #: Mouth opening: pairs of inner-lip points, and the jaw's ends for scale (iBUG 68).
 INNER_LIPS = ((61, 67), (62, 66), (63, 65))
@@ -16,12 +17,19 @@ def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
     return np.mean(gaps, axis=0) / np.linalg.norm(landmarks[:, 0] - landmarks[:, 16], axis=-1)
 
 
-def frame_landmarks(frames: np.ndarray, backend: FaceBackend) -> np.ndarray:
-    """Landmarks (T,68,2) frame by frame. Where detection fails the previous box is used; NaN before the first box."""
+def frame_landmarks(frames: np.ndarray, backend: FaceBackend, true_landmarks: np.ndarray | None = None) -> np.ndarray:
+    """Landmarks (T,68,2) frame by frame. Where detection fails the previous box is used; NaN before the first box.
+
+    Of several faces the one at the place of the true face (T,68,2) is taken, else the largest.
+    """
     landmarks, box = [], None
-    for frame in frames:
+    for t, frame in enumerate(frames):
         boxes = backend.detect(frame)
-        box = boxes[0] if len(boxes) else box
+        if len(boxes) > 1 and true_landmarks is not None:
+            place = nearest(boxes, box_around(true_landmarks[min(t, len(true_landmarks) - 1)]))
+            box = boxes[place or 0]
+        else:
+            box = boxes[0] if len(boxes) else box
         landmarks.append(np.full((68, 2), np.nan) if box is None else backend.landmarks(frame, box))
     return np.stack(landmarks)
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dawn_bench.config import validated
 from dawn_bench.errors import InputError
 from dawn_bench.files import sweep
 from dawn_bench.job import Device, Flag, Job
+from dawn_bench.pipelines.faces.choice import CHOICES, separated
 from dawn_bench.progress import console
 from dawn_bench.text import counted
 
@@ -25,7 +26,11 @@ def _models() -> Iterable[str]:
 def _face_backends() -> Iterable[str]:
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 
-    return FACE_BACKENDS
+    return (*FACE_BACKENDS, *CHOICES)
+
+
+def _choices() -> Iterable[str]:
+    return CHOICES
 
 
 class Generation(Job):
@@ -61,9 +66,24 @@ class Generation(Job):
         default_factory=dict, description="Another option of the model: window=200. Repeatable."
     )
     max_seconds: float | None = Field(None, gt=0, description="Use only the first seconds of the speech.")
-    face: Annotated[str, Flag(choices=_face_backends)] = Field("auto", description="Face back end, or auto.")
+    face: Annotated[str, Flag(choices=_face_backends)] = Field(
+        "auto", description="Face back end, or auto; or one of several faces, as --person takes it."
+    )
+    person: Annotated[str | None, Flag(choices=_choices)] = Field(
+        None,
+        description="Which of several faces of the portrait and the driving video: one of these, or a number from the "
+        "left, from 1. Default: the largest of a picture, the one that speaks in a video.",
+    )
+    drive_person: Annotated[str | None, Flag(choices=_choices)] = Field(
+        None, description="The same for the driving video alone."
+    )
     seed: int = Field(0, description="The same seed gives the same clip.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _faces_apart(cls, data: dict[str, object]) -> dict[str, object]:
+        return separated(data)
 
     @property
     def model_options(self) -> dict[str, Any]:
@@ -73,7 +93,19 @@ class Generation(Job):
 
 
 #: Options that many models share, which therefore have their own flags.
-_COMMON = ("crop", "drive", "pose", "steps", "eta", "cond_scale", "solver", "precision", "compile")
+_COMMON = (
+    "crop",
+    "drive",
+    "pose",
+    "steps",
+    "eta",
+    "cond_scale",
+    "solver",
+    "precision",
+    "compile",
+    "person",
+    "drive_person",
+)
 
 
 def generate(job: Generation) -> int:

@@ -27,7 +27,8 @@ def lips_follow_sound(
         for outputs, values in ((generated, own), (shuffled, other)):
             path = outputs[clip.id].path
             assert path is not None
-            opening = mouth_opening(frame_landmarks(read_output(path, clip)["frames"], backend))
+            points = frame_landmarks(read_output(path, clip)["frames"], backend, np.asarray(clip["landmarks"]))
+            opening = mouth_opening(points)
             values.append(correlation(opening, truth[: len(opening)]))
     name = "generated mouth opening follows the sound (correlation)"
     if not own:

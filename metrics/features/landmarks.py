@@ -14,13 +14,18 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.scoring.person import FOUND, OTHERS, OTHERS_FOUND, TRACKS
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
+from dawn_bench.pipelines.faces.choice import MOST_FACES
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
 from dawn_bench.weights import Policy, Resolved, resolve
 from dawn_bench.weights_table import Weight
 
-FOUND = "landmarks.found"
+__all__ = ["FOUND", "Landmarks", "face_weights", "landmarks_of", "variant_of"]
+
+#: Arrays beside the variants.
+_BESIDE = {"found", "tracks", "others", "others_found"}
 
 
 @FEATURES.register("landmarks")
@@ -28,10 +33,13 @@ class Landmarks(Feature):
     """`landmarks.<model>` float32 (T,68,2), pixels of the frame, and `landmarks.found` bool (T,).
 
     Points of frames without a face are interpolated between their neighbours. Raises `ItemError("no_face")` when no
-    frame has one. With several faces the one visible longest is used, the larger one on a tie.
+    frame has one. With several faces these are of the one that the tracker chooses; `landmarks.tracks` int64 (1,) is
+    their number, and `landmarks.others` (K,T,68,2) and `landmarks.others_found` (K,T) are the others. Features and
+    metrics receive points and flags of the face that the true clip is about (`dawn_bench.metrics.scoring.person`).
     """
 
     name, fields, version = "landmarks", ("frames",), 1
+    lists_faces = True
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
@@ -47,11 +55,17 @@ class Landmarks(Feature):
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         """Points and detection flags of every frame."""
         frames = clip["frames"]
-        tracker = Tracker(self.backend, max_gap=len(frames))
+        tracker = Tracker(self.backend, max_gap=len(frames), max_tracks=MOST_FACES)
         for frame in frames:
             tracker.step(np.ascontiguousarray(frame))
-        points, detected = tracker.result(tracker.choose())
-        return {f"{self.name}.{self.backend.name}": points, FOUND: detected}
+        chosen = tracker.choose()
+        points, detected = tracker.result(chosen)
+        arrays = {f"{self.name}.{self.backend.name}": points, FOUND: detected}
+        arrays[TRACKS] = np.array([len(tracker.tracks)])
+        others = [tracker.result(track) for track in tracker.tracks if track is not chosen]
+        if others:
+            arrays[OTHERS], arrays[OTHERS_FOUND] = (np.stack(part) for part in zip(*others, strict=True))
+        return arrays
 
 
 def face_weights(backend: FaceBackend) -> list[Resolved]:
@@ -77,6 +91,6 @@ def landmarks_of(arrays: Arrays) -> tuple[str, np.ndarray]:
 
 
 def variant_of(arrays: Arrays, name: str) -> tuple[str, np.ndarray]:
-    """(variant, array) of the only array called `<name>.<variant>` other than `<name>.found`."""
-    key = next(k for k in arrays if k.startswith(f"{name}.") and k != f"{name}.found")
+    """(variant, array) of the only array called `<name>.<variant>` that is neither a flag nor about other faces."""
+    key = next(k for k in arrays if k.startswith(f"{name}.") and k.removeprefix(f"{name}.") not in _BESIDE)
     return key.removeprefix(f"{name}."), arrays[key]

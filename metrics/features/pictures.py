@@ -10,8 +10,9 @@ import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces.choice import nearest
 from dawn_bench.weights import Policy
 
 #: Moments at which a clip is looked at, evenly spaced from its first frame to its last.
@@ -26,12 +27,14 @@ MOVING_SHARE = 0.005
 class Pictures(Feature):
     """`pictures.motion` float64 (1,), `pictures.face` bool (n,): motion in grey levels, a face at each moment.
 
+    Where the index tells of several faces in the true clip, only the one that is meant counts.
     The motion is the standard deviation over time of the pixels of the frames in grey, 64 px and without their mean,
     such that 0.5 % of the pixels deviate more, less what noise of the median pixel would give. A still picture has 0,
     also with noise of its own in every frame, and below 1 where it was encoded.
     """
 
     name, fields, version = "pictures", ("frames",), 2
+    follows = "index"
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
@@ -48,8 +51,13 @@ class Pictures(Feature):
         frames = clip["frames"]
         at = np.unique(np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int))
         chosen = [np.ascontiguousarray(frames[t]) for t in at]
-        faces = [bool(len(self.backend.detect(frame))) for frame in chosen]
+        faces = [_shown(self.backend.detect(frame), given, t) for t, frame in zip(at, chosen, strict=True)]
         return {"pictures.motion": np.array([motion(chosen)]), "pictures.face": np.array(faces)}
+
+
+def _shown(boxes: np.ndarray, given: Arrays, t: int) -> bool:
+    """Whether the face that is meant is among boxes (n,4) of frame `t`; any face where the clip is about one."""
+    return bool(len(boxes)) if TARGET not in given else nearest(boxes, given[TARGET][t]) is not None
 
 
 def motion(frames: list[np.ndarray]) -> float:

@@ -24,7 +24,7 @@ import torch
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.features.landmarks import face_weights
-from dawn_bench.metrics.functional.facetrack import crop, smoothed, tracks
+from dawn_bench.metrics.functional.facetrack import FaceTrack, crop, smoothed, tracks
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.functional.sync import window_count
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
@@ -32,8 +32,9 @@ from dawn_bench.metrics.networks.inference import for_inference
 from dawn_bench.metrics.networks.s3fd_wav2lip import S3FDWav2Lip
 from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces.choice import NEAR, distance
 from dawn_bench.weights import Policy, load_into
 
 #: Windows of the lip network per block of frames: limits memory, does not change the result.
@@ -60,6 +61,7 @@ class SyncNetFeature(Feature):
         self.network.eval().to(device)
         self.detector: s3fd.S3FD | S3FDWav2Lip | None = None
         if protocol.lse_route == "tracked":
+            self.follows = "tracked"
             wav2lip = protocol.lse_detector == "wav2lip"
             weights_s3fd = self.use_weights("s3fd-wav2lip" if wav2lip else "s3fd")
             if weights_s3fd.path is not None:
@@ -82,7 +84,7 @@ class SyncNetFeature(Feature):
         frames, sound = clip["frames"], np.asarray(clip["audio"])
         track: dict[str, np.ndarray] = {}
         if self.protocol.lse_route == "tracked":
-            frames, sound, ends = self._tracked(clip.id, frames, sound)
+            frames, sound, ends = self._tracked(clip.id, frames, sound, given.get(TARGET))
             track = {"syncnet.track": ends}
         count = window_count(len(frames), len(sound))
         if not count:
@@ -109,14 +111,20 @@ class SyncNetFeature(Feature):
         return self.network.audio(batch).cpu().numpy()
 
     def _tracked(
-        self, clip_id: str, frames: np.ndarray, sound: np.ndarray
+        self, clip_id: str, frames: np.ndarray, sound: np.ndarray, target: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Crops uint8 (N,224,224,3) of the longest track, the sound during it, and `syncnet.track`."""
+        """Crops uint8 (N,224,224,3) of the longest track, the sound during it, and `syncnet.track`.
+
+        With a `target` (T,4), of the longest track at its place.
+        """
         candidates = tracks(
             self._detect(frames), more_than=self.protocol.lse_min_track, larger_than=self.protocol.lse_min_face
         )
+        if target is not None:
+            candidates = [track for track in candidates if _is_at(track, target)]
         if not candidates:
-            raise ItemError("no_face", f"{clip_id} has no face that can be tracked")
+            where = "" if target is None else " at the place of the true clip's"
+            raise ItemError("no_face", f"{clip_id} has no face that can be tracked{where}")
         longest = max(candidates, key=lambda track: len(track.frames))
         places = zip(longest.frames, *smoothed(longest.boxes), strict=True)
         crops = np.stack([crop(frames[t], x, y, half) for t, x, y, half in places])
@@ -137,3 +145,8 @@ class SyncNetFeature(Feature):
             return [s3fd.detect(self.detector, frame, scale=scale)[:, :4] for frame in frames]
         backend = pick_backend()
         return [backend.detect(np.ascontiguousarray(frame)) for frame in frames]
+
+
+def _is_at(track: FaceTrack, target: np.ndarray) -> bool:
+    """Whether a track lies at the target (T,4), half of the time at least."""
+    return float(np.median(distance(track.boxes, target[track.frames]))) <= NEAR

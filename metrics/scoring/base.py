@@ -66,6 +66,8 @@ from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, resolve
 
 Arrays = Mapping[str, np.ndarray]
+#: The square box float32 (T,4) of the face that is meant, in pixels of the frames, among the arrays given to a feature.
+TARGET = "face.target"
 
 #: From best to worst; a score is as good as the worst weights among its features (`none`: it needs no network).
 WEIGHTS_STATES = ("none", "canonical", "user", "seeded")
@@ -130,6 +132,12 @@ class Feature(FeatureExtractor):
 
     #: Features whose arrays `run` receives, so that work such as face detection is done once.
     after: ClassVar[tuple[str, ...]] = ()
+    #: Whether it reports every face, as `landmarks` does.
+    lists_faces: ClassVar[bool] = False
+    #: What `run` is given as `TARGET` where several faces are in view, since it detects faces itself: the place of the
+    #: face that is meant, as tracking finds the faces (`tracked`), or only where the true clip's index tells of
+    #: several (`index`), which costs nothing.
+    follows: str = ""
 
     @abstractmethod
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:

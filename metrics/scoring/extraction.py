@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,14 +24,39 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, Feature, Metric, PairFeature, worst_state
+from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Feature, Metric, PairFeature, worst_state
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
+from dawn_bench.metrics.scoring.person import (
+    TRACKS,
+    Person,
+    clearly_at,
+    face_at,
+    faces_of,
+    person_of,
+    target_of,
+    which,
+)
 from dawn_bench.provenance import fingerprint
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy, folder
 
 #: The arrays of a feature, or why the clip has none.
 Outcome = dict[str, np.ndarray] | ItemError
+
+#: The feature that lists the faces of a clip.
+_FACES = "landmarks"
+
+
+@dataclass
+class _Entry:
+    """A clip of the current pair, what is known of it, and the true clip that says which of its faces is meant."""
+
+    clip: Clip
+    true: Clip
+    hashes: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    faces: Outcome | None = None
+    person: Person | ItemError | None = None  # of a true clip
 
 
 class Extraction:
@@ -60,7 +86,9 @@ class Extraction:
                 self.extractors[name] = FEATURES[name](protocol, weights=weights, device=device)
                 self.seconds[name] = 0.0
                 waiting += self._after(name)
-        self._pair: dict[int, tuple[Clip, dict[str, str], dict[str, Outcome]]] = {}
+                if self._follows(name) == "tracked":
+                    waiting.append(_FACES)
+        self._pair: dict[int, _Entry] = {}
 
     def arrays(
         self, metric: Metric | type[Metric], generated: Clip, true: Clip
@@ -69,10 +97,12 @@ class Extraction:
 
         Both clips have the same length and size (`dawn_bench.metrics.scoring.matching.matched`). Raises `ItemError`.
         """
+        self._pair = {k: e for k, e in self._pair.items() if e.clip is generated or e.clip is true}
         for clip in (generated, true):
-            if id(clip) not in self._pair:
-                self._pair = {k: v for k, v in self._pair.items() if v[0] is generated or v[0] is true}
-                self._pair[id(clip)] = (clip, {}, {})
+            entry = self._pair.get(id(clip))
+            if entry is None or entry.true is not true:
+                hashes = {} if entry is None else entry.hashes
+                self._pair[id(clip)] = _Entry(clip, true, hashes)
         ours: dict[str, np.ndarray] = {}
         theirs: dict[str, np.ndarray] = {}
         for name in metric.needs:
@@ -104,41 +134,53 @@ class Extraction:
         extractor = self.extractors[name]
         return extractor.after if isinstance(extractor, Feature) else ()
 
+    def _follows(self, name: str) -> str:
+        extractor = self.extractors[name]
+        return extractor.follows if isinstance(extractor, Feature) else ""
+
     def _with_after(self, names: Iterable[str]) -> set[str]:
         return {n for name in names for n in (name, *self._with_after(self._after(name)))}
 
     def _of(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:
-        outcomes = self._pair[id(clip)][2]
+        outcomes = self._pair[id(clip)].outcomes
         if name not in outcomes:
             try:
-                outcomes[name] = self._cached(name, clip, true)
+                if name == _FACES and self._lists_faces:
+                    outcomes[name] = face_at(self._faces(clip), self._face(clip))
+                else:
+                    outcomes[name] = self._cached(name, clip, true)
             except ItemError as error:
                 outcomes[name] = error
-        outcome = outcomes[name]
-        if isinstance(outcome, ItemError):
-            raise outcome
-        return outcome
+        return _arrays(outcomes[name])
 
-    def _cached(self, name: str, clip: Clip, true: Clip | None) -> dict[str, np.ndarray]:
+    def _cached(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:
         behind = sorted(self._with_after([name]))
         fields = sorted({f for n in behind for f in self.extractors[n].fields})
         key = "+".join(self._hash(c, f) for c in (clip, true) if c is not None for f in fields)
         key = hashlib.sha256(key.encode()).hexdigest()
+        if name != _FACES and _FACES in behind and (face := self._face(clip)):
+            key += f"-face{face}"  # of the clip's faces, which its frames determine
+        target = self._target(name, clip)
+        if target is not None:
+            key += f"-at{target.digest()}"
         print_ = fingerprint([self.extractors[n].fingerprint for n in behind])
         cached = self.cache.get(name, print_, key)
-        if cached is not None:
+        earlier = name == _FACES and self._lists_faces and cached is not None and TRACKS not in cached
+        if cached is not None and not earlier:  # earlier versions kept one face, whichever moved its lips
             return cached
         try:
-            arrays = self._run(name, clip, true)
+            arrays = self._run(name, clip, true, target)
         except ItemError as error:
             self.cache.put_failure(name, print_, key, error)
             raise
         self.cache.put(name, print_, key, arrays)
         return self.cache.get(name, print_, key) or arrays
 
-    def _run(self, name: str, clip: Clip, true: Clip | None) -> dict[str, np.ndarray]:
+    def _run(self, name: str, clip: Clip, true: Clip | None, target: Person | None) -> dict[str, np.ndarray]:
         extractor = self.extractors[name]
         given = {k: v for n in self._after(name) for k, v in self._of(n, clip).items()}
+        if target is not None:
+            given[TARGET] = target.face.boxes
         began = time.perf_counter()
         try:
             if isinstance(extractor, PairFeature):
@@ -149,12 +191,77 @@ class Extraction:
             self.seconds[name] += time.perf_counter() - began
 
     def _hash(self, clip: Clip, field: str) -> str:
-        hashes = self._pair[id(clip)][1]
+        hashes = self._pair[id(clip)].hashes
         if field not in hashes:
             if field not in clip:
                 raise ItemError(f"no_{field}", f"{clip.id} has no {field}")
             hashes[field] = content_hash(clip, field)
         return hashes[field]
+
+    @property
+    def _lists_faces(self) -> bool:
+        """Whether the feature `landmarks` in use reports all faces; one that somebody registered may not."""
+        extractor = self.extractors.get(_FACES)
+        return isinstance(extractor, Feature) and extractor.lists_faces
+
+    def _faces(self, clip: Clip) -> dict[str, np.ndarray]:
+        """The landmarks of all faces of a clip; raises `ItemError`."""
+        entry = self._pair[id(clip)]
+        if entry.faces is None:
+            try:
+                entry.faces = self._cached(_FACES, clip)
+            except ItemError as error:
+                entry.faces = error
+        return _arrays(entry.faces)
+
+    def _face(self, clip: Clip) -> int:
+        """Index of the face that is meant among those of a clip; raises `ItemError("no_face")`."""
+        if not self._lists_faces:
+            return 0
+        faces, true = faces_of(self._faces(clip)), self._pair[id(clip)].true
+        target = target_of(true)
+        if target is not None and clearly_at(faces, target):
+            return 0
+        try:
+            person = self._person(true)
+        except ItemError:  # the true clip's face cannot be detected: nobody else is either
+            return 0
+        return which(clip.id, faces, person)
+
+    def _person(self, true: Clip) -> Person:
+        """Whom a true clip is about; raises `ItemError`."""
+        entry = self._pair[id(true)]
+        if entry.person is None:
+            try:
+                entry.person = person_of(true, faces_of(self._faces(true)))
+            except ItemError as error:
+                entry.person = error
+        if isinstance(entry.person, ItemError):
+            raise entry.person
+        return entry.person
+
+    def _target(self, name: str, clip: Clip) -> Person | None:
+        """Whom a feature that detects faces itself has to follow; None where one face is in view."""
+        follows, true = self._follows(name), self._pair[id(clip)].true
+        if follows == "index":
+            tracks = true.meta.get("tracks")  # of anybody's index
+            face = target_of(true) if isinstance(tracks, int | float) and tracks > 1 else None
+            return None if face is None else Person(face)
+        if follows == "tracked":
+            try:
+                person = self._person(true)
+                if not person.alone or len(faces_of(self._faces(clip))) > 1:
+                    return person
+            except ItemError:  # of the 68 points; the feature's own detector may see the face
+                return None
+        return None
+
+
+def _arrays(outcome: Outcome) -> dict[str, np.ndarray]:
+    """The arrays of an outcome; raises the `ItemError` that it is instead."""
+    if isinstance(outcome, ItemError):
+        raise outcome
+    return outcome
 
 
 def check_files(

@@ -170,7 +170,8 @@ def _cut(clip: Clip, first: int, last: int) -> Clip:
 
 
 def _with(clip: Clip, arrays: Mapping[str, np.ndarray], n_frames: int) -> Clip:
-    return Clip(clip.id, clip.speaker, clip.split, n_frames, {**clip.arrays, **arrays}, clip.fps)
+    facts = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}  # the arrays are others
+    return Clip(clip.id, clip.speaker, clip.split, n_frames, {**clip.arrays, **arrays}, clip.fps, facts)
 
 
 def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, str]) -> Clip:

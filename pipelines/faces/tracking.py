@@ -19,6 +19,7 @@ import numpy as np
 from dawn_bench.clip import FPS
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around, overlap
+from dawn_bench.pipelines.faces.choice import SMALL, SPEAKING, Face, choose
 from dawn_bench.pipelines.faces.gaps import moved, thumbnail_of, verified_points
 from dawn_bench.pipelines.faces.speaking import speaking_frames
 
@@ -28,8 +29,6 @@ SEARCH_EVERY = 25
 CUT_THRESHOLD = 20.0
 #: Faces beyond this number at a time are counted but not tracked.
 MAX_TRACKS = 3
-#: Tracks at least this share of the longest track's length compete as the clip's speaker.
-_AS_LONG = 0.9
 _SAME_FACE_IOU = 0.3
 _TRUST_POINTS_IOU = 0.5
 _SAME_PLACE_IOU = 0.1
@@ -63,16 +62,26 @@ class Track:
         """Number of frames in which the lips move as in speech."""
         return speaking_frames(np.stack(list(self.points.values())))
 
+    def face(self) -> Face:
+        """The facts by which one of several faces is chosen."""
+        points = np.stack(list(self.points.values()))
+        middle = np.median(points.mean(axis=1), axis=0)
+        half = self.size() / 2
+        return Face(np.concatenate([middle - half, middle + half]), len(self.points), speaking_frames(points))
+
 
 class Tracker:
     """Tracks the faces of one clip: call `step` with each frame in order, then `choose` and `result`.
 
     Gaps of up to `max_gap` frames without the face are interpolated. A longer gap in which no tracked face is visible
-    raises `ItemError("no_face")` at once, since the clip is unusable.
+    raises `ItemError("no_face")` at once, since the clip is unusable. `max_tracks` faces are followed at a time,
+    and with `thorough` small ones are looked for beside a large one.
     """
 
-    def __init__(self, backend: FaceBackend, *, max_gap: int) -> None:
-        self.backend, self.max_gap = backend, max_gap
+    def __init__(
+        self, backend: FaceBackend, *, max_gap: int, max_tracks: int = MAX_TRACKS, thorough: bool = False
+    ) -> None:
+        self.backend, self.max_gap, self.max_tracks, self.thorough = backend, max_gap, max_tracks, thorough
         self.n_frames = 0
         self.cuts: list[int] = []
         self.faces_max = 0
@@ -140,18 +149,19 @@ class Tracker:
         """The tracks so far."""
         return self._tracks
 
-    def choose(self) -> Track:
-        """The track that speaks longest, among those about as long as the longest; raises `ItemError("no_face")`.
+    def now(self) -> list[tuple[int, np.ndarray]]:
+        """Numbers of the tracks whose face is detected in the latest frame, with its points (68,2)."""
+        t = self.n_frames - 1
+        return [(track.number, track.points[t]) for track in self._tracks if t in track.points]
 
-        Speaking times within a tenth of the clip tie; the longer track wins, then the larger face.
+    def choose(self, choice: str = SPEAKING) -> Track:
+        """The track that is meant, as `dawn_bench.pipelines.faces.choice` decides.
+
+        Raises `ItemError("no_face")` where no face is detected, or fewer than `choice` counts.
         """
         if not self._tracks:
             raise self._lost(self.n_frames - 1)
-        longest = max(len(track.points) for track in self._tracks)
-        rivals = [track for track in self._tracks if len(track.points) >= _AS_LONG * longest]
-        if len(rivals) == 1:
-            return rivals[0]
-        return max(rivals, key=lambda track: (10 * track.speaking() // longest, len(track.points), track.size()))
+        return self._tracks[choose([track.face() for track in self._tracks], choice)]
 
     def result(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks float32 (T,68,2) of one track, and valid bool (T,), False for interpolated frames.
@@ -196,7 +206,10 @@ class Tracker:
         """Detect faces and assign each box to its track, or to a new one; the boxes of the second search come last."""
         cut = self._new_shot
         sides = [float(track.box[2] - track.box[0]) for track in alive]
-        boxes = self.backend.detect(frame, expect=max(sides) if sides and not cut else None)
+        expected = max(sides) if sides and not cut else None
+        if self.thorough:
+            expected = SMALL * max(frame.shape[:2])
+        boxes = self.backend.detect(frame, expect=expected)
         from_second = not len(boxes) and (cut or not alive)
         if from_second:
             boxes = self._whole(frame)
@@ -216,7 +229,7 @@ class Tracker:
             place = moved(track.box, boxes[left], missed=track.missed)
             if place is not None:
                 assigned[track.number] = track, boxes[left.pop(place)]
-        for i in left[: max(0, MAX_TRACKS - len(alive))]:
+        for i in left[: max(0, self.max_tracks - len(alive))]:
             track = Track(number=self._next_number)
             self._next_number += 1
             self._tracks.append(track)

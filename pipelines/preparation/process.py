@@ -21,7 +21,9 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
-from dawn_bench.pipelines.faces.tracking import CutDetector, Track, Tracker
+from dawn_bench.pipelines.faces.choice import MOST_FACES, SPEAKING
+from dawn_bench.pipelines.faces.quality import FaceLooks, check_face, flags, turned
+from dawn_bench.pipelines.faces.tracking import MAX_TRACKS, CutDetector, Track, Tracker
 from dawn_bench.pipelines.media.audio import Sound, check_audio, decode_sound, fit_length, is_silent
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.media.picture import Picture, Window
@@ -51,14 +53,17 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     so a remaining cut quarantines the clip.
 
     Raises `ItemError` when the clip cannot be used (unreadable, no_face, no_audio, too_short, cut, face_leaves,
-    bad_crop or the source's own reason); what was appended is then invalid.
+    bad_crop, turned, what `check_face` raises, or the source's own reason); what was appended is then invalid.
     """
     if source.problem is not None:
         raise ItemError(*source.problem)
     info, decoded = open_pictures(source.video, start=source.start, stop=source.stop)
     _check_sound(source, settings)
 
-    tracker = Tracker(backend, max_gap=settings.max_gap)
+    chosen = settings.person != SPEAKING
+    most = MOST_FACES if chosen else MAX_TRACKS
+    tracker = Tracker(backend, max_gap=settings.max_gap, max_tracks=most, thorough=chosen)
+    looks_at = FaceLooks()
     gray = getattr(backend, "takes_gray", False)
     writer = _FrameWriter(sink, settings.size)
     early: Track | None = None
@@ -70,7 +75,9 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         shape = picture.width, picture.height
         if window is None and settings.crop != "face":
             window = _whole(*shape, square=settings.crop == "none")
-        tracker.step(picture.gray() if gray else picture.rgb())
+        pixels = picture.gray() if gray else picture.rgb()
+        _step(tracker, pixels)
+        looks_at.step(tracker.n_frames - 1, pixels, tracker.now())
         if tracker.cuts and settings.on_cut != "keep":
             raise ItemError("cut", f"the scene changes at {tracker.cuts[0] / FPS:.2f} s")
         if window is not None:
@@ -79,11 +86,11 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         buffered.append(picture)
         buffered_bytes += picture.nbytes
         if buffered_bytes >= LOOKAHEAD_BYTES:
-            early = tracker.choose()
+            early = _chosen_early(tracker, settings.person)
             window = _decide(early, buffered, writer)
     if tracker.n_frames < settings.min_frames:
         raise ItemError("too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are needed")
-    n_frames, track = tracker.n_frames, tracker.choose()
+    n_frames, track = tracker.n_frames, tracker.choose(settings.person)
     if window is None:
         window = _decide(track, buffered, writer)
     writer.flush()
@@ -96,6 +103,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         for picture in _framed(islice(again, settings.max_frames), source):
             writer.write(picture, window)
         writer.flush()
+    quality = looks_at.facts(track.number, points, width=shape[0], height=shape[1])
+    check_face(quality, settings)
     landmarks = to_window(points, window, settings.size)
     bbox = np.concatenate([landmarks.min(axis=1), landmarks.max(axis=1)], axis=1)
     outside = outside_share(points, window, *shape)
@@ -125,6 +134,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "faces_max": tracker.faces_max,
         "tracks": len(tracker.tracks),
         "track": track.number,
+        "person": settings.person,
         "track_frames": " ".join(str(len(track.points)) for track in tracker.tracks),
         "track_speaking": " ".join(str(track.speaking()) for track in tracker.tracks),
         "looks": looks,
@@ -133,6 +143,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "second_frames": track.second_frames,
         "outside_share": outside,
         "face_px": track.size(),
+        **quality,
+        "face_flags": flags(quality),
         "cuts": len(tracker.cuts),
         "cut_frames": " ".join(map(str, tracker.cuts)),
         "has_audio": has_audio,
@@ -274,6 +286,25 @@ def _whole(width: int, height: int, *, square: bool) -> Window:
 def _even(position: float) -> int:
     """The even number at or below a position."""
     return int(position // 2) * 2
+
+
+def _step(tracker: Tracker, pixels: np.ndarray) -> None:
+    """Track the next frame; raises `ItemError("turned")` where no face but a turned one is in the picture."""
+    try:
+        tracker.step(pixels)
+    except ItemError as error:
+        if error.reason == "no_face" and not tracker.tracks and (angle := turned(pixels, tracker.backend)) is not None:
+            how = "upside down" if angle == 180 else f"turned by {angle} degrees clockwise"
+            raise ItemError("turned", f"the face is {how}: turn the video upright") from error
+        raise
+
+
+def _chosen_early(tracker: Tracker, choice: str) -> Track:
+    """The face that is meant as far as the clip has been read; any where the one that is counted is yet to appear."""
+    try:
+        return tracker.choose(choice)
+    except ItemError:
+        return tracker.choose()
 
 
 def _decide(track: Track, buffered: list[Picture], writer: _FrameWriter) -> Window:

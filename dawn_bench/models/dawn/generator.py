@@ -20,7 +20,7 @@ from dawn_bench.models.dawn.options import DawnOptions, SamplingOptions
 from dawn_bench.models.dawn.passes import LONGEST, passes, stream
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.generator import Generator, TalkingStream
-from dawn_bench.models.inputs import Crop, read_drive, read_portrait, read_speech, read_tracks, turned_note
+from dawn_bench.models.inputs import Crop, portrait_notes, read_drive, read_portrait, read_speech, read_tracks
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -113,12 +113,15 @@ class DawnGenerator(DawnNetworks, Generator):
         chosen: DawnOptions = self.options(options)
         if image is None:
             raise InputError("DAWN needs a portrait.", hint="Give a picture file with one face.")
-        backend, notes = pick_backend(face), []
+        backend, notes = pick_backend(face), list[str]()
         portrait, has_face = read_portrait(
-            user_path(image), size=self.size, backend=backend, crop=cast(Crop, chosen.crop)
+            user_path(image),
+            size=self.size,
+            backend=backend,
+            crop=cast(Crop, chosen.crop),
+            person=chosen.person,
         )
-        if portrait.turned:
-            notes.append(turned_note(image, portrait.turned))
+        notes += portrait_notes(image, portrait, chosen=chosen.person is not None)
         if not has_face:
             notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
         sound, features = read_speech(
@@ -127,7 +130,7 @@ class DawnGenerator(DawnNetworks, Generator):
         count = len(passes(len(features)))
         if count > 1:
             notes.append(f"{len(features) / LONGEST:.1f} minutes of speech: {count} passes of a minute at most")
-        tracks = self._given_tracks(chosen, backend, n_frames=len(features))
+        tracks = self._given_tracks(chosen, backend, n_frames=len(features), notes=notes)
 
         def segments() -> Iterator[np.ndarray]:
             scene = self.scene(portrait, features, seed=seed, **tracks)
@@ -136,10 +139,15 @@ class DawnGenerator(DawnNetworks, Generator):
 
         return TalkingStream(segments(), len(features), sound, FPS, notes=tuple(notes))
 
-    def _given_tracks(self, options: DawnOptions, backend: FaceBackend, *, n_frames: int) -> dict[str, np.ndarray]:
+    def _given_tracks(
+        self, options: DawnOptions, backend: FaceBackend, *, n_frames: int, notes: list[str]
+    ) -> dict[str, np.ndarray]:
         """Head pose and blinks supplied by the user; None where PBNet generates them."""
         if options.drive is not None:
-            pose, blink = read_drive(options.drive, size=self.size, backend=backend, n_frames=n_frames)
+            person = options.drive_person or options.person
+            pose, blink = read_drive(
+                options.drive, size=self.size, backend=backend, n_frames=n_frames, person=person, notes=notes
+            )
         elif options.pose is not None:
             pose, blink = read_tracks(options.pose, n_frames=n_frames)
         else:

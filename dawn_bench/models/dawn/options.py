@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dawn_bench.config import Config, UserPath
 from dawn_bench.errors import InputError, nearest
 from dawn_bench.models.diffusion.solvers import SolverName
-from dawn_bench.models.inputs import Crop
+from dawn_bench.models.inputs import PERSON, Crop, checked_person
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -36,6 +36,11 @@ class DawnOptions(SamplingOptions):
     crop: str = Field("face", description="face: the square around the face; paper: the whole picture, resized")
     drive: UserPath | None = Field(None, description="a video whose head pose and blinks are used")
     pose: UserPath | None = Field(None, description="a .npz file with `pose` (T,6 or 7) and `blink` (T,2) to use")
+
+    person: str | None = PERSON
+    drive_person: str | None = Field(None, description="the same for the driving video; by default as `person`")
+
+    _known_choices = field_validator("person", "drive_person")(checked_person)
 
     @model_validator(mode="before")
     @classmethod

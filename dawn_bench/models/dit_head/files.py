@@ -8,29 +8,59 @@ import numpy as np
 
 from dawn_bench.errors import InputError
 from dawn_bench.files import VIDEO_SUFFIXES
-from dawn_bench.models.inputs import clip_arrays, read_upright
+from dawn_bench.models.inputs import (
+    ANY_FACE,
+    clip_arrays,
+    doubts,
+    face_in_picture,
+    read_upright,
+    several_faces,
+    turned_note,
+)
 from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.faces.choice import SPEAKING
+from dawn_bench.pipelines.faces.quality import picture_flags
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, to_window
 from dawn_bench.pipelines.settings import PrepareSettings
 
 
-def read_face(path: Path, *, size: int, backend: FaceBackend, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
+def read_face(
+    path: Path,
+    *,
+    size: int,
+    backend: FaceBackend,
+    max_frames: int,
+    person: str | None = None,
+    notes: list[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 (T,S,S,3) and points (T,68,2) of a video's first `max_frames` frames, or of one picture (T = 1).
 
-    A picture whose face is not upright is turned.
-
-    Raises `InputError` for a file that cannot be read or shows no face.
+    A picture whose face is not upright is turned. `person` chooses one of several faces; by default it is the largest
+    of a picture, and the one that speaks in a video. Both are added to `notes`. Raises `InputError` for a file that
+    cannot be read or does not show that face.
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        settings = PrepareSettings(size=size, extract=(), require_audio=False, min_frames=1, max_frames=max_frames)
-        arrays = clip_arrays(path, settings, backend=backend)
+        settings = PrepareSettings(
+            size=size,
+            person=person or SPEAKING,
+            extract=(),
+            require_audio=False,
+            min_frames=1,
+            max_frames=max_frames,
+            **ANY_FACE,
+        )
+        arrays = clip_arrays(path, settings, backend=backend, notes=notes)
         return arrays["frames"], arrays["landmarks"]
-    picture, _ = read_upright(path)
-    boxes = backend.detect(picture)
-    if not len(boxes):
+    picture, turned = read_upright(path)
+    box, faces = face_in_picture(path, picture, backend=backend, person=person)
+    if box is None:
         hint = "Give a frontal portrait, face large in the picture."
         raise InputError("shows no face that the detector can find.", path=path, hint=hint)
-    points = backend.landmarks(picture, boxes[0])[None]
+    points = backend.landmarks(picture, box)[None]
+    if notes is not None:
+        notes += [turned_note(path, turned)] if turned else []
+        notes += [several_faces(path, faces)] if faces > 1 and person is None else []
+        notes += doubts(path, picture_flags(picture, points[0]))
     x, y, width, height = window = face_window(points, picture.shape[1], picture.shape[0])
     return resize(picture[y : y + height, x : x + width], size, size)[None], to_window(points, window, size)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
@@ -19,7 +19,7 @@ from dawn_bench.models.dit_head.dubbing import DitHeadNetworks, DubOptions
 from dawn_bench.models.dit_head.files import read_face
 from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.models.generator import Generator, TalkingStream
-from dawn_bench.models.inputs import read_speech
+from dawn_bench.models.inputs import PERSON, checked_person, read_speech
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 
@@ -43,6 +43,10 @@ class DubFileOptions(DubOptions):
         validation_alias=AliasChoices("guidance", "cond_scale"),
         description="scale of classifier-free guidance by the audio; 1: none",
     )
+
+    person: str | None = PERSON
+
+    _known_choice = field_validator("person")(checked_person)
 
     @model_validator(mode="before")
     @classmethod
@@ -123,7 +127,12 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
             user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
         )
         frames, landmarks = read_face(
-            user_path(image), size=self.size, backend=pick_backend(face), max_frames=len(features)
+            user_path(image),
+            size=self.size,
+            backend=pick_backend(face),
+            max_frames=len(features),
+            person=chosen.person,
+            notes=notes,
         )
 
         def segments() -> Iterator[np.ndarray]:
