@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import user_path, walk
+from dawn_bench.lists import folded, shape_of
 from dawn_bench.models.generator import TalkingClip
 from dawn_bench.pipelines.media.audio import fit_length
 
@@ -111,14 +113,17 @@ def pair_clips(generated: ClipSet, reference: ClipSet) -> list[tuple[SetClip, Se
     """Each generated clip with its reference.
 
     Folders, mappings and clips of a cache are paired by name (of files: the path below the folder, else the file's
-    name alone, each without suffix), lists by place. Raises `InputError` where a clip has no counterpart.
+    name alone, each without suffix and in any Unicode form and letter case), lists by place. Raises `InputError` where
+    a clip has no counterpart.
     """
     unpaired = "Whole sets are compared with paired=False."
+    both = (generated, reference)
     kinds = {generated.pairing, reference.pairing}
     if "place" not in kinds:
-        for rename in (lambda name: name, lambda name: name.rpartition("/")[2]):
-            sides = [{rename(c.name): c for c in s.clips} for s in (generated, reference)]
-            unique = all(len(by) == len(s.clips) for by, s in zip(sides, (generated, reference), strict=True))
+        for whole, form in product((True, False), (str, shape_of, folded)):
+            names_of = [[form(c.name if whole else c.name.rpartition("/")[2]) for c in s.clips] for s in both]
+            sides = [dict(zip(names, s.clips, strict=True)) for names, s in zip(names_of, both, strict=True)]
+            unique = all(len(by) == len(s.clips) for by, s in zip(sides, both, strict=True))
             if unique and sides[0].keys() == sides[1].keys():
                 return [(sides[0][name], sides[1][name]) for name in sides[1]]
         for one, other, label, where in ((generated, reference, "generated", "reference"),

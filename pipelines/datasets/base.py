@@ -37,6 +37,8 @@ class Dataset(ABC):
     """Lists the clips of a dataset from its layout on disk, in a fixed order and without decoding anything."""
 
     name: ClassVar[str]
+    #: Whether `sources` reads the table of `--labels`; for other datasets the flag is refused.
+    labelled: ClassVar[bool] = False
 
     @abstractmethod
     def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:

@@ -175,7 +175,10 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     """The dataset's sources; raises `InputError` when the root is absent or holds none."""
     if not root.is_dir():
         raise InputError("is not a folder." if root.exists() else "does not exist.", path=root, hint="Check --root.")
-    sources = [_legible(source) for source in DATASETS[settings.dataset]().sources(root, settings)]
+    dataset = DATASETS[settings.dataset]()
+    if settings.labels is not None and not dataset.labelled:
+        raise InputError(f"--labels is not read by --dataset {settings.dataset}.", hint="Leave one of them out.")
+    sources = [_legible(source) for source in dataset.sources(root, settings)]
     if not sources:
         raise InputError(
             f"has no clip in the layout of --dataset {settings.dataset}.", path=root, hint="Check --root and --dataset."
