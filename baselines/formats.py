@@ -79,9 +79,10 @@ class VideoFormat:
             if "audio" in truth:
                 lines.append("no sound of its own: scored with the true sound")
                 arrays["audio"] = fit_length(np.asarray(truth["audio"]), len(frames))
-        rate = probe(path).fps
-        if abs(rate - FPS) > 0.01:
-            lines.append(f"{rate:.2f} fps, read at {FPS} by timestamps")
+        info = probe(path)
+        lines += info.notes
+        if abs(info.fps - FPS) > 0.01:
+            lines.append(f"{info.fps:.2f} fps, read at {FPS} by timestamps")
         return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays, notes=tuple(lines))
 
     def check(self, path: Path, truth: Clip) -> None:

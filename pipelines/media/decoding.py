@@ -30,6 +30,8 @@ _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
 _MOST_HELD = 32
 #: AVI stores no time stamps. FFmpeg takes the order of decoding for that of display, which B-frames make wrong.
 _WITHOUT_STAMPS = "avi"
+#: The formats whose index lists every packet: FFmpeg has one name for all relatives of mp4.
+_INDEXED = "mp4"
 
 
 @contextmanager
@@ -123,26 +125,40 @@ def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tru
 
     name = Path(container.name).name
     stamper = _Stamper(1 / Fraction(stream.average_rate or FPS) / tick(stream), name)
-    packets, reached = 0, 0.0
+    packets, shown, reached = 0, 0, 0.0
     sound = [] if stream.frames else list(container.streams.audio)
     for packet in container.demux(stream, *sound):
         if whole and not stream.frames and packet.pts is not None and packet.time_base is not None:
             reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream is not stream:
             continue
-        packets += packet.size > 0
+        packets += packet.size > 0 and not packet.is_corrupt  # the last packet of a file that is cut off is
         for frame in packet.decode():
             assert isinstance(frame, av.VideoFrame)
+            shown += 1
             stamp = frame.pts if container.format.name != _WITHOUT_STAMPS or frame.dts is None else frame.dts
             yield from stamper.add(stamp, frame)
     yield from stamper.rest()
     if stamper.last is None:
         raise ItemError("unreadable", f"{name}: no frame can be decoded")
-    if whole and packets < stream.frames:
-        raise ItemError("unreadable", f"{name}: is cut off; {packets} of its {stream.frames} frames are there")
+    if whole and packets < _listed(container, stream):
+        raise ItemError("unreadable", f"{name}: is cut off; {shown} of its {_to_show(stream)} frames are there")
     stated = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
     if whole and not stream.frames and stated - reached > max(0.5, 0.1 * stated):
         raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {stated:.1f} s")
+
+
+def _listed(container: InputContainer, stream: VideoStream) -> int:
+    """The packets that the container's index lists; 0 where it has none.
+
+    The edit list of an mp4 file leaves out packets that no edit needs: `stream.frames` counts those as well.
+    """
+    return len(stream.index_entries) if _INDEXED in container.format.name else stream.frames
+
+
+def _to_show(stream: VideoStream) -> int:
+    """The frames that a whole file shows: some packets are only decoded, because the frames after them need them."""
+    return sum(not entry.is_discard for entry in stream.index_entries) or stream.frames
 
 
 class _Stamper:

@@ -52,6 +52,7 @@ class VideoInfo:
         codec: FFmpeg's name of the video codec.
         has_audio: whether there is a sound stream.
         rotation: degrees counter-clockwise by which stored frames are turned for display.
+        notes: what was repaired or converted while the pictures were read, one sentence part each.
     """
 
     width: int
@@ -62,6 +63,7 @@ class VideoInfo:
     codec: str
     has_audio: bool
     rotation: int
+    notes: tuple[str, ...] = ()
 
 
 def probe(path: Path | str) -> VideoInfo:

@@ -138,6 +138,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "has_audio": has_audio,
         "silent": not has_audio or int(np.abs(audio.astype(np.int32)).max(initial=0)) < _SILENT,
         "audio_seconds": len(audio) / SAMPLE_RATE if has_audio else 0.0,
+        "notes": "; ".join(info.notes),
     }
 
 
