@@ -29,13 +29,12 @@ from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
 from dawn_bench.metrics.scoring.looks import look_notes
+from dawn_bench.pipelines.meshes.checks import MAX_RATIO, other_rate
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import read_json
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
-#: A mesh that is longer than this many times its true clip is refused.
-MESH_RATIO = 1.5
 #: Incremented whenever the code below changes its output.
 VERSION = 2
 
@@ -109,10 +108,12 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
         raise ItemError("bad_output", f"{generated.id} has {'no' if not last else f'only {last}'} frames")
     for clip in (generated, true):
         check_sound(clip)
-    if "vertices" in generated and lengths[0] > MESH_RATIO * lengths[1]:  # a file of vertices states no frame rate
-        raise ItemError(
-            "bad_output", f"{generated.id} has {lengths[0]} frames, the true clip {lengths[1]}: another frame rate"
-        )
+    if "vertices" in generated:  # a file of vertices states no frame rate
+        rate = other_rate(lengths[0] / lengths[1], fps=true.fps)
+        if rate is not None or lengths[0] > MAX_RATIO * lengths[1]:
+            why = f"another frame rate{f', {rate} and not {true.fps} a second' if rate is not None else ''}"
+            counts = f"{lengths[0]} frames, the true clip {lengths[1]}"
+            raise ItemError("bad_output", f"{generated.id} has {counts}: {why}")
     if "frames" in generated and "frames" in true:
         frames = generated["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
