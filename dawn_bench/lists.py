@@ -24,7 +24,7 @@ from dawn_bench.readers import DamageError, guarded
 T = TypeVar("T")
 
 #: What separates cells, in the order in which they are tried.
-SEPARATORS = (",", ";", "\t")
+SEPARATORS: tuple[str, ...] = (",", ";", "\t")
 #: Invisible characters that editors and web pages leave at the ends of a cell, besides white space.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\0"
 #: The first bytes of a zip file, which every newer spreadsheet is.

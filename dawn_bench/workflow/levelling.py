@@ -110,15 +110,15 @@ def level_of(
     if not shared:
         none = f"no clip could be measured for all of {', '.join(compared)}"
         apart |= {name: none for name in compared if entries[name].ranked}
-    own = {n: _lengths(r[metric], common) for n, r in rows.items() if metric in r and n not in excluded}
+    frames_of = {n: _lengths(r[metric], common) for n, r in rows.items() if metric in r and n not in excluded}
     lengths = {
         c.id: least
         for c in common
-        if c.id in shared and (least := min(own[name][c.id] for name in compared)) < c.n_frames
+        if c.id in shared and (least := min(frames_of[name][c.id] for name in compared)) < c.n_frames
     }
     if METRICS[metric].whole:
         lengths = {}
-    longer = any(lengths[clip] < of_method[clip] for of_method in own.values() for clip in lengths)
+    longer = any(lengths[clip] < of_method[clip] for of_method in frames_of.values() for clip in lengths)
     return Level(shared, lengths, apart, differs=longer or len(set(compared.values())) > 1)
 
 

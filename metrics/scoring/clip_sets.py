@@ -6,7 +6,7 @@ A set is checked when it is given and read clip by clip when it is scored, so th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -120,7 +120,8 @@ def pair_clips(generated: ClipSet, reference: ClipSet) -> list[tuple[SetClip, Se
     both = (generated, reference)
     kinds = {generated.pairing, reference.pairing}
     if "place" not in kinds:
-        for whole, form in product((True, False), (str, shape_of, folded)):
+        forms: tuple[Callable[[str], str], ...] = (str, shape_of, folded)
+        for whole, form in product((True, False), forms):
             names_of = [[form(c.name if whole else c.name.rpartition("/")[2]) for c in s.clips] for s in both]
             sides = [dict(zip(names, s.clips, strict=True)) for names, s in zip(names_of, both, strict=True)]
             unique = all(len(by) == len(s.clips) for by, s in zip(sides, both, strict=True))

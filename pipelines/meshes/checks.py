@@ -119,7 +119,7 @@ def output_fault(vertices: np.ndarray, template: np.ndarray) -> str:
     """
     from scipy.spatial import cKDTree
 
-    face, mean = template.astype(np.float64), np.mean(vertices, axis=0, dtype=np.float64)
+    face, mean = template.astype(np.float64), np.asarray(vertices.mean(axis=0, dtype=np.float64))
     if len(face) < FEWEST or not _size(face) > 0:
         return ""
     scale = _size(mean) / _size(face)
