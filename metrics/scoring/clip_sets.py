@@ -22,6 +22,7 @@ from dawn_bench.files import user_path, walk
 from dawn_bench.lists import folded, shape_of
 from dawn_bench.models.generator import TalkingClip
 from dawn_bench.pipelines.media.audio import fit_length
+from dawn_bench.pipelines.meshes.checks import other_rate
 
 #: One clip: a video file; frames uint8 (T,H,W,3) RGB; (frames, sound); a mapping with the keys `frames`, `audio`
 #: (int16 (n,), 16 kHz mono) and `fps`, or with a mesh's fields; a generated clip; or a clip of a cache.
@@ -212,6 +213,8 @@ def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
         raise InputError(f"{label} has fps={stated}.", hint="Give frames per second, such as fps=30.")
     if {"frames", "audio"} <= set(arrays):
         _check_lengths(len(arrays["frames"]), len(arrays["audio"]), label, fps=stated)
+    elif {"vertices", "audio"} <= set(arrays):
+        _check_rate(len(arrays["vertices"]), len(arrays["audio"]), label, fps=stated or FPS)
     return SetClip(name, arrays, FPS if stated is None else float(stated))
 
 
@@ -239,6 +242,14 @@ def _check_sound(sound: np.ndarray, label: str) -> None:
         raise InputError(f"{label} has {sound.dtype} sound.", hint=hint)
     if sound.ndim != 1:
         raise InputError(f"{label} has sound of shape {sound.shape}.", hint="Give mono, (n,), at 16 kHz.")
+
+
+def _check_rate(n_frames: int, n_samples: int, label: str, *, fps: float) -> None:
+    """Refuse a mesh that its sound shows to have another usual frame rate."""
+    picture, sound = n_frames / fps, n_samples / SAMPLE_RATE
+    if sound and (rate := other_rate(picture / sound, fps=fps)) is not None:
+        what = f"{label} lasts {picture:.2f} s at {fps:g} fps, but its sound {sound:.2f} s at 16 kHz."
+        raise InputError(what, hint=f"It fits {rate} frames a second: state fps={rate}.")
 
 
 def _check_lengths(n_frames: int, n_samples: int, label: str, *, fps: float | None) -> None:

@@ -150,7 +150,7 @@ def check_length(n_frames: int, n_samples: int, *, fps: int, stored: int | None 
         )
 
 
-def other_rate(ratio: float, *, fps: int) -> int | None:
+def other_rate(ratio: float, *, fps: float) -> int | None:
     """The usual rate at which a sequence has `ratio` times the frames that it should have at `fps`; None where none."""
     if 1 / _RATE_FROM <= ratio <= _RATE_FROM:
         return None

@@ -13,6 +13,7 @@ from dawn_bench.baselines.mesh_files import read_mesh
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.metrics.scoring.clip_sets import clip_set
 from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.pipelines.media.audio import read_audio, write_wav
 from dawn_bench.pipelines.meshes.checks import check_length, check_template, output_fault
@@ -181,6 +182,16 @@ def test_an_output_at_another_rate_than_the_true_clip(fps: int, count: int, rate
     true = Clip("c", "s", "test", 2 * fps, {"vertices": np.zeros((2 * fps, 4, 3))}, fps)
     with pytest.raises(ItemError, match=f"another frame rate, {rate} and not {fps} a second"):
         matched(Clip("c", "s", "test", 2 * count, {"vertices": np.zeros((2 * count, 4, 3))}, fps), true)
+
+
+@pytest.mark.parametrize(("stated", "says"), [(None, "60 frames a second: state fps=60"), (30, "fps=60"), (60, "")])
+def test_a_stated_rate_is_checked_against_the_sound(stated: int | None, says: str) -> None:
+    given = {"vertices": np.zeros((120, 4, 3)), "audio": np.zeros(32_000, np.int16), "fps": stated}
+    if says:
+        with pytest.raises(InputError, match=says):
+            clip_set([given], side="generated")
+    else:
+        assert clip_set([given], side="generated").clips[0].fps == 60
 
 
 def test_an_output_of_twice_the_frames_is_another_frame_rate() -> None:
