@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from dawn_bench.errors import InputError
-from dawn_bench.legible import legible
 from dawn_bench.readers import DamageError, guarded
+from dawn_bench.utf8 import escape_invalid
 
 T = TypeVar("T")
 
@@ -152,7 +152,7 @@ class NameIndex(Generic[T]):
         for text, is_path in ((name, "/" in name.replace("\\", "/")), *((text, True) for text in inner)):
             tiers = self._paths if is_path else self._names
             plain, bare = shape_of(text), folded(text)
-            keys = (legible(text), plain, bare, plain, bare, self._stem(plain), self._stem(bare))
+            keys = (escape_invalid(text), plain, bare, plain, bare, self._stem(plain), self._stem(bare))
             for tier, key in zip((*tiers, *tiers[1:3]), keys, strict=True):  # at last a suffix that the thing lacks
                 if key in tier:
                     return tier[key]
@@ -161,7 +161,7 @@ class NameIndex(Generic[T]):
     def _keys(self, name: str) -> tuple[str, ...]:
         """A registered name under each comparison."""
         plain, bare = shape_of(name), folded(name)
-        return legible(name), plain, bare, self._stem(plain), self._stem(bare)
+        return escape_invalid(name), plain, bare, self._stem(plain), self._stem(bare)
 
     def _stem(self, name: str) -> str:
         head, dot, suffix = name.rpartition(".")

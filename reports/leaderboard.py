@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
-from dawn_bench.metrics.scoring.looks import look_warnings
 from dawn_bench.reports.cards import MetricText, texts
 from dawn_bench.reports.reasons import clips_of, coverage_gaps, difference
 from dawn_bench.results import Aim, ScoreRow
@@ -184,7 +184,7 @@ def _table(
     ranked.sort(key=lambda li: (mean_rank(li), li.method))
     unranked = [line(m, "sanity") for m in dict.fromkeys(r.method for r in sanity)]
     unranked = [li for li in unranked if any(li.cells)]
-    notes = [f"{text}." for text in look_warnings(entered)]
+    notes = [f"{text}." for text in appearance_warnings(entered)]
     if short := [f"{li.method}: {li.frames_missing}" for li in ranked if li.frames_missing]:
         notes.append(f"Outputs that end too early are scored without those frames. {'; '.join(short)}.")
     if len({li.coverage for li in ranked}) > 1:

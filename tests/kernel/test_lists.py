@@ -68,7 +68,7 @@ def test_a_single_column_takes_no_name_apart(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (b"PK\x03\x04\x14\x00", "cannot be read as CSV.*spreadsheet.*CSV"),
-        ("file,speaker\nJürgen.mp4,x\n".encode("latin-1"), "no UTF-8"),
+        ("file,speaker\nJürgen.mp4,x\n".encode("latin-1"), "not valid UTF-8 at byte"),
         ("file,speaker,File\na,b,c\n", "names the column 'file' twice"),
         ("file,speaker\nSmith, Anna.mp4,anna\n", "line 2 has 3 cells for 2 columns.*quotation marks"),
         ('file,speaker\n"a.mp4,anna\nb.mp4,bob\n', "quotation mark in line 2 is not closed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,17 @@ def test_a_clip_of_25_frames_a_second_with_its_sound(files: Path, micro_run: Pat
     assert len(read_frames(files / "talk.mp4")) == 10
     heard, spoken = read_audio(files / "talk.mp4")[:6400].astype(float), read_audio(files / "a.wav").astype(float)
     assert np.corrcoef(heard, spoken)[0, 1] > 0.95
+
+
+def test_files_whose_names_are_not_utf8(files: Path, micro_run: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (files / "me.png").rename(files / f"{name}.png")
+    (files / "a.wav").rename(files / f"{name}.wav")
+    words = ["--image", files / f"{name}.png", "--audio", files / f"{name}.wav", "--out", files / f"{name}.mp4"]
+    words += ["--checkpoint", micro_run, "--steps", "2", "--device", "cpu"]
+    done = CliRunner().invoke(app, ["generate", *map(str, words)])
+    assert done.exit_code == 0, done.exception
+    assert len(read_frames(files / f"{name}.mp4")) == 10
 
 
 def test_the_seed_and_the_motions_origin_decide(files: Path, micro_run: Path) -> None:
