@@ -65,13 +65,18 @@ class VideoFormat:
         """Frames at 25 fps by timestamps. A file without sound gets the true sound where there is any; notes say so.
 
         Length and size stay as they are: the scorer matches them to the true clip. Of a longer file no more is read
-        than a second beyond the true length.
+        than a second beyond the true length. A file whose pictures last longer than a frame of 25 may end up to one of
+        its own pictures early: the last one then stays on screen, and a note says so.
         """
         lines = list(notes)
         try:
             frames = read_frames(path, max_frames=truth.n_frames + FPS if truth.n_frames else None)
         except ItemError as error:
             raise ItemError("bad_output", f"{path}: {error.detail}") from error
+        info = probe(path)
+        if held := _held(truth.n_frames - len(frames), info.fps):
+            frames = np.concatenate([frames, np.repeat(frames[-1:], held, axis=0)])
+            lines.append("its last picture stays to the end of the clip, less than one picture later")
         arrays: dict[str, np.ndarray] = {"frames": frames}
         try:
             sound = decode_sound(path, stop=len(frames) / FPS + 1, used=len(frames) / FPS)
@@ -81,7 +86,6 @@ class VideoFormat:
             if "audio" in truth:
                 lines.append("no sound of its own: scored with the true sound")
                 arrays["audio"] = fit_length(np.asarray(truth["audio"]), len(frames))
-        info = probe(path)
         lines += info.notes
         if abs(info.fps - FPS) > 0.01:
             lines.append(f"{info.fps:.2f} fps, read at {FPS} by timestamps")
@@ -90,6 +94,11 @@ class VideoFormat:
     def check(self, path: Path, truth: Clip) -> None:
         """Raise `ItemError` for a file without a readable video stream; nothing is decoded."""
         probe(path)
+
+
+def _held(lacking: int, rate: float) -> int:
+    """For how many frames of 25 a second the last picture stays: `lacking` where that is less than one picture."""
+    return lacking if 0 < lacking < FPS / max(rate, 1.0) else 0
 
 
 class MeshFormat:

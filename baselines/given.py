@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dawn_bench.baselines.formats import format_of
+from dawn_bench.baselines.formats import OutputFormat, format_of
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.files import walk
+from dawn_bench.lists import ListRow, NameIndex, folded, read_list, shape_of
 from dawn_bench.names import inside
-from dawn_bench.readers import read_csv
+from dawn_bench.text import counted, few
 
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+log = logging.getLogger(__name__)
 _JOIN = "Join the pictures of each clip to a video: ffmpeg -framerate 25 -i FOLDER/%05d.png -crf 0 CLIP.mp4"
 
 
@@ -23,29 +26,29 @@ def find_outputs(
     """A user's files by clip id: named by the pattern `naming` in any sub-folder, or listed in a CSV `clip,file`.
 
     In `naming`, `{clip}` stands for the clip's id and `*` for anything: `{clip}_*_{clip}`. Videos may have any common
-    suffix; meshes are npy files. Clips without a file are left out.
+    suffix; meshes are npy files. Letter case, slashes, Unicode forms and suffixes of names may differ
+    (`dawn_bench.lists`). Clips without a file are left out; they, and rows that fit nothing, are named in warnings.
 
-    Raises `InputError` for a folder without such files, a CSV that does not fit, two files for one clip, and a file
-    outside the folder.
+    Raises `InputError` for a folder without such files, a CSV that does not fit or is ambiguous, two files for one
+    clip, and a file outside the folder.
     """
     if not folder.is_dir():
         suffix = format_of(clips[0]).suffix.removeprefix(".")
         raise InputError("is not a folder of outputs.", path=folder, hint=f"Give the folder with your {suffix} files.")
     wanted = {c.id for c in clips}
     if mapping is not None:
-        return _mapped(folder, wanted, mapping)
+        return _mapped(folder, clips, mapping)
     if "{clip}" not in naming:
         raise InputError(f"--naming {naming!r} does not contain {{clip}}.", hint="Example: --naming '{clip}_*'")
     files = format_of(clips[0])
-    candidates = sorted(p for p in walk(folder) if p.suffix.lower() in files.suffixes)
+    candidates = _candidates(folder, files)
     if not candidates:
         if _holds_pictures(folder):
             raise InputError(f"holds pictures, not {files.label}s.", path=folder, hint=_JOIN)
         raise InputError(f"has no {files.label}.", path=folder, hint=f"Looked for {', '.join(sorted(files.suffixes))}.")
     chosen: dict[str, Path] = {}
     for clip in sorted(wanted):
-        pattern = re.compile(".*".join(re.escape(part.replace("{clip}", clip)) for part in naming.split("*")))
-        named = [p for p in candidates if pattern.fullmatch(p.stem)]
+        named = _named(candidates, naming, clip)
         if len(named) > 1:
             raise InputError(
                 f"has two files for clip {clip}: {named[0].name} and {named[1].name}.",
@@ -54,37 +57,129 @@ def find_outputs(
             )
         if named:
             chosen[clip] = _in_folder(folder, named[0], by=folder)
+    if shared := _shared(folder, chosen):
+        what = f"--naming {naming!r} gives one file to several clips: {few(shared)}."
+        raise InputError(what, path=folder, hint="Make the pattern narrower, or choose with --mapping CSV.")
     return chosen
 
 
-def _mapped(folder: Path, wanted: set[str], mapping: Path) -> dict[str, Path]:
+def _candidates(folder: Path, files: OutputFormat) -> list[Path]:
+    """All files below `folder` that can be outputs of this format."""
+    return sorted(p for p in walk(folder) if p.suffix.lower() in files.suffixes)
+
+
+def _named(candidates: Sequence[Path], naming: str, clip: str) -> list[Path]:
+    """The files named by the pattern for one clip: in any Unicode form, and in another letter case if need be."""
+    for form in (shape_of, folded):
+        parts = (re.escape(form(part.replace("{clip}", clip))) for part in naming.split("*"))
+        pattern = re.compile(".*".join(parts))
+        if named := [p for p in candidates if pattern.fullmatch(form(p.stem))]:
+            return named
+    return []
+
+
+def _mapped(folder: Path, clips: Sequence[Clip], mapping: Path) -> dict[str, Path]:
     if mapping.is_dir():
         hint = "Give a CSV file with the columns clip,file as --mapping, and the folder of the outputs as --outputs."
         raise InputError("is a folder, not a CSV file.", path=mapping, hint=hint)
-    rows = read_csv(mapping, ("clip", "file"), hint="First line: clip,file")
+    files = format_of(clips[0])
+    ids = NameIndex[str](suffixes=files.suffixes)
+    for clip in clips:
+        ids.add(clip.id, path=str(clip.meta.get("source") or ""), names=[clip.id])
+    rows = read_list(
+        mapping,
+        ("clip", "file"),
+        is_row=lambda cells: len(cells) > 1 and bool(ids.find(cells[0])),
+        hint="First line: clip,file",
+    )
     if not rows:
         raise InputError("has no line below the columns.", path=mapping, hint="Give a line clip,file for each clip.")
-    chosen: dict[str, Path] = {}
+    outputs = NameIndex[Path](suffixes=files.suffixes, base=folder)
+    for path in _candidates(folder, files):
+        outputs.add(path, path=path.relative_to(folder).as_posix())
+    rows_of: dict[str, list[ListRow]] = {}
+    strangers: list[ListRow] = []
     for row in rows:
-        if row["clip"] in chosen:
-            raise InputError(f"names clip {row['clip']} twice.", path=mapping, hint="Leave one line per clip.")
-        if row["clip"] not in wanted or not row["file"]:
-            continue
-        file = _in_folder(folder, row["file"], by=mapping)
-        if file.is_dir():
+        match ids.find(row["clip"]):
+            case []:
+                strangers.append(row)
+            case [clip_id]:
+                rows_of.setdefault(clip_id, []).append(row)
+            case several:
+                what = f"line {row.line}: {row['clip']!r} fits several clips: {few(several)}."
+                raise InputError(what, path=mapping, hint="Give the id of the clip.")
+    chosen: dict[str, Path] = {}
+    absent: list[ListRow] = []
+    for clip_id, own in rows_of.items():
+        located = {row["file"]: _located(folder, row, outputs, mapping) for row in own if row["file"]}
+        places = {shape_of(name) if path is None else str(path) for name, path in located.items()}
+        if len(places) > 1:
+            lines = few([str(row.line) for row in own])
+            what = f"names clip {clip_id} twice with different files (lines {lines})."
+            raise InputError(what, path=mapping, hint="Leave one line per clip.")
+        file = next(iter(located.values()), None)
+        absent += [row for row in own if row["file"] and file is None]
+        if file is not None and file.is_dir():
             pictures = _holds_pictures(file)
-            what = f"names a folder {'of pictures ' if pictures else ''}for clip {row['clip']}: {row['file']}."
+            what = f"names a folder {'of pictures ' if pictures else ''}for clip {clip_id}: {own[0]['file']}."
             hint = _JOIN if pictures else "Give the file of each clip."
             raise InputError(what, path=mapping, hint=hint)
-        if file.is_file():
-            chosen[row["clip"]] = file
+        if file is not None:
+            chosen[clip_id] = file
+    if not chosen and absent:
+        there = folder / shape_of(absent[0]["file"])
+        raise InputError("names no file that exists.", path=mapping, hint=f"There is no {there}, for example.")
     if not chosen:
-        named = next((row["file"] for row in rows if row["clip"] in wanted and row["file"]), None)
-        if named is None:
-            first = min(wanted)
-            raise InputError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
-        raise InputError("names no file that exists.", path=mapping, hint=f"There is no {folder / named}, for example.")
+        first = min(clip.id for clip in clips)
+        raise InputError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
+    _report_gaps(mapping, clips, chosen, strangers, absent, n_rows=len(rows))
+    if shared := _shared(folder, chosen):
+        log.warning("%s: one file for several clips: %s", mapping, few(shared))
     return chosen
+
+
+def _located(folder: Path, row: ListRow, outputs: NameIndex[Path], mapping: Path) -> Path | None:
+    """The file or folder that a row names, None where there is none; raises `InputError` where it is ambiguous."""
+    for name in (row["file"], shape_of(row["file"])):  # a name may have a backslash in it
+        path = _in_folder(folder, name, by=mapping)
+        if path.exists():
+            return path
+    match outputs.find(row["file"]):
+        case []:
+            return None
+        case [path]:
+            return _in_folder(folder, path, by=mapping)
+        case several:
+            names = few([path.relative_to(folder).as_posix() for path in several])
+            what = f"line {row.line}: {row['file']!r} fits several files: {names}."
+            raise InputError(what, path=mapping, hint="Give the whole path below the folder.")
+
+
+def _report_gaps(
+    mapping: Path,
+    clips: Sequence[Clip],
+    chosen: Mapping[str, Path],
+    strangers: Sequence[ListRow],
+    absent: Sequence[ListRow],
+    *,
+    n_rows: int,
+) -> None:
+    """Name the rows that fit no clip or no file, and the clips without an output."""
+    for rows, column, thing in ((strangers, "clip", f"clip of split {clips[0].split}"), (absent, "file", "file")):
+        if rows:
+            names = few([f"{row[column]} (line {row.line})" for row in rows])
+            log.warning("%s: %s of %s name no %s: %s", mapping, len(rows), counted(n_rows, "row"), thing, names)
+    if without := [clip.id for clip in clips if clip.id not in chosen]:
+        log.warning("%s: %s of %s have no file: %s", mapping, len(without), counted(len(clips), "clip"), few(without))
+
+
+def _shared(folder: Path, chosen: Mapping[str, Path]) -> list[str]:
+    """The files that are the output of several clips: `x.mp4 for c1 and c2`."""
+    clips_of: dict[Path, list[str]] = {}
+    for clip_id, path in chosen.items():
+        clips_of.setdefault(path, []).append(clip_id)
+    shared = {path: ids for path, ids in clips_of.items() if len(ids) > 1}
+    return [f"{path.relative_to(folder).as_posix()} for {' and '.join(ids[:3])}" for path, ids in shared.items()]
 
 
 def _in_folder(folder: Path, name: str | Path, *, by: Path) -> Path:

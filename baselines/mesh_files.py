@@ -11,6 +11,8 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.pipelines.meshes.checks import output_fault
+from dawn_bench.pipelines.meshes.files import interleaved
 from dawn_bench.pipelines.meshes.render import MeshRenderer
 from dawn_bench.readers import read_array
 
@@ -32,18 +34,18 @@ def write_mesh(path: Path, vertices: np.ndarray, truth: Clip) -> None:
 
 
 def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
-    """An npy file (T,3V), (T,V,3) or (takes,T,V,3) as a clip of the truth's id, with its template and vertex regions.
+    """An npy file (T,3V), (T,V,3), (T,3,V) or (takes,T,V,3) as a clip of the truth's id, with its template and regions.
 
     It keeps its own length: the scorer cuts both clips to the shorter one. Raises `ItemError("bad_output")` for a file
-    that is not readable, of another shape, or has NaN or infinite coordinates.
+    that is not readable, of another shape, unit or order of vertices, or has NaN or infinite coordinates.
     """
     try:
         array = read_array(path, mapped=True)
     except InputError as error:
         raise ItemError("bad_output", f"{path.name}: is not a readable npy file") from error
     vertices = truth["template"].shape[1]
-    if array.ndim == 2:
-        array = array.reshape(len(array), vertices, 3) if array.shape[1] == 3 * vertices else array
+    if array.ndim in (2, 3) and 0 not in array.shape and array.size == len(array) * 3 * vertices:
+        array = interleaved(array, vertices=vertices)
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or array.shape[2:] != (vertices, 3) or array.dtype.kind != "f" or 0 in array.shape:
@@ -51,6 +53,8 @@ def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = 
     chosen = np.asarray(array[min(take, len(array) - 1)], np.float32)
     if not np.isfinite(chosen).all():
         raise ItemError("bad_output", f"{path.name}: has NaN or infinite coordinates")
+    if fault := output_fault(chosen, np.asarray(truth["template"][0])):
+        raise ItemError("bad_output", f"{path.name}: {fault}")
     shared = {f: truth[f] for f in truth.arrays if f not in ("vertices", "audio")}
     arrays = {**shared, "vertices": chosen}
     lines = (*notes, *region_notes(truth))

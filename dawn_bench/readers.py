@@ -1,4 +1,4 @@
-"""One reader for each format of our own files: text, JSON, YAML, CSV, Parquet, safetensors, PyTorch and numpy.
+"""One reader for each format of our own files: text, JSON, YAML, Parquet, safetensors, PyTorch and numpy.
 
 Whatever the bytes are, a reader returns content of the kind asked for or raises `DamageError`: one line that names the
 file, what is wrong with it and what to do. The libraries below raise a dozen types for damaged bytes, and more with
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,24 +96,6 @@ def read_yaml(path: Path, *, hint: str = "Correct it, and save it as UTF-8.") ->
     if content is not None and not isinstance(content, dict):
         raise DamageError(f"contains {_kind(content)} in place of a YAML mapping of settings.", path=path, hint=hint)
     return {str(key): value for key, value in (content or {}).items()}
-
-
-def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",", hint: str = "") -> list[dict[str, str]]:
-    """The rows of a table with the named columns, as text; cells that a row lacks are empty."""
-    import csv
-    import io
-
-    def read() -> tuple[Sequence[str], list[dict[str, str]]]:
-        table = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter)
-        rows = [{name: row[name] or "" for name in row if name is not None} for row in table]
-        return table.fieldnames or (), rows
-
-    header, rows = guarded(read, path, "CSV", hint or "Save it as CSV in UTF-8.")
-    if absent := [name for name in columns if name not in header]:
-        names = " and ".join(f"`{name}`" for name in absent)
-        what = f"has no columns {names}." if len(absent) > 1 else f"has no column {absent[0]!r}."
-        raise DamageError(what, path=path, hint=hint or f"First line: {delimiter.join(columns)}")
-    return rows
 
 
 def read_table(path: Path, *, hint: str = _AGAIN) -> pd.DataFrame:

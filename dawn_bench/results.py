@@ -36,10 +36,11 @@ class ScoreRow(Config):
 
     `left_out` maps a scored clip to the frames of the true clip that do not count (`62-74`), or to `all`; clips of
     which every frame counts are absent. Rows are ranked together only with equal `fingerprint` and equal `left_out`,
-    that is over the same frames of the same clips. `not_ranked` is the reason why this score is shown unranked, where
-    there is one. `outputs` maps every clip to the hash of the output that was scored, empty where there was none.
-    `data` is the hash of the split's true clips and `data_name` the name of their cache: two caches of the same kind of
-    dataset are two datasets. Rows of earlier versions lack these fields.
+    that is over the same frames of the same clips. `frames_missing` maps a clip to its last frames that this method's
+    output lacks; the frames that every method of an evaluation is scored without are in `left_out`. `not_ranked` is the
+    reason why this score is shown unranked, where there is one. `outputs` maps every clip to the hash of the output
+    that was scored, empty where there was none. `data` is the hash of the split's true clips and `data_name` the name
+    of their cache: two caches of the same kind of dataset are two datasets. Rows of earlier versions lack these fields.
     """
 
     method: str
@@ -74,6 +75,7 @@ class ScoreRow(Config):
     over_time: list[float] = Field(default_factory=list)
     interval: str = ""
     left_out: dict[str, str] = Field(default_factory=dict)
+    frames_missing: dict[str, str] = Field(default_factory=dict)
     not_ranked: str = ""
     outputs: dict[str, str] = Field(default_factory=dict)
     data: str = ""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
+from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.reports.cards import MetricText, texts
 from dawn_bench.reports.reasons import clips_of, coverage_gaps, difference
 from dawn_bench.results import Aim, ScoreRow
@@ -80,8 +81,15 @@ class LeaderboardRow:
 
     @property
     def gaps(self) -> list[str]:
-        """Each coverage below 1 with its metrics and reasons: `DR50 0 % (too_short)`."""
-        return coverage_gaps([c.row for c in self.cells if c and c.row])
+        """What its outputs lack, and each coverage below 1 with its metrics and reasons: `DR50 0 % (too_short)`."""
+        gaps = coverage_gaps([c.row for c in self.cells if c and c.row])
+        return [self.frames_missing, *gaps] if self.frames_missing else gaps
+
+    @property
+    def frames_missing(self) -> str:
+        """The clips whose outputs end too early, in words; empty without any."""
+        missing = {clip: end for c in self.cells if c and c.row for clip, end in c.row.frames_missing.items()}
+        return missing_words(missing)
 
     @property
     def cost(self) -> dict[str, float]:
@@ -177,6 +185,8 @@ def _table(
     unranked = [line(m, "sanity") for m in dict.fromkeys(r.method for r in sanity)]
     unranked = [li for li in unranked if any(li.cells)]
     notes = [f"{text}." for text in appearance_warnings(entered)]
+    if short := [f"{li.method}: {li.frames_missing}" for li in ranked if li.frames_missing]:
+        notes.append(f"Outputs that end too early are scored without those frames. {'; '.join(short)}.")
     if len({li.coverage for li in ranked}) > 1:
         notes.append("The methods cover different numbers of clips: check the coverage before comparing.")
     if any(c is not None and c.other_settings for li in ranked for c in li.cells):

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dawn_bench.results import ScoreRow
-from dawn_bench.text import counted
+from dawn_bench.text import NAMED, counted, few
 
-#: Clips and libraries that are named before the rest is counted.
-NAMED = 3
 ALL = "all"
 
 
@@ -26,7 +24,7 @@ def difference(row: ScoreRow, other: ScoreRow) -> str:
     names = sorted(n for n in {*row.versions, *other.versions} if n != "python")
     changed = [n for n in names if row.versions.get(n) != other.versions.get(n)]
     if row.fingerprint != other.fingerprint and changed:
-        parts.append(_few([f"{n} {row.versions.get(n, '–')}, not {other.versions.get(n, '–')}" for n in changed]))
+        parts.append(few([f"{n} {row.versions.get(n, '–')}, not {other.versions.get(n, '–')}" for n in changed]))
     if row.fingerprint != other.fingerprint and row.device.split(" ")[0] != other.device.split(" ")[0]:
         parts.append(f"on {row.device or 'another device'}, not {other.device or 'that of the others'}")
     if row.weights_state != other.weights_state:
@@ -59,10 +57,5 @@ def _lacks(row: ScoreRow, other: ScoreRow) -> str:
     clips = [clip for clip, left in own.items() if left == ALL]
     parts = [f"frames {left} of {clip}" for clip, left in own.items() if left != ALL]
     if clips:
-        parts.insert(0, f"clip{'s' if len(clips) > 1 else ''} {_few(clips)}")
-    return f"without {_few(parts)}" if parts else ""
-
-
-def _few(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return ", ".join(texts[:NAMED]) + more
+        parts.insert(0, f"clip{'s' if len(clips) > 1 else ''} {few(clips)}")
+    return f"without {few(parts)}" if parts else ""

@@ -19,7 +19,7 @@ STAND_IN = "stand-in weights — not comparable"
 ORDER = "Methods are in the order of their mean rank over the columns in which they are ranked."
 #: Mappings, series, and texts that are the same in every row of a metric.
 NOT_IN_CSV = (
-    *("versions", "per_clip", "over_time", "failures", "left_out", "outputs"),
+    *("versions", "per_clip", "over_time", "failures", "left_out", "frames_missing", "outputs"),
     *("label", "description", "aim", "order", "interval", "not_ranked"),
 )
 GROUP_TITLES = {
@@ -51,6 +51,8 @@ def markdown(tables: Sequence[Table]) -> str:
             lines.append(f"| {name} | {' | '.join(values)} | {clips} |")
         if reasons := not_ranked(table):
             lines += ["", *(f"- ‡ {md(reason)}" for reason in reasons)]
+        if short := incomplete(table):
+            lines += ["", *(f"- {md(text)}" for text in short)]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -74,6 +76,11 @@ def not_ranked(table: Table) -> list[str]:
                 why = f"other settings: {cell.reason}" if cell.other_settings else cell.reason
                 groups.setdefault((line.method, why), []).append(column.label)
     return [f"{method}, {', '.join(labels)} not ranked: {why}" for (method, why), labels in groups.items()]
+
+
+def incomplete(table: Table) -> list[str]:
+    """`mine: frames_missing: the end of 2 clips (...)`: the methods whose outputs end too early."""
+    return [f"{line.method}: {line.frames_missing}" for line in table.lines if line.frames_missing]
 
 
 def table_words(table: Table) -> list[str]:
@@ -194,6 +201,7 @@ def _latex_table(table: Table) -> str:
         out.append(r"\\ \footnotesize $^\dagger$ stand-in weights: not comparable with any other table.")
     out += [rf"\\ \footnotesize $^\ddagger$ {tex(reason)}." for reason in not_ranked(table)]
     out += [rf"\\ \footnotesize {tex(note)}" for note in table.notes]
+    out += [rf"\\ \footnotesize {tex(text)}." for text in incomplete(table)]
     return "\n".join([*out, r"\end{table}"]) + "\n"
 
 

@@ -23,6 +23,7 @@ from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.extraction import check_files
+from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
@@ -107,6 +108,7 @@ def _evaluated(
         seed=job.seed,
         data=data,
         data_name=data_name,
+        min_share=job.min_coverage,
     )
     scores: Rows = {}
     failed: list[tuple[str, str, str]] = []
@@ -175,6 +177,10 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
     if any(r.weights_state == "seeded" for r in rows):
         lines.append("* computed with stand-in networks: not comparable with published numbers")
     lines += [f"warning: {text}" for text in appearance_warnings(rows)]
+    short: dict[str, dict[str, str]] = {}
+    for row in rows:
+        short.setdefault(row.method, {}).update(row.frames_missing)
+    lines += [f"{missing_words(missing)}: {method}" for method, missing in short.items() if missing]
     lines += [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:

@@ -35,7 +35,10 @@ class Evaluation(Job):
         None, description="YAML file with the locations of external methods."
     )
     min_coverage: float = Field(
-        0.5, ge=0, le=1, description="Minimum share of clips that a method must solve to be ranked."
+        0.5,
+        ge=0,
+        le=1,
+        description="Minimum share of clips that a method must solve to be ranked, and of a clip's frames to solve it.",
     )
     split: str = Field("test", description="Split of the cache that is scored.")
     metrics: Annotated[tuple[str, ...] | None, Flag(choices=METRICS)] = Field(

@@ -12,6 +12,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.files import sha256_file
 from dawn_bench.metrics.protocols.base import ScoringProtocol
+from dawn_bench.metrics.scoring.frames import FRAMES_MISSING, missing_words
 from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.provenance import fingerprint
 from dawn_bench.reports.store import GalleryItem, ResultsStore
@@ -24,7 +25,7 @@ from dawn_bench.workflow.entries import Entry
 class Scoring:
     """The settings that all scored entries share, including the names of dataset and split in their rows.
 
-    `data` and `data_name` are as in `ScoreRow`; see `identity`.
+    `data` and `data_name` are as in `ScoreRow`; see `identity`. `min_share` is as in `score_method`.
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class Scoring:
     seed: int
     data: str = ""
     data_name: str = ""
+    min_share: float = 0.0
 
 
 def identity(cache: Cache, split: str) -> tuple[str, str]:
@@ -54,13 +56,14 @@ def score_entry(
     common: Sequence[Clip] | None = None,
     not_ranked: str = "",
     before: Mapping[str, ScoreRow] | None = None,
+    lengths: Mapping[str, int] | None = None,
 ) -> list[ScoreRow]:
     """Score one entry and append its rows and videos to the store, so that a later failure does not lose them.
 
     `clips` are all clips of the evaluation; scores are over the subset `common`, if given. `not_ranked` is the reason
     why the rows are excluded from the ranking. Matched outputs and features are cached in the store's folder: an
     unchanged output is not decoded again. `before` are rows of the same outputs by metric that the new ones replace:
-    their failures and coverage, over more clips, are kept.
+    their failures and coverage, over more clips, are kept. `lengths` are as in `score_method`.
     """
     chosen = clips if common is None else common
     takes = [
@@ -80,6 +83,8 @@ def score_entry(
             seed=scoring.seed,
             failures=entry.failures,
             n_requested=len(clips),
+            lengths=lengths,
+            min_share=scoring.min_share,
         )
         for loaders in entry.takes
     ]
@@ -93,6 +98,10 @@ def score_entry(
         if before is not None:
             old = before[row.metric]
             more |= {"coverage": old.coverage, "failures": old.failures | row.failures}
+            missing = old.frames_missing | row.frames_missing
+            more["frames_missing"] = missing
+            if missing != row.frames_missing:  # those of the clips that are no longer scored
+                more["note"] = "; ".join(filter(None, (note, missing_words(missing))))
         why = {"not_ranked": not_ranked or row.not_ranked}
         rows.append(row.model_copy(update={"note": note, "cost": dict(entry.cost), **more, **why}))
     store.append(rows)
@@ -124,10 +133,12 @@ def common_clips(
 
 
 def clip_failures(entry: Entry, rows: Sequence[ScoreRow]) -> dict[str, str]:
-    """The reason for each clip of an entry without any score, by id: no output, or an unreadable output."""
-    unreadable = [{c for c, reason in row.failures.items() if reason == "bad_output"} for row in rows]
-    in_every_row = sorted(set.intersection(*unreadable)) if unreadable else []
-    return {**entry.failures, **dict.fromkeys(in_every_row, "bad_output")}
+    """The reason for each clip of an entry without any score, by id: no output, an unreadable or incomplete one."""
+    failures = dict(entry.failures)
+    for why in ("bad_output", FRAMES_MISSING):
+        failing = [{clip for clip, reason in row.failures.items() if reason == why} for row in rows]
+        failures |= dict.fromkeys(sorted(set.intersection(*failing)) if failing else [], why)
+    return failures
 
 
 def averaged(takes: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:

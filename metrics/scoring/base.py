@@ -58,7 +58,7 @@ from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.frames import ALL
+from dawn_bench.metrics.scoring.frames import ALL, FRAMES_MISSING
 from dawn_bench.provenance import fingerprint
 from dawn_bench.registry import Registry, unknown_name
 from dawn_bench.results import Aim
@@ -205,7 +205,7 @@ class Metric(ABC):
     def check_end(self, missing: str) -> None:
         """Raise `ItemError("frames_missing")` where the clip's end counts and the output lacks the frames `missing`."""
         if self.whole and missing:
-            raise ItemError("frames_missing", f"frames {missing} are missing, and {self.title} compares the clip's end")
+            raise ItemError(FRAMES_MISSING, f"frames {missing} are missing, and {self.title} compares the clip's end")
 
     def left_out(self, record: Any) -> str:
         """The frames of a clip that its record leaves out, as `frames.ranges` writes them; `all`, or empty for none."""

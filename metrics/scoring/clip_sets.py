@@ -6,8 +6,9 @@ A set is checked when it is given and read clip by clip when it is scored, so th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import user_path, walk
+from dawn_bench.lists import folded, shape_of
 from dawn_bench.models.generator import TalkingClip
 from dawn_bench.pipelines.media.audio import fit_length
+from dawn_bench.pipelines.meshes.checks import other_rate
 
 #: One clip: a video file; frames uint8 (T,H,W,3) RGB; (frames, sound); a mapping with the keys `frames`, `audio`
 #: (int16 (n,), 16 kHz mono) and `fps`, or with a mesh's fields; a generated clip; or a clip of a cache.
@@ -112,14 +115,18 @@ def pair_clips(generated: ClipSet, reference: ClipSet) -> list[tuple[SetClip, Se
     """Each generated clip with its reference.
 
     Folders, mappings and clips of a cache are paired by name (of files: the path below the folder, else the file's
-    name alone, each without suffix), lists by place. Raises `InputError` where a clip has no counterpart.
+    name alone, each without suffix and in any Unicode form and letter case), lists by place. Raises `InputError` where
+    a clip has no counterpart.
     """
     unpaired = "Whole sets are compared with paired=False."
+    both = (generated, reference)
     kinds = {generated.pairing, reference.pairing}
     if "place" not in kinds:
-        for rename in (lambda name: name, lambda name: name.rpartition("/")[2]):
-            sides = [{rename(c.name): c for c in s.clips} for s in (generated, reference)]
-            unique = all(len(by) == len(s.clips) for by, s in zip(sides, (generated, reference), strict=True))
+        forms: tuple[Callable[[str], str], ...] = (str, shape_of, folded)
+        for whole, form in product((True, False), forms):
+            names_of = [[form(c.name if whole else c.name.rpartition("/")[2]) for c in s.clips] for s in both]
+            sides = [dict(zip(names, s.clips, strict=True)) for names, s in zip(names_of, both, strict=True)]
+            unique = all(len(by) == len(s.clips) for by, s in zip(sides, both, strict=True))
             if unique and sides[0].keys() == sides[1].keys():
                 return [(sides[0][name], sides[1][name]) for name in sides[1]]
         for one, other, label, where in ((generated, reference, "generated", "reference"),
@@ -208,6 +215,8 @@ def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
     stated = None if own is None else float(own)
     if {"frames", "audio"} <= set(arrays):
         _check_lengths(len(arrays["frames"]), len(arrays["audio"]), label, fps=stated)
+    elif {"vertices", "audio"} <= set(arrays):
+        _check_rate(len(arrays["vertices"]), len(arrays["audio"]), label, fps=stated or FPS)
     return SetClip(name, arrays, FPS if stated is None else stated)
 
 
@@ -235,6 +244,14 @@ def _check_sound(sound: np.ndarray, label: str) -> None:
         raise InputError(f"{label} has {sound.dtype} sound.", hint=hint)
     if sound.ndim != 1:
         raise InputError(f"{label} has sound of shape {sound.shape}.", hint="Give mono, (n,), at 16 kHz.")
+
+
+def _check_rate(n_frames: int, n_samples: int, label: str, *, fps: float) -> None:
+    """Refuse a mesh that its sound shows to have another usual frame rate."""
+    picture, sound = n_frames / fps, n_samples / SAMPLE_RATE
+    if sound and (rate := other_rate(picture / sound, fps=fps)) is not None:
+        what = f"{label} lasts {picture:.2f} s at {fps:g} fps, but its sound {sound:.2f} s at 16 kHz."
+        raise InputError(what, hint=f"It fits {rate} frames a second: state fps={rate}.")
 
 
 def _check_lengths(n_frames: int, n_samples: int, label: str, *, fps: float | None) -> None:

@@ -23,7 +23,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, Score, jo
 from dawn_bench.metrics.scoring.clip_sets import ClipSet, ClipSetLike, SetClip, clip_set, pair_clips
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
-from dawn_bench.metrics.scoring.frames import missing_end
+from dawn_bench.metrics.scoring.frames import missing_end, missing_words
 from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint, pick_device, versions
@@ -39,6 +39,8 @@ class MetricScore:
     why. `higher_is_better` is None where neither direction is. `n_clips` and `n_frames` count generated clips and
     frames, `n_reference` the clips compared with. `failures` has the reason for every clip that could not be used (in
     an unpaired comparison `reference/<name>` for those of the reference), `coverage` the share that could.
+
+    `frames_missing` has the last frames of a reference clip that the generated one lacks: it is scored without them.
 
     `weights_state` is `canonical`, `user`, `seeded` (stand-in weights: comparable with no published number) or `none`.
     Numbers with one `fingerprint` have the same protocol, weights, libraries, reference and counts.
@@ -64,6 +66,7 @@ class MetricScore:
     note: str = ""
     per_clip: Mapping[str, float | None] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    frames_missing: Mapping[str, str] = field(default_factory=dict)
     reference: Score | None = None
     distance: float | None = None
 
@@ -133,6 +136,7 @@ class _Run:
         self.metrics = [cls(protocol, seed=seed) for cls in classes]
         self.failures: dict[str, dict[str, str]] = {m.name: {} for m in self.metrics}
         self.notes: Counter[str] = Counter()
+        self.missing: dict[str, str] = {}
         self.content: list[tuple[str, str]] = []
 
     def pairs(self, generated: ClipSet, reference: ClipSet) -> dict[str, MetricScore]:
@@ -151,6 +155,7 @@ class _Run:
                     self._fail(name, error)
                 else:
                     self.notes.update([*changed, *more])
+                    self.missing |= {name: missing} if missing else {}
                     for metric in self.metrics:
                         self._check_fields(metric, output)
                         try:
@@ -263,9 +268,10 @@ class _Run:
             weights_state=self.extraction.weights_state(metric),
             protocol=self.protocol.id,
             fingerprint=fingerprint(facts),
-            note=join_notes(score.note, *notes),
+            note=join_notes(score.note, *notes, missing_words(self.missing)),
             per_clip=dict(score.per_clip),
             failures=dict(failures),
+            frames_missing=dict(self.missing),
             reference=reference,
             distance=float(wasserstein_distance(*sides)) if len(sides) == 2 and all(sides) else None,
         )

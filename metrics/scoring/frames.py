@@ -5,13 +5,16 @@ Frames are counted on the true clip's timeline, from 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import ScoringProtocol
+from dawn_bench.text import counted, few
 
+#: The reason of a clip whose output ends too early.
+FRAMES_MISSING = "frames_missing"
 #: No frame of the clip counts.
 ALL = "all"
 
@@ -28,6 +31,17 @@ def ranges(numbers: Sequence[int] | np.ndarray) -> str:
 def missing_end(matched: Clip, true: Clip, protocol: ScoringProtocol) -> str:
     """The last frames of the whole true clip that the matched output lacks; empty where it lacks none."""
     return ranges(np.arange(protocol.skip_first + matched.n_frames, true.n_frames))
+
+
+def length_without(missing: str, n_frames: int) -> int:
+    """The frames that a clip of `n_frames` has without its last ones, `missing_end`."""
+    return int(missing.partition("-")[0]) if missing else n_frames
+
+
+def missing_words(missing: Mapping[str, str]) -> str:
+    """`frames_missing: the end of 2 clips (48-59 of b, 60-74 of c)`; empty where no clip lacks any."""
+    parts = [f"{frames} of {clip}" for clip, frames in sorted(missing.items())]
+    return f"{FRAMES_MISSING}: the end of {counted(len(parts), 'clip')} ({few(parts)})" if parts else ""
 
 
 def joined(*parts: str) -> str:

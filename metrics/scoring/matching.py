@@ -29,13 +29,14 @@ from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_notes
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
+from dawn_bench.pipelines.meshes.checks import MAX_RATIO, other_rate
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import read_json
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
-#: A mesh that is longer than this many times its true clip is refused.
-MESH_RATIO = 1.5
+#: Fields of one row for the whole clip.
+WHOLE_FIELDS = frozenset({"template", "lips", "upper", "triangles"})
 #: Incremented whenever the code below changes its output.
 VERSION = 3
 
@@ -74,15 +75,15 @@ class Matcher:
         path = self.folder / f"{self._key(load, true)}.json"
         known = _read(path)
         if known is None:
-            output, cut, notes = matched(load(), true, self.protocol)
+            output, true, notes = matched(load(), true, self.protocol)
             hashes = {name: content_sha256(output[name]) for name in output.arrays}
             _write(path, {"n_frames": output.n_frames, "notes": notes, "sha256": hashes})
-            return _hashed(output, output.arrays, hashes), cut, notes
+            return _hashed(output, output.arrays, hashes), true, notes
         decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first access to one of them
         late = LazyArrays(known["sha256"], lambda name: decoded()[name])
         first, n = self.protocol.skip_first, known["n_frames"]
         output = Clip(true.id, true.speaker, true.split, n, late, true.fps)
-        return _hashed(output, late, known["sha256"]), _cut(true, first, first + n), known["notes"]
+        return _hashed(output, late, known["sha256"]), cut(true, first, first + n), known["notes"]
 
     def _key(self, load: FileLoad, true: Clip) -> str:
         try:
@@ -109,10 +110,12 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
         raise ItemError("bad_output", f"{generated.id} has {'no' if not last else f'only {last}'} frames")
     for clip in (generated, true):
         check_sound(clip)
-    if "vertices" in generated and lengths[0] > MESH_RATIO * lengths[1]:  # a file of vertices states no frame rate
-        raise ItemError(
-            "bad_output", f"{generated.id} has {lengths[0]} frames, the true clip {lengths[1]}: another frame rate"
-        )
+    if "vertices" in generated:  # a file of vertices states no frame rate
+        rate = other_rate(lengths[0] / lengths[1], fps=true.fps)
+        if rate is not None or lengths[0] > MAX_RATIO * lengths[1]:
+            why = f"another frame rate{f', {rate} and not {true.fps} a second' if rate is not None else ''}"
+            counts = f"{lengths[0]} frames, the true clip {lengths[1]}"
+            raise ItemError("bad_output", f"{generated.id} has {counts}: {why}")
     if "frames" in generated and "frames" in true:
         frames = generated["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
@@ -132,7 +135,7 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
             generated = _with(generated, {"frames": frames}, lengths[0])
     if lengths[0] != lengths[1]:
         notes.append("frame counts differ, compared over the shorter")
-    return _cut(generated, first, last), _cut(true, first, last), notes
+    return cut(generated, first, last), cut(true, first, last), notes
 
 
 def check_sound(clip: Clip) -> None:
@@ -159,13 +162,14 @@ def transcoded(frames: np.ndarray) -> np.ndarray:
         return read_frames(Path(folder) / "clip.mp4")
 
 
-def _cut(clip: Clip, first: int, last: int) -> Clip:
+def cut(clip: Clip, first: int, last: int) -> Clip:
+    """Frames `first` to `last` (exclusive) of a clip, and their sound."""
     if (first, last) == (0, clip.n_frames):
         return clip
     arrays: dict[str, np.ndarray] = {}
     for name in clip.arrays:
         array, rate = clip[name], SAMPLES_PER_FRAME if name == "audio" else 1
-        arrays[name] = array if name == "template" else array[first * rate : last * rate]
+        arrays[name] = array if name in WHOLE_FIELDS else array[first * rate : last * rate]
     return _with(clip, arrays, last - first)
 
 

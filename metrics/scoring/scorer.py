@@ -20,8 +20,8 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, join_notes
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
-from dawn_bench.metrics.scoring.frames import ALL, joined, missing_end
-from dawn_bench.metrics.scoring.matching import Load, Matcher
+from dawn_bench.metrics.scoring.frames import ALL, FRAMES_MISSING, joined, missing_end, missing_words
+from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
 from dawn_bench.metrics.scoring.pictures import Pictures
 from dawn_bench.names import owned
 from dawn_bench.progress import meter
@@ -48,6 +48,8 @@ def score_method(
     seed: int = 0,
     failures: Mapping[str, str] | None = None,
     n_requested: int | None = None,
+    lengths: Mapping[str, int] | None = None,
+    min_share: float = 0.0,
 ) -> list[ScoreRow]:
     """Score the outputs of one method against the true clips with the same ids: one row a metric, in the given order.
 
@@ -57,6 +59,10 @@ def score_method(
 
     `failures` are the reasons, by clip id, why the method has no output. They may name clips outside `truth` where the
     method was given `n_requested` clips and `truth` is a part of them. Both enter the rows' `failures` and `coverage`.
+
+    `lengths` are the first frames of a true clip, by id, over which it is scored: those that every compared method has.
+    Metrics that compare the clip's end (`Metric.whole`) are not cut. What an output itself lacks is in the rows'
+    `frames_missing` and note; an output of less than `min_share` of the true frames fails as `frames_missing`.
 
     Raises `InputError` when a metric is unknown or no id matches.
     """
@@ -77,7 +83,8 @@ def score_method(
 
     match = Matcher(protocol, owned(features_dir, "matched") if features_dir is not None else None)
     failed: dict[str, dict[str, ItemError]] = {m.name: {} for m in chosen}
-    ends: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    ends: dict[str, str] = {}  # the same, with the frames that only another method lacks
     notes: Counter[str] = Counter()
     with meter(f"score {method}", total=sum(c.n_frames for c in true_clips), unit="frames") as progress:
         for clip in true_clips:
@@ -85,20 +92,27 @@ def score_method(
                 if clip.id not in loaders:
                     raise ItemError(known.get(clip.id, "missing"), f"there is no usable output for {clip.id}")
                 output, true, changed = match(loaders[clip.id], clip)
+                if (count := protocol.skip_first + output.n_frames) < min_share * clip.n_frames:
+                    what = f"it has {count} of {clip.n_frames} frames, less than {min_share:.0%}"
+                    raise ItemError(FRAMES_MISSING, what)
             except ItemError as error:
                 progress.say(f"{method}, {clip.id}: {error}")
                 for by_clip in failed.values():
                     by_clip[clip.id] = error
             else:
                 notes.update(changed)
-                ends[clip.id] = missing_end(output, clip, protocol)
+                missing[clip.id] = missing_end(output, clip, protocol)
+                shared = (lengths or {}).get(clip.id, clip.n_frames) - protocol.skip_first
+                pair = cut(output, 0, min(shared, output.n_frames)), cut(true, 0, min(shared, true.n_frames))
+                ends[clip.id] = missing_end(pair[0], clip, protocol)
                 if looking:
                     with suppress(ItemError):  # a clip whose frames cannot be used fails in every metric
-                        pictures.update(*extraction.arrays(pictures, output, true), clip_id=clip.id)
-                for metric in chosen:
+                        pictures.update(*extraction.arrays(pictures, *pair), clip_id=clip.id)
+                for metric in sorted(chosen, key=lambda m: m.whole):  # one pair after the other
                     try:
-                        metric.check_end(ends[clip.id])
-                        metric.update(*extraction.arrays(metric, output, true), clip_id=clip.id)
+                        metric.check_end(missing[clip.id])
+                        arrays = extraction.arrays(metric, *((output, true) if metric.whole else pair))
+                        metric.update(*arrays, clip_id=clip.id)
                     except ItemError as error:
                         failed[metric.name][clip.id] = error
             progress.advance(clip.n_frames)
@@ -106,6 +120,9 @@ def score_method(
     shown = next(field for field in ("frames", "vertices", "audio") if field in true_clips[0])
     reference = fingerprint([(clip.id, content_hash(clip, shown)) for clip in true_clips])
     used = {k: v for k, v in versions().items() if k != "python"}
+    lacking = {clip: frames for clip, frames in missing.items() if frames}
+    levelled = sum(ends[clip] != frames for clip, frames in missing.items())
+    level = f"{counted(levelled, 'clip')} cut to the frames that all methods have" if levelled else ""
     changes = [f"{text} ({counted(count, 'clip')})" for text, count in notes.items()]
     rows = []
     for metric in chosen:
@@ -115,7 +132,7 @@ def score_method(
         facts: list[Any] = [metric.name, protocol.fingerprint, extraction.fingerprints(metric), reference]
         facts += [score.n_clips, score.n_frames, device.split(":")[0], used]
         left = {
-            clip.id: joined(metric.left_out(metric.records[clip.id]), ends[clip.id])
+            clip.id: joined(metric.left_out(metric.records[clip.id]), (missing if metric.whole else ends)[clip.id])
             if clip.id in metric.records
             else ALL
             for clip in true_clips
@@ -150,9 +167,10 @@ def score_method(
                 versions=versions(),
                 seed=seed,
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
-                note=join_notes(score.note, _failures(failed[metric.name]), *changes),
+                note=join_notes(score.note, _failures(failed[metric.name]), *changes, missing_words(lacking), level),
                 over_time=list(score.over_time),
                 interval=metric.interval,
+                frames_missing=lacking,
                 left_out={clip: frames for clip, frames in left.items() if frames},
                 not_ranked=pictures.objection(metric.shows) if looking and score.value is not None else "",
                 per_clip={**dict.fromkeys(failed[metric.name]), **score.per_clip},

@@ -37,6 +37,8 @@ class Dataset(ABC):
     """Lists the clips of a dataset from its layout on disk, in a fixed order and without decoding anything."""
 
     name: ClassVar[str]
+    #: Whether `sources` reads the table of `--labels`; for other datasets the flag is refused.
+    labelled: ClassVar[bool] = False
 
     @abstractmethod
     def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
@@ -54,3 +56,11 @@ class Dataset(ABC):
 DATASETS: Registry[type[Dataset]] = Registry(
     "dataset", group="dawn_bench.dataset", package="dawn_bench.pipelines.datasets"
 )
+
+
+def dataset_of(settings: PrepareSettings) -> Dataset:
+    """The dataset of the settings; raises `InputError` where they give a table of labels that it does not read."""
+    dataset = DATASETS[settings.dataset]()
+    if settings.labels is not None and not dataset.labelled:
+        raise InputError(f"--labels is not read by --dataset {settings.dataset}.", hint="Leave one of them out.")
+    return dataset

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from dawn_bench.errors import InputError
 from dawn_bench.files import walk
+from dawn_bench.lists import read_list
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
 from dawn_bench.pipelines.datasets.files import file_problem, find_videos
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.readers import read_csv
 
 TEST_ACTORS = frozenset({1015, 1020, 1021, 1030, 1033, 1052, 1062, 1081, 1082, 1089})
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
@@ -83,7 +83,7 @@ class Crema(Dataset):
         present = {source.id for source in self.sources(root, settings)}
         table = next((path for path in walk(root) if path.name == "SentenceFilenames.csv"), None)
         if table is not None:
-            names = [Path(row["Filename"]).stem for row in read_csv(table, ("Filename",), hint=_ORIGINAL)]
+            names = [Path(row["Filename"]).stem for row in read_list(table, ("Filename",), hint=_ORIGINAL)]
         else:
             names = [f"{actor}_{rest}" for actor in range(1001, 1092) for rest in _combinations()]
         absent = sorted(set(names) - {"", *present})
@@ -100,10 +100,10 @@ def _demographics(path: Path) -> dict[str, dict[str, str]]:
     """Age, sex, race and ethnicity by actor; empty where the table is a Git LFS pointer or cannot be read."""
     if (problem := file_problem(path)) is not None and problem[0] == "lfs_pointer":
         return {}
+    columns = ("Age", "Sex", "Race", "Ethnicity")
     try:
-        rows = read_csv(path, ("ActorID",), hint=_ORIGINAL)
+        rows = read_list(path, ("ActorID",), optional=columns, hint=_ORIGINAL)
     except InputError as error:
         log.warning("%s The clips go without age, sex, race and ethnicity.", error)
         return {}
-    columns = ("Age", "Sex", "Race", "Ethnicity")
-    return {(row.get("ActorID") or ""): {c.lower(): row.get(c) or "" for c in columns} for row in rows}
+    return {row["ActorID"]: {column.lower(): row[column] for column in columns} for row in rows}

@@ -6,6 +6,7 @@ V vertices, T frames, F triangles. Units are those of the files.
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ def read_templates(path: Path) -> dict[str, np.ndarray]:
     for name, array in read_arrays(path, hint=HINT).items():
         if array.dtype.kind not in "fiu" or array.size % 3 or not array.size or not np.isfinite(array).all():
             raise InputError(f"subject {name} is {array.dtype} {array.shape}, not (vertices, 3) numbers.", path=path)
-        templates[name] = array.reshape(-1, 3).astype(np.float32)
+        by_axis = array.ndim == 2 and array.shape[0] == 3 != array.shape[1]  # (3,V)
+        templates[name] = (array.T if by_axis else array).reshape(-1, 3).astype(np.float32)
     counts = {len(t) for t in templates.values()}
     if len(counts) > 1:
         raise InputError(f"has faces of {' and '.join(map(str, sorted(counts)))} vertices.", path=path)
@@ -35,7 +37,7 @@ def read_templates(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
-    """Read float32 (T,V,3) from an npy file of shape (T,3V) or (T,V,3).
+    """Read float32 (T,V,3) from an npy file of shape (T,3V), (T,V,3) or (T,3,V).
 
     Raises `ItemError` with reason unreadable, bad_shape or not_finite.
     """
@@ -47,20 +49,27 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     if not flat or math.prod(array.shape[1:]) != 3 * vertices:
         needed = f"(frames, {3 * vertices}) as its template requires"
         raise ItemError("bad_shape", f"{path.name}: is {array.shape}, not {needed}")
-    coordinates = array.reshape(len(array), vertices, 3).astype(np.float32)
+    coordinates = interleaved(array, vertices=vertices).astype(np.float32)
     if not np.isfinite(coordinates).all():
         raise ItemError("not_finite", f"{path.name}: has NaN or infinite coordinates")
     return coordinates
 
 
+def interleaved(array: np.ndarray, *, vertices: int) -> np.ndarray:
+    """(T,V,3) of an array (T,3V), (T,V,3) or (T,3,V); V is not 3."""
+    if array.shape[1:] == (3, vertices):
+        return array.transpose(0, 2, 1)
+    return array.reshape(len(array), vertices, 3)
+
+
 def read_indices(path: Path) -> np.ndarray:
-    """Zero-based vertex indices int64 (n,) from a text file, in its order, separated by commas or white space.
+    """Zero-based vertex indices int64 (n,) from a text file, in its order, separated by `,`, `;` or white space.
 
     Raises `InputError` for a file that cannot be read or has other content.
     """
     text = read_text(path, hint=HINT)
     try:
-        return np.array([int(word) for word in text.replace(",", " ").split()], dtype=np.int64)
+        return np.array([int(word) for word in re.split(r"[\s,;]+", text) if word], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise InputError("is not a list of vertex indices.", path=path, hint="Example: 3, 17, 20") from error
 

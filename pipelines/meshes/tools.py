@@ -21,7 +21,7 @@ from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.media.audio import decode_sound
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
-from dawn_bench.pipelines.meshes.checks import check_length, check_template
+from dawn_bench.pipelines.meshes.checks import check_length, check_template, check_triangles
 from dawn_bench.pipelines.meshes.files import (
     HINT,
     checked_indices,
@@ -34,6 +34,8 @@ from dawn_bench.pipelines.meshes.layout import MeshDataset, templates_file
 from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
 
+#: Lengths of a sequence that are read of its sound.
+_MOST_SOUND = 5
 #: CodeTalker's index files by the cache field read from them.
 _REGION_FILES = {"lips": "lve.txt", "upper": "fdd.txt"}
 #: FLAME's masks by the cache field read from them.
@@ -67,6 +69,8 @@ class MeshTools:
         files = {p.name: p for p in walk(root)}
         ply = next((p for name, p in sorted(files.items()) if p.suffix.lower() == ".ply"), None)
         triangles = read_triangles(ply, vertices=vertices) if ply is not None else None
+        if ply is not None and triangles is not None:
+            check_triangles(triangles, next(iter(templates.values())), path=ply)
         return MeshTools(dataset.fps, dataset.stride, templates, find_regions(files, vertices=vertices), triangles)
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
@@ -99,15 +103,15 @@ class MeshTools:
         if len(vertices) < settings.min_frames:
             raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are required")
         check_template(vertices, template, subject=source.speaker)
-        # twice the sequence: enough to see that the sound is another recording's
+        # a multiple of the sequence: enough to see at which rate it was stored
         sound = decode_sound(
             source.audio,
-            stop=2 * len(whole) / self.fps + SPARE_SOUND,
+            stop=_MOST_SOUND * len(whole) / self.fps + SPARE_SOUND,
             track=settings.audio_track,
             used=len(vertices) / self.fps,
         )
         audio = sound.samples
-        check_length(len(whole), len(audio), fps=self.fps)
+        check_length(len(whole), len(audio), fps=self.fps, stored=self.fps * self.stride)
         sink.append("vertices", vertices)
         sink.append("audio", audio)
         sink.append("template", template[None])

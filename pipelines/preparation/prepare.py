@@ -24,7 +24,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.files import TEMPORARY, is_temporary, replacing, write_atomic
 from dawn_bench.locks import LOCK_FILE, exclusive
 from dawn_bench.names import check_links, check_name, owned, shard_fault
-from dawn_bench.pipelines.datasets.base import DATASETS, Source
+from dawn_bench.pipelines.datasets.base import Source, dataset_of
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
 from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob, GroupReport, Tools
@@ -177,7 +177,7 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     """The dataset's sources; raises `InputError` when the root is absent or holds none."""
     if not root.is_dir():
         raise InputError("is not a folder." if root.exists() else "does not exist.", path=root, hint="Check --root.")
-    sources = [_escaped_names(source) for source in DATASETS[settings.dataset]().sources(root, settings)]
+    sources = [_escaped_names(source) for source in dataset_of(settings).sources(root, settings)]
     if not sources:
         raise InputError(
             f"has no clip in the layout of --dataset {settings.dataset}.", path=root, hint="Check --root and --dataset."
