@@ -5,10 +5,10 @@
 
 A small dataset, cache, run and results folder are made once. Each try copies what it needs, does the damage, runs the
 ordinary command again, and compares the result with that of the undisturbed run. A try is lost when a command ends with
-a traceback, an internal error or a signal of its own, when a file outside its output folders changes, when processes
-or temporary files stay behind, or when the result differs. Attacks are taken in turn. A try's seed names it, so that a
-lost one can be repeated alone. Filling a disk needs root, since a small tmpfs is mounted; without it that attack is
-left out.
+a traceback, an internal error or a signal of its own, or is refused in more than one line; when a file outside its
+output folders changes, or processes or temporary files stay behind, which is checked after every try; or when the
+result differs. Attacks are taken in turn. A try's seed names it, so that a lost one can be repeated alone. Filling a
+disk needs root, since a small tmpfs is mounted; without it that attack is left out.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from threading import Lock
 
 from torture_attacks import ATTACKS, Lost, Skip
+from torture_tools import guarded
 from torture_world import World
 
 
@@ -66,7 +67,8 @@ def _campaign(world: World, folder: Path, arguments: argparse.Namespace) -> dict
         scratch = folder / f"{name}-{seed}"
         scratch.mkdir()
         try:
-            ATTACKS[name](world, scratch, random.Random(f"{name} {seed}"))
+            with guarded(world, scratch):
+                ATTACKS[name](world, scratch, random.Random(f"{name} {seed}"))
         except Skip as reason:
             tallies[name].skipped = str(reason)
         except Exception as error:
@@ -90,7 +92,7 @@ def _campaign(world: World, folder: Path, arguments: argparse.Namespace) -> dict
 
 
 def _table(tallies: dict[str, Tally]) -> str:
-    lines = ["| attack | tries | survived | lost |", "| --- | ---: | ---: | ---: |"]
+    lines = ["| attack | trials | passed | failed |", "| --- | ---: | ---: | ---: |"]
     for name, tally in sorted(tallies.items()):
         what = (ATTACKS[name].__doc__ or name).splitlines()[0].rstrip(".")
         if tally.skipped:

@@ -32,7 +32,7 @@ __all__ = ["ATTACKS", "Lost", "Skip"]
 Attack = Callable[[World, Path, random.Random], None]
 ATTACKS: dict[str, Attack] = {}
 #: Reasons with which prepare may leave out a damaged video.
-LEFT_OUT = {"", "unreadable", "no_audio", "no_face", "too_short", "face_leaves", "empty_file", "too_long"}
+LEFT_OUT = {"", "unreadable", "no_audio", "no_face", "too_short", "face_leaves", "empty_file"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -266,8 +266,8 @@ def damaged_cache(world: World, scratch: Path, rng: random.Random) -> None:
     path = damage(cache, rng)
     ended = orderly(execute(["cache", "verify", str(cache)]), f"cache verify with a damaged {path}")
     used = not path.startswith(("parts/", "plan.json"))
-    if ended.code == 0 and used and sha256(cache / path) != sha256(world.cache / path):
-        raise Lost(f"cache verify does not notice a damaged {path}")
+    if used and sha256(cache / path) != sha256(world.cache / path) and Path(path).name not in ended.output:
+        raise Lost(f"cache verify does not name a damaged {path}: {ended.output.strip()[-400:]}")
     orderly(execute(world.evaluate(cache, scratch / "results")), f"evaluate with a damaged {path}")
     orderly(execute(["cache", "stats", str(cache)]), f"cache stats with a damaged {path}")
 
@@ -285,7 +285,7 @@ def damaged_run(world: World, scratch: Path, rng: random.Random) -> None:
 
 @attack("damaged-results")
 def damaged_results(world: World, scratch: Path, rng: random.Random) -> None:
-    """Damage to a file of a results folder: the next evaluate gives the undisturbed scores"""
+    """Damage to a file of a results folder: the next evaluate gives the undisturbed scores, or names the file"""
     results = copy(world.results, scratch / "results")
     path = damage(results, rng)
     ended = orderly(execute(world.evaluate(world.cache, results)), f"evaluate with a damaged {path}")
@@ -342,7 +342,12 @@ def hostile_results(world: World, scratch: Path, rng: random.Random) -> None:
     """A results folder whose gallery and curves name a stranger's file"""
     results, private = copy(world.results, scratch / "results"), scratch / "private.mp4"
     shutil.copy(world.clip, private)
-    secret = rng.choice([str(private), "../private.mp4", "outputs/../../private.mp4", "/etc/passwd"])
+    log = "".join(json.dumps({"step": k, "private-loss": k}) + "\n" for k in range(5))
+    private.with_suffix(".jsonl").write_text(log)
+    kind = rng.choice(["mp4", "jsonl"])
+    secret = rng.choice(
+        [f"{scratch}/private.{kind}", f"../private.{kind}", f"outputs/../../private.{kind}", "/etc/passwd"]
+    )
     target = results / rng.choice(["gallery.json", "facts.json"])
     text, names = target.read_text(), sorted(p.relative_to(results).as_posix() for p in results.rglob("*.mp4"))
     for name in names:
@@ -355,5 +360,5 @@ def hostile_results(world: World, scratch: Path, rng: random.Random) -> None:
     orderly(execute(["report", str(results)]), f"report with a hostile {target.name}")
     page = results / "report" / "report.html"
     body = base64.b64encode(private.read_bytes())[:400]
-    if page.exists() and body in page.read_bytes():
+    if page.exists() and any(text in page.read_bytes() for text in (body, b"private-loss", b"root:x:0")):
         raise Lost(f"{target.name} puts a stranger's file into the page")

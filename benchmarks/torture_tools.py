@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torture_world import (
@@ -24,7 +27,28 @@ from torture_world import (
     models,
     scores,
     start,
+    working_in,
 )
+
+#: A traceback through the import of the program, before it has installed its handlers of signals.
+_WHILE_STARTING = re.compile(r'dawn_bench/__(?:main|init)__\.py", line \d+, in <module>\n +(?:from|import) ')
+
+
+@contextmanager
+def guarded(world: World, scratch: Path) -> Iterator[None]:
+    """For one try: raises `Lost` if it changes a file of the world, or leaves processes or temporary files."""
+    before = contents(world.root)
+    yield
+    if (after := contents(world.root)) != before:
+        changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+        raise Lost(f"files outside the output folders change: {changed[:5]}")
+    if left := leftovers(scratch):
+        raise Lost(f"temporary files stay behind: {left[:5]}")
+    for _ in range(50):
+        if not (alive := working_in(scratch)):
+            return
+        time.sleep(0.1)
+    raise Lost(f"{len(alive)} processes go on after the try: {alive[:5]}")
 
 
 def interrupt(command: list[str], scratch: Path, rng: random.Random, *, at: float, sign: signal.Signals) -> None:
@@ -34,7 +58,7 @@ def interrupt(command: list[str], scratch: Path, rng: random.Random, *, at: floa
     log = scratch / "log"
     process = start(command, log)
     try:
-        process.wait(rng.uniform(0.02, 1.3) * at)
+        process.wait(rng.uniform(0.02, 0.95) * at)
     except subprocess.TimeoutExpired:
         if sign == signal.SIGINT or (sign == signal.SIGKILL and rng.random() < 0.5):
             os.killpg(process.pid, sign)
@@ -54,7 +78,7 @@ def interrupt(command: list[str], scratch: Path, rng: random.Random, *, at: floa
         raise Lost(f"`{command[0]}` leaves {len(alive)} processes after {sign.name}")
     output = log.read_text(errors="replace")
     if sign != signal.SIGKILL:
-        early = process.returncode == -sign or (process.returncode == 1 and "import" in output)
+        early = process.returncode == -sign or (process.returncode == 1 and _WHILE_STARTING.search(output))
         faults = "Traceback (most recent call last)" in output and not early
         if faults or "internal error" in output or process.returncode not in STOPPED | {0, 1}:
             raise Lost(f"`{command[0]}` ends with {process.returncode} after {sign.name}: {output.strip()[-600:]}")

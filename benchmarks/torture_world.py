@@ -126,6 +126,8 @@ def orderly(ended: Ended, what: str, *, codes: frozenset[int] = ORDERLY) -> Ende
     faults = [word for word in ("Traceback (most recent call last)", "internal error") if word in ended.output]
     if faults or ended.code not in codes:
         raise Lost(f"{what}: exit code {ended.code}; {ended.output.strip()[-600:]}")
+    if ended.code == 2 and sum(line.startswith("error: ") for line in ended.output.splitlines()) != 1:
+        raise Lost(f"{what}: is refused in other than one line; {ended.output.strip()[-600:]}")
     return ended
 
 
@@ -183,6 +185,18 @@ def descendants(session: int) -> list[int]:
             continue
         if int(fields[3]) == session and fields[0] != "Z":
             alive.append(int(stat.parent.name))
+    return alive
+
+
+def working_in(folder: Path) -> list[int]:
+    """Processes that have the path of a folder among their words."""
+    alive = []
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if os.fsencode(folder) in words.read_bytes() and words.parent.name != str(os.getpid()):
+                alive.append(int(words.parent.name))
+        except OSError:
+            continue
     return alive
 
 

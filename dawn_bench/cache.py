@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import numpy as np
 from pydantic import Field
 
-from dawn_bench.clip import FPS, Clip, LazyArrays
+from dawn_bench.clip import FPS, LARGEST, Clip, LazyArrays, field_fault
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
-from dawn_bench.packed import CODEC, OFFSETS, PackedFrames
+from dawn_bench.packed import CODEC, OFFSETS, PackedFrames, cache_hint
 from dawn_bench.readers import DamageError, fitted, parse_json, read_json, read_shard_header, read_table
 from dawn_bench.text import counted
 
@@ -51,8 +51,6 @@ OK, QUARANTINED = "ok", "quarantined"
 #: Columns of the index that every clip has.
 _COLUMNS = ("id", "speaker", "split", "n_frames", "status", "reason", "detail")
 
-_MEND = "See what else is damaged: dawn-bench cache verify CACHE; then prepare it again with --overwrite."
-
 
 def open_shard(path: Path) -> dict[str, np.ndarray]:
     """Every tensor of a safetensors file as a read-only view of one memory map; packed frames as `PackedFrames`.
@@ -60,7 +58,7 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
     The `safetensors` package copies each slice that it returns to numpy. The format is a length, a JSON header and raw
     bytes, so a view is a few lines. Raises `InputError` for an absent or damaged file.
     """
-    header, start = read_shard_header(path, hint=_MEND)
+    header, start = read_shard_header(path, hint=cache_hint(path))
     facts = header.pop("__metadata__", {})
     data = np.memmap(path, mode="r", dtype=np.uint8, offset=0)
     arrays = {}
@@ -72,7 +70,7 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
 
 def shard_facts(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; raises `InputError` for an absent or damaged file."""
-    header, _ = read_shard_header(path, hint=_MEND)
+    header, _ = read_shard_header(path, hint=cache_hint(path))
     return dict(header.get("__metadata__", {}))
 
 
@@ -87,7 +85,7 @@ def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path
             key: cast(np.ndarray, PackedFrames(tensors[key], tensors[key + OFFSETS], row, path=path)) for key in keys
         }
     except (ValueError, KeyError) as error:
-        raise DamageError("has a damaged table of packed frames.", path=path, hint=_MEND) from error
+        raise DamageError("has a damaged table of packed frames.", path=path, hint=cache_hint(path)) from error
 
 
 def shard_array(root: Path, shard: str, key: str) -> np.ndarray:
@@ -97,15 +95,16 @@ def shard_array(root: Path, shard: str, key: str) -> np.ndarray:
 
 def _entry(arrays: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray:
     if key not in arrays:
-        raise DamageError(f"has no array {key!r}.", path=path, hint=_MEND)
+        raise DamageError(f"has no array {key!r}.", path=path, hint=cache_hint(path))
     return arrays[key]
 
 
 def check_finished(root: Path) -> None:
     """Raise `InputError` unless the folder has the two files that a finished cache has."""
     if not (root / SETTINGS_FILE).is_file() or not (root / INDEX_FILE).is_file():
-        hint = "Prepare it with: dawn-bench prepare --root VIDEOS --cache DIR"
-        raise InputError("is not a finished cache.", path=root, hint=hint)
+        hint = f"Prepare a cache with: dawn-bench prepare --root VIDEOS --cache {'DIR' if root.exists() else root}"
+        what = "is not a finished cache." if root.is_dir() else "is a file, not a cache folder."
+        raise InputError(what if root.exists() else "does not exist.", path=root, hint=hint)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -139,9 +138,9 @@ def read_index(path: Path) -> pd.DataFrame:
     for name in texts:
         needed = name in ("id", "status", "split")
         if not all(isinstance(v, str) or (not needed and (v is None or v != v)) for v in index[name]):
-            raise DamageError(f"has a value in column {name!r} that is no text.", path=path, hint=hint)
+            raise DamageError(f"has a value in column {name!r} that is not text.", path=path, hint=hint)
     if not all(isinstance(v, int | float | np.integer) and 0 <= v < 2**40 and v == int(v) for v in index["n_frames"]):
-        raise DamageError("has a value in column 'n_frames' that is no number of frames.", path=path, hint=hint)
+        raise DamageError("has a value in column 'n_frames' that is not a frame count.", path=path, hint=hint)
     return index
 
 
@@ -150,7 +149,7 @@ class _Settings:
     """The entries of `cache.json` that are read; others are for information."""
 
     dataset: str
-    size: Annotated[int, Field(ge=1, le=2**14)]
+    size: Annotated[int, Field(ge=1, le=LARGEST)]
     fps: Annotated[int, Field(ge=1, le=1000)] = FPS
     fingerprints: dict[str, Any] = dataclass_field(default_factory=dict)
     settings: dict[str, Any] = dataclass_field(default_factory=dict)
@@ -169,7 +168,7 @@ def name_faults(index: pd.DataFrame) -> list[tuple[str, str, str]]:
     for column in (c for c in index.columns if c.endswith(".shard")):
         field = column.removesuffix(".shard")
         if (wrong := name_fault(field)) is not None:
-            faults.append(("", field, f"is no field: its name {wrong}"))
+            faults.append(("", field, f"is not a field: its name {wrong}"))
             continue
         shards = {name for name in index[column] if isinstance(name, str)}  # others are never opened
         bad = {name: fault for name in shards if (fault := shard_fault(name, field=field)) is not None}
@@ -298,7 +297,12 @@ class Cache:
         expected = [dtype, *shape] if isinstance(dtype, str) and isinstance(shape, list | np.ndarray) else None
         if expected not in (None, [str(array.dtype), *array.shape]):
             what = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
-            raise DamageError(what, path=self.root / shard, hint=_MEND)
+            raise DamageError(what, path=self.root / shard, hint=cache_hint(self.root / shard))
+        fault = field_fault(field, array, n_frames=int(row["n_frames"]), size=self.size)
+        if fault is not None:
+            raise DamageError(
+                f"{field} of clip {clip_id} {fault}.", path=self.root / shard, hint=cache_hint(self.root / shard)
+            )
         return array
 
     def windows(

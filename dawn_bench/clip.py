@@ -37,8 +37,45 @@ from dawn_bench.text import counted
 
 FPS = 25
 SAMPLE_RATE = 16_000
+#: Largest side of cached frames in pixels: a damaged or hostile cache must not ask for all memory.
+LARGEST = 1024
 #: Sound samples that belong to one frame.
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+#: Type and shape of stored fields: T frames, S pixels a side, None for any length. Other fields are of extractors.
+FIELDS: dict[str, tuple[str, tuple[str | int | None, ...]]] = {
+    "frames": ("uint8", ("T", "S", "S", 3)),
+    "audio": ("int16", (None,)),
+    "pose": ("float32", ("T", 7)),
+    "blink": ("float32", ("T", 2)),
+    "landmarks": ("float32", ("T", 68, 2)),
+    "bbox": ("float32", ("T", 4)),
+    "valid": ("bool", ("T",)),
+    "face_mask": ("bool", ("T", "S", "S")),
+    "lip_mask": ("bool", ("T", "S", "S")),
+    "vertices": ("float32", ("T", None, 3)),
+    "template": ("float32", (1, None, 3)),
+    "lips": ("int32", (1, None)),
+    "upper": ("int32", (1, None)),
+    "triangles": ("int32", (1, None, 3)),
+}
+
+
+def field_fault(field: str, array: np.ndarray, *, n_frames: int, size: int) -> str | None:
+    """What in the type or shape of a stored field differs from `FIELDS`; None where it fits, or is an extractor's own.
+
+    `n_frames` and `size` (pixels) are those of the clip and its cache.
+    """
+    if field not in FIELDS:
+        return None
+    dtype, shape = FIELDS[field]
+    sides: dict[str | int | None, int] = {"T": n_frames, "S": size}
+    expected = tuple(sides.get(side, side) for side in shape)
+    fits = len(expected) == array.ndim and all(e in (None, n) for e, n in zip(expected, array.shape, strict=True))
+    if fits and str(array.dtype) == dtype:
+        return None
+    wanted = ",".join("n" if side is None else str(side) for side in expected)
+    return f"is {array.dtype} ({','.join(map(str, array.shape))}), not {dtype} ({wanted})"
 
 
 class LazyArrays(Mapping[str, np.ndarray]):

@@ -164,7 +164,7 @@ def _problem(kind: type[Config], error: ErrorDetails) -> tuple[str, str]:
     """What is wrong with the value of a known key, and what to do."""
     value, loc = error["input"], tuple(map(str, error["loc"]))
     if error["type"] == "missing":
-        return "is needed.", ""
+        return "is required.", ""
     if error["type"] == "literal_error":
         choices = [str(v) for v in _literals(kind, loc)]
         return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", nearest(value, choices)

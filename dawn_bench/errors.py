@@ -10,7 +10,7 @@ from collections.abc import Iterable, Set
 from difflib import get_close_matches
 from pathlib import Path
 
-from dawn_bench.legible import legible
+from dawn_bench.utf8 import escape_invalid
 
 EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_STOPPED = 1, 2, 3, 130
 
@@ -32,7 +32,7 @@ class InputError(DawnBenchError, ValueError):
     def __init__(self, what: str, *, path: Path | str | None = None, hint: str = "") -> None:
         self.what, self.path, self.hint = what, path, hint
         where = f"{path}: " if path is not None else ""
-        super().__init__(legible(f"{where}{what}{f' {hint}' if hint else ''}"))
+        super().__init__(escape_invalid(f"{where}{what}{f' {hint}' if hint else ''}"))
 
 
 class UnknownNameError(InputError, KeyError):
@@ -78,7 +78,7 @@ class ItemError(DawnBenchError):
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        self.reason, self.detail = reason, legible(detail)
+        self.reason, self.detail = reason, escape_invalid(detail)
         super().__init__(reason, self.detail)  # args in full, so that it survives pickling between workers
 
     def __str__(self) -> str:

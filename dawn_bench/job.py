@@ -200,7 +200,7 @@ def read_job(
     for field in fields:
         if field.info.is_required() and field.field not in job.data:
             first, stop, _ = (field.info.description or "").partition(". ")
-            raise InputError(f"{field.name} is needed: {_first_lower(first)}{stop.strip()}".rstrip(": "))
+            raise InputError(f"{field.name} is required: {_first_lower(first)}{stop.strip()}".rstrip(": "))
     keys = [field.keys[0] for field in fields]
     for key in job.data:
         if key not in kind.model_fields:  # before the validators, which read registries and import torch

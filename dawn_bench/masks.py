@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dawn_bench.rows import RowArray
+from dawn_bench.lazy import LazyRows
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ MASKS: Mapping[str, tuple[str, Callable[[np.ndarray, int], np.ndarray]]] = {
 }
 
 
-class ClipMask(RowArray):
+class ClipMask(LazyRows):
     """A mask of a clip, bool (T,S,S), computed for the frames that are read; `name` as in `MASKS`.
 
     `source` is the field it is computed from: boxes (T,4) or points (T,68,2).

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dawn_bench.clip import LARGEST
+from dawn_bench.lazy import LazyRows
 from dawn_bench.readers import DamageError, whole
-from dawn_bench.rows import RowArray
 
 if TYPE_CHECKING:
     import pyarrow
@@ -26,12 +27,9 @@ CODEC = "zstd-rows-1"
 OFFSETS = "/offsets"
 #: Higher levels of Zstandard take longer and save nothing on pictures.
 _LEVEL = 1
-#: Upper bound of a packed picture's sides in pixels: a damaged shard must not ask for all memory.
-_LARGEST = 2**14
-_MEND = "See what else is damaged: dawn-bench cache verify CACHE; then prepare it again with --overwrite."
 
 
-class PackedFrames(RowArray):
+class PackedFrames(LazyRows):
     """Frames uint8 (T,S,S,3) of a clip, unpacked on access.
 
     `packed` uint8 (n,) holds the frames one after another, `offsets` (T+1,) their positions; `row` is (S,S,3).
@@ -44,8 +42,8 @@ class PackedFrames(RowArray):
         self, packed: np.ndarray, offsets: np.ndarray, row: Sequence[int], *, path: Path | None = None
     ) -> None:
         if not isinstance(row, list | tuple) or len(row) != 3 or row[2] != 3:
-            raise ValueError(f"a row of shape {row} is no picture")
-        if not all(whole(side, least=1, most=_LARGEST) for side in row[:2]):
+            raise ValueError(f"a row of shape {row} is not a picture")
+        if not all(whole(side, least=1, most=LARGEST) for side in row[:2]):
             raise ValueError(f"a picture of {row[0]}x{row[1]} is not of a cache")
         if packed.ndim != 1 or packed.dtype != np.uint8 or offsets.ndim != 1 or offsets.dtype != np.int64:
             raise ValueError("packed frames are uint8 (n,) with offsets int64 (T+1,)")
@@ -59,7 +57,15 @@ class PackedFrames(RowArray):
         try:
             return unpack(packed, self.shape[1:])
         except (ValueError, OSError) as error:
-            raise DamageError("a packed frame cannot be unpacked.", path=self.path, hint=_MEND) from error
+            raise DamageError(
+                "a packed frame cannot be unpacked.", path=self.path, hint=cache_hint(self.path)
+            ) from error
+
+
+def cache_hint(shard: Path | None) -> str:
+    """What to do about a damaged shard, `CACHE/FIELD/NAME`."""
+    cache = "CACHE" if shard is None else shard.parent.parent
+    return f"See what else is damaged: dawn-bench cache verify {cache}; then prepare it again with --overwrite."
 
 
 def pack(frames: np.ndarray) -> list[bytes]:

@@ -166,7 +166,7 @@ class _Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise _Refused(f"asks for {f'{module}.{name}'[:80]!r}, which is no array and could run code")
+            raise _Refused(f"asks for {f'{module}.{name}'[:80]!r}, which is not an array and could run code")
         return _ALLOWED[module, name]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dawn_bench.errors import InputError
+from dawn_bench.utf8 import escape_invalid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ def read_json(path: Path, kind: type[T], *, hint: str = _AGAIN) -> T:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """The lines of a log by number from 1; None for a line that is no JSON object, such as one cut short by a kill.
+    """The lines of a log by number from 1; None for a line that is not a JSON object, such as one cut short by a kill.
 
     An absent file has no lines. Raises `DamageError` where the file cannot be read.
     """
@@ -82,15 +83,15 @@ def parse_yaml(text: str) -> Any:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         raise ValueError(f"{error.problem or error.context}{where}") from error
     except Exception as error:  # PyYAML lets through what the constructors of dates, numbers and keys raise
-        raise ValueError(_reason(error)) from error
+        raise ValueError(one_line(error)) from error
     _check_extent(content)
     return content
 
 
-def read_yaml(path: Path, *, hint: str = "Correct it.") -> dict[str, Any]:
+def read_yaml(path: Path, *, hint: str = "Correct it, and save it as UTF-8.") -> dict[str, Any]:
     """The mapping in a YAML file, empty for an empty file; its keys become text."""
     if not path.exists():
-        raise DamageError("there is no such file.", path=path)
+        raise DamageError("there is no such file.", path=path, hint="Check its path.")
     content = guarded(lambda: parse_yaml(_text(path)), path, "YAML", hint)
     if content is not None and not isinstance(content, dict):
         raise DamageError(f"contains {_kind(content)} in place of a YAML mapping of settings.", path=path, hint=hint)
@@ -152,9 +153,9 @@ def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
     def read() -> Any:
         try:
             if path.suffix == ".safetensors":
-                from safetensors.torch import load_file
+                from safetensors.torch import load, load_file
 
-                return load_file(path)
+                return load_file(path) if escape_invalid(str(path)) == str(path) else load(path.read_bytes())
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise
@@ -202,6 +203,15 @@ def shortened(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def one_line(error: object) -> str:
+    """What an error of a library says, in one line of bounded length."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not valid UTF-8 at byte {error.start}"
+    return shortened(" ".join(str(error).split()) or type(error).__name__)
+
+
 def whole(value: object, *, least: int = 0, most: int = 2**62) -> bool:
     """Whether a value read from a file is a whole number within bounds; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
@@ -221,7 +231,7 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
     """The result of `read`; what it raises becomes a `DamageError` that says what the file should have been."""
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait for ever
-            raise DamageError(f"is not a regular file, so not {expected}.", path=path, hint=hint)
+            raise DamageError(f"is not a regular file (expected {expected}).", path=path, hint=hint)
         return read()
     except (DamageError, KeyboardInterrupt):
         raise
@@ -232,23 +242,14 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
     except PermissionError as error:
         raise DamageError("cannot be read (Permission denied).", path=path, hint="Check its permissions.") from error
     except BaseException as error:
-        # pyo3's panics are no Exception; an interrupt or an exit is none of the file's
+        # a panic of pyo3 does not derive from Exception; an interrupt or an exit is not the file's fault
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         empty = path.is_file() and path.stat().st_size == 0
         article, _, noun = expected.partition(" ")
         kind = f"is not a readable {noun}" if article in ("a", "an") else f"cannot be read as {expected}"
-        state = "is empty" if empty else f"{kind} ({_reason(error)})"
+        state = "is empty" if empty else f"{kind} ({one_line(error)})"
         raise DamageError(f"{state}.", path=path, hint=hint) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first sentence of an error of a library, in one line of bounded length."""
-    if isinstance(error, RecursionError):
-        return "is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is no UTF-8"
-    return shortened(" ".join(str(error).split()) or type(error).__name__)
 
 
 #: Largest header that a safetensors file may have, as in its own library.
@@ -269,11 +270,11 @@ def _shard_header(path: Path) -> tuple[dict[str, Any], int]:
             raise ValueError("it is cut short")
         header = parse_json(file.read(length))
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     for key, entry in header.items():
         if key == "__metadata__":
             if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
-                raise ValueError("its metadata are no texts")
+                raise ValueError("its metadata are not strings")
             continue
         dtype = np.dtype(_DTYPES[entry["dtype"]])
         first, last = entry["data_offsets"]

@@ -15,7 +15,7 @@ from typing import Any
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 #: Seconds in which a repeated signal is ignored: a closing terminal sends SIGHUP twice, and cleaning up takes a moment.
 REPEATS = 5.0
-#: Seconds between two looks of a worker at its owner.
+#: Polling interval of a worker that watches its parent process, in seconds.
 _WATCH = 0.5
 
 _first: tuple[int, float] | None = None

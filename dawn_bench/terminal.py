@@ -18,9 +18,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from dawn_bench.legible import legible
+from dawn_bench.utf8 import escape_invalid
 
-#: Control characters but tab and line feed, directions of writing, line separators, and bytes that are no UTF-8.
+#: Control characters except tab and line feed, directions of writing, line separators, bytes that are not UTF-8.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -29,9 +29,9 @@ _UNSAFE = re.compile(
 def visible(text: str) -> str:
     """Text in which what a terminal would act on is shown escaped: `\\x1b` for the escape character.
 
-    Bytes that are no UTF-8 are written as everywhere (`dawn_bench.legible`).
+    Bytes that are not valid UTF-8 are escaped by `dawn_bench.utf8`.
     """
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), legible(text))
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), escape_invalid(text))
 
 
 class SafeConsole(Console):

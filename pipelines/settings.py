@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from dawn_bench.clip import LARGEST
 from dawn_bench.config import Config
 from dawn_bench.errors import unknown_name
 from dawn_bench.job import Flag
@@ -49,7 +50,7 @@ class PrepareSettings(Config):
     dataset: Annotated[str, Flag(choices=_datasets)] = Field(
         default="folder", description="Which dataset the folder holds; folder: any videos."
     )
-    size: int = Field(default=128, ge=32, le=1024, description="Side of the cached frames in pixels.")
+    size: int = Field(default=128, ge=32, le=LARGEST, description="Side of the cached frames in pixels.")
     crop: Literal["face", "paper", "none"] = Field(
         default="face",
         description="face: square around the face; paper: plain resize to a square; none: centred square.",

@@ -1,7 +1,7 @@
-"""Which of the rows in a store still hold: the last of each score, of the outputs that were scored last.
+"""Which rows of a store are current: the last of each score, for the outputs that were scored last.
 
-A row's outputs are known by their hashes. Where a method was evaluated again with other outputs, its earlier rows are
-of a video that no longer is that method's, and a table that shows both would show one method that never existed.
+A row states the hashes of its outputs. Where a method was evaluated again with other outputs, its earlier rows are
+stale: a table of both would mix scores of two different outputs.
 """
 
 from __future__ import annotations

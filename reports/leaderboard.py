@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dawn_bench.metrics.scoring.looks import look_warnings
+from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.reports.cards import MetricText, texts
 from dawn_bench.reports.reasons import clips_of, coverage_gaps, difference
 from dawn_bench.results import Aim, ScoreRow
@@ -176,7 +176,7 @@ def _table(
     ranked.sort(key=lambda li: (mean_rank(li), li.method))
     unranked = [line(m, "sanity") for m in dict.fromkeys(r.method for r in sanity)]
     unranked = [li for li in unranked if any(li.cells)]
-    notes = [f"{text}." for text in look_warnings(entered)]
+    notes = [f"{text}." for text in appearance_warnings(entered)]
     if len({li.coverage for li in ranked}) > 1:
         notes.append("The methods cover different numbers of clips: check the coverage before comparing.")
     if any(c is not None and c.other_settings for li in ranked for c in li.cells):

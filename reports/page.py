@@ -14,8 +14,8 @@ from markupsafe import Markup
 from dawn_bench import __version__
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import write_atomic
-from dawn_bench.legible import legible
 from dawn_bench.locks import in_turn
+from dawn_bench.names import owned
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.gallery import ClipRow, clip_rows
@@ -25,6 +25,7 @@ from dawn_bench.reports.significance import comparisons
 from dawn_bench.reports.store import REPORT_LOCK, Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.storage import writing
+from dawn_bench.utf8 import escape_invalid
 
 FORMATS = ("html", "md", "csv", "json", "latex")
 FILES = {
@@ -51,9 +52,10 @@ def write_report(
     if unknown:
         raise unknown_name("report format", unknown[0], FORMATS)
     if not results.is_dir():
-        raise InputError(
-            "there is no such results folder.", path=results, hint="Create one: dawn-bench evaluate --out RESULTS"
-        )
+        what = "is a file, not a results folder." if results.exists() else "there is no such results folder."
+        raise InputError(what, path=results, hint="Create one: dawn-bench evaluate --out RESULTS")
+    if (place := out.absolute()).is_relative_to(root := results.absolute()):
+        owned(root, place.relative_to(root))
     with in_turn(results / REPORT_LOCK, seconds=600):  # or a slower report would replace one of newer rows
         return _write(results, out, formats, clips=clips, published=published)
 
@@ -77,7 +79,7 @@ def _write(results: Path, out: Path, formats: Sequence[str], *, clips: int, publ
     written = []
     for form in dict.fromkeys(formats):
         path = out / FILES[form]
-        write_atomic(path, legible(writers[form]()).encode())
+        write_atomic(path, escape_invalid(writers[form]()).encode())
         written.append(path)
     return written
 

@@ -19,21 +19,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
-from dawn_bench.legible import legible
 from dawn_bench.locks import in_turn
-from dawn_bench.names import check_name, inside
+from dawn_bench.names import check_name, inside, owned
 from dawn_bench.progress import console
-from dawn_bench.readers import fitted, parse_json, read_json
+from dawn_bench.readers import finite, fitted, parse_json, read_json, shortened
 from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
 from dawn_bench.storage import writing
+from dawn_bench.utf8 import escape_invalid, escape_invalid_values
 
 _FIX = "Correct or delete it."
 #: Suffix of the logs that loss curves are read from.
@@ -66,11 +66,13 @@ class GalleryItem(Config):
         """The video file; raises `ItemError` unless it is a video, and in the results folder that lists it."""
         path = self.video if self._root is None else inside(self._root, self.video)
         if path is None:
-            raise ItemError("outside", f"{self.video.name} is not in the results folder: evaluate again to add it")
+            raise ItemError(
+                "outside", f"{shortened(self.video.name)} is not in the results folder: evaluate again to add it"
+            )
         if path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise ItemError("no_video", f"{path.name} is no video file")
+            raise ItemError("no_video", f"{path.name} is not a video file")
         if not path.is_file():
-            raise ItemError("missing", f"the video is missing: {self.video.name}")
+            raise ItemError("missing", f"the video is missing: {shortened(self.video.name)}")
         return path
 
     def of(self, root: Path) -> GalleryItem:
@@ -78,6 +80,13 @@ class GalleryItem(Config):
         item = self.model_copy(update={"video": root.absolute() / self.video})
         item._root = root
         return item
+
+
+#: Largest score, time or cost that a row may state: far beyond any, and within what plots and tables can show.
+LARGEST_SCORE = 1e15
+Seconds = Annotated[float, Field(ge=0, le=LARGEST_SCORE, allow_inf_nan=False)]
+#: Levels of lists and mappings in the facts.
+DEEPEST = 8
 
 
 class Facts(Config):
@@ -91,12 +100,19 @@ class Facts(Config):
     title: str = ""
     created: str = ""
     notes: list[str] = Field(default_factory=list)
-    curves: dict[str, list[dict[str, Any]] | Path] = Field(default_factory=dict)
+    curves: dict[str, list[dict[str, Any]] | Path] = Field(default_factory=dict, max_length=64)
     learning: list[LearningSignal] = Field(default_factory=list)
     dataset: dict[str, Any] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
-    timings: dict[str, float] = Field(default_factory=dict)
+    timings: dict[str, Seconds] = Field(default_factory=dict)
+
+    @field_validator("dataset", "machine", "curves")
+    @classmethod
+    def _flat(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if _depth(value) > DEEPEST:
+            raise ValueError(f"is nested more than {DEEPEST} times")
+        return value
 
 
 class ResultsStore:
@@ -111,8 +127,10 @@ class ResultsStore:
         """Append rows in one durable write; rows without a `created` time get the current one."""
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
-        lines = (json.dumps(sealed(json.loads(row.model_dump_json())), ensure_ascii=False) for row in stamped)
+        stored = (row.model_copy(update=escape_invalid_values(dict(row))).model_dump_json() for row in stamped)
+        lines = (json.dumps(sealed(json.loads(row)), ensure_ascii=False) for row in stored)
         data = "".join(f"{line}\n" for line in lines).encode()
+        owned(self.root, "rows")
         with writing(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("ab") as file:
@@ -136,7 +154,7 @@ class ResultsStore:
                 if not line.strip():
                     continue
                 try:
-                    row = ScoreRow.model_validate(unsealed(parse_json(line)))
+                    row = _plausible(ScoreRow.model_validate(unsealed(parse_json(line))))
                 except (ValueError, TypeError, AttributeError):  # ValidationError is a ValueError
                     _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
                     continue
@@ -197,7 +215,7 @@ class ResultsStore:
             return curve
         path = inside(self.root, curve)
         if path is None or path.suffix != CURVE_SUFFIX:
-            _warn(f"{self.root / curve}: is no log in the results folder; the report omits this loss curve.")
+            _warn(f"{self.root / curve}: is not a log in the results folder; the report omits this loss curve.")
             return []
         if not path.is_file():
             _warn(f"{path}: this loss curve no longer exists; the report omits it.")
@@ -232,10 +250,7 @@ class ResultsStore:
 
     def _make(self, folder: Path) -> None:
         """Create a folder of the store; raises `InputError` where a link leads out of the store."""
-        if inside(self.root, folder.absolute()) is None:
-            raise InputError(
-                "is reached through a link out of the results folder.", path=folder, hint="Remove the link."
-            )
+        owned(self.root, folder.relative_to(self.root))
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -258,16 +273,38 @@ class ResultsStore:
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         text = json.dumps(data, indent=1, ensure_ascii=False)
-        if legible(text) != text:  # the path of a file is stored so that the file can be opened
+        if escape_invalid(text) != text:  # the path of a file is stored so that the file can be opened
             text = json.dumps(data, indent=1)
         write_atomic(self.root / name, f"{text}\n".encode())
+
+
+def _depth(value: object) -> int:
+    """Levels of lists and mappings in a value, counted up to one more than `DEEPEST`."""
+    level, depth = [value], 0
+    while depth <= DEEPEST:
+        level = [i for v in level if isinstance(v, dict | list) for i in (v.values() if isinstance(v, dict) else v)]
+        if not level:
+            break
+        depth += 1
+    return depth
+
+
+def _plausible(row: ScoreRow) -> ScoreRow:
+    """`row` itself; raises `ValueError` where a number of it cannot be one of a score, so that no plot can draw it."""
+    numbers = [row.value, row.low, row.high, row.wall_seconds, *row.per_clip.values(), *row.over_time,
+               *row.cost.values()]  # fmt: skip
+    if any(n is not None and not (finite(n) and abs(n) <= LARGEST_SCORE) for n in numbers):
+        raise ValueError("a number is out of range")
+    if not 0 <= row.coverage <= 1 or min(row.n_clips, row.n_frames) < 0:
+        raise ValueError("a count is out of range")
+    return row
 
 
 def _lines(path: Path) -> list[bytes]:
     """The lines of a file; none, with a warning, where it cannot be read."""
     try:
         if not path.is_file():  # a pipe would wait for ever
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return path.read_bytes().splitlines()
     except OSError as error:
         _warn(f"{path}: cannot be read ({error.strerror}) and was skipped.")

@@ -35,7 +35,7 @@ def verify(root: _Root) -> None:
     if report.faults:
         arrays = sum(field != "" for _, field, _ in report.faults)
         others = len(report.faults) - arrays
-        kinds = [f"{arrays} of {report.arrays} arrays are damaged"] if arrays else []
+        kinds = [f"{arrays} of {report.arrays} arrays damaged"] if arrays else []
         kinds += [f"{counted(others, 'fault')} of its index or settings"] if others else []
         what = f"{', '.join(kinds)}."
         raise InputError(what, path=root, hint="Prepare it again with --overwrite.")
@@ -91,7 +91,7 @@ def export(
 
     Example: dawn-bench cache export my-cache --out tars --format webdataset
     """
-    from dawn_bench.pipelines.preparation.maintain import export as write
+    from dawn_bench.pipelines.preparation.export import export as write
     from dawn_bench.progress import console
     from dawn_bench.text import counted
 

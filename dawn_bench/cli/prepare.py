@@ -35,7 +35,7 @@ def prepare(job: Preparation) -> None:
         _list_missing(job)
         return
     if job.cache is None:
-        raise InputError("--cache is needed: the folder to write to.", hint="Example: --cache my-cache")
+        raise InputError("--cache is required: the folder to write to.", hint="Example: --cache my-cache")
     from dawn_bench.pipelines.preparation.prepare import prepare as run
 
     settings = job.settings

@@ -22,7 +22,7 @@ from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import replacing
 from dawn_bench.models.spec import MODELS, CheckpointKind
 from dawn_bench.training.loop import MODEL_FILE
-from dawn_bench.weights import read_state_dict
+from dawn_bench.weights import CONTENT_HASH, content_hash, read_state_dict
 
 #: Version of the metadata that a checkpoint carries.
 SCHEMA = "1"
@@ -36,14 +36,15 @@ def save_checkpoint(path: Path, module: nn.Module, *, config: Config, kind: str,
     """
     from safetensors.torch import save_file
 
+    # Copies, since safetensors refuses tensors that share memory (rotary frequencies do).
+    state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in module.state_dict().items()}
     metadata = {
         "schema": SCHEMA,
         "kind": kind,
         "config": json.dumps(config.model_dump(mode="json")),
         "provenance": json.dumps(dict(provenance), default=str),
     }
-    # Copies, since safetensors refuses tensors that share memory (rotary frequencies do).
-    state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in module.state_dict().items()}
+    metadata[CONTENT_HASH] = content_hash(state, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file(state, temporary, metadata=metadata)
@@ -76,7 +77,10 @@ def load_checkpoint(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
         raise InputError(
             f"has a configuration that does not fit: {name}: {first['msg']}.", path=path, hint=hint
         ) from error
-    load_keys(module, read_state_dict(path), path=path, what=f"its own {kind} configuration")
+    state = read_state_dict(path)
+    if CONTENT_HASH in metadata and metadata[CONTENT_HASH] != content_hash(state, metadata):
+        raise readers.DamageError("is damaged: its content does not match its hash.", path=path, hint=_AGAIN)
+    load_keys(module, state, path=path, what=f"its own {kind} configuration")
     return module.eval(), provenance_of(metadata, path)
 
 
@@ -98,9 +102,9 @@ def provenance_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         provenance = readers.parse_json(metadata["provenance"])
     except ValueError as error:
-        raise readers.DamageError("its provenance is no JSON.", path=path, hint=_AGAIN) from error
+        raise readers.DamageError("its provenance is not valid JSON.", path=path, hint=_AGAIN) from error
     if not isinstance(provenance, dict):
-        raise readers.DamageError("its provenance is no JSON object.", path=path, hint=_AGAIN)
+        raise readers.DamageError("its provenance is not a JSON object.", path=path, hint=_AGAIN)
     return provenance
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS
 from dawn_bench.progress import console
+from dawn_bench.utf8 import escape_invalid
 
 FOLDER = "tensorboard"
 
@@ -24,7 +25,7 @@ class Board:
 
     def __init__(self, folder: Path, *, start: int) -> None:
         self._writer: Any = None
-        if _installed():
+        if _installed() and _is_utf8(folder):
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(folder / FOLDER), purge_step=start + 1 if start else None)
@@ -69,6 +70,14 @@ def _installed() -> bool:
     console().print(
         "TensorBoard is not installed: logging to metrics.jsonl only (pip install 'dawn-bench[train]')", markup=False
     )
+    return False
+
+
+def _is_utf8(folder: Path) -> bool:
+    """Whether TensorBoard, which encodes names as UTF-8, can write in a folder; if not, a note is printed."""
+    if escape_invalid(str(folder)) == str(folder):
+        return True
+    console().print(f"{folder}: is not UTF-8, so TensorBoard logs are left out; metrics.jsonl has all values")
     return False
 
 

@@ -17,6 +17,7 @@ from dawn_bench.files import commit, replacing, temporary_path
 from dawn_bench.progress import console
 from dawn_bench.readers import DamageError, guarded, parse_json, read_metadata, read_torch, read_yaml, whole
 from dawn_bench.training.schedule import decay_span, is_constant
+from dawn_bench.weights import CONTENT_HASH, content_hash
 
 STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.yaml"
 #: Settings that may differ when a run goes on, as long as the learning rate of the steps before stays what it was.
@@ -158,15 +159,18 @@ def write_model(path: Path, save: Callable[[Path], None], *, steps: int, finishe
 
 def _same(path: Path, anew: Path, *, steps: int) -> bool:
     """Whether a checkpoint has the tensors, kind and configuration of another, after the same number of steps."""
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
         facts, tensors = read_metadata(path), read_torch(path)
         provenance = parse_json(facts.get("provenance", ""))
     except ValueError:
         return False
-    expected, ours = load_file(anew), read_metadata(anew)
-    same = facts.keys() == ours.keys() and all(facts[k] == ours[k] for k in ours if k != "provenance")
+    expected, ours = load(anew.read_bytes()), read_metadata(anew)
+    if CONTENT_HASH in facts and facts[CONTENT_HASH] != content_hash(tensors, facts):
+        return False
+    compared = facts.keys() - {"provenance", CONTENT_HASH}  # provenance may differ, and the hash covers it
+    same = compared <= ours.keys() and all(facts[k] == ours[k] for k in compared)
     if not same or not isinstance(provenance, dict) or provenance.get("steps") != steps:
         return False
     return tensors.keys() == expected.keys() and all(torch.equal(tensors[k], expected[k]) for k in expected)
@@ -194,7 +198,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         "origin": dict, "module": dict, "optimizers": list, "average": (dict, type(None)),
     }  # fmt: skip
     if not isinstance(state, dict) or not whole(state.get("step")):
-        raise DamageError("is no state of a training run.", path=path, hint=_STATE_HINT)
+        raise DamageError("is not the state of a training run.", path=path, hint=_STATE_HINT)
     if wrong := [name for name, kind in kinds.items() if name not in state or not isinstance(state[name], kind)]:
         raise DamageError(f"lacks {', '.join(wrong)}.", path=path, hint=_STATE_HINT)
     return state

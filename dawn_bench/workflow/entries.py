@@ -151,8 +151,9 @@ def _given(name: str, files: Mapping[str, Path], job: Evaluation, clips: Sequenc
         if clip.id in files:
             try:
                 format_of(clip).check(files[clip.id], clip)
-            except ItemError:
+            except ItemError as error:
                 failures[clip.id] = "bad_output"
+                console().print(f"{name}, {clip.id}: {error}", markup=False)
             else:
                 outputs[clip.id] = files[clip.id]
     videos = _videos(outputs, clips, folder=job.out / "outputs" / name)

@@ -20,13 +20,16 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
+from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.metrics.scoring.looks import look_warnings
+from dawn_bench.metrics.scoring.extraction import check_files
 from dawn_bench.models.loading import report_notes
+from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
+from dawn_bench.utf8 import escape_invalid
 from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.folders import results_folder
@@ -59,14 +62,19 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
+    if unreadable := [method for method in job.methods if escape_invalid(method) != method]:
+        raise InputError(f"the method name {unreadable[0]} is not UTF-8.", hint="Name it in UTF-8: --method mine")
     if job.outputs is not None:
         check_owner(job)
     elif job.mapping is not None or job.naming != "{clip}":
         flag = "--mapping" if job.mapping is not None else "--naming"
         raise InputError(f"{flag} describes the files of --outputs, which is missing.", hint="Give both.")
+    if job.weights == "files":
+        check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front
+    check_content(cache, [clip.id for clip in clips])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)
 
@@ -166,7 +174,7 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
         lines.append(f"{method}: {', '.join(scores)}")
     if any(r.weights_state == "seeded" for r in rows):
         lines.append("* computed with stand-in networks: not comparable with published numbers")
-    lines += [f"warning: {text}" for text in look_warnings(rows)]
+    lines += [f"warning: {text}" for text in appearance_warnings(rows)]
     lines += [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:

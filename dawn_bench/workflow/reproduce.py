@@ -23,9 +23,11 @@ from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, nearest, unknown_name
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.extraction import check_files
 from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
 from dawn_bench.models.dawn.released import find_released
 from dawn_bench.models.dawn.strategies import STRATEGIES
+from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -63,6 +65,9 @@ def _reproduced(job: Reproduction, table: PaperTable, cache: Cache) -> Reproduce
         raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
     if modality_of(clips[0]) != "video":
         raise InputError("holds meshes; the paper's tables are on videos.", path=job.cache)
+    check_content(cache, [clip.id for clip in clips])
+    if job.weights == "files":
+        check_files([METRICS[m] for m in table.metrics], PAPER_DAWN)
     dataset = str(cache.settings["dataset"])
     source = (dataset, *identity(cache, job.split))
     compared = dataset if dataset in table.published else next(iter(table.published), "crema")

@@ -27,10 +27,11 @@ class Pictures(Feature):
     """`pictures.motion` float64 (1,), `pictures.face` bool (n,): motion in grey levels, a face at each moment.
 
     The motion is the standard deviation over time of the pixels of the frames in grey, 64 px and without their mean,
-    such that 0.5 % of the pixels deviate more. A still picture has 0, and below 1 where it was encoded.
+    such that 0.5 % of the pixels deviate more, less what noise of the median pixel would give. A still picture has 0,
+    also with noise of its own in every frame, and below 1 where it was encoded.
     """
 
-    name, fields, version = "pictures", ("frames",), 1
+    name, fields, version = "pictures", ("frames",), 2
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
@@ -57,5 +58,12 @@ def motion(frames: list[np.ndarray]) -> float:
         cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
         for f in frames
     ]
+    from scipy.stats import chi2
+
     level = np.stack([f - f.mean() for f in small])
-    return float(np.quantile(level.std(axis=0), 1 - MOVING_SHARE))
+    if len(level) < 2:
+        return 0.0
+    variance = level.var(axis=0)
+    # Noise has the same variance everywhere; its estimates from n frames spread as chi-square with n - 1 degrees.
+    spread = chi2.ppf(1 - MOVING_SHARE, len(level) - 1) / chi2.median(len(level) - 1)
+    return float(np.sqrt(max(0.0, np.quantile(variance, 1 - MOVING_SHARE) - spread * np.median(variance))))

@@ -43,7 +43,7 @@ def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.n
         raise InputError(f"has no vertex group {' and '.join(sorted(set(groups) - set(masks)))}.", path=path)
     chosen = [masks[group].reshape(-1) for group in groups]
     if any(indices.dtype.kind not in "iu" for indices in chosen):
-        raise InputError("has vertex groups that are no whole numbers.", path=path)
+        raise InputError("has vertex groups that are not whole numbers.", path=path)
     indices = np.unique(np.concatenate(chosen)).astype(np.int64)
     return _fitting(indices, n_vertices, path)
 

@@ -202,12 +202,13 @@ def _clip(name: str, given: Any, side: str, fps: float | None) -> SetClip:
         raise InputError(f"{label} has neither frames nor vertices.", hint=f"Give {_KINDS}.")
     if "audio" in arrays:
         _check_sound(arrays["audio"], label)
-    stated = given.get("fps", fps)
-    if stated is not None and not 1 <= stated <= 1000:
-        raise InputError(f"{label} has fps={stated}.", hint="Give frames per second, such as fps=30.")
+    own = given.get("fps", fps)
+    if own is not None and not (isinstance(own, int | float | np.number) and 1 <= own <= 1000):
+        raise InputError(f"{label} has fps={own!r}.", hint="Give frames per second, such as fps=30.")
+    stated = None if own is None else float(own)
     if {"frames", "audio"} <= set(arrays):
         _check_lengths(len(arrays["frames"]), len(arrays["audio"]), label, fps=stated)
-    return SetClip(name, arrays, FPS if stated is None else float(stated))
+    return SetClip(name, arrays, FPS if stated is None else stated)
 
 
 def _check_clip(clip: Clip, label: str) -> None:

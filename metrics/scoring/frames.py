@@ -1,4 +1,4 @@
-"""Frames that do not count, in words: rows over different frames are not ranked together, and the report names them.
+"""Ranges of excluded frames as text (`3, 12-14`): rows over different frames are not ranked together.
 
 Frames are counted on the true clip's timeline, from 0.
 """

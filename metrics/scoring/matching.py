@@ -27,8 +27,8 @@ from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
+from dawn_bench.metrics.scoring.appearance import appearance_notes
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
-from dawn_bench.metrics.scoring.looks import look_notes
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import read_json
 
@@ -120,7 +120,7 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
             raise ItemError(
                 "bad_output", f"the frames of {generated.id} are {actual}, not uint8 ({lengths[0]}, H, W, 3)"
             )
-        notes += look_notes(frames, true["frames"])
+        notes += appearance_notes(frames, true["frames"])
         if protocol.transcode == "h264":
             frames = transcoded(frames)
         height, width = true["frames"].shape[1:3]

@@ -1,4 +1,4 @@
-"""Which scores pictures without a face or without motion could win, and when a score is therefore not ranked.
+"""Withholds a rank where blank or static output could win a metric.
 
 White frames are as bad at the end as at the start (DR 0), never blink, and have no head that moves. A score of a metric
 that states what pictures must show (`Metric.shows`) is not ranked

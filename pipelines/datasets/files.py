@@ -30,7 +30,7 @@ def file_problem(path: Path) -> tuple[str, str] | None:
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            return "unreadable", "it is no regular file"
+            return "unreadable", "it is not a regular file"
         if state.st_size == 0:
             return "empty_file", "the file has no bytes"
         if state.st_size < 512:

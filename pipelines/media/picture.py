@@ -205,7 +205,7 @@ class Picture:
 
 
 def decode_picture(path: Path) -> np.ndarray | None:
-    """A picture file as uint8 RGB (H,W,3), None if it is no picture. OpenCV's own messages are suppressed.
+    """A picture file as uint8 RGB (H,W,3), None if it is not a picture. OpenCV's own messages are suppressed.
 
     It is in sRGB, turned as its orientation tag says, and what is transparent lies on `BACKGROUND`. The header is read
     first: raises `ItemError("unreadable")` for a picture beyond the bounds of `limits`, and `OSError` for a file that

@@ -12,11 +12,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport, process_group, summary
 from dawn_bench.pipelines.preparation.plan import read_part
+from dawn_bench.terminal import show_logs
 
 Engine = Literal["loky", "dask", "ray"]
 
@@ -108,7 +110,8 @@ def _parallel(
 
     with parallel_config(backend="loky", inner_max_num_threads=1) if workers > 1 else parallel_config(n_jobs=1):
         parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
-    results = parallel(delayed(work)(job) for job in jobs)
+    task = partial(_in_worker, work) if workers > 1 else work
+    results = parallel(delayed(task)(job) for job in jobs)
     try:
         yield from results
     finally:
@@ -133,7 +136,7 @@ def _dask(
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with local or nullcontext(), client:
         try:
-            for future in as_completed(client.map(work, jobs, pure=False)):
+            for future in as_completed(client.map(partial(_in_worker, work), jobs, pure=False)):
                 yield future.result()
         except (CommClosedError, CancelledError) as error:
             where = address or "this machine"
@@ -160,9 +163,9 @@ def _ray(
                 ray.init(num_cpus=workers, include_dashboard=False, logging_level="warning")
         except ConnectionError as error:
             raise InputError(f"no Ray cluster responds at {address} ({error}).", hint="Check --address.") from None
-    task = ray.remote(max_retries=0)(work)
+    task = ray.remote(max_retries=0)(_in_worker)
     try:
-        waiting = [task.remote(job) for job in jobs]
+        waiting = [task.remote(work, job) for job in jobs]
         while waiting:
             ready, waiting = ray.wait(waiting)
             try:
@@ -172,6 +175,12 @@ def _ray(
     finally:
         if ours:
             ray.shutdown()
+
+
+def _in_worker(work: Callable[[GroupJob], GroupReport], job: GroupJob) -> GroupReport:
+    """`work(job)` in a worker process, whose log lines reach the same terminal and are escaped as ours are."""
+    show_logs()
+    return work(job)
 
 
 def _is_worker_death(error: Exception) -> bool:

@@ -293,7 +293,7 @@ def _extract_row(job: GroupJob, row: Mapping[str, Any], writer: ShardWriter, fau
 def _as_item(error: Exception, clip_id: str, faults: list[str]) -> ItemError:
     """The error of one clip; an unexpected one is also added to `faults`.
 
-    Raises `StorageError` for a full disk, which is no fault of the clip.
+    Raises `StorageError` for a full disk, which is not the clip's fault.
     """
     if isinstance(error, ItemError):
         return error

@@ -1,15 +1,12 @@
-"""Maintenance of a finished cache: verify checksums, count its contents, export it for other tools."""
+"""Maintenance of a finished cache: verify its checksums and count its contents."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,16 +22,12 @@ from dawn_bench.cache import (
     read_settings,
     shard_array,
 )
-from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
-from dawn_bench.errors import InputError, unknown_name
+from dawn_bench.clip import FPS, field_fault
+from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
 from dawn_bench.progress import track
 from dawn_bench.readers import DamageError
-
-#: Bytes of clips that go into one WebDataset tar before the next is begun.
-TAR_BYTES = 256 * 2**20
-EXPORT_FORMATS = ("files", "webdataset")
 
 
 @dataclass(frozen=True)
@@ -56,13 +49,13 @@ class VerifyReport:
 def verify(root: Path) -> VerifyReport:
     """Read every array of the cache at `root` and compare its sha256, dtype and shape with the index.
 
-    Damage of any file is a fault of the report. Raises `InputError` for a folder that is no finished cache.
+    Damage of any file is a fault of the report. Raises `InputError` for a folder that is not a finished cache.
     """
     root = user_path(root)
     check_finished(root)
-    faults, arrays, used = [], 0, set()
+    faults, arrays, used, size = [], 0, set(), None
     try:
-        read_settings(root / SETTINGS_FILE)
+        size = int(read_settings(root / SETTINGS_FILE)["size"])
     except DamageError as error:
         faults.append((SETTINGS_FILE, "", error.what))
     try:
@@ -79,7 +72,7 @@ def verify(root: Path) -> VerifyReport:
                 continue  # a shard elsewhere is a fault already, and is not opened
             arrays += 1
             used.add(name)
-            fault = _fault(root, row, field)
+            fault = _fault(root, row, field, size=size)
             if fault:
                 faults.append((row["id"], field, fault))
     there = {path.relative_to(root).as_posix() for path in root.glob("*/*.safetensors")}
@@ -87,8 +80,24 @@ def verify(root: Path) -> VerifyReport:
     return VerifyReport(usable, arrays, tuple(faults), tuple(sorted(there - used)), len(rows) - usable)
 
 
-def _fault(root: Path, row: dict[str, Any], field: str) -> str | None:
-    """What is wrong with one array, or None."""
+def check_content(cache: Cache, ids: Sequence[str]) -> None:
+    """Compare every array of these clips with its sha256 in the index, where an older index has one.
+
+    Scores are stored under the hashes of the index, so that arrays of other content must not be scored. Raises
+    `DamageError` naming the first clip that differs.
+    """
+    rows: list[dict[str, Any]] = cache.index.set_index("id").loc[list(ids)].reset_index().to_dict("records")  # type: ignore[assignment]
+    for row in track(rows, "check cache", unit="clips"):
+        for field in cache.fields:
+            if isinstance(row[f"{field}.shard"], str) and isinstance(row.get(f"{field}.sha256"), str):
+                fault = _fault(cache.root, row, field, size=cache.size)
+                if fault:
+                    hint = f"See what else is damaged: dawn-bench cache verify {cache.root}"
+                    raise DamageError(f"{field} of clip {row['id']}: {fault}.", path=cache.root, hint=hint)
+
+
+def _fault(root: Path, row: dict[str, Any], field: str, *, size: int | None) -> str | None:
+    """What is wrong with one array, or None; `size` is the side of the cache's frames in pixels, where it is known."""
     path, digest = root / row[f"{field}.shard"], hashlib.sha256()
     dtype, shape, expected = (row.get(f"{field}.{name}") for name in ("dtype", "shape", "sha256"))
     if not isinstance(dtype, str) or not isinstance(expected, str) or not isinstance(shape, list | np.ndarray):
@@ -97,6 +106,8 @@ def _fault(root: Path, row: dict[str, Any], field: str) -> str | None:
         array = shard_array(root, row[f"{field}.shard"], row[f"{field}.key"])
         if str(array.dtype) != dtype or list(array.shape) != list(shape):
             return f"{path.name} holds {array.dtype} {array.shape} for it"
+        if size is not None and (fault := field_fault(field, array, n_frames=int(row["n_frames"]), size=size)):
+            return fault
         for block in raw_blocks(array):
             digest.update(block.data)
     except InputError as error:
@@ -151,108 +162,3 @@ def stats(root: Path) -> dict[str, Any]:
 def _files(folder: Path) -> list[Path]:
     """The shards of a field that are files, not broken links."""
     return [path for path in folder.glob("*.safetensors") if path.is_file()]
-
-
-def export(root: Path, out: Path, *, format: Literal["files", "webdataset"] = "files") -> int:
-    """Write the usable clips of the cache at `root` into the folder `out`; returns how many.
-
-    `files`: a folder for each clip with `FIELD.npy`, `audio.wav` and `clip.json`. `webdataset`: tars of about 256 MB
-    with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Frames stay raw, and clips are streamed. The bytes depend on the
-    cache alone. Raises `InputError` when `out` is not empty, or for another format.
-    """
-    if format not in EXPORT_FORMATS:
-        raise unknown_name("export format", format, EXPORT_FORMATS)
-    cache, out = Cache(root), user_path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("is there already.", path=out, hint="Give a new or empty --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    clips = track(cache.clips(), f"export {format}", unit="clips")
-    return _export_files(clips, out) if format == "files" else _export_tars(clips, out)
-
-
-def _export_files(clips: Iterator[Clip], out: Path) -> int:
-    count = 0
-    for clip in clips:
-        count += 1
-        folder = out / clip.id
-        folder.mkdir()
-        for name, _, chunks in _members(clip):
-            with (folder / ("clip.json" if name == "json" else name)).open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-    return count
-
-
-def _export_tars(clips: Iterator[Clip], out: Path) -> int:
-    count, shard, filled = 0, 0, 0
-    tar: tarfile.TarFile | None = None
-    try:
-        for clip in clips:
-            count += 1
-            if tar is None or filled >= TAR_BYTES:
-                if tar is not None:
-                    tar.close()
-                tar, filled = tarfile.open(out / f"clips-{shard:06d}.tar", "w", format=tarfile.PAX_FORMAT), 0  # noqa: SIM115
-                shard += 1
-            for name, size, chunks in _members(clip):
-                entry = tarfile.TarInfo(f"{clip.id}.{name}")
-                entry.size, entry.mode = size, 0o644
-                tar.addfile(entry, _Chunks(chunks))  # type: ignore[arg-type]
-                filled += size
-    finally:
-        if tar is not None:
-            tar.close()
-    return count
-
-
-def _members(clip: Clip) -> Iterator[tuple[str, int, Iterator[bytes]]]:
-    """The files of a clip as (name, size in bytes, content in chunks)."""
-    for field in sorted(clip.arrays):
-        array = clip[field]
-        head = _wav_head(array.nbytes) if field == "audio" else _npy_head(array)
-        yield f"{field}.{'wav' if field == 'audio' else 'npy'}", len(head) + array.nbytes, _content(head, array)
-    facts = {"id": clip.id, "speaker": clip.speaker, "split": clip.split, "fps": clip.fps, "n_frames": clip.n_frames}
-    meta = {key: value for key, value in clip.meta.items() if value == value}  # NaN: not this clip's
-    text = json.dumps({**facts, "meta": meta}, indent=1, sort_keys=True, default=str, allow_nan=False).encode()
-    yield "json", len(text), iter([text])
-
-
-def _content(head: bytes, array: np.ndarray) -> Iterator[bytes]:
-    yield head
-    for block in raw_blocks(array):
-        yield block.tobytes()
-
-
-def _npy_head(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    facts = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
-    np.lib.format.write_array_header_1_0(buffer, facts)
-    return buffer.getvalue()
-
-
-def _wav_head(size: int) -> bytes:
-    """The head of a 16-bit mono wav file of `size` bytes of sound."""
-
-    def word(value: int, length: int) -> bytes:
-        return value.to_bytes(length, "little")
-
-    form = word(1, 2) + word(1, 2) + word(SAMPLE_RATE, 4) + word(2 * SAMPLE_RATE, 4) + word(2, 2) + word(16, 2)
-    return b"RIFF" + word(36 + size, 4) + b"WAVEfmt " + word(16, 4) + form + b"data" + word(size, 4)
-
-
-class _Chunks:
-    """A readable file of chunks, as far as tarfile needs one."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks, self._rest = chunks, memoryview(b"")
-
-    def read(self, size: int) -> bytes:
-        parts: list[memoryview] = []
-        while size:
-            self._rest = self._rest or memoryview(next(self._chunks, b""))
-            if not self._rest:
-                break
-            parts.append(self._rest[:size])
-            self._rest = self._rest[size:]
-            size -= len(parts[-1])
-        return b"".join(parts)

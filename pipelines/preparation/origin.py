@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dawn_bench.files import sha256_file
-from dawn_bench.legible import legible
 from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.utf8 import escape_invalid
 
 
 def origin(source: Source, *, root: Path) -> dict[str, str]:
@@ -45,13 +45,13 @@ def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: in
 
 
 def relative(path: Path, root: Path) -> str:
-    """`path` relative to `root` where it is below it, `legible` where the bytes of its name are not UTF-8."""
+    """`path` relative to `root` where it is below it, escaped where the bytes of its name are not valid UTF-8."""
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    return legible(shown.as_posix())
+    return escape_invalid(shown.as_posix())
 
 
 def file_hash(path: Path) -> str:
-    """The sha256 of a file, empty if it cannot be read or is no regular file."""
+    """The sha256 of a file, empty if it cannot be read or is not a regular file."""
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -20,10 +21,9 @@ from typing import Any
 from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.files import TEMPORARY, replacing, write_atomic
-from dawn_bench.legible import legible, legible_values
+from dawn_bench.files import TEMPORARY, is_temporary, replacing, write_atomic
 from dawn_bench.locks import LOCK_FILE, exclusive
-from dawn_bench.names import check_name, shard_fault
+from dawn_bench.names import check_links, check_name, owned, shard_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
@@ -44,6 +44,7 @@ from dawn_bench.progress import console, meter
 from dawn_bench.provenance import versions
 from dawn_bench.readers import DamageError
 from dawn_bench.text import counted
+from dawn_bench.utf8 import escape_invalid, escape_invalid_values
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def prepare(
     tools = tools or mesh_tools(root, settings) or ClipTools()
     _make_folder(cache)
     with exclusive(cache, doing="prepared", hint="Wait for it, or give another --cache."):
+        _check_folders(cache)
         if overwrite:
             _empty(cache)
         _sweep(cache)
@@ -175,7 +177,7 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     """The dataset's sources; raises `InputError` when the root is absent or holds none."""
     if not root.is_dir():
         raise InputError("is not a folder." if root.exists() else "does not exist.", path=root, hint="Check --root.")
-    sources = [_legible(source) for source in DATASETS[settings.dataset]().sources(root, settings)]
+    sources = [_escaped_names(source) for source in DATASETS[settings.dataset]().sources(root, settings)]
     if not sources:
         raise InputError(
             f"has no clip in the layout of --dataset {settings.dataset}.", path=root, hint="Check --root and --dataset."
@@ -187,9 +189,10 @@ def list_sources(root: Path, settings: PrepareSettings) -> list[Source]:
     return sources
 
 
-def _legible(source: Source) -> Source:
+def _escaped_names(source: Source) -> Source:
     """The source with texts that every file can hold, though a folder's name may give its speaker."""
-    return replace(source, id=legible(source.id), speaker=legible(source.speaker), split=legible(source.split))
+    clip_id, speaker, split = (escape_invalid(text) for text in (source.id, source.speaker, source.split))
+    return replace(source, id=clip_id, speaker=speaker, split=split)
 
 
 def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
@@ -217,7 +220,7 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
     if relisted:
         have = f"{counted(relisted, 'clip')} {'has' if relisted == 1 else 'have'}"
         console().print(f"{have} another speaker or split than when prepared", markup=False)
-    flat = [_flat(legible_values(row)) for _, row in sorted(rows.items())]
+    flat = [_flat(escape_invalid_values(row)) for _, row in sorted(rows.items())]
     table = pd.DataFrame(flat, columns=_ordered(flat))
     for name in table.columns:
         kinds = {type(v) for v in table[name] if v is not None and v == v}  # NaN is the one that differs from itself
@@ -231,8 +234,8 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
         "dataset": plan.settings["dataset"],
         "size": plan.settings["size"],
         "fps": int(plan.facts.get("fps", FPS)),
-        "root": legible(plan.root),
-        "settings": legible_values(plan.settings),
+        "root": escape_invalid(plan.root),
+        "settings": escape_invalid_values(plan.settings),
         "fingerprints": {**plan.facts, **plan.added},
         "versions": versions(),
     }
@@ -337,19 +340,40 @@ def _make_folder(cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
 
 
+def _check_folders(cache: Path) -> None:
+    """Raise `InputError` for a folder of the cache that is a link out of it: shards and parts would be written there.
+
+    Shards that are links to files elsewhere are left alone: a new shard replaces the link.
+    """
+    for path in sorted(cache.iterdir()):
+        if path.is_symlink() and not path.is_file():
+            owned(cache, path.name)
+    check_links(cache, PARTS)
+
+
 def _sweep(cache: Path, *, ended: bool = False) -> None:
-    """Remove what interrupted workers left behind.
+    """Remove what interrupted workers left behind: temporary files and markers of the cache's own names.
 
     The markers of unfinished groups stay until the run has `ended`: they tell which clip a worker died on.
     """
     for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
         for path in _own(cache, pattern):
-            with suppress(OSError):  # a disk that became read-only has its own message
-                path.unlink(missing_ok=True)
-    for mark in (cache / PARTS).rglob("*.running"):
+            # the cache is locked, so that no writer is alive; in earlier versions the names had no writer
+            if is_temporary(path.name) or _is_ours(path.with_name(path.name[1 : -len(TEMPORARY)]), cache):
+                with suppress(OSError):  # a disk that became read-only has its own message
+                    path.unlink(missing_ok=True)
+    for mark in _own(cache, f"{PARTS}/**/*.running"):
         if ended or mark.with_suffix(".json").exists():
             with suppress(OSError):
                 mark.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path, cache: Path) -> bool:
+    """Whether dawn-bench writes a file of this name at this place of a cache."""
+    name = path.relative_to(cache).as_posix()
+    if shard_fault(name, field=path.parent.name) is None or name in (SETTINGS_FILE, INDEX_FILE, PLAN_FILE):
+        return True
+    return name.startswith(f"{PARTS}/") and re.fullmatch(r"[0-9]{5,9}\.json", path.name) is not None
 
 
 def _own(cache: Path, pattern: str) -> list[Path]:
@@ -369,7 +393,7 @@ def _empty(cache: Path) -> None:
     for name in (SETTINGS_FILE, INDEX_FILE):
         (cache / name).unlink(missing_ok=True)
     if (cache / PARTS).exists():
-        shutil.rmtree(cache / PARTS)
+        shutil.rmtree((cache / PARTS).resolve())  # a link to another folder of the cache is followed
     for shard in _own(cache, "*/*.safetensors"):
         if shard_fault(shard.relative_to(cache).as_posix(), field=shard.parent.name) is None:
             shard.unlink()

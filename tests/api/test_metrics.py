@@ -190,6 +190,8 @@ def test_generated_clips_without_sound_are_scored_with_the_true_sound() -> None:
         ([{"audio": np.zeros(5120, np.int16)}], "has neither frames nor vertices"),
         ([[1, 2]], r"generated clip 0000 is a list\. Give a video file"),
         ([{"frames": gray(), "fps": 0}], "has fps=0"),
+        ([{"frames": gray(), "fps": "25"}], "has fps='25'"),
+        ([{"frames": gray(), "fps": float("nan")}], "has fps=nan"),
         ([], "generated has no clip"),
         ("no/such.mp4", r"no/such\.mp4: there is no such file"),
         (7, "generated is a int"),

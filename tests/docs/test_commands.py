@@ -83,7 +83,7 @@ def test_commands_in_sentences_have_known_names_and_options(text: str) -> None:
     try:
         parse(text)
     except Exception as error:
-        if type(error).__name__ in ("Exit", "MissingParameter", "NoArgsIsHelpError") or "is needed" in str(error):
+        if type(error).__name__ in ("Exit", "MissingParameter", "NoArgsIsHelpError") or "is required" in str(error):
             return
         if "no model called 'glow'" in str(error):  # the example of how to add a model
             return

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dawn_bench.cache import Cache
-from dawn_bench.pipelines.preparation.maintain import export, verify
+from dawn_bench.pipelines.preparation.export import export
+from dawn_bench.pipelines.preparation.maintain import verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded

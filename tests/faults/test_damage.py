@@ -18,7 +18,7 @@ import pytest
 import torch
 from fake_tools import FakeTools, write_video
 from micro import micro_settings, micro_train
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_cache import write_tiny_cache
 from torch.optim.swa_utils import AveragedModel
 
@@ -28,17 +28,20 @@ from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.job import read_job
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache
-from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
 from dawn_bench.models.notes import training_notes
 from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.preparation.maintain import stats, verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import DamageError
 from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.training.logger import drop_after, read_best
 from dawn_bench.training.resume import claim, restore, save_state
 from dawn_bench.training.signals import loss_falls
+from dawn_bench.workflow.evaluate import evaluate_methods
 from dawn_bench.workflow.evaluation import Evaluation
 
 #: Seeds for each file; each seed is one kind of damage at one place.
@@ -176,6 +179,23 @@ def test_damaged_pixels_of_packed_frames_name_the_shard(tmp_path: Path) -> None:
     shard.write_bytes(data)
     with pytest.raises(InputError, match=r"frames-00000\.safetensors: .*cache verify"):
         _read_all(tmp_path / "c")
+
+
+@pytest.mark.parametrize("field", ["frames", "audio", "landmarks"])
+def test_true_clips_of_other_content_are_not_scored(field: str, small: Path, tmp_path: Path) -> None:
+    """Scores and outputs are stored under the hashes of the index: they would stay wrong when the cache is mended."""
+    job = Evaluation(cache=small, out=tmp_path / "r", methods=("still",), metrics=("psnr",), sanity=False, device="cpu")
+    shard = small / field / f"{field}-00000.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-9] + bytes([whole[-9] ^ 16]) + whole[-8:])
+    with pytest.raises(DamageError, match=rf"{field} of clip c1: checksum differs in {shard.name}.*cache verify"):
+        evaluate_methods(job)
+    assert not job.out.exists()
+    shard.write_bytes(whole)
+    score = evaluate_methods(job).rows[0].value
+    index = pd.read_parquet(small / "index.parquet")
+    index.drop(columns=[c for c in index.columns if c.endswith(".sha256")]).to_parquet(small / "index.parquet")
+    assert evaluate_methods(job).rows[0].value == score
 
 
 @pytest.mark.parametrize("column", ["id", "n_frames", "status", "frames.shard", "frames.key", "frames.shape", "split"])
@@ -329,6 +349,27 @@ def test_one_bit_of_a_finished_model_is_mended_from_the_state(run: Path, tiny_ca
     model.write_bytes(whole[:-7] + bytes([whole[-7] ^ 4]) + whole[-6:])
     micro_train(tiny_cache, tmp_path / "run", "pbnet.loop.validate_every=2", stage="pbnet", resume=True)
     assert _tensors(model) == _tensors(run / "pbnet" / "model.safetensors")
+
+
+def test_one_bit_of_a_model_that_is_only_loaded_is_told(tmp_path: Path) -> None:
+    """Generation would go on with other weights; a file of an earlier version has no hash and is still read."""
+    config = PBNetConfig.fixed(audio_dim=5, audio_latent_dim=8, pose_latent_dim=8, latent_dim=4, ff_size=8, head_dim=4)
+    module, path = PBNet(config), tmp_path / "model.safetensors"
+    save_checkpoint(path, module, config=config, kind="pbnet", provenance={})
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in np.linspace(header, len(whole) - 1, 9).astype(int):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamageError, match=r"model\.safetensors: is damaged: its content does not match its hash"):
+            load_checkpoint(path, "pbnet")
+    path.write_bytes(whole.replace(b'max_distance\\": 128', b'max_distance\\": 129', 1))
+    assert path.read_bytes() != whole
+    with pytest.raises(DamageError, match="its content does not match its hash"):
+        load_checkpoint(path, "pbnet")
+    path.write_bytes(whole)
+    facts = {key: text for key, text in read_metadata(path).items() if key != "sha256"}
+    save_file({key: tensor.clone() for key, tensor in module.state_dict().items()}, path, metadata=facts)
+    assert load_checkpoint(path, "pbnet")[1] == {}
 
 
 def _tensors(path: Path) -> dict[str, bytes]:

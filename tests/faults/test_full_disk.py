@@ -25,6 +25,7 @@ from dawn_bench.baselines.outputs import ITEMS_FILE, read_items
 from dawn_bench.cache import Cache
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.video import write_video as write_mp4
+from dawn_bench.pipelines.preparation.export import Format, export
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.reports.store import ResultsStore
@@ -213,3 +214,22 @@ def test_a_block_that_only_writes_names_its_file(tmp_path: Path) -> None:
         writing(tmp_path / ITEMS_FILE),
     ):
         tmp_path.open("w")
+
+
+@pytest.mark.parametrize("format", ["files", "webdataset"])
+def test_an_export_that_fails_leaves_nothing(small_disk: Path, tmp_path: Path, format: Format) -> None:
+    for k in range(12):
+        write_video(tmp_path / "videos" / f"clip{k}.mp4", frames=10, value=k)
+    prepare(tmp_path / "videos", tmp_path / "c", PrepareSettings(size=32, extract=("pose",)), tools=FakeTools())
+    for out in (small_disk, small_disk / "new"):
+        with pytest.raises(StorageError, match=rf"{out.name}: the disk is full .* run it again"):
+            export(tmp_path / "c", out, format=format)
+        assert not any(out.iterdir())
+    assert export(tmp_path / "c", tmp_path / "out", format=format) == 12
+
+
+def test_an_export_continues_after_a_kill(tmp_path: Path, tiny_cache: Path) -> None:
+    (tmp_path / "out" / ".partial.tmp" / "c4").mkdir(parents=True)
+    count = export(tiny_cache, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {clip.id for clip in Cache(tiny_cache)}
+    assert count == len(Cache(tiny_cache))

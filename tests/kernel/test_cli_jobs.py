@@ -227,9 +227,9 @@ def test_what_is_wrong_in_a_file_names_the_file(values: dict[str, Any], message:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(InputError, match=r"^--out is needed: results folder"):
+    with pytest.raises(InputError, match=r"^--out is required: results folder"):
         job("evaluate", "--cache", "C")
-    with pytest.raises(InputError, match=r"^TABLE is needed: table1"):
+    with pytest.raises(InputError, match=r"^TABLE is required: table1"):
         job("reproduce", "--cache", "C", "--out", "O")
     with pytest.raises(InputError, match="'seven' names no table"):
         job("reproduce", "seven", "--cache", "C", "--out", "O")

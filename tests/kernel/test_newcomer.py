@@ -78,7 +78,7 @@ def test_yes_is_not_a_number(tmp_path: Path) -> None:
         parsed("prepare", "--root", "V", "--cache", "C", "--config", str(file))
     with pytest.raises(InputError, match=r"'max_clips': false is not a number"):
         parsed("evaluate", *EVALUATE, "--set", "max_clips=off")
-    with pytest.raises(InputError, match=r"^nowhere\.yaml: there is no such file\.$"):
+    with pytest.raises(InputError, match=r"^nowhere\.yaml: there is no such file\. Check its path\.$"):
         read_yaml(Path("nowhere.yaml"))
 
 
@@ -107,7 +107,7 @@ def test_a_method_after_the_old_flag_of_the_installs_file() -> None:
 
 
 def test_misspelt_presets_weights_formats_and_protocols() -> None:
-    from dawn_bench.pipelines.preparation.maintain import export
+    from dawn_bench.pipelines.preparation.export import export
     from dawn_bench.weights import entry
 
     for name, preset in (("dawn", "smal"), ("dit-head", "smal"), ("diffspeaker", "tny")):

@@ -1,4 +1,4 @@
-"""`~` works wherever a path can be written, also where no shell expands it."""
+"""`~` works wherever a path can be written, and a path of another kind is named in one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
@@ -20,6 +21,8 @@ from dawn_bench.files import user_path
 from dawn_bench.job import Job, field_flags, read_job
 from dawn_bench.models.dawn.options import DawnOptions
 from dawn_bench.pipelines.preparation.maintain import verify
+from dawn_bench.reports.page import write_report
+from dawn_bench.workflow.evaluate import evaluate_methods
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.generate import Generation
 from dawn_bench.workflow.jobs import Download, Preparation, Quickstart, Reporting, Training
@@ -67,7 +70,7 @@ def test_paths_of_look_ups_options_and_the_api(home: Path, monkeypatch: pytest.M
     assert DawnOptions(drive="~/d.mp4").drive == home / "d.mp4"  # type: ignore[arg-type]
     monkeypatch.setenv(weights.ENVIRONMENT, "~/w")
     assert weights.folder() == home / "w"
-    (home / "s3fd.pth").write_bytes(b"x")
+    torch.save({"weight": torch.ones(1)}, home / "s3fd.pth")
     assert weights.add(Path("~/s3fd.pth"), "s3fd").path == home / "w" / weights.entry("s3fd").file
     monkeypatch.setenv(INSTALLS_VARIABLE, "~/installs.yaml")
     assert installs_file(None) == home / "installs.yaml"
@@ -89,3 +92,17 @@ def test_paths_of_an_installs_file(home: Path) -> None:
 
 def test_a_tilde_of_nobody_is_a_name(home: Path) -> None:
     assert user_path("~no-such-user/x") == Path("~no-such-user/x") and user_path("a~b") == Path("a~b")
+
+
+def test_a_path_of_another_kind_is_named(tmp_path: Path, tiny_cache: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path, what in (("file", "is a file, not a cache folder"), ("folder", "is not a finished cache"),
+                       ("nowhere", "does not exist")):  # fmt: skip
+        with pytest.raises(InputError, match=rf"{path}: {what}\. Prepare a cache with: dawn-bench prepare"):
+            Cache(tmp_path / path)
+    with pytest.raises(InputError, match=r"file: is a file, not a results folder\. Create one: dawn-bench evaluate"):
+        write_report(tmp_path / "file", tmp_path / "report")
+    job = Evaluation(cache=tiny_cache, out=tmp_path / "file", methods=("still",), metrics=("psnr",), device="cpu")
+    with pytest.raises(InputError, match=r"file: is a file, not a folder\. Give another folder\."):
+        evaluate_methods(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -76,6 +77,17 @@ def test_another_sound_track_and_channels_that_cancel(files: Path, micro_run: Pa
     assert np.sqrt((heard**2).mean()) == pytest.approx(TONE_RMS / 10, rel=0.1)
     refused = run(files, micro_run, "--audio-track", "3")
     assert isinstance(refused.exception, InputError) and "has no sound track 3; it has 2" in str(refused.exception)
+
+
+def test_files_whose_names_are_not_utf8(files: Path, micro_run: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (files / "me.png").rename(files / f"{name}.png")
+    (files / "a.wav").rename(files / f"{name}.wav")
+    words = ["--image", files / f"{name}.png", "--audio", files / f"{name}.wav", "--out", files / f"{name}.mp4"]
+    words += ["--checkpoint", micro_run, "--steps", "2", "--device", "cpu"]
+    done = CliRunner().invoke(app, ["generate", *map(str, words)])
+    assert done.exit_code == 0, done.exception
+    assert len(read_frames(files / f"{name}.mp4")) == 10
 
 
 def test_the_seed_and_the_motions_origin_decide(files: Path, micro_run: Path) -> None:

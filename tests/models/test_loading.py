@@ -1,4 +1,4 @@
-"""From a checkpoint to a clip: every model by the same two calls, and what is no checkpoint in one line."""
+"""From a checkpoint to a clip: every model by the same two calls, and what is not a checkpoint in one line."""
 
 from __future__ import annotations
 

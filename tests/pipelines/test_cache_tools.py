@@ -14,10 +14,11 @@ import typer
 from fake_tools import FakeTools, write_video
 from typer.testing import CliRunner
 
+import dawn_bench.pipelines.preparation.export as export_module
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.preparation import maintain
-from dawn_bench.pipelines.preparation.maintain import export, stats, verify
+from dawn_bench.pipelines.preparation.export import export
+from dawn_bench.pipelines.preparation.maintain import stats, verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -77,12 +78,12 @@ def test_exported_files_are_the_arrays(cache: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(sound, clip["audio"])
         facts = json.loads((folder / "clip.json").read_text())
         assert rate == 16000 and facts["n_frames"] == clip.n_frames and facts["meta"]["face"] == "dlib"
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(cache, tmp_path / "out")
 
 
 def test_exported_tars_are_webdataset_samples(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintain, "TAR_BYTES", 200_000)
+    monkeypatch.setattr(export_module, "TAR_BYTES", 200_000)
     for name in ("x", "y"):
         assert export(cache, tmp_path / name, format="webdataset") == 19
     tars = sorted((tmp_path / "x").iterdir())
@@ -153,7 +154,7 @@ def test_prepare_command_and_its_exit_codes(tmp_path: Path, fake: None) -> None:
     strict = CliRunner().invoke(command(), [*arguments, "--cache", str(tmp_path / "d"), "--strict"])
     assert strict.exit_code == 3
     for more, says in (
-        ([], "--cache is needed"),
+        ([], "--cache is required"),
         (["--cache", str(tmp_path / "e"), "--engine", "spark"], "no engine 'spark'"),
         (["--cache", str(tmp_path / "e"), "--crop", "oval"], "--crop: there is no crop 'oval'"),
         (["--list-missing", "--dataset", "folder"], "called 'folder'"),
@@ -178,4 +179,4 @@ def test_cache_commands(cache: Path, tmp_path: Path) -> None:
     assert "19 clips" in out.output
     next((cache / "pose").iterdir()).unlink()
     broken = run(command(), ["cache", "verify", str(cache)])
-    assert isinstance(broken.exception, InputError) and "arrays are damaged" in str(broken.exception)
+    assert isinstance(broken.exception, InputError) and "arrays damaged" in str(broken.exception)

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.packed import PackedFrames
-from dawn_bench.pipelines.preparation.maintain import export, verify
+from dawn_bench.pipelines.preparation.export import export
+from dawn_bench.pipelines.preparation.maintain import verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 

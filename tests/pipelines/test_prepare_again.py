@@ -11,7 +11,8 @@ import pytest
 from fake_tools import FakeTools, write_video
 
 from dawn_bench.cache import Cache
-from dawn_bench.pipelines.preparation.maintain import export, stats, verify
+from dawn_bench.pipelines.preparation.export import export
+from dawn_bench.pipelines.preparation.maintain import stats, verify
 from dawn_bench.pipelines.preparation.plan import CachePlan
 from dawn_bench.pipelines.preparation.prepare import PrepareReport, prepare
 from dawn_bench.pipelines.settings import PrepareSettings

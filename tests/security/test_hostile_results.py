@@ -127,3 +127,42 @@ def test_rows_that_cannot_be_read_are_named_and_left_out(home: Path, capsys: pyt
     assert ResultsStore(home / "results").rows() == []
     err = capsys.readouterr().err
     assert all(f"{name}.jsonl: cannot be read" in err for name in ("pipe", "gone", "folder"))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"timings": {"a": float("inf")}}, {"timings": {"a": -1e308}}, {"timings": {"a": float("nan")}},
+        {"dataset": {"a": json.loads("[" * 900 + "]" * 900)}}, {"machine": {"a": {"b": json.loads("[" * 9 + "]" * 9)}}},
+        {"curves": {f"c{k}": [{"step": 1, "a": 1}, {"step": 2, "a": 1}] for k in range(400)}},
+        {"curves": {"c": [{"step": 1, "a": json.loads("[" * 900 + "]" * 900)}]}},
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_facts_that_no_page_can_show_are_one_line(home: Path, facts: dict[str, object]) -> None:
+    (home / "results" / "facts.json").write_text(json.dumps({"title": "t", **facts}))
+    with pytest.raises(InputError, match=rf"facts\.json: entry '{next(iter(facts))}.*Correct or delete it\.$") as error:
+        write_report(home / "results", home / "report")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": 1e308}, {"value": -1e16}, {"value": float("inf")}, {"low": 1e300}, {"coverage": 5.0},
+        {"coverage": float("nan")}, {"n_clips": -5}, {"per_clip": {"a": 1e300}}, {"over_time": [1e300]},
+        {"cost": {"load_s": 1e300}}, {"wall_seconds": float("inf")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_rows_with_impossible_numbers_are_left_out(
+    home: Path, change: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"method": "m", "dataset": "d", "split": "s", "protocol": "p", "metric": "psnr", "value": 1.0, "n_clips": 1,
+           "n_frames": 1, "fingerprint": "f"}  # fmt: skip
+    store = ResultsStore(home / "results")
+    (store.root / "rows").mkdir()
+    (store.root / "rows" / "a.jsonl").write_text("".join(f"{json.dumps(row | c)}\n" for c in ({}, change)))
+    assert [r.value for r in store.rows()] == [1.0]
+    assert "line 2 is damaged" in capsys.readouterr().err
+    assert write_report(store.root, home / "report")

@@ -1,4 +1,4 @@
-"""Text of files, caches, servers and programs is shown escaped on the terminal, and is no formula in a spreadsheet."""
+"""Text of files, caches, servers and programs is escaped on the terminal, and is not a formula in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fake_tools import FakeTools
 from rich.progress import Progress, TextColumn
 from rich.table import Table as RichTable
 
 from dawn_bench import cli, weights
 from dawn_bench.cache import INDEX_FILE, QUARANTINED
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.preparation.executor import Engine, run
+from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport
+from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import meter
 from dawn_bench.reports import tables
 from dawn_bench.reports.leaderboard import leaderboards
 from dawn_bench.results import ScoreRow
 from dawn_bench.terminal import SafeConsole, console, echo, show_logs, visible
 
-#: Retitles the window, clears the screen, rings, returns, C1's CSI, right-to-left override, a byte that is no UTF-8.
+#: Retitles the window, clears the screen, rings, returns, C1's CSI, right-to-left override, an invalid byte.
 EVIL = "a\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egpj.\u2066\udcff\x7f[red]"
 SHOWN = r"a\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egpj.\u2066\xff\x7f[red]"
 
@@ -75,6 +79,25 @@ def test_logs_and_warnings_are_escaped_and_shown_once(capsys: pytest.CaptureFixt
     err = capsys.readouterr().err
     assert err == f"warning: cannot read {SHOWN}\n"
     assert is_safe(warnings.formatwarning(EVIL, UserWarning, EVIL, 1, EVIL))
+
+
+def _warns(job: GroupJob) -> GroupReport:
+    logging.getLogger("some.library").warning("cannot read %s", EVIL)
+    warnings.warn(EVIL, stacklevel=1)
+    return GroupReport(job.number, 0, 0, {})
+
+
+@pytest.mark.parametrize("engine", ["loky", "dask"])
+def test_logs_of_worker_processes_are_escaped(
+    engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if engine == "dask":
+        pytest.importorskip("distributed")
+    job = GroupJob(tmp_path, tmp_path, 0, (), {}, PrepareSettings(size=32), FakeTools())
+    assert [r.number for r in run([job], workers=2, engine=engine, work=_warns)] == [0]
+    err = capfd.readouterr().err
+    assert f"warning: cannot read {SHOWN}\n" in err
+    assert "\x1b" not in err and "\u202e" not in err
 
 
 @pytest.mark.parametrize("debug", ["", "1"])

@@ -19,7 +19,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.models.inputs import read_picture, read_sound, read_tracks
-from dawn_bench.pipelines.media import audio, limits, video
+from dawn_bench.pipelines.media import audio, containers, limits, video
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.media.video import iter_frames, read_frames, write_video
 from dawn_bench.pipelines.meshes.files import read_vertices
@@ -238,3 +238,41 @@ def test_tracks_that_unpack_to_gigabytes_are_refused(tmp_path: Path) -> None:
         archive.writestr("pose.npy", npy_head((10**9, 7)) + bytes(100))
     with pytest.raises(InputError, match=r"bomb\.npz: .*cut off, or its shape"):
         read_tracks(path, n_frames=5)
+
+
+def _h264(path: Path, size: int) -> bytes:
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        for k in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), 90 + k, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_pictures_that_grow_in_the_middle_of_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are shown at the size of the first, as in a player; past the bound the decoder allocates none."""
+    path = tmp_path / "grows.h264"
+    path.write_bytes(b"".join(_h264(tmp_path / f"{size}.h264", size) for size in (32, 128, 64)))
+    frames = read_frames(path)
+    assert frames.shape == (15, 32, 32, 3)
+    assert all(abs(int(frames[k].mean()) - 90 - k % 5) <= 2 for k in range(15))
+    monkeypatch.setitem(containers.DECODER, "max_pixels", str(96 * 96))
+    with pytest.raises(ItemError, match=r"^unreadable: grows\.h264: "):
+        read_frames(path)
+    with pytest.raises(ItemError, match=r"^bad_output: .*grows\.h264: "):
+        VideoFormat().read(path, Clip("a", "a", "test", 15, {"frames": FRAMES[:15]}))
+
+
+@pytest.mark.parametrize(("stated", "counts"), [("1000000", True), ("max", False), ("9223372036854771712", False)])
+def test_the_memory_of_a_container_counts(
+    stated: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{stated}\n")
+    monkeypatch.setattr(limits, "_GROUP_LIMITS", (tmp_path / "memory.max", tmp_path / "absent"))
+    if not counts:
+        limits.check_memory(600_000, name="a.mp4")
+        return
+    with pytest.raises(ItemError, match=r"a\.mp4: its frames need more than 0 GB of memory"):
+        limits.check_memory(600_000, name="a.mp4")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 
-class RowArray(NDArrayOperatorsMixin):
+class LazyRows(NDArrayOperatorsMixin):
     """A read-only array-like that computes only the rows (first axis) that are read.
 
     Index it, slice it, or `np.asarray` it. Indexing works along the first axis as on an array and returns new arrays;
@@ -54,7 +54,7 @@ class RowArray(NDArrayOperatorsMixin):
         return getattr(self[:], name)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        arrays = (x[:] if isinstance(x, RowArray) else x for x in inputs)
+        arrays = (x[:] if isinstance(x, LazyRows) else x for x in inputs)
         return getattr(ufunc, method)(*arrays, **options)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -11,8 +11,8 @@ import pytest
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.metrics.scoring.appearance import PREFIX, appearance_notes
 from dawn_bench.metrics.scoring.compare import compute_metrics
-from dawn_bench.metrics.scoring.looks import PREFIX, look_notes
 from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.leaderboard import leaderboards
@@ -41,6 +41,17 @@ WRONG: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
     ("upside down", lambda f: f[:, ::-1]),
     ("mirrored left to right", lambda f: f[:, :, ::-1]),
     ("turned by 180 degrees", lambda f: f[:, ::-1, ::-1]),
+    ("turned by 90 degrees clockwise", lambda f: np.rot90(f, -1, (1, 2))),
+    ("turned by 90 degrees anticlockwise", lambda f: np.rot90(f, 1, (1, 2))),
+    ("rows and columns are swapped", lambda f: f.swapaxes(1, 2)),
+    ("red and green are swapped", lambda f: f[..., [1, 0, 2]]),
+    ("green and blue are swapped", lambda f: f[..., [0, 2, 1]]),
+    ("the channels are in the order GBR", lambda f: f[..., [1, 2, 0]]),
+    ("the channels are in the order BRG", lambda f: f[..., [2, 0, 1]]),
+    ("the colours are inverted", lambda f: 255 - f),
+    ("limited range was read as full", lambda f: (16 + f * (219 / 255)).round().astype(np.uint8)),
+    ("full range was read as limited", lambda f: ((f - 16.0) * 255 / 219).clip(0, 255).round().astype(np.uint8)),
+    ("grey, while the true clips have colours", lambda f: np.repeat(f.mean(-1, keepdims=True).astype(np.uint8), 3, -1)),
     ("borders at the top and bottom, which the true clips lack", letterboxed),
     ("stretched from 64x48 to 64x64, another aspect ratio", lambda f: np.stack([cv2.resize(p, (64, 48)) for p in f])),
 ]
@@ -49,15 +60,15 @@ WRONG: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
 @pytest.mark.parametrize(("text", "change"), WRONG)
 def test_what_looks_wrong_is_named(text: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     noisy = np.clip(TRUE + np.random.default_rng(0).normal(0, 6, TRUE.shape), 0, 255).astype(np.uint8)
-    assert look_notes(np.ascontiguousarray(change(noisy)), TRUE) == [PREFIX + text]
+    assert appearance_notes(np.ascontiguousarray(change(noisy)), TRUE) == [PREFIX + text]
 
 
 def test_ordinary_outputs_are_not_named() -> None:
     still, rng = np.repeat(TRUE[:1], len(TRUE), axis=0), np.random.default_rng(0)
     blurred = np.stack([cv2.GaussianBlur(f, (0, 0), 4) for f in TRUE])
     for frames in (TRUE, still, blurred, TRUE[::-1], np.full_like(TRUE, 255), TRUE // 2, TRUE[:, ::2, ::2]):
-        assert look_notes(np.ascontiguousarray(frames), TRUE) == []
-    assert look_notes(rng.integers(0, 256, TRUE.shape, dtype=np.uint8), TRUE) == []
+        assert appearance_notes(np.ascontiguousarray(frames), TRUE) == []
+    assert appearance_notes(rng.integers(0, 256, TRUE.shape, dtype=np.uint8), TRUE) == []
 
 
 def test_the_console_and_markdown_say_it() -> None:

@@ -1,7 +1,8 @@
-"""Recognises outputs written in another form than their true clips: a mistake that only looks like a bad score.
+"""Detects outputs that were written in another form than their true clips, which would only show as a bad score.
 
 The true clip shows what the output should look like. An output whose pictures fit it much better once they are turned,
-or once red and blue are swapped, was written that way; so was one with a border that the true clip lacks.
+or once their channels are put into another order, was written that way; so was one with a border that the true clip
+lacks, or without colours.
 """
 
 from __future__ import annotations
@@ -25,15 +26,32 @@ BORDER, FLAT = 0.03, 3.0
 #: Relative difference of two aspect ratios that counts.
 ASPECT = 0.02
 
+#: Largest spread of the channels in grey levels of a picture without colours, and least of one with them.
+GREY, COLOURED = 2.0, 8.0
+
+#: Changes of all levels, and the correlation with the true clip that an output must have once they are undone.
+_LEVELS = {"the colours are inverted", "full range was read as limited", "limited range was read as full"}
+SAME = 0.9
+#: What was done to the output, and what undoes it in frames (n,SIDE,SIDE,3).
 _CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "red and blue are swapped": lambda frames: frames[..., ::-1],
+    "red and green are swapped": lambda frames: frames[..., [1, 0, 2]],
+    "green and blue are swapped": lambda frames: frames[..., [0, 2, 1]],
+    "the channels are in the order GBR": lambda frames: frames[..., [2, 0, 1]],
+    "the channels are in the order BRG": lambda frames: frames[..., [1, 2, 0]],
+    "the colours are inverted": lambda frames: 255 - frames,
     "upside down": lambda frames: frames[:, ::-1],
     "mirrored left to right": lambda frames: frames[:, :, ::-1],
     "turned by 180 degrees": lambda frames: frames[:, ::-1, ::-1],
+    "turned by 90 degrees clockwise": lambda frames: np.rot90(frames, 1, (1, 2)),
+    "turned by 90 degrees anticlockwise": lambda frames: np.rot90(frames, -1, (1, 2)),
+    "rows and columns are swapped": lambda frames: frames.swapaxes(1, 2),
+    "full range was read as limited": lambda frames: 16 + frames * (219 / 255),
+    "limited range was read as full": lambda frames: (frames - 16) * (255 / 219),
 }
 
 
-def look_notes(generated: np.ndarray, true: np.ndarray) -> list[str]:
+def appearance_notes(generated: np.ndarray, true: np.ndarray) -> list[str]:
     """What looks wrong about frames uint8 (T,H,W,3) next to the true ones (T',H',W',3); each begins with `PREFIX`."""
     notes = []
     (height, width), (true_height, true_width) = generated.shape[1:3], true.shape[1:3]
@@ -44,12 +62,17 @@ def look_notes(generated: np.ndarray, true: np.ndarray) -> list[str]:
     ours, theirs = _sampled(generated, true)
     if borders := _new_borders(ours, theirs):
         notes.append(f"{PREFIX}borders at the {' and '.join(borders)}, which the true clips lack")
-    if change := _change(_small(ours), _small(theirs)):
+    if _flat(ours).all():
+        return notes  # an empty picture
+    small, true_small = _small(ours), _small(theirs)
+    if change := _change(small, true_small):
         notes.append(f"{PREFIX}{change}")
+    if np.ptp(small, axis=-1).mean() < GREY and np.ptp(true_small, axis=-1).mean() > COLOURED:
+        notes.append(f"{PREFIX}grey, while the true clips have colours")
     return notes
 
 
-def look_warnings(rows: Iterable[ScoreRow]) -> list[str]:
+def appearance_warnings(rows: Iterable[ScoreRow]) -> list[str]:
     """The notes of this kind in the rows of one or more methods, each with the name of its method."""
     return list(
         dict.fromkeys(
@@ -75,7 +98,9 @@ def _change(ours: np.ndarray, theirs: np.ndarray) -> str:
     as_it_is = _error(ours, theirs)
     errors = {name: _error(undo(ours), theirs) for name, undo in _CHANGES.items()}
     best = min(errors, key=errors.__getitem__)
-    return best if as_it_is > FITS and errors[best] < GAIN * as_it_is else ""
+    # Inverting an empty picture, or stretching a pale one, may fit better too: the structure must agree as well.
+    agrees = best not in _LEVELS or np.corrcoef(_CHANGES[best](ours).ravel(), theirs.ravel())[0, 1] > SAME
+    return best if as_it_is > FITS and errors[best] < GAIN * as_it_is and agrees else ""
 
 
 def _error(ours: np.ndarray, theirs: np.ndarray) -> float:

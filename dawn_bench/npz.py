@@ -1,4 +1,4 @@
-"""Reads npy and npz files. Objects in them are never unpickled, and no header gets more memory than the file has.
+"""Reads npz files. Objects in them are never unpickled, and no header gets more memory than the file has.
 
 A zip archive of one megabyte can unpack to a thousand, so its arrays have a stated bound.
 """
@@ -13,6 +13,8 @@ from typing import IO
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+
+from dawn_bench.readers import one_line
 
 
 def read_npz(path: Path, names: Sequence[str], *, max_bytes: int) -> dict[str, np.ndarray]:
@@ -34,7 +36,7 @@ def read_npz(path: Path, names: Sequence[str], *, max_bytes: int) -> dict[str, n
     except KeyError:
         raise ValueError(f"has no array `{name}`") from None
     except (OSError, BadZipFile, EOFError, SyntaxError, OverflowError, TypeError, zlib.error, RuntimeError) as error:
-        raise ValueError(_reason(error)) from error
+        raise ValueError(one_line(error)) from error
     return arrays
 
 
@@ -51,7 +53,3 @@ def _check_header(file: IO[bytes], size: int) -> None:
         raise ValueError(f"has the shape {shape}")
     if math.prod(shape) * dtype.itemsize > size - file.tell():
         raise ValueError(f"is cut off, or its shape {shape} is wrong")
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
