@@ -8,17 +8,19 @@ import numpy as np
 
 from dawn_bench.errors import InputError
 from dawn_bench.files import VIDEO_SUFFIXES
-from dawn_bench.models.inputs import clip_arrays, read_upright
+from dawn_bench.models.inputs import clip_arrays, read_upright, turned_note
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, to_window
 from dawn_bench.pipelines.settings import PrepareSettings
 
 
-def read_face(path: Path, *, size: int, backend: FaceBackend, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
+def read_face(
+    path: Path, *, size: int, backend: FaceBackend, max_frames: int, notes: list[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 (T,S,S,3) and points (T,68,2) of a video's first `max_frames` frames, or of one picture (T = 1).
 
-    A picture whose face is not upright is turned.
+    A picture whose face is not upright is turned, which is added to `notes`.
 
     Raises `InputError` for a file that cannot be read or shows no face.
     """
@@ -26,7 +28,9 @@ def read_face(path: Path, *, size: int, backend: FaceBackend, max_frames: int) -
         settings = PrepareSettings(size=size, extract=(), require_audio=False, min_frames=1, max_frames=max_frames)
         arrays = clip_arrays(path, settings, backend=backend)
         return arrays["frames"], arrays["landmarks"]
-    picture, _ = read_upright(path)
+    picture, turned = read_upright(path)
+    if turned and notes is not None:
+        notes.append(turned_note(path, turned))
     boxes = backend.detect(picture)
     if not len(boxes):
         hint = "Give a frontal portrait, face large in the picture."

@@ -123,7 +123,7 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
             user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
         )
         frames, landmarks = read_face(
-            user_path(image), size=self.size, backend=pick_backend(face), max_frames=len(features)
+            user_path(image), size=self.size, backend=pick_backend(face), max_frames=len(features), notes=notes
         )
 
         def segments() -> Iterator[np.ndarray]:
