@@ -31,7 +31,9 @@ def test_a_turned_portrait_gives_the_face_of_the_upright_one(turns: int, tmp_pat
     portrait, has_face = read_portrait(path, size=64, backend=backend)
     assert has_face and portrait.turned == -90 * turns % 360
     assert np.array_equal(portrait.frame, upright.frame) and np.array_equal(portrait.pose, upright.pose)
-    frames, points = read_face(path, size=64, backend=backend, max_frames=1)
+    notes: list[str] = []
+    frames, points = read_face(path, size=64, backend=backend, max_frames=1, notes=notes)
+    assert len(notes) == (turns > 0) and all("turned by" in note and "turned.png" in note for note in notes)
     assert np.array_equal(frames[0], upright.frame)
     assert points[0, 8, 1] > points[0, 27, 1]  # the chin is below the nose
 

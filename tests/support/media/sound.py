@@ -150,7 +150,8 @@ def flac_with_cover(path: Path) -> None:
 @kind("sound", "s.m4a", SECOND)
 def m4a_gapless_by_itunes_tag(path: Path) -> None:
     """No edit list; `iTunSMPB` states 1024 samples of priming and the padding."""
-    encode(path, tone(rate=44_100), "aac", rate=44_100, options={"use_editlist": "0"})
+    # the last packet is stated whole, as iTunes does: PyAV 19 cuts the padding off what is stated
+    encode(path, tone(rate=44_100), "aac", rate=44_100, options={"use_editlist": "0"}, last=1024)
     tag_gapless(path, priming=1024, padding=45 * 1024 - 1024 - 44_100, samples=44_100)
 
 

@@ -69,8 +69,9 @@ def encode(
     format: str | None = None,
     options: dict[str, str] | None = None,
     cover: bool = False,
+    last: int | None = None,
 ) -> None:
-    """Planes (C,n) or (n,) encoded; with `cover` a picture is attached."""
+    """Planes (C,n) or (n,) encoded; with `cover` a picture is attached; `last` is the last packet's stated length."""
     planes = np.atleast_2d(planes)
     array = planes.astype(np.float32) if sample.startswith("flt") else (planes * 32767).round().astype(np.int16)
     if not sample.endswith("p"):
@@ -82,7 +83,10 @@ def encode(
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         if picture is not None:
             mux_cover(container, picture)
-        container.mux([*stream.encode(frame), *stream.encode(None)])
+        packets = [*stream.encode(frame), *stream.encode(None)]
+        if last is not None:
+            packets[-1].duration = last
+        container.mux(packets)
 
 
 def add_cover(container: Any, *, marked: bool = True) -> Any:

@@ -32,11 +32,17 @@ RATES = {
 
 
 def clapper(
-    name: str, file: str, stamps: Sequence[Fraction], near: Sequence[float] = (0.35, 1.5, 2.65), **how: Any
+    name: str,
+    file: str,
+    stamps: Sequence[Fraction],
+    near: Sequence[float] = (0.35, 1.5, 2.65),
+    *,
+    within: float = BEEP,
+    **how: Any,
 ) -> None:
     """Register a flash-and-beep clip of `write_clapper`."""
     instants = [float(instant - stamps[0]) for instant in flash_instants(stamps, near)]
-    answer = Answer(flashes=tuple(instants), beeps=tuple(instants), near=BEEP)
+    answer = Answer(flashes=tuple(instants), beeps=tuple(instants), near=within)
     add_kind(name, "video", file, answer, lambda path: write_clapper(path, stamps, near, **how))
 
 
@@ -54,7 +60,8 @@ for _file in ("clip.mp4", "clip.mkv", "clip.ts"):
 _EVEN = even_stamps(25, 3)
 for _file in ("clip.mkv", "clip.ts"):
     _start = even_stamps(25, 3, start=-0.52)
-    clapper(f"negative-start-{_file[5:]}", _file, _start, (-0.2, 1, 2.1))
+    # PyAV 19 writes the first sound of the mkv file 8 ms late; both versions read either file alike
+    clapper(f"negative-start-{_file[5:]}", _file, _start, (-0.2, 1, 2.1), within=0.01)
     clapper(f"starts-at-5-s-{_file[5:]}", _file, even_stamps(25, 3, start=5), (5.35, 6.5, 7.5))
 for _file in ("clip.mp4", "clip.mov", "clip.mkv", "clip.ts"):
     clapper(f"sound-late-{_file[5:]}", _file, _EVEN, sound_from=0.23)
