@@ -22,7 +22,7 @@ from dawn_bench.baselines.formats import format_of
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import sha256_file
-from dawn_bench.names import check_name, inside, name_fault
+from dawn_bench.names import check_name, inside, name_fault, owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import DamageError, fitted, json_lines, whole
@@ -69,10 +69,7 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     check_name(method.name, what="the method's name")
     for clip in clips:
         check_name(clip.id, what="the clip id")
-    folder = out / method.name
-    if inside(out, method.name) is None or (folder / ITEMS_FILE).is_symlink():
-        hint = "Give another --out, or replace the link by what it leads to."
-        raise InputError("is reached through a link; outputs are written to real folders.", path=folder, hint=hint)
+    folder = owned(out, method.name, ITEMS_FILE).parent
     folder.mkdir(parents=True, exist_ok=True)
     earlier = read_items(folder)
     results: dict[str, Output] = {}

@@ -10,7 +10,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -49,6 +49,8 @@ def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterat
     """
     temporary = path.with_name(f".{path.name}{TEMPORARY}") if sole else temporary_path(path)
     try:
+        if sole:
+            temporary.unlink(missing_ok=True)  # what a killed writer left behind, or a link that somebody put there
         yield temporary
         commit(temporary, path, durable=durable)
     except BaseException as error:
@@ -104,45 +106,63 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{uuid4().hex[:6]}{TEMPORARY}")
 
 
-def sweep(folder: Path, *, only: Path | None = None) -> None:
-    """Remove the temporary files that dead writers left in `folder` and below; `only` those of one file of it.
+def sweep(folder: Path, *names: str, only: Path | None = None, written: Collection[str] = ()) -> None:
+    """Remove the temporary files that dead writers left directly in `folder`, and in `names` of it and below.
 
-    A file of a living writer stays. The writers on another machine cannot be checked: their files count as left
-    behind after a day.
+    Only names that `temporary_path` gives are removed, and the fixed ones of earlier versions: those of the files
+    `written` directly in `folder`. A file of a living writer stays. The writers on another machine cannot be checked:
+    their files count as left behind after a day.
+
+    Args:
+        folder: where to look.
+        names: folders in `folder` that hold files of dawn-bench alone.
+        only: sweep only what was left of this file of the folder.
+        written: file names that are written directly in `folder`, including checkpoints.
     """
     if only is not None:
         prefix = f".{only.name}."
-        for path in _partial(p for p in folder.glob(".*") if p.name.startswith(prefix) and _WRITER.search(p.name)):
-            _remove(path)
+        _remove(path for path in folder.glob(".*") if path.name.startswith(prefix) and _is_dead(path))
         return
-    for top, _, names in os.walk(folder):
-        for path in _partial(Path(top) / name for name in names if name.startswith(".")):
-            _remove(path)
+    fixed = {f".{name}{TEMPORARY}" for name in written}
+    checkpoints = any(name.endswith(".safetensors") for name in written)
+    _remove(
+        path
+        for path in folder.glob(".*")
+        if path.name in fixed or _is_dead(path) or (checkpoints and _FOREIGN.match(path.name))
+    )
+    for name in names:
+        for top, _, files in os.walk(folder / name):
+            _remove(Path(top, file) for file in files if file.startswith(".") and _is_dead(Path(top, file)))
 
 
-#: What `temporary_path` appends to a name, and the temporary names of safetensors' own writer.
-_WRITER = re.compile(r"\.(?P<machine>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.tmp$")
+#: The names that `temporary_path` gives, those that it gave in earlier versions, and those of safetensors' own writer.
+_WRITER = re.compile(r"^\..+\.(?P<machine>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.tmp$")
+_EARLIER = re.compile(r"^\..+\.[0-9a-f]{12}\.tmp$")
 _FOREIGN = re.compile(r"^\.tmp\w{6}$")
 _DAY = 86_400
 
 
-def _partial(paths: Iterable[Path]) -> Iterator[Path]:
-    """Those of `paths` that are temporary files whose writer is dead."""
-    for path in paths:
-        if not (path.name.endswith(TEMPORARY) or _FOREIGN.match(path.name)):
-            continue
-        writer = _WRITER.search(path.name)
-        if writer is None or (writer["machine"] == _machine() and not _alive(int(writer["pid"]))):
-            yield path
-        elif writer["machine"] != _machine():
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _DAY:
-                    yield path
+def is_temporary(name: str) -> bool:
+    """Whether `temporary_path`, or an earlier version of it, gave a file this name."""
+    return _WRITER.match(name) is not None or _EARLIER.match(name) is not None
 
 
-def _remove(path: Path) -> None:
+def _is_dead(path: Path) -> bool:
+    """Whether `path` is a temporary file of ours whose writer is dead."""
+    writer = _WRITER.match(path.name)
+    if writer is None:
+        return _EARLIER.match(path.name) is not None
+    if writer["machine"] == _machine():
+        return not _alive(int(writer["pid"]))
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        return time.time() - path.stat().st_mtime > _DAY
+    return False
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

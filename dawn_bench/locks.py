@@ -9,9 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dawn_bench.errors import InputError
+from dawn_bench.files import write_atomic
 from dawn_bench.storage import writing
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 #: The lock of a folder, and a line on who holds it.
 LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder"
@@ -23,14 +28,14 @@ def exclusive(folder: Path, *, doing: str, hint: str) -> Iterator[None]:
 
     Raises `InputError` with the command and process that hold it: `RESULTS: is being evaluated by another run (...)`.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file, not a folder.", path=folder, hint="Give another folder.")
     new = not folder.exists()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock, note = FileLock(folder / LOCK_FILE), folder / HOLDER_FILE
+    lock, note = lock_file(folder / LOCK_FILE), folder / HOLDER_FILE
     with writing(folder / LOCK_FILE):
         try:
             lock.acquire(timeout=0)
@@ -42,7 +47,7 @@ def exclusive(folder: Path, *, doing: str, hint: str) -> Iterator[None]:
         raise InputError(busy, path=folder, hint=hint)
     try:
         with suppress(OSError):  # the line serves a message only
-            note.write_text(f"{_this_process()}\n")
+            write_atomic(note, f"{_this_process()}\n".encode(), durable=False)  # in place of a link, not through it
         yield
     finally:
         with suppress(OSError):
@@ -60,20 +65,31 @@ def in_turn(path: Path, *, seconds: float = 60) -> Iterator[None]:
 
     Raises `InputError` after `seconds`. Where the folder cannot be written the block runs without the lock.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    lock = FileLock(path)
-    with suppress(PermissionError, FileNotFoundError):
+    lock, late = lock_file(path), False
+    with writing(path), suppress(PermissionError, FileNotFoundError):
         try:
             if os.access(path.parent, os.W_OK):
                 lock.acquire(timeout=seconds)
-        except Timeout:
-            hint = "Run it again when the other process is finished."
-            raise InputError(f"is locked by another process for {seconds:g} s.", path=path, hint=hint) from None
+        except Timeout:  # an OSError itself
+            late = True
+    if late:
+        hint = "Run it again when the other process is finished."
+        raise InputError(f"is locked by another process for {seconds:g} s.", path=path, hint=hint)
     try:
         yield
     finally:
         lock.release()
+
+
+def lock_file(path: Path) -> FileLock:
+    """The lock `path`, not held yet. Raises `InputError` where it is a link, whose target a lock could change."""
+    from filelock import FileLock
+
+    if path.is_symlink():
+        raise InputError("is a link, not a lock.", path=path, hint="Remove the link.")
+    return FileLock(path)
 
 
 def _this_process() -> str:
@@ -85,6 +101,8 @@ def _this_process() -> str:
 def _holder(note: Path) -> str:
     """` (evaluate, process 12 on host, since ...)`, or nothing where it is not known."""
     try:
+        if note.is_symlink() or not note.is_file():
+            return ""
         text = " ".join(note.read_text(errors="replace").split())
     except OSError:
         return ""

@@ -6,6 +6,7 @@ name is checked where it is read: it is one plain name, and never a path.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path, PureWindowsPath
@@ -67,6 +68,40 @@ def inside(folder: Path, name: Path | str) -> Path | None:
     except (OSError, RuntimeError, ValueError):  # links in a circle, names that the system cannot have
         return None
     return path if path != root and path.is_relative_to(root) else None
+
+
+def owned(folder: Path, *names: str | Path) -> Path:
+    """The path of `names` in `folder`, to write to or to remove; `folder` is one that may come from anybody.
+
+    Raises `InputError` naming the link where a link on the way leads out of the folder. The folder as a whole may be a
+    link, and links to other places in it are followed.
+    """
+    path = folder
+    for part in Path(*names).parts:
+        path = path / part
+        if path.is_symlink() and inside(folder, path.absolute()) is None:
+            raise InputError(f"is a link that leads out of {folder}.", path=path, hint="Remove the link.")
+    return path
+
+
+def check_links(folder: Path, *names: str) -> None:
+    """Raise `InputError`, as `owned` does, for `names` in `folder` and for every link to a folder below them.
+
+    Links to files are left alone: a file is replaced by its name, which leaves alone what a link of that name leads to.
+    """
+    waiting = [owned(folder, name) for name in names]
+    while waiting:
+        here = waiting.pop()
+        try:
+            entries = list(os.scandir(here))
+        except OSError:  # there is none, or it cannot be listed: what is written there has its own message
+            continue
+        for entry in entries:
+            if entry.is_symlink():
+                if not entry.is_file():
+                    owned(folder, Path(entry.path).relative_to(folder))
+            elif entry.is_dir():
+                waiting.append(Path(entry.path))
 
 
 def _shown(name: object) -> str:

@@ -20,7 +20,6 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,8 +29,11 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.files import commit, git_blob_file, replacing, sha256_file, user_path, write_atomic
-from dawn_bench.readers import one_line, read_json, read_torch
+from dawn_bench.files import commit, replacing, sha256_file, user_path
+from dawn_bench.hashes import hash_file, known_hashes
+from dawn_bench.locks import lock_file
+from dawn_bench.readers import one_line, read_torch
+from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def locate(weight: Weight) -> Path | None:
 def is_published(weight: Weight, hashes: Mapping[str, str]) -> bool:
     """Whether a file with these hashes (`sha256`, `git_blob`) is the published one; False if no hash is published."""
     if weight.sha256 is not None:
-        return hashes["sha256"].startswith(weight.sha256)
+        return hashes["sha256"] == weight.sha256
     return weight.git_blob is not None and hashes["git_blob"] == weight.git_blob
 
 
@@ -104,7 +106,7 @@ def resolve(name: str, policy: Policy = "auto") -> Resolved:
     weight = entry(name)
     try:
         path = locate(weight)
-        hashes = _hashes(path) if policy != "seeded" and path is not None else {}
+        hashes = known_hashes(path) if policy != "seeded" and path is not None else {}
     except OSError as error:
         file = error.filename or folder() / weight.file
         raise InputError(f"cannot be read ({error.strerror}).", path=file, hint="Check its permissions.") from error
@@ -195,11 +197,12 @@ def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.n
     return np.asarray(value, dtype=np.float32)
 
 
-def add(path: Path, name: str | None = None) -> Resolved:
+def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolved:
     """Copy a user's file into the weights folder, under the file name of the entry `name`.
 
-    Without `name` the entry is identified by the file's hash, else by its file name. Raises `InputError` when no single
-    entry matches, when the file is another entry's published file, or when it cannot be copied.
+    Without `name` the entry is identified by the file's hash, else by its file name. Another file of that name is kept
+    unless `replace` is set. Raises `InputError` when no single entry matches, when the file is another entry's
+    published file or cannot be read as weights, when another file is there already, or when it cannot be copied.
     """
     path = user_path(path)
     if not path.is_file():
@@ -220,6 +223,12 @@ def add(path: Path, name: str | None = None) -> Resolved:
     target = folder() / weight.file
     if target.exists() and target.samefile(path):
         return resolve(weight.name)
+    if not known:
+        check_weight(path, weight.file)
+    if target.exists() and not replace:
+        if target.is_file() and sha256_file(target) == hashes["sha256"]:
+            return resolve(weight.name)
+        raise InputError("is there already, with other content.", path=target, hint="Replace it with --replace.")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(target) as temporary:
@@ -229,29 +238,6 @@ def add(path: Path, name: str | None = None) -> Resolved:
     return resolve(weight.name)
 
 
-def hash_file(path: Path) -> dict[str, str]:
-    """The hashes by which publishers identify a file: `sha256`, and `git_blob`, git's sha1 of its content."""
-    return {"sha256": sha256_file(path), "git_blob": git_blob_file(path)}
-
-
-def _hashes(path: Path) -> dict[str, str]:
-    """The hashes of a file, cached in the weights folder by path, size and mtime: a large file is hashed once."""
-    stat = path.stat()
-    stamp = [str(path), stat.st_size, stat.st_mtime_ns]
-    note = folder() / f"{path.name}.sha256.json"
-    try:
-        cached = read_json(note, dict)
-        if cached["stamp"] == stamp:
-            return {"sha256": str(cached["sha256"]), "git_blob": str(cached["git_blob"])}
-    except (InputError, KeyError):
-        pass  # missing, damaged or from an earlier version: hashed below
-    hashes = hash_file(path)
-    with suppress(OSError):  # in a read-only weights folder the file is hashed every time
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(note, json.dumps({"stamp": stamp, **hashes}).encode(), durable=False)
-    return hashes
-
-
 def download(name: str) -> Resolved:
     """Download a file from its public origin into the weights folder and check its hash.
 
@@ -259,7 +245,7 @@ def download(name: str) -> Resolved:
     Raises `InputError` when there is no direct address, the network fails, the transfer is interrupted, the hash
     differs from the published hash, or another process is fetching the same file.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     weight = entry(name)
     if weight.url is None:
@@ -271,7 +257,9 @@ def download(name: str) -> Resolved:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.part")
     try:
-        with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
+        with lock_file(target.with_name(f".{target.name}.lock")).acquire(timeout=0):
+            if partial.is_symlink():
+                partial.unlink()  # the bytes would be appended to the file that it leads to
             try:
                 _transfer(weight, partial)
             except (OSError, http.client.HTTPException) as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Weight:
     """One published file. `url` is None where there is no direct download.
 
-    `sha256` is as published: all 64 digits, or the first 8 where the file name contains them (torchvision), or None.
+    `sha256` is as published, all 64 digits, or None.
     `git_blob` is the git hash of a file that is published in a repository. `member` is the file's name inside a zip at
     `url`, whose own hash is `archive_sha256`. `package` is an installed distribution's folder that brings the file
     along.
@@ -128,7 +128,8 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the AlexNet backbone of LPIPS",
         origin="torchvision (download.pytorch.org/models)",
         url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        sha256="7be5be79",
+        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        bytes=244_408_911,
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
@@ -137,7 +138,8 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the VGG-16 backbone of LPIPS",
         origin="torchvision (download.pytorch.org/models)",
         url="https://download.pytorch.org/models/vgg16-397923af.pth",
-        sha256="397923af",
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        bytes=553_433_881,
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
@@ -146,7 +148,8 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the SqueezeNet 1.1 backbone of LPIPS",
         origin="torchvision (download.pytorch.org/models)",
         url="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
-        sha256="b8a52dc0",
+        sha256="b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+        bytes=4_958_839,
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
@@ -155,7 +158,8 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the VGG-19 of LFG's perceptual loss",
         origin="torchvision (download.pytorch.org/models)",
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        sha256="dcbb9e9d",
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        bytes=574_673_361,
         licence="BSD-3-Clause (torchvision)",
     ),
     Weight(
@@ -164,7 +168,7 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the 2D-FAN face points of the back end face-alignment",
         origin="adrianbulat.com/downloads/python-fan",
         url="https://www.adrianbulat.com/downloads/python-fan/2DFAN4-11f355bf06.pth.tar",
-        sha256="11f355bf",
+        sha256="11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
         licence="none stated for the weights (face-alignment's code BSD-3-Clause)",
     ),
     Weight(

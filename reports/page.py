@@ -15,6 +15,7 @@ from dawn_bench import __version__
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import write_atomic
 from dawn_bench.locks import in_turn
+from dawn_bench.names import owned
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.gallery import ClipRow, clip_rows
@@ -53,6 +54,8 @@ def write_report(
     if not results.is_dir():
         what = "is a file, not a results folder." if results.exists() else "there is no such results folder."
         raise InputError(what, path=results, hint="Create one: dawn-bench evaluate --out RESULTS")
+    if (place := out.absolute()).is_relative_to(root := results.absolute()):
+        owned(root, place.relative_to(root))
     with in_turn(results / REPORT_LOCK, seconds=600):  # or a slower report would replace one of newer rows
         return _write(results, out, formats, clips=clips, published=published)
 

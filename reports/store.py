@@ -24,10 +24,10 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, field_validator
 
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
 from dawn_bench.locks import in_turn
-from dawn_bench.names import check_name, inside
+from dawn_bench.names import check_name, inside, owned
 from dawn_bench.progress import console
 from dawn_bench.readers import finite, fitted, parse_json, read_json, shortened
 from dawn_bench.reports.current import current
@@ -66,7 +66,9 @@ class GalleryItem(Config):
         """The video file; raises `ItemError` unless it is a video, and in the results folder that lists it."""
         path = self.video if self._root is None else inside(self._root, self.video)
         if path is None:
-            raise ItemError("outside", f"{shortened(self.video.name)} is not in the results folder: evaluate again to add it")
+            raise ItemError(
+                "outside", f"{shortened(self.video.name)} is not in the results folder: evaluate again to add it"
+            )
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             raise ItemError("no_video", f"{path.name} is not a video file")
         if not path.is_file():
@@ -128,6 +130,7 @@ class ResultsStore:
         stored = (row.model_copy(update=escape_invalid_values(dict(row))).model_dump_json() for row in stamped)
         lines = (json.dumps(sealed(json.loads(row)), ensure_ascii=False) for row in stored)
         data = "".join(f"{line}\n" for line in lines).encode()
+        owned(self.root, "rows")
         with writing(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("ab") as file:
@@ -247,10 +250,7 @@ class ResultsStore:
 
     def _make(self, folder: Path) -> None:
         """Create a folder of the store; raises `InputError` where a link leads out of the store."""
-        if inside(self.root, folder.absolute()) is None:
-            raise InputError(
-                "is reached through a link out of the results folder.", path=folder, hint="Remove the link."
-            )
+        owned(self.root, folder.relative_to(self.root))
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager

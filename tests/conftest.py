@@ -26,6 +26,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def remembered_hashes(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Hashes of weight files are remembered for the session, not in the user's cache folder."""
+    folder = tmp_path_factory.mktemp("hashes")
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dawn_bench.hashes.notes_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference material next to the checkout; the test skips where it is absent."""

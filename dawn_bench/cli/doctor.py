@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dawn_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from dawn_bench.weights_table import Weight
+
 
 def doctor() -> None:
     """Print versions, device, decoder, weights, and what each extractor, back end and metric uses.
@@ -21,7 +30,7 @@ def doctor() -> None:
     from dawn_bench.progress import console
     from dawn_bench.provenance import device_name, pick_device, versions
     from dawn_bench.registry import installed_plugins
-    from dawn_bench.weights import WEIGHTS, folder, resolve
+    from dawn_bench.weights import WEIGHTS, folder, locate
 
     screen = console()
 
@@ -49,37 +58,57 @@ def doctor() -> None:
             ("ffmpeg program", shutil.which("ffmpeg") or "absent (not needed)"),
         ],
     )
-    resolved = {w.name: resolve(w.name) for w in WEIGHTS}
-    section(
-        f"Weights in {folder()}",
-        [(n, "absent" if r.path is None else f"{r.state}  {r.path.name}") for n, r in resolved.items()],
-    )
-    chosen = pick_backend("auto").name
+    section(f"Weights in {folder()}", [(w.name, _or_reason(partial(_weight, w))) for w in WEIGHTS])
+    chosen = _or_reason(lambda: pick_backend("auto").name)
     section("Face back ends", [(name, _face(name, chosen)) for name in FACE_BACKENDS])
     section("Extractors", [(name, _extractor(name)) for name in EXTRACTORS])
-    section("Metrics", [(metric.name, metric.backend() or "no network") for metric in metrics_in_order()])
+    section("Metrics", [(m.name, _or_reason(m.backend) or "no network") for m in metrics_in_order()])
     if plugins := installed_plugins():
         section("Plug-ins", plugins)
-    if any(r.path is None for r in resolved.values()):
+    if any(locate(w) is None for w in WEIGHTS):
         screen.print(
             "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.",
             markup=False,
         )
 
 
+def _or_reason(look: Callable[[], str]) -> str:
+    """What `look` returns, or why it cannot be looked at: one damaged file must not hide the other rows."""
+    try:
+        return look()
+    except InputError as error:
+        return str(error)
+
+
+def _weight(weight: Weight) -> str:
+    """The state of one weight file; a file that is not the published one is read to see whether it is damaged."""
+    from dawn_bench.weights import resolve
+    from dawn_bench.weights_check import check_weight
+
+    resolved = resolve(weight.name)
+    if resolved.path is None:
+        return "absent"
+    if resolved.state != "canonical":
+        try:
+            check_weight(resolved.path, weight.file)
+        except InputError as error:
+            return f"damaged  {resolved.path.name}: {error.what} {error.hint}"
+    return f"{resolved.state}  {resolved.path.name}"
+
+
 def _face(name: str, chosen: str) -> str:
     """Whether a face back end is usable, and if not, the reason."""
-    from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
 
-    if reason := FACE_BACKENDS[name].missing():
+    if reason := _or_reason(lambda: FACE_BACKENDS[name].missing() or ""):
         return f"not usable: {reason}"
-    return "ready, used by default" if name == chosen else "ready"
+    return _or_reason(lambda: "ready, used by default" if pick_backend(name).name == chosen else "ready")
 
 
 def _extractor(name: str) -> str:
     """Whether an extractor is usable, and if not, the reason."""
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
-    if reason := EXTRACTORS[name].missing():
+    if reason := _or_reason(lambda: EXTRACTORS[name].missing() or ""):
         return f"not usable: {reason}"
-    return f"ready, {EXTRACTORS[name]().fingerprint()}"
+    return _or_reason(lambda: f"ready, {EXTRACTORS[name]().fingerprint()}")

@@ -100,15 +100,18 @@ def add(
         str | None,
         typer.Option(help="Its name in `dawn-bench weights list`, where hash and file name do not identify it."),
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace another file that is there already.")] = False,
 ) -> None:
     """Copy a file that you have into the weights folder.
+
+    It is read first: a damaged file, or one of another kind, is refused.
 
     Example: dawn-bench weights add DOWNLOADED_FILE
     """
     from dawn_bench.progress import console
     from dawn_bench.weights import add as add_file
 
-    resolved = add_file(path, name)
+    resolved = add_file(path, name, replace=replace)
     console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}", markup=False)
     if resolved.state == "user" and (resolved.weight.sha256 or resolved.weight.git_blob):
         console().print(

@@ -10,6 +10,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.legible import legible
 from dawn_bench.npz import read_npz
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS

@@ -18,10 +18,11 @@ from typing import Any
 from torch import nn
 
 from dawn_bench.files import write_atomic
+from dawn_bench.names import owned
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.readers import DamageError, finite, parse_json, read_json
 from dawn_bench.storage import writing
-from dawn_bench.training.board import Board
+from dawn_bench.training.board import FOLDER, Board
 from dawn_bench.training.stage import Stage
 from dawn_bench.training.validation import Validates, held_out
 
@@ -32,11 +33,13 @@ SAMPLES = "samples"
 class TrainingLogger:
     """The logs of one stage in `out`, from step `start` on. Only the process of rank 0 writes logs.
 
-    `save(path, module, step)` writes a checkpoint.
+    `save(path, module, step)` writes a checkpoint. Raises `InputError` where a log is a link out of `out`.
     """
 
     def __init__(self, stage: Stage, out: Path, *, start: int, save: Callable[[Path, nn.Module, int], None]) -> None:
         self.stage, self.out, self.save = stage, out, save
+        for name in (LOG_FILE, VALIDATION_FILE, SAMPLES, FOLDER):
+            owned(out, name)
         for name in (LOG_FILE, VALIDATION_FILE):
             drop_after(out / name, start)
         self.board = Board(out, start=start)

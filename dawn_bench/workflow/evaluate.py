@@ -22,6 +22,7 @@ from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.extraction import check_files
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
@@ -68,6 +69,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     elif job.mapping is not None or job.naming != "{clip}":
         flag = "--mapping" if job.mapping is not None else "--naming"
         raise InputError(f"{flag} describes the files of --outputs, which is missing.", hint="Give both.")
+    if job.weights == "files":
+        check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front

@@ -23,6 +23,7 @@ from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import sweep, write_atomic
 from dawn_bench.locks import exclusive
 from dawn_bench.models.spec import MODELS, default_model
+from dawn_bench.names import check_links, owned
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -84,7 +85,10 @@ def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quicksta
     """
     _claim(out, plan)
     with exclusive(out, doing="used", hint="Wait for it, or give another --out."):
-        sweep(out)
+        for name in ("dataset", "cache", "run", "results"):
+            owned(out, name)
+        check_links(out, "dataset")
+        sweep(out, "dataset")
         return _quickstarted(out, plan, jobs=jobs, device=device)
 
 

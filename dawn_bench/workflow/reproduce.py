@@ -23,6 +23,7 @@ from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, nearest, unknown_name
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.extraction import check_files
 from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
 from dawn_bench.models.dawn.released import find_released
 from dawn_bench.models.dawn.strategies import STRATEGIES
@@ -65,6 +66,8 @@ def _reproduced(job: Reproduction, table: PaperTable, cache: Cache) -> Reproduce
     if modality_of(clips[0]) != "video":
         raise InputError("holds meshes; the paper's tables are on videos.", path=job.cache)
     check_content(cache, [clip.id for clip in clips])
+    if job.weights == "files":
+        check_files([METRICS[m] for m in table.metrics], PAPER_DAWN)
     dataset = str(cache.settings["dataset"])
     source = (dataset, *identity(cache, job.split))
     compared = dataset if dataset in table.published else next(iter(table.published), "crema")

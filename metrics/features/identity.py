@@ -28,7 +28,9 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pixels import to_unit
+from dawn_bench.readers import guarded
 from dawn_bench.weights import Policy, resolve
+from dawn_bench.weights_check import FETCH_AGAIN
 
 #: Frames uint8 (N,H,W,3) and their 68 points (N,68,2) to embeddings float32 (N,D).
 Embed = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -127,7 +129,7 @@ def dlib_face(path: Path) -> Embed:
     """dlib's network on its own 150 x 150 crop, float32 (N,128)."""
     import dlib
 
-    network = dlib.face_recognition_model_v1(str(path))
+    network = guarded(lambda: dlib.face_recognition_model_v1(str(path)), path, "a dlib model", FETCH_AGAIN)
 
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
         crops = [aligned(f, p[[45, 42, 36, 39, 33]], align.DLIB) for f, p in zip(frames, points, strict=True)]
@@ -138,9 +140,8 @@ def dlib_face(path: Path) -> Embed:
 
 def _read(path: Path) -> cv2.dnn.Net:
     """The network in OpenCV's classic engine, the only one of version 4; the default engine of 5 is 4 % slower."""
-    if hasattr(cv2.dnn, "ENGINE_CLASSIC"):
-        return cv2.dnn.readNetFromONNX(str(path), engine=cv2.dnn.ENGINE_CLASSIC)
-    return cv2.dnn.readNetFromONNX(str(path))
+    engine = {"engine": cv2.dnn.ENGINE_CLASSIC} if hasattr(cv2.dnn, "ENGINE_CLASSIC") else {}
+    return guarded(lambda: cv2.dnn.readNetFromONNX(str(path), **engine), path, "an ONNX network", FETCH_AGAIN)
 
 
 _EMBEDDERS: dict[str, Callable[[Path], Embed]] = {

@@ -21,7 +21,7 @@ from dawn_bench.cache import open_shard, shard_facts
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sealed, unsealed, write_atomic
-from dawn_bench.names import name_fault
+from dawn_bench.names import name_fault, owned
 from dawn_bench.readers import read_json
 
 
@@ -88,7 +88,7 @@ class FeatureCache:
         self._write(self._path(name, fingerprint, key).with_suffix(".json"), text.encode())
 
     def _write(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        owned(self.folder, path.parent.name).mkdir(parents=True, exist_ok=True)
         write_atomic(path, data, durable=False)  # a damaged file counts as absent
 
     def _path(self, name: str, fingerprint: str, key: str) -> Path:

@@ -23,6 +23,7 @@ from dawn_bench.metrics.scoring.feature_cache import content_hash
 from dawn_bench.metrics.scoring.frames import ALL, joined, missing_end
 from dawn_bench.metrics.scoring.matching import Load, Matcher
 from dawn_bench.metrics.scoring.pictures import Pictures
+from dawn_bench.names import owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, fingerprint, versions
 from dawn_bench.results import ScoreRow
@@ -74,7 +75,7 @@ def score_method(
         chosen = [m for m in chosen if extraction.fields(m) <= set(true_clips[0].arrays)]
     looking = rankable and any(m.shows for m in chosen)  # of the metrics that apply to these clips
 
-    match = Matcher(protocol, features_dir / "matched" if features_dir is not None else None)
+    match = Matcher(protocol, owned(features_dir, "matched") if features_dir is not None else None)
     failed: dict[str, dict[str, ItemError]] = {m.name: {} for m in chosen}
     ends: dict[str, str] = {}
     notes: Counter[str] = Counter()

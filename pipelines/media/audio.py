@@ -12,6 +12,7 @@ import numpy as np
 
 from dawn_bench.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import ItemError
+from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.decoding import first_stamp
 from dawn_bench.pipelines.media.downmix import Downmix, Levels, mixed
 from dawn_bench.pipelines.media.limits import check_sound
@@ -113,7 +114,7 @@ def fit_length(audio: np.ndarray, n_frames: int) -> np.ndarray:
 
 def write_wav(path: Path | str, audio: np.ndarray) -> None:
     """Write int16 (n,) 16 kHz mono as a wav file."""
-    with wave.open(str(path), "wb") as file:
+    with replacing(Path(path), durable=False) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -20,9 +21,9 @@ from typing import Any
 from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.files import TEMPORARY, replacing, write_atomic
+from dawn_bench.files import TEMPORARY, is_temporary, replacing, write_atomic
 from dawn_bench.locks import LOCK_FILE, exclusive
-from dawn_bench.names import check_name, shard_fault
+from dawn_bench.names import check_links, check_name, owned, shard_fault
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
@@ -115,6 +116,7 @@ def prepare(
     tools = tools or mesh_tools(root, settings) or ClipTools()
     _make_folder(cache)
     with exclusive(cache, doing="prepared", hint="Wait for it, or give another --cache."):
+        _check_folders(cache)
         if overwrite:
             _empty(cache)
         _sweep(cache)
@@ -338,19 +340,40 @@ def _make_folder(cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
 
 
+def _check_folders(cache: Path) -> None:
+    """Raise `InputError` for a folder of the cache that is a link out of it: shards and parts would be written there.
+
+    Shards that are links to files elsewhere are left alone: a new shard replaces the link.
+    """
+    for path in sorted(cache.iterdir()):
+        if path.is_symlink() and not path.is_file():
+            owned(cache, path.name)
+    check_links(cache, PARTS)
+
+
 def _sweep(cache: Path, *, ended: bool = False) -> None:
-    """Remove what interrupted workers left behind.
+    """Remove what interrupted workers left behind: temporary files and markers of the cache's own names.
 
     The markers of unfinished groups stay until the run has `ended`: they tell which clip a worker died on.
     """
     for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
         for path in _own(cache, pattern):
-            with suppress(OSError):  # a disk that became read-only has its own message
-                path.unlink(missing_ok=True)
-    for mark in (cache / PARTS).rglob("*.running"):
+            # the cache is locked, so that no writer is alive; in earlier versions the names had no writer
+            if is_temporary(path.name) or _is_ours(path.with_name(path.name[1 : -len(TEMPORARY)]), cache):
+                with suppress(OSError):  # a disk that became read-only has its own message
+                    path.unlink(missing_ok=True)
+    for mark in _own(cache, f"{PARTS}/**/*.running"):
         if ended or mark.with_suffix(".json").exists():
             with suppress(OSError):
                 mark.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path, cache: Path) -> bool:
+    """Whether dawn-bench writes a file of this name at this place of a cache."""
+    name = path.relative_to(cache).as_posix()
+    if shard_fault(name, field=path.parent.name) is None or name in (SETTINGS_FILE, INDEX_FILE, PLAN_FILE):
+        return True
+    return name.startswith(f"{PARTS}/") and re.fullmatch(r"[0-9]{5,9}\.json", path.name) is not None
 
 
 def _own(cache: Path, pattern: str) -> list[Path]:
@@ -370,7 +393,7 @@ def _empty(cache: Path) -> None:
     for name in (SETTINGS_FILE, INDEX_FILE):
         (cache / name).unlink(missing_ok=True)
     if (cache / PARTS).exists():
-        shutil.rmtree(cache / PARTS)
+        shutil.rmtree((cache / PARTS).resolve())  # a link to another folder of the cache is followed
     for shard in _own(cache, "*/*.safetensors"):
         if shard_fault(shard.relative_to(cache).as_posix(), field=shard.parent.name) is None:
             shard.unlink()

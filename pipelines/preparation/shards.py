@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dawn_bench.files import commit, temporary_path
+from dawn_bench.names import owned
 from dawn_bench.packed import CODEC, OFFSETS, pack
 
 #: numpy dtype name -> safetensors dtype name.
@@ -66,6 +67,7 @@ class ShardWriter:
         assert self._clip is not None, "append outside a clip"
         if field not in self._files:
             kind = _PackedFile if field in self.packed else _FieldFile
+            owned(self.root, field)  # not a link out of the cache
             self._files[field] = kind(self.root / shard_name(field, self.number), self._header_bytes)
         self._files[field].append(rows)
 

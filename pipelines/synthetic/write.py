@@ -15,6 +15,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.files import replacing, write_atomic
 from dawn_bench.pipelines.datasets.crema import SENTENCES, TEST_ACTORS
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.media.video import write_video
@@ -127,13 +128,13 @@ def write_embedded(
     for _ in _run(specs, jobs):
         if progress is not None:
             progress.advance()
-    with (root / "VideoDemographics.csv").open("w", newline="") as file:
+    with replacing(root / "VideoDemographics.csv") as temporary, temporary.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["ActorID", "Age", "Sex", "Race", "Ethnicity"])
         table.writerows(
             [actor, 0, "Synthetic", "Synthetic", "Synthetic"] for actor in sorted({spec.actor for spec in specs})
         )
-    (root / "README.txt").write_text(README.format(seed=seed, size=size, fps=FPS))
+    write_atomic(root / "README.txt", README.format(seed=seed, size=size, fps=FPS).encode())
     return root
 
 

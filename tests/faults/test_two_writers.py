@@ -86,13 +86,15 @@ def test_a_sweep_takes_what_dead_writers_left_and_nothing_else(tmp_path: Path) -
     dead = living.with_name(living.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
     elsewhere = tmp_path / ".b.mp4.000000-1-aaaaaa.tmp"
     old, foreign = tmp_path / "sub" / ".c.mp4.0123456789ab.tmp", tmp_path / ".tmpAb12Cd"
-    mine = tmp_path / ".profile"
+    mine = tmp_path / ".profile"  # and `foreign`, where no checkpoint is written
     (tmp_path / "sub").mkdir()
     for path in (living, dead, elsewhere, old, foreign, mine):
         path.write_bytes(b"x")
     sweep(tmp_path, only=tmp_path / "a.mp4")
     assert not dead.exists() and old.exists() and foreign.exists()
-    sweep(tmp_path)
+    sweep(tmp_path, "sub")
+    assert {p for p in tmp_path.rglob(".*")} == {living, elsewhere, mine, foreign}
+    sweep(tmp_path, "sub", written=("model.safetensors",))
     assert {p for p in tmp_path.rglob(".*")} == {living, elsewhere, mine}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dawn_bench import cli, weights
+from dawn_bench import cli, hashes, weights
 from dawn_bench.baselines.given import find_outputs
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
@@ -79,7 +79,7 @@ def test_broken_links_circles_and_pipes_are_clips_with_a_reason(tmp_path: Path, 
     for path, make, word in (
         (first, lambda p: p.symlink_to("nowhere.mp4"), "leads nowhere"),
         (first, lambda p: p.symlink_to(p.name), "leads nowhere"),
-        (first, os.mkfifo, "no regular file"),
+        (first, os.mkfifo, "not a regular file"),
     ):
         path.unlink()
         make(path)
@@ -158,4 +158,5 @@ def refuse_reading(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
             raise PermissionError(errno.EACCES, "Permission denied", str(file))
         return original(file)
 
-    monkeypatch.setattr(weights, "hash_file", guarded)
+    for module in (weights, hashes):
+        monkeypatch.setattr(module, "hash_file", guarded)

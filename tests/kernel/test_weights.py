@@ -100,12 +100,16 @@ def test_unsafe_damaged_and_absent_files_are_refused(folder: Path) -> None:
 def test_added_files_are_known_by_hash_then_by_name(published: weights.Weight, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "any.bin").write_bytes(DATA)
     assert weights.add(tmp_path / "any.bin").state == "canonical"
-    (tmp_path / published.file).write_bytes(b"mine")
-    assert weights.add(tmp_path / published.file).state == "user"
-    (tmp_path / "strange.bin").write_bytes(b"strange")
+    torch.save({"weight": torch.ones(1)}, tmp_path / published.file)
+    with pytest.raises(InputError, match=r"is there already, with other content\. .*--replace"):
+        weights.add(tmp_path / published.file)
+    assert weights.resolve(NAME).state == "canonical"
+    assert weights.add(tmp_path / published.file, replace=True).state == "user"
+    torch.save({"weight": torch.ones(2)}, tmp_path / "strange.bin")
     with pytest.raises(InputError, match="matches no registry entry"):
         weights.add(tmp_path / "strange.bin")
-    assert weights.add(tmp_path / "strange.bin", NAME).path == folder / published.file
+    assert weights.add(tmp_path / "strange.bin", NAME, replace=True).path == folder / published.file
+    assert weights.add(tmp_path / "strange.bin", NAME).path == folder / published.file  # the same content
     with pytest.raises(InputError, match="no such file"):
         weights.add(tmp_path / "absent.bin")
     with pytest.raises(InputError, match="is a folder"):
@@ -236,14 +240,15 @@ def test_a_member_of_an_archive_is_unpacked(
         weights.download(NAME)
 
 
-def test_published_hashes_may_be_short_or_gits(folder: Path, tmp_path: Path) -> None:
+def test_published_hashes_are_whole_and_may_be_gits(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(DATA)
     hashes = weights.hash_file(tmp_path / "x")
     assert hashes["sha256"] == hashlib.sha256(DATA).hexdigest()
     assert hashes["git_blob"] == hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest()
     plain = replace(weights.entry(NAME), sha256=None)
     assert not weights.is_published(plain, hashes)
-    assert weights.is_published(replace(plain, sha256=hashes["sha256"][:8]), hashes)
+    assert weights.is_published(replace(plain, sha256=hashes["sha256"]), hashes)
+    assert not weights.is_published(replace(plain, sha256=hashes["sha256"][:8]), hashes)  # 32 bits can be forged
     assert weights.is_published(replace(plain, git_blob=hashes["git_blob"]), hashes)
     assert not weights.is_published(replace(plain, git_blob="0" * 40), hashes)
 
@@ -261,5 +266,5 @@ def test_every_entry_is_fully_described() -> None:
     assert len({w.name for w in WEIGHTS}) == len({w.file for w in WEIGHTS}) == len(WEIGHTS)
     for weight in WEIGHTS:
         assert weight.purpose and weight.origin and weight.licence, weight.name
-        assert weight.sha256 is None or len(weight.sha256) in (8, 64), weight.name
+        assert weight.sha256 is None or len(weight.sha256) == 64, weight.name
         assert (weight.member is None) == (weight.archive_sha256 is None), weight.name

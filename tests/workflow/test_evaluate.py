@@ -211,7 +211,7 @@ def test_max_clips_scores_only_the_first_clips(job: Evaluation) -> None:
             "--mapping describes the files of --outputs",
         ),
         ({"methods": ("dawn",), "outputs": None}, "--checkpoint"),
-        ({"cache": Path("nowhere")}, "no finished cache|not a finished cache"),
+        ({"cache": Path("nowhere")}, "nowhere: does not exist"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_before_work(change: dict, message: str, job: Evaluation) -> None:

@@ -6,7 +6,7 @@ Where the registry's YuNet weights are present, YuNet replaces the HOG detector:
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.faces.hugepages import onto_huge_pages
 from dawn_bench.provenance import fingerprint, versions
+from dawn_bench.readers import guarded
+from dawn_bench.weights_check import FETCH_AGAIN
 
 #: Longest side of the image that HOG scans, in the order tried. It reliably detects faces from 80 px at that scale, and
 #: most faces from `_SMALLEST`.
@@ -61,15 +63,18 @@ class DlibBackend:
 
         self._rectangle = dlib.rectangle
         self._hog = dlib.get_frontal_face_detector()
-        self._points = dlib.shape_predictor(str(model_file(_POINTS_FILE)))
+        points = model_file(_POINTS_FILE)
+        assert points is not None
+        self._points = guarded(lambda: dlib.shape_predictor(str(points)), points, "a dlib model", FETCH_AGAIN)
         onto_huge_pages()
         self._yunet_file = weights.resolve("yunet")
         self._yunet: Any = None
-        if self._yunet_file.path is not None:
+        if (yunet := self._yunet_file.path) is not None:
             # errors only: OpenCV 5 warns about a default of its own
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
             # at 0.7 there were no false positives on clips without a face and no misses on clips with one
-            self._yunet = cv2.FaceDetectorYN.create(str(self._yunet_file.path), "", (160, 160), 0.7)
+            create = partial(cv2.FaceDetectorYN.create, str(yunet), "", (160, 160), 0.7)
+            self._yunet = guarded(create, yunet, "an ONNX network", FETCH_AGAIN)
 
         self.takes_gray = self._yunet is None
 
