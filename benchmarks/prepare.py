@@ -6,7 +6,7 @@
 Frames are output frames at 25 fps, including sound, face, landmarks, crop to 128 px, pose, blink, log-mel, checksums
 and shards. *Frames/s/core* are output frames per CPU second (user and system, all threads) of a worker with loaded
 networks; OpenCV and FFmpeg run on one thread. The *share outside* is the CPU time not spent inside the decoder
-(opening, demuxing, decoding of video and audio), the detector (`detect`, `detect_near`) and the landmarker
+(opening, demuxing, decoding of video and audio), the detector (`detect`, `detect_near`, `search`) and the landmarker
 (`landmarks`); conversion of decoded frames to RGB counts as outside. The *plain loop* reads each frame with OpenCV,
 runs the same HOG detector on each at the scale at which the first face is detected, places landmarks, crops and
 resizes the face, and saves one `.npy` per clip, without sound, pose or checksums; its rate counts the frames that it
@@ -155,8 +155,9 @@ def shares(clips: Iterable[Path], settings: PrepareSettings, backend: FaceBacken
     parts.generator(video, "decoded", "decoder")
     parts.generator(audio, "_aligned", "decoder")
     kind = type(backend)
-    for name, label in (("detect", "detector"), ("detect_near", "detector"), ("landmarks", "landmarker")):
-        parts.function(kind, name, label)
+    for name in ("detect", "detect_near", "search"):
+        parts.function(kind, name, "detector")
+    parts.function(kind, "landmarks", "landmarker")
     parts.function(process.Picture, "cut", "crop and resize")
     parts.function(process, "_sound", "sound, except decoding")
     parts.function(ShardWriter, "append", "checksums and shards")

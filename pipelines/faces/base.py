@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from dawn_bench import weights
@@ -44,6 +45,9 @@ class QuickBackend(FaceBackend, Protocol):
 
     def detect_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Boxes (n,4) of faces of about the size and place of `box`; far cheaper than `detect`."""
+
+    def search(self, frame: np.ndarray, *, near: np.ndarray | None = None) -> np.ndarray:
+        """Boxes (n,4) of faces that `detect` missed: near a known face, best first, or in the whole frame."""
 
 
 #: Back ends by name; one file each in this package.
@@ -82,3 +86,23 @@ def box_around(points: np.ndarray) -> np.ndarray:
     centre = mean + np.array([0, -0.136 * spread])
     half = 2.79 * spread / 2
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes."""
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    inner = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    return inner / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - inner)
+
+
+def extended(frame: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """The part of a frame from pixel `first` to before `stop` (x, y); the frame's edges are replicated outside it."""
+    size = np.array([frame.shape[1], frame.shape[0]])
+    inner = np.clip(first, 0, size - 1), np.clip(stop, 1, size)
+    (x0, y0), (x1, y1) = inner[0], np.maximum(inner[1], inner[0] + 1)
+    part = frame[y0:y1, x0:x1]
+    left, above, right, below = (max(0, int(n)) for n in (x0 - first[0], y0 - first[1], stop[0] - x1, stop[1] - y1))
+    if left or above or right or below:
+        part = cv2.copyMakeBorder(part, above, below, left, right, cv2.BORDER_REPLICATE)
+    return part

@@ -2,8 +2,10 @@
 
 A detector runs every few frames, at scene cuts and after a miss; in between, each face box follows from the previous
 landmarks. Where the back end supports it, most detections search only near the known faces, and the whole frame is
-searched once per second. Scene cuts are detected from the mean difference of 32×32 gray thumbnails: at most 12 within
-shots and at least 38 at cuts of real clips, so the threshold is 20.
+searched once per second. A face that is missed is looked for again (`gaps.py`): where it may have moved to, then with
+the back end's second search, and in every frame as long as only that sees it. Scene cuts are detected from the mean
+difference of 32×32 gray thumbnails: at most 12 within shots and at least 38 at cuts of real clips, so the threshold is
+20.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import numpy as np
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.faces.base import FaceBackend, box_around
+from dawn_bench.pipelines.faces.base import FaceBackend, box_around, overlap
+from dawn_bench.pipelines.faces.gaps import moved, thumbnail_of, verified_points
 from dawn_bench.pipelines.faces.speaking import speaking_frames
 
 DETECT_EVERY = 5
@@ -30,6 +33,13 @@ _AS_LONG = 0.9
 _SAME_FACE_IOU = 0.3
 _TRUST_POINTS_IOU = 0.5
 _SAME_PLACE_IOU = 0.1
+#: A face whose box overlaps that of the frame before by less is detected in each of the next `DETECT_EVERY` frames:
+#: landmarks that follow it lag behind. In 40 real clips without gaps the least overlap is 0.82.
+_FAST_IOU = 0.78
+
+
+#: Boxes to place landmarks in, by track number.
+_Boxes = dict[int, tuple["Track", np.ndarray]]
 
 
 @dataclass
@@ -40,6 +50,10 @@ class Track:
     points: dict[int, np.ndarray] = field(default_factory=dict)
     missed: int = 0  # frames since the face was last detected
     box: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))  # around the latest landmarks
+    thumbnail: np.ndarray | None = None  # of the face when it was last detected
+    fast: int = 0  # number of frames to come in which it may move too fast for landmarks to follow
+    second: bool = False  # whether the second search found the latest landmarks
+    second_frames: int = 0  # number of frames in which it did
 
     def size(self) -> float:
         """Median side of the face box, pixels."""
@@ -66,7 +80,8 @@ class Tracker:
         self._next_number = 0
         self._is_cut = CutDetector()
         self._detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = getattr(backend, "detect_near", None)
-        self._last_detection, self._last_search = -DETECT_EVERY, -SEARCH_EVERY
+        self._second: Callable[..., np.ndarray] | None = getattr(backend, "search", None)
+        self._last_detection, self._last_search, self._last_second = -DETECT_EVERY, -SEARCH_EVERY, -DETECT_EVERY
         self._new_shot = False  # after a cut, until a face is detected
 
     def step(self, frame: np.ndarray) -> None:
@@ -80,25 +95,40 @@ class Tracker:
         alive = self._alive()
         searching = cut or not alive or any(track.missed for track in alive)
         replace = self._new_shot  # boxes come from the detector, not from the previous shot's landmarks
-        if searching or t - self._last_detection >= DETECT_EVERY:
+        second: _Boxes = {}
+        due = t - self._last_detection >= DETECT_EVERY
+        detecting = searching or due or any(track.second or track.fast for track in alive)
+        if detecting:
             self._last_detection = t
             boxes = None
             if self._detect_near is not None and not searching and t - self._last_search < SEARCH_EVERY:
-                boxes = _search_near(self._detect_near, frame, alive)
+                boxes, second = self._search_near(self._detect_near, frame, alive)
             if boxes is None:
                 self._last_search = t
-                boxes = self._match(frame, alive)
+                boxes, second = self._match(frame, alive)
         else:
             boxes = {track.number: (track, track.box) for track in alive}
         for track, box in boxes.values():
             points = self.backend.landmarks(frame, box)
             around = box_around(points)
-            if np.isnan(around[0]) or _iou(around, box) < _SAME_PLACE_IOU:
+            if np.isnan(around[0]) or overlap(around, box) < _SAME_PLACE_IOU:
                 continue  # no face there, or the landmarks jumped to another face
-            if not track.points or replace:  # the detector's box is coarse: refine the landmarks in a box around them
+            track.fast = max(track.fast - 1, 0)
+            if not replace and track.points and overlap(track.box, around) < _FAST_IOU:
+                track.fast = DETECT_EVERY
+            # a detector's box is coarse: refine the landmarks in a box around them
+            if replace or not track.points or track.fast:
                 points = self.backend.landmarks(frame, around)
                 around = box_around(points)
-            track.points[t], track.missed, track.box = points, 0, around
+            track.points[t], track.missed, track.box, track.second = points, 0, around, False
+            if detecting and self._second is not None:
+                track.thumbnail = thumbnail_of(frame, around)
+        for track, box in second.values():
+            verified = verified_points(self.backend, frame, box, thumbnail=track.thumbnail)
+            if verified is not None:
+                track.points[t], track.missed, track.box, track.second = verified, 0, box_around(verified), True
+                track.thumbnail = thumbnail_of(frame, track.box)
+                track.second_frames += 1
         self._tracks = [track for track in self._tracks if track.points]
         for track in alive:
             track.missed += t not in track.points
@@ -162,28 +192,86 @@ class Tracker:
             f"(detected in {seen / (t + 1):.0%} of the frames up to there)",
         )
 
-    def _match(self, frame: np.ndarray, alive: list[Track]) -> dict[int, tuple[Track, np.ndarray]]:
-        """Detect faces and assign each box to its track, or to a new one."""
+    def _match(self, frame: np.ndarray, alive: list[Track]) -> tuple[_Boxes, _Boxes]:
+        """Detect faces and assign each box to its track, or to a new one; the boxes of the second search come last."""
         cut = self._new_shot
         sides = [float(track.box[2] - track.box[0]) for track in alive]
         boxes = self.backend.detect(frame, expect=max(sides) if sides and not cut else None)
+        from_second = not len(boxes) and (cut or not alive)
+        if from_second:
+            boxes = self._whole(frame)
         self._new_shot = cut and not len(boxes)
         self.faces_max = max(self.faces_max, len(boxes))
         left = list(range(len(boxes)))
-        assigned: dict[int, tuple[Track, np.ndarray]] = {}
+        assigned: _Boxes = {}
         for track in sorted(alive, key=lambda track: -len(track.points)):
             best = _best(track.box, boxes[left])
             if best is not None:
                 box = boxes[left.pop(best)]
-                assigned[track.number] = track, box if cut else _trusted(track.box, box)
+                assigned[track.number] = track, box if cut or track.fast else _trusted(track.box, box)
             elif cut and left:  # after a cut the face may be anywhere: the largest continues the longest track
                 assigned[track.number] = track, boxes[left.pop(0)]
+        lost = [track for track in alive if track.number not in assigned and not cut]
+        for track in lost:
+            place = moved(track.box, boxes[left], missed=track.missed)
+            if place is not None:
+                assigned[track.number] = track, boxes[left.pop(place)]
         for i in left[: max(0, MAX_TRACKS - len(alive))]:
             track = Track(number=self._next_number)
             self._next_number += 1
             self._tracks.append(track)
             assigned[track.number] = track, boxes[i]
-        return assigned
+        if from_second:
+            return {}, assigned
+        return assigned, self._again(frame, [track for track in lost if track.number not in assigned], assigned)
+
+    def _search_near(
+        self, detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray], frame: np.ndarray, alive: list[Track]
+    ) -> tuple[_Boxes | None, _Boxes]:
+        """Each track with its box from a local search, or from the second one for a track that needed it before.
+
+        None if any face is not detected again.
+        """
+        confirmed: _Boxes = {}
+        missing = []
+        for track in alive:
+            boxes = detect_near(frame, track.box)
+            best = _best(track.box, boxes)
+            if best is not None:
+                confirmed[track.number] = track, boxes[best] if track.fast else _trusted(track.box, boxes[best])
+            elif track.second:
+                missing.append(track)
+            else:
+                return None, {}
+        second = self._again(frame, missing, confirmed)
+        return (confirmed, second) if len(second) == len(missing) else (None, {})
+
+    def _again(self, frame: np.ndarray, tracks: list[Track], others: _Boxes) -> _Boxes:
+        """The second search for each of the tracks near its last place, apart from the faces of `others`."""
+        boxes: _Boxes = {}
+        if self._second is None:
+            return boxes
+        for track in tracks:
+            if track.missed > DETECT_EVERY and track.missed % DETECT_EVERY:
+                continue  # long gone: the search is slow
+            taken = [box for _, box in (*others.values(), *boxes.values())]
+            free = [
+                box
+                for box in self._second(frame, near=track.box)
+                if all(overlap(box, other) < _SAME_FACE_IOU for other in taken)
+            ]
+            place = moved(track.box, free, missed=track.missed)
+            if place is not None:
+                boxes[track.number] = track, free[place]
+        return boxes
+
+    def _whole(self, frame: np.ndarray) -> np.ndarray:
+        """Boxes (n,4) of the second search in the whole frame, which runs as often as detection does; it is slow."""
+        t = self.n_frames - 1
+        if self._second is None or t - self._last_second < DETECT_EVERY:
+            return np.zeros((0, 4), np.float32)
+        self._last_second = t
+        return self._second(frame)
 
 
 class CutDetector:
@@ -201,35 +289,13 @@ class CutDetector:
         return before is not None and cv2.norm(thumbnail, before, cv2.NORM_L1) > CUT_THRESHOLD * thumbnail.size
 
 
-def _search_near(
-    detect_near: Callable[[np.ndarray, np.ndarray], np.ndarray], frame: np.ndarray, alive: list[Track]
-) -> dict[int, tuple[Track, np.ndarray]] | None:
-    """Each track with its box from a local search; None if any face is not detected again."""
-    confirmed: dict[int, tuple[Track, np.ndarray]] = {}
-    for track in alive:
-        boxes = detect_near(frame, track.box)
-        best = _best(track.box, boxes)
-        if best is None:
-            return None
-        confirmed[track.number] = track, _trusted(track.box, boxes[best])
-    return confirmed
-
-
 def _best(own: np.ndarray, boxes: np.ndarray) -> int | None:
     """Index of the box in `boxes` (n,4) that overlaps `own` most; None below `_SAME_FACE_IOU`."""
-    overlaps = [_iou(own, box) for box in boxes]
+    overlaps = [overlap(own, box) for box in boxes]
     best = max(range(len(boxes)), key=overlaps.__getitem__, default=None)
     return best if best is not None and overlaps[best] > _SAME_FACE_IOU else None
 
 
 def _trusted(own: np.ndarray, detected: np.ndarray) -> np.ndarray:
     """The box around the landmarks, or the detector's where the two disagree and the landmarks have drifted."""
-    return own if _iou(own, detected) > _TRUST_POINTS_IOU else detected
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    ax0, ay0, ax1, ay1 = a.tolist()
-    bx0, by0, bx1, by1 = b.tolist()
-    inner = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
-    return inner / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - inner)
+    return own if overlap(own, detected) > _TRUST_POINTS_IOU else detected

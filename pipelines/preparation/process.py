@@ -130,6 +130,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "looks": looks,
         "face_share": float(valid.mean()),
         "interpolated": int((~valid).sum()),
+        "second_frames": track.second_frames,
         "outside_share": outside,
         "face_px": track.size(),
         "cuts": len(tracker.cuts),

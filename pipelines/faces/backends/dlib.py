@@ -1,6 +1,7 @@
 """The embedded back end: dlib's HOG detector and 68-point regressor, both from package wheels, so it works offline.
 
 Where the registry's YuNet weights are present, YuNet replaces the HOG detector: faster, and better on small faces.
+Without them, `search` sees more than HOG does: faces partly outside the picture, blurred ones and profiles.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.files import sha256_file
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, extended, overlap
 from dawn_bench.pipelines.faces.hugepages import onto_huge_pages
+from dawn_bench.pipelines.faces.mmod import SETTINGS, MmodDetector
 from dawn_bench.provenance import fingerprint, versions
 from dawn_bench.readers import guarded
 from dawn_bench.weights_check import FETCH_AGAIN
@@ -30,6 +32,8 @@ _SMALLEST = 64.0
 _PADDING = 0.25
 #: Local search: side of the face in the image that HOG scans, in pixels, and side of that image, in face sides.
 _NEAR, _AROUND = 100.0, 1.8
+#: HOG's threshold near a known face in `search`, instead of its own of 0; the tracker verifies what is found.
+_NEAR_THRESHOLD = -0.7
 #: Side of the face box in the patch given to the landmark regressor, in pixels: dlib rounds landmarks to whole pixels,
 #: which causes jitter on smaller faces. The regressor reads pixels up to `_REACH` half sides from the box centre.
 _BOX, _REACH = 400, 1.4
@@ -77,12 +81,28 @@ class DlibBackend:
             self._yunet = guarded(create, yunet, "an ONNX network", FETCH_AGAIN)
 
         self.takes_gray = self._yunet is None
+        mmod_file = model_file(_MMOD_FILE)
+        self._mmod = MmodDetector(mmod_file) if mmod_file is not None and self._yunet is None else None
 
     def fingerprint(self) -> str:
         """Identifies code, settings and weights; part of the cache's fingerprint."""
         detector = "hog" if self._yunet is None else self._yunet_file.identity
-        facts = [_SIDES, _PADDING, _NEAR, _AROUND, _BOX, _REACH, versions().get("dlib-bin"), _points_sha256(), detector]
-        return f"dlib-2-{fingerprint(facts)}"
+        facts = [
+            _SIDES,
+            _PADDING,
+            _NEAR,
+            _AROUND,
+            _BOX,
+            _REACH,
+            versions().get("dlib-bin"),
+            _sha256(_POINTS_FILE),
+            detector,
+        ]
+        base = f"dlib-2-{fingerprint(facts)}"
+        if self._yunet is not None:
+            return base
+        second = [SETTINGS, _NEAR_THRESHOLD, _sha256(_MMOD_FILE)]
+        return f"{base}+{'hog' if self._mmod is None else 'mmod'}-1-{fingerprint(second)}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
         """Boxes (n,4), largest first. Starts at the scale that suits a face of side `expect`, then tries the others."""
@@ -112,6 +132,24 @@ class DlibBackend:
             return self._detect_yunet(part) + np.array([x0, y0, x0, y0], np.float32)
         return self._scan(part, _NEAR / side) + np.array([x0, y0, x0, y0], np.float32)
 
+    def search(self, frame: np.ndarray, *, near: np.ndarray | None = None) -> np.ndarray:
+        """Boxes (n,4) of faces that `detect` missed: best first near a known face, largest first in the whole frame.
+
+        Near a known face HOG is more sensitive and sees the picture continued beyond its edges; the convolutional
+        detector follows. The whole frame is searched with the latter alone. None with YuNet, which misses hardly any.
+        """
+        if self._yunet is not None:
+            return np.zeros((0, 4), np.float32)
+        if near is not None:
+            if overlap(near, np.array([0, 0, frame.shape[1], frame.shape[0]])) == 0:
+                return np.zeros((0, 4), np.float32)
+            boxes = self._scan_near(frame, near)
+            if len(boxes):
+                return boxes
+        if self._mmod is None:
+            return np.zeros((0, 4), np.float32)
+        return self._mmod.whole(frame) if near is None else self._mmod.near(frame, near)
+
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         """The 68 points (68,2)."""
         side = float(max(box[2] - box[0], box[3] - box[1], 8.0))
@@ -130,6 +168,19 @@ class DlibBackend:
         boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in detections]
         return _largest_first(np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale))
 
+    def _scan_near(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Boxes (n,4), best first, from HOG at `_NEAR_THRESHOLD` around a box; edges of the frame are replicated."""
+        side = max(float(box[2] - box[0]), 8.0)
+        first = np.floor((box[:2] + box[2:]) / 2 - side * _AROUND / 2).astype(int)
+        part = extended(frame, first, first + math.ceil(side * _AROUND))
+        scale = _NEAR / side
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=how)
+        detections, scores, _ = self._hog.run(_gray(small), 0, _NEAR_THRESHOLD)
+        order = np.argsort(-np.array(scores), kind="stable")
+        boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in (detections[i] for i in order)]
+        return np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale) + np.tile(first, 2).astype(np.float32)
+
     def _detect_yunet(self, frame: np.ndarray) -> np.ndarray:
         height, width = frame.shape[:2]
         for side in (160, 320, 640):
@@ -146,12 +197,12 @@ class DlibBackend:
         return np.zeros((0, 4), np.float32)
 
 
-_POINTS_FILE = "shape_predictor_68_face_landmarks.dat"
+_POINTS_FILE, _MMOD_FILE = "shape_predictor_68_face_landmarks.dat", "mmod_human_face_detector.dat"
 
 
-@lru_cache(maxsize=1)
-def _points_sha256() -> str:
-    path = model_file(_POINTS_FILE)
+@lru_cache(maxsize=2)
+def _sha256(name: str) -> str:
+    path = model_file(name)
     return sha256_file(path) if path else ""
 
 
