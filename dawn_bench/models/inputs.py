@@ -26,6 +26,7 @@ from dawn_bench.pipelines.preparation.process import face_window, process_clip, 
 from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.readers import guarded
+from dawn_bench.utf8 import escape_invalid
 
 #: Minimum length of the speech in frames.
 MIN_FRAMES = 5
@@ -193,7 +194,7 @@ def read_sound(
         raise InputError(_sentence(error, path), path=path, hint="Give a wav, mp3 or video file with sound.") from error
     audio = sound.samples
     if notes is not None:
-        notes += [f"{path.name}: {note}" for note in sound.notes]
+        notes += [f"{escape_invalid(path.name)}: {note}" for note in sound.notes]
     if max_seconds is not None:
         audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
