@@ -16,8 +16,8 @@ from dawn_bench.baselines.base import Generated, Modality, modality_of
 from dawn_bench.baselines.mesh_files import read_mesh, write_mesh
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.files import VIDEO_SUFFIXES
-from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.files import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
+from dawn_bench.pipelines.media.audio import decode_sound, fit_length
 from dawn_bench.pipelines.media.video import probe, read_frames, write_video
 
 
@@ -47,7 +47,7 @@ class VideoFormat:
     """Outputs as lossless mp4 files; a user's may be of any common container."""
 
     suffix = ".mp4"
-    suffixes = VIDEO_SUFFIXES
+    suffixes = VIDEO_SUFFIXES | ANIMATION_SUFFIXES
     label = "video file"
     field = "frames"
 
@@ -74,14 +74,17 @@ class VideoFormat:
             raise ItemError("bad_output", f"{path}: {error.detail}") from error
         arrays: dict[str, np.ndarray] = {"frames": frames}
         try:
-            arrays["audio"] = fit_length(read_audio(path, stop=len(frames) / FPS + 1), len(frames))
+            sound = decode_sound(path, stop=len(frames) / FPS + 1, used=len(frames) / FPS)
+            arrays["audio"] = fit_length(sound.samples, len(frames))
+            lines += sound.notes
         except ItemError:
             if "audio" in truth:
                 lines.append("no sound of its own: scored with the true sound")
                 arrays["audio"] = fit_length(np.asarray(truth["audio"]), len(frames))
-        rate = probe(path).fps
-        if abs(rate - FPS) > 0.01:
-            lines.append(f"{rate:.2f} fps, read at {FPS} by timestamps")
+        info = probe(path)
+        lines += info.notes
+        if abs(info.fps - FPS) > 0.01:
+            lines.append(f"{info.fps:.2f} fps, read at {FPS} by timestamps")
         return Clip(truth.id, truth.speaker, truth.split, len(frames), arrays, notes=tuple(lines))
 
     def check(self, path: Path, truth: Clip) -> None:

@@ -29,6 +29,9 @@ VIDEO_SUFFIXES = frozenset({
     ".mp4", ".mov", ".mkv", ".avi", ".flv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".3gp", ".ogv",
 })  # fmt: skip
 
+#: Suffixes of pictures that may move: such a file is a video only if it holds several.
+ANIMATION_SUFFIXES = frozenset({".gif", ".webp", ".apng"})
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterator[Path]:

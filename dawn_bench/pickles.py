@@ -1,7 +1,8 @@
 """A safe reader for pickles of numpy arrays. It runs no code from the file and creates none of its objects.
 
 A pickle names functions and classes to call. Here each name that arrays need maps to a record of our own, which takes
-plain numbers and bytes; arrays are built from those at the end. Any other name is refused.
+plain numbers and bytes; arrays are built from those at the end. Any other name is refused. The arrays together may not
+be larger than the file, which could otherwise name the same bytes thousands of times.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import io
 import math
 import pickle
 import re
+import struct
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,10 +36,18 @@ def read_arrays(path: Path, *, hint: str = "Get the file again from its origin."
     if not path.is_file():  # a pipe would wait for ever
         raise InputError("there is no such file.", path=path)
     try:
-        content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        data = path.read_bytes()
+        content = _Unpickler(io.BytesIO(data), encoding="latin1").load()
         if not isinstance(content, Mapping) or not content:
             raise InputError("holds no mapping of names to arrays.", path=path, hint=hint)
-        return {str(name): _array(value) for name, value in content.items()}
+        if not all(isinstance(name, str) for name in content):
+            raise _Refused("has a name that is not text")
+        left = len(data)
+        for value in content.values():
+            left -= _size(value)
+            if left < 0:
+                raise _Refused("has more numbers than bytes")
+        return {name: value.array() for name, value in content.items()}
     except InputError:
         raise
     except _Refused as error:
@@ -65,13 +76,24 @@ class _DtypeRecord:
 
 
 class _ArrayRecord:
-    """An array of a pickle, empty until its state is set."""
+    """An array of a pickle: its data, dtype, shape and order, which are set later in most protocols."""
 
-    array: np.ndarray | None = None
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, data = state
-        self.array = _numbers(data, dtype, shape, "F" if fortran else "C")
+        self.parts = data, dtype, shape, "F" if fortran else "C"
+
+    def array(self) -> np.ndarray:
+        """The array itself, a copy."""
+        return _numbers(*self.parts)
+
+
+class _Encoded(NamedTuple):
+    """Bytes that a pickle states as text."""
+
+    text: str
 
 
 class _Name:
@@ -106,22 +128,18 @@ def _reconstruct(kind: object, shape: object, code: object) -> _ArrayRecord:
 
 def _frombuffer(data: object, dtype: object, shape: object, order: object) -> _ArrayRecord:
     """Protocol 5: an array in one call."""
-    record = _ArrayRecord()
-    record.array = _numbers(data, dtype, shape, order)
-    return record
+    return _ArrayRecord(data, dtype, shape, order)
 
 
 def _scalar(dtype: object, data: object) -> _ArrayRecord:
-    record = _ArrayRecord()
-    record.array = _numbers(data, dtype, (), "C")
-    return record
+    return _ArrayRecord(data, dtype, (), "C")
 
 
-def _encode(text: object, coding: object) -> bytes:
+def _encode(text: object, coding: object) -> _Encoded:
     """The bytes of Python 2's arrays in later pickles."""
     if not isinstance(text, str) or coding not in ("latin1", "latin-1"):
         raise _Refused(f"encodes text as {coding}")
-    return text.encode("latin1")
+    return _Encoded(text)
 
 
 def _no_bytes() -> bytes:
@@ -159,10 +177,35 @@ def _checked(load: Callable[[Any], None]) -> Callable[[Any], None]:
 _TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 
 
+#: Sets of sets take years to compare, as tuples do; objects, extensions and buffers from elsewhere are never needed.
+_SETS_AND_OBJECTS = (
+    pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX,
+    pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
+)  # fmt: skip
+
+
+def _not_needed(unpickler: Any) -> None:
+    raise _Refused("has objects that no array needs")
+
+
+def _bytearray(unpickler: Any) -> None:
+    """As in Python's unpickler, which would get memory for the stated length before it reads."""
+    (length,) = struct.unpack("<Q", unpickler.read(8))
+    data = unpickler.read(min(length, sys.maxsize))
+    if len(data) != length:
+        raise ValueError("its bytes are cut short")
+    unpickler.append(bytearray(data))
+
+
 class _Unpickler(pickle._Unpickler):
     """Python's own unpickler, not the compiled one: its operations can be checked."""
 
-    dispatch = pickle._Unpickler.dispatch | {code[0]: _checked(pickle._Unpickler.dispatch[code[0]]) for code in _TUPLES}
+    dispatch = (
+        pickle._Unpickler.dispatch
+        | {code[0]: _checked(pickle._Unpickler.dispatch[code[0]]) for code in _TUPLES}
+        | {code[0]: _not_needed for code in _SETS_AND_OBJECTS}
+        | {pickle.BYTEARRAY8[0]: _bytearray}
+    )
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -174,7 +217,8 @@ def _numbers(data: Any, dtype: object, shape: Any, order: Any) -> np.ndarray:
     """A new array of the bytes `data` (Python 2: text, a byte a character)."""
     if not isinstance(dtype, _DtypeRecord) or order not in ("C", "F"):
         raise _Refused("has an array without a type of numbers")
-    content = data.encode("latin1") if isinstance(data, str) else data
+    text = data.text if isinstance(data, _Encoded) else data
+    content = text.encode("latin1") if isinstance(text, str) else text
     if not isinstance(content, bytes | bytearray):
         raise _Refused("has an array of no bytes")
     if not isinstance(shape, tuple) or not all(type(length) is int for length in shape):
@@ -184,7 +228,10 @@ def _numbers(data: Any, dtype: object, shape: Any, order: Any) -> np.ndarray:
     return np.frombuffer(content, dtype.dtype).reshape(shape, order=order).copy(order="K")
 
 
-def _array(value: object) -> np.ndarray:
-    if not isinstance(value, _ArrayRecord) or value.array is None:
+def _size(value: object) -> int:
+    """Bytes of an array of a pickle, before it is built."""
+    if not isinstance(value, _ArrayRecord) or not value.parts:
         raise _Refused("holds no mapping of names to arrays")
-    return value.array
+    data = value.parts[0]
+    text = data.text if isinstance(data, _Encoded) else data
+    return len(text) if isinstance(text, str | bytes | bytearray) else 0

@@ -146,8 +146,11 @@ def read_shard_header(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, Any]
     return guarded(lambda: _shard_header(path), path, "a safetensors file", hint)
 
 
-def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
-    """A `.safetensors` file, or a PyTorch file of tensors and plain values, on the CPU; no code in it runs."""
+def read_torch(path: Path, *, hint: str = _AGAIN, mapped: bool = False) -> Any:
+    """A `.safetensors` file, or a PyTorch file of tensors and plain values, on the CPU; no code in it runs.
+
+    `mapped`: the tensors of a PyTorch file are views of it, read on first use.
+    """
     import torch
 
     def read() -> Any:
@@ -156,7 +159,8 @@ def read_torch(path: Path, *, hint: str = _AGAIN) -> Any:
                 from safetensors.torch import load, load_file
 
                 return load_file(path) if escape_invalid(str(path)) == str(path) else load(path.read_bytes())
-            return torch.load(path, map_location="cpu", weights_only=True)
+            _check_torch(path)
+            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except FileNotFoundError:
             raise
         except Exception as error:  # both libraries raise a dozen types; PyTorch's text advises to load it unsafely
@@ -181,6 +185,29 @@ def read_array(path: Path, *, hint: str = "Write it again with numpy.save.", map
         return array if mapped else np.array(array)
 
     return guarded(read, path, "an npy file", hint)
+
+
+def _check_torch(path: Path) -> None:
+    """Raise `ValueError` for a PyTorch file that would take more memory than it has bytes.
+
+    PyTorch stores tensors uncompressed, each under a name of its own, and needs no bytearrays, whose length may be
+    stated without content.
+    """
+    from zipfile import ZIP_STORED, ZipFile, is_zipfile
+
+    if not is_zipfile(path):
+        with path.open("rb") as file:
+            head = file.read(1 << 24)
+    else:
+        with ZipFile(path) as archive:
+            entries = archive.infolist()
+            stored = all(entry.compress_type == ZIP_STORED for entry in entries)
+            whole_size = sum(entry.file_size for entry in entries) <= path.stat().st_size
+            if not stored or not whole_size or len({entry.filename for entry in entries}) < len(entries):
+                raise ValueError("it is packed in another way than by PyTorch")
+            head = b"".join(archive.read(e) for e in entries if e.filename.endswith("data.pkl"))
+    if b"bytearray" in head:
+        raise ValueError("it states bytes without their content")
 
 
 def fitted(kind: type[T], content: object, *, path: Path, hint: str = _AGAIN) -> T:

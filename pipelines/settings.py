@@ -80,6 +80,9 @@ class PrepareSettings(Config):
     require_audio: Annotated[bool, Flag(off="--allow-silent")] = Field(
         default=True, description="Quarantine clips without sound."
     )
+    audio_track: int | None = Field(
+        default=None, ge=1, description="Number of the sound track to read, from 1. Default: as a player does."
+    )
     split: Literal["published", "identity"] = Field(
         default="published", description="published: the split of the papers; identity: no person in both parts (hdtf)."
     )

@@ -193,6 +193,7 @@ def _latex_table(table: Table) -> str:
     if table.seeded:
         out.append(r"\\ \footnotesize $^\dagger$ stand-in weights: not comparable with any other table.")
     out += [rf"\\ \footnotesize $^\ddagger$ {tex(reason)}." for reason in not_ranked(table)]
+    out += [rf"\\ \footnotesize {tex(note)}" for note in table.notes]
     return "\n".join([*out, r"\end{table}"]) + "\n"
 
 

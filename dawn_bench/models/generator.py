@@ -78,6 +78,7 @@ class Generator(ABC):
         seed: int = 0,
         max_seconds: float | None = None,
         face: str = "auto",
+        audio_track: int | None = None,
         **options: Any,
     ) -> TalkingStream:
         """As `generate`, but inputs and options are checked now, and frames are generated as they are read."""
@@ -90,6 +91,7 @@ class Generator(ABC):
         seed: int = 0,
         max_seconds: float | None = None,
         face: str = "auto",
+        audio_track: int | None = None,
         **options: Any,
     ) -> TalkingClip:
         """A talking clip as long as the speech.
@@ -101,12 +103,15 @@ class Generator(ABC):
             seed: the same seed gives the same clip on the same device.
             max_seconds: use only this much of the speech.
             face: name of the face back end that detects the face.
+            audio_track: number of the sound track of `audio` to read, from 1; None: the one that a player plays.
             options: fields of `options_class`.
 
         Raises `InputError` for unusable files and for options that are unknown or out of range.
         """
         picture = None if image is None else user_path(image)
         speech = user_path(audio)
+        if audio_track is not None:
+            options["audio_track"] = audio_track  # left out otherwise: an older subclass may not know it
         return self.stream(picture, speech, seed=seed, max_seconds=max_seconds, face=face, **options).collect()
 
     @classmethod

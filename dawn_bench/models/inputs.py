@@ -14,7 +14,8 @@ from dawn_bench.npz import read_npz
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
-from dawn_bench.pipelines.media.audio import fit_length, read_audio
+from dawn_bench.pipelines.faces.turned import turns_to_upright
+from dawn_bench.pipelines.media.audio import decode_sound, fit_length
 from dawn_bench.pipelines.media.picture import decode_picture
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, process_clip, to_window
@@ -38,7 +39,8 @@ Crop = Literal["face", "paper"]
 class Portrait:
     """The source face: `frame` uint8 (S,S,3) RGB, `pose` (7,), `blink` (2,), `bbox` (4,) x0,y0,x1,y1.
 
-    `bbox` is in pixels of an image of size `hw` (height, width), by default of the frame itself.
+    `bbox` is in pixels of an image of size `hw` (height, width), by default of the frame itself. The picture was
+    `turned` by so many degrees counter-clockwise, because its face was not upright.
     """
 
     frame: np.ndarray
@@ -46,6 +48,7 @@ class Portrait:
     blink: np.ndarray
     bbox: np.ndarray
     hw: tuple[int, int] | None = None
+    turned: int = 0
 
 
 def ping_pong(length: int, wanted: int) -> np.ndarray:
@@ -61,7 +64,7 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
 
     Raises `InputError` when the file is not a picture, or with `face` when no face is detected.
     """
-    picture = read_picture(path)
+    picture, turned = read_upright(path)
     boxes = backend.detect(picture)  # before resizing: detectors miss faces as small as the models' frames
     points = backend.landmarks(picture, boxes[0]) if len(boxes) else np.full((68, 2), np.nan)
     height, width = picture.shape[:2]
@@ -74,7 +77,7 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
             )
         box = np.array(NO_BOX, np.float32) * size
         frame = resize(picture, size, size)
-        return Portrait(frame, np.array(NO_POSE, np.float32), np.array(NO_BLINK, np.float32), box), False
+        return Portrait(frame, np.array(NO_POSE, np.float32), np.array(NO_BLINK, np.float32), box, turned=turned), False
     window = face_window(points[None], width, height) if crop == "face" else (0, 0, width, height)
     x, y, wide, high = window
     frame = resize(picture[y : y + high, x : x + wide], size, size)
@@ -84,11 +87,26 @@ def read_portrait(path: Path, *, size: int, backend: FaceBackend, crop: Crop = "
     blink = EXTRACTORS["blink"]().run(arrays, size=size, n_frames=1)["blink"][0]
     corner = np.array([x, y])
     bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
-    return Portrait(frame, pose, blink, bbox, (high, wide)), True
+    return Portrait(frame, pose, blink, bbox, (high, wide), turned), True
+
+
+def read_upright(path: Path) -> tuple[np.ndarray, int]:
+    """`read_picture`, turned so that its face is upright, and the degrees counter-clockwise by which it was turned."""
+    picture = read_picture(path)
+    turns = turns_to_upright(picture)
+    return np.ascontiguousarray(np.rot90(picture, turns)), 90 * turns
+
+
+def turned_note(path: Path | str, degrees: int) -> str:
+    """For the user whose picture was turned."""
+    return f"{path}: the face is not upright; the picture was turned by {degrees} degrees counter-clockwise"
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture file as uint8 RGB (H,W,3); raises `InputError`, for a huge picture without decoding it."""
+    """A picture file as uint8 RGB (H,W,3): as its orientation tag says, transparent parts on white.
+
+    Raises `InputError`, for a huge picture without decoding it.
+    """
     hint = "Give a PNG or JPEG file."
     try:
         picture = decode_picture(path)
@@ -101,8 +119,13 @@ def read_picture(path: Path) -> np.ndarray:
     return picture
 
 
-def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
+def read_sound(
+    path: Path, *, max_seconds: float | None, track: int | None = None, notes: list[str] | None = None
+) -> np.ndarray:
     """The sound of a file, int16 (n,) at 16 kHz, cut to whole frames at 25 fps.
+
+    `track` is the number of the sound track, from 1; None: the one that a player plays. What was chosen, converted or
+    repaired is added to `notes`.
 
     Raises `InputError` for a file without sound, or with less than `MIN_FRAMES` frames of sound.
     """
@@ -110,9 +133,13 @@ def read_sound(path: Path, *, max_seconds: float | None) -> np.ndarray:
         raise InputError(f"max_seconds is {max_seconds:g}; it must be above 0.")
     try:
         # a second more than is kept, so that the end of the sound does not depend on where reading stopped
-        audio = read_audio(path, stop=None if max_seconds is None else max_seconds + 1)
+        stop = None if max_seconds is None else max_seconds + 1
+        sound = decode_sound(path, stop=stop, track=track, used=max_seconds)
     except ItemError as error:
         raise InputError(_sentence(error, path), path=path, hint="Give a wav, mp3 or video file with sound.") from error
+    audio = sound.samples
+    if notes is not None:
+        notes += [f"{path.name}: {note}" for note in sound.notes]
     if max_seconds is not None:
         audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
@@ -130,9 +157,11 @@ def _sentence(error: ItemError, path: Path) -> str:
     return f"{error.detail.removeprefix(f'{path.name}: ').rstrip('.')}."
 
 
-def read_speech(path: Path, *, encoder: str, max_seconds: float | None) -> tuple[np.ndarray, np.ndarray]:
+def read_speech(
+    path: Path, *, encoder: str, max_seconds: float | None, track: int | None = None, notes: list[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """`read_sound`, and its features (T,A) at 25 fps by the extractor `encoder` (`hubert`, `logmel`, ...)."""
-    audio = read_sound(path, max_seconds=max_seconds)
+    audio = read_sound(path, max_seconds=max_seconds, track=track, notes=notes)
     n_frames = len(audio) // SAMPLES_PER_FRAME
     return audio, EXTRACTORS[encoder]().run({"audio": audio}, size=0, n_frames=n_frames)[encoder]
 

@@ -180,7 +180,7 @@ def saved_step(path: Path) -> int:
     """The step of a `state.pt`, without reading its tensors; raises `InputError` for a damaged file."""
 
     def read() -> int:
-        return int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["step"])
+        return int(read_torch(path, hint=_STATE_HINT, mapped=True)["step"])
 
     return guarded(read, path, "the state of a training run", _STATE_HINT)
 

@@ -37,6 +37,9 @@ class Generation(Job):
         "meshes.",
     )
     audio: Path = Field(description="Speech: any sound or video file, of any length.")
+    audio_track: int | None = Field(
+        None, ge=1, description="Number of the sound track to read, from 1. Default: as a player does."
+    )
     out: Path = Field(description="The mp4 file to write.")
     checkpoint: Path = Field(
         description="Folder of a trained run or of released files, a released file, or released-128 or released-256: "
@@ -88,6 +91,8 @@ def generate(job: Generation) -> int:
     options = job.model_options
     validated(spec.options.resolve(), options, what="option")  # before large files are loaded
     generator = load_model(job.checkpoint, device=job.device, model=spec.name)
+    if job.audio_track is not None:
+        options["audio_track"] = job.audio_track  # left out otherwise: a model of another distribution may not know it
     clip = generator.stream(job.image, job.audio, seed=job.seed, max_seconds=job.max_seconds, face=job.face, **options)
     for note in clip.notes:
         console().print(note, markup=False)

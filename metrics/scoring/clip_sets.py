@@ -59,8 +59,9 @@ class SetClip:
         shown = next(name for name in ("frames", "vertices") if name in arrays)
         if shown == "frames" and self.fps != FPS:
             count = max(1, int(len(arrays["frames"]) * FPS / self.fps + 1e-6))
-            on_screen = np.floor(np.arange(count) * self.fps / FPS + 1e-6).astype(int)
-            arrays["frames"] = arrays["frames"][on_screen]
+            # as files are read: the picture on screen just before the middle of each frame
+            on_screen = np.ceil((np.arange(count) + 0.5) * self.fps / FPS - 1e-6).astype(int) - 1
+            arrays["frames"] = arrays["frames"][on_screen.clip(0, len(arrays["frames"]) - 1)]
             notes.append(f"{self.fps:.2f} fps, taken at {FPS}")
         if shown == "vertices":  # the subject's face and regions are the reference's, as in an evaluation
             arrays = {name: blank[name] for name in _OF_MESHES if name in blank} | arrays

@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from dawn_bench.files import VIDEO_SUFFIXES, walk
+from dawn_bench.files import walk
+from dawn_bench.pipelines.media.animations import is_video
 
 TEST_SHARE = 0.1
 _LONGEST_ID = 120
@@ -20,8 +21,8 @@ _LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 
 
 def find_videos(root: Path) -> list[Path]:
-    """All video files below `root`, recognised by suffix; `file_problem` tells which of them cannot be read."""
-    return [path for path in walk(root) if path.suffix.lower() in VIDEO_SUFFIXES]
+    """All video files below `root`, animated pictures too; `file_problem` tells which of them cannot be read."""
+    return [path for path in walk(root) if is_video(path)]
 
 
 def file_problem(path: Path) -> tuple[str, str] | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.media.containers import DECODER, open_container
+from dawn_bench.pipelines.media.edits import Part, parts_of
 from dawn_bench.pipelines.media.limits import check_size
+from dawn_bench.pipelines.media.wholeness import INDEXED, Tally
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -26,20 +30,27 @@ if TYPE_CHECKING:
 
 #: FFmpeg decodes text files as animated pictures with these decoders; they are not video.
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
+#: Codecs of pictures: a stream of a single one is a cover, though its file may not say so.
+_PICTURE_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000"}
 #: Frames without a usable time stamp that are held until one has one: twice what a codec may reorder.
 _MOST_HELD = 32
-#: AVI stores no time stamps. FFmpeg takes the order of decoding for that of display, which B-frames make wrong.
+#: Ticks for a picture from which on its length counts as rounded.
+_COARSE = 8
+#: AVI stores no time stamps.
 _WITHOUT_STAMPS = "avi"
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[InputContainer]:
-    """A container open for reading; errors of FFmpeg inside the block become `ItemError("unreadable", ...)`."""
+def opened(path: Path | str, *, part: Part | None = None) -> Iterator[InputContainer]:
+    """A container open for reading, with all of its edit list or one `part`.
+
+    Errors of FFmpeg inside the block become `ItemError("unreadable", ...)`.
+    """
     import av
 
     path = Path(path)
     try:
-        with open_container(path) as container:
+        with open_container(path, part=part) as container:
             yield container
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         if isinstance(error, ItemError | InputError):
@@ -51,39 +62,74 @@ def opened(path: Path | str) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, path: Path | str) -> VideoStream:
-    """The first video stream that is neither cover art nor text, set to decode on one thread.
+    """The video stream that a player shows, set to decode on one thread: the one marked as default, else the first.
 
+    Cover pictures and text are none; one picture that is not marked as a cover is taken only where nothing moves.
     Raises `ItemError("unreadable")` when there is none, or when its pictures are too large.
     """
+    streams = [s for s in container.streams.video if s.codec_context is not None and not is_cover(s)]
+    streams = [s for s in streams if s.codec_context.name not in _TEXT_CODECS]
+    if not streams:
+        raise ItemError("unreadable", f"{Path(path).name}: has no video stream")
+    stream = min(streams, key=_unsuitable)
+    check_size(stream.codec_context.width, stream.codec_context.height, name=Path(path).name)
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = DECODER
+    return stream
+
+
+def is_cover(stream: VideoStream) -> bool:
+    """Whether a video stream is marked as a cover picture, which is no video."""
     from av.stream import Disposition
 
-    for stream in container.streams.video:
-        if (
-            stream.disposition & Disposition.attached_pic or stream.codec_context is None
-        ):  # None: there is no decoder for it
-            continue
-        if stream.codec_context.name not in _TEXT_CODECS:
-            check_size(stream.codec_context.width, stream.codec_context.height, name=Path(path).name)
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = DECODER
-            return stream
-    raise ItemError("unreadable", f"{Path(path).name}: has no video stream")
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def _unsuitable(stream: VideoStream) -> tuple[bool, bool]:
+    """The smallest of these is the stream to show; equals keep their order in the file."""
+    from av.stream import Disposition
+
+    still = stream.codec_context.name in _PICTURE_CODECS and stream.frames <= 1
+    return still, not stream.disposition & Disposition.default
 
 
 def first_stamp(path: Path | str) -> float | None:
     """The timestamp, in seconds, of the first picture of a file; None for a file without pictures."""
-    from av.stream import Disposition
-
     with opened(path) as container:
-        if all(s.disposition & Disposition.attached_pic for s in container.streams.video):
+        if all(map(is_cover, container.streams.video)):
             return None
         stream = video_stream(container, path)
-        return float(next(decoded(container, stream))[0] * tick(stream))
+        return float(next(pictures(container, stream, path))[0] * tick(stream))
 
 
 def tick(stream: VideoStream) -> Fraction:
     """The stream's unit of time in seconds."""
     return stream.time_base or Fraction(1, 1_000_000)
+
+
+def pictures(container: InputContainer, stream: VideoStream, path: Path | str) -> Iterator[Stamped]:
+    """The frames of `decoded`; of an edit list with several parts, those of each part at its time.
+
+    Raises `ItemError("unreadable")` as that does.
+    """
+    parts = parts_of(Path(path), stream.id) if INDEXED in container.format.name else ()
+    return _joined(Path(path), stream.index, parts) if parts else decoded(container, stream)
+
+
+def _joined(path: Path, index: int, parts: Iterable[Part]) -> Iterator[Stamped]:
+    frames = 0
+    for part in parts:
+        with opened(path, part=part) as container:
+            stream = cast("VideoStream", container.streams[index])
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = DECODER
+            unit = tick(stream)
+            for stamp, frame in decoded(container, stream, least=0):
+                if stamp * unit < part.length:
+                    frames += 1
+                    yield part.begin / unit + stamp, frame
+    if not frames:
+        raise ItemError("unreadable", f"{path.name}: its edit list shows no frame")
 
 
 def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, begin: int) -> Iterator[Stamped]:
@@ -97,52 +143,70 @@ def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, 
     return chain([landed], frames)
 
 
-def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterator[tuple[VideoFrame, Stamp]]:
-    """Each frame with the tick until which it is on screen, that of the next frame.
+def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterator[tuple[VideoFrame, Stamp, bool]]:
+    """Each frame with the tick until which it is on screen, that of the next frame, and whether it is the last.
 
     The last frame stays for its own duration if that can be `trusted`, else for as long as the one before it, less one
-    tick, by which rounding may have lengthened that.
+    tick, by which rounding may have lengthened that. A file whose ticks are about as long as pictures rounds nothing.
     """
     previous: Stamped | None = None
     for stamp, frame in frames:
         if previous is not None:
             gap = stamp - previous[0]
-            yield previous[1], stamp
+            yield previous[1], stamp, False
         previous = stamp, frame
     if previous is not None:
         stamp, frame = previous
-        yield frame, stamp + (frame.duration if trusted and (frame.duration or 0) > 0 else gap - 1)
+        if trusted and (frame.duration or 0) > 0:
+            gap = frame.duration
+        else:
+            gap -= 1 if gap > _COARSE else gap / Fraction(_COARSE)
+        yield frame, stamp + gap, True
 
 
-def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True) -> Iterator[Stamped]:
-    """Decoded frames in the order of their timestamps, at least one.
+def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = True, least: int = 1) -> Iterator[Stamped]:
+    """Decoded frames in the order of their timestamps, at `least` so many (0 or 1).
 
     `whole`: raise `ItemError("unreadable")` if the file ends earlier than its index or header states.
     """
     import av
 
     name = Path(container.name).name
-    stamper = _Stamper(1 / Fraction(stream.average_rate or FPS) / tick(stream), name)
-    packets, reached = 0, 0.0
-    sound = [] if stream.frames else list(container.streams.audio)
+    step = 1 / Fraction(stream.average_rate or FPS) / tick(stream)
+    stamper, tally = _Stamper(step, name), Tally(container, stream, name=name)
+    in_order, shown = _InOrder() if container.format.name == _WITHOUT_STAMPS else None, 0
+    sound = [] if stream.frames or not whole else list(container.streams.audio)
     for packet in container.demux(stream, *sound):
-        if whole and not stream.frames and packet.pts is not None and packet.time_base is not None:
-            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packet.stream is not stream:
+        if not tally.add(packet) or packet.stream is not stream:
             continue
-        packets += packet.size > 0
+        if in_order is not None:
+            in_order.add(packet)
         for frame in packet.decode():
             assert isinstance(frame, av.VideoFrame)
-            stamp = frame.pts if container.format.name != _WITHOUT_STAMPS or frame.dts is None else frame.dts
-            yield from stamper.add(stamp, frame)
+            shown += 1
+            yield from stamper.add(frame.pts if in_order is None else in_order.next(), frame)
     yield from stamper.rest()
-    if stamper.last is None:
+    if whole:
+        tally.check(shown, float(step * tick(stream)))
+    if stamper.last is None and least:
         raise ItemError("unreadable", f"{name}: no frame can be decoded")
-    if whole and packets < stream.frames:
-        raise ItemError("unreadable", f"{name}: is cut off; {packets} of its {stream.frames} frames are there")
-    stated = ((container.duration or 0) + (container.start_time or 0)) / av.time_base
-    if whole and not stream.frames and stated - reached > max(0.5, 0.1 * stated):
-        raise ItemError("unreadable", f"{name}: is cut off; it ends after {reached:.1f} of its {stated:.1f} s")
+
+
+class _InOrder:
+    """Time stamps for AVI, which stores none: each picture shown takes the place of the next packet that is no gap.
+
+    FFmpeg gives a picture the place of the packet after which it was decoded: later than its own with B-frames.
+    """
+
+    def __init__(self) -> None:
+        self.places: deque[int] = deque()
+
+    def add(self, packet: Packet) -> None:
+        if packet.size and packet.dts is not None:
+            self.places.append(packet.dts)
+
+    def next(self) -> int | None:
+        return self.places.popleft() if self.places else None
 
 
 class _Stamper:

@@ -1,9 +1,10 @@
 """Reads pictures from video files at an exact rate, and writes video files.
 
-Frame k is the one on screen k/fps seconds after the first frame, by the frames' own timestamps. So variable frame
-rates, wrong frame counts in containers and clips that do not start at zero are handled correctly. PyAV decodes and
-encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread (`picture`) it is as fast
-as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
+Frame k lasts from k/fps to (k+1)/fps seconds after the first frame, and is the one on screen just before the middle of
+that, by the frames' own timestamps. So a frame is at most half a frame early or late whatever the rate of the source,
+and variable frame rates, wrong frame counts in containers and clips that do not start at zero are handled correctly.
+PyAV decodes and encodes; it ships its own FFmpeg with libx264. With one reused colour converter on one thread
+(`picture`) it is as fast as decord, which hides start times and returned wrong pictures for some FLV and MPEG-1 clips.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ import numpy as np
 from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
-from dawn_bench.pipelines.media.decoding import decoded, decoded_from, on_screen, opened, tick, video_stream
-from dawn_bench.pipelines.media.limits import check_memory, check_pace
+from dawn_bench.pipelines.media.colours import check_matrix
+from dawn_bench.pipelines.media.decoding import decoded_from, on_screen, opened, pictures, tick, video_stream
+from dawn_bench.pipelines.media.display import AS_STORED, displayed_size, orientation, pixel_aspect
+from dawn_bench.pipelines.media.edits import parts_of
+from dawn_bench.pipelines.media.limits import check_memory, check_pace, check_size
+from dawn_bench.pipelines.media.notes import picture_notes
 from dawn_bench.pipelines.media.picture import Converter, Picture, resize
 
 if TYPE_CHECKING:
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Closer than this, decoding from the first frame is cheaper and safer than seeking.
 _SEEK_FROM = 10.0
+#: A time stamp is rounded by no more than this part of a frame.
+_ROUNDING = 40
 #: For smaller pictures x264's macroblock tree reads uninitialised memory, so that the same input sometimes gave other
 #: bytes (seen at 32, 64 and 96 pixels a side, never from 128 on).
 _TREE_FROM = 128
@@ -44,14 +51,16 @@ class VideoInfo:
     """The properties of a video file.
 
     Args:
-        width: in pixels as displayed, after rotation.
+        width: in square pixels as displayed, after rotation.
         height: likewise.
         fps: average frame rate.
         seconds: length as the container states it, which may be wrong.
         start_time: timestamp of the first decoded frame, seconds.
         codec: FFmpeg's name of the video codec.
         has_audio: whether there is a sound stream.
-        rotation: degrees counter-clockwise by which stored frames are turned for display.
+        rotation: degrees counter-clockwise by which stored frames are turned for display; see `display.orientation`
+            for those that are mirrored too.
+        notes: what was repaired or converted while the pictures were read, one sentence part each.
     """
 
     width: int
@@ -62,6 +71,7 @@ class VideoInfo:
     codec: str
     has_audio: bool
     rotation: int
+    notes: tuple[str, ...] = ()
 
 
 def probe(path: Path | str) -> VideoInfo:
@@ -72,10 +82,10 @@ def probe(path: Path | str) -> VideoInfo:
 def iter_frames(
     path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield the uint8 RGB (H,W,3) frame on screen at start + k/fps for k = 0, 1, ... before `stop` and the end.
+    """Yield the uint8 RGB (H,W,3) frame of start + k/fps for k = 0, 1, ... before `stop` and the end.
 
     Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
-    where the source has a lower rate. Pixels are as stored (no aspect correction), rotated for display.
+    where the source has a lower rate. Pictures are as displayed: with square pixels, turned, in the colours of BT.709.
     Raises `ItemError("unreadable")` for a file that is damaged, truncated, no video, or beyond the bounds of `limits`.
     """
     return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))
@@ -101,59 +111,78 @@ def open_pictures(
 def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | None) -> Iterator[VideoInfo | Picture]:
     """The properties of the file, then its pictures.
 
-    Time is counted in whole ticks of the stream: the picture on screen at any time is the one at the tick at or before
-    that time.
+    Time is counted in ticks of the stream. A picture takes over from the one before it where its time stamp, which is
+    a rounded one, lies before the middle of the frame; the last picture stays to the end.
     """
     with opened(path) as container:
         stream = video_stream(container, path)
         unit = tick(stream)
-        frames = decoded(container, stream)
+        frames = pictures(container, stream, path)
         first = next(frames)
-        yield _info(container, stream, first)
         origin, name = first[0], Path(path).name
-        if start >= _SEEK_FROM and first[1].pts is not None:
+        aspect = pixel_aspect(stream.sample_aspect_ratio, name=name)
+        check_matrix(first[1], name=name)
+        yield _info(container, stream, first, aspect)
+        if start >= _SEEK_FROM and first[1].pts is not None and not parts_of(Path(path), stream.id):
             frames = decoded_from(container, stream, origin, math.floor(start / unit))
         else:
             frames = chain([first], frames)
         limit = math.inf if stop is None else stop / unit
         begin, step = start / unit, 1 / fps / unit
-        parts = math.lcm(begin.denominator, step.denominator)
+        parts = 2 * _ROUNDING * math.lcm(begin.denominator, step.denominator)
         begin_parts, step_parts = int(begin * parts), int(step * parts)
-        shown, due, used = 0, begin_parts // parts, 0
-        converter = Converter()
+        shown, used = 0, 0
+        due, middle = _ticks(begin_parts, step_parts, parts)
+        converter = Converter(aspect, orientation(first[1]) or AS_STORED)
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
-        for frame, until in on_screen(frames, usual, trusted=stream.frames > 0):
-            if due >= until - origin:
+        trusted = stream.frames > 0 or container.format.name == "apng"
+        for frame, until, last in on_screen(frames, usual, trusted=trusted):
+            if until - origin <= due if last else until - origin < middle:
                 continue
             used += 1
             end = until - origin if stop is None else min(until - origin, stop / unit)
             check_pace((end - begin) * unit, still=(end - due) * unit, pictures=used, name=name)
             picture = Picture(frame, converter)
-            while due < until - origin:
+            while due < until - origin if last else middle <= until - origin:
                 if begin_parts + shown * step_parts >= limit * parts:
                     return
                 yield picture
                 shown += 1
-                due = (begin_parts + shown * step_parts) // parts
+                due, middle = _ticks(begin_parts + shown * step_parts, step_parts, parts)
 
 
-def _info(container: InputContainer, stream: VideoStream, first: Stamped) -> VideoInfo:
+def _ticks(begin: int, step: int, parts: int) -> tuple[int, int]:
+    """The tick at which a frame begins, and the first one at which a picture is too late for it.
+
+    `begin` and `step`, the frame's length, are in parts of a tick, `parts` of them each. A time stamp may have been
+    rounded down by half a tick: one that is so close before the middle counts as the middle. Where a tick is long,
+    because the file counts pictures, nothing was rounded.
+    """
+    middle = begin + step // 2 - min(parts // 2, step // _ROUNDING)
+    return begin // parts, -(-middle // parts)
+
+
+def _info(container: InputContainer, stream: VideoStream, first: Stamped, aspect: Fraction) -> VideoInfo:
     begun, frame = first
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
     else:
         seconds = (container.duration or 0) / 1e6
-    turned = frame.rotation % 180 == 90
+    width, height = displayed_size(frame.width, frame.height, aspect)
+    check_size(width, height, name=Path(container.name).name)
+    if (orientation(frame) or AS_STORED)[0]:
+        width, height = height, width
     return VideoInfo(
-        width=frame.height if turned else frame.width,
-        height=frame.width if turned else frame.height,
+        width=width,
+        height=height,
         fps=float(stream.average_rate or stream.guessed_rate or 0),
         seconds=seconds,
         start_time=float(begun * tick(stream)),
         codec=stream.codec_context.name,
         has_audio=bool(container.streams.audio),
         rotation=frame.rotation,
+        notes=picture_notes(stream, frame, aspect),
     )
 
 

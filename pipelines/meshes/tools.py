@@ -19,7 +19,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import walk
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets.base import DATASETS, Source
-from dawn_bench.pipelines.media.audio import read_audio
+from dawn_bench.pipelines.media.audio import decode_sound
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.meshes.checks import check_length, check_template
 from dawn_bench.pipelines.meshes.files import (
@@ -100,7 +100,13 @@ class MeshTools:
             raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are required")
         check_template(vertices, template, subject=source.speaker)
         # twice the sequence: enough to see that the sound is another recording's
-        audio = read_audio(source.audio, stop=2 * len(whole) / self.fps + SPARE_SOUND)
+        sound = decode_sound(
+            source.audio,
+            stop=2 * len(whole) / self.fps + SPARE_SOUND,
+            track=settings.audio_track,
+            used=len(vertices) / self.fps,
+        )
+        audio = sound.samples
         check_length(len(whole), len(audio), fps=self.fps)
         sink.append("vertices", vertices)
         sink.append("audio", audio)
@@ -110,7 +116,7 @@ class MeshTools:
         if self.triangles is not None:
             sink.append("triangles", self.triangles[None])
         named = {f"{name}_set": f"{r.name}, {len(r.indices)} vertices" for name, r in self.regions.items()}
-        return {"fps": self.fps, "n_vertices": len(template), **named}
+        return {"fps": self.fps, "n_vertices": len(template), "notes": "; ".join(sound.notes), **named}
 
     def afterwards(self, settings: PrepareSettings) -> list[str]:
         """No extractor runs on meshes."""

@@ -22,7 +22,7 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.tracking import CutDetector, Track, Tracker
-from dawn_bench.pipelines.media.audio import check_audio, fit_length, read_audio
+from dawn_bench.pipelines.media.audio import Sound, check_audio, decode_sound, fit_length, is_silent
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.media.picture import Picture, Window
 from dawn_bench.pipelines.media.video import iter_pictures, open_pictures
@@ -41,8 +41,6 @@ _OUTSIDE_LIMIT = 0.05
 _CHUNK = 64
 #: Pictures decoded in a row before faces are detected in them.
 _BATCH = 16
-#: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
-_SILENT = 33
 
 
 def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend, sink: ClipSink) -> dict[str, Any]:
@@ -104,7 +102,8 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     if settings.crop == "face" and outside > _OUTSIDE_LIMIT:
         raise ItemError("face_leaves", f"the face leaves its fixed crop in {outside:.0%} of the frames")
 
-    audio, has_audio = _sound(source, settings, origin=info.start_time, n_frames=n_frames)
+    sound = _sound(source, settings, origin=info.start_time, n_frames=n_frames)
+    audio, has_audio = sound.samples, sound.tracks > 0
     arrays = {"audio": fit_length(audio, n_frames), "landmarks": landmarks, "bbox": bbox, "valid": valid}
     for name in settings.extract:
         extractor = EXTRACTORS[name]()
@@ -137,8 +136,13 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "cuts": len(tracker.cuts),
         "cut_frames": " ".join(map(str, tracker.cuts)),
         "has_audio": has_audio,
-        "silent": not has_audio or int(np.abs(audio.astype(np.int32)).max(initial=0)) < _SILENT,
+        "silent": not has_audio or sound.mix == "silent" or is_silent(arrays["audio"]),
         "audio_seconds": len(audio) / SAMPLE_RATE if has_audio else 0.0,
+        "audio_track": sound.track,
+        "audio_tracks": sound.tracks,
+        "audio_layout": sound.layout,
+        "audio_mix": sound.mix,
+        "notes": "; ".join([*info.notes, *sound.notes]),
     }
 
 
@@ -215,29 +219,29 @@ class _FrameWriter:
 def _check_sound(source: Source, settings: PrepareSettings) -> None:
     """Raise `ItemError` for a clip without sound where the settings require it, before its pictures are decoded."""
     try:
-        check_audio(source.audio or source.video)
+        check_audio(source.audio or source.video, track=settings.audio_track)
     except ItemError as error:
         if error.reason != "no_audio" or settings.require_audio:
             raise
 
 
-def _sound(source: Source, settings: PrepareSettings, *, origin: float, n_frames: int) -> tuple[np.ndarray, bool]:
-    """The clip's sound, and whether it has any; an empty array if it has none and that is allowed.
+def _sound(source: Source, settings: PrepareSettings, *, origin: float, n_frames: int) -> Sound:
+    """The clip's sound; one without samples and tracks if it has none and that is allowed.
 
     `origin` is the timestamp of the video's first frame, in seconds. Sound that goes on after the `n_frames` pictures
     is read for `SPARE_SOUND` seconds more.
     """
-    stop = source.start + n_frames / FPS + SPARE_SOUND
-    if source.stop is not None:
-        stop = min(stop, source.stop)
+    used = source.start + n_frames / FPS
+    stop = used + SPARE_SOUND if source.stop is None else min(used + SPARE_SOUND, source.stop)
+    path, from_picture = (source.video, origin) if source.audio is None else (source.audio, None)
     try:
-        if source.audio is not None:
-            return read_audio(source.audio, start=source.start, stop=stop), True
-        return read_audio(source.video, start=source.start, stop=stop, origin=origin), True
+        return decode_sound(
+            path, start=source.start, stop=stop, origin=from_picture, track=settings.audio_track, used=used
+        )
     except ItemError as error:
         if error.reason != "no_audio" or settings.require_audio:
             raise
-        return np.zeros(0, np.int16), False
+        return Sound(np.zeros(0, np.int16), 0, 0)
 
 
 def _in_batches(pictures: Iterator[Picture]) -> Iterator[Picture]:

@@ -16,7 +16,7 @@ from dawn_bench.metrics.scoring.compare import compute_metrics
 from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.leaderboard import leaderboards
-from dawn_bench.reports.tables import markdown
+from dawn_bench.reports.tables import latex, markdown
 from dawn_bench.workflow.evaluate import _summary
 
 
@@ -78,6 +78,7 @@ def test_the_console_and_markdown_say_it() -> None:
     line = f"mine: {PREFIX}red and blue are swapped (2 clips)"
     assert f"warning: {line}" in _summary(rows, [])
     assert f"> {line}" in markdown(leaderboards(rows))
+    assert f"footnotesize {line}" in latex(leaderboards(rows))
     score = compute_metrics(generated=[TRUE[:, ::-1]], reference=[TRUE], metrics="psnr", device="cpu")["psnr"]
     assert f"{PREFIX}upside down (1 clip)" in score.note
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from media.sound_writers import TONE_RMS, channels, clip, tone
 from typer.testing import CliRunner, Result
 
 from dawn_bench.cli import app
@@ -60,6 +61,22 @@ def test_a_clip_of_25_frames_a_second_with_its_sound(files: Path, micro_run: Pat
     assert len(read_frames(files / "talk.mp4")) == 10
     heard, spoken = read_audio(files / "talk.mp4")[:6400].astype(float), read_audio(files / "a.wav").astype(float)
     assert np.corrcoef(heard, spoken)[0, 1] > 0.95
+
+
+def test_another_sound_track_and_channels_that_cancel(files: Path, micro_run: Path) -> None:
+    loud = tone()
+    clip(files / "a.mkv", [channels(loud, -loud), channels(loud / 10)], layouts=("stereo", "mono"))
+    (files / "a.mkv").rename(files / "a.wav")  # a file is told by its content
+    first = run(files, micro_run, "--max-seconds", "0.4")
+    assert first.exit_code == 0, first.exception
+    assert "track 1 is read" in " ".join(first.output.split()) and "sound cancel" in " ".join(first.output.split())
+    heard = read_audio(files / "talk.mp4").astype(float)
+    assert np.sqrt((heard**2).mean()) == pytest.approx(TONE_RMS, rel=0.1)
+    assert run(files, micro_run, "--max-seconds", "0.4", "--audio-track", "2").exit_code == 0
+    heard = read_audio(files / "talk.mp4").astype(float)
+    assert np.sqrt((heard**2).mean()) == pytest.approx(TONE_RMS / 10, rel=0.1)
+    refused = run(files, micro_run, "--audio-track", "3")
+    assert isinstance(refused.exception, InputError) and "has no sound track 3; it has 2" in str(refused.exception)
 
 
 def test_files_whose_names_are_not_utf8(files: Path, micro_run: Path) -> None:

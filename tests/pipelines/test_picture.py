@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from media.colour import PQ
+from media.picture import write_pictures
 from skimage.data import astronaut
 
 from dawn_bench.pipelines.media.picture import Picture
@@ -73,6 +75,25 @@ def test_rotation_metadata_is_applied(video: Path) -> None:
     assert (picture.width, picture.height) == (240, 320)
     assert any(np.array_equal(picture.rgb(), np.rot90(stored.rgb(), k)) for k in (1, 3))
     check(picture)
+
+
+def test_ten_bits_give_the_same_views(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "clip.mp4", [photo()] * 3, pix_fmt="yuv420p10le")
+    check(first(tmp_path / "clip.mp4"))
+
+
+def test_high_dynamic_range_is_tone_mapped_in_every_view(tmp_path: Path) -> None:
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": PQ}
+    write_pictures(tmp_path / "clip.mp4", [photo() // 2 + 20] * 3, pix_fmt="yuv420p10le", tags=tags)
+    picture = first(tmp_path / "clip.mp4")
+    rgb, gray = picture.rgb(), picture.gray()
+    assert rgb.shape[:2] == gray.shape == (240, 320) and rgb.dtype == gray.dtype == np.uint8
+    assert np.corrcoef(gray.ravel(), rgb.mean(axis=2).ravel())[0, 1] > 0.9
+    for window in ((10, 20, 120, 120), (11, 21, 121, 121)):
+        x, y, width, height = window
+        wanted = cv2.resize(rgb[y : y + height, x : x + width], (64, 64), interpolation=cv2.INTER_AREA)
+        assert np.abs(picture.cut(window, 64).astype(int) - wanted).mean() < 2
+        assert np.array_equal(picture.cut(window, width), rgb[y : y + height, x : x + width])
 
 
 def test_rgb_sources_and_odd_sides(tmp_path: Path) -> None:

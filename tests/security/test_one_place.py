@@ -16,10 +16,7 @@ SOURCES = sorted(
 )
 #: Call -> the files that may contain it, with the check that makes it safe there.
 PLACES = {
-    "torch.load": {
-        "dawn_bench/readers.py",  # weights_only=True
-        "dawn_bench/training/resume.py",  # weights_only=True, of one number
-    },
+    "torch.load": {"dawn_bench/readers.py"},  # weights_only=True
     "torch.jit.load": {"metrics/features/i3d.py"},  # only bytes with the published hash
     "pickle.load": set(),
     "pickle.loads": set(),

@@ -20,7 +20,7 @@ from dawn_bench.models.dawn.options import DawnOptions, SamplingOptions
 from dawn_bench.models.dawn.passes import LONGEST, passes, stream
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.generator import Generator, TalkingStream
-from dawn_bench.models.inputs import Crop, read_drive, read_portrait, read_speech, read_tracks
+from dawn_bench.models.inputs import Crop, read_drive, read_portrait, read_speech, read_tracks, turned_note
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -104,6 +104,7 @@ class DawnGenerator(DawnNetworks, Generator):
         seed: int = 0,
         max_seconds: float | None = None,
         face: str = "auto",
+        audio_track: int | None = None,
         **options: Any,
     ) -> TalkingStream:
         """See `Generator.generate`. `image` is a picture file with one face; `options` are those of `DawnOptions`."""
@@ -116,9 +117,13 @@ class DawnGenerator(DawnNetworks, Generator):
         portrait, has_face = read_portrait(
             user_path(image), size=self.size, backend=backend, crop=cast(Crop, chosen.crop)
         )
+        if portrait.turned:
+            notes.append(turned_note(image, portrait.turned))
         if not has_face:
             notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
-        sound, features = read_speech(user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
+        sound, features = read_speech(
+            user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
+        )
         count = len(passes(len(features)))
         if count > 1:
             notes.append(f"{len(features) / LONGEST:.1f} minutes of speech: {count} passes of a minute at most")

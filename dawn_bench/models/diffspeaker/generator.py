@@ -60,6 +60,7 @@ class DiffSpeakerGenerator(Generator):
         seed: int = 0,
         max_seconds: float | None = None,
         face: str = "auto",
+        audio_track: int | None = None,
         **options: Any,
     ) -> TalkingStream:
         """See `Generator.generate`. `image` is the neutral face (`read_rest`); no face is detected.
@@ -74,7 +75,8 @@ class DiffSpeakerGenerator(Generator):
                 hint=nearest(chosen.style, ("auto", *config.subjects)),
             )
         rest, triangles = read_rest(None if image is None else user_path(image), vertices=config.vertices)
-        sound = read_sound(user_path(audio), max_seconds=max_seconds)
+        notes: list[str] = []
+        sound = read_sound(user_path(audio), max_seconds=max_seconds, track=audio_track, notes=notes)
         vertices = self.speak(rest, sound, seed=seed, options=chosen)
         draw = MeshRenderer(rest, triangles, size=chosen.size)
 
@@ -86,7 +88,7 @@ class DiffSpeakerGenerator(Generator):
                     yield segment
 
         note = f"speech encoder {config.audio.encoder}; style {self._style(chosen)}"
-        return TalkingStream(segments(), len(vertices), sound, config.fps, vertices, (note,))
+        return TalkingStream(segments(), len(vertices), sound, config.fps, vertices, (note, *notes))
 
     @torch.no_grad()
     def speak(self, rest: np.ndarray, sound: np.ndarray, *, seed: int, options: SpeakingOptions) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dawn_bench.errors import InputError
 from dawn_bench.files import VIDEO_SUFFIXES
-from dawn_bench.models.inputs import clip_arrays, read_picture
+from dawn_bench.models.inputs import clip_arrays, read_upright
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, to_window
@@ -18,13 +18,15 @@ from dawn_bench.pipelines.settings import PrepareSettings
 def read_face(path: Path, *, size: int, backend: FaceBackend, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 (T,S,S,3) and points (T,68,2) of a video's first `max_frames` frames, or of one picture (T = 1).
 
+    A picture whose face is not upright is turned.
+
     Raises `InputError` for a file that cannot be read or shows no face.
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         settings = PrepareSettings(size=size, extract=(), require_audio=False, min_frames=1, max_frames=max_frames)
         arrays = clip_arrays(path, settings, backend=backend)
         return arrays["frames"], arrays["landmarks"]
-    picture = read_picture(path)
+    picture, _ = read_upright(path)
     boxes = backend.detect(picture)
     if not len(boxes):
         hint = "Give a frontal portrait, face large in the picture."

@@ -106,6 +106,7 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
         seed: int = 0,
         max_seconds: float | None = None,
         face: str = "auto",
+        audio_track: int | None = None,
         **options: Any,
     ) -> TalkingStream:
         """See `Generator.generate`. `image` is a portrait or a video to dub; options are those of `DubFileOptions`.
@@ -117,7 +118,10 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
         chosen: DubFileOptions = self.options(options)
         if image is None:
             raise InputError("DiT-Head needs a portrait or a video.", hint="Give a picture or video of one face.")
-        sound, features = read_speech(user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds)
+        notes: list[str] = []
+        sound, features = read_speech(
+            user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
+        )
         frames, landmarks = read_face(
             user_path(image), size=self.size, backend=pick_backend(face), max_frames=len(features)
         )
@@ -126,4 +130,4 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
             with meter("dub", total=len(features), unit="frames") as progress:
                 yield self.dub(frames, landmarks, features, seed=seed, options=chosen, progress=progress)
 
-        return TalkingStream(segments(), len(features), sound, FPS)
+        return TalkingStream(segments(), len(features), sound, FPS, notes=tuple(notes))
