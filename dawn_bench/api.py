@@ -48,6 +48,7 @@ def prepare(
     min_face_in_frame: float = 0.6,
     min_sharpness: float = 0,
     require_audio: bool = True,
+    audio_track: int | None = None,
     split: Literal["published", "identity"] = "published",
     labels: str | Path | None = None,
     seed: int = 0,
@@ -82,6 +83,7 @@ def prepare(
         min_face_in_frame: least share of the face that is in the picture.
         min_sharpness: least sharpness of the face.
         require_audio: leave out clips without sound.
+        audio_track: sound track of the videos, from 1; None: the one that a player plays.
         split: the published split, or one where no person is in both parts (hdtf).
         labels: table with the columns file, speaker, split (`folder`).
         seed: seed of the split, where the dataset has none.
@@ -124,6 +126,7 @@ def prepare(
             "min_face_in_frame": min_face_in_frame,
             "min_sharpness": min_sharpness,
             "require_audio": require_audio,
+            "audio_track": audio_track,
             "split": split,
             "labels": _optional_path(labels, "labels"),
             "seed": seed,

@@ -93,7 +93,8 @@ def read_portrait(
     chosen is not there.
     """
     picture, turned = read_upright(path)
-    box, faces = face_in_picture(path, picture, backend=backend, person=person)  # before resizing: small faces are lost
+    # before resizing: small faces are lost; a crop also loses the other faces, which are therefore counted
+    box, faces = face_in_picture(path, picture, backend=backend, person=person, count=crop == "face")
     points = backend.landmarks(picture, box) if box is not None else np.full((68, 2), np.nan)
     height, width = picture.shape[:2]
     if not np.isfinite(points).all():
@@ -119,11 +120,11 @@ def read_portrait(
 
 
 def face_in_picture(
-    path: Path, picture: np.ndarray, *, backend: FaceBackend, person: str | None
+    path: Path, picture: np.ndarray, *, backend: FaceBackend, person: str | None, count: bool = True
 ) -> tuple[np.ndarray | None, int]:
     """As `choose_in_picture`, with an `InputError` that names the file where the chosen face is not there."""
     try:
-        return choose_in_picture(backend, picture, person)
+        return choose_in_picture(backend, picture, person, count=count)
     except ItemError as error:
         raise InputError(f"{error.detail}.", path=path, hint=CHOICES_HINT) from error
 

@@ -101,15 +101,18 @@ def choose(faces: Sequence[Face], choice: str) -> int:
     return in_order[int(choice) - 1]
 
 
-def choose_in_picture(backend: FaceBackend, picture: np.ndarray, choice: str | None) -> tuple[np.ndarray | None, int]:
+def choose_in_picture(
+    backend: FaceBackend, picture: np.ndarray, choice: str | None, *, count: bool = True
+) -> tuple[np.ndarray | None, int]:
     """The box (4,) of the face of a still picture that is meant, None without any, and how many faces there are.
 
-    None takes the largest. Raises `ItemError("no_face")` for `speaking` among several faces, and as `choose`.
+    None takes the largest; small faces beside it are then looked for with `count` alone. Raises `ItemError("no_face")` for `speaking` among several faces, and as `choose`.
     """
-    every = backend.detect(picture, expect=SMALL * max(picture.shape[:2]))  # small ones count, too
     if choice in (None, LARGEST):
         boxes = backend.detect(picture)
+        every = backend.detect(picture, expect=SMALL * max(picture.shape[:2])) if count and len(boxes) else boxes
         return (boxes[0] if len(boxes) else None), max(len(boxes), len(every))
+    every = backend.detect(picture, expect=SMALL * max(picture.shape[:2]))
     if not len(every):
         return None, 0
     if choice == SPEAKING and len(every) > 1:
