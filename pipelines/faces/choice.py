@@ -106,7 +106,8 @@ def choose_in_picture(
 ) -> tuple[np.ndarray | None, int]:
     """The box (4,) of the face of a still picture that is meant, None without any, and how many faces there are.
 
-    None takes the largest; small faces beside it are then looked for with `count` alone. Raises `ItemError("no_face")` for `speaking` among several faces, and as `choose`.
+    None takes the largest; small faces beside it are then looked for with `count` alone. Raises `ItemError("no_face")`
+    for `speaking` among several faces, and as `choose`.
     """
     if choice in (None, LARGEST):
         boxes = backend.detect(picture)
