@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,9 +107,9 @@ def test_24_fps_output_next_to_a_silent_copy(clip: Clip, tmp_path: Path) -> None
     (generated,) = made_by(tmp_path, "echomimic", clip)
     assert generated.facts["fps"] == 24 and "24 fps, read at 25 by timestamps" in generated.notes
     assert len(generated.frames) == clip.n_frames
-    # frame k is the one on screen at k/25 s: each source frame is one grey level darker than the one before
+    # frame k is the one on screen just before its middle: each source frame is one grey level darker than the last
     level = generated.frames.reshape(len(generated.frames), -1).max(axis=1).astype(int)
-    shown = [(24 * k // 25) % 8 for k in range(len(level))]
+    shown = [(math.ceil((k + 0.5) * 24 / 25) - 1) % 8 for k in range(len(level))]
     assert np.abs((level[0] - level) - shown).max() <= 1
 
 

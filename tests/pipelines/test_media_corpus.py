@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from media.face import AnyFace
+from media.face import ANY_QUALITY, AnyFace
 from media.kinds import Answer, Kind, all_kinds
 from media.marks import number_of, onsets_of_light, onsets_of_sound
 
@@ -104,7 +104,7 @@ def test_prepare_reads_it(kind: Kind, corpus: Callable[[Kind], Path]) -> None:
     source = Source("clip", "s", "test", path)
 
     def prepared() -> dict[str, Any]:
-        return process_clip(source, PrepareSettings(**SETTINGS), AnyFace(), sink)
+        return process_clip(source, PrepareSettings(**SETTINGS, **ANY_QUALITY), AnyFace(), sink)
 
     if kind.answer.refusal:
         with pytest.raises(ItemError) as error:
@@ -121,7 +121,7 @@ def test_prepare_reads_it(kind: Kind, corpus: Callable[[Kind], Path]) -> None:
 @pytest.mark.parametrize("kind", all_kinds("video"), ids=ids)
 def test_generate_reads_it_as_a_driving_video(kind: Kind, corpus: Callable[[Kind], Path]) -> None:
     path = corpus(kind)
-    settings = PrepareSettings(**SETTINGS)
+    settings = PrepareSettings(**SETTINGS, **ANY_QUALITY)
     if kind.answer.refusal:
         with pytest.raises(InputError) as error:
             clip_arrays(path, settings, backend=AnyFace())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from av.stream import Disposition
-from media.face import AnyFace
+from media.face import ANY_QUALITY, AnyFace
 from media.sound_writers import TONE_RMS, channels, clip, encode, tone, wav
 
 from dawn_bench.cache import Cache
@@ -71,7 +71,7 @@ def test_the_index_says_what_was_heard(two_tracks: Path, tmp_path: Path) -> None
     two_tracks.rename(videos / "two.mkv")
     clip(videos / "opposite.mp4", [channels(LOUD, -LOUD)], layouts=("stereo",))
     clip(videos / "effects.mkv", [channels(None, None, None, LOUD, None, None)], layouts=("5.1",), codec="flac")
-    settings = PrepareSettings(size=32, crop="paper", extract=(), min_frames=1)
+    settings = PrepareSettings(size=32, crop="paper", extract=(), min_frames=1, **ANY_QUALITY)
     prepare(videos, tmp_path / "default", settings, tools=AnyFaceTools())
     cache = Cache(tmp_path / "default")
     rows = {row["id"]: row for row in cache.index.to_dict("records")}
@@ -111,7 +111,10 @@ def test_sound_after_the_last_picture_is_not_used(tmp_path: Path) -> None:
     videos.mkdir()
     clip(videos / "late.mkv", [np.concatenate([np.zeros(57_600), LOUD])])
     prepare(
-        videos, tmp_path / "c", PrepareSettings(size=32, crop="paper", extract=(), min_frames=1), tools=AnyFaceTools()
+        videos,
+        tmp_path / "c",
+        PrepareSettings(size=32, crop="paper", extract=(), min_frames=1, **ANY_QUALITY),
+        tools=AnyFaceTools(),
     )
     (row,) = Cache(tmp_path / "c").index.to_dict("records")
     assert row["silent"] and row["has_audio"] and row["audio_mix"] == "silent"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from media.clapper import even_stamps, flash_instants, write_clapper
 from media.cuts import EDITS, edited
-from media.face import AnyFace
+from media.face import ANY_QUALITY, AnyFace
 from media.marks import number_of, onsets_of_light, onsets_of_sound
 from media.time import RATES
 
@@ -28,7 +28,7 @@ def any_face(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cache_of(folder: Path, **settings: int) -> Cache:
-    chosen = PrepareSettings(size=32, crop="paper", face="any-face", extract=(), **settings)
+    chosen = PrepareSettings(size=32, crop="paper", face="any-face", extract=(), **ANY_QUALITY, **settings)
     prepare(folder / "clips", folder / "cache", chosen)
     return Cache(folder / "cache")
 

@@ -13,6 +13,10 @@ def _points() -> np.ndarray:
     return 0.5 + np.concatenate([outer, inner])
 
 
+#: Settings of `prepare` with which the face of such a picture is not too bad.
+ANY_QUALITY = {"max_mouth_covered": 1, "max_yaw": 180, "min_face_height": 0, "min_face_in_frame": 0}
+
+
 class AnyFace:
     """One face in the middle of every picture, however that looks."""
 
