@@ -20,6 +20,7 @@ import numpy as np
 
 from dawn_bench.baselines.base import Item
 from dawn_bench.baselines.external.adapter import Adapter, Install, MatlabTrack
+from dawn_bench.baselines.external.matlab import read_matlab
 from dawn_bench.baselines.external.process import removed_with_us
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
@@ -134,15 +135,9 @@ def _plain_root() -> str | None:
 
 def _extended(track: MatlabTrack, path: Path, target: Path, n_frames: int) -> Path:
     """Write a track of at least `n_frames` frames: the given one, extended by ping-pong where it is shorter."""
-    from scipy.io import loadmat, savemat
+    from scipy.io import savemat
 
-    try:
-        data = loadmat(path)
-        arrays = {key: np.asarray(data[key]) for key in track.keys if key in data}
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"cannot be read as a MATLAB file ({error}).", path=path) from error
-    if not arrays:
-        raise InputError(f"has none of {', '.join(track.keys)}.", path=path)
+    arrays = read_matlab(path, track.keys)
     for key, rows in arrays.items():
         if len(rows) < n_frames:
             forth = np.arange(len(rows))

@@ -7,13 +7,16 @@ import struct
 import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
+from dawn_bench.baselines.external.matlab import read_matlab
 from dawn_bench.baselines.mesh_files import read_mesh
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
@@ -304,3 +307,22 @@ def test_a_checkpoint_takes_no_more_memory_than_it_has_bytes(tmp_path: Path, kin
         read_state_dict(path)
     plain = _rezipped(tmp_path / "b.pt", lambda archive, name, data: archive.writestr(name, data))
     assert torch.equal(read_state_dict(plain)["a"], torch.zeros(4))
+
+
+def test_a_damaged_matlab_file_ends_no_run(tmp_path: Path) -> None:
+    """scipy's reader crashes the interpreter on some of them, so it runs in a process of its own."""
+    path = tmp_path / "pose.mat"
+    savemat(path, {"coeff": np.arange(12.0).reshape(4, 3), "text": "x", "cells": np.array([[1, "a"]], object)})
+    np.testing.assert_array_equal(read_matlab(path, ["coeff", "absent"])["coeff"], np.arange(12.0).reshape(4, 3))
+    for keys in (["absent"], ["text"], ["cells"]):
+        with pytest.raises(InputError, match=rf"pose\.mat: has none of {keys[0]}"):
+            read_matlab(path, keys)
+    whole = path.read_bytes()
+    for k, (place, byte) in enumerate([(128, 0), (129, 255), (132, 255), (140, 7), (150, 255), (len(whole) // 2, 255)]):
+        path.write_bytes(whole[:place] + bytes([byte]) * 3 + whole[place + 3 :])
+        with suppress(InputError):  # some damage only changes numbers
+            assert set(read_matlab(path, ["coeff"])) == {"coeff"}, k
+    for data in (b"", b"MATLAB", whole[:150], whole[:60] + bytes(9)):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"pose\.mat: cannot be read as a MATLAB file\. Write it again"):
+            read_matlab(path, ["coeff"])
