@@ -72,6 +72,8 @@ def test_an_extractor_added_later_equals_one_from_the_start(root: Path, tmp_path
 
 #: The size at which a player shows clips whose pixels are not square.
 SQUARED = {"liveportrait_d9.mp4": (480, 480)}
+#: Clips whose first second is noise below -60 dBFS.
+QUIET = {"liveportrait_d9.mp4", "pyfeat_face_noface.mov"}
 
 
 def table(clips_dir: Path) -> list[dict[str, str]]:
@@ -101,7 +103,7 @@ def test_every_kind_of_clip_ends_as_it_should(clips_dir: Path, tmp_path: Path) -
             assert clip["source_fps"] == pytest.approx(float(row["fps_avg"]), abs=0.1), name
             size = SQUARED.get(row["file"], (int(row["width"]), int(row["height"])))
             assert (clip["source_width"], clip["source_height"]) == size, name
-            assert clip["silent"] == ("silent-audio-track" in flags), name
+            assert clip["silent"] == ("silent-audio-track" in flags or row["file"] in QUIET), name
     assert not verify(tmp_path / "c").faults
 
 

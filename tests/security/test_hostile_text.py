@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_tools import FakeTools
+from joblib.externals.loky import get_reusable_executor
 from rich.progress import Progress, TextColumn
 from rich.table import Table as RichTable
 
@@ -93,6 +94,7 @@ def test_logs_of_worker_processes_are_escaped(
 ) -> None:
     if engine == "dask":
         pytest.importorskip("distributed")
+    get_reusable_executor().shutdown(wait=True)  # workers of another test write to that test's standard error
     job = GroupJob(tmp_path, tmp_path, 0, (), {}, PrepareSettings(size=32), FakeTools())
     assert [r.number for r in run([job], workers=2, engine=engine, work=_warns)] == [0]
     err = capfd.readouterr().err
