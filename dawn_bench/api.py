@@ -59,8 +59,7 @@ def prepare(
 ) -> PrepareReport:
     """Prepare a cache from the videos below `root`: faces cropped, 25 fps, 16 kHz sound, pose, blinks, audio features.
 
-    An interrupted run continues where it stopped; new files and extractors are added. The bytes do not depend on
-    `jobs`. Settings are those of `dawn-bench prepare --help`.
+    An interrupted run continues; new files and extractors are added. Settings: `dawn-bench prepare --help`.
 
     Args:
         root: folder with the videos.
@@ -81,13 +80,13 @@ def prepare(
         max_yaw: largest turn of the head to a side, degrees.
         min_face_height: least height of the face in the source, pixels.
         min_face_in_frame: least share of the face that is in the picture.
-        min_sharpness: least sharpness of the face.
+        min_sharpness: least sharpness of the face: variance of its Laplacian over its variance.
         require_audio: leave out clips without sound.
         audio_track: sound track of the videos, from 1; None: the one that a player plays.
         split: the published split, or one where no person is in both parts (hdtf).
         labels: table with the columns file, speaker, split (`folder`).
         seed: seed of the split, where the dataset has none.
-        jobs: worker processes.
+        jobs: worker processes; the bytes do not depend on their number.
         engine: `loky` on this machine, `dask` or `ray` on a cluster.
         address: the cluster's scheduler.
         overwrite: replace an existing cache.
