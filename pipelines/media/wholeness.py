@@ -71,8 +71,11 @@ class Tally:
     def _listed(self) -> int:
         """The packets that the container's index lists; 0 where it has none.
 
-        The edit list of an mp4 file leaves out packets that no edit needs: `stream.frames` counts those as well.
+        The edit list of an mp4 file leaves out packets that no edit needs: `stream.frames` counts those as well. AVI
+        counts the empty packets too by which it keeps a frame on screen, so only what its bytes lack is missing.
         """
+        if self.container.format.name == "avi" and not self.lacks_bytes:
+            return 0
         return len(self.stream.index_entries) if INDEXED in self.container.format.name else self.stream.frames
 
     def _to_show(self, listed: int) -> int:
@@ -93,6 +96,8 @@ def _lacks_bytes(path: str) -> bool | None:
             size = file.seek(0, 2)
             if head[:3] == _FLV:
                 return not _ends_with_tag(file, size)
+            if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+                return _riff_end(file, size) > size
             if head[:4] == b"GIF8":
                 file.seek(max(0, size - 64))
                 return False if file.read().rstrip(b"\0")[-1:] == _GIF_END else None
@@ -109,6 +114,23 @@ def _ends_with_tag(file: BinaryIO, size: int) -> bool:
         return False
     file.seek(size - 4 - length + 1)
     return int.from_bytes(file.read(3), "big") + _FLV_TAG == length
+
+
+def _riff_end(file: BinaryIO, size: int) -> int:
+    """Where the last part of an AVI file ends, in bytes; a file of more than a gigabyte has several.
+
+    A file that was never finished states no size, which counts as lacking its end.
+    """
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        kind, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if kind != b"RIFF":  # bytes behind the file's own
+            return at
+        if length == 0:
+            return size + 1
+        at += 8 + length + length % 2
+    return at
 
 
 def _segment_end(head: bytes) -> int:

@@ -68,6 +68,7 @@ for _file in ("clip.mp4", "clip.mov", "clip.mkv", "clip.ts"):
     clapper(f"sound-early-{_file[5:]}", _file, even_stamps(25, 3, start=0.6), (0.9, 2, 3.1), sound_from=0)
 clapper("sound-ends-early", "clip.mp4", _EVEN, sound_to=2.75)
 clapper("avi-b-frames", "clip.avi", _EVEN, sound="pcm_s16le")
+clapper("avi-empty-packets", "clip.avi", _EVEN, codec="mpeg4", sound="pcm_s16le", rate=50)
 clapper("avi-29.97", "clip.avi", even_stamps(RATES["29.97"], 3), codec="mpeg4", sound="pcm_s16le", rate=RATES["29.97"])
 clapper("mpg", "clip.mpg", _EVEN, codec="mpeg2video", sound="mp2")
 clapper("webm", "clip.webm", _EVEN, codec="libvpx", sound="libopus")
