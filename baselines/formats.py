@@ -82,7 +82,9 @@ class VideoFormat:
             sound = decode_sound(path, stop=len(frames) / FPS + 1, used=len(frames) / FPS)
             arrays["audio"] = fit_length(sound.samples, len(frames))
             lines += sound.notes
-        except ItemError:
+        except ItemError as error:
+            if error.reason != "no_audio":
+                raise ItemError("bad_output", f"{path}: {error.detail}") from error
             if "audio" in truth:
                 lines.append("no sound of its own: scored with the true sound")
                 arrays["audio"] = fit_length(np.asarray(truth["audio"]), len(frames))

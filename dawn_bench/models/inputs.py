@@ -39,6 +39,14 @@ NO_BOX = (0.25, 0.25, 0.75, 0.8)
 
 Crop = Literal["face", "paper"]
 
+#: What to do about a file by the reason why it cannot be used, where that is known.
+_HINTS = {
+    "no_track": "Choose another: --audio-track N",
+    "missing_file": "Check its path.",
+    "unreadable": "Check that it plays, or write it again.",
+    "empty_file": "Write it again.",
+    "turned": "",
+}
 CHOICES_HINT = "Choose one: --face largest, left, right, or a number from the left."
 
 
@@ -192,7 +200,11 @@ def read_sound(
         stop = None if max_seconds is None else max_seconds + 1
         sound = decode_sound(path, stop=stop, track=track, used=max_seconds)
     except ItemError as error:
-        raise InputError(_sentence(error, path), path=path, hint="Give a wav, mp3 or video file with sound.") from error
+        raise InputError(
+            _sentence(error, path),
+            path=path,
+            hint=_HINTS.get(error.reason, "Give a wav, mp3 or video file with sound."),
+        ) from error
     audio = sound.samples
     if notes is not None:
         notes += [f"{escape_invalid(path.name)}: {note}" for note in sound.notes]
@@ -264,7 +276,9 @@ def clip_arrays(
     try:
         facts = process_clip(Source(path.stem, "user", "test", path), settings, backend, sink)
     except ItemError as error:
-        raise InputError(_sentence(error, path), path=path, hint="Give a video of one face.") from error
+        raise InputError(
+            _sentence(error, path), path=path, hint=_HINTS.get(error.reason, "Give a video of one face.")
+        ) from error
     if notes is not None:
         notes += doubts(path, facts["face_flags"])
     return sink.arrays

@@ -9,6 +9,7 @@ The scorer does not choose: the true clip says where the face is, and `nearest` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,7 +54,7 @@ class Face(NamedTuple):
 
 def is_choice(text: object) -> bool:
     """Whether a value names a face by place, and not a back end."""
-    return text in CHOICES or str(text).lstrip("+-").isdigit()
+    return text in CHOICES or re.fullmatch(r"[+-]?[0-9]{1,6}", str(text)) is not None
 
 
 def checked_choice(choice: str) -> str:

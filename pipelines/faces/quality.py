@@ -20,6 +20,7 @@ import numpy as np
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.extractors.pose import fit_pose
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around
+from dawn_bench.pipelines.faces.turned import turns_to_upright
 
 #: Frames between two looks.
 EVERY = 12
@@ -138,8 +139,11 @@ def picture_flags(picture: np.ndarray, points: np.ndarray) -> str:
 def turned(frame: np.ndarray, backend: FaceBackend) -> int | None:
     """The angle in degrees, clockwise, by which a picture without an upright face shows one turned; None without any.
 
-    `frame` is as for the back end. A face counts where its eyes and mouth are visible, too.
+    `frame` is as for the back end. Where `turns_to_upright` cannot tell, a face of the back end counts whose eyes and
+    mouth are visible.
     """
+    if turns := turns_to_upright(frame):
+        return 90 * turns
     for angle, back in ((180, cv2.ROTATE_180), (90, cv2.ROTATE_90_COUNTERCLOCKWISE), (270, cv2.ROTATE_90_CLOCKWISE)):
         picture = cv2.rotate(frame, back)
         for box in backend.detect(picture)[:1]:

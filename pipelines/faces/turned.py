@@ -17,19 +17,26 @@ import numpy as np
 _SIDES = (320, 640)
 #: A turned picture is preferred if its score is higher by this much than that of the picture as it is, or than zero.
 _MARGIN = 0.5
+#: Score of an upright face that no picture of a turned one has.
+_UPRIGHT = 1.0
 
 
 def turns_to_upright(picture: np.ndarray) -> int:
-    """How often `np.rot90` must turn uint8 RGB (H,W,3) for its face to be upright, 0 to 3; 0 where no face tells."""
-    gray = _small(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), _SIDES[-1])
+    """How often `np.rot90` must turn a picture for its face to be upright, 0 to 3; 0 where no face tells.
+
+    `picture` is uint8 RGB (H,W,3) or gray (H,W).
+    """
+    gray = _small(picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), _SIDES[-1])
+    if _score(gray, sides=_SIDES[:1]) >= _UPRIGHT:
+        return 0
     scores = [_score(np.ascontiguousarray(np.rot90(gray, turns))) for turns in range(4)]
     best = int(np.argmax(scores))
     return best if scores[best] - max(scores[0], 0) >= _MARGIN else 0
 
 
-def _score(gray: np.ndarray) -> float:
+def _score(gray: np.ndarray, *, sides: tuple[int, ...] = _SIDES) -> float:
     """Of the best face; 0, the detector's own threshold, where it finds none."""
-    return max((score for side in _SIDES for score in _detector().run(_small(gray, side), 0, 0.0)[1]), default=0.0)
+    return max((score for side in sides for score in _detector().run(_small(gray, side), 0, 0.0)[1]), default=0.0)
 
 
 def _small(gray: np.ndarray, side: int) -> np.ndarray:

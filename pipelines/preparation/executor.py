@@ -21,6 +21,8 @@ from dawn_bench.pipelines.preparation.plan import read_part
 from dawn_bench.terminal import show_logs
 
 Engine = Literal["loky", "dask", "ray"]
+#: Times in a row that workers may die before one of them begins a clip.
+MOST_FRUITLESS = 3
 
 
 def run(
@@ -30,6 +32,7 @@ def run(
     engine: Engine = "loky",
     address: str | None = None,
     work: Callable[[GroupJob], GroupReport] = process_group,
+    fruitless: int = 0,
 ) -> Generator[GroupReport, None, None]:
     """Process `jobs`; yields their reports as they finish, in any order. Closing the iterator stops the workers.
 
@@ -39,8 +42,10 @@ def run(
         engine: `loky` for processes of this machine, `dask` or `ray`.
         address: of a Dask or Ray cluster; None starts a local one.
         work: what a worker does with a job.
+        fruitless: how often in a row the workers died before one of them began a clip.
 
-    Raises `InputError` when the engine is not installed, the cluster does not respond, or the disk is full.
+    Raises `InputError` when the engine is not installed, the cluster does not respond, the workers die at once, or the
+    disk is full.
     """
     if engine == "loky":
         jobs = [replace(job, owner=os.getpid()) for job in jobs]
@@ -65,8 +70,16 @@ def run(
     for job in [*alone, *suspects]:
         yield _run_alone(job, work)
     rest = [job for job in left if job not in suspects]
-    if rest:
-        yield from run(rest, workers=workers, engine=engine, address=address, work=work)
+    if not rest:
+        return
+    fruitless = fruitless + 1 if len(rest) == len(together) else 0
+    if fruitless == MOST_FRUITLESS:  # they would die again without end
+        raise InputError(
+            "the worker processes die before their first clip.",
+            path=jobs[0].cache,
+            hint="They may be out of memory: try fewer --jobs.",
+        )
+    yield from run(rest, workers=workers, engine=engine, address=address, work=work, fruitless=fruitless)
 
 
 def _run_alone(job: GroupJob, work: Callable[[GroupJob], GroupReport]) -> GroupReport:

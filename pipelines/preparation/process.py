@@ -24,6 +24,7 @@ from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.choice import MOST_FACES, SPEAKING
 from dawn_bench.pipelines.faces.quality import FaceLooks, check_face, flags, turned
 from dawn_bench.pipelines.faces.tracking import MAX_TRACKS, CutDetector, Track, Tracker
+from dawn_bench.pipelines.faces.turned import turns_to_upright
 from dawn_bench.pipelines.media.audio import Sound, check_audio, decode_sound, fit_length, is_silent
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.media.picture import Picture, Window
@@ -289,14 +290,24 @@ def _even(position: float) -> int:
 
 
 def _step(tracker: Tracker, pixels: np.ndarray) -> None:
-    """Track the next frame; raises `ItemError("turned")` where no face but a turned one is in the picture."""
+    """Track the next frame; raises `ItemError("turned")` where no face but a turned one is in the picture.
+
+    The frame in which the first face appears is checked too, since networks detect faces in every orientation.
+    """
+    before = bool(tracker.tracks)
     try:
         tracker.step(pixels)
     except ItemError as error:
         if error.reason == "no_face" and not tracker.tracks and (angle := turned(pixels, tracker.backend)) is not None:
-            how = "upside down" if angle == 180 else f"turned by {angle} degrees clockwise"
-            raise ItemError("turned", f"the face is {how}: turn the video upright") from error
+            raise _turned(angle) from error
         raise
+    if tracker.tracks and not before and (turns := turns_to_upright(pixels)):
+        raise _turned(90 * turns)
+
+
+def _turned(angle: int) -> ItemError:
+    how = "upside down" if angle == 180 else f"turned by {angle} degrees clockwise"
+    return ItemError("turned", f"the face is {how}: turn the video upright")
 
 
 def _chosen_early(tracker: Tracker, choice: str) -> Track:

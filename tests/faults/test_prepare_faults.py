@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_tools import FakeTools, write_video
+from fake_tools import FakeTools, dies, write_video
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.preparation.executor import run
+from dawn_bench.pipelines.preparation.group import GroupJob
 from dawn_bench.pipelines.preparation.maintain import verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -140,6 +142,13 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_worker(root: Path, tmp_path: Pa
     assert not list(cache.rglob("*.tmp"))
     prepare(root, cache, SETTINGS, tools=FakeTools())
     assert contents(cache) == whole
+
+
+def test_workers_that_die_at_once_end_the_run(tmp_path: Path) -> None:
+    """They were started again without end."""
+    job = GroupJob(tmp_path, tmp_path, 0, (), {}, PrepareSettings(size=32), FakeTools())
+    with pytest.raises(InputError, match=r"the worker processes die before their first clip\. .*--jobs"):
+        list(run([job], workers=2, work=dies))
 
 
 def test_a_worker_that_dies_once_costs_nothing(root: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_tools import FakeTools
+from fake_tools import FakeTools, Warns
 from joblib.externals.loky import get_reusable_executor
 from rich.progress import Progress, TextColumn
 from rich.table import Table as RichTable
@@ -21,7 +21,7 @@ from dawn_bench import cli, weights
 from dawn_bench.cache import INDEX_FILE, QUARANTINED
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.preparation.executor import Engine, run
-from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport
+from dawn_bench.pipelines.preparation.group import GroupJob
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import meter
 from dawn_bench.reports import tables
@@ -82,12 +82,6 @@ def test_logs_and_warnings_are_escaped_and_shown_once(capsys: pytest.CaptureFixt
     assert is_safe(warnings.formatwarning(EVIL, UserWarning, EVIL, 1, EVIL))
 
 
-def _warns(job: GroupJob) -> GroupReport:
-    logging.getLogger("some.library").warning("cannot read %s", EVIL)
-    warnings.warn(EVIL, stacklevel=1)
-    return GroupReport(job.number, 0, 0, {})
-
-
 @pytest.mark.parametrize("engine", ["loky", "dask"])
 def test_logs_of_worker_processes_are_escaped(
     engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -96,7 +90,7 @@ def test_logs_of_worker_processes_are_escaped(
         pytest.importorskip("distributed")
     get_reusable_executor().shutdown(wait=True)  # workers of another test write to that test's standard error
     job = GroupJob(tmp_path, tmp_path, 0, (), {}, PrepareSettings(size=32), FakeTools())
-    assert [r.number for r in run([job], workers=2, engine=engine, work=_warns)] == [0]
+    assert [r.number for r in run([job], workers=2, engine=engine, work=Warns(EVIL))] == [0]
     err = capfd.readouterr().err
     assert f"warning: cannot read {SHOWN}\n" in err
     assert "\x1b" not in err and "\u202e" not in err

@@ -5,9 +5,11 @@ A "video" is a text file: `frames=12 value=3 then=fail`, and its name decides no
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
+from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport
 from dawn_bench.pipelines.settings import PrepareSettings
 
 #: Names of extractors that `FakeTools` runs on cached arrays; settings take registered names only.
@@ -117,3 +120,20 @@ class FakeTools:
         if n_frames % 7 == 0:
             raise ItemError("no_audio", "seven is no good")
         return {name: np.repeat(arrays["pose"][:, :1], 4, axis=1).astype(np.float16)}
+
+
+@dataclass(frozen=True)
+class Warns:
+    """What a worker does with a job: it logs and warns a text."""
+
+    text: str
+
+    def __call__(self, job: GroupJob) -> GroupReport:
+        logging.getLogger("some.library").warning("cannot read %s", self.text)
+        warnings.warn(self.text, stacklevel=1)
+        return GroupReport(job.number, 0, 0, {})
+
+
+def dies(job: GroupJob) -> GroupReport:
+    """What a worker does with a job: its process dies before it begins."""
+    os._exit(3)
