@@ -10,6 +10,8 @@ from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+
 from dawn_bench.errors import ItemError
 from dawn_bench.files import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from dawn_bench.pipelines.media.limits import check_memory, check_size
@@ -71,7 +73,7 @@ def quicktime_of(path: Path) -> NamedBytes:
             stamp = 0
             for number in range(getattr(pictures, "n_frames", 1)):
                 pictures.seek(number)
-                frame = av.VideoFrame.from_image(pictures.convert("RGBA"))
+                frame = av.VideoFrame.from_ndarray(np.array(pictures.convert("RGBA")), format="rgba")
                 frame.pts, frame.time_base = stamp, unit
                 lasts = max(1, int(pictures.info.get("duration", 0)))
                 stamp += lasts

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from dawn_bench.baselines.base import METHODS, Context, Generated, Item, Modality
-from dawn_bench.baselines.formats import read_output
+from dawn_bench.baselines.formats import VideoFormat, read_output
 from dawn_bench.baselines.given import find_outputs
 from dawn_bench.baselines.outputs import ITEMS_FILE, output_key, produce
 from dawn_bench.cache import Cache
@@ -275,3 +276,25 @@ def test_what_is_no_mapping_or_no_video_says_what_to_give(clips: list[Clip], tmp
         find_outputs(pictures, clips, _csv(tmp_path / "m.csv", "clip,file\nc0,x.mp4\n"))
     with pytest.raises(InputError, match=r"m\.csv: names none of the clips\. .*c0"):
         find_outputs(pictures, clips, _csv(tmp_path / "m.csv", "clip,file\nother,x.mp4\n"))
+
+
+def test_an_output_whose_sound_is_refused_is_not_scored_with_the_true_sound(tmp_path: Path) -> None:
+    frames, path = np.full((25, 32, 32, 3), 90, np.uint8), tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("ffv1", rate=25, options={})
+        pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
+        speech = container.add_stream("pcm_f32le", rate=16_000, layout="mono")
+        for picture in frames:
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(pictures.encode(None))
+        samples = (20_000 * np.sin(np.arange(16_000) / 9)).astype(np.float32)[None]  # int16 units
+        sound = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")
+        sound.rate = 16_000
+        container.mux(speech.encode(sound))
+        container.mux(speech.encode(None))
+    truth = Clip("a", "a", "test", 25, {"frames": frames, "audio": np.ones(16_000, np.int16)})
+    with pytest.raises(ItemError, match=r"^bad_output: .*a\.mkv: .*far beyond -1 to 1"):
+        VideoFormat().read(path, truth)
+    write_video(tmp_path / "mute.mp4", frames)
+    silent = VideoFormat().read(tmp_path / "mute.mp4", truth)
+    assert "no sound of its own: scored with the true sound" in silent.notes and (silent["audio"] == 1).all()

@@ -14,7 +14,7 @@ from dawn_bench.job import read_job
 from dawn_bench.models.inputs import portrait_notes, read_drive, read_portrait
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
-from dawn_bench.pipelines.faces.choice import Face, choose
+from dawn_bench.pipelines.faces.choice import Face, checked_choice, choose
 from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.pipelines.preparation.plan import CachePlan, check_same
 from dawn_bench.pipelines.preparation.process import process_clip
@@ -165,3 +165,9 @@ def test_a_driving_video_of_several_faces(two: Path, backend: FaceBackend) -> No
     }
     moved = {person: float(np.ptp(pose[:, 0])) for person, pose in poses.items()}  # yaw, degrees
     assert moved["left"] < 0.5 < moved["right"] and moved[None] == pytest.approx(moved["right"], rel=0.3)
+
+
+@pytest.mark.parametrize("choice", ["²", "+-3", "١", "1.5", "0x1", "first"])
+def test_what_is_no_number_is_no_choice(choice: str) -> None:
+    with pytest.raises(InputError, match="there is no choice of face"):
+        checked_choice(choice)

@@ -7,13 +7,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from media.face import ANY_QUALITY, AnyFace
 from skimage.data import astronaut, coffee
 
+from dawn_bench.errors import ItemError
 from dawn_bench.models.dit_head.files import read_face
 from dawn_bench.models.inputs import read_portrait
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.turned import turns_to_upright
-from dawn_bench.pipelines.media.video import iter_frames
+from dawn_bench.pipelines.media.video import iter_frames, write_video
+from dawn_bench.pipelines.preparation.process import process_clip
+from dawn_bench.pipelines.preparation.sinks import MemorySink
+from dawn_bench.pipelines.settings import PrepareSettings
 
 FACE = astronaut()[:300, 80:380]
 
@@ -55,3 +61,31 @@ def test_real_faces_are_turned_from_every_side(clips_dir: Path) -> None:
     for name in ("liveportrait_s18.mp4", "voxceleb2_620900105.mp4", "grid_id2_swwp2s.mpg", "dpe_s.mp4"):
         picture = next(iter_frames(clips_dir / name))
         assert [turns_to_upright(np.rot90(picture, turns)) for turns in range(4)] == [0, 3, 2, 1], name
+
+
+class EveryWay:
+    """Detects a face in any orientation, as networks do; its points are those of the middle of the picture."""
+
+    name = "every-way"
+
+    def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        height, width = frame.shape[:2]
+        return np.array([[0.3 * width, 0.3 * height, 0.7 * width, 0.7 * height]], np.float32)
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        return AnyFace().landmarks(frame, box)
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"), [(1, "turned by 270 degrees"), (2, "upside down"), (3, "turned by 90 degrees"), (0, "")]
+)
+def test_a_turned_video_is_left_out_with_every_back_end(turns: int, words: str, tmp_path: Path) -> None:
+    small = cv2.resize(FACE, (256, 256), interpolation=cv2.INTER_AREA)
+    write_video(tmp_path / "v.mp4", np.repeat(np.rot90(small, turns)[None], 12, axis=0).copy())
+    settings = PrepareSettings(size=32, extract=(), require_audio=False, **ANY_QUALITY)
+    source = Source("v", "s", "test", tmp_path / "v.mp4")
+    if not words:
+        assert process_clip(source, settings, EveryWay(), MemorySink())["n_frames"] == 12
+        return
+    with pytest.raises(ItemError, match=f"^turned: .*the face is {words}"):
+        process_clip(source, settings, EveryWay(), MemorySink())

@@ -252,6 +252,18 @@ def _register_transparent() -> None:
 _register_transparent()
 
 
+@kind("video", "clip.webp", Answer(frames=3, colours=SEEN, tolerance=4, **_ON_WHITE))
+def alpha_animated_webp(path: Path) -> None:
+    """Different pictures: Pillow joins equal ones."""
+    from PIL import Image
+
+    pictures = [see_through() for _ in range(3)]
+    for number, picture in enumerate(pictures):
+        picture[0, 0, 0] = number
+    first, *rest = [Image.fromarray(picture) for picture in pictures]
+    first.save(path, save_all=True, append_images=rest, duration=40, lossless=True)
+
+
 @kind("video", "clip.mkv", Answer(frames=3, colours=four((A, B, C, D))))
 def alpha_all_opaque(path: Path) -> None:
     """A layer of transparency that hides nothing needs no note."""
