@@ -91,20 +91,26 @@ class PrepareSettings(Config):
     max_gap: int = Field(default=5, ge=0, description="Longest run of frames without a face that is interpolated.")
     min_frames: int = Field(default=10, ge=1, description="Shorter clips are quarantined.")
     max_frames: int | None = Field(default=None, ge=1, description="Keep only the first frames of each clip.")
-    max_mouth_covered: float = Field(
-        default=0.8, ge=0, le=1, description="Largest share of a clip in which the mouth is covered."
+    max_mouth_covered: Annotated[float, Flag("--max-covered")] = Field(
+        default=0.8, ge=0, le=1, description="Maximum share of frames with a covered mouth, else `mouth_covered`."
     )
-    max_yaw: float = Field(default=45, ge=0, le=180, description="Largest turn of the head to a side, in degrees.")
-    min_face_height: int = Field(default=20, ge=0, description="Least height of the face, brows to chin, in pixels.")
-    min_face_in_frame: float = Field(
-        default=0.6, ge=0, le=1, description="Least share of the face that is in the picture."
+    max_yaw: float = Field(default=45, ge=0, le=180, description="Maximum head yaw, degrees (median), else `profile`.")
+    min_face_height: int = Field(
+        default=20, ge=0, description="Minimum face height, brows to chin, pixels, else `tiny_face`."
     )
-    min_sharpness: float = Field(default=0, ge=0, description="Least sharpness of the face; see the column sharpness.")
+    min_face_in_frame: Annotated[float, Flag("--min-in-frame")] = Field(
+        default=0.6, ge=0, le=1, description="Minimum share of the face inside the frame, else `cut_face`."
+    )
+    min_sharpness: float = Field(
+        default=0,
+        ge=0,
+        description="Minimum variance of the Laplacian over that of the face, else `blurred`. Flagged below 0.01.",
+    )
     require_audio: Annotated[bool, Flag(off="--allow-silent")] = Field(
-        default=True, description="Quarantine clips without sound."
+        default=True, description="Quarantine clips without an audio track; silent ones are kept and marked."
     )
     audio_track: int | None = Field(
-        default=None, ge=1, description="Number of the sound track to read, from 1. Default: as a player does."
+        default=None, ge=1, description="Audio track to read, from 1. Default: as a player does."
     )
     split: Literal["published", "identity"] = Field(
         default="published", description="published: the split of the papers; identity: no person in both parts (hdtf)."

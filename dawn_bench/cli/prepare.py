@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 def prepare(job: Preparation) -> None:
     """Turn videos into a cache: cropped faces, 25 fps, 16 kHz sound, head pose, blinks, audio features.
 
-    Clips that cannot be used are left out, each with its reason. Run the same command again to continue a stopped
-    run.
+    Clips that cannot be used are left out, each with its reason. The same command continues a stopped run.
 
     Example: dawn-bench prepare --root my-videos --cache my-cache --jobs 4
 

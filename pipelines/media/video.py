@@ -85,7 +85,8 @@ def iter_frames(
     """Yield the uint8 RGB (H,W,3) frame of start + k/fps for k = 0, 1, ... before `stop` and the end.
 
     Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
-    where the source has a lower rate. Pictures are as displayed: with square pixels, turned, in the colours of BT.709.
+    where the source has a lower rate. Pictures are as displayed: with square pixels, turned, R'G'B' by the matrix and
+    range of the stream, HDR tone-mapped to BT.709.
     Raises `ItemError("unreadable")` for a file that is damaged, truncated, no video, or beyond the bounds of `limits`.
     """
     return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))

@@ -282,7 +282,7 @@ def cache(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tone = (8000 * np.sin(np.arange(12 * 640) / 20)).astype(np.int16)
         write_video(videos / f"{name}.mp4", rng.integers(0, 256, (12, 64, 64, 3), np.uint8), audio=tone)
     words = ["--dataset", "acme", "--face", "acme", "--pose", "acme", "--extract", "acme-audio,acme-light"]
-    words += ["--max-yaw", "180", "--max-mouth-covered", "1", "--min-face-height", "0"]  # its face is a circle
+    words += ["--max-yaw", "180", "--max-covered", "1", "--min-face-height", "0"]  # its face is a circle
     answer = run("prepare", "--root", str(videos), "--cache", str(out), "--size", "32", *words, "--jobs", "1",
                  plugins=plugins)  # fmt: skip
     assert answer.returncode == 0, answer.stderr
