@@ -36,7 +36,7 @@ def turns_to_upright(picture: np.ndarray) -> int:
 
 def _score(gray: np.ndarray, *, sides: tuple[int, ...] = _SIDES) -> float:
     """Of the best face; 0, the detector's own threshold, where it finds none."""
-    return max((score for side in sides for score in _detector().run(_small(gray, side), 0, 0.0)[1]), default=0.0)
+    return max((score for side in sides for score in hog_detector().run(_small(gray, side), 0, 0.0)[1]), default=0.0)
 
 
 def _small(gray: np.ndarray, side: int) -> np.ndarray:
@@ -47,7 +47,8 @@ def _small(gray: np.ndarray, side: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _detector() -> Any:
+def hog_detector() -> Any:
+    """dlib's detector of upright faces; loading it takes half a second."""
     import dlib
 
     return dlib.get_frontal_face_detector()

@@ -20,6 +20,7 @@ from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, extended, overlap
 from dawn_bench.pipelines.faces.hugepages import onto_huge_pages
 from dawn_bench.pipelines.faces.mmod import SETTINGS, MmodDetector
+from dawn_bench.pipelines.faces.turned import hog_detector
 from dawn_bench.provenance import fingerprint, versions
 from dawn_bench.readers import guarded
 from dawn_bench.weights_check import FETCH_AGAIN
@@ -66,7 +67,7 @@ class DlibBackend:
         import dlib
 
         self._rectangle = dlib.rectangle
-        self._hog = dlib.get_frontal_face_detector()
+        self._hog = hog_detector()
         points = model_file(_POINTS_FILE)
         assert points is not None
         self._points = guarded(lambda: dlib.shape_predictor(str(points)), points, "a dlib model", FETCH_AGAIN)
