@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,8 +68,24 @@ class Portrait:
     flags: str = ""
 
 
-#: Settings with which no face is too bad: a user's own video is read, with a note.
-ANY_FACE: Mapping[str, float] = {"max_mouth_covered": 1, "max_yaw": 180, "min_face_height": 0, "min_face_in_frame": 0}
+def own_video(*, size: int, n_frames: int, person: str | None, extract: tuple[str, ...] = ()) -> PrepareSettings:
+    """Settings for the first `n_frames` frames of a user's own video: no face is too bad, which a note says.
+
+    `person` chooses one of several faces, by default the one that speaks.
+    """
+    return PrepareSettings(
+        size=size,
+        person=person or SPEAKING,
+        extract=extract,
+        require_audio=False,
+        min_frames=1,
+        max_frames=n_frames,
+        max_mouth_covered=1,
+        max_yaw=180,
+        min_face_height=0,
+        min_face_in_frame=0,
+    )
+
 
 #: The option of models that read a portrait or a video.
 PERSON: Any = Field(
@@ -246,19 +261,9 @@ def read_drive(
     """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one plays in ping-pong.
 
     `person` chooses one of several faces, by default the one that speaks; what is doubtful about it is added to
-    `notes`. Raises `InputError` when the video cannot be
-    read or does not show that face.
+    `notes`. Raises `InputError` when the video cannot be read or does not show that face.
     """
-    settings = PrepareSettings(
-        size=size,
-        person=person or SPEAKING,
-        extract=("pose", "blink"),
-        require_audio=False,
-        on_cut="keep",
-        min_frames=1,
-        max_frames=n_frames,
-        **ANY_FACE,
-    )
+    settings = own_video(size=size, n_frames=n_frames, person=person, extract=("pose", "blink"))
     arrays = clip_arrays(path, settings, backend=backend, notes=notes)
     order = ping_pong(len(arrays["pose"]), n_frames)
     return arrays["pose"][order], arrays["blink"][order]

@@ -14,7 +14,7 @@ from dawn_bench.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.decoding import first_stamp
-from dawn_bench.pipelines.media.downmix import Downmix, Levels, mixed
+from dawn_bench.pipelines.media.downmix import SILENCE_DB, Downmix, Levels, mixed
 from dawn_bench.pipelines.media.limits import check_sound
 from dawn_bench.pipelines.media.sound_blocks import Block, Reading, read_blocks
 from dawn_bench.pipelines.media.sound_files import rereadable
@@ -22,8 +22,8 @@ from dawn_bench.pipelines.media.sound_files import rereadable
 #: A gap of this many seconds between two blocks is filled with silence; a shorter one is rounding of timestamps.
 _GAP = 0.05
 _NOTHING = np.zeros(0, np.float32)
-#: Sound whose loudest sample is below this (-60 dB of full scale) is called silent.
-_SILENT = 33
+#: Sound whose loudest sample, int16, is below this is called silent.
+_SILENT = round(10 ** (SILENCE_DB / 20) * 32768)
 #: Share of samples beyond full scale, of those above -60 dB, from which on a note says so.
 _CLIPPED = 0.001
 #: Most samples beyond this are integers that were stored as floats; the loudest recording is not.
@@ -143,7 +143,7 @@ class _Mixing:
 
     def mono(self, block: Block) -> np.ndarray:
         """The block as float32 (n,)."""
-        return _mono(block.planes, block.channels, self.alone.get(block.channels))
+        return mixed(block.planes, block.channels, alone=self.alone.get(block.channels))
 
     def measure(self, block: Block, mono: np.ndarray, begin: int, end: int) -> None:
         """Count samples `begin` to `end` of a block, of which `mono` is the mix."""
@@ -262,10 +262,6 @@ def _mix_notes(channels: tuple[str, ...], result: Downmix) -> Iterator[str]:
         yield f"its channels of sound cancel{part}: the loudest ({channels[result.alone]}) is used alone"
     elif result.verdict == "phase_weakened":
         yield f"its channels of sound weaken each other by {-(result.cancellation_db or 0):.0f} dB"
-
-
-def _mono(planes: np.ndarray, channels: tuple[str, ...], alone: int | None) -> np.ndarray:
-    return mixed(planes, channels, alone=alone)
 
 
 def _int16(samples: np.ndarray) -> np.ndarray:

@@ -107,14 +107,6 @@ def judge(power: np.ndarray, mono_power: float, channels: Sequence[str]) -> Down
     return Downmix("phase_weakened" if cancellation < _WEAKENED_DB else "ok", None, cancellation)
 
 
-def to_mono(planes: np.ndarray, channels: Sequence[str]) -> tuple[np.ndarray, Downmix]:
-    """Sound float (C,n), full scale 1, as mono float32 (n,), and how it was mixed."""
-    levels = Levels(tuple(channels))
-    levels.add(planes, mixed(planes, channels), rate=max(1, planes.shape[1]))
-    result = levels.result()
-    return mixed(planes, channels, alone=result.alone), result
-
-
 @dataclass
 class Levels:
     """Collects the powers of the channels `channels` and of their sum, second by second."""

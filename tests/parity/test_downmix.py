@@ -12,7 +12,7 @@ from goldens import golden_cases
 from media.sound_writers import wav
 
 from dawn_bench.pipelines.media.audio import decode_sound
-from dawn_bench.pipelines.media.downmix import gains, judge, mixed, to_mono
+from dawn_bench.pipelines.media.downmix import Levels, gains, judge, mixed
 
 PATHS = golden_cases("metrics2", "downmix.json")
 CASES = [(path, name) for path in PATHS for name in json.loads(path.read_text())["cases"]]
@@ -51,7 +51,10 @@ def test_the_mix_and_the_verdict(case: tuple[Path, str]) -> None:
     facts, arrays = json.loads(path.read_text())["cases"][name], np.load(path.with_suffix(".npz"))
     planes, channels = arrays[f"{name}_in"] / 32768, facts["channels"]
     np.testing.assert_allclose(mixed(planes, channels), arrays[f"{name}_mono_normalised"], atol=1e-6)
-    mono, result = to_mono(planes, channels)
+    levels = Levels(tuple(channels))
+    levels.add(planes, mixed(planes, channels), rate=planes.shape[1])
+    result = levels.result()
+    mono = mixed(planes, channels, alone=result.alone)
     assert result.verdict == facts["verdict"]
     alone = None if result.alone is None else channels[result.alone]
     assert alone == facts["channel_to_use_alone"]

@@ -9,20 +9,18 @@ import numpy as np
 from dawn_bench.errors import InputError
 from dawn_bench.files import VIDEO_SUFFIXES
 from dawn_bench.models.inputs import (
-    ANY_FACE,
     clip_arrays,
     doubts,
     face_in_picture,
+    own_video,
     read_upright,
     several_faces,
     turned_note,
 )
 from dawn_bench.pipelines.faces.base import FaceBackend
-from dawn_bench.pipelines.faces.choice import SPEAKING
 from dawn_bench.pipelines.faces.quality import picture_flags
 from dawn_bench.pipelines.media.video import resize
 from dawn_bench.pipelines.preparation.process import face_window, to_window
-from dawn_bench.pipelines.settings import PrepareSettings
 
 
 def read_face(
@@ -41,15 +39,7 @@ def read_face(
     cannot be read or does not show that face.
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        settings = PrepareSettings(
-            size=size,
-            person=person or SPEAKING,
-            extract=(),
-            require_audio=False,
-            min_frames=1,
-            max_frames=max_frames,
-            **ANY_FACE,
-        )
+        settings = own_video(size=size, n_frames=max_frames, person=person)
         arrays = clip_arrays(path, settings, backend=backend, notes=notes)
         return arrays["frames"], arrays["landmarks"]
     picture, turned = read_upright(path)
