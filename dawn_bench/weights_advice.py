@@ -45,10 +45,11 @@ def by_hand(weight: Weight) -> str:
     return f"{how[:1].upper()}{how[1:]}, then: dawn-bench weights add FILE --name {weight.name}"
 
 
-def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] = ()) -> str:
+def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] = (), listed: bool = False) -> str:
     """The hint of every message about missing files; it ends with the command that brings them.
 
-    Files that only a person can get are described first, with their origin.
+    Files that only a person can get are described first, with their origin. The others are named with theirs, unless
+    the message has `listed` them.
     """
     needs = tuple(needs)
     fetched = [need for need in needs if preferred(need).addresses]
@@ -57,7 +58,7 @@ def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] =
     if fetched:
         files = " and ".join(f"{_names(need)} (from {preferred(need).origin})" for need in fetched)
         names = [preferred(need).name for need in fetched]
-        parts.append(f"Put {files} there, or: {fetch_command(*names, job=job, changes=changes)}")
+        parts.append(f"Put {'them' if listed else files} there, or: {fetch_command(*names, job=job, changes=changes)}")
     return "; ".join(parts)
 
 

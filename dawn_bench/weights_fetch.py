@@ -133,20 +133,18 @@ def _bring(weight: Weight, partial: Path) -> None:
             failures.append((url, error))
             if number < len(addresses):
                 console().print(f"{weight.name}: {_host(url)} {error}; trying {_host(addresses[number])}", markup=False)
-    first, error = failures[0]
+    first, reason = failures[0]
     file = weight.archive or Path(weight.file).name
     unpack = f", unpack {weight.member}" if weight.archive else ""
     add = f"dawn-bench weights add FILE --name {weight.name}"
     others = "".join(f"; {_host(url)} {why}" for url, why in failures[1:])
     if any(why.again for _, why in failures):
-        raise InputError(
-            f"could not be downloaded ({error}{others}).",
-            path=first,
-            hint=f"Run it again to resume; without network, get {file} elsewhere{unpack} and: {add}",
-        ) from error
-    raise InputError(
-        f"{error}{others}.", path=first, hint=f"Get {file} by hand, from {weight.origin}{unpack}, then: {add}"
-    ) from error
+        what = f"could not be downloaded ({reason}{others})."
+        hint = f"Run it again to resume; without network, get {file} elsewhere{unpack} and: {add}"
+    else:
+        what = f"{reason}{others}."
+        hint = f"Get {file} by hand, from {weight.origin}{unpack}, then: {add}"
+    raise InputError(what, path=first, hint=hint) from reason
 
 
 def _checked(weight: Weight, url: str, partial: Path) -> None:
