@@ -13,7 +13,6 @@ from weights_server import Served, Server, serving
 
 from dawn_bench import cli, weights
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.features.landmarks import face_weights
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
@@ -148,15 +147,6 @@ def test_what_only_a_person_can_get_is_said_with_what_can_be_fetched() -> None:
     assert "1jCeFPqfU_wKNYwof0ONICwsj3xHlr_tb" in by_hand(weights.entry("mraa-vox256"))
     both = str(missing_error((("hubert-large", "hubert-large-bin"), ("hubert-large-config",)), job="hubert"))
     assert "model.safetensors or pytorch_model.bin" in both and both.endswith(fetch_command(job="hubert"))
-
-
-def test_points_of_a_back_end_have_the_licence_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, research in (("insightface", True), ("face-alignment", False)):
-        monkeypatch.setattr(FACE_BACKENDS[name], "fingerprint", lambda self: "x")
-        backend = object.__new__(FACE_BACKENDS[name])
-        (used,) = face_weights(backend)
-        assert used.weight.research_only == research
-        assert used.weight.licence == weights.entry(FACE_BACKENDS[name].weights[0][0]).licence  # type: ignore[attr-defined]
 
 
 def test_present_files_are_not_lacking(folder: Path) -> None:
