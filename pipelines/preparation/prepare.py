@@ -21,6 +21,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.locks import exclusive
 from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
+from dawn_bench.pipelines.faces.base import stand_in
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
 from dawn_bench.pipelines.preparation.folder import check_folders, drop_superseded, empty, make_folder, sweep
@@ -35,7 +36,7 @@ from dawn_bench.pipelines.preparation.plan import (
     part_path,
     read_part,
 )
-from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.settings import AUTO, PrepareSettings
 from dawn_bench.progress import console, meter
 from dawn_bench.text import counted
 from dawn_bench.utf8 import escape_invalid
@@ -192,10 +193,12 @@ def _escaped_names(source: Source) -> Source:
 def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: PrepareSettings, tools: Tools) -> CachePlan:
     """The cache's plan: a new one, or the saved one extended by new sources and extractors."""
     plan = CachePlan.load(cache)
-    if plan is not None and settings.face == "auto":  # auto keeps the choice made when the cache was started
+    if plan is not None and settings.face == AUTO:  # auto keeps the choice made when the cache was started
         settings = settings.model_copy(update={"face": plan.settings["face"]})
     facts = tools.facts(settings)
     if plan is None:
+        if settings.face == AUTO and (note := stand_in(facts["face"])):
+            console().print(note, markup=False)
         added = {f"extractor {name}": facts.pop(f"extractor {name}") for name in tools.afterwards(settings)}
         first = tuple(name for name in settings.extract if f"extractor {name}" in facts)
         settings = settings.model_copy(update={"face": facts["face"], "extract": first})
