@@ -39,7 +39,7 @@ def download(name: str) -> weights.Resolved:
     """
     weight = weights.entry(name)
     if not weight.addresses:
-        raise InputError(f"{weight.file} has no direct address.", hint=by_hand(weight))
+        raise no_address(weight)
     target = weights.folder() / weight.file
     source = weights.folder() / weight.archive if weight.archive else target
     source.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +56,11 @@ def download(name: str) -> weights.Resolved:
             commit(partial, target)
         discard(partial)
     return weights.resolve(name)
+
+
+def no_address(weight: Weight) -> InputError:
+    """The error for a file that only a person can get, with what to do."""
+    return InputError(f"{weight.file} has no direct address.", hint=by_hand(weight))
 
 
 def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight]]:
@@ -133,20 +138,18 @@ def _bring(weight: Weight, partial: Path) -> None:
             failures.append((url, error))
             if number < len(addresses):
                 console().print(f"{weight.name}: {_host(url)} {error}; trying {_host(addresses[number])}", markup=False)
-    first, error = failures[0]
+    first, reason = failures[0]
     file = weight.archive or Path(weight.file).name
     unpack = f", unpack {weight.member}" if weight.archive else ""
     add = f"dawn-bench weights add FILE --name {weight.name}"
     others = "".join(f"; {_host(url)} {why}" for url, why in failures[1:])
     if any(why.again for _, why in failures):
-        raise InputError(
-            f"could not be downloaded ({error}{others}).",
-            path=first,
-            hint=f"Run it again to resume; without network, get {file} elsewhere{unpack} and: {add}",
-        ) from error
-    raise InputError(
-        f"{error}{others}.", path=first, hint=f"Get {file} by hand, from {weight.origin}{unpack}, then: {add}"
-    ) from error
+        what = f"could not be downloaded ({reason}{others})."
+        hint = f"Run it again to resume; without network, get {file} elsewhere{unpack} and: {add}"
+    else:
+        what = f"{reason}{others}."
+        hint = f"Get {file} by hand, from {weight.origin}{unpack}, then: {add}"
+    raise InputError(what, path=first, hint=hint) from reason
 
 
 def _checked(weight: Weight, url: str, partial: Path) -> None:
