@@ -92,7 +92,7 @@ DLIB_LOSES = (
 def stand_in(name: str) -> str | None:
     """What is lost where the back end that `auto` has picked is not face-alignment, as one line; None where it is."""
     reason = FACE_BACKENDS["face-alignment"].missing() if name == "dlib" else None
-    return None if reason is None else f"faces: dlib stands in for face-alignment, as {reason}; {DLIB_LOSES}"
+    return None if reason is None else f"faces: dlib stands in for face-alignment: {DLIB_LOSES}; {reason}"
 
 
 @lru_cache(maxsize=4)

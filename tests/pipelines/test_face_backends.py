@@ -125,7 +125,7 @@ def test_prepare_says_once_what_stands_in_for_face_alignment(
     head = np.ascontiguousarray(astronaut()[:260, 90:350])
     write_video(root / "talk.mp4", np.stack([head] * 12), audio=np.zeros(12 * 640, np.int16))
     monkeypatch.setattr("dawn_bench.pipelines.faces.backends.face_alignment.find_spec", lambda _: None)
-    note = "faces: dlib stands in for face-alignment, as the package face-alignment is not installed (pip install"
+    note = "faces: dlib stands in for face-alignment: it sees fewer faces"
     shown = []
     for face in ("auto", "auto", "dlib"):
         prepare(root, tmp_path / f"cache-{face}", PrepareSettings(size=64, face=face), jobs=1)
