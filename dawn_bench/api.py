@@ -36,7 +36,7 @@ def prepare(
     face: str = "auto",
     frames: Literal["raw", "lossless"] = "raw",
     pose: Literal["landmarks", "3ddfa"] = "landmarks",
-    extract: Sequence[str] = ("pose", "blink", "logmel"),
+    extract: Sequence[str] = ("pose", "blink", "logmel", "masks"),
     on_cut: Literal["split", "quarantine", "keep"] = "keep",
     max_gap: int = 5,
     min_frames: int = 10,

@@ -81,7 +81,7 @@ class PrepareSettings(Config):
         "NAME: the extractor pose-NAME.",
     )
     extract: Annotated[tuple[str, ...], Flag(adds=True, choices=_extractors)] = Field(
-        default=("pose", "blink", "logmel"),
+        default=("pose", "blink", "logmel", "masks"),
         description="Also compute this, separated by commas. On an existing cache: only this.",
         validate_default=True,
     )
