@@ -35,7 +35,7 @@ from dawn_bench.pipelines.preparation.plan import (
     part_path,
     read_part,
 )
-from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.settings import AUTO, PrepareSettings
 from dawn_bench.progress import console, meter
 from dawn_bench.text import counted
 from dawn_bench.utf8 import escape_invalid
@@ -192,8 +192,11 @@ def _escaped_names(source: Source) -> Source:
 def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: PrepareSettings, tools: Tools) -> CachePlan:
     """The cache's plan: a new one, or the saved one extended by new sources and extractors."""
     plan = CachePlan.load(cache)
-    if plan is not None and settings.face == "auto":  # auto keeps the choice made when the cache was started
-        settings = settings.model_copy(update={"face": plan.settings["face"]})
+    if plan is not None:  # auto keeps the choice made when the cache was started
+        chosen = {name: plan.settings[name] for name in ("face", "crop") if getattr(settings, name) == AUTO}
+        settings = settings.model_copy(update=chosen)
+    elif settings.crop == AUTO and not any(source.cropped for source in sources):
+        settings = settings.model_copy(update={"crop": "face"})
     facts = tools.facts(settings)
     if plan is None:
         added = {f"extractor {name}": facts.pop(f"extractor {name}") for name in tools.afterwards(settings)}
