@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dawn_bench.errors import InputError
 from dawn_bench.extracted import SHARED_FIELDS, Extracted
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, fetch_hint, source_of
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS, FaceBackend, pick_backend
+from dawn_bench.pipelines.faces import base as faces
 from dawn_bench.pipelines.settings import AUTO
 
 _DATA = "the model's training data"
@@ -135,13 +135,13 @@ def usable(record: Mapping[str, Extracted], field: str, *, published: bool = Fal
     return field, [f"{what}; taken here: {field}. {hint}"]
 
 
-def face_backend(record: Mapping[str, Extracted], asked: str) -> tuple[FaceBackend, list[str]]:
+def face_backend(record: Mapping[str, Extracted], asked: str) -> tuple[faces.FaceBackend, list[str]]:
     """The face back end for a model with this record, and notes: for `auto` the recorded one where it can run here."""
     recorded = record.get("face")
     if recorded is None:
-        return pick_backend(asked), []
-    runs = recorded.name in FACE_BACKENDS and FACE_BACKENDS[recorded.name].missing() is None
-    backend = pick_backend(recorded.name if asked == AUTO and runs else asked)
+        return faces.pick_backend(asked), []
+    runs = recorded.name in faces.FACE_BACKENDS and faces.FACE_BACKENDS[recorded.name].missing() is None
+    backend = faces.pick_backend(recorded.name if asked == AUTO and runs else asked)
     if backend.name == recorded.name:
         return backend, []
     return backend, [str(Difference("face", recorded, Extracted(backend.name, backend.fingerprint()), True))]
