@@ -82,3 +82,9 @@ def test_help_lists_the_recipes_and_the_command_says_what_one_sets(tmp_path: Pat
     told = " ".join(CliRunner().invoke(app, ["prepare", *words], env={"COLUMNS": "400"}).output.split())
     assert "crop paper" in told and "size 64 (given; the recipe has 128)" in told
     assert all(" ".join(line.split()) in told for line in RECIPES["dawn"].differs)
+
+
+def test_the_guide_has_every_recipe() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "prepare.md").read_text()
+    table = page.partition("| `--like` |")[2].partition("\n\n")[0]
+    assert [name for name in RECIPES if f"`{name}`" not in table] == []
