@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from dawn_bench import weights
 from dawn_bench.cli import app
+from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.job import read_job
+from dawn_bench.pipelines.preparation.plan import CachePlan, check_same
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.recipes.base import RECIPES
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -88,3 +90,12 @@ def test_the_guide_has_every_recipe() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "prepare.md").read_text()
     table = page.partition("| `--like` |")[2].partition("\n\n")[0]
     assert [name for name in RECIPES if f"`{name}`" not in table] == []
+
+
+def test_a_cache_of_a_recipe_names_it_when_other_settings_are_refused(tmp_path: Path) -> None:
+    recipe = PrepareSettings(like="dawn")
+    plan = CachePlan("videos", recipe.model_dump(mode="json"), {}, (), {})
+    check_same(plan, root=Path("videos"), settings=recipe, facts={}, cache=tmp_path)
+    check_same(plan, root=Path("videos"), settings=replace(recipe, like=None), facts={}, cache=tmp_path)  # all given
+    with pytest.raises(InputError, match=r"pose '3ddfa' \(now 'landmarks'\).*Add --like dawn, give another --cache"):
+        check_same(plan, root=Path("videos"), settings=PrepareSettings(), facts={}, cache=tmp_path)
