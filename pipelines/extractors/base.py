@@ -24,6 +24,7 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
+from dawn_bench.weights_advice import Needs, absent, lacking
 
 AUDIO, POSE, BLINK = "audio", "pose", "blink"
 #: The convention of head poses that 3DDFA_V2 and DAWN have: scale and translation in a box that follows the face.
@@ -43,11 +44,11 @@ class Extractor(ABC):
     #: Signs, units and origin of the numbers, in words; two sources of one field with the same convention can stand in
     #: for each other. Empty: it has a convention of its own.
     convention: ClassVar[str] = ""
-    #: Names of weights in the registry that it needs, in the words of `dawn-bench weights fetch`.
-    networks: ClassVar[tuple[str, ...]] = ()
     #: Audio encoders: rank among those that a model takes where a clip has no features of the encoder that its paper
     #: used, lowest first; None: only models that name this encoder take it.
     fallback: ClassVar[int | None] = 0
+    #: The published files that it needs (`dawn_bench.weights_advice`).
+    weights: ClassVar[Needs] = ()
 
     @staticmethod
     def missing() -> str | None:
@@ -111,9 +112,12 @@ def source_of(name: str) -> str:
     return next(value for value, known in _sources(EXTRACTORS[name].kind).items() if known == name)
 
 
-def fetch_hint(names: Iterable[str]) -> str:
-    """What to do about extractors that lack their networks: the command that fetches them."""
-    networks = [network for name in names for network in EXTRACTORS[name].networks]
-    if not networks:
-        return "See: dawn-bench weights list"
-    return f"Fetch them: dawn-bench weights fetch {' '.join(networks)}"
+def check_runnable(names: Iterable[str]) -> None:
+    """Raise `InputError` for extractors that cannot run here, all of them in one line with one command."""
+    reasons = {name: why for name in names if (why := EXTRACTORS[name].missing())}
+    files = [need for name in reasons for need in EXTRACTORS[name].weights]
+    if len(reasons) > 1 and all(lacking(EXTRACTORS[name].weights) for name in reasons):
+        raise InputError(f"the extractors {' and '.join(map(repr, reasons))} cannot run: {absent(files)}")
+    if reasons:
+        listed = "; ".join(f"the extractor {name!r} cannot run: {why}" for name, why in reasons.items())
+        raise InputError(listed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dawn_bench.errors import InputError
 from dawn_bench.extracted import SHARED_FIELDS, Extracted
-from dawn_bench.pipelines.extractors.base import EXTRACTORS, fetch_hint, source_of
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, source_of
 from dawn_bench.pipelines.faces import base as faces
 from dawn_bench.pipelines.settings import AUTO
 
@@ -126,13 +126,13 @@ def usable(record: Mapping[str, Extracted], field: str, *, published: bool = Fal
     elif not _computes(recorded):
         reason, hint = "is no longer computed that way", "Train the model again on a cache of this version."
     elif lacking := EXTRACTORS[recorded.name].missing():
-        reason, hint = f"cannot run here: {lacking}", fetch_hint([recorded.name])
+        reason = f"cannot run here: {lacking}"
     if not reason:
         return recorded.name, []
     what = f"the model was trained on {words(field)} by {recorded}, which {reason}"
     if not published:
-        raise InputError(f"{what}.", hint=hint)
-    return field, [f"{what}; taken here: {field}. {hint}"]
+        raise InputError(f"{what}." if hint else what, hint=hint)
+    return field, [f"{field} stands in for the extractor of the {words(field)}: {what}"]
 
 
 def face_backend(record: Mapping[str, Extracted], asked: str) -> tuple[faces.FaceBackend, list[str]]:

@@ -115,10 +115,10 @@ def test_generation_uses_the_recorded_extractor_or_says_why_not(
     assert usable({"blink": PAIR}, "blink") == ("blink-one-pair", [])
     name, notes = usable({}, "blink")
     assert name == "blink" and "not recorded" in notes[0] and "blink-1" in notes[0]
-    with pytest.raises(InputError, match=r"pose-3ddfa .*mb1_120x120\.pth.*weights fetch tddfa-v2 tddfa-v2-params$"):
+    with pytest.raises(InputError, match=r"pose-3ddfa .*mb1_120x120\.pth.*weights fetch --for pose-3ddfa"):
         usable({"pose": TDDFA}, "pose")
     name, notes = usable({"pose": Extracted("pose-3ddfa")}, "pose", published=True)
-    assert name == "pose" and "weights fetch tddfa-v2" in notes[0]
+    assert name == "pose" and "weights fetch --for pose-3ddfa" in notes[0]
     with pytest.raises(InputError, match=r"pose-of-nobody, which is not installed"):
         usable({"pose": Extracted("pose-of-nobody")}, "pose")
 

@@ -17,6 +17,7 @@ from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.recipes.base import RECIPES
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.workflow.jobs import Preparation
+from dawn_bench.workflow.needs import job_needs
 
 
 def settings(*, file: Path | None = None, overrides: tuple[str, ...] = (), **flags: object) -> PrepareSettings:
@@ -72,9 +73,15 @@ def test_networks_that_are_missing_are_one_line_with_the_command(
     with pytest.raises(InputError) as caught:
         prepare(tmp_path / "videos", tmp_path / "cache", PrepareSettings(like="dawn"))
     message = str(caught.value)
-    assert "'pose-3ddfa' cannot run" in message and "'hubert' cannot run" in message and "\n" not in message
+    assert "the extractors 'pose-3ddfa' and 'hubert' cannot run: mb1_120x120.pth" in message and "\n" not in message
     names = message.partition("dawn-bench weights fetch ")[2].split()
-    assert names and all(weights.entry(name).url for name in names)  # each can be fetched
+    assert names and all(weights.entry(name).addresses for name in names)  # each can be fetched
+    assert {need[0] for need in job_needs("prepare", ["like=dawn"])} == {
+        "tddfa-v2",
+        "tddfa-v2-params",
+        "hubert-large",
+        "hubert-large-config",
+    }
 
 
 def test_help_lists_the_recipes_and_the_command_says_what_one_sets(tmp_path: Path) -> None:

@@ -202,10 +202,10 @@ def test_generate_uses_the_extractors_of_the_run_or_refuses(
     done = CliRunner().invoke(app, ["generate", *map(str, words)])
     assert done.exit_code == 0 and asked == [("pose-3ddfa", "blink-one-pair")]
     assert "not recorded" not in done.output
-    monkeypatch.setattr(EXTRACTORS["pose-3ddfa"], "missing", staticmethod(lambda: "mb1_120x120.pth is missing"))
+    monkeypatch.setattr(EXTRACTORS["pose-3ddfa"], "missing", staticmethod(lambda: "mb1_120x120.pth: get it"))
     (tmp_path / "t.mp4").unlink()
     line = refused("generate", *words)
-    assert "mb1_120x120.pth is missing" in line and "dawn-bench weights fetch tddfa-v2" in line
+    assert line.endswith("by pose-3ddfa (pose-3ddfa-1-x-y), which cannot run here: mb1_120x120.pth: get it")
     assert not (tmp_path / "t.mp4").exists()
 
 
