@@ -81,8 +81,7 @@ def fetch(
     from dawn_bench.progress import console
     from dawn_bench.storage import StorageError
     from dawn_bench.weights import download, entry, folder, resolve
-    from dawn_bench.weights_advice import by_hand
-    from dawn_bench.weights_fetch import plan, transfer_bytes
+    from dawn_bench.weights_fetch import no_address, plan, transfer_bytes
     from dawn_bench.workflow.needs import job_needs
 
     if not names and not jobs:
@@ -90,14 +89,15 @@ def fetch(
     if changes and not jobs:
         raise InputError("--set describes the job of --for, which is missing.", hint="Give both.")
     screen = console()
-    wanted = [entry(name) for name in dict.fromkeys(names or ())]  # refuse wrong names before fetching anything
+    wanted = [entry(name) for name in names or ()]  # refuse wrong names before fetching anything
     needs = [need for job in jobs or () for need in job_needs(job, changes or ())]
     present, fetched, alone = plan(needs)
     if jobs and not needs:
         screen.print(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
     for weight in present:
         screen.print(f"{weight.name}: {resolve(weight.name).state}, present")
-    fetched = list(dict.fromkeys([*wanted, *fetched]))
+    fetched = list(dict.fromkeys([*(weight for weight in wanted if weight.addresses), *fetched]))
+    alone = list(dict.fromkeys([*(weight for weight in wanted if not weight.addresses), *alone]))
     if fetched:
         total = transfer_bytes(fetched)
         screen.print(f"{counted(len(fetched), 'file')} to fetch into {folder()}, about {total / 1e6:,.0f} MB")
@@ -110,12 +110,12 @@ def fetch(
             raise  # the disk is full for the others too
         except InputError as error:
             failed.append(error)
-            if len(fetched) > 1:
+            if len(fetched) + len(alone) > 1:
                 screen.print(f"{weight.name}: {error}")
+    if len(fetched) + len(alone) == 1 and (failed or alone):
+        raise failed[0] if failed else no_address(alone[0])
     for weight in alone:
-        screen.print(f"{weight.name}: has no direct address. {by_hand(weight)}")
-    if len(fetched) == 1 and failed:
-        raise failed[0]
+        screen.print(f"{weight.name}: {no_address(weight)}")
     if failed or alone:
         left = f"{counted(len(failed) + len(alone), 'file')} of {len(fetched) + len(alone)} could not be fetched."
         raise InputError(left, path=folder(), hint="What to do about each is said above.")

@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
@@ -145,6 +147,7 @@ def _facts(
         notes.append(
             f"Scores of {', '.join(stand_ins)} use stand-in networks: not comparable with a paper, and not ranked."
         )
+    notes += licence_notes(rows)
     run = job.checkpoint
     notes += report_notes(run) if run is not None else []
     logs = sorted(run.glob("*/metrics.jsonl")) if run is not None else []
@@ -180,6 +183,7 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], p
         changes = evaluation_changes([METRICS[name] for name in stand_ins if name in METRICS], protocol)
         fetch = fetch_command(job="evaluate", changes=changes)
         lines.append(f"* computed with stand-in networks: not comparable with published numbers; get them: {fetch}")
+    lines += licence_notes(rows)
     lines += [f"warning: {text}" for text in appearance_warnings(rows)]
     short: dict[str, dict[str, str]] = {}
     for row in rows:
@@ -192,6 +196,19 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], p
             reasons.setdefault((row.method, row.not_ranked.removeprefix("not ranked: ")), []).append(row.metric)
     lines += [f"not ranked: {method}, {', '.join(names)}: {why}" for (method, why), names in reasons.items()]
     return lines
+
+
+def licence_notes(rows: Iterable[ScoreRow]) -> list[str]:
+    """A sentence for each network behind these scores whose licence is for research only."""
+    metrics = defaultdict[str, list[str]](list)
+    for row in rows:
+        for name in row.research_only:
+            if row.metric not in metrics[name]:
+                metrics[name].append(row.metric)
+    return [
+        f"{', '.join(used)}: computed with {name}, whose licence is: {weights.entry(name).licence}."
+        for name, used in sorted(metrics.items())
+    ]
 
 
 def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def usable(record: Mapping[str, Extracted], field: str, *, published: bool = Fal
     what = f"the model was trained on {words(field)} by {recorded}, which {reason}"
     if not published:
         raise InputError(f"{what}." if hint else what, hint=hint)
-    return field, [f"{field} stands in for the extractor of the {words(field)}: {what}"]
+    return field, [f"{field} takes its place here: {what}. {hint}" if hint else f"{field} takes its place here: {what}"]
 
 
 def face_backend(record: Mapping[str, Extracted], asked: str) -> tuple[faces.FaceBackend, list[str]]:

@@ -61,11 +61,13 @@ class ClipTools:
         """Fingerprints; raises `InputError` for a back end or extractor that cannot run here."""
         from dawn_bench.pipelines.extractors.base import EXTRACTORS, check_runnable
         from dawn_bench.pipelines.faces.base import pick_backend
+        from dawn_bench.pipelines.media.decoders.base import PYAV, check_decoder
 
         backend = pick_backend(settings.face)
         check_runnable(settings.extract)
         names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}
-        return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
+        facts = {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
+        return facts if settings.decoder == PYAV else {**facts, "decoder fingerprint": check_decoder(settings.decoder)}
 
     def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:
         """The scenes of a video, or the video itself."""

@@ -115,7 +115,7 @@ def test_generation_uses_the_recorded_extractor_or_says_why_not(
     assert usable({"blink": PAIR}, "blink") == ("blink-one-pair", [])
     name, notes = usable({}, "blink")
     assert name == "blink" and "not recorded" in notes[0] and "blink-1" in notes[0]
-    with pytest.raises(InputError, match=r"pose-3ddfa .*mb1_120x120\.pth.*weights fetch --for pose-3ddfa"):
+    with pytest.raises(InputError, match=r"pose-3ddfa .*mb1_120x120\.pth.*weights fetch --for pose-3ddfa$"):
         usable({"pose": TDDFA}, "pose")
     name, notes = usable({"pose": Extracted("pose-3ddfa")}, "pose", published=True)
     assert name == "pose" and "weights fetch --for pose-3ddfa" in notes[0]
@@ -135,7 +135,7 @@ def test_a_version_that_is_gone_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_blinks_of_one_pair_are_a_choice_of_prepare() -> None:
     settings = PrepareSettings(blink="one-pair")
-    assert settings.extract == ("pose", "blink-one-pair", "logmel")
+    assert settings.extract == ("pose", "blink-one-pair", "logmel", "masks")
     points = np.zeros((1, 68, 2))
     points[0, [42, 45, 43, 47, 44, 46]] = [(0, 0), (10, 0), (3, -2), (3, 2), (7, -1), (7, 1)]
     points[0, [36, 39, 37, 41, 38, 40]] = [(0, 0), (10, 0), (3, -1), (3, 1), (7, -3), (7, 3)]

@@ -29,7 +29,7 @@ def settings(*, file: Path | None = None, overrides: tuple[str, ...] = (), **fla
 def test_dawns_recipe_is_that_of_its_paper_and_code() -> None:
     dawn = settings(like="dawn")
     assert (dawn.size, dawn.crop, dawn.pose, dawn.blink) == (128, "paper", "3ddfa", "one-pair")
-    assert dawn.extract == ("pose-3ddfa", "blink-one-pair", "hubert")
+    assert dawn.extract == ("pose-3ddfa", "blink-one-pair", "hubert", "masks")
     assert dawn == PrepareSettings(like="dawn")
 
 
@@ -46,8 +46,14 @@ def test_what_is_given_overrides_a_recipe(tmp_path: Path) -> None:
         "crop": "face",
         "pose": "3ddfa",
     }
-    assert settings(like="dawn", pose="landmarks").extract == ("pose", "blink-one-pair", "hubert")
-    assert settings(like="dawn", extract=["logmel"]).extract == ("pose-3ddfa", "blink-one-pair", "hubert", "logmel")
+    assert settings(like="dawn", pose="landmarks").extract == ("pose", "blink-one-pair", "hubert", "masks")
+    assert settings(like="dawn", extract=["logmel"]).extract == (
+        "pose-3ddfa",
+        "blink-one-pair",
+        "hubert",
+        "masks",
+        "logmel",
+    )
     (tmp_path / "prepare.yaml").write_text("like: dawn\nsize: 64\n")
     assert (settings(file=tmp_path / "prepare.yaml").crop, settings(file=tmp_path / "prepare.yaml").size) == (
         "paper",

@@ -13,6 +13,7 @@ from weights_server import Served, Server, serving
 
 from dawn_bench import cli, weights
 from dawn_bench.errors import InputError
+from dawn_bench.metrics.features.landmarks import face_weights
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
@@ -149,6 +150,15 @@ def test_what_only_a_person_can_get_is_said_with_what_can_be_fetched() -> None:
     assert "model.safetensors or pytorch_model.bin" in both and both.endswith(fetch_command(job="hubert"))
 
 
+def test_points_of_a_back_end_have_the_licence_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, research in (("insightface", True), ("face-alignment", False)):
+        monkeypatch.setattr(FACE_BACKENDS[name], "fingerprint", lambda self: "x")
+        backend = object.__new__(FACE_BACKENDS[name])
+        (used,) = face_weights(backend)
+        assert used.weight.research_only == research
+        assert used.weight.licence == weights.entry(FACE_BACKENDS[name].weights[0][0]).licence  # type: ignore[attr-defined]
+
+
 def test_present_files_are_not_lacking(folder: Path) -> None:
     (folder / "hubert-large-ls960-ft").mkdir(parents=True)
     (folder / "hubert-large-ls960-ft/pytorch_model.bin").write_bytes(b"1")
@@ -208,7 +218,10 @@ def test_what_could_not_be_fetched_is_said_after_the_rest_is_there(
     del server.files["/hubert-large-bin"]
     code, text = run(monkeypatch, capsys, "fetch", "vgg19", "--for", "released-128")
     assert code == 2 and "hubert-large-bin: " in text and "answered 404" in text
-    assert "dawn-a2v-128: has no direct address. Get DAWN_128.pth from huggingface.co/Hanbo-Cheng/DAWN" in text
+    assert (
+        "dawn-a2v-128: DAWN_128.pth has no direct address. Get DAWN_128.pth from huggingface.co/Hanbo-Cheng/DAWN"
+        in text
+    )
     assert (folder / "vgg19-dcbb9e9d.pth").is_file() and "5 files of 7 could not be fetched" in text
 
 
@@ -221,6 +234,7 @@ def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (("fetch",), "nothing to fetch. Name files"),
         (("fetch", "vgg19", "--set", "a=1"), "--set describes the job of --for"),
         (("fetch", "vgg91"), "no weights called 'vgg91'"),
+        (("fetch", "mraa-vox256"), "vox256.pth has no direct address. Get it from drive.google.com/drive/folders/1jCe"),
         (("fetch", "--for", "evalaute"), "Did you mean evaluate?"),
     ):
         code, text = run(monkeypatch, capsys, *words)
