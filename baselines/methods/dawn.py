@@ -67,6 +67,7 @@ class Dawn:
             clip,
             size=self.generator.size,
             encoder=self.generator.audio_encoder,
+            width=self.generator.a2v.config.audio_dim,
             trained=self.generator.extractors,
             fields=("pose", "blink", "face"),
             published=self.generator.published,
