@@ -35,7 +35,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE, Extractor
+from dawn_bench.pipelines.extractors.base import BOX, EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.boxes import SIDE, detector_box, in_square, square
 from dawn_bench.pipelines.extractors.head import FACE_WIDTH, HEAD
 from dawn_bench.pipelines.extractors.rigid import RigidFit, fit_head
@@ -65,6 +65,7 @@ class Pose(Extractor):
     name = "pose"
     needs = ("landmarks",)
     kind = POSE
+    convention = BOX
 
     def fingerprint(self) -> str:
         """Identifies the code and its settings; part of the cache's extractor fingerprint."""

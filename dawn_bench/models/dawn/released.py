@@ -12,10 +12,12 @@ from pathlib import Path
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.extracted import KEY, Extracted, to_json
 from dawn_bench.files import sha256_file
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.lfg import LFGConfig
+from dawn_bench.models.dawn.needs import RELEASED
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
 from dawn_bench.provenance import fingerprint
@@ -25,6 +27,12 @@ _NAMED = re.compile(r"released-(128|256)")
 _MOTION = re.compile(r"DAWN_(128|256).*\.pth")
 #: The audio features of the released networks.
 AUDIO_ENCODER = "hubert"
+#: The extractors of their training data; which versions is not published.
+_TRAINED_ON = {
+    "pose": Extracted("pose-3ddfa"),
+    "blink": Extracted("blink-one-pair"),
+    AUDIO_ENCODER: Extracted(AUDIO_ENCODER),
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,11 @@ def load_released(
         pbnet,
         device=device,
         identity=fingerprint([sha256_file(path) for path in (files.lfg, files.a2v, *files.pbnet)]),
-        facts={"lfg": {"size": files.size}, "a2v": {"audio_encoder": AUDIO_ENCODER}, "pbnet": {}},
+        facts={
+            "lfg": {"size": files.size},
+            "a2v": {"audio_encoder": AUDIO_ENCODER, "published": True, KEY: to_json(_TRAINED_ON)},
+            "pbnet": {},
+        },
     )
 
 
@@ -122,8 +134,7 @@ def _first(folder: Path, pattern: str) -> Path | None:
 
 
 def _registered(size: int) -> ReleasedFiles:
-    names = (f"dawn-lfg-{size}", f"dawn-a2v-{size}", "pbnet-pose", "pbnet-blink")
-    entries = [weights.entry(name) for name in names]
+    entries = [weights.entry(name) for name in RELEASED[size]]
     absent = [entry.file for entry in entries if not (weights.folder() / entry.file).is_file()]
     if absent:
         raise InputError(f"lacks {', '.join(absent)}.", path=weights.folder(), hint=_origin(size))

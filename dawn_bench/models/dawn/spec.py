@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dawn_bench.models.dawn.needs import RELEASED
 from dawn_bench.models.spec import CheckpointKind, Lazy, ModelSpec, register
 
 _HERE = "dawn_bench.models.dawn"
@@ -21,6 +22,7 @@ SPEC = register(
         },
         after={"a2v-1": "lfg", "a2v-2": "lfg", "a2v-ttr": "lfg"},
         starts_from={"a2v-2": "a2v-1"},
+        driven=("a2v-1", "a2v-2", "a2v-ttr", "pbnet"),
         presets=("tiny", "small", "dawn-128", "dawn-128-fixed", "dawn-128-paper", "dawn-256"),
         variants=("only-stage-1", "only-stage-2", "no-pbnet", "ttr"),
         preset=Lazy(f"{_HERE}.presets:preset"),
@@ -35,6 +37,8 @@ SPEC = register(
         load=Lazy(f"{_HERE}.released:load_generator"),
         released=Lazy(f"{_HERE}.released:is_released"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
+        weights=Lazy(f"{_HERE}.needs:needs"),
+        released_weights={f"released-{size}": tuple((name,) for name in names) for size, names in RELEASED.items()},
         signals=Lazy(f"{_HERE}.signals:signals"),
     )
 )
