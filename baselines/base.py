@@ -95,9 +95,13 @@ class Generated:
 class Method(Protocol):
     """A method, built for one modality.
 
-    Two optional members: `changes_crop = True` for a method that frames the face differently from its portrait, which
+    Optional members: `changes_crop = True` for a method that frames the face differently from its portrait, which
     is then also scored with its faces aligned to the true ones; `check(clip)`, called with the first clip before any
     work, which raises `InputError` when the cache does not fit the model.
+
+    A method that takes files from outside the cache also has both of `source_key(clip)`, which identifies those that
+    the clip is best generated from, empty for none, and `has_source(clip)`, whether they are there and as the cache
+    has them. An output that was generated from them is kept when they are gone.
     """
 
     name: str
