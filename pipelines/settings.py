@@ -41,6 +41,12 @@ def _choices() -> Iterable[str]:
     return CHOICES
 
 
+def _decoders() -> Iterable[str]:
+    from dawn_bench.pipelines.media.decoders.base import DECODERS, PYAV
+
+    return (PYAV, *DECODERS)
+
+
 def _pose_sources() -> Iterable[str]:
     from dawn_bench.pipelines.extractors.base import pose_sources
 
@@ -106,6 +112,9 @@ class PrepareSettings(Config):
         ge=0,
         description="Minimum variance of the Laplacian over that of the face, else `blurred`. Flagged below 0.01.",
     )
+    decoder: Annotated[str, Flag(choices=_decoders)] = Field(
+        default="pyav", description="What decodes the pictures. A file in which another decoder errs is left out."
+    )
     require_audio: Annotated[bool, Flag(off="--allow-silent")] = Field(
         default=True, description="Quarantine clips without an audio track; silent ones are kept and marked."
     )
@@ -145,6 +154,13 @@ class PrepareSettings(Config):
 
         if name != AUTO:
             FACE_BACKENDS[name]
+        return name
+
+    @field_validator("decoder")
+    @classmethod
+    def _known_decoder(cls, name: str) -> str:
+        if name not in (known := tuple(_decoders())):
+            raise unknown_name("decoder", name, known)
         return name
 
     @field_validator("pose")
