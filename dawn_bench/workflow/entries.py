@@ -51,7 +51,7 @@ class Entry:
 
     `outputs` are files by clip id, `failures` the reasons for clips without output; together they cover every clip.
     `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several styles, whose scores
-    are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`.
+    are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`. `notes` are sentences for its rows.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Entry:
     takes: tuple[Mapping[str, Load], ...]
     videos: Mapping[str, Path]
     cost: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> bool:
@@ -79,8 +80,12 @@ def check_owner(job: Evaluation) -> None:
         )
 
 
-def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip], *, out: Path) -> Callable[[], list[Entry]]:
+def entry_builder(
+    name: str, job: Evaluation, clips: Sequence[Clip], *, out: Path, shown: set[str]
+) -> Callable[[], list[Entry]]:
     """A function that generates the outputs of `name` into `out`, or reads them.
+
+    Remarks on the method that are not in `shown` are printed.
 
     The method is built and validated up front: raises `InputError` for an unknown method, another modality than that of
     the clips, a checkpoint that does not fit, or a folder without outputs.
@@ -92,11 +97,11 @@ def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip], *, out: Pat
         given = find_piece_outputs(job.outputs, clips, job.mapping, naming=job.naming)
         if not given.files:
             names = dict.fromkeys((clips[0].id, clips[0].whole_id))
-            shown = " or ".join(f"{job.naming.format(clip=name)}{format_of(clips[0]).suffix}" for name in names)
+            expected = " or ".join(f"{job.naming.format(clip=name)}{format_of(clips[0]).suffix}" for name in names)
             raise InputError(
                 f"has no file named like a clip of split {job.split!r}.",
                 path=job.outputs,
-                hint=f"Expected for example {shown}, or give --mapping CSV.",
+                hint=f"Expected for example {expected}, or give --mapping CSV.",
             )
         return partial(_given, name, given, job, clips, out=out)
     context = Context(
@@ -110,6 +115,10 @@ def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip], *, out: Pat
         method = build_method(name, context)
     if check := getattr(method, "check", None):
         check(clips[0])
+    for note in remarks_of(method, clips[0]):
+        if note not in shown:
+            shown.add(note)
+            console().print(f"{name}: {note}", markup=False)
     return partial(_generated, method, job, clips, out=out, build_seconds=time.perf_counter() - began)
 
 
@@ -132,7 +141,22 @@ def entry_of(
     takes = max((results[i].takes for i in outputs), default=1)
     notes = {i: (*results[i].notes, *_portrait_notes(results[i])) for i in outputs}
     loaders = tuple(_loaders(outputs, clips, notes=notes, take=k) for k in range(takes))
-    return Entry(method.name, method.method_class, outputs, failures, loaders, _videos(outputs, clips), cost)
+    return Entry(
+        method.name,
+        method.method_class,
+        outputs,
+        failures,
+        loaders,
+        _videos(outputs, clips),
+        cost,
+        notes=remarks_of(method, clips[0]),
+    )
+
+
+def remarks_of(method: Method, clip: Clip) -> tuple[str, ...]:
+    """How a clip's cache differs from what the method's model was trained on, as sentences for its rows."""
+    remarks = getattr(method, "remarks", None)
+    return tuple(remarks(clip)) if remarks is not None else ()
 
 
 def _portrait_notes(output: Output) -> tuple[str, ...]:

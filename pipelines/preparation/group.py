@@ -64,11 +64,10 @@ class ClipTools:
         from dawn_bench.pipelines.media.decoders.base import PYAV, check_decoder
 
         backend = pick_backend(settings.face)
-        names = {}
-        for name in settings.extract:
-            if lacking := EXTRACTORS[name].missing():
-                raise InputError(f"the extractor {name!r} cannot run: {lacking}")
-            names[f"extractor {name}"] = EXTRACTORS[name]().fingerprint()
+        lacking = {name: why for name in settings.extract if (why := EXTRACTORS[name].missing())}
+        if lacking:
+            raise InputError("; ".join(f"the extractor {name!r} cannot run: {why}" for name, why in lacking.items()))
+        names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}
         facts = {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
         return facts if settings.decoder == PYAV else {**facts, "decoder fingerprint": check_decoder(settings.decoder)}
 

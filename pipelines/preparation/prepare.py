@@ -193,8 +193,11 @@ def _escaped_names(source: Source) -> Source:
 def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: PrepareSettings, tools: Tools) -> CachePlan:
     """The cache's plan: a new one, or the saved one extended by new sources and extractors."""
     plan = CachePlan.load(cache)
-    if plan is not None and settings.face == AUTO:  # auto keeps the choice made when the cache was started
-        settings = settings.model_copy(update={"face": plan.settings["face"]})
+    if plan is not None:  # auto keeps the choice made when the cache was started
+        chosen = {name: plan.settings[name] for name in ("face", "crop") if getattr(settings, name) == AUTO}
+        settings = settings.model_copy(update=chosen)
+    elif settings.crop == AUTO and not any(source.cropped for source in sources):
+        settings = settings.model_copy(update={"crop": "face"})
     facts = tools.facts(settings)
     if plan is None:
         if settings.face == AUTO and (note := stand_in(facts["face"])):
