@@ -12,9 +12,17 @@ from typing import Any
 from dawn_bench.cache import Cache
 from dawn_bench.errors import unknown_name
 from dawn_bench.models.dawn.ablations import ABLATIONS, TTR_STRIDE
-from dawn_bench.models.dawn.published_presets import dawn_128, dawn_128_fixed, dawn_128_paper, dawn_256
+from dawn_bench.models.dawn.published_presets import (
+    dawn_128,
+    dawn_128_crema,
+    dawn_128_fixed,
+    dawn_128_paper,
+    dawn_128_vox,
+    dawn_256,
+)
 from dawn_bench.models.dawn.quick_presets import small, tiny
 from dawn_bench.models.dawn.settings import TrainSettings
+from dawn_bench.models.dawn.substitutes import of_checkpoint
 from dawn_bench.models.notes import training_notes
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.progress import console
@@ -31,6 +39,8 @@ PRESETS: dict[str, Callable[[], TrainSettings]] = {
     "dawn-128-fixed": dawn_128_fixed,
     "dawn-128-paper": dawn_128_paper,
     "dawn-256": dawn_256,
+    "dawn-128-crema": dawn_128_crema,
+    "dawn-128-vox": dawn_128_vox,
 }
 
 
@@ -73,5 +83,6 @@ def facts(cache: Cache) -> Mapping[str, Any]:
 
 
 def report_notes(run: Path) -> list[str]:
-    """Notes for the report on a run: preset and substituted losses."""
-    return training_notes(run, title="DAWN", main="lfg", stages=("lfg", "a2v-1", "a2v-2", "a2v-ttr", "pbnet"))
+    """Notes for the report on a run: preset and substitutes."""
+    stages = ("lfg", "a2v-1", "a2v-2", "a2v-ttr", "pbnet")
+    return training_notes(run, title="DAWN", main="lfg", stages=stages, more=of_checkpoint)
