@@ -6,12 +6,15 @@ they do not train without the paper's audio features and pretrained networks, wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
 from dawn_bench import weights
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.weights_advice import Needs, fetch_command, lacking, preferred
 
 Substitutes = Literal["allow", "refuse"]
 #: The field of a model's settings; models without it allow everything.
@@ -26,16 +29,27 @@ SUBSTITUTES: Any = Field(
 class Substitute:
     """One thing that takes the place of the paper's: a sentence before training, and one for reports.
 
-    `refused` says whether settings with `substitutes: refuse` refuse it; `remedy` is how to get the paper's.
+    `refused` says whether settings with `substitutes: refuse` refuse it. The paper's needs the files `needs`, and the
+    extractor `extract` where it is a feature.
     """
 
     before: str
     after: str
     refused: bool = False
-    remedy: str = ""
+    needs: Needs = ()
+    extract: str = ""
 
 
-def audio_substitute(title: str, encoder: str, width: int, *, paper: str, name: str, needs: str) -> list[Substitute]:
+def how_to_do_without(substitutes: Sequence[Substitute]) -> str:
+    """A hint on refused substitutes: the setting that allows them, and how to get the paper's."""
+    extract = " ".join(f"--extract {name}" for name in dict.fromkeys(s.extract for s in substitutes) if name)
+    missing = dict.fromkeys(preferred(need).name for s in substitutes for need in lacking(s.needs))
+    steps = [f"prepare the cache with {extract}"] if extract else []
+    steps += [f"get the files: {fetch_command(*missing)}"] if missing else []
+    return f"Train with the substitutes: --set substitutes=allow. To train without: {'; '.join(steps)}"
+
+
+def audio_substitute(title: str, encoder: str, width: int, *, paper: str, name: str) -> list[Substitute]:
     """A model that is trained on features of another audio encoder than its paper's.
 
     Args:
@@ -44,7 +58,6 @@ def audio_substitute(title: str, encoder: str, width: int, *, paper: str, name: 
         width: values of a frame's features.
         paper: the extractor of the paper's features.
         name: the paper's name for it, for sentences.
-        needs: the names of its files in the weights registry, separated by spaces.
     """
     if encoder == paper:
         return []
@@ -53,7 +66,8 @@ def audio_substitute(title: str, encoder: str, width: int, *, paper: str, name: 
             before=f"{title} trains on {encoder} features ({width} values a frame) instead of the paper's {name}.",
             after=audio_note(title, encoder, name=name),
             refused=True,
-            remedy=f"dawn-bench weights fetch {needs}, then prepare the cache with --extract {paper}",
+            needs=EXTRACTORS[paper].weights,
+            extract=paper,
         )
     ]
 
@@ -78,7 +92,7 @@ def picture_substitute(stage: str, policy: weights.Policy) -> list[Substitute]:
                 before=f"Stage {stage} trains without VGG-19's weights, on a {PixelLoss.identity}.",
                 after=picture_note(stage, PixelLoss.identity),
                 refused=policy != "seeded",
-                remedy="dawn-bench weights fetch vgg19",
+                needs=(("vgg19",),),
             )
         ]
     if resolved.state == "canonical":

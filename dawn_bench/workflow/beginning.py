@@ -9,7 +9,7 @@ from typing import Any
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.spec import ModelSpec, stage_key
-from dawn_bench.models.substitutes import Substitute
+from dawn_bench.models.substitutes import Substitute, how_to_do_without
 from dawn_bench.training.holdout import Holdout, earlier_holdout, hold_out, read_holdout
 from dawn_bench.training.resume import MODEL_FILE, STATE_FILE
 
@@ -51,9 +51,8 @@ def checked_substitutes(
     refused = [s for of_stage in substitutes.values() for s in of_stage if s.refused]
     goes_on = resume and any(begun(out / name) for name in spec.stages)
     if refused and not goes_on and getattr(settings, "substitutes", "allow") == "refuse":
-        remedies = "; ".join(dict.fromkeys(s.remedy for s in refused))
         raise InputError(
             f"preset {settings.preset!r} refuses substitutes: {' '.join(dict.fromkeys(s.before for s in refused))}",
-            hint=f"Get what is missing: {remedies}. Or train with the substitutes: --set substitutes=allow",
+            hint=how_to_do_without(refused),
         )
     return substitutes

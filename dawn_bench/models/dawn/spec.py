@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dawn_bench.models.dawn.needs import RELEASED
 from dawn_bench.models.spec import CheckpointKind, Lazy, ModelSpec, register
 
 _HERE = "dawn_bench.models.dawn"
@@ -45,6 +46,8 @@ SPEC = register(
         released=Lazy(f"{_HERE}.released:is_released"),
         substitutes=Lazy(f"{_HERE}.substitutes:substitutes"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
+        weights=Lazy(f"{_HERE}.needs:needs"),
+        released_weights={f"released-{size}": tuple((name,) for name in names) for size, names in RELEASED.items()},
         signals=Lazy(f"{_HERE}.signals:signals"),
     )
 )

@@ -10,12 +10,14 @@ from dawn_bench import weights
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.lfg_config import LFGConfig
+from dawn_bench.models.dawn.needs import VOXCELEB
 from dawn_bench.models.dawn.settings import LFGTraining, TrainSettings
 from dawn_bench.models.substitutes import Substitute, audio_note, audio_substitute, picture_substitute
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
+from dawn_bench.weights_advice import how_to_get
 
-#: The paper's audio features (Section 3.3), and the published weights that the authors' LFG started from (A.1).
-ENCODER, VOXCELEB = "hubert", "mraa-vox256"
+#: The paper's audio features (Section 3.3).
+ENCODER = "hubert"
 _RANDOM = "Stage lfg started from random weights, not from VoxCeleb's."
 
 
@@ -26,9 +28,8 @@ def substitutes(settings: TrainSettings, cache: Cache, stage: str) -> list[Subst
     clip = next(iter(cache))
     encoder = audio_encoder_of(clip)
     width = clip[encoder].shape[1]
-    files = "hubert-large-bin hubert-large-config"
     return [
-        *audio_substitute("DAWN", encoder, width, paper=ENCODER, name="HuBERT", needs=files),
+        *audio_substitute("DAWN", encoder, width, paper=ENCODER, name="HuBERT"),
         *_head_pose(cache),
     ]
 
@@ -53,8 +54,8 @@ def first_weights(training: LFGTraining) -> Path | None:
         raise InputError(
             "VoxCeleb's weights of the LFG, from which these settings start, are missing.",
             path=weights.folder() / resolved.weight.file,
-            hint=f"Get {resolved.weight.file} from {resolved.weight.origin}, then: dawn-bench weights add FILE --name "
-            f"{VOXCELEB}; or give the file: --set lfg.init=FILE; or without: --set lfg.start=random",
+            hint=f"Start from another file: --set lfg.init=FILE, or from random weights: --set lfg.start=random. "
+            f"{how_to_get(((VOXCELEB,),))}",
         )
     return resolved.path
 

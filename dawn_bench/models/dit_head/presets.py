@@ -231,9 +231,8 @@ def substitutes(settings: DitHeadSettings, cache: Cache, stage: str) -> list[Sub
         training = settings.vqgan_face if stage == "vqgan-face" else settings.vqgan_masked
         return picture_substitute(stage, training.perceptual)
     clip = next(iter(cache))
-    encoder, files = encoder_of(clip), "wav2vec2-base-bin wav2vec2-base-config"
-    width = clip[encoder].shape[1]
-    return audio_substitute("DiT-Head", encoder, width, paper=ENCODER, name="Wav2Vec2", needs=files)
+    encoder = encoder_of(clip)
+    return audio_substitute("DiT-Head", encoder, clip[encoder].shape[1], paper=ENCODER, name="Wav2Vec2")
 
 
 def choices(stage: VQGANTraining | DiTTraining) -> dict[str, Any]:
