@@ -119,13 +119,25 @@ def test_a_loss_does_not_change_in_the_middle_of_a_run(
         micro_train(tiny_cache, tmp_path / "run", *loop, "lfg.loop.steps=4", stage="lfg", resume=True)
 
 
-def test_a_head_pose_of_landmarks_is_said(tmp_path: Path) -> None:
-    root = write_tiny_cache(tmp_path / "cache")
+@pytest.mark.parametrize(
+    ("extractors", "said"),
+    [
+        (("pose", "blink"), ["head poses are those of extractor pose,", "blinks are those of extractor blink,"]),
+        (("pose-3ddfa", "blink"), ["blinks are those of extractor blink,"]),
+        (("pose-3ddfa", "blink-one-pair", "hubert"), []),
+        ((), []),  # a cache that does not say
+    ],
+)
+def test_head_poses_and_blinks_of_other_extractors_are_said(
+    extractors: tuple[str, ...], said: list[str], tmp_path: Path
+) -> None:
+    root = write_tiny_cache(tmp_path / "cache", hubert=True)
     facts = json.loads((root / SETTINGS_FILE).read_text())
-    for source, count in (("landmarks", 1), ("3ddfa", 0)):
-        (root / SETTINGS_FILE).write_text(json.dumps(facts | {"settings": {"pose": source}}))
-        said = [s.before for s in MODELS["dawn"].substitutes(preset("tiny"), Cache(root), "pbnet")]
-        assert sum("head pose is of landmarks, not of the paper's 3DDFA_V2" in s for s in said) == count
+    recorded = {f"extractor {name}": f"{name}-1" for name in extractors} | {"face": "dlib"}
+    (root / SETTINGS_FILE).write_text(json.dumps(facts | {"fingerprints": recorded}))
+    found = MODELS["dawn"].substitutes(preset("dawn-128"), Cache(root), "pbnet")
+    assert len(found) == len(said) and not any(s.refused for s in found)
+    assert all(words in s.before for words, s in zip(said, found, strict=True))
 
 
 def test_the_other_models_say_theirs(tiny_cache: Path, tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ from dawn_bench.weights_advice import how_to_get
 
 #: The paper's audio features (Section 3.3).
 ENCODER = "hubert"
+#: Head poses and blinks: their words, the field, the extractor of the release, and its name in sentences.
+_HEAD = (
+    ("head poses", "pose", "pose-3ddfa", "the paper's 3DDFA_V2"),
+    ("blinks", "blink", "blink-one-pair", "the release's one-pair ratio (blink-one-pair)"),
+)
 _RANDOM = "Stage lfg started from random weights, not from VoxCeleb's."
 
 
@@ -30,7 +35,7 @@ def substitutes(settings: TrainSettings, cache: Cache, stage: str) -> list[Subst
     width = clip[encoder].shape[1]
     return [
         *audio_substitute("DAWN", encoder, width, paper=ENCODER, name="HuBERT"),
-        *_head_pose(cache),
+        *_head(cache),
     ]
 
 
@@ -72,10 +77,13 @@ def _start(training: LFGTraining) -> list[Substitute]:
     return []
 
 
-def _head_pose(cache: Cache) -> list[Substitute]:
-    """A head pose that is not of the paper's 3DDFA_V2, where the cache says so."""
-    source = cache.settings.get("settings", {}).get("pose")
-    if source in (None, "3ddfa"):
-        return []
-    note = f"DAWN's head pose is of {source}, not of the paper's 3DDFA_V2."
-    return [Substitute(note, note)]
+def _head(cache: Cache) -> list[Substitute]:
+    """Head poses and blinks of other extractors than the release's, where the cache says which it used."""
+    recorded = cache.settings.get("fingerprints", {})
+    substitutes = []
+    for words, field, paper, name in _HEAD:
+        used = [key.removeprefix("extractor ") for key in recorded if key.startswith(f"extractor {field}")]
+        if used and paper not in used:
+            note = f"DAWN's {words} are those of extractor {used[0]}, not of {name}."
+            substitutes.append(Substitute(note, note))
+    return substitutes
