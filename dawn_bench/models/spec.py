@@ -114,6 +114,8 @@ class ModelSpec:
     after: Mapping[str, str] = field(default_factory=dict)
     #: Stages that take their first weights from an earlier one, where that is trained: {stage: earlier stage}.
     starts_from: Mapping[str, str] = field(default_factory=dict)
+    #: Stages that take head poses and blinks.
+    driven: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     #: (settings, cache, stage) -> what the stage trains with in place of what the paper uses. Settings with a field
     #: `substitutes` (`dawn_bench.models.substitutes`) may refuse them.

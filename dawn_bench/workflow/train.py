@@ -11,10 +11,13 @@ from dawn_bench.baselines.base import modality_of
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
+from dawn_bench.extracted import KEY, SHARED_FIELDS, of_provenance, to_json
 from dawn_bench.files import replacing
+from dawn_bench.models.checkpoint import provenance_of, read_metadata
 from dawn_bench.models.notes import SUBSTITUTES, VALIDATION
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.models.substitutes import Substitute
+from dawn_bench.pipelines.extractors.recorded import differences, words
 from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
@@ -53,6 +56,7 @@ def train(
     held = holdouts(spec, settings, cache, names, out)
     caches = {name: holdout.applied(cache) for name, holdout in held.items()}
     settings = spec.fit_to_cache(settings, next(iter(caches.values()), cache))
+    _check_trained(spec, out, cache, names)
     for name in names:  # before anything is written or trained
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
@@ -68,6 +72,7 @@ def train(
             SUBSTITUTES: [substitute.after for substitute in substitutes[name]],
             VALIDATION: held[name].facts(),
             **spec.facts(seen),
+            KEY: to_json(cache.extractors),
         }
         for name, seen in caches.items()
     }
@@ -109,6 +114,26 @@ def _announced(substitutes: Mapping[str, Sequence[Substitute]], held: Mapping[st
     lines = [f"note: {each.before}" for of_stage in substitutes.values() for each in of_stage]
     lines += [f"note: {sentence}" for holdout in held.values() if (sentence := holdout.sentence())]
     return list(dict.fromkeys(lines))
+
+
+def _check_trained(spec: ModelSpec, out: Path, cache: Cache, names: Sequence[str]) -> None:
+    """Raise `InputError` where a trained stage of `out` took head poses or blinks that mean something else.
+
+    The stages of a run are used together. Those of `names` are trained again or resumed, which has checks of its own.
+    """
+    for stage in spec.driven:
+        path = out / stage / MODEL_FILE
+        if stage in names or not path.is_file():
+            continue
+        trained = of_provenance(provenance_of(read_metadata(path), path))
+        for difference in differences(trained, cache.extractors, fields=SHARED_FIELDS):
+            if difference.fits is False:
+                raise InputError(
+                    f"was trained on {words(difference.field)} by {difference.trained}; this cache has them by "
+                    f"{difference.given}.",
+                    path=path.parent,
+                    hint="Train on the same cache, or in another --out.",
+                )
 
 
 def _check_dependants(spec: ModelSpec, name: str, config: Config, out: Path) -> None:

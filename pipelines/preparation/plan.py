@@ -202,16 +202,21 @@ def check_same(
         if name in there and there[name] != value
     ]
     if different:
+        like = plan.settings.get("like")
+        first = f"Add --like {like}, give" if like is not None and like != settings.like else "Give"
         raise InputError(
             f"was prepared with {', '.join(different)}.",
             path=cache,
-            hint="Give another --cache, or --overwrite to replace it.",
+            hint=f"{first} another --cache, or --overwrite to replace it.",
         )
 
 
 def comparable(settings: PrepareSettings) -> dict[str, Any]:
-    """The settings that must not change between two runs on one cache; the face back end is compared as a fact."""
-    return settings.model_dump(mode="json", exclude={"extract", "face"})
+    """The settings that must not change between two runs on one cache.
+
+    The face back end is compared as a fact, and a recipe by the settings that it stands for.
+    """
+    return settings.model_dump(mode="json", exclude={"extract", "face", "like"})
 
 
 def part_path(cache: Path, number: int, *, extractor: str | None = None) -> Path:

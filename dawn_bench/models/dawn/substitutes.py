@@ -79,11 +79,10 @@ def _start(training: LFGTraining) -> list[Substitute]:
 
 def _head(cache: Cache) -> list[Substitute]:
     """Head poses and blinks of other extractors than the release's, where the cache says which it used."""
-    recorded = cache.settings.get("fingerprints", {})
     substitutes = []
     for words, field, paper, name in _HEAD:
-        used = [key.removeprefix("extractor ") for key in recorded if key.startswith(f"extractor {field}")]
-        if used and paper not in used:
-            note = f"DAWN's {words} are those of extractor {used[0]}, not of {name}."
+        used = cache.extractors.get(field)
+        if used is not None and used.name != paper:
+            note = f"DAWN's {words} are those of extractor {used.name}, not of {name}."
             substitutes.append(Substitute(note, note))
     return substitutes
