@@ -100,6 +100,7 @@ def earlier_holdout(cache: Cache) -> Holdout:
 
 def write_holdout(stage: Path, holdout: Holdout) -> None:
     """Record the held-out clips of a stage in its folder."""
+    stage.mkdir(parents=True, exist_ok=True)
     write_atomic(stage / HOLDOUT_FILE, json.dumps(holdout.facts()).encode())
 
 

@@ -83,8 +83,6 @@ def train(
                 console().print(line, markup=False)
             for name in names:
                 stack.enter_context(run_folder(out / name))
-                if not begun(out / name):
-                    write_holdout(out / name, held[name])
             with replacing(out / f"settings-{spec.name}.yaml") as temporary:
                 settings.to_yaml(temporary)
         device = stack.enter_context(distributed(device))
@@ -97,6 +95,8 @@ def train(
                     hint=f"Train --stage {first} first.",
                 )
             stage = spec.stage(name)(caches[name], settings, run=out, seed=seed, device=device)
+            if rank() == 0 and not begun(out / name):
+                write_holdout(out / name, held[name])
             checkpoints[name] = fit(
                 stage,
                 out=out / name,
