@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from dawn_bench.models.dawn.settings import TrainSettings
     from dawn_bench.weights_advice import Needs
 
+#: The weights that the authors' LFG started from (appendix A.1).
+VOXCELEB = "mraa-vox256"
 #: Registry names of the released models by image size: LFG, A2V-FDM, PBNet for pose and for blinks.
 RELEASED = {size: (f"dawn-lfg-{size}", f"dawn-a2v-{size}", "pbnet-pose", "pbnet-blink") for size in (128, 256)}
 
@@ -21,4 +23,9 @@ def needs(settings: TrainSettings | None) -> Needs:
         return encoder
     if not settings.preset.startswith("dawn-"):
         return ()
-    return (*encoder, *((("vgg19",),) if settings.lfg.perceptual != "seeded" else ()))
+    start = settings.lfg.start == "voxceleb" and settings.lfg.init is None
+    return (
+        *encoder,
+        *((("vgg19",),) if settings.lfg.perceptual != "seeded" else ()),
+        *(((VOXCELEB,),) if start else ()),
+    )
