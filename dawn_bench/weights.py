@@ -33,6 +33,7 @@ from dawn_bench.files import commit, replacing, sha256_file, user_path
 from dawn_bench.hashes import hash_file, known_hashes
 from dawn_bench.locks import lock_file
 from dawn_bench.readers import one_line, read_torch
+from dawn_bench.state_dicts import fit
 from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_table import WEIGHTS, Weight
 
@@ -131,12 +132,13 @@ def load_into(
 ) -> None:
     """Load the resolved file into `module`, or fill it with the seeded stand-in of `gain`.
 
-    `adapt` renames the keys of the published file to ours. Raises `InputError` when keys or shapes do not fit.
+    `adapt` renames the keys of the published file to ours, after `state_dicts.fit` has taken off what wraps them.
+    Raises `InputError` when keys or shapes do not fit.
     """
     if resolved.path is None:
         seeded_fill(module, salt=resolved.sha256, gain=gain)
         return
-    state = read_state_dict(resolved.path)
+    state = fit(read_state_dict(resolved.path), module.state_dict())
     try:
         module.load_state_dict(adapt(state) if adapt else state, strict=True)
     except (RuntimeError, KeyError) as error:
@@ -145,13 +147,13 @@ def load_into(
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from `.safetensors`, or from `.pth` or `.pt`, read with `weights_only`, so no code in it runs.
+    """The content of a `.safetensors` file or a PyTorch file: tensors and plain values. No code in it runs.
 
-    Raises `InputError` for a missing, truncated, foreign or unsafe file.
+    Objects in it are skipped, which is said once. Raises `InputError` for a missing, truncated, foreign or unsafe file.
     """
     if not path.exists():
         raise InputError("there is no such checkpoint.", path=path)
-    return read_torch(path, hint="Get the file again from its origin.")
+    return read_torch(path, hint="Get the file again from its origin.", skip_objects=True)
 
 
 def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> None:

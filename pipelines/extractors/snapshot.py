@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.state_dicts import fit
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +66,8 @@ def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.M
     except Exception as error:  # not JSON, or values that transformers rejects in many ways
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"is not a {family} configuration ({reason}).", path=config_file) from error
-    prefix = f"{family.lower()}."
-    state = {_modern(key.removeprefix(prefix)): value for key, value in weights.read_state_dict(path).items()}
     wanted = model.state_dict()
+    state = fit(weights.read_state_dict(path), wanted)
     for key in sorted(wanted.keys() - {"masked_spec_embed"}):
         if key not in state:
             raise InputError(f"does not fit {family}: {key} is missing.", path=path)
@@ -76,10 +76,3 @@ def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.M
             raise InputError(f"does not fit {family}: {key} is {shapes}.", path=path)
     model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
     return model.eval().to(torch.device(device))
-
-
-def _modern(key: str) -> str:
-    """The current key of a weight-normalised convolution; torch 2 renamed them, and old checkpoints have old keys."""
-    return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
-        "conv.weight_v", "conv.parametrizations.weight.original1"
-    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
+from dawn_bench.state_dicts import fit
 
 if TYPE_CHECKING:
     import torch
@@ -133,8 +134,7 @@ def _network(path: Path, name: str, device: str) -> torch.nn.Module:
 
     from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 
-    state = _published(weights.read_state_dict(path))
-    first = state.get("conv1.weight")
+    first = fit(weights.read_state_dict(path), ("conv1.weight",)).get("conv1.weight")
     if first is None:
         raise InputError("is not a 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
     network = MobileNet(width=len(first) / 32)
@@ -142,9 +142,8 @@ def _network(path: Path, name: str, device: str) -> torch.nn.Module:
     return network.eval().to(torch.device(device))
 
 
-def _published(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Convert a published checkpoint, saved from a data-parallel model and with an unused second head, to our keys."""
-    state = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+def _published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a published checkpoint, which has an unused second head, under our keys."""
     return {key.replace("fc_param.", "fc."): value for key, value in state.items() if not key.startswith("fc_lm.")}
 
 
