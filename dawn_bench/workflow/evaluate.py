@@ -22,8 +22,8 @@ from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.metrics.scoring.extraction import check_files
 from dawn_bench.metrics.scoring.frames import missing_words
+from dawn_bench.metrics.scoring.needs import check_files
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions

@@ -23,7 +23,7 @@ from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, nearest, unknown_name
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.metrics.scoring.extraction import check_files
+from dawn_bench.metrics.scoring.needs import check_files
 from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
 from dawn_bench.models.dawn.released import find_released
 from dawn_bench.models.dawn.strategies import STRATEGIES

@@ -19,6 +19,7 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
+from dawn_bench.weights_advice import Needs
 
 AUDIO, POSE = "audio", "pose"
 
@@ -34,6 +35,8 @@ class Extractor(ABC):
     #: Audio encoders: rank among those that a model takes where a clip has no features of the encoder that its paper
     #: used, lowest first; None: only models that name this encoder take it.
     fallback: ClassVar[int | None] = 0
+    #: The published files that it needs (`dawn_bench.weights_advice`).
+    weights: ClassVar[Needs] = ()
 
     @staticmethod
     def missing() -> str | None:

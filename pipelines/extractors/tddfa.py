@@ -23,6 +23,7 @@ from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
 from dawn_bench.state_dicts import fit
+from dawn_bench.weights_advice import absent
 
 if TYPE_CHECKING:
     import torch
@@ -45,14 +46,12 @@ class PoseTddfa(Extractor):
     name = "pose-3ddfa"
     needs = ("frames", "landmarks")
     kind = POSE
+    weights = (_NETWORKS, (_PARAMETERS,))
 
     @staticmethod
     def missing() -> str | None:
         """Why the extractor cannot run here; None if it can."""
-        network = weights.resolve(_present())
-        absent = [r.weight for r in (network, weights.resolve(_PARAMETERS)) if r.path is None]
-        files = " and ".join(f"{weight.file} (from {weight.origin})" for weight in absent)
-        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()}" if absent else None
+        return absent(PoseTddfa.weights, job=PoseTddfa.name)
 
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""

@@ -19,7 +19,10 @@ from dawn_bench.registry import Registry
 
 
 class FaceBackend(Protocol):
-    """Boxes are x0, y0, x1, y1 and points x, y, float32 pixels of the frame given (uint8 RGB (H,W,3))."""
+    """Boxes are x0, y0, x1, y1 and points x, y, float32 pixels of the frame given (uint8 RGB (H,W,3)).
+
+    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_advice`).
+    """
 
     name: str
 
@@ -64,7 +67,8 @@ def pick_backend(name: str = "auto") -> FaceBackend:
     if name == "auto":
         name = "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
     if reason := FACE_BACKENDS[name].missing():
-        raise InputError(f"the face back end {name!r} cannot run: {reason}.", hint="Without it: --face dlib")
+        other = "" if name == "dlib" else " (without it: --face dlib)"
+        raise InputError(f"the face back end {name!r} cannot run{other}: {reason}")
     return _loaded(name, weights.folder())
 
 

@@ -66,7 +66,7 @@ class ClipTools:
         names = {}
         for name in settings.extract:
             if lacking := EXTRACTORS[name].missing():
-                raise InputError(f"the extractor {name!r} cannot run: {lacking}.", hint="See: dawn-bench weights list")
+                raise InputError(f"the extractor {name!r} cannot run: {lacking}")
             names[f"extractor {name}"] = EXTRACTORS[name]().fingerprint()
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 

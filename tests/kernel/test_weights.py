@@ -34,7 +34,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> weights.Weight:
     """The registry with `DATA` as the published file of one entry."""
-    entry = replace(weights.entry(NAME), sha256=hashlib.sha256(DATA).hexdigest(), url="https://example.org/file.pth")
+    entry = replace(
+        weights.entry(NAME),
+        sha256=hashlib.sha256(DATA).hexdigest(),
+        bytes=len(DATA),
+        url="https://example.org/file.pth",
+    )
     monkeypatch.setattr(weights, "WEIGHTS", [entry if w.name == NAME else w for w in WEIGHTS])
     return entry
 

@@ -19,6 +19,7 @@ from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
+from dawn_bench.weights_advice import absent
 
 #: Registry names.
 _DETECTOR, _POINTS = "s3fd-wav2lip", "fan-2d"
@@ -31,6 +32,7 @@ class FaceAlignmentBackend:
     """S3FD detection and FAN landmarks, on the GPU where available."""
 
     name = "face-alignment"
+    weights = ((_DETECTOR,), (_POINTS,))
 
     @staticmethod
     def missing() -> str | None:
@@ -43,12 +45,7 @@ class FaceAlignmentBackend:
             5,
         ):  # older versions use other files and another loader
             return f"face-alignment {installed} is installed; it takes 1.5 or later"
-        absent = [name for name in (_DETECTOR, _POINTS) if _file(name) is None]
-        if not absent:
-            return None
-        files = " and ".join(weights.entry(name).file for name in absent)
-        fetch = " && ".join(f"dawn-bench weights fetch {name}" for name in absent)
-        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()} (get them with: {fetch})"
+        return absent(((name,) for name in (_DETECTOR, _POINTS) if _file(name) is None), job=FaceAlignmentBackend.name)
 
     def __init__(self) -> None:
         import face_alignment

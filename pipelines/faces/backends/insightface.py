@@ -16,6 +16,7 @@ from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
+from dawn_bench.weights_advice import fetch_command
 
 #: Registry names.
 _DETECTOR, _POINTS = "scrfd-10g", "insightface-68"
@@ -27,6 +28,7 @@ class InsightFaceBackend:
     """SCRFD detection, and x, y of the 68 3-D landmarks."""
 
     name = "insightface"
+    weights = ((_DETECTOR,), (_POINTS,))
 
     @staticmethod
     def missing() -> str | None:
@@ -38,7 +40,8 @@ class InsightFaceBackend:
         if not absent:
             return None
         files = f"{' and '.join(absent)} of the model pack buffalo_l"
-        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()} nor in {_pack()}"
+        places = f"{'is' if len(absent) == 1 else 'are'} not in {weights.folder()} nor in {_pack()}"
+        return f"{files} {places}; get the pack with: {fetch_command(job=InsightFaceBackend.name)}"
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

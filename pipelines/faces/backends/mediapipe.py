@@ -14,6 +14,7 @@ import numpy as np
 from dawn_bench import weights
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around
 from dawn_bench.provenance import fingerprint
+from dawn_bench.weights_advice import absent
 
 _WEIGHTS = "mediapipe-landmarker"
 #: Mesh vertex of each iBUG point: jaw, brows, nose, eyes, outer and inner lips.
@@ -32,15 +33,14 @@ class MediaPipeBackend:
     """The landmarker in single-image mode, for up to three faces; boxes are derived from the landmarks."""
 
     name = "mediapipe"
+    weights = ((_WEIGHTS,),)
 
     @staticmethod
     def missing() -> str | None:
         """Why the back end cannot run here; None if it can."""
         if find_spec("mediapipe") is None:
             return "the package mediapipe is not installed (in an environment of its own: it pins numpy)"
-        file = weights.resolve(_WEIGHTS)
-        fetch = f"dawn-bench weights fetch {_WEIGHTS}"
-        return None if file.path else f"{file.weight.file} is not in {weights.folder()} (get it with: {fetch})"
+        return absent(MediaPipeBackend.weights, job=MediaPipeBackend.name)
 
     def __init__(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision
