@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Weight:
     research_only: bool = False
     by_hand: str = ""
     unstated: str = ""
-    values: Mapping[str, object] | None = None
+    values: Mapping[str, object] | None = field(default=None, hash=False)
 
     @property
     def archive(self) -> str | None:

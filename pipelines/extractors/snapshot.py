@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.readers import read_json
 from dawn_bench.state_dicts import fit
 from dawn_bench.weights_advice import Needs, fetch_command, lacking, missing_error
+from dawn_bench.weights_check import FETCH_AGAIN
 
 if TYPE_CHECKING:
     import torch
@@ -49,15 +51,15 @@ class Snapshot:
 
     @property
     def identity(self) -> str:
-        """The weights' entry, state and hash, for fingerprints."""
-        return weights.resolve(self._network).identity
+        """The weights' entry, state and hash, for fingerprints; also the configuration's unless it is the published one."""
+        network, config = weights.resolve(self._network).identity, weights.resolve(self.config)
+        return network if config.path is None or _is_published(config) else f"{network}+{config.identity}"
 
     def load(self, device: str) -> torch.nn.Module:
         """The network on `device`, loaded once per process; raises `InputError` if a file is missing or unfit."""
         if absent := lacking(self.needs):
             raise missing_error(absent)
-        paths = [weights.resolve(name, "files").path for name in (self._network, self.config)]
-        network, config = (path for path in paths if path is not None)  # the policy `files` guarantees both
+        network, config = (weights.resolve(name, "files") for name in (self._network, self.config))
         return _load(self.family, network, config, device)
 
     @property
@@ -66,11 +68,21 @@ class Snapshot:
         return next((name for name in self.networks if weights.resolve(name).path), self.networks[0])
 
 
+def _is_published(config: weights.Resolved) -> bool:
+    """Whether a configuration is the published one: by its hash, or where none is stated by what it describes."""
+    if config.state == "canonical" or config.path is None or not config.weight.values:
+        return config.state == "canonical"
+    content = read_json(config.path, dict, hint=FETCH_AGAIN)
+    return all(content.get(key) == value for key, value in config.weight.values.items())
+
+
 @lru_cache(maxsize=2)
-def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.Module:
+def _load(family: str, network: weights.Resolved, configuration: weights.Resolved, device: str) -> torch.nn.Module:
     import torch
     import transformers
 
+    path, config_file = network.path, configuration.path
+    assert path is not None and config_file is not None  # guaranteed by the policy `files`
     try:
         config = getattr(transformers, f"{family}Config").from_json_file(config_file)
         model: torch.nn.Module = getattr(transformers, f"{family}Model")(config)

@@ -59,7 +59,7 @@ class PoseTddfa(Extractor):
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`pose` (T,7) from `frames` and `landmarks`; raises `InputError` without the weights."""
-        mean, spread = _parameters(_file(_PARAMETERS))
+        mean, spread = _parameters(weights.resolve(_PARAMETERS, "files"))
         parameters = predict(arrays["frames"], arrays["landmarks"]) * spread + mean
         matrices = parameters[:, :12].reshape(-1, 3, 4).astype(np.float64)
         return {"pose": decode_matrix(matrices).astype(np.float32)}
@@ -72,8 +72,7 @@ def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    device, name = pick_device(), _present()
-    network = _network(_file(name), name, device)
+    network = _network(weights.resolve(_present(), "files"), device := pick_device())
     squares = square(detector_box(landmarks))
     rows = []
     for start in range(0, len(frames), _BATCH):
@@ -120,24 +119,24 @@ def _present() -> str:
     return next((name for name in _NETWORKS if weights.resolve(name).path), _NETWORKS[0])
 
 
-def _file(name: str) -> Path:
-    path = weights.resolve(name, "files").path
-    assert path is not None  # guaranteed by the policy `files`
-    return path
+def _file(resolved: weights.Resolved) -> Path:
+    assert resolved.path is not None  # guaranteed by the policy `files`
+    return resolved.path
 
 
 @lru_cache(maxsize=1)
-def _network(path: Path, name: str, device: str) -> torch.nn.Module:
+def _network(resolved: weights.Resolved, device: str) -> torch.nn.Module:
     """The network, loaded once per process; its width is read from the file."""
     import torch
 
     from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 
+    path = _file(resolved)
     first = fit(weights.read_state_dict(path), ("conv1.weight",)).get("conv1.weight")
     if first is None:
         raise InputError("is not a 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
     network = MobileNet(width=len(first) / 32)
-    weights.load_into(network, weights.resolve(name), adapt=_published)
+    weights.load_into(network, resolved, adapt=_published)
     return network.eval().to(torch.device(device))
 
 
@@ -147,8 +146,9 @@ def _published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _parameters(resolved: weights.Resolved) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation float32 (62,) of the parameters, which the network predicts standardised."""
+    path = _file(resolved)
     hint = "Get the file again from its origin."
     table = read_arrays(path, hint=hint)
     if not {"mean", "std"} <= set(table):
