@@ -37,6 +37,8 @@ def doctor() -> None:
     def section(title: str, rows: list[tuple[str, str]]) -> None:
         screen.print(f"\n{title}", style="bold")
         table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")  # paths and commands are never cut
         for left, right in rows:
             table.add_row(f"  {left}", right)
         screen.print(table)
@@ -67,7 +69,8 @@ def doctor() -> None:
         section("Plug-ins", plugins)
     if any(locate(w) is None for w in WEIGHTS):
         screen.print(
-            "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.",
+            "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.\n"
+            "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate",
             markup=False,
         )
 

@@ -28,6 +28,7 @@ def list_weights() -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import ENVIRONMENT, WEIGHTS, folder, resolve
+    from dawn_bench.weights_advice import by_hand
 
     screen = console()
     screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})")
@@ -40,13 +41,15 @@ def list_weights() -> None:
             if resolved.path is not None and folder() not in resolved.path.parents:
                 state += ", from a package"
         size = "" if weight.bytes is None else f", {weight.bytes / 1e6:.1f} MB"
-        how = "" if weight.addresses else ", by hand"
-        screen.print(f"{weight.name:<{width}}  {state}{size}{how}")
+        research = ", research only" if weight.research_only else ""
+        screen.print(f"{weight.name:<{width}}  {state}{size}{research}")
         screen.print(f"    {weight.file}: {weight.purpose}")
         screen.print(f"    from {weight.origin}")
         screen.print(f"    licence: {weight.licence}")
+        if state == "absent" and not weight.addresses:
+            screen.print(f"    by hand: {by_hand(weight)}")
     screen.print("canonical: the published file; user: another file, or no published hash; absent: a stand-in is used")
-    screen.print("absent files are brought by: dawn-bench weights fetch NAME, or all of a job: --for evaluate")
+    screen.print("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
 
 
 @app.command()

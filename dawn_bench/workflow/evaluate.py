@@ -23,7 +23,7 @@ from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.frames import missing_words
-from dawn_bench.metrics.scoring.needs import check_files
+from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
@@ -31,6 +31,7 @@ from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.utf8 import escape_invalid
+from dawn_bench.weights_advice import fetch_command
 from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.folders import results_folder
@@ -126,7 +127,7 @@ def _evaluated(
     store.set_facts(_facts(job, cache, clips, common, rows, timings))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
-    return Evaluated(rows, failed, _summary(rows, failed), page, timings)
+    return Evaluated(rows, failed, _summary(rows, failed, protocol), page, timings)
 
 
 def _facts(
@@ -167,15 +168,17 @@ def _facts(
     )
 
 
-def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -> list[str]:
+def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], protocol: ScoringProtocol) -> list[str]:
     """One line per method with every score, then the failures."""
     methods = list(dict.fromkeys(r.method for r in rows))
     lines = []
     for method in methods:
         scores = [f"{r.metric} {_short(r)}" for r in rows if r.method == method]
         lines.append(f"{method}: {', '.join(scores)}")
-    if any(r.weights_state == "seeded" for r in rows):
-        lines.append("* computed with stand-in networks: not comparable with published numbers")
+    if stand_ins := dict.fromkeys(r.metric for r in rows if r.weights_state == "seeded"):
+        changes = evaluation_changes([METRICS[name] for name in stand_ins if name in METRICS], protocol)
+        fetch = fetch_command(job="evaluate", changes=changes)
+        lines.append(f"* computed with stand-in networks: not comparable with published numbers; get them: {fetch}")
     lines += [f"warning: {text}" for text in appearance_warnings(rows)]
     short: dict[str, dict[str, str]] = {}
     for row in rows:

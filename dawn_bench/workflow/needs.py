@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dawn_bench import weights
-from dawn_bench.config import Config, split_override
+from dawn_bench.config import Config
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.job import J, field_flags, read_job
 from dawn_bench.weights_advice import Needs
@@ -29,8 +29,7 @@ def job_needs(name: str, changes: Sequence[str] = ()) -> Needs:
     if name in _COMMANDS:
         return _distinct(_COMMANDS[name](changes))
     if name in _protocols():
-        fields = tuple(f"{'.'.join(parts)}={value}" for parts, value in map(split_override, changes))
-        return _distinct(_scoring(None, name, fields))
+        return _distinct(_scoring(None, name, tuple(changes)))
     if changes:
         known = (*_COMMANDS, *_protocols())
         raise InputError(f"--set does not go with --for {name}.", hint=f"It goes with {', '.join(known)}.")

@@ -40,14 +40,17 @@ def check_files(
         entries = {weight.name: weight for weight in WEIGHTS}
         files = ", ".join(f"{entries[name].file} ({name})" for name, *_ in missing)
         lacks = f"lacks {counted(len(missing), 'weight file')}: {files}."
-        every = {m.name for m in metrics} >= set(METRICS)
-        changes = [] if every else [f"metrics={','.join(m.name for m in chosen)}"]
-        changes += _changes(protocol)
+        changes = evaluation_changes(metrics, protocol)
         raise InputError(lacks, path=folder(), hint=how_to_get(missing, job="evaluate", changes=changes, listed=True))
 
 
-def _changes(protocol: ScoringProtocol) -> list[str]:
-    """The settings by which an evaluation gets this protocol."""
+def evaluation_changes(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> list[str]:
+    """The settings with which `dawn-bench weights fetch --for evaluate` brings what these metrics need."""
+    names = [metric.name for metric in metrics]
+    return ([] if set(names) >= set(METRICS) else [f"metrics={','.join(names)}"]) + _protocol_changes(protocol)
+
+
+def _protocol_changes(protocol: ScoringProtocol) -> list[str]:
     name = protocol.id.partition("+")[0]
     base = PROTOCOLS.get(name, PAPER_DAWN)
     changed = [f"{k}={v}" for k, v in protocol.model_dump().items() if k != "id" and v != getattr(base, k)]

@@ -89,9 +89,17 @@ def test_a_missing_package_is_a_one_line_error(name: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("name", "modules", "says"),
     [
-        ("face-alignment", ["face_alignment"], "weights fetch s3fd-wav2lip && dawn-bench weights fetch fan-2d"),
-        ("insightface", ["insightface", "onnxruntime"], "det_10g.onnx and 1k3d68.onnx of the model pack buffalo_l are"),
-        ("mediapipe", ["mediapipe"], "face_landmarker.task is not in .*weights fetch mediapipe-landmarker"),
+        (
+            "face-alignment",
+            ["face_alignment"],
+            r"s3fd-619a316812\.pth and checkpoints/2DFAN4.* are not in .*weights fetch --for face-alignment$",
+        ),
+        (
+            "insightface",
+            ["insightface", "onnxruntime"],
+            "det_10g.onnx and 1k3d68.onnx of the model pack buffalo_l are.*weights fetch --for insightface$",
+        ),
+        ("mediapipe", ["mediapipe"], "face_landmarker.task is not in .*weights fetch --for mediapipe$"),
     ],
 )
 def test_missing_weights_are_a_one_line_error(
