@@ -30,6 +30,7 @@ from dawn_bench.hashes import hash_file, known_hashes
 from dawn_bench.readers import read_torch
 from dawn_bench.state_dicts import fit
 from dawn_bench.weights_check import check_weight
+from dawn_bench.weights_kinds import KNOWN, check_kind
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -205,6 +206,10 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
     known = [w for w in WEIGHTS if is_published(w, hashes)]
     matches = known or [w for w in WEIGHTS if Path(w.file).name == path.name]
     if name is None and len(matches) != 1:
+        from dawn_bench.weights_folder import identify  # which imports this module
+
+        matches = [w for w in [identify(path)] if w is not None] or matches
+    if name is None and len(matches) != 1:
         which = "or ".join(f"--name {w.name} " for w in matches)
         raise InputError(
             "matches more than one entry." if matches else "matches no registry entry by hash or name.",
@@ -219,6 +224,8 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
         return resolve(weight.name)
     if not known:
         check_weight(path, weight.file)
+        check_kind(path, weight)
+        _check_twin(weight, hashes["sha256"], path)
     if target.exists() and not replace:
         if target.is_file() and sha256_file(target) == hashes["sha256"]:
             return resolve(weight.name)
@@ -230,6 +237,20 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
     except OSError as error:
         raise InputError(f"could not be written ({error.strerror}).", path=target) from error
     return resolve(weight.name)
+
+
+def _check_twin(weight: Weight, sha256: str, path: Path) -> None:
+    """Raise `InputError` where the same bytes are there as another released model: one of the two is misnamed."""
+    for other in WEIGHTS:
+        there = folder() / other.file
+        if not {weight.name, other.name} <= KNOWN or other == weight or not there.is_file():
+            continue
+        if there.stat().st_size == path.stat().st_size and known_hashes(there)["sha256"] == sha256:
+            raise InputError(
+                f"is the same file as {there}, which is there as {other.name}, not {weight.purpose}.",
+                path=path,
+                hint="One of the two is misnamed: get it again from its origin.",
+            )
 
 
 def download(name: str) -> Resolved:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dawn_bench import weights
@@ -51,7 +50,7 @@ class Snapshot:
 
     @property
     def identity(self) -> str:
-        """The weights' entry, state and hash, for fingerprints; also the configuration's unless it is the published one."""
+        """The weights' entry, state and hash, for fingerprints, and those of a configuration that is not published."""
         network, config = weights.resolve(self._network).identity, weights.resolve(self.config)
         return network if config.path is None or _is_published(config) else f"{network}+{config.identity}"
 

@@ -37,7 +37,7 @@ SPEC = register(
         released=Lazy(f"{_HERE}.released:is_released"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
         weights=Lazy(f"{_HERE}.needs:needs"),
-        released_weights={f"released-{size}": tuple((name,) for name in names) for size, names in RELEASED.items()},
+        released_weights={f"released-{size}": needs for size, needs in RELEASED.items()},
         signals=Lazy(f"{_HERE}.signals:signals"),
     )
 )
