@@ -62,7 +62,10 @@ def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] =
         f"Put {', '.join(w.file for w in group)} (from {group[0].origin}) there. {how}" for how, group in hands.items()
     ]
     if fetched:
-        files = " and ".join(f"{_names(need)} (from {preferred(need).origin})" for need in fetched)
+        origins: dict[str, list[str]] = {}
+        for need in fetched:
+            origins.setdefault(preferred(need).origin, []).append(_names(need))
+        files = " and ".join(f"{' and '.join(group)} (from {origin})" for origin, group in origins.items())
         names = [preferred(need).name for need in fetched]
         parts.append(f"Put {'them' if listed else files} there, or: {fetch_command(*names, job=job, changes=changes)}")
     return "; ".join(parts)
@@ -83,12 +86,11 @@ def absent(needs: Iterable[Need], *, job: str = "") -> str | None:
 
 
 def missing_error(needs: Iterable[Need], *, job: str = "") -> InputError:
-    """The error for needs of which no file is present."""
+    """The error for needs of which no file is present; it names the purpose of the first."""
     needs = tuple(needs)
     first = weights.entry(needs[0][0])
-    purposes = " and of ".join(dict.fromkeys(weights.entry(need[0]).purpose for need in needs))
     return InputError(
-        f"the weights of {purposes} are missing.",
+        f"the weights of {first.purpose} are missing.",
         path=weights.folder() / first.file,
         hint=how_to_get(needs, job=job),
     )

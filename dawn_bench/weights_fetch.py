@@ -39,7 +39,7 @@ def download(name: str) -> weights.Resolved:
     """
     weight = weights.entry(name)
     if not weight.addresses:
-        raise InputError(f"{weight.file} has no direct address.", hint=by_hand(weight))
+        raise no_address(weight)
     target = weights.folder() / weight.file
     source = weights.folder() / weight.archive if weight.archive else target
     source.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +56,11 @@ def download(name: str) -> weights.Resolved:
             commit(partial, target)
         discard(partial)
     return weights.resolve(name)
+
+
+def no_address(weight: Weight) -> InputError:
+    """The error for a file that only a person can get, with what to do."""
+    return InputError(f"{weight.file} has no direct address.", hint=by_hand(weight))
 
 
 def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight]]:

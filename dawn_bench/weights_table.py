@@ -501,7 +501,7 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="the vertex groups of FLAME's mesh (VOCASET), for LVE and FDD",
         origin="flame.is.tue.mpg.de, FLAME Vertex Masks (an account is needed)",
         research_only=True,
-        by_hand="log in there, accept the licence and download the FLAME Vertex Masks",
+        by_hand="log in at flame.is.tue.mpg.de, accept the licence and download the FLAME Vertex Masks",
         licence="FLAME licence: non-commercial",
     ),
 )
