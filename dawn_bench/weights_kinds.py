@@ -68,6 +68,8 @@ def _lfg(state: Mapping[str, torch.Tensor], content: Any) -> Kind:
         epochs, rate = _LFG_TRAINING[sizes[0]]
         size = sizes[0].rpartition("-")[2]
         return Kind(f"DAWN's LFG at {size} px (by its training: {epochs} epochs, learning rate {rate})", sizes)
+    if "example" not in content:  # DAWN's training counts examples, MRAA's does not
+        return Kind("a network of MRAA's layout", (*sizes, "mraa-vox256"))
     return Kind("DAWN's LFG", sizes)
 
 

@@ -223,7 +223,10 @@ def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (("fetch",), "nothing to fetch. Name files"),
         (("fetch", "vgg19", "--set", "a=1"), "--set describes the job of --for"),
         (("fetch", "vgg91"), "no weights called 'vgg91'"),
-        (("fetch", "mraa-vox256"), "vox256.pth has no direct address. Get it from drive.google.com/drive/folders/1jCe"),
+        (
+            ("fetch", "mraa-vox256"),
+            "vox256.pth has no direct address. Download the folder drive.google.com/drive/folders/1jCe",
+        ),
         (("fetch", "--for", "evalaute"), "Did you mean evaluate?"),
     ):
         code, text = run(monkeypatch, capsys, *words)
