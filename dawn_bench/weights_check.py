@@ -78,7 +78,7 @@ def _pickle(path: Path, _: str) -> None:
 
 
 _READERS: dict[tuple[str, ...], Callable[[Path, str], None]] = {
-    (".pth", ".pt", ".pth.tar", ".bin", ".model"): _tensors,
+    (".pth", ".pt", ".pth.tar", ".bin", ".model", ".ckpt"): _tensors,
     (".safetensors",): _safetensors,
     (".onnx",): _onnx,
     (".dat",): _dlib,
