@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
@@ -75,7 +77,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
-    builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front
+    shown: set[str] = set()  # methods with one checkpoint have the same remarks
+    builders = {name: entry_builder(name, job, clips, shown=shown) for name in names}  # validates all methods up front
     check_content(cache, [clip.id for clip in clips])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)
@@ -144,6 +147,7 @@ def _facts(
         notes.append(
             f"Scores of {', '.join(stand_ins)} use stand-in networks: not comparable with a paper, and not ranked."
         )
+    notes += licence_notes(rows)
     run = job.checkpoint
     notes += report_notes(run) if run is not None else []
     logs = sorted(run.glob("*/metrics.jsonl")) if run is not None else []
@@ -179,6 +183,7 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], p
         changes = evaluation_changes([METRICS[name] for name in stand_ins if name in METRICS], protocol)
         fetch = fetch_command(job="evaluate", changes=changes)
         lines.append(f"* computed with stand-in networks: not comparable with published numbers; get them: {fetch}")
+    lines += licence_notes(rows)
     lines += [f"warning: {text}" for text in appearance_warnings(rows)]
     short: dict[str, dict[str, str]] = {}
     for row in rows:
@@ -191,6 +196,19 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], p
             reasons.setdefault((row.method, row.not_ranked.removeprefix("not ranked: ")), []).append(row.metric)
     lines += [f"not ranked: {method}, {', '.join(names)}: {why}" for (method, why), names in reasons.items()]
     return lines
+
+
+def licence_notes(rows: Iterable[ScoreRow]) -> list[str]:
+    """A sentence for each network behind these scores whose licence is for research only."""
+    metrics = defaultdict[str, list[str]](list)
+    for row in rows:
+        for name in row.research_only:
+            if row.metric not in metrics[name]:
+                metrics[name].append(row.metric)
+    return [
+        f"{', '.join(used)}: computed with {name}, whose licence is: {weights.entry(name).licence}."
+        for name, used in sorted(metrics.items())
+    ]
 
 
 def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:

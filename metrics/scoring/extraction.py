@@ -125,6 +125,10 @@ class Extraction:
         """The worst state of the weights behind a metric."""
         return worst_state([self.extractors[name].weights_state for name in self.needed(metric)])
 
+    def research_only(self, metric: Metric | type[Metric]) -> list[str]:
+        """Registry names of the weights behind a metric that are licensed for research only."""
+        return sorted({name for needed in self.needed(metric) for name in self.extractors[needed].research_only})
+
     def fingerprints(self, metric: Metric | type[Metric]) -> dict[str, str]:
         """The fingerprints of the features behind a metric, which include the hashes of their weights."""
         return {name: self.extractors[name].fingerprint for name in self.needed(metric)}

@@ -78,6 +78,29 @@ def pick_backend(name: str = "auto") -> FaceBackend:
     return _loaded(name, weights.folder())
 
 
+def not_installed(package: str, *, alone: bool = True) -> str:
+    """The clause for a package that is absent, with the commands that install it.
+
+    The packages ask for opencv-python, which overwrites files of opencv-python-headless. `alone`: installed without
+    what it asks for; the extra has the rest.
+    """
+    more = f" && pip install --no-deps {package}" if alone else ""
+    return f"the package {package} is not installed (pip install 'dawn-bench[faces]'{more})"
+
+
+#: What is lost where dlib stands in for face-alignment.
+DLIB_LOSES = (
+    "it sees fewer faces that are turned, dark, blurred or partly outside the picture, and its 68 points, so crops and "
+    "masks, differ"
+)
+
+
+def stand_in(name: str) -> str | None:
+    """What is lost where the back end that `auto` has picked is not face-alignment, as one line; None where it is."""
+    reason = FACE_BACKENDS["face-alignment"].missing() if name == "dlib" else None
+    return None if reason is None else f"faces: dlib stands in for face-alignment: {DLIB_LOSES}; {reason}"
+
+
 @lru_cache(maxsize=4)
 def _loaded(name: str, folder: Path) -> FaceBackend:
     """One back end per process and weights folder: loading takes a second and a hundred megabytes."""

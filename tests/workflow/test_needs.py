@@ -214,6 +214,15 @@ def test_what_could_not_be_fetched_is_said_after_the_rest_is_there(
     assert (folder / "vgg19-dcbb9e9d.pth").is_file() and "5 files of 7 could not be fetched" in text
 
 
+def test_a_changed_file_is_named_with_the_command_that_brings_it_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir()
+    (folder / weights.entry("syncnet").file).write_bytes(b"changed")
+    code, text = run(monkeypatch, capsys, "verify")
+    assert code == 2 and text.endswith("not the published file. Add them again, or: dawn-bench weights fetch syncnet\n")
+
+
 def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, capsys, "fetch", "--for", "tiny") == (
         0,

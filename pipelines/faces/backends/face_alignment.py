@@ -16,7 +16,7 @@ import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.files import sha256_file
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, not_installed
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
 from dawn_bench.weights_advice import absent
@@ -38,12 +38,9 @@ class FaceAlignmentBackend:
     def missing() -> str | None:
         """Why the back end cannot run here; None if it can."""
         if find_spec("face_alignment") is None:
-            return "the package face-alignment is not installed (pip install 'dawn-bench[faces]')"
+            return not_installed("face-alignment")
         installed = version("face-alignment")
-        if tuple(int(part) for part in installed.split(".")[:2]) < (
-            1,
-            5,
-        ):  # older versions use other files and another loader
+        if tuple(int(part) for part in installed.split(".")[:2]) < (1, 5):  # older: other files, another loader
             return f"face-alignment {installed} is installed; it takes 1.5 or later"
         return absent(((name,) for name in (_DETECTOR, _POINTS) if _file(name) is None), job=FaceAlignmentBackend.name)
 

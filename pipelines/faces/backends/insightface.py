@@ -13,7 +13,7 @@ import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.files import sha256_file
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, not_installed
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
 from dawn_bench.weights_advice import fetch_command
@@ -35,7 +35,7 @@ class InsightFaceBackend:
         """Why the back end cannot run here; None if it can."""
         for package in ("insightface", "onnxruntime"):
             if find_spec(package) is None:
-                return f"the package {package} is not installed (pip install 'dawn-bench[faces]')"
+                return not_installed(package, alone=package == "insightface")
         absent = [weights.entry(name).file for name in (_DETECTOR, _POINTS) if _file(name) is None]
         if not absent:
             return None

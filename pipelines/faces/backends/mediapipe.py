@@ -1,6 +1,6 @@
 """MediaPipe's face landmarker, from a landmarker file in the weights folder.
 
-The package is neither a dependency nor an extra: it pins numpy or installs a second OpenCV. The 68 iBUG landmarks are
+The package asks for a second OpenCV, so it is installed without dependencies. The 68 iBUG landmarks are
 taken from its 478 mesh vertices.
 """
 
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from dawn_bench import weights
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around, not_installed
 from dawn_bench.provenance import fingerprint
 from dawn_bench.weights_advice import absent
 
@@ -39,7 +39,7 @@ class MediaPipeBackend:
     def missing() -> str | None:
         """Why the back end cannot run here; None if it can."""
         if find_spec("mediapipe") is None:
-            return "the package mediapipe is not installed (in an environment of its own: it pins numpy)"
+            return not_installed("mediapipe")
         return absent(MediaPipeBackend.weights, job=MediaPipeBackend.name)
 
     def __init__(self) -> None:
