@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from dawn_bench.pipelines.extractors.base import BOX, EXTRACTORS, POSE, Extracto
 from dawn_bench.pipelines.extractors.boxes import SIDE, detector_box, square
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
+from dawn_bench.state_dicts import fit
 from dawn_bench.weights_advice import absent
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class PoseTddfa(Extractor):
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`pose` (T,7) from `frames` and `landmarks`; raises `InputError` without the weights."""
-        mean, spread = _parameters(_file(_PARAMETERS))
+        mean, spread = _parameters(weights.resolve(_PARAMETERS, "files"))
         parameters = predict(arrays["frames"], arrays["landmarks"]) * spread + mean
         matrices = parameters[:, :12].reshape(-1, 3, 4).astype(np.float64)
         return {"pose": decode_matrix(matrices).astype(np.float32)}
@@ -67,8 +68,7 @@ def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    device, name = pick_device(), _present()
-    network = _network(_file(name), name, device)
+    network = _network(weights.resolve(_present(), "files"), device := pick_device())
     squares = square(detector_box(landmarks))
     rows = []
     for start in range(0, len(frames), _BATCH):
@@ -94,37 +94,36 @@ def _present() -> str:
     return next((name for name in _NETWORKS if weights.resolve(name).path), _NETWORKS[0])
 
 
-def _file(name: str) -> Path:
-    path = weights.resolve(name, "files").path
-    assert path is not None  # guaranteed by the policy `files`
-    return path
+def _file(resolved: weights.Resolved) -> Path:
+    assert resolved.path is not None  # guaranteed by the policy `files`
+    return resolved.path
 
 
 @lru_cache(maxsize=1)
-def _network(path: Path, name: str, device: str) -> torch.nn.Module:
+def _network(resolved: weights.Resolved, device: str) -> torch.nn.Module:
     """The network, loaded once per process; its width is read from the file."""
     import torch
 
     from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 
-    state = _published(weights.read_state_dict(path))
-    first = state.get("conv1.weight")
+    path = _file(resolved)
+    first = fit(weights.read_state_dict(path), ("conv1.weight",)).get("conv1.weight")
     if first is None:
         raise InputError("is not a 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
     network = MobileNet(width=len(first) / 32)
-    weights.load_into(network, weights.resolve(name), adapt=_published)
+    weights.load_into(network, resolved, adapt=_published)
     return network.eval().to(torch.device(device))
 
 
-def _published(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Convert a published checkpoint, saved from a data-parallel model and with an unused second head, to our keys."""
-    state = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+def _published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a published checkpoint, which has an unused second head, under our keys."""
     return {key.replace("fc_param.", "fc."): value for key, value in state.items() if not key.startswith("fc_lm.")}
 
 
 @lru_cache(maxsize=1)
-def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _parameters(resolved: weights.Resolved) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation float32 (62,) of the parameters, which the network predicts standardised."""
+    path = _file(resolved)
     hint = "Get the file again from its origin."
     table = read_arrays(path, hint=hint)
     if not {"mean", "std"} <= set(table):

@@ -117,7 +117,8 @@ def test_every_missing_network_ends_with_a_command_that_brings_it(weight: weight
     with pytest.raises(InputError) as caught:
         weights.resolve(weight.name, "files")
     text = str(caught.value)
-    end = f"fetch {weight.name}" if weight.addresses else f"then: dawn-bench weights add FILE --name {weight.name}"
+    what = "FOLDER" if weight.in_folder else f"FILE --name {weight.name}"
+    end = f"fetch {weight.name}" if weight.addresses else f"then: dawn-bench weights add {what}"
     assert text.endswith(end) and f"(from {weight.origin})" in text and "\n" not in text
 
 
@@ -208,10 +209,8 @@ def test_what_could_not_be_fetched_is_said_after_the_rest_is_there(
     del server.files["/hubert-large-bin"]
     code, text = run(monkeypatch, capsys, "fetch", "vgg19", "--for", "released-128")
     assert code == 2 and "hubert-large-bin: " in text and "answered 404" in text
-    assert (
-        "dawn-a2v-128: DAWN_128.pth has no direct address. Get DAWN_128.pth from huggingface.co/Hanbo-Cheng/DAWN"
-        in text
-    )
+    how = "Download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder, then: dawn-bench weights add FOLDER"
+    assert f"dawn-a2v-128: DAWN_128.pth has no direct address. {how}" in text
     assert (folder / "vgg19-dcbb9e9d.pth").is_file() and "5 files of 7 could not be fetched" in text
 
 
@@ -233,7 +232,10 @@ def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (("fetch",), "nothing to fetch. Name files"),
         (("fetch", "vgg19", "--set", "a=1"), "--set describes the job of --for"),
         (("fetch", "vgg91"), "no weights called 'vgg91'"),
-        (("fetch", "mraa-vox256"), "vox256.pth has no direct address. Get it from drive.google.com/drive/folders/1jCe"),
+        (
+            ("fetch", "mraa-vox256"),
+            "vox256.pth has no direct address. Download the folder drive.google.com/drive/folders/1jCe",
+        ),
         (("fetch", "--for", "evalaute"), "Did you mean evaluate?"),
     ):
         code, text = run(monkeypatch, capsys, *words)

@@ -48,7 +48,7 @@ SPEC = register(
         substitutes=Lazy(f"{_HERE}.substitutes:substitutes"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
         weights=Lazy(f"{_HERE}.needs:needs"),
-        released_weights={f"released-{size}": tuple((name,) for name in names) for size, names in RELEASED.items()},
+        released_weights={f"released-{size}": needs for size, needs in RELEASED.items()},
         signals=Lazy(f"{_HERE}.signals:signals"),
     )
 )
