@@ -33,14 +33,23 @@ def segment(clip: Clip, start: int, stop: int) -> Clip:
         if f"{field}_sha256" in clip.meta:
             meta[f"{field}_sha256"] = fingerprint([clip.meta[f"{field}_sha256"], start, stop], length=64)
     arrays = _viewed(clip.arrays, lambda array, rate: array[start * rate : stop * rate])
-    return Clip(f"{clip.id}_f{start:05d}", clip.speaker, clip.split, stop - start, arrays, clip.fps, meta)
+    return Clip(
+        f"{clip.id}_f{start:05d}",
+        clip.speaker,
+        clip.split,
+        stop - start,
+        arrays,
+        clip.fps,
+        meta,
+        extractors=clip.extractors,
+    )
 
 
 def repeated(clip: Clip, length: int, *, name: str) -> Clip:
     """`length` frames of a clip under the id `name`: the first frames, or the looped clip where it is shorter."""
     meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
     arrays = _viewed(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
-    return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta)
+    return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta, extractors=clip.extractors)
 
 
 def _viewed(arrays: Mapping[str, np.ndarray], view: Callable[[np.ndarray, int], np.ndarray]) -> LazyArrays:
