@@ -130,6 +130,7 @@ def verify() -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import WEIGHTS, folder, hash_file, is_published, locate
+    from dawn_bench.weights_advice import fetch_command
 
     screen, present, wrong = console(), 0, []
     for weight in WEIGHTS:
@@ -151,7 +152,8 @@ def verify() -> None:
         screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}", markup=False)
     screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}", markup=False)
     if wrong:
-        raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), hint="Fetch or add them again.")
+        again = f"Add them again, or: {fetch_command(*wrong)}"
+        raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), hint=again)
 
 
 @app.command()

@@ -13,7 +13,6 @@ from weights_server import Served, Server, serving
 
 from dawn_bench import cli, weights
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.features.landmarks import face_weights
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
@@ -150,15 +149,6 @@ def test_what_only_a_person_can_get_is_said_with_what_can_be_fetched() -> None:
     assert "model.safetensors or pytorch_model.bin" in both and both.endswith(fetch_command(job="hubert"))
 
 
-def test_points_of_a_back_end_have_the_licence_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, research in (("insightface", True), ("face-alignment", False)):
-        monkeypatch.setattr(FACE_BACKENDS[name], "fingerprint", lambda self: "x")
-        backend = object.__new__(FACE_BACKENDS[name])
-        (used,) = face_weights(backend)
-        assert used.weight.research_only == research
-        assert used.weight.licence == weights.entry(FACE_BACKENDS[name].weights[0][0]).licence  # type: ignore[attr-defined]
-
-
 def test_present_files_are_not_lacking(folder: Path) -> None:
     (folder / "hubert-large-ls960-ft").mkdir(parents=True)
     (folder / "hubert-large-ls960-ft/pytorch_model.bin").write_bytes(b"1")
@@ -223,6 +213,15 @@ def test_what_could_not_be_fetched_is_said_after_the_rest_is_there(
         in text
     )
     assert (folder / "vgg19-dcbb9e9d.pth").is_file() and "5 files of 7 could not be fetched" in text
+
+
+def test_a_changed_file_is_named_with_the_command_that_brings_it_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir()
+    (folder / weights.entry("syncnet").file).write_bytes(b"changed")
+    code, text = run(monkeypatch, capsys, "verify")
+    assert code == 2 and text.endswith("not the published file. Add them again, or: dawn-bench weights fetch syncnet\n")
 
 
 def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
