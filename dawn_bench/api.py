@@ -280,6 +280,7 @@ def evaluate(
     max_clips: int | None = None,
     protocol: str = "paper-dawn",
     protocol_set: Sequence[str] = (),
+    piece_length: int | Literal["whole"] | None = None,
     weights: Policy = "auto",
     options: Mapping[str, Any] | None = None,
     sanity: bool = True,
@@ -307,6 +308,7 @@ def evaluate(
         max_clips: only the first clips of the split.
         protocol: a named protocol.
         protocol_set: changes to the protocol, as `field=value`.
+        piece_length: frames of the pieces that are generated and scored, or `whole`; default: 200 for hdtf, else whole.
         weights: `auto`, `files` or `seeded`.
         options: the methods' options, such as `{"steps": 10}`.
         sanity: score the sanity rows too.
@@ -343,6 +345,7 @@ def evaluate(
         "max_clips": max_clips,
         "protocol": protocol,
         "protocol_set": tuple(protocol_set),
+        "piece_length": piece_length,
         "weights": weights,
         "options": dict(options or {}),
         "sanity": sanity,
