@@ -105,7 +105,7 @@ def entry_builder(
             )
         return partial(_given, name, given, job, clips, out=out)
     context = Context(
-        job.checkpoint, job.device, job.seed, job.options, job.installs, job.out / "logs", modality=modality
+        job.checkpoint, job.device, job.seed, job.method_options, job.installs, job.out / "logs", modality=modality
     )
     began = time.perf_counter()
     if name not in METHODS and name in installed_names(installs_file(job.installs)):
