@@ -286,6 +286,7 @@ def evaluate(
     piece_length: int | Literal["whole"] | None = None,
     weights: Policy = "auto",
     options: Mapping[str, Any] | None = None,
+    pass_seconds: float | Literal["none"] | None = None,
     sanity: bool = True,
     seed: int = 0,
     device: str = "auto",
@@ -314,6 +315,7 @@ def evaluate(
         piece_length: frames of the pieces that are generated and scored, or `whole`; default: 200 for hdtf, else whole.
         weights: `auto`, `files` or `seeded`.
         options: the methods' options, such as `{"steps": 10}`.
+        pass_seconds: option of the methods: passes of at most so many seconds; default: a clip is one sample.
         sanity: score the sanity rows too.
         seed: seed of the generation.
         device: `auto`, `cpu`, `cuda`.
@@ -351,6 +353,7 @@ def evaluate(
         "piece_length": piece_length,
         "weights": weights,
         "options": dict(options or {}),
+        "pass_seconds": pass_seconds,
         "sanity": sanity,
         "seed": seed,
         "device": device,
