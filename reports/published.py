@@ -6,17 +6,20 @@ They come from other weights, data and code than any run of this suite.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from dawn_bench.errors import InputError, nearest
+from dawn_bench.metrics.protocols.base import PIECES
 from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table
 
 FILE = Path(__file__).with_name("published.json")
 
 
 def published_tables(numbers: Sequence[int]) -> list[Table]:
-    """The paper's tables with these numbers, one per dataset; methods name their table where there are several.
+    """The paper's tables with these numbers, one per dataset and length of pieces; methods name their table where there
+    are several.
 
     Raises `InputError` for an unknown number. Table 2 is not available: the source of the data lacks it.
     """
@@ -33,12 +36,21 @@ def published_tables(numbers: Sequence[int]) -> list[Table]:
         suffix = f" (table {table['number']})" if len(numbers) > 1 else ""
         columns = tuple(Column(metric, "published", metric, "", "none", 2) for metric in table["columns"])
         for dataset, lines in table["datasets"].items():
-            rows = tuple(
-                LeaderboardRow(f"{method}{suffix}", "published", tuple(_cell(v) for v in values))
-                for method, values in lines.items()
-            )
-            tables.append(Table(dataset, "test", "portrait", columns, rows))
+            by_length: dict[int | None, list[LeaderboardRow]] = {}
+            for method, values in lines.items():
+                row = LeaderboardRow(f"{method}{suffix}", "published", tuple(_cell(v) for v in values))
+                by_length.setdefault(_piece_length(method, dataset), []).append(row)
+            tables += [
+                Table(dataset, "test", "portrait", columns, tuple(rows), piece_length=length)
+                for length, rows in by_length.items()
+            ]
     return tables
+
+
+def _piece_length(label: str, dataset: str) -> int | None:
+    """The length of a published row's pieces: `DAWN, 400 frames` states it, others have the dataset's."""
+    stated = re.search(r", (\d+) frames$", label)
+    return int(stated[1]) if stated else PIECES.get(dataset)
 
 
 def _cell(value: float | None) -> Cell | None:

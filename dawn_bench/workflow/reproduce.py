@@ -21,7 +21,8 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError, nearest, unknown_name
-from dawn_bench.metrics.protocols.base import PAPER_DAWN
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
+from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.needs import check_files
 from dawn_bench.models.dawn.generator import COARSE_FILE, RUN_FILES
@@ -35,11 +36,11 @@ from dawn_bench.results import ScoreRow
 from dawn_bench.text import counted
 from dawn_bench.workflow.entries import entry_of
 from dawn_bench.workflow.folders import results_folder
-from dawn_bench.workflow.paper_rows import ROWS, SEGMENT_FRAMES, SPEED, PaperRow, PaperTable, paper_table
+from dawn_bench.workflow.paper_rows import ROWS, SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.reproduced import Reproduced, RunFacts, TableRow, differences, grouped
 from dawn_bench.workflow.reproduction import Reproduction
 from dawn_bench.workflow.scoring import Scoring, identity, score_entry
-from dawn_bench.workflow.segments import repeated, segments
+from dawn_bench.workflow.segments import pieces, repeated
 
 #: Length in frames of the videos timed for Table 2.
 TIMED = 8 * FPS
@@ -78,7 +79,7 @@ def _reproduced(job: Reproduction, table: PaperTable, cache: Cache) -> Reproduce
     for row in rows:
         try:
             _method(row, job, cache)
-            _clips(row, clips)
+            pieces(clips, _protocol(row, dataset))
         except InputError as error:
             lines[row.label] = replace(lines[row.label], reason=str(error))
         else:
@@ -96,8 +97,9 @@ def _reproduced(job: Reproduction, table: PaperTable, cache: Cache) -> Reproduce
     for row in ready:
         began = time.perf_counter()
         method, remark = _method(row, job, cache)
-        build_seconds, chosen = time.perf_counter() - began, _clips(row, clips)
-        line = _run(method, chosen, lines[row.label], table, job, store, source=source, build_seconds=build_seconds)
+        build_seconds, protocol = time.perf_counter() - began, _protocol(row, dataset)
+        chosen, line = pieces(clips, protocol), lines[row.label]
+        line = _run(method, chosen, line, table, job, store, protocol, source=source, build_seconds=build_seconds)
         lines[row.label] = replace(line, remark="; ".join(t for t in (remark, line.remark) if t))
         if isinstance(method, Dawn):
             runs[row.label] = RunFacts.of(method)
@@ -192,15 +194,9 @@ def _check_run(method: Dawn, row: PaperRow, run: Path | None, cache: Cache) -> N
         raise InputError("this run was trained in two stages, so it is not this row.", path=run)
 
 
-def _clips(row: PaperRow, clips: Sequence[Clip]) -> list[Clip]:
-    """The clips or segments of a row; raises `InputError` where all clips are too short for it."""
-    if row.length is None:
-        return segments(clips, SEGMENT_FRAMES, exact=False)
-    chosen = segments(clips, row.length, exact=True)
-    if not chosen:
-        longest = max(c.n_frames for c in clips)
-        raise InputError(f"no chosen clip has {row.length} frames (longest: {longest}); prepare longer videos.")
-    return chosen
+def _protocol(row: PaperRow, dataset: str) -> ScoringProtocol:
+    """The protocol of a row: that of the dataset, or pieces of exactly the row's length."""
+    return find_protocol(dataset=dataset) if row.length is None else PAPER_DAWN.in_pieces(row.length, "drop")
 
 
 def _run(
@@ -210,6 +206,7 @@ def _run(
     table: PaperTable,
     job: Reproduction,
     store: ResultsStore,
+    protocol: ScoringProtocol,
     *,
     source: tuple[str, str, str],
     build_seconds: float,
@@ -228,7 +225,7 @@ def _run(
     scoring = Scoring(
         dataset=source[0],
         split=job.split,
-        protocol=PAPER_DAWN,
+        protocol=protocol,
         metrics=[m for m in table.metrics if m in line.published] or list(table.metrics),
         weights=job.weights,
         device=job.device,

@@ -12,11 +12,13 @@ from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.files import write_atomic
+from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
 from dawn_bench.text import counted
-from dawn_bench.workflow.paper_rows import NO_WINDOW, SEGMENT_FRAMES, SPEED, PaperTable
+from dawn_bench.workflow.paper_rows import NO_WINDOW, SPEED, PaperTable
+from dawn_bench.workflow.segments import pieces
 
 #: The models behind the paper's numbers, for the notes on differences.
 PAPER_WEIGHTS = "LFG, A2V-FDM and PBNet trained as in its appendix A.2 on the same dataset, HuBERT-large features"
@@ -117,7 +119,7 @@ def differences(
         which = "" if len(labels) == len(runs) else f" of {'; '.join(labels)}"
         notes.append(f"Weights{which}: {words}.")
     notes += [f"Weights of the paper: {PAPER_WEIGHTS}."] if runs else []
-    notes += _sampling(table, clips, runs)
+    notes += _sampling(table, name, clips, runs)
     if stand_ins := [METRICS[m].title for m in table.metrics if any(m in line.stand_ins for line in lines)]:
         notes.append(f"Metrics: {', '.join(stand_ins)} (*) use stand-in networks: not comparable with a paper.")
     if SPEED in table.columns:
@@ -125,9 +127,10 @@ def differences(
     return (*notes, table.note) if table.note else tuple(notes)
 
 
-def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFacts]) -> list[str]:
+def _sampling(table: PaperTable, dataset: str, clips: Sequence[Clip], runs: Mapping[str, RunFacts]) -> list[str]:
     """Sentences on sampling steps that differ from the release, strategies, and windows longer than every clip."""
     notes = []
+    longest = max(c.n_frames for c in pieces(clips, find_protocol(dataset=dataset)))
     options = {m.strategy: m.options for m in runs.values()}
     if (steps := {o.steps for o in options.values()}) - {20}:
         notes.append(f"Sampling: {', '.join(map(str, sorted(steps)))} steps. The released code: 20.")
@@ -136,7 +139,7 @@ def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFa
             f"SAR: segments of {sar.segment} frames, each starting from the last frame of the one before. The "
             "paper names its source (He et al. 2023), not its settings."
         )
-        if max(c.n_frames for c in clips) <= sar.segment:
+        if longest <= sar.segment:
             notes.append(f"SAR: no clip is longer than {sar.segment} frames, so each is one segment, as with NAR.")
     if isinstance(coarse := options.get("ttr"), TtrOptions):
         notes.append(
@@ -144,7 +147,6 @@ def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFa
             "source (Harvey et al. 2022), not its settings."
         )
     windows = {label: w for label, m in runs.items() if (w := m.options.window) is not None and w < NO_WINDOW}
-    longest = max(min(c.n_frames, SEGMENT_FRAMES) for c in clips)
     if same := [label for label, window in windows.items() if window >= longest - 1]:
         notes.append(f"Windows: no clip is longer than {longest} frames, so these see all of it: {'; '.join(same)}.")
     return notes

@@ -17,7 +17,7 @@ import numpy as np
 from dawn_bench.cache import OK, QUARANTINED, shard_array
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.pipelines.preparation.origin import origin
+from dawn_bench.pipelines.preparation.origin import DATASET_CROP, origin
 from dawn_bench.pipelines.preparation.plan import listed_id, part_path, read_part, write_part
 from dawn_bench.pipelines.preparation.shards import ShardWriter
 from dawn_bench.pipelines.preparation.sinks import ClipSink
@@ -59,14 +59,12 @@ class ClipTools:
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
         """Fingerprints; raises `InputError` for a back end or extractor that cannot run here."""
-        from dawn_bench.pipelines.extractors.base import EXTRACTORS
+        from dawn_bench.pipelines.extractors.base import EXTRACTORS, check_runnable
         from dawn_bench.pipelines.faces.base import pick_backend
         from dawn_bench.pipelines.media.decoders.base import PYAV, check_decoder
 
         backend = pick_backend(settings.face)
-        lacking = {name: why for name in settings.extract if (why := EXTRACTORS[name].missing())}
-        if lacking:
-            raise InputError("; ".join(f"the extractor {name!r} cannot run: {why}" for name, why in lacking.items()))
+        check_runnable(settings.extract)
         names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}
         facts = {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
         return facts if settings.decoder == PYAV else {**facts, "decoder fingerprint": check_decoder(settings.decoder)}
@@ -227,8 +225,10 @@ def _clip_row(job: GroupJob, source: Source, writer: ShardWriter, faults: list[s
     """Process one clip into `writer`."""
     _check_owner(job)
     facts: dict[str, Any] = {"speaker": source.speaker, "split": source.split, **origin(source, root=job.root)}
-    if source.stop is not None:  # part of a file, seconds
+    if source.stop is not None or source.start:  # part of a file, seconds
         facts |= {"start": source.start, "stop": source.stop}
+    if source.crop is not None:
+        facts[DATASET_CROP] = " ".join(map(str, source.crop))
     facts |= {key: source.meta[key] for key in ("scene_of", "scene") if key in source.meta}
     try:
         if source.id in job.killers:

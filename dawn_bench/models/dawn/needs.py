@@ -9,6 +9,8 @@ from dawn_bench.weights_advice import Needs
 if TYPE_CHECKING:
     from dawn_bench.models.dawn.settings import TrainSettings
 
+#: The weights that the authors' LFG started from (appendix A.1).
+VOXCELEB = "mraa-vox256"
 #: Needs of the released models by image size: LFG, A2V-FDM, PBNet for pose and for blinks, or one for both.
 RELEASED: dict[int, Needs] = {
     size: ((f"dawn-lfg-{size}",), (f"dawn-a2v-{size}",), ("pbnet-pose", "pbnet-both"), ("pbnet-blink", "pbnet-both"))
@@ -25,4 +27,9 @@ def needs(settings: TrainSettings | None) -> Needs:
         return encoder
     if not settings.preset.startswith("dawn-"):
         return ()
-    return (*encoder, *((("vgg19",),) if settings.lfg.perceptual != "seeded" else ()))
+    start = settings.lfg.start == "voxceleb" and settings.lfg.init is None
+    return (
+        *encoder,
+        *((("vgg19",),) if settings.lfg.perceptual != "seeded" else ()),
+        *(((VOXCELEB,),) if start else ()),
+    )
