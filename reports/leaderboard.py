@@ -109,11 +109,13 @@ class Table:
     notes: tuple[str, ...] = ()
     #: The cache, where the results have several of this kind of dataset.
     cache: str = ""
+    #: The title of a table that is not about one split of a dataset.
+    heading: str = ""
 
     @property
     def name(self) -> str:
-        """The dataset, with its cache where there are several of its kind."""
-        return f"{self.dataset} ({self.cache})" if self.cache else self.dataset
+        """The dataset, with its cache where there are several of its kind; or the heading."""
+        return self.heading or (f"{self.dataset} ({self.cache})" if self.cache else self.dataset)
 
     @property
     def costed(self) -> bool:
