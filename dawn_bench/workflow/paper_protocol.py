@@ -19,8 +19,8 @@ from dawn_bench.text import counted
 PAPER_WEIGHTS = "LFG, A2V-FDM and PBNet trained as in its appendix A.2 on the same dataset, HuBERT-large features"
 #: What is public about the training of the released weight files.
 RELEASED_DATA = (
-    "Data of the published weights: not known. The published files do not state the clips that they were trained on, so "
-    "those scored here may have been among them."
+    "Data of the published weights: not known. The published files do not state the clips that they were trained on, "
+    "so those scored here may have been among them."
 )
 #: Choices that neither the paper nor the released code states.
 NOT_STATED = (
