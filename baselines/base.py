@@ -27,6 +27,8 @@ import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.extracted import Extracted
+from dawn_bench.pipelines.extractors.recorded import check_extractors
 from dawn_bench.registry import Registry
 
 MethodClass = Literal["portrait", "dub", "static-lips", "mesh", "reference", "sanity"]
@@ -95,9 +97,10 @@ class Generated:
 class Method(Protocol):
     """A method, built for one modality.
 
-    Two optional members: `changes_crop = True` for a method that frames the face differently from its portrait, which
+    Optional members: `changes_crop = True` for a method that frames the face differently from its portrait, which
     is then also scored with its faces aligned to the true ones; `check(clip)`, called with the first clip before any
-    work, which raises `InputError` when the cache does not fit the model.
+    work, which raises `InputError` when the cache does not fit the model; `remarks(clip)`, which returns sentences for
+    the rows on how the cache differs from the data that the model was trained on.
     """
 
     name: str
@@ -159,8 +162,20 @@ def sanity_rows(modality: Modality) -> tuple[str, ...]:
     return tuple(name for name in SANITY if modality in modalities_of(METHODS[name]))
 
 
-def check_fit(clip: Clip, *, size: int, encoder: str) -> None:
-    """Raise `InputError` unless a clip has frames of `size` px and the audio features of `encoder`."""
+def check_fit(
+    clip: Clip,
+    *,
+    size: int,
+    encoder: str,
+    trained: Mapping[str, Extracted] | None = None,
+    fields: Sequence[str] = (),
+    published: bool = False,
+) -> tuple[str, ...]:
+    """Raise `InputError` unless a clip has frames of `size` px and the audio features of `encoder`.
+
+    `trained` are the extractors of the model's training data by field. Those of the features and of the other `fields`
+    that it takes are compared with the clip's: returns notes on what differs and still fits (`check_extractors`).
+    """
     side = clip["frames"].shape[1]
     if side != size:
         raise InputError(
@@ -172,3 +187,12 @@ def check_fit(clip: Clip, *, size: int, encoder: str) -> None:
             f"clip {clip.id} has no {encoder} features, which this model needs.",
             hint=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
         )
+    return tuple(
+        check_extractors(
+            trained or {},
+            clip.extractors,
+            fields=(*fields, encoder),
+            published=published,
+            what=f"the cache of clip {clip.id}",
+        )
+    )

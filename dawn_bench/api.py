@@ -7,12 +7,10 @@ input raises `InputError`, whose one-line message ends with a hint.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dawn_bench.errors import InputError
-from dawn_bench.files import user_path
+from dawn_bench.arguments import as_names, as_optional_path, as_path
 
 if TYPE_CHECKING:
     from dawn_bench.baselines.base import MethodClass
@@ -31,11 +29,13 @@ def prepare(
     cache: str | Path,
     *,
     dataset: str = "folder",
+    like: str | None = None,
     size: int = 128,
-    crop: Literal["face", "paper", "none"] = "face",
+    crop: Literal["auto", "face", "paper", "none"] = "auto",
     face: str = "auto",
     frames: Literal["raw", "lossless"] = "raw",
-    pose: Literal["landmarks", "3ddfa"] = "landmarks",
+    pose: str = "landmarks",
+    blink: str = "two-pairs",
     extract: Sequence[str] = ("pose", "blink", "logmel"),
     on_cut: Literal["split", "quarantine", "keep"] = "keep",
     max_gap: int = 5,
@@ -65,11 +65,14 @@ def prepare(
         root: folder with the videos.
         cache: folder to write to; an existing cache is continued.
         dataset: `folder` for any videos, `crema`, `hdtf`, ..., or a registered name.
+        like: a recipe, such as `dawn`: as a paper prepared its data. Arguments other than their defaults override it.
         size: side of the cached frames, pixels.
-        crop: `face` a square around the face, `paper` a plain resize, `none` the centred square.
+        crop: `face` a square around the face, `paper` a plain resize, `none` the centred square; `auto` is `face`, but
+            the whole frame of clips that the dataset has cropped to a square already.
         face: face back end, or a face, as `person` takes it.
         frames: `lossless` takes half the bytes and reads slower.
-        pose: head pose from the 68 landmarks, or by 3DDFA_V2 from its published files.
+        pose: head pose from the 68 `landmarks`, or by `3ddfa`, 3DDFA_V2 from its published files.
+        blink: eye aspect ratio of `two-pairs` of lid points, or of `one-pair`, as DAWN's code has it.
         extract: extractors by name; adding a name adds its field to an existing cache.
         on_cut: scene cuts within a clip.
         max_gap: longest run of frames without a face that is interpolated.
@@ -105,35 +108,37 @@ def prepare(
     from dawn_bench.pipelines.preparation.prepare import prepare as run
     from dawn_bench.pipelines.settings import PrepareSettings
 
-    settings = validated(
-        PrepareSettings,
-        {
-            "dataset": dataset,
-            "size": size,
-            "crop": crop,
-            "face": face,
-            "frames": frames,
-            "pose": pose,
-            "extract": _names(extract),
-            "on_cut": on_cut,
-            "max_gap": max_gap,
-            "min_frames": min_frames,
-            "max_frames": max_frames,
-            "max_mouth_covered": max_mouth_covered,
-            "max_yaw": max_yaw,
-            "min_face_height": min_face_height,
-            "min_face_in_frame": min_face_in_frame,
-            "min_sharpness": min_sharpness,
-            "require_audio": require_audio,
-            "audio_track": audio_track,
-            "split": split,
-            "labels": _optional_path(labels, "labels"),
-            "seed": seed,
-            **({} if person == "speaking" else {"person": person}),  # `face` may name one instead
-        },
-        what="argument",
-    )
-    folders = _path(root, "root"), _path(cache, "cache")
+    given: dict[str, Any] = {
+        "dataset": dataset,
+        "like": like,
+        "size": size,
+        "crop": crop,
+        "face": face,
+        "frames": frames,
+        "pose": pose,
+        "blink": blink,
+        "extract": as_names(extract),
+        "on_cut": on_cut,
+        "max_gap": max_gap,
+        "min_frames": min_frames,
+        "max_frames": max_frames,
+        "max_mouth_covered": max_mouth_covered,
+        "max_yaw": max_yaw,
+        "min_face_height": min_face_height,
+        "min_face_in_frame": min_face_in_frame,
+        "min_sharpness": min_sharpness,
+        "require_audio": require_audio,
+        "audio_track": audio_track,
+        "split": split,
+        "labels": as_optional_path(labels, "labels"),
+        "seed": seed,
+        **({} if person == "speaking" else {"person": person}),  # `face` may name one instead
+    }
+    if like is not None:
+        defaults = PrepareSettings().model_dump()
+        given = {name: value for name, value in given.items() if name == "like" or value != defaults[name]}
+    settings = validated(PrepareSettings, given, what="argument")
+    folders = as_path(root, "root"), as_path(cache, "cache")
     return run(*folders, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite)
 
 
@@ -151,7 +156,7 @@ def open_cache(path: str | Path) -> Cache:
     """
     from dawn_bench.cache import Cache
 
-    return Cache(_path(path, "path"))
+    return Cache(as_path(path, "path"))
 
 
 def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | None = None) -> Generator:
@@ -178,7 +183,7 @@ def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | Non
     """
     from dawn_bench.models.loading import load_model as load
 
-    return load(_path(checkpoint, "checkpoint"), device=device, model=model)
+    return load(as_path(checkpoint, "checkpoint"), device=device, model=model)
 
 
 def compute_metrics(
@@ -325,7 +330,7 @@ def evaluate(
     job = {
         "cache": cache,
         "out": out,
-        "methods": _names(methods),
+        "methods": as_names(methods),
         "checkpoint": checkpoint,
         "outputs": outputs,
         "mapping": mapping,
@@ -334,7 +339,7 @@ def evaluate(
         "installs": installs,
         "min_coverage": min_coverage,
         "split": split,
-        "metrics": None if metrics is None else _names(metrics),
+        "metrics": None if metrics is None else as_names(metrics),
         "max_clips": max_clips,
         "protocol": protocol,
         "protocol_set": tuple(protocol_set),
@@ -373,28 +378,11 @@ def report(
     """
     from dawn_bench.reports.page import write_report
 
-    folder = _path(results, "results")
+    folder = as_path(results, "results")
     return write_report(
         folder,
-        _optional_path(out, "out") or folder / "report",
-        formats=_names(formats),
+        as_optional_path(out, "out") or folder / "report",
+        formats=as_names(formats),
         clips=clips,
         published=tuple(published),
     )
-
-
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """One name, or several."""
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _path(given: str | Path, argument: str) -> Path:
-    """A path with `~` expanded; raises `InputError` for anything else than a path."""
-    if not isinstance(given, str | PathLike):
-        raise InputError(f"{argument}={given!r} is not a path.", hint="Give a str or a Path.")
-    return user_path(given)
-
-
-def _optional_path(given: str | Path | None, argument: str) -> Path | None:
-    """As `_path`; None stays None."""
-    return None if given is None else _path(given, argument)

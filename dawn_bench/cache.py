@@ -34,6 +34,7 @@ from pydantic import Field
 
 from dawn_bench.clip import FPS, LARGEST, Clip, LazyArrays, field_fault
 from dawn_bench.errors import InputError, UnknownNameError, nearest
+from dawn_bench.extracted import Extracted, of_cache
 from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
 from dawn_bench.packed import CODEC, OFFSETS, PackedFrames, cache_hint
@@ -233,6 +234,14 @@ class Cache:
         return sorted({c.removesuffix(".shard") for c in self.index.columns if c.endswith(".shard")})
 
     @cached_property
+    def extractors(self) -> Mapping[str, Extracted]:
+        """Which extractor computed a field, with its version: `face`, `pose`, `blink`, audio features by their names.
+
+        Fields whose extractor the cache does not record are absent.
+        """
+        return of_cache(self.settings)
+
+    @cached_property
     def splits(self) -> list[str]:
         """Names of the splits, in alphabetical order."""
         return sorted({row["split"] for row in self._rows.values() if isinstance(row["split"], str) and row["split"]})
@@ -287,6 +296,7 @@ class Cache:
             arrays=LazyArrays(fields, partial(self._array, clip_id)),
             fps=int(self.settings.get("fps", FPS)),
             meta=meta,
+            extractors=self.extractors,
         )
 
     def _array(self, clip_id: str, field: str) -> np.ndarray:

@@ -32,6 +32,7 @@ from typing import Any, cast
 import numpy as np
 
 from dawn_bench.errors import UnknownNameError, did_you_mean
+from dawn_bench.extracted import Extracted
 from dawn_bench.masks import MASKS, ClipMask
 from dawn_bench.text import counted
 
@@ -103,7 +104,8 @@ class LazyArrays(Mapping[str, np.ndarray]):
 class Clip:
     """A clip: speaker, split, length, and named arrays, which are lazy and memory-mapped when it comes from a cache.
 
-    `notes` are sentences for the reader of its scores on what was changed in generating or reading it.
+    `notes` are sentences for the reader of its scores on what was changed in generating or reading it. `extractors`
+    are as in `Cache.extractors`; empty for a clip of no cache.
     """
 
     id: str
@@ -114,6 +116,7 @@ class Clip:
     fps: int = FPS
     meta: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    extractors: Mapping[str, Extracted] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         frames = f"{counted(self.n_frames, 'frame')} at {self.fps} fps"

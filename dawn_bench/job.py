@@ -56,6 +56,11 @@ class Flag:
 class Job(Config):
     """Base of every job. Paths may begin with `~`."""
 
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values in place of the defaults that follow from the `given` ones, by field: those of a recipe."""
+        return {}
+
     @field_validator("*", mode="after")
     @classmethod
     def _resolved(cls, value: Any, info: ValidationInfo) -> Any:
@@ -183,18 +188,20 @@ def read_job(
 
     for key, value in read_yaml(file).items() if file is not None else ():
         put((key,), value, Origin("setting", key, file))
+    changes = [split_override(text) for text in overrides]
+    single = {by_key[key].field: value for parts, value in changes if (key := _key(parts[0])) in by_key}
+    defaults = kind.defaults({**job.data, **flags, **single})
     for field in fields:
         for old in field.old_flags:
             if flags.get(old) is not None:
                 renamed(old, field.name)
                 _check_old_flag(field, old, flags[old], by_key=by_key)
-                _put_flag(job, field, flags[old], Origin(old))
+                _put_flag(job, field, flags[old], Origin(old), defaults=defaults)
         if flags.get(field.field) is not None:
-            _put_flag(job, field, flags[field.field], Origin(field.name))
+            _put_flag(job, field, flags[field.field], Origin(field.name), defaults=defaults)
         if field.shape == "list" and field.flag.off and flags.get(field.flag.off):
             job.put((field.field,), [], Origin(field.flag.off))
-    for text in overrides:
-        parts, value = split_override(text)
+    for parts, value in changes:
         put(parts, value, Origin("--set", ".".join(parts)))
 
     for field in fields:
@@ -222,11 +229,11 @@ def _check_old_flag(field: FieldFlag, old: str, given: Any, *, by_key: Mapping[s
         raise InputError(f"{old} {given!r} is not a file.", hint=f"Did you mean {near.name} {given}?")
 
 
-def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin) -> None:
-    """Set the value typed after a flag."""
+def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin, *, defaults: Mapping[str, Any]) -> None:
+    """Set the value typed after a flag; `defaults` are those of `Job.defaults`."""
     if field.shape == "list":
         entries = _entries(field, given)
-        default = field.info.get_default(call_default_factory=True) or ()
+        default = defaults.get(field.field, field.info.get_default(call_default_factory=True)) or ()
         before = job.data.get(field.field, default) if field.flag.adds else ()
         job.put((field.field,), [*before, *entries], origin)
     elif field.shape == "mapping":

@@ -5,9 +5,9 @@ Names of datasets, face back ends, pose sources and extractors are looked up in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -17,8 +17,8 @@ from dawn_bench.errors import unknown_name
 from dawn_bench.job import Flag
 from dawn_bench.pipelines.faces.choice import CHOICES, SPEAKING, checked_choice, separated
 
-#: The value of `face` that leaves the choice to what is installed.
-AUTO = "auto"
+#: The value of `face` that leaves the choice to what is installed, and of `crop` that leaves it to the dataset.
+AUTO: Final = "auto"
 
 
 def _datasets() -> Iterable[str]:
@@ -47,6 +47,18 @@ def _pose_sources() -> Iterable[str]:
     return pose_sources()
 
 
+def _blink_sources() -> Iterable[str]:
+    from dawn_bench.pipelines.extractors.base import blink_sources
+
+    return blink_sources()
+
+
+def _recipes() -> Iterable[str]:
+    from dawn_bench.pipelines.recipes.base import RECIPES
+
+    return RECIPES
+
+
 def _extractors() -> Iterable[str]:
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
@@ -59,10 +71,14 @@ class PrepareSettings(Config):
     dataset: Annotated[str, Flag(choices=_datasets)] = Field(
         default="folder", description="Which dataset the folder holds; folder: any videos."
     )
+    like: Annotated[str | None, Flag(choices=_recipes)] = Field(
+        default=None, description="Prepare as the paper of this name did; other flags override what it says."
+    )
     size: int = Field(default=128, ge=32, le=LARGEST, description="Side of the cached frames in pixels.")
-    crop: Literal["face", "paper", "none"] = Field(
-        default="face",
-        description="face: square around the face; paper: plain resize to a square; none: centred square.",
+    crop: Literal["auto", "face", "paper", "none"] = Field(
+        default=AUTO,
+        description="face: square around the face; paper: plain resize to a square; none: centred square; auto: face, "
+        "but the whole frame of clips that the dataset has cropped to a square already (HDTF, aligned CREMA-D).",
     )
     face: Annotated[str, Flag(choices=_faces)] = Field(
         default=AUTO,
@@ -79,6 +95,11 @@ class PrepareSettings(Config):
         default="landmarks",
         description="Head pose; landmarks: fitted to the 68 points; 3ddfa: 3DDFA_V2 from its published files; "
         "NAME: the extractor pose-NAME.",
+    )
+    blink: Annotated[str, Flag(choices=_blink_sources)] = Field(
+        default="two-pairs",
+        description="Eye aspect ratio; two-pairs: of two pairs of lid points; one-pair: of one, as DAWN's code does; "
+        "NAME: the extractor blink-NAME.",
     )
     extract: Annotated[tuple[str, ...], Flag(adds=True, choices=_extractors)] = Field(
         default=("pose", "blink", "logmel"),
@@ -122,8 +143,9 @@ class PrepareSettings(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _faces_apart(cls, data: dict[str, object]) -> dict[str, object]:
-        return separated(data)
+    def _completed(cls, data: dict[str, object]) -> dict[str, object]:
+        """Faces apart from back ends, and what the recipe says where nothing else is given."""
+        return {**recipe_settings(data.get("like")), **separated(data)}
 
     @field_validator("person")
     @classmethod
@@ -153,26 +175,53 @@ class PrepareSettings(Config):
         _pose_extractor(name)
         return name
 
+    @field_validator("blink")
+    @classmethod
+    def _known_blink(cls, name: str) -> str:
+        _blink_extractor(name)
+        return name
+
     @field_validator("extract")
     @classmethod
     def _known_extractors(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        """All extractors of the head pose write the field `pose`: the setting `pose` selects which one runs."""
-        from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE
+        """All extractors of the head pose write the field `pose`: the setting `pose` selects which one runs.
 
-        if "pose" not in info.data:
-            return names  # `pose` itself is invalid, and the error names it
-        selected = _pose_extractor(info.data["pose"])
+        So do those of the blinks and the setting `blink`.
+        """
+        from dawn_bench.pipelines.extractors.base import BLINK, EXTRACTORS, POSE, source_of
+
+        if not {"pose", "blink"} <= info.data.keys():
+            return names  # one of them is invalid, and the error names it
+        selected = {POSE: _pose_extractor(info.data["pose"]), BLINK: _blink_extractor(info.data["blink"])}
         for name in names:
-            if EXTRACTORS[name].kind == POSE and name not in ("pose", selected):
-                raise ValueError(f"{name} replaces pose: choose it with --pose {name.removeprefix('pose-')}")
-        return tuple(dict.fromkeys(selected if name == "pose" else name for name in names))
+            kind = EXTRACTORS[name].kind
+            if kind in selected and name not in (kind, selected[kind]):
+                raise ValueError(f"{name} replaces {kind}: choose it with --{kind} {source_of(name)}")
+        return tuple(dict.fromkeys(selected.get(name, name) for name in names))
+
+
+def recipe_settings(name: object) -> dict[str, object]:
+    """The settings of the recipe called `name`, none for None; raises `InputError` for an unknown one."""
+    from dawn_bench.pipelines.recipes.base import RECIPES
+
+    return dict(RECIPES[name].settings) if isinstance(name, str) else {}
 
 
 def _pose_extractor(source: str) -> str:
     """The extractor that a value of the setting `pose` selects; raises `InputError` for an unknown one."""
     from dawn_bench.pipelines.extractors.base import pose_sources
 
-    known = pose_sources()
+    return _selected("source of the head pose", source, pose_sources())
+
+
+def _blink_extractor(source: str) -> str:
+    """The extractor that a value of the setting `blink` selects; raises `InputError` for an unknown one."""
+    from dawn_bench.pipelines.extractors.base import blink_sources
+
+    return _selected("source of the blinks", source, blink_sources())
+
+
+def _selected(label: str, source: str, known: Mapping[str, str]) -> str:
     if source not in known:
-        raise unknown_name("source of the head pose", source, known)
+        raise unknown_name(label, source, known)
     return known[source]

@@ -58,8 +58,19 @@ class Dawn:
         return f"dawn/1/{self.generator.identity}/{fingerprint(settings)}"
 
     def check(self, clip: Clip) -> None:
-        """Raise `InputError` for a clip of another size, or without the model's audio features."""
-        check_fit(clip, size=self.generator.size, encoder=self.generator.audio_encoder)
+        """Raise `InputError` for a clip of another size, without the model's features, or by other extractors."""
+        self.remarks(clip)
+
+    def remarks(self, clip: Clip) -> tuple[str, ...]:
+        """How the clip's cache differs from the training data, as notes; raises as `check`."""
+        return check_fit(
+            clip,
+            size=self.generator.size,
+            encoder=self.generator.audio_encoder,
+            trained=self.generator.extractors,
+            fields=("pose", "blink", "face"),
+            published=self.generator.published,
+        )
 
     def generate(self, item: Item) -> Generated:
         """Frames of the true clip's length, with the sound that they were generated from."""

@@ -45,7 +45,14 @@ class DitHeadMethod:
 
     def check(self, clip: Clip) -> None:
         """Raise `InputError` for a clip of another size, or without the model's audio features."""
-        check_fit(clip, size=self.dubber.size, encoder=self.dubber.audio_encoder)
+        self.remarks(clip)
+
+    def remarks(self, clip: Clip) -> tuple[str, ...]:
+        """How the clip's cache differs from the training data, as notes; raises as `check`."""
+        dubber = self.dubber
+        return check_fit(
+            clip, size=dubber.size, encoder=dubber.audio_encoder, trained=dubber.extractors, fields=("face",)
+        )
 
     def generate(self, item: Item) -> Generated:
         """Frames of the true clip's length, with the sound that they were generated from."""

@@ -11,6 +11,7 @@ from dawn_bench.workflow.jobs import Preparation
 
 if TYPE_CHECKING:
     from dawn_bench.pipelines.preparation.prepare import PrepareReport
+    from dawn_bench.pipelines.settings import PrepareSettings
 
 
 @job_command(Preparation)
@@ -21,7 +22,7 @@ def prepare(job: Preparation) -> None:
 
     Example: dawn-bench prepare --root my-videos --cache my-cache --jobs 4
 
-    CREMA-D: dawn-bench prepare --dataset crema --root CREMA-D --cache crema --size 128 --jobs 8
+    As DAWN prepared CREMA-D: dawn-bench prepare --like dawn --dataset crema --root CREMA-D --cache crema
 
     Synthetic meshes, written to --root where it does not exist yet:
     dawn-bench prepare --dataset embedded-mesh --root MESHES --cache CACHE
@@ -38,6 +39,8 @@ def prepare(job: Preparation) -> None:
     from dawn_bench.pipelines.preparation.prepare import prepare as run
 
     settings = job.settings
+    if settings.like is not None:
+        _show_recipe(settings)
     if settings.dataset == "embedded-mesh" and not job.root.exists():
         from dawn_bench.pipelines.meshes.write import write_meshes
 
@@ -54,6 +57,28 @@ def prepare(job: Preparation) -> None:
     _show(report)
     if job.strict and report.quarantined:
         raise typer.Exit(EXIT_STRICT)
+
+
+def _show_recipe(settings: PrepareSettings) -> None:
+    """Print what a recipe sets, what was given instead, and what it cannot reproduce."""
+    from dawn_bench.pipelines.recipes.base import RECIPES
+    from dawn_bench.pipelines.settings import PrepareSettings
+    from dawn_bench.progress import console
+
+    assert settings.like is not None
+    recipe = RECIPES[settings.like]
+    said = PrepareSettings(like=settings.like)
+    words = []
+    for name in recipe.settings:
+        value, stated = (_words(getattr(s, name)) for s in (settings, said))
+        words.append(f"{name} {value}" + (f" (given; the recipe has {stated})" if value != stated else ""))
+    console().print(f"like {settings.like}, {recipe.title}: {', '.join(words)}", markup=False)
+    for line in recipe.differs:
+        console().print(f"  {line}", markup=False)
+
+
+def _words(value: object) -> str:
+    return "+".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def _list_missing(job: Preparation) -> None:

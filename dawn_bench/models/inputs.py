@@ -11,9 +11,10 @@ from pydantic import Field
 
 from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.extracted import field_of
 from dawn_bench.npz import read_npz
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.base import BLINK, EXTRACTORS, POSE, source_of
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.faces.choice import SPEAKING, checked_choice, choose_in_picture
 from dawn_bench.pipelines.faces.quality import picture_flags
@@ -68,15 +69,15 @@ class Portrait:
     flags: str = ""
 
 
-def own_video(*, size: int, n_frames: int, person: str | None, extract: tuple[str, ...] = ()) -> PrepareSettings:
+def own_video(*, size: int, n_frames: int, person: str | None, **settings: Any) -> PrepareSettings:
     """Settings for the first `n_frames` frames of a user's own video: no face is too bad, which a note says.
 
-    `person` chooses one of several faces, by default the one that speaks.
+    `person` chooses one of several faces, by default the one that speaks; nothing is extracted unless `settings` say.
     """
     return PrepareSettings(
         size=size,
         person=person or SPEAKING,
-        extract=extract,
+        **{"extract": (), **settings},
         require_audio=False,
         min_frames=1,
         max_frames=n_frames,
@@ -104,13 +105,21 @@ def ping_pong(length: int, wanted: int) -> np.ndarray:
 
 
 def read_portrait(
-    path: Path, *, size: int, backend: FaceBackend, crop: Crop = "face", person: str | None = None
+    path: Path,
+    *,
+    size: int,
+    backend: FaceBackend,
+    crop: Crop = "face",
+    person: str | None = None,
+    pose: str = POSE,
+    blink: str = BLINK,
 ) -> tuple[Portrait, bool]:
     """A picture file as a portrait of `size` pixels a side, and whether it shows a face.
 
     `crop` is as in preparation: `face` crops the square around the face; `paper` resizes the whole picture without
     keeping the aspect ratio, and without a detected face assumes a frontal face in the middle. `person` chooses one of
-    several faces (`dawn_bench.pipelines.faces.choice`), by default the largest.
+    several faces (`dawn_bench.pipelines.faces.choice`), by default the largest. `pose` and `blink` name the extractors
+    of its state.
 
     Raises `InputError` when the file is not a picture, with `face` when no face is detected, or when the face that was
     chosen is not there.
@@ -135,11 +144,12 @@ def read_portrait(
     frame = resize(picture[y : y + high, x : x + wide], size, size)
     landmarks = to_window(points[None], window, size)
     arrays = {"landmarks": landmarks, "frames": frame[None]}
-    pose = EXTRACTORS["pose"]().run(arrays, size=size, n_frames=1)["pose"][0]
-    blink = EXTRACTORS["blink"]().run(arrays, size=size, n_frames=1)["blink"][0]
+    for name in (pose, blink):
+        arrays |= EXTRACTORS[name]().run(arrays, size=size, n_frames=1)
     corner = np.array([x, y])
     bbox = np.concatenate([points.min(0) - corner, points.max(0) - corner])
-    return Portrait(frame, pose, blink, bbox, (high, wide), turned, faces, picture_flags(picture, points)), True
+    state = arrays["pose"][0], arrays["blink"][0]
+    return Portrait(frame, *state, bbox, (high, wide), turned, faces, picture_flags(picture, points)), True
 
 
 def face_in_picture(
@@ -257,13 +267,17 @@ def read_drive(
     n_frames: int,
     person: str | None = None,
     notes: list[str] | None = None,
+    pose: str = POSE,
+    blink: str = BLINK,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Head pose (T,7) and blinks (T,2) of a driving video for `n_frames` frames; a shorter one plays in ping-pong.
 
     `person` chooses one of several faces, by default the one that speaks; what is doubtful about it is added to
-    `notes`. Raises `InputError` when the video cannot be read or does not show that face.
+    `notes`. `pose` and `blink` name the extractors. Raises `InputError` when the video cannot be read or does not show
+    that face.
     """
-    settings = own_video(size=size, n_frames=n_frames, person=person, extract=("pose", "blink"))
+    sources = {"pose": source_of(pose), "blink": source_of(blink)}
+    settings = own_video(size=size, n_frames=n_frames, person=person, extract=(pose, blink), **sources)
     arrays = clip_arrays(path, settings, backend=backend, notes=notes)
     order = ping_pong(len(arrays["pose"]), n_frames)
     return arrays["pose"][order], arrays["blink"][order]
@@ -286,7 +300,11 @@ def clip_arrays(
         ) from error
     if notes is not None:
         notes += doubts(path, facts["face_flags"])
-    return sink.arrays
+    arrays = sink.arrays
+    for name in settings.extract:  # those that need the cropped frames have not run yet
+        if field_of(name) not in arrays:
+            arrays |= EXTRACTORS[name]().run(arrays, size=settings.size, n_frames=len(arrays["frames"]))
+    return arrays
 
 
 def read_tracks(path: Path, *, n_frames: int) -> tuple[np.ndarray, np.ndarray]:

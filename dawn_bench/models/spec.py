@@ -104,6 +104,8 @@ class ModelSpec:
     after: Mapping[str, str] = field(default_factory=dict)
     #: Stages that take their first weights from an earlier one, where that is trained: {stage: earlier stage}.
     starts_from: Mapping[str, str] = field(default_factory=dict)
+    #: Stages that take head poses and blinks.
+    driven: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     #: (run) -> sentences that a report on this run must contain.
     report_notes: Callable[[Path], list[str]] = _no_notes

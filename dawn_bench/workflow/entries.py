@@ -46,7 +46,7 @@ class Entry:
 
     `outputs` are files by clip id, `failures` the reasons for clips without output; together they cover every clip.
     `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several styles, whose scores
-    are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`.
+    are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`. `notes` are sentences for its rows.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Entry:
     takes: tuple[Mapping[str, Load], ...]
     videos: Mapping[str, Path]
     cost: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> bool:
@@ -74,8 +75,8 @@ def check_owner(job: Evaluation) -> None:
         )
 
 
-def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable[[], list[Entry]]:
-    """A function that generates or reads the outputs of `name`.
+def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip], *, shown: set[str]) -> Callable[[], list[Entry]]:
+    """A function that generates or reads the outputs of `name`. Remarks on it that are not in `shown` are printed.
 
     The method is built and validated up front: raises `InputError` for an unknown method, another modality than that of
     the clips, a checkpoint that does not fit, or a folder without outputs.
@@ -104,6 +105,10 @@ def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip]) -> Callable
         method = build_method(name, context)
     if check := getattr(method, "check", None):
         check(clips[0])
+    for note in remarks_of(method, clips[0]):
+        if note not in shown:
+            shown.add(note)
+            console().print(f"{name}: {note}", markup=False)
     return partial(_generated, method, job, clips, build_seconds=time.perf_counter() - began)
 
 
@@ -126,7 +131,22 @@ def entry_of(
     takes = max((results[i].takes for i in outputs), default=1)
     notes = {i: results[i].notes for i in outputs}
     loaders = tuple(_loaders(outputs, clips, notes=notes, take=k) for k in range(takes))
-    return Entry(method.name, method.method_class, outputs, failures, loaders, _videos(outputs, clips), cost)
+    return Entry(
+        method.name,
+        method.method_class,
+        outputs,
+        failures,
+        loaders,
+        _videos(outputs, clips),
+        cost,
+        notes=remarks_of(method, clips[0]),
+    )
+
+
+def remarks_of(method: Method, clip: Clip) -> tuple[str, ...]:
+    """How a clip's cache differs from what the method's model was trained on, as sentences for its rows."""
+    remarks = getattr(method, "remarks", None)
+    return tuple(remarks(clip)) if remarks is not None else ()
 
 
 def _generated(method: Method, job: Evaluation, clips: Sequence[Clip], *, build_seconds: float) -> list[Entry]:

@@ -74,7 +74,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
-    builders = {name: entry_builder(name, job, clips) for name in names}  # validates all methods up front
+    shown: set[str] = set()  # methods with one checkpoint have the same remarks
+    builders = {name: entry_builder(name, job, clips, shown=shown) for name in names}  # validates all methods up front
     check_content(cache, [clip.id for clip in clips])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from dawn_bench.files import user_path
 from dawn_bench.job import Device, Flag, Job
-from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.settings import PrepareSettings, recipe_settings
 
 
 class _Folders(Job):
@@ -29,6 +29,11 @@ class Preparation(PrepareSettings, _Folders):
     overwrite: bool = Field(False, description="Replace an existing cache.")
     list_missing: bool = Field(False, description="Only list the published clips that are missing, with the reason.")
     strict: bool = Field(False, description="Exit with code 3 when a clip could not be used.")
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings of the recipe that `like` names."""
+        return recipe_settings(given.get("like"))
 
     @field_validator("labels")
     @classmethod

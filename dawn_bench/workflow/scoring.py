@@ -93,7 +93,7 @@ def score_entry(
     over = f"over the {len(chosen)} of {len(clips)} clips {shared}" if len(chosen) < len(clips) else ""
     rows = []
     for row in averaged(takes):
-        note = "; ".join(text for text in (not_ranked, row.note, over) if text)
+        note = "; ".join(text for text in (not_ranked, row.note, over, *entry.notes) if text)
         more: dict[str, Any] = {"outputs": outputs, "data": scoring.data, "data_name": scoring.data_name}
         if before is not None:
             old = before[row.metric]

@@ -11,8 +11,11 @@ from dawn_bench.baselines.base import modality_of
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
+from dawn_bench.extracted import KEY, SHARED_FIELDS, of_provenance, to_json
 from dawn_bench.files import replacing
+from dawn_bench.models.checkpoint import provenance_of, read_metadata
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
+from dawn_bench.pipelines.extractors.recorded import differences, words
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
@@ -52,7 +55,9 @@ def train(
         "clips": len(training_ids(cache)),
         "dataset": cache.settings.get("dataset"),
         **spec.facts(cache),
+        KEY: to_json(cache.extractors),
     }
+    _check_trained(spec, out, cache, names)
     for name in names:  # before anything is written or trained
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
@@ -78,6 +83,26 @@ def train(
                 stage, out=out / name, seed=seed, device=device, resume=resume, provenance=provenance
             )
     return checkpoints
+
+
+def _check_trained(spec: ModelSpec, out: Path, cache: Cache, names: Sequence[str]) -> None:
+    """Raise `InputError` where a trained stage of `out` took head poses or blinks that mean something else.
+
+    The stages of a run are used together. Those of `names` are trained again or resumed, which has checks of its own.
+    """
+    for stage in spec.driven:
+        path = out / stage / MODEL_FILE
+        if stage in names or not path.is_file():
+            continue
+        trained = of_provenance(provenance_of(read_metadata(path), path))
+        for difference in differences(trained, cache.extractors, fields=SHARED_FIELDS):
+            if difference.fits is False:
+                raise InputError(
+                    f"was trained on {words(difference.field)} by {difference.trained}; this cache has them by "
+                    f"{difference.given}.",
+                    path=path.parent,
+                    hint="Train on the same cache, or in another --out.",
+                )
 
 
 def _check_dependants(spec: ModelSpec, name: str, config: Config, out: Path) -> None:

@@ -18,7 +18,8 @@ class Source:
     """One clip to prepare: a video file (or a stretch of one) and where its sound is.
 
     `start` and `stop` are seconds within the file (None: to the end); `crop` is x, y, width, height in source pixels;
-    `problem` is (reason, detail) where the dataset already knows that the clip is broken.
+    `problem` is (reason, detail) where the dataset already knows that the clip is broken. `cropped` says that a square
+    picture of it is the dataset's own crop of the face, which `--crop auto` takes whole.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Source:
     stop: float | None = None
     crop: tuple[int, int, int, int] | None = None
     problem: tuple[str, str] | None = None
+    cropped: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 

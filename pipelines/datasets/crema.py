@@ -1,7 +1,8 @@
 """CREMA-D: 91 actors, 12 sentences, 6 emotions; 7,442 clips named ACTOR_SENTENCE_EMOTION_LEVEL.
 
 Accepts the published repository (`VideoFlash/*.flv`, `AudioWAV/*.wav`, `VideoDemographics.csv`), re-encoded or
-pre-aligned mp4 files in any folders, or a subset of clips. The test split is the ten actors of Diffused Heads'
+pre-aligned mp4 files in any folders, or a subset of clips. Pre-aligned files are square, and `--crop auto` takes them
+whole; the published ones are 480x360. The test split is the ten actors of Diffused Heads'
 published list (`file_list_crema_test.txt`), as in DAWN; all other actors are in the training split.
 """
 
@@ -71,6 +72,7 @@ class Crema(Dataset):
                 video=path,
                 audio=sound if sound is not None and file_problem(sound) is None else None,
                 problem=problem,
+                cropped=True,
                 meta={"sentence": sentence, "emotion": emotion, "level": level, **people.get(actor, {})},
             )
 

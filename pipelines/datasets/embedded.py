@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from dawn_bench.pipelines.datasets.base import DATASETS, Dataset, Source
@@ -18,4 +19,4 @@ class Embedded(Dataset):
 
     def sources(self, root: Path, settings: PrepareSettings) -> Iterable[Source]:
         """Sources of the clips below `root`, listed as in CREMA-D."""
-        return Crema().sources(root, settings)
+        return (replace(source, cropped=False) for source in Crema().sources(root, settings))

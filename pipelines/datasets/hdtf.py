@@ -5,6 +5,9 @@
     videos named by the list (`KatieHill.mp4`, `WDA_KatieHill.mp4`) or by their YouTube id (`ID.mp4`, `Talk [ID].mp4`).
     Crop boxes refer to the listed height and are rescaled to the height of the file.
 
+Both are square crops of the face, (a) as published at 512 px, (b) by the published boxes: `--crop auto` takes them
+whole. A cut clip that is not square was not cropped, and is.
+
 Splits (`hdtf.json`): `published` is DAWN's list of 41 test clips. `identity` is our own identity-disjoint 9:1 split:
 named people in the order of a hash, until a tenth of all clips is reached. The speakers of the radio shows (RD) are not
 published, so those clips are always in the training split.
@@ -186,6 +189,7 @@ def _source(clip_id: str, path: Path, settings: PrepareSettings, **segment: Any)
         split=split_of(clip_id, settings.split),
         video=path,
         problem=problem,
+        cropped=True,
         meta={"subset": clip_id.split("_")[0]},
         **segment,
     )

@@ -1,17 +1,22 @@
 """The contract of extractors: arrays of one clip in, named arrays of the same clip out.
 
-Two kinds of extractor are looked up by what they compute, so that a new one is one file:
+Three kinds of extractor are looked up by what they compute, so that a new one is one file:
 
 * `kind = "audio"`: an audio encoder. It writes one field, called like the extractor, with a row a frame, which models
   take as their audio features (`audio_encoder_of`).
 * `kind = "pose"`: a source of the field `pose`. The setting `pose` of a cache selects it: `pose-NAME` is selected by
   `NAME`, and `pose` itself, fitted to the landmarks, by `landmarks` (`pose_sources`).
+* `kind = "blink"`: a source of the field `blink`, selected in the same way by the setting `blink`: `blink-NAME` by
+  `NAME`, and `blink` itself by `two-pairs` (`blink_sources`).
+
+What two sources of one field have in common, their signs, units and origin, is their `convention`: a model that was
+trained on one of them can be given the other only where it is equal (`dawn_bench.pipelines.extractors.recorded`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +25,11 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
 
-AUDIO, POSE = "audio", "pose"
+AUDIO, POSE, BLINK = "audio", "pose", "blink"
+#: The convention of head poses that 3DDFA_V2 and DAWN have: scale and translation in a box that follows the face.
+BOX = "3DDFA_V2's: yaw, pitch, roll in degrees; scale, tx, ty in the 120 px box around the face, y up"
+#: The values of the settings `pose` and `blink` that select the extractor called `pose` or `blink`.
+_PLAIN = {POSE: "landmarks", BLINK: "two-pairs"}
 
 
 class Extractor(ABC):
@@ -29,8 +38,13 @@ class Extractor(ABC):
     name: ClassVar[str]
     #: Fields that `run` reads.
     needs: ClassVar[tuple[str, ...]]
-    #: `audio` or `pose` (see the module), else empty.
+    #: `audio`, `pose` or `blink` (see the module), else empty.
     kind: ClassVar[str] = ""
+    #: Signs, units and origin of the numbers, in words; two sources of one field with the same convention can stand in
+    #: for each other. Empty: it has a convention of its own.
+    convention: ClassVar[str] = ""
+    #: Names of weights in the registry that it needs, in the words of `dawn-bench weights fetch`.
+    networks: ClassVar[tuple[str, ...]] = ()
     #: Audio encoders: rank among those that a model takes where a clip has no features of the encoder that its paper
     #: used, lowest first; None: only models that name this encoder take it.
     fallback: ClassVar[int | None] = 0
@@ -79,5 +93,27 @@ def audio_encoder_of(clip: Clip, *, prefer: str = "hubert") -> str:
 
 def pose_sources() -> dict[str, str]:
     """The extractors of the head pose by the value of the setting `pose` that selects them."""
-    names = (name for name in EXTRACTORS if EXTRACTORS[name].kind == POSE)
-    return {"landmarks" if name == "pose" else name.removeprefix("pose-"): name for name in names}
+    return _sources(POSE)
+
+
+def blink_sources() -> dict[str, str]:
+    """The extractors of the blinks by the value of the setting `blink` that selects them."""
+    return _sources(BLINK)
+
+
+def _sources(kind: str) -> dict[str, str]:
+    names = (name for name in EXTRACTORS if EXTRACTORS[name].kind == kind)
+    return {_PLAIN[kind] if name == kind else name.removeprefix(f"{kind}-"): name for name in names}
+
+
+def source_of(name: str) -> str:
+    """The value of the setting `pose` or `blink` that selects the extractor called `name`, which is of that kind."""
+    return next(value for value, known in _sources(EXTRACTORS[name].kind).items() if known == name)
+
+
+def fetch_hint(names: Iterable[str]) -> str:
+    """What to do about extractors that lack their networks: the command that fetches them."""
+    networks = [network for name in names for network in EXTRACTORS[name].networks]
+    if not networks:
+        return "See: dawn-bench weights list"
+    return f"Fetch them: dawn-bench weights fetch {' '.join(networks)}"

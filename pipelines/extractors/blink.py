@@ -1,4 +1,9 @@
-"""Eye openness: the eye aspect ratio (EAR) of Soukupová and Čech 2016, left and right."""
+"""Eye openness, left and right: the eye aspect ratio (EAR) of Soukupová and Čech 2016, or DAWN's ratio.
+
+EAR is the mean distance of two pairs of lid points over the distance of the eye's corners. DAWN's released code takes
+one pair, beside the nose of the left eye and at the temple of the right (points 43 and 47, 37 and 41), of 3-D landmarks
+of 3DDFA_V2; here it is taken of the cached landmarks. Its released weights were trained on that ratio.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
+from dawn_bench.pipelines.extractors.base import BLINK, EXTRACTORS, Extractor
 
 #: iBUG points of each eye (left and right from the person's view): one corner, two on the upper lid, the other corner,
 #: two on the lower lid.
@@ -19,6 +24,8 @@ class Blink(Extractor):
 
     name = "blink"
     needs = ("landmarks",)
+    kind = BLINK
+    convention = "two pairs of lid points over the corners, left and right"
 
     def fingerprint(self) -> str:
         """Identifies the code and its settings; part of the cache's extractor fingerprint."""
@@ -27,6 +34,24 @@ class Blink(Extractor):
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`blink` (T,2) from `landmarks` (T,68,2)."""
         return {"blink": eye_aspect_ratio(arrays["landmarks"])}
+
+
+@EXTRACTORS.register("blink-one-pair")
+class BlinkOnePair(Extractor):
+    """`blink` float32 (T,2): DAWN's ratio, left and right, about 0.3 open; see `reference_eye_ratio`."""
+
+    name = "blink-one-pair"
+    needs = ("landmarks",)
+    kind = BLINK
+    convention = "one pair of lid points over the corners, left and right"
+
+    def fingerprint(self) -> str:
+        """Identifies the code and its settings; part of the cache's extractor fingerprint."""
+        return "blink-one-pair-1"
+
+    def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """`blink` (T,2) from `landmarks` (T,68,2)."""
+        return {"blink": reference_eye_ratio(arrays["landmarks"])}
 
 
 def eye_aspect_ratio(landmarks: np.ndarray) -> np.ndarray:

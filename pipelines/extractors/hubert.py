@@ -37,6 +37,7 @@ class Hubert(Extractor):
     needs = ("audio",)
     kind = AUDIO
     fallback = None
+    networks = ("hubert-large-bin", "hubert-large-config")
 
     @staticmethod
     def missing() -> str | None:

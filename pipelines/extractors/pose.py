@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE, Extractor
+from dawn_bench.pipelines.extractors.base import BOX, EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.head import HEAD, WEIGHTS
 
 #: Side of 3DDFA's input image, in whose pixels scale and translation are given, and its constant depth.
@@ -36,6 +36,7 @@ class Pose(Extractor):
     name = "pose"
     needs = ("landmarks",)
     kind = POSE
+    convention = BOX
 
     def fingerprint(self) -> str:
         """Identifies the code and its settings; part of the cache's extractor fingerprint."""

@@ -19,7 +19,7 @@ import numpy as np
 from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.pickles import read_arrays
-from dawn_bench.pipelines.extractors.base import EXTRACTORS, POSE, Extractor
+from dawn_bench.pipelines.extractors.base import BOX, EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
 
@@ -44,6 +44,8 @@ class PoseTddfa(Extractor):
     name = "pose-3ddfa"
     needs = ("frames", "landmarks")
     kind = POSE
+    convention = BOX
+    networks = (_NETWORKS[0], _PARAMETERS)
 
     @staticmethod
     def missing() -> str | None:

@@ -28,6 +28,7 @@ class Wav2Vec2(Extractor):
     needs = ("audio",)
     kind = AUDIO
     fallback = None
+    networks = ("wav2vec2-base-bin", "wav2vec2-base-config")
 
     @staticmethod
     def missing() -> str | None:

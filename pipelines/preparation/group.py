@@ -59,15 +59,15 @@ class ClipTools:
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
         """Fingerprints; raises `InputError` for a back end or extractor that cannot run here."""
-        from dawn_bench.pipelines.extractors.base import EXTRACTORS
+        from dawn_bench.pipelines.extractors.base import EXTRACTORS, fetch_hint
         from dawn_bench.pipelines.faces.base import pick_backend
 
         backend = pick_backend(settings.face)
-        names = {}
-        for name in settings.extract:
-            if lacking := EXTRACTORS[name].missing():
-                raise InputError(f"the extractor {name!r} cannot run: {lacking}.", hint="See: dawn-bench weights list")
-            names[f"extractor {name}"] = EXTRACTORS[name]().fingerprint()
+        lacking = {name: why for name in settings.extract if (why := EXTRACTORS[name].missing())}
+        if lacking:
+            first, *others = (f"the extractor {name!r} cannot run: {why}" for name, why in lacking.items())
+            raise InputError(f"{'; '.join([first, *others])}.", hint=fetch_hint(lacking))
+        names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}
         return {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
 
     def scenes(self, source: Source, settings: PrepareSettings) -> list[Source]:

@@ -210,8 +210,11 @@ def check_same(
 
 
 def comparable(settings: PrepareSettings) -> dict[str, Any]:
-    """The settings that must not change between two runs on one cache; the face back end is compared as a fact."""
-    return settings.model_dump(mode="json", exclude={"extract", "face"})
+    """The settings that must not change between two runs on one cache.
+
+    The face back end is compared as a fact, and a recipe by the settings that it stands for.
+    """
+    return settings.model_dump(mode="json", exclude={"extract", "face", "like"})
 
 
 def part_path(cache: Path, number: int, *, extractor: str | None = None) -> Path:

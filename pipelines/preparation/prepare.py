@@ -6,32 +6,28 @@ groups, and extractors that were added since are computed from the cached arrays
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
+from dawn_bench.cache import OK
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.files import TEMPORARY, is_temporary, replacing, write_atomic
-from dawn_bench.locks import LOCK_FILE, exclusive
-from dawn_bench.names import check_links, check_name, owned, shard_fault
+from dawn_bench.locks import exclusive
+from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
+from dawn_bench.pipelines.preparation.folder import check_folders, drop_superseded, empty, make_folder, sweep
 from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob, GroupReport, Tools
+from dawn_bench.pipelines.preparation.index import current_rows, write_index
 from dawn_bench.pipelines.preparation.origin import has_changed
 from dawn_bench.pipelines.preparation.plan import (
-    PARTS,
-    PLAN_FILE,
     CachePlan,
     check_same,
     listed_id,
@@ -39,12 +35,10 @@ from dawn_bench.pipelines.preparation.plan import (
     part_path,
     read_part,
 )
-from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.settings import AUTO, PrepareSettings
 from dawn_bench.progress import console, meter
-from dawn_bench.provenance import versions
-from dawn_bench.readers import DamageError
 from dawn_bench.text import counted
-from dawn_bench.utf8 import escape_invalid, escape_invalid_values
+from dawn_bench.utf8 import escape_invalid
 
 
 @dataclass(frozen=True)
@@ -114,12 +108,12 @@ def prepare(
     root, cache = root.resolve(), cache.resolve()
     sources = list_sources(root, settings)
     tools = tools or mesh_tools(root, settings) or ClipTools()
-    _make_folder(cache)
+    make_folder(cache)
     with exclusive(cache, doing="prepared", hint="Wait for it, or give another --cache."):
-        _check_folders(cache)
+        check_folders(cache)
         if overwrite:
-            _empty(cache)
-        _sweep(cache)
+            empty(cache)
+        sweep(cache)
         plan = _planned(root, cache, sources, settings, tools)
         planned = PrepareSettings.model_validate(plan.settings)
         changed = _changed(root, cache, plan, sources)
@@ -148,11 +142,11 @@ def prepare(
             for name in (key.removeprefix("extractor ") for key in plan.added):
                 work(numbers, name, name)
                 parts = [read_part(part_path(cache, n, extractor=name)) for n in numbers]
-                incomplete[name] = sum(row["status"] != OK for row in _current(parts, owners))
+                incomplete[name] = sum(row["status"] != OK for row in current_rows(parts, owners))
         finally:
-            _sweep(cache, ended=True)
+            sweep(cache, ended=True)
         rows = write_index(cache, plan, by_id)
-        _drop_superseded(cache, plan)
+        drop_superseded(cache, plan)
     report = PrepareReport(
         cache,
         ok=sum(row["status"] == OK for row in rows),
@@ -195,81 +189,14 @@ def _escaped_names(source: Source) -> Source:
     return replace(source, id=clip_id, speaker=speaker, split=split)
 
 
-def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
-    """Write `index.parquet` and `cache.json` from the parts of a finished plan; returns the clips' rows.
-
-    Speaker and split are those that the dataset lists now (`sources` by id), not those at the time of processing.
-    """
-    import pandas as pd
-
-    numbers, owners = range(len(plan.groups)), plan.owners()
-    rows = {row["id"]: row for row in _current([read_part(part_path(cache, n)) for n in numbers], owners)}
-    for name in (key.removeprefix("extractor ") for key in plan.added):
-        for row in _current([read_part(part_path(cache, n, extractor=name)) for n in numbers], owners):
-            if row["id"] not in rows:
-                part = part_path(cache, owners[listed_id(row)], extractor=name)
-                raise DamageError(f"has a clip {row['id']!r} that its group lacks.", path=part, hint="Delete it.")
-            rows[row["id"]]["fields"].update(row["fields"])
-            if row["status"] != OK:
-                rows[row["id"]][f"without.{name}"] = f"{row['reason']}: {row['detail']}"
-    relisted = 0
-    for row in rows.values():
-        if (source := sources.get(listed_id(row))) is not None:
-            relisted += (row["speaker"], row["split"]) != (source.speaker, source.split)
-            row |= {"speaker": source.speaker, "split": source.split}
-    if relisted:
-        have = f"{counted(relisted, 'clip')} {'has' if relisted == 1 else 'have'}"
-        console().print(f"{have} another speaker or split than when prepared", markup=False)
-    flat = [_flat(escape_invalid_values(row)) for _, row in sorted(rows.items())]
-    table = pd.DataFrame(flat, columns=_ordered(flat))
-    for name in table.columns:
-        kinds = {type(v) for v in table[name] if v is not None and v == v}  # NaN is the one that differs from itself
-        if len(kinds - {list}) > 1 and not kinds <= {int, float}:
-            table[name] = table[name].map(lambda v: v if v is None or v != v else str(v))
-    with replacing(cache / INDEX_FILE) as temporary, temporary.open("wb") as file:
-        # by its name pandas opens a file only where that is UTF-8
-        table.to_parquet(file, index=False, write_page_checksum=True)
-    facts = {
-        "schema": SCHEMA_VERSION,
-        "dataset": plan.settings["dataset"],
-        "size": plan.settings["size"],
-        "fps": int(plan.facts.get("fps", FPS)),
-        "root": escape_invalid(plan.root),
-        "settings": escape_invalid_values(plan.settings),
-        "fingerprints": {**plan.facts, **plan.added},
-        "versions": versions(),
-    }
-    write_atomic(cache / SETTINGS_FILE, f"{json.dumps(facts, indent=1)}\n".encode())
-    return list(rows.values())
-
-
-def _current(parts: Sequence[Sequence[dict[str, Any]]], owners: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The rows of the parts of all groups, without clips that a later group processed again."""
-    return [row for number, part in enumerate(parts) for row in part if owners.get(listed_id(row)) == number]
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A part's row as a row of the index: `meta` as further columns, `fields` as columns `field.property`."""
-    meta = {
-        key.replace(".", "_"): value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
-        for key, value in row.get("meta", {}).items()
-    }
-    fields = {f"{name}.{key}": value for name, at in row["fields"].items() for key, value in at.items()}
-    return {**{k: v for k, v in row.items() if k not in ("meta", "fields")}, **meta, **fields}
-
-
-def _ordered(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns in order: fixed ones, then `meta` by name, then fields by name."""
-    fixed = ["id", "speaker", "split", "n_frames", "status", "reason", "detail", "source", "source_sha256"]
-    others = {key for row in rows for key in row} - set(fixed)
-    return [*fixed, *sorted(k for k in others if "." not in k), *sorted(k for k in others if "." in k)]
-
-
 def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: PrepareSettings, tools: Tools) -> CachePlan:
     """The cache's plan: a new one, or the saved one extended by new sources and extractors."""
     plan = CachePlan.load(cache)
-    if plan is not None and settings.face == "auto":  # auto keeps the choice made when the cache was started
-        settings = settings.model_copy(update={"face": plan.settings["face"]})
+    if plan is not None:  # auto keeps the choice made when the cache was started
+        chosen = {name: plan.settings[name] for name in ("face", "crop") if getattr(settings, name) == AUTO}
+        settings = settings.model_copy(update=chosen)
+    elif settings.crop == AUTO and not any(source.cropped for source in sources):
+        settings = settings.model_copy(update={"crop": "face"})
     facts = tools.facts(settings)
     if plan is None:
         added = {f"extractor {name}": facts.pop(f"extractor {name}") for name in tools.afterwards(settings)}
@@ -319,82 +246,3 @@ def _run_with_progress(reports: Iterator[GroupReport], label: str, *, clips: int
             for fault in report.faults:
                 bar.say(fault if os.environ.get("DAWN_BENCH_DEBUG") else fault.partition("\n")[0])
             bar.advance(report.clips, note=f"{rate:.0f} frames/s" + (f", {bad} quarantined" if bad else ""))
-
-
-def _drop_superseded(cache: Path, plan: CachePlan) -> None:
-    """Remove the shards of groups whose clips were all processed again by later groups."""
-    current = set(plan.owners().values())
-    for number in range(len(plan.groups)):
-        if number not in current:
-            for shard in _own(cache, f"*/*-{number:05d}.safetensors"):
-                shard.unlink()
-
-
-def _make_folder(cache: Path) -> None:
-    if cache.is_dir():
-        ours = (PLAN_FILE, SETTINGS_FILE, LOCK_FILE)
-        if any(cache.iterdir()) and not any((cache / name).exists() for name in ours):
-            raise InputError("is a folder with other files in it.", path=cache, hint="Give an empty or new --cache.")
-    elif cache.exists():
-        raise InputError("is a file.", path=cache, hint="Give a folder as --cache.")
-    cache.mkdir(parents=True, exist_ok=True)
-
-
-def _check_folders(cache: Path) -> None:
-    """Raise `InputError` for a folder of the cache that is a link out of it: shards and parts would be written there.
-
-    Shards that are links to files elsewhere are left alone: a new shard replaces the link.
-    """
-    for path in sorted(cache.iterdir()):
-        if path.is_symlink() and not path.is_file():
-            owned(cache, path.name)
-    check_links(cache, PARTS)
-
-
-def _sweep(cache: Path, *, ended: bool = False) -> None:
-    """Remove what interrupted workers left behind: temporary files and markers of the cache's own names.
-
-    The markers of unfinished groups stay until the run has `ended`: they tell which clip a worker died on.
-    """
-    for pattern in (f".*{TEMPORARY}", f"*/.*{TEMPORARY}", f"{PARTS}/*/.*{TEMPORARY}"):
-        for path in _own(cache, pattern):
-            # the cache is locked, so that no writer is alive; in earlier versions the names had no writer
-            if is_temporary(path.name) or _is_ours(path.with_name(path.name[1 : -len(TEMPORARY)]), cache):
-                with suppress(OSError):  # a disk that became read-only has its own message
-                    path.unlink(missing_ok=True)
-    for mark in _own(cache, f"{PARTS}/**/*.running"):
-        if ended or mark.with_suffix(".json").exists():
-            with suppress(OSError):
-                mark.unlink(missing_ok=True)
-
-
-def _is_ours(path: Path, cache: Path) -> bool:
-    """Whether dawn-bench writes a file of this name at this place of a cache."""
-    name = path.relative_to(cache).as_posix()
-    if shard_fault(name, field=path.parent.name) is None or name in (SETTINGS_FILE, INDEX_FILE, PLAN_FILE):
-        return True
-    return name.startswith(f"{PARTS}/") and re.fullmatch(r"[0-9]{5,9}\.json", path.name) is not None
-
-
-def _own(cache: Path, pattern: str) -> list[Path]:
-    """The files of a cache that match; nothing is removed through a link to a folder, which may be anybody's."""
-    return [path for path in cache.glob(pattern) if not any(p.is_symlink() for p in _parents(path, cache))]
-
-
-def _parents(path: Path, cache: Path) -> list[Path]:
-    """The folders between a file of the cache and the cache."""
-    return list(path.parents)[: len(path.relative_to(cache).parts) - 1]
-
-
-def _empty(cache: Path) -> None:
-    """Remove a cache's own files: the index first and the plan last, so that a half-removed cache is never mistaken
-    for a whole one, nor for a part of the next one.
-    """
-    for name in (SETTINGS_FILE, INDEX_FILE):
-        (cache / name).unlink(missing_ok=True)
-    if (cache / PARTS).exists():
-        shutil.rmtree((cache / PARTS).resolve())  # a link to another folder of the cache is followed
-    for shard in _own(cache, "*/*.safetensors"):
-        if shard_fault(shard.relative_to(cache).as_posix(), field=shard.parent.name) is None:
-            shard.unlink()
-    (cache / PLAN_FILE).unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.media.picture import Picture, Window
 from dawn_bench.pipelines.media.video import iter_pictures, open_pictures
 from dawn_bench.pipelines.preparation.sinks import ClipSink
-from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.settings import AUTO, PrepareSettings
 
 #: Frames buffered until the face crop is chosen, in bytes as decoded: 13 s at 512×512, 1.7 s at 1080p.
 LOOKAHEAD_BYTES = 128 << 20
@@ -40,6 +40,8 @@ FACE_SHARE = 0.6
 _FOREHEAD = 0.1
 #: A clip whose face is not wholly in the crop for more than this share of frames is quarantined.
 _OUTSIDE_LIMIT = 0.05
+#: Sides that differ by less than this share are those of a square: encoders round to even numbers.
+_NEARLY_SQUARE = 0.01
 #: Frames appended to the sink at once.
 _CHUNK = 64
 #: Pictures decoded in a row before faces are detected in them.
@@ -71,11 +73,13 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     buffered: list[Picture] = []
     buffered_bytes = 0
     window: Window | None = None
-    shape = 0, 0
+    framing, shape = "", (0, 0)
     for picture in _framed(_in_batches(islice(decoded, settings.max_frames)), source):
         shape = picture.width, picture.height
-        if window is None and settings.crop != "face":
-            window = _whole(*shape, square=settings.crop == "none")
+        if not framing:
+            framing = crop_of(source, settings, *shape)
+        if window is None and framing != "face":
+            window = _whole(*shape, square=framing != "paper")
         pixels = picture.gray() if gray else picture.rgb()
         _step(tracker, pixels)
         looks_at.step(tracker.n_frames - 1, pixels, tracker.now())
@@ -109,7 +113,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     landmarks = to_window(points, window, settings.size)
     bbox = np.concatenate([landmarks.min(axis=1), landmarks.max(axis=1)], axis=1)
     outside = outside_share(points, window, *shape)
-    if settings.crop == "face" and outside > _OUTSIDE_LIMIT:
+    if framing == "face" and outside > _OUTSIDE_LIMIT:
         raise ItemError("face_leaves", f"the face leaves its fixed crop in {outside:.0%} of the frames")
 
     sound = _sound(source, settings, origin=info.start_time, n_frames=n_frames)
@@ -127,6 +131,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
         "source_width": info.width,
         "source_height": info.height,
         "codec": info.codec,
+        "crop": framing,
         "crop_x": window[0],
         "crop_y": window[1],
         "crop_width": window[2],
@@ -210,6 +215,18 @@ def outside_share(points: np.ndarray, window: Window, width: int, height: int) -
     seen = points.clip((0, 0), (width - 1, height - 1))
     inside = (seen >= (x - 0.5, y - 0.5)) & (seen <= (x + w - 0.5, y + h - 0.5))
     return float((~inside).any(axis=(1, 2)).mean())
+
+
+def crop_of(source: Source, settings: PrepareSettings, width: int, height: int) -> str:
+    """How a clip of width×height pixels is cropped: `face`, `paper` or `none`, or `published` where nothing is cut off.
+
+    That is the choice of `auto` for a picture that its dataset has cropped to a square around the face
+    (`Source.cropped`); sides that differ by up to 1 % are a square. Another picture is cropped to the face.
+    """
+    if settings.crop != AUTO:
+        return settings.crop
+    square = abs(width - height) <= _NEARLY_SQUARE * max(width, height)
+    return "published" if source.cropped and square else "face"
 
 
 class _FrameWriter:

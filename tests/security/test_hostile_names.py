@@ -24,8 +24,8 @@ from dawn_bench.names import LONGEST, inside, name_fault, shard_fault
 from dawn_bench.pipelines.datasets.hdtf import Hdtf, raw_videos
 from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.pipelines.preparation.export import export
+from dawn_bench.pipelines.preparation.folder import empty, sweep
 from dawn_bench.pipelines.preparation.plan import CachePlan, read_part
-from dawn_bench.pipelines.preparation.prepare import _empty, _sweep
 from dawn_bench.pipelines.settings import PrepareSettings
 
 #: Names that lead elsewhere, or that some system reads as a path.
@@ -146,8 +146,8 @@ def test_overwriting_a_cache_removes_nothing_through_links(tiny_cache: Path, tmp
         (home / name).write_text("precious")
         (root / "pose" / name).write_text("precious")
     (root / "model").symlink_to(home)
-    _sweep(root)
-    _empty(root)
+    sweep(root)
+    empty(root)
     assert all((home / name).is_file() for name in names)
     assert [path.name for path in root.glob("*/*.safetensors") if path.parent != root / "model"] == [names[0]]
     assert (root / "pose" / names[1]).is_file()  # it is no shard of this field

@@ -11,6 +11,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.extracted import SHARED_FIELDS, Extracted, of_provenance
 from dawn_bench.files import sha256_file, user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
@@ -21,6 +22,7 @@ from dawn_bench.models.dawn.passes import LONGEST, passes, stream
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.models.inputs import Crop, portrait_notes, read_drive, read_portrait, read_speech, read_tracks
+from dawn_bench.pipelines.extractors.recorded import differences, encoder_notes, face_backend, usable, words
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -65,6 +67,16 @@ class DawnGenerator(DawnNetworks, Generator):
         return int(self.facts["lfg"]["size"])
 
     @property
+    def extractors(self) -> Mapping[str, Extracted]:
+        """Which extractors computed its training data, by field; empty for a run that does not record them."""
+        return of_provenance(self.facts["a2v"])
+
+    @property
+    def published(self) -> bool:
+        """Whether these are published weights, which nobody here can train again."""
+        return bool(self.facts["a2v"].get("published"))
+
+    @property
     def audio_encoder(self) -> str:
         """Name of the audio features used in training."""
         return str(self.facts["a2v"]["audio_encoder"])
@@ -94,6 +106,7 @@ class DawnGenerator(DawnNetworks, Generator):
         if (run / COARSE_FILE).is_file():
             modules["coarse"], facts["coarse"] = load_checkpoint(run / COARSE_FILE, "a2v")
             hashes.append(sha256_file(run / COARSE_FILE))
+        _check_stages(facts, run=run)
         return cls(**modules, device=device, identity=fingerprint(hashes), facts=facts)
 
     def stream(
@@ -107,19 +120,25 @@ class DawnGenerator(DawnNetworks, Generator):
         audio_track: int | None = None,
         **options: Any,
     ) -> TalkingStream:
-        """See `Generator.generate`. `image` is a picture file with one face; `options` are those of `DawnOptions`."""
-        from dawn_bench.pipelines.faces.base import pick_backend
+        """See `Generator.generate`. `image` is a picture file with one face; `options` are those of `DawnOptions`.
 
+        Its head pose and blinks, and those of a driving video, are computed by the extractors of the training data.
+        """
         chosen: DawnOptions = self.options(options)
         if image is None:
             raise InputError("DAWN needs a portrait.", hint="Give a picture file with one face.")
-        backend, notes = pick_backend(face), list[str]()
+        backend, notes = face_backend(self.extractors, face)
+        sources = dict[str, str]()
+        for field in SHARED_FIELDS:
+            sources[field], more = usable(self.extractors, field, published=self.published)
+            notes += more
         portrait, has_face = read_portrait(
             user_path(image),
             size=self.size,
             backend=backend,
             crop=cast(Crop, chosen.crop),
             person=chosen.person,
+            **sources,
         )
         notes += portrait_notes(image, portrait, chosen=chosen.person is not None)
         if not has_face:
@@ -127,10 +146,11 @@ class DawnGenerator(DawnNetworks, Generator):
         sound, features = read_speech(
             user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
         )
+        notes += encoder_notes(self.extractors, self.audio_encoder)
         count = len(passes(len(features)))
         if count > 1:
             notes.append(f"{len(features) / LONGEST:.1f} minutes of speech: {count} passes of a minute at most")
-        tracks = self._given_tracks(chosen, backend, n_frames=len(features), notes=notes)
+        tracks = self._given_tracks(chosen, backend, sources, n_frames=len(features), notes=notes)
 
         def segments() -> Iterator[np.ndarray]:
             scene = self.scene(portrait, features, seed=seed, **tracks)
@@ -140,16 +160,40 @@ class DawnGenerator(DawnNetworks, Generator):
         return TalkingStream(segments(), len(features), sound, FPS, notes=tuple(notes))
 
     def _given_tracks(
-        self, options: DawnOptions, backend: FaceBackend, *, n_frames: int, notes: list[str]
+        self,
+        options: DawnOptions,
+        backend: FaceBackend,
+        sources: Mapping[str, str],
+        *,
+        n_frames: int,
+        notes: list[str],
     ) -> dict[str, np.ndarray]:
         """Head pose and blinks supplied by the user; None where PBNet generates them."""
         if options.drive is not None:
             person = options.drive_person or options.person
             pose, blink = read_drive(
-                options.drive, size=self.size, backend=backend, n_frames=n_frames, person=person, notes=notes
+                options.drive, size=self.size, backend=backend, n_frames=n_frames, person=person, notes=notes, **sources
             )
         elif options.pose is not None:
             pose, blink = read_tracks(options.pose, n_frames=n_frames)
         else:
             return {}
         return {"pose": pose, "blink": blink}
+
+
+def _check_stages(facts: Mapping[str, Mapping[str, Any]], *, run: Path) -> None:
+    """Raise `InputError` where the stages of a run were trained on head poses, blinks or sound of unlike extractors."""
+    a2v = facts["a2v"]
+    for kind in ("pbnet", "coarse"):
+        if kind not in facts:
+            continue
+        encoders = [stage.get("audio_encoder") for stage in (a2v, facts[kind])]
+        unlike = differences(of_provenance(a2v), of_provenance(facts[kind]), fields=SHARED_FIELDS)
+        wrong = next((d for d in unlike if d.fits is False), None)
+        if None not in encoders and encoders[0] != encoders[1]:
+            what = f"its A2V-FDM was trained on {encoders[0]} features and its {kind} on {encoders[1]}."
+        elif wrong is not None:
+            what = f"its A2V-FDM was trained on {words(wrong.field)} by {wrong.trained}, its {kind} by {wrong.given}."
+        else:
+            continue
+        raise InputError(what, path=run, hint="Train both on one cache.")

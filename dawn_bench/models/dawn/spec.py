@@ -21,6 +21,7 @@ SPEC = register(
         },
         after={"a2v-1": "lfg", "a2v-2": "lfg", "a2v-ttr": "lfg"},
         starts_from={"a2v-2": "a2v-1"},
+        driven=("a2v-1", "a2v-2", "a2v-ttr", "pbnet"),
         presets=("tiny", "small", "dawn-128", "dawn-128-fixed", "dawn-128-paper", "dawn-256"),
         variants=("only-stage-1", "only-stage-2", "no-pbnet", "ttr"),
         preset=Lazy(f"{_HERE}.presets:preset"),

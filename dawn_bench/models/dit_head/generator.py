@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
+from dawn_bench.extracted import Extracted, of_provenance
 from dawn_bench.files import sha256_file, user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dit import DiT
@@ -20,6 +21,7 @@ from dawn_bench.models.dit_head.files import read_face
 from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.models.inputs import PERSON, checked_person, read_speech
+from dawn_bench.pipelines.extractors.recorded import encoder_notes, face_backend
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 
@@ -81,6 +83,11 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
         return int(self.facts["size"])
 
     @property
+    def extractors(self) -> Mapping[str, Extracted]:
+        """Which extractors computed its training data, by field; empty for a run that does not record them."""
+        return of_provenance(self.facts)
+
+    @property
     def audio_encoder(self) -> str:
         """Name of the audio features used in training."""
         return str(self.facts["audio_encoder"])
@@ -117,19 +124,18 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
 
         The whole clip is dubbed at once, since latents may be blended over time.
         """
-        from dawn_bench.pipelines.faces.base import pick_backend
-
         chosen: DubFileOptions = self.options(options)
         if image is None:
             raise InputError("DiT-Head needs a portrait or a video.", hint="Give a picture or video of one face.")
-        notes: list[str] = []
+        backend, notes = face_backend(self.extractors, face)
+        notes += encoder_notes(self.extractors, self.audio_encoder)
         sound, features = read_speech(
             user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
         )
         frames, landmarks = read_face(
             user_path(image),
             size=self.size,
-            backend=pick_backend(face),
+            backend=backend,
             max_frames=len(features),
             person=chosen.person,
             notes=notes,

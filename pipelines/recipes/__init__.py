@@ -1,0 +1,1 @@
+"""Recipes, one file each: the settings with which papers prepared their data."""
