@@ -6,6 +6,7 @@ metric code. What neither states is in `NOT_STATED`. The settings are in the ord
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,14 +89,16 @@ def settings_notes(
         piece: longest piece, frames; None for whole clips.
         pieces: whether the length of pieces is the table's own subject, and no difference.
     """
-    items = [compare(cache) for compare in _OF_CACHE]
-    items.append(_audio(cache, audio))
+    items = [*(compare(cache, clips) for compare in _OF_CACHE), _audio(cache, audio)]
+    prepared = all(item.same for item in items if item.paper is not FACE)
     items.append(Compared(SIZE, f"{cache.size} px", cache.size in (128, 256)))
     if dataset in SPLIT:
         items.append(_split(cache, clips, dataset))
         if not pieces:
             items.append(_piece(clips, dataset, piece))
     notes = [item.sentence for item in items if not item.same]
+    if not prepared:
+        notes.append("To prepare data as the paper did: dawn-bench prepare --like dawn.")
     if same := [item.paper.name for item in items if item.same]:
         notes.append(f"As in the paper: {', '.join(same)}.")
     return [*notes, f"Not stated in the paper, and fixed here by the protocol: {NOT_STATED}."]
@@ -105,45 +108,39 @@ def _setting(cache: Cache, name: str) -> Any:
     return cache.settings.get("settings", {}).get(name)
 
 
-def _extractor(cache: Cache, field: str) -> tuple[str, str]:
-    """Name and version of the extractor that computed a field; empty where the cache does not record it."""
-    for key, version in cache.settings.get("fingerprints", {}).items():
-        name = key.removeprefix("extractor ")
-        if name != key and name.partition("-")[0] == field and isinstance(version, str):
-            return name, version
-    return "", ""
+def _crop(cache: Cache, clips: Sequence[Clip]) -> Compared:
+    """The crop that each clip records; the cache's setting for clips of earlier versions, which record none."""
+    kinds = Counter(clip.meta.get("crop") or _setting(cache, "crop") for clip in clips)
+    if not all(isinstance(kind, str) for kind in kinds):
+        return Compared(CROP, None, None)
+    words = [
+        _CROPS.get(kind, kind) + (f" ({counted(count, 'clip')})" if len(kinds) > 1 else "")
+        for kind, count in kinds.most_common()
+    ]
+    return Compared(CROP, ", ".join(words), set(kinds) <= _WHOLE)
 
 
-def _crop(cache: Cache) -> Compared:
-    words = {
-        "paper": "the whole frame resized",
-        "face": "a square around the face",
-        "none": "a centred square of the frame",
-    }
-    crop = _setting(cache, "crop")
-    return Compared(CROP, words.get(crop, crop), crop == "paper") if crop else Compared(CROP, None, None)
-
-
-def _pose(cache: Cache) -> Compared:
+def _pose(cache: Cache, clips: Sequence[Clip]) -> Compared:
     return _by_extractor(cache, POSE, "pose", like="pose-3ddfa", words={"pose": "fitted to the 68 landmarks"})
 
 
-def _blink(cache: Cache) -> Compared:
+def _blink(cache: Cache, clips: Sequence[Clip]) -> Compared:
     words = {"blink": "the eye aspect ratio of two pairs of lid points of each eye"}
     return _by_extractor(cache, BLINK, "blink", like="blink-one-pair", words=words)
 
 
 def _by_extractor(cache: Cache, paper: PaperSetting, field: str, *, like: str, words: Mapping[str, str]) -> Compared:
     """A field compared by the extractor that computed it; `like` is the one that follows the paper."""
-    name, version = _extractor(cache, field)
-    if not name:
+    extracted = cache.extractors.get(field)
+    if extracted is None:
         return Compared(paper, None, None)
-    return Compared(paper, f"{words.get(name, f'the extractor {name}')} ({version})", name == like)
+    named = f"{words[extracted.name]}, " if extracted.name in words else ""
+    return Compared(paper, f"{named}{extracted}", extracted.name == like)
 
 
-def _face(cache: Cache) -> Compared:
-    face = cache.settings.get("fingerprints", {}).get("face")
-    return Compared(FACE, str(face) if face else None, False if face else None)
+def _face(cache: Cache, clips: Sequence[Clip]) -> Compared:
+    face = cache.extractors.get("face")
+    return Compared(FACE, None, None) if face is None else Compared(FACE, face.name, False)
 
 
 def _audio(cache: Cache, audio: Collection[str]) -> Compared:
@@ -174,4 +171,12 @@ def _piece(clips: Sequence[Clip], dataset: str, piece: int | None) -> Compared:
     return Compared(PIECE[dataset], words, same)
 
 
-_OF_CACHE: tuple[Callable[[Cache], Compared], ...] = (_crop, _pose, _blink, _face)
+#: The crops that a clip or a cache records, and those that leave nothing of the picture out.
+_CROPS = {
+    "paper": "the whole frame resized",
+    "published": "the whole frame of the dataset's own square crop resized",
+    "face": "a square around the face",
+    "none": "a centred square of the frame",
+}
+_WHOLE = {"paper", "published"}
+_OF_CACHE: tuple[Callable[[Cache, Sequence[Clip]], Compared], ...] = (_crop, _pose, _blink, _face)
