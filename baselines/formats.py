@@ -36,8 +36,14 @@ class OutputFormat(Protocol):
     def write(self, path: Path, output: Generated, truth: Clip) -> dict[str, Any]:
         """Write one output and return facts about it; raises `ItemError("bad_output")` for arrays that do not fit."""
 
-    def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
-        """One output as a clip with the id of the true one; raises `ItemError("bad_output")`."""
+    def read(
+        self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = (), start: int | None = None
+    ) -> Clip:
+        """One output as a clip with the id of the true one; raises `ItemError("bad_output")`.
+
+        `start` is the frame of the file at which it begins, where the file holds the clip that it is a piece of; None
+        for a file of its own.
+        """
 
     def check(self, path: Path, truth: Clip) -> None:
         """Raise `ItemError` for a user's file that cannot be scored, as far as that is quick to see."""
@@ -61,16 +67,20 @@ class VideoFormat:
         write_video(path, frames, audio=output.audio, lossless=True)
         return {}
 
-    def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
+    def read(
+        self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = (), start: int | None = None
+    ) -> Clip:
         """Frames at 25 fps by timestamps. A file without sound gets the true sound where there is any; notes say so.
 
         Length and size stay as they are: the scorer matches them to the true clip. Of a longer file no more is read
-        than a second beyond the true length. A file whose pictures last longer than a frame of 25 may end up to one of
-        its own pictures early: the last one then stays on screen, and a note says so.
+        than a second beyond the true length, and nothing beyond it of one that holds the whole clip of a piece. A file
+        whose pictures last longer than a frame of 25 may end up to one of its own pictures early: the last one then
+        stays on screen, and a note says so.
         """
         lines = list(notes)
+        begin, spare = (0, FPS) if start is None else (start, 0)
         try:
-            frames = read_frames(path, max_frames=truth.n_frames + FPS if truth.n_frames else None)
+            frames = read_frames(path, start=begin / FPS, max_frames=truth.n_frames + spare if truth.n_frames else None)
         except ItemError as error:
             raise ItemError("bad_output", f"{path}: {error.detail}") from error
         info = probe(path)
@@ -79,7 +89,8 @@ class VideoFormat:
             lines.append("its last picture stays to the end of the clip, less than one picture later")
         arrays: dict[str, np.ndarray] = {"frames": frames}
         try:
-            sound = decode_sound(path, stop=len(frames) / FPS + 1, used=len(frames) / FPS)
+            stop = (begin + len(frames)) / FPS
+            sound = decode_sound(path, start=begin / FPS, stop=stop + 1, used=stop)
             arrays["audio"] = fit_length(sound.samples, len(frames))
             lines += sound.notes
         except ItemError as error:
@@ -116,7 +127,9 @@ class MeshFormat:
         write_mesh(path, output.vertices, truth)
         return {"takes": len(output.vertices)}
 
-    def read(self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
+    def read(
+        self, path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = (), start: int | None = None
+    ) -> Clip:
         """One take, with the true clip's template and vertex regions; the number and name of those are notes."""
         return read_mesh(path, truth, take=take, notes=notes)
 
@@ -133,9 +146,10 @@ def format_of(clip: Clip) -> OutputFormat:
     return FORMATS[modality_of(clip)]
 
 
-def read_output(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:
+def read_output(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = (), start: int | None = None) -> Clip:
     """A generated file as a clip of the truth's id; its `notes` are those given, then what reading changed.
 
+    With `start` the file holds the clip that this one is a piece of, which begins at that frame of it.
     Raises `ItemError("bad_output")` for a file that cannot be read.
     """
-    return format_of(truth).read(path, truth, take=take, notes=notes)
+    return format_of(truth).read(path, truth, take=take, notes=notes, start=start)

@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 _JOIN = "Join the pictures of each clip to a video: ffmpeg -framerate 25 -i FOLDER/%05d.png -crf 0 CLIP.mp4"
 
 
+class NoClipNamedError(InputError):
+    """A table of outputs names none of the clips."""
+
+
 def find_outputs(
     folder: Path, clips: Sequence[Clip], mapping: Path | None, *, naming: str = "{clip}"
 ) -> dict[str, Path]:
@@ -131,7 +135,7 @@ def _mapped(folder: Path, clips: Sequence[Clip], mapping: Path) -> dict[str, Pat
         raise InputError("names no file that exists.", path=mapping, hint=f"There is no {there}, for example.")
     if not chosen:
         first = min(clip.id for clip in clips)
-        raise InputError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
+        raise NoClipNamedError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
     _report_gaps(mapping, clips, chosen, strangers, absent, n_rows=len(rows))
     if shared := _shared(folder, chosen):
         log.warning("%s: one file for several clips: %s", mapping, few(shared))

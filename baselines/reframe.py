@@ -25,12 +25,24 @@ SAMPLED_FRAMES = 15
 
 
 class Reframed:
-    """`<method>-aligned`: outputs of a method, read from `files` by clip id, with faces aligned to the true ones."""
+    """`<method>-aligned`: outputs of a method, read from `files` by clip id, with faces aligned to the true ones.
+
+    `starts` are as in `GivenOutputs`.
+    """
 
     licence = "of the method"
     uses: tuple[str, ...] = ("truth",)
 
-    def __init__(self, method: str, method_class: MethodClass, files: Mapping[str, Path], key: str) -> None:
+    def __init__(
+        self,
+        method: str,
+        method_class: MethodClass,
+        files: Mapping[str, Path],
+        key: str,
+        *,
+        starts: Mapping[str, int] | None = None,
+    ) -> None:
+        self.starts = starts or {}
         self.name, self.method_class, self.files = f"{method}-aligned", method_class, files
         self.backend = pick_backend()
         self.fingerprint = f"aligned/1/{self.backend.fingerprint()}/{key}"
@@ -40,7 +52,7 @@ class Reframed:
         clip = item.clip
         if clip.id not in self.files:
             raise ItemError("bad_output", "there is no output to align")
-        output = read_output(self.files[clip.id], clip)
+        output = read_output(self.files[clip.id], clip, start=self.starts.get(clip.id))
         frames = output["frames"]
         target = np.median([box_around(p) for p in np.asarray(clip["landmarks"], np.float32)], axis=0)
         ours = face_of_output(frames, self.backend, near=target * (frames.shape[2] / clip["frames"].shape[2]))

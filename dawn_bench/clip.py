@@ -42,6 +42,8 @@ SAMPLE_RATE = 16_000
 LARGEST = 1024
 #: Sound samples that belong to one frame.
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+#: Keys of `Clip.meta` of a piece of a clip: that clip's id, and the number of the piece's first frame in it.
+PIECE_OF, PIECE_START = "piece_of", "piece_start"
 
 #: Type and shape of stored fields: T frames, S pixels a side, None for any length. Other fields are of extractors.
 FIELDS: dict[str, tuple[str, tuple[str | int | None, ...]]] = {
@@ -144,6 +146,16 @@ class Clip:
     def fields(self) -> list[str]:
         """All names that `clip[name]` accepts, in alphabetical order: `arrays`, and masks that can be computed."""
         return sorted({*self.arrays, *(name for name in MASKS if name in self)})
+
+    @property
+    def whole_id(self) -> str:
+        """Id of the clip that this one is a piece of; its own id where it is whole."""
+        return str(self.meta.get(PIECE_OF) or self.id)
+
+    @property
+    def first_frame(self) -> int:
+        """Number of its first frame in that clip; 0 where it is whole."""
+        return int(self.meta.get(PIECE_START) or 0)
 
     @property
     def seconds(self) -> float:

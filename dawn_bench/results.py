@@ -30,6 +30,10 @@ class ScoreRow(Config):
     `description`, `aim` and `order` (place among the columns, lowest first) are the metric's own, so that a report can
     show a metric whose code is not installed; rows of earlier versions lack them.
 
+    `piece_length` is the number of frames of the pieces in which clips were generated and scored, each a clip of its
+    own in the row; None for whole clips, and in rows of earlier versions, which did not record it. Rows over pieces of
+    different lengths are in different tables.
+
     `failures` maps every clip that the method or this metric failed on to the reason (`no_face`, `timeout`, `oom`,
     `bad_output`, `missing`, ...), also clips that are not scored because another method failed on them. `coverage` is
     the share of the method's clips without a failure. Rows of earlier versions have no `failures`.
@@ -64,6 +68,7 @@ class ScoreRow(Config):
     failures: dict[str, str] = Field(default_factory=dict)
     weights_state: str = "none"
     rankable: bool = True
+    piece_length: int | None = None
     fingerprint: str
     device: str = ""
     versions: dict[str, str] = Field(default_factory=dict)

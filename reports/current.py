@@ -27,7 +27,7 @@ def current(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
         key = tuple(getattr(row, name) for name in KEY)
         last.pop(key, None)  # so that the order remains that of creation
         last[key] = row
-    newest: dict[tuple[str, ...], dict[str, str]] = {}
+    newest: dict[tuple[object, ...], dict[str, str]] = {}
     for row in last.values():
         newest.setdefault(_of_one_method(row), {}).update(row.outputs)
     holding, stale = [], []
@@ -42,8 +42,8 @@ def current(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
     return holding, stale
 
 
-def _of_one_method(row: ScoreRow) -> tuple[str, ...]:
-    return row.method, row.dataset, row.data, row.split
+def _of_one_method(row: ScoreRow) -> tuple[object, ...]:
+    return row.method, row.dataset, row.data, row.split, row.piece_length  # pieces of two lengths are two outputs
 
 
 def _with_data(rows: Iterable[ScoreRow]) -> list[ScoreRow]:

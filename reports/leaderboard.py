@@ -1,6 +1,7 @@
 """From score rows to leaderboards: which scores are compared, and how methods rank.
 
-A table has one class of methods on one split of one dataset, that is of one cache. Within a column only scores with the
+A table has one class of methods on one split of one dataset, that is of one cache, in pieces of one length or as whole
+clips. Within a column only scores with the
 same fingerprint over the same frames are compared (`ScoreRow.scope`), and never scores computed with stand-in weights.
 A score that is not compared says why (`dawn_bench.reports.reasons`). Sanity rows (ground truth, still image, ...) and
 published rows are shown unranked.
@@ -14,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dawn_bench.metrics.protocols.base import PIECES, piece_words
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.reports.cards import MetricText, texts
 from dawn_bench.reports.reasons import clips_of, coverage_gaps, difference
 from dawn_bench.results import Aim, ScoreRow
+from dawn_bench.text import few
 
 Group = Literal["ranked", "sanity", "published"]
 
@@ -111,11 +114,20 @@ class Table:
     cache: str = ""
     #: The title of a table that is not about one split of a dataset.
     heading: str = ""
+    #: Frames of the pieces in which the clips were generated and scored; None for whole clips.
+    piece_length: int | None = None
+    #: Whether the title says so: for pieces, and for whole clips next to pieces of the same dataset.
+    names_pieces: bool = False
 
     @property
     def name(self) -> str:
         """The dataset, with its cache where there are several of its kind; or the heading."""
         return self.heading or (f"{self.dataset} ({self.cache})" if self.cache else self.dataset)
+
+    @property
+    def pieces(self) -> str:
+        """What is scored in words, where the title says so."""
+        return piece_words(self.piece_length) if self.names_pieces else ""
 
     @property
     def costed(self) -> bool:
@@ -129,11 +141,18 @@ class Table:
 
 
 def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
-    """One table per dataset, split and class of methods, sorted by these; each shows the sanity rows."""
+    """One table per dataset, split, length of pieces and class of methods, sorted by these; each shows the sanity rows.
+
+    Whole clips come last.
+    """
     tables, text = [], texts(rows)
     caches = _cache_names(rows)
-    for dataset, cache, split, data in sorted({(r.dataset, caches[r.dataset, r.data], r.split, r.data) for r in rows}):
-        here = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
+    places = {(r.dataset, caches[r.dataset, r.data], r.split, r.data, r.piece_length or math.inf) for r in rows}
+    for dataset, cache, split, data, frames in sorted(places):
+        beside = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
+        here = [r for r in beside if (r.piece_length or math.inf) == frames]
+        length = here[0].piece_length
+        lengths = dict.fromkeys(r.piece_length for r in sorted(beside, key=lambda r: r.piece_length or math.inf))
         # A method remains an entry where all its scores used stand-in weights, even if its rows are not rankable.
         candidates = (r for r in here if r.method_class not in REFERENCE_CLASSES)
         entries = {r.method for r in candidates if r.rankable or r.weights_state == SEEDED}
@@ -142,8 +161,29 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
             entered = [r for r in here if r.method in entries and r.method_class == method_class]
             sanity = [r for r in here if r.method not in entries]
             table = _table(dataset, split, method_class, entered, sanity, text)
-            tables.append(replace(table, cache=cache))
+            notes = (*_piece_notes(dataset, length, list(lengths)), *table.notes)
+            named = length is not None or len(lengths) > 1 or dataset in PIECES
+            tables.append(replace(table, cache=cache, piece_length=length, names_pieces=named, notes=notes))
     return tables
+
+
+def _piece_notes(dataset: str, length: int | None, lengths: Sequence[int | None]) -> list[str]:
+    """Why scores over other pieces of the same clips stand in another table, and what a paper's rows are over."""
+    others = [piece_words(other) for other in lengths if other != length]
+    notes = []
+    if others:
+        notes.append(f"Scored over {piece_words(length)}: not ranked with scores over {few(others)}, which are others.")
+    if length is None and dataset in PIECES:
+        notes.append(
+            f"Scored over whole clips, or by an earlier version that did not record pieces. DAWN's paper scores "
+            f"{dataset.upper()} over {piece_words(PIECES[dataset])}, so its rows are not shown here."
+        )
+    if length is not None:
+        notes.append(
+            "A piece counts as a clip: its frame 0 is the true one that it was generated from, and intervals are over "
+            "pieces, of which several are of one video."
+        )
+    return notes
 
 
 def _cache_names(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], str]:
@@ -274,13 +314,18 @@ def number(value: float | None, decimals: int) -> str:
 def with_published(tables: Sequence[Table], published: Sequence[Table]) -> list[Table]:
     """`tables` with published lines appended to tables of the same dataset and class.
 
-    Columns match by metric; a metric under several protocols has no published values.
+    Columns match by metric; a metric under several protocols has no published values, and neither has a table over
+    other pieces of the clips than the paper's.
     """
     extended = []
     for table in tables:
         extra, count = [], Counter(c.metric for c in table.columns)
         same = (
-            t for t in published if table.dataset.lower().startswith(t.dataset) and table.method_class == t.method_class
+            t
+            for t in published
+            if table.dataset.lower().startswith(t.dataset)
+            and table.method_class == t.method_class
+            and table.piece_length == t.piece_length
         )
         for other in same:
             at = {c.metric: i for i, c in enumerate(other.columns) if count[c.metric] == 1}

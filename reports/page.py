@@ -67,7 +67,8 @@ def _write(results: Path, out: Path, formats: Sequence[str], *, clips: int, publ
         raise InputError("has no results.", path=results, hint="Create some first: dawn-bench evaluate --out RESULTS")
     boards = leaderboards(rows)
     printed = published_tables(published)
-    shown = [*with_published(boards, printed), *standalone(printed)]
+    alone = standalone(printed)
+    shown = [*with_published(boards, [table for table in printed if table not in alone]), *alone]
     writers: dict[str, Callable[[], str]] = {
         "html": lambda: html(rows, shown, facts, curves=_curves(store, facts), gallery=clip_rows(gallery, clips=clips)),
         "md": lambda: markdown(shown, facts),

@@ -102,7 +102,7 @@ def score_plots(table: Table) -> list[str]:
         axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
         _style(axes)
         axes.tick_params(axis="y", labelcolor=INK)
-        name = f"score-{table.name}-{table.split}-{table.method_class}-{index}"
+        name = f"score-{table.name}-{table.split}-{table.method_class}-{table.pieces}-{index}"
         plots.append(_svg(figure, name=name, label=f"{column.label} by method"))
     return plots
 
@@ -136,7 +136,7 @@ def drift_plots(table: Table) -> list[str]:
         legend = figure.legend(loc="outside lower left", frameon=False, ncols=2, fontsize=8.5, handlelength=1.6)
         for text in legend.get_texts():
             text.set_color(INK)
-        name = f"drift-{table.name}-{table.split}-{table.method_class}-{index}"
+        name = f"drift-{table.name}-{table.split}-{table.method_class}-{table.pieces}-{index}"
         plots.append(_svg(figure, name=name, label=f"{column.label} along the clip"))
     return plots
 

@@ -7,18 +7,21 @@ no metric computes. It is a table of its own in a report.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dawn_bench.errors import InputError, nearest
+from dawn_bench.metrics.protocols.base import PIECES
 from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table
 
 FILE = Path(__file__).with_name("published.json")
 
 
 def published_tables(numbers: Sequence[int]) -> list[Table]:
-    """The paper's tables with these numbers, one per dataset; methods name their table where there are several.
+    """The paper's tables with these numbers, one per dataset and length of pieces; methods name their table where there
+    are several.
 
     Raises `InputError` for an unknown number. Table 2 is not available: the source of the data lacks it.
     """
@@ -39,22 +42,31 @@ def published_tables(numbers: Sequence[int]) -> list[Table]:
             for metric, label in zip(table["columns"], labels, strict=True)
         )
         for dataset, lines in table["datasets"].items():
-            rows = tuple(
-                LeaderboardRow(f"{method}{suffix}", "published", tuple(_cell(v) for v in values))
-                for method, values in lines.items()
-            )
-            printed = Table(dataset, "test", "portrait", columns, rows)
+            by_length: dict[int | None, list[LeaderboardRow]] = {}
+            for method, values in lines.items():
+                row = LeaderboardRow(f"{method}{suffix}", "published", tuple(_cell(v) for v in values))
+                by_length.setdefault(_piece_length(method, dataset), []).append(row)
+            printed = [
+                Table(dataset, "test", "portrait", columns, tuple(rows), piece_length=length)
+                for length, rows in by_length.items()
+            ]
             if study:
                 heading = f"Table {table['number']} of DAWN's paper: {table['title'].lower()}"
                 notes = (f"{study} Published in {table['source']}; nothing of it is computed here.",)
-                printed = replace(printed, heading=heading, notes=notes)
-            tables.append(printed)
+                printed = [replace(part, heading=heading, notes=notes) for part in printed]
+            tables += printed
     return tables
 
 
 def standalone(tables: Sequence[Table]) -> list[Table]:
     """Those of the published tables that stand alone in a report: no metric measures their columns."""
     return [table for table in tables if table.heading]
+
+
+def _piece_length(label: str, dataset: str) -> int | None:
+    """The length of a published row's pieces: `DAWN, 400 frames` states it, others have the dataset's."""
+    stated = re.search(r", (\d+) frames$", label)
+    return int(stated[1]) if stated else PIECES.get(dataset)
 
 
 def _cell(value: float | None) -> Cell | None:

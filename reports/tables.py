@@ -98,11 +98,11 @@ def md(text: str) -> str:
 
 
 def title(table: Table) -> str:
-    """The title of a table: dataset (and cache where there are several of its kind), split and class."""
+    """The title of a table: dataset (and cache where there are several of its kind), split, pieces and class."""
     if table.heading:
         return table.heading
     what = "sanity rows" if table.method_class == "reference" else f"{table.method_class} methods"
-    return f"{table.name}, {table.split} split: {what}"
+    return f"{', '.join(filter(None, (table.name, f'{table.split} split', table.pieces)))}: {what}"
 
 
 def as_csv(tables: Sequence[Table]) -> str:
@@ -148,7 +148,8 @@ def as_json(tables: Sequence[Table]) -> str:
             {"method": line.method, "group": line.group, "scores": [_json_cell(cell) for cell in line.cells]}
             for line in table.lines
         ]
-        where = {"dataset": table.dataset, "split": table.split, "class": table.method_class, "cache": table.cache}
+        where: dict[str, Any] = {"dataset": table.dataset, "split": table.split, "class": table.method_class}
+        where |= {"cache": table.cache, "piece_length": table.piece_length}
         data.append({**where, "columns": columns, "lines": lines, "notes": list(table.notes)})
     return json.dumps({"leaderboards": data}, indent=1, ensure_ascii=False) + "\n"
 

@@ -9,13 +9,15 @@ from typing import Any
 from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
 from dawn_bench.text import counted
 from dawn_bench.workflow.paper_protocol import PAPER_WEIGHTS, RELEASED_DATA, settings_notes
-from dawn_bench.workflow.paper_rows import NO_WINDOW, SEGMENT_FRAMES, SPEED, PaperTable
+from dawn_bench.workflow.paper_rows import NO_WINDOW, SPEED, PaperTable
 from dawn_bench.workflow.reproduced import TableRow, by_words
+from dawn_bench.workflow.segments import pieces
 
 #: LSE-C of n windows is C - (8 / n) (d - r) for embeddings that have distance d at every wrong offset, length r and no
 #: other dependence on n: 8 is the size of the median offset among -15..15. The figures are those of one clip.
@@ -72,7 +74,7 @@ def differences(
         clips,
         dataset=dataset,
         audio={run.audio_encoder for run in runs.values()},
-        piece=SEGMENT_FRAMES,
+        piece=find_protocol(dataset=str(name)).piece_length,
         pieces=bool(table.lengths),
     )
     for words, labels in by_words((_training(run), label) for label, run in runs.items()).items():
@@ -80,7 +82,7 @@ def differences(
         notes.append(f"Weights{which}: {words}.")
     notes += [RELEASED_DATA] if any(_is_published(run) for run in runs.values()) else []
     notes += [f"Weights of the paper: {PAPER_WEIGHTS}."] if runs else []
-    notes += _sampling(table, clips, runs)
+    notes += _sampling(str(name), clips, runs)
     notes += _lengths(table, fvd_windows)
     if stand_ins := [METRICS[m].title for m in table.metrics if any(m in line.stand_ins for line in lines)]:
         notes.append(f"Metrics: {', '.join(stand_ins)} (*) use stand-in networks: not comparable with a paper.")
@@ -89,9 +91,10 @@ def differences(
     return (*notes, table.note) if table.note else tuple(notes)
 
 
-def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFacts]) -> list[str]:
+def _sampling(dataset: str, clips: Sequence[Clip], runs: Mapping[str, RunFacts]) -> list[str]:
     """Sentences on sampling steps that differ from the release, strategies, and windows longer than every clip."""
     notes = []
+    longest = max(c.n_frames for c in pieces(clips, find_protocol(dataset=dataset)))
     options = {m.strategy: m.options for m in runs.values()}
     if (steps := {o.steps for o in options.values()}) - {20}:
         notes.append(f"Sampling: {', '.join(map(str, sorted(steps)))} steps. The released code: 20.")
@@ -100,7 +103,7 @@ def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFa
             f"SAR: segments of {sar.segment} frames, each starting from the last frame of the one before. The "
             "paper names its source (He et al. 2023), not its settings."
         )
-        if max(c.n_frames for c in clips) <= sar.segment:
+        if longest <= sar.segment:
             notes.append(f"SAR: no clip is longer than {sar.segment} frames, so each is one segment, as with NAR.")
     if isinstance(coarse := options.get("ttr"), TtrOptions):
         notes.append(
@@ -108,7 +111,6 @@ def _sampling(table: PaperTable, clips: Sequence[Clip], runs: Mapping[str, RunFa
             "source (Harvey et al. 2022), not its settings."
         )
     windows = {label: w for label, m in runs.items() if (w := m.options.window) is not None and w < NO_WINDOW}
-    longest = max(min(c.n_frames, SEGMENT_FRAMES) for c in clips)
     if same := [label for label, window in windows.items() if window >= longest - 1]:
         notes.append(f"Windows: no clip is longer than {longest} frames, so these see all of it: {'; '.join(same)}.")
     return notes

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from dawn_bench.baselines.base import (
     METHODS,
     Context,
@@ -21,7 +23,7 @@ from dawn_bench.baselines.base import (
 from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file, read_adapter
 from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.formats import format_of, read_output
-from dawn_bench.baselines.given import find_outputs
+from dawn_bench.baselines.given_pieces import CUT_FROM_WHOLE, GivenOutputs, find_piece_outputs
 from dawn_bench.baselines.mesh_files import draw_mesh
 from dawn_bench.baselines.methods.external import builder as external_builder
 from dawn_bench.baselines.outputs import OK, Output, produce
@@ -30,11 +32,13 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import sha256_file
 from dawn_bench.metrics.scoring.matching import FileLoad, Load
+from dawn_bench.names import check_name, owned
+from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint
 from dawn_bench.workflow.evaluation import Evaluation
 
-#: Number of clips of a mesh entry that are rendered for the gallery.
+#: Number of clips of a mesh entry that are rendered for the gallery, and of pieces that are cut from whole clips.
 DRAWN = 3
 #: Classes whose rows are references: they are not ranked and have no cost.
 UNRANKED: tuple[MethodClass, ...] = ("sanity", "reference")
@@ -75,8 +79,12 @@ def check_owner(job: Evaluation) -> None:
         )
 
 
-def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip], *, shown: set[str]) -> Callable[[], list[Entry]]:
-    """A function that generates or reads the outputs of `name`. Remarks on it that are not in `shown` are printed.
+def entry_builder(
+    name: str, job: Evaluation, clips: Sequence[Clip], *, out: Path, shown: set[str]
+) -> Callable[[], list[Entry]]:
+    """A function that generates the outputs of `name` into `out`, or reads them.
+
+    Remarks on the method that are not in `shown` are printed.
 
     The method is built and validated up front: raises `InputError` for an unknown method, another modality than that of
     the clips, a checkpoint that does not fit, or a folder without outputs.
@@ -85,15 +93,16 @@ def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip], *, shown: s
     if name in METHODS:
         check_modality(name, modalities_of(METHODS[name]), modality)
     if job.outputs is not None and (name not in METHODS or name in bundled()):
-        files = find_outputs(job.outputs, clips, job.mapping, naming=job.naming)
-        if not files:
+        given = find_piece_outputs(job.outputs, clips, job.mapping, naming=job.naming)
+        if not given.files:
+            names = dict.fromkeys((clips[0].id, clips[0].whole_id))
+            examples = " or ".join(f"{job.naming.format(clip=name)}{format_of(clips[0]).suffix}" for name in names)
             raise InputError(
                 f"has no file named like a clip of split {job.split!r}.",
                 path=job.outputs,
-                hint=f"Expected for example {job.naming.format(clip=clips[0].id)}{format_of(clips[0]).suffix}, "
-                "or give --mapping CSV.",
+                hint=f"Expected for example {examples}, or give --mapping CSV.",
             )
-        return partial(_given, name, files, job, clips)
+        return partial(_given, name, given, job, clips, out=out)
     context = Context(
         job.checkpoint, job.device, job.seed, job.options, job.installs, job.out / "logs", modality=modality
     )
@@ -109,7 +118,7 @@ def entry_builder(name: str, job: Evaluation, clips: Sequence[Clip], *, shown: s
         if note not in shown:
             shown.add(note)
             console().print(f"{name}: {note}", markup=False)
-    return partial(_generated, method, job, clips, build_seconds=time.perf_counter() - began)
+    return partial(_generated, method, job, clips, out=out, build_seconds=time.perf_counter() - began)
 
 
 def entry_of(
@@ -149,23 +158,26 @@ def remarks_of(method: Method, clip: Clip) -> tuple[str, ...]:
     return tuple(remarks(clip)) if remarks is not None else ()
 
 
-def _generated(method: Method, job: Evaluation, clips: Sequence[Clip], *, build_seconds: float) -> list[Entry]:
+def _generated(
+    method: Method, job: Evaluation, clips: Sequence[Clip], *, out: Path, build_seconds: float
+) -> list[Entry]:
     """The entry of a method, and a second entry with aligned faces if the method changes the crop."""
     if isinstance(method, External):
         console().print(f"{method.name}: licence {method.licence}", markup=False)
-    results = produce(method, clips, job.out / "outputs", seed=job.seed)
+    results = produce(method, clips, out, seed=job.seed)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
     if not getattr(method, "changes_crop", False):
         return [entry]
-    return [entry, *_aligned(entry, job, clips, method.fingerprint)]
+    return [entry, *_aligned(entry, job, clips, method.fingerprint, out=out)]
 
 
-def _given(name: str, files: Mapping[str, Path], job: Evaluation, clips: Sequence[Clip]) -> list[Entry]:
+def _given(name: str, given: GivenOutputs, job: Evaluation, clips: Sequence[Clip], *, out: Path) -> list[Entry]:
     """The entry of user-supplied outputs, and a second entry with aligned faces if the method changes the crop."""
     adapter = read_adapter(bundled()[name]) if name in bundled() else None
     default: MethodClass = "mesh" if modality_of(clips[0]) == "mesh" else "portrait"
     method_class = job.method_class or (adapter.method_class if adapter else default)
     outputs: dict[str, Path] = {}
+    files, starts = given.files, given.starts
     failures = {c.id: "missing" for c in clips if c.id not in files}
     for clip in clips:
         if clip.id in files:
@@ -176,20 +188,29 @@ def _given(name: str, files: Mapping[str, Path], job: Evaluation, clips: Sequenc
                 console().print(f"{name}, {clip.id}: {error}", markup=False)
             else:
                 outputs[clip.id] = files[clip.id]
-    videos = _videos(outputs, clips, folder=job.out / "outputs" / name)
-    entry = Entry(name, method_class, outputs, failures, (_loaders(outputs, clips),), videos)
+    videos = _videos(outputs, clips, folder=out / name, starts=starts)
+    loaders = _loaders(outputs, clips, notes=dict.fromkeys(starts, (CUT_FROM_WHOLE,)), starts=starts)
+    entry = Entry(name, method_class, outputs, failures, (loaders,), videos)
     if adapter is None or not adapter.changes_crop:
         return [entry]
     contents = fingerprint({i: sha256_file(p) for i, p in outputs.items()})
-    return [entry, *_aligned(entry, job, clips, contents)]
+    return [entry, *_aligned(entry, job, clips, contents, out=out, starts=starts)]
 
 
-def _aligned(entry: Entry, job: Evaluation, clips: Sequence[Clip], key: str) -> list[Entry]:
+def _aligned(
+    entry: Entry,
+    job: Evaluation,
+    clips: Sequence[Clip],
+    key: str,
+    *,
+    out: Path,
+    starts: Mapping[str, int] | None = None,
+) -> list[Entry]:
     """The same outputs with aligned faces. Alignment is not part of the method, so the cost is unchanged."""
     if not entry.outputs:
         return []
-    method = Reframed(entry.name, entry.method_class, entry.outputs, key)
-    results = produce(method, clips, job.out / "outputs", seed=job.seed)
+    method = Reframed(entry.name, entry.method_class, entry.outputs, key, starts=starts)
+    results = produce(method, clips, out, seed=job.seed)
     return [replace(entry_of(method, results, clips), cost=entry.cost)]
 
 
@@ -199,29 +220,59 @@ def _loaders(
     *,
     notes: Mapping[str, tuple[str, ...]] | None = None,
     take: int = 0,
+    starts: Mapping[str, int] | None = None,
 ) -> dict[str, Load]:
-    """One loader per output; unchanged video files are not decoded again."""
+    """One loader per output; unchanged video files are not decoded again. `starts` are as in `GivenOutputs`."""
     loaders: dict[str, Load] = {}
     for clip in clips:
         if clip.id in outputs:
-            path = outputs[clip.id]
-            read = partial(read_output, path, clip, take=take, notes=(notes or {}).get(clip.id, ()))
-            loaders[clip.id] = FileLoad(path, read) if modality_of(clip) == "video" else read
+            path, start = outputs[clip.id], (starts or {}).get(clip.id)
+            read = partial(read_output, path, clip, take=take, notes=(notes or {}).get(clip.id, ()), start=start)
+            loaders[clip.id] = FileLoad(path, read, start or 0) if modality_of(clip) == "video" else read
     return loaders
 
 
-def _videos(outputs: Mapping[str, Path], clips: Sequence[Clip], *, folder: Path | None = None) -> dict[str, Path]:
-    """Files for the gallery: the videos themselves, and renderings of the first meshes.
+def _videos(
+    outputs: Mapping[str, Path],
+    clips: Sequence[Clip],
+    *,
+    folder: Path | None = None,
+    starts: Mapping[str, int] | None = None,
+) -> dict[str, Path]:
+    """Files for the gallery: the videos themselves, the first pieces cut from them, and renderings of the first meshes.
 
     With `folder` renderings are recreated in it; otherwise they are cached next to the npy files.
     """
     if modality_of(clips[0]) == "video":
-        return dict(outputs)
+        videos = {clip: path for clip, path in outputs.items() if clip not in (starts or {})}
+        if folder is not None and starts:
+            videos |= _first_pieces(outputs, clips, folder, starts)
+        return videos
     videos = {}
     for clip in [c for c in clips[:DRAWN] if c.id in outputs]:
         path = outputs[clip.id]
         target = path.with_suffix(".mp4") if folder is None else folder / f"{clip.id}.mp4"
         if folder is not None or not target.is_file():
             draw_mesh(path, clip, target)
+        videos[clip.id] = target
+    return videos
+
+
+def _first_pieces(
+    outputs: Mapping[str, Path], clips: Sequence[Clip], folder: Path, starts: Mapping[str, int]
+) -> dict[str, Path]:
+    """The first pieces of whole-clip videos as files of their own, written to `folder`; a damaged one is left out."""
+    videos = {}
+    for clip in [c for c in clips if c.id in outputs and c.id in starts][:DRAWN]:
+        name = f"{check_name(clip.id, what='the clip id')}.mp4"
+        target = owned(folder.parent, check_name(folder.name, what="the method's name"), name)
+        try:
+            piece = read_output(outputs[clip.id], clip, start=starts[clip.id])
+        except ItemError:
+            continue  # scoring says so
+        folder.mkdir(parents=True, exist_ok=True)
+        write_video(
+            target, piece["frames"], audio=np.asarray(piece["audio"]) if "audio" in piece else None, lossless=True
+        )
         videos[clip.id] = target
     return videos

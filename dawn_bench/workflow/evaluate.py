@@ -1,6 +1,7 @@
 """Evaluate: generate with each method, score every method in one pass, keep the rows, write the report.
 
 <out>/outputs/<method>/<clip>.mp4      generated videos, lossless; <clip>.npy for meshes
+<out>/outputs-pieces-100/<method>/...  the same in pieces of another length than is usual for the dataset
 <out>/features/                        cached features, shared by methods and by later runs
 <out>/rows, gallery.json, facts.json   the results store
 <out>/report/report.html
@@ -18,7 +19,7 @@ from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.protocols.base import ScoringProtocol
+from dawn_bench.metrics.protocols.base import PIECES, ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
@@ -36,6 +37,7 @@ from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.levelling import Rows, levelled
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
+from dawn_bench.workflow.segments import pieces
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ class Evaluated:
 def evaluate_methods(job: Evaluation) -> Evaluated:
     """Run an evaluation. Raises `InputError` when the cache, a method, its checkpoint or its outputs cannot be used."""
     cache = Cache(job.cache)
-    clips = cache.clips(job.split)[: job.max_clips]
-    if not clips:
+    whole = cache.clips(job.split)[: job.max_clips]
+    if not whole:
         hint = f"See why they were left out: dawn-bench cache stats {job.cache}"
         raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
-    protocol = find_protocol(job.protocol, job.protocol_set)
+    protocol = find_protocol(job.protocol, job.protocol_changes, dataset=str(cache.settings["dataset"]))
+    clips = pieces(whole, protocol)
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
@@ -74,11 +77,19 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
+    out = job.out / outputs_folder(protocol, str(cache.settings["dataset"]))
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
-    builders = {name: entry_builder(name, job, clips, shown=shown) for name in names}  # validates all methods up front
-    check_content(cache, [clip.id for clip in clips])
+    # validates all methods up front
+    builders = {name: entry_builder(name, job, clips, out=out, shown=shown) for name in names}
+    check_content(cache, [clip.id for clip in whole])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)
+
+
+def outputs_folder(protocol: ScoringProtocol, dataset: str) -> str:
+    """Name of the folder of outputs: pieces of two lengths may have the same ids, so that each has its own."""
+    length = protocol.piece_length
+    return "outputs" if length in (None, PIECES.get(dataset)) else f"outputs-pieces-{length}"
 
 
 def _evaluated(
@@ -124,7 +135,7 @@ def _evaluated(
         entries, scores, clips, common, scoring, store, excluded=not_ranked, min_coverage=job.min_coverage
     )
     rows = [row for by_metric in scores.values() for row in by_metric.values()]
-    store.set_facts(_facts(job, cache, clips, common, rows, timings))
+    store.set_facts(_facts(job, cache, protocol, clips, common, rows, timings))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
     return Evaluated(rows, failed, _summary(rows, failed), page, timings)
@@ -133,6 +144,7 @@ def _evaluated(
 def _facts(
     job: Evaluation,
     cache: Cache,
+    protocol: ScoringProtocol,
     clips: Sequence[Clip],
     common: Sequence[Clip],
     rows: Sequence[ScoreRow],
@@ -155,7 +167,8 @@ def _facts(
         dataset={
             "dataset": cache.settings["dataset"],
             "split": job.split,
-            "clips": len(clips),
+            "clips": len({c.whole_id for c in clips}),
+            "scored as": f"{len(clips)} {protocol.pieces}" if protocol.piece_length else protocol.pieces,
             "clips scored (solved by all methods)": len(common),
             "frames": sum(c.n_frames for c in common),
             **_shape(cache, clips[0]),

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from dawn_bench.errors import InputError
 from dawn_bench.job import Device, Flag, Job
-from dawn_bench.metrics.protocols.base import PROTOCOLS, protocol
+from dawn_bench.metrics.protocols.base import LEAST_PIECE, PROTOCOLS, protocol
 from dawn_bench.metrics.scoring.base import METRICS, metric_names
 from dawn_bench.weights import Policy
 
@@ -49,6 +50,11 @@ class Evaluation(Job):
     protocol_set: Annotated[tuple[str, ...], Flag(commas=False)] = Field(
         (), description="Change one field of the protocol: fid_resize=clean. Repeatable."
     )
+    piece_length: int | Literal["whole"] | None = Field(
+        None,
+        description="Frames of the pieces in which clips are generated and scored, or whole. Default: 200 for hdtf, "
+        "whole clips for other datasets.",
+    )
     weights: Policy = Field(
         "auto", description="auto; files: refuse stand-in networks; seeded: use only stand-in networks."
     )
@@ -67,6 +73,22 @@ class Evaluation(Job):
     @classmethod
     def _protocol(cls, name: str) -> str:
         return protocol(name).id
+
+    @field_validator("piece_length", mode="before")
+    @classmethod
+    def _frames(cls, length: Any) -> Any:
+        if length is None or str(length).strip().lower() == "whole":
+            return None if length is None else "whole"
+        if isinstance(length, bool) or not str(length).strip().isdigit() or int(str(length)) < LEAST_PIECE:
+            raise InputError(f"{length!r} is no length of pieces.", hint="Give frames, such as 200, or whole.")
+        return int(str(length))
+
+    @property
+    def protocol_changes(self) -> tuple[str, ...]:
+        """Changes to the protocol, as `field=value`; `piece_length` is the last of them."""
+        if self.piece_length is None:
+            return self.protocol_set
+        return (*self.protocol_set, f"piece_length={'null' if self.piece_length == 'whole' else self.piece_length}")
 
     @field_validator("metrics")
     @classmethod

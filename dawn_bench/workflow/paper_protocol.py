@@ -134,8 +134,8 @@ def _by_extractor(cache: Cache, paper: PaperSetting, field: str, *, like: str, w
     extracted = cache.extractors.get(field)
     if extracted is None:
         return Compared(paper, None, None)
-    named = f"{words[extracted.name]}, " if extracted.name in words else ""
-    return Compared(paper, f"{named}{extracted}", extracted.name == like)
+    named = words.get(extracted.name)
+    return Compared(paper, f"{named} ({extracted.version})" if named else str(extracted), extracted.name == like)
 
 
 def _face(cache: Cache, clips: Sequence[Clip]) -> Compared:

@@ -13,8 +13,6 @@ from dawn_bench.reports.published import FILE
 
 #: Half-width of the attention window in frames that disables the window: longer than any clip.
 NO_WINDOW = 1_000_000
-#: HDTF is evaluated in segments of this many frames "for better comparison" (Section 4.1); CREMA's clips are shorter.
-SEGMENT_FRAMES = 200
 SPEED = "seconds for 8 s"
 #: The table of people's scores, which nothing can run.
 USER_STUDY = 6
@@ -24,7 +22,7 @@ USER_STUDY = 6
 class PaperRow:
     """One row: its published `label`, the `name` of our row in the results store, and its generation settings.
 
-    `length` is the exact number of frames of one inference; None: whole clips, or segments of at most `SEGMENT_FRAMES`.
+    `length` is the exact number of frames of one inference; None: what the protocol has for the dataset.
     `variant` names the training ablation that the run must have, `size` the cache's frame size in pixels.
     """
 

@@ -20,7 +20,8 @@ from dawn_bench.baselines.outputs import OK, Output, produce
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
+from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.extraction import check_files
 from dawn_bench.pipelines.preparation.maintain import check_content
@@ -34,14 +35,14 @@ from dawn_bench.workflow.differences import RunFacts, differences
 from dawn_bench.workflow.entries import entry_of
 from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.pairing import paired
-from dawn_bench.workflow.paper_rows import SEGMENT_FRAMES, SPEED, PaperRow, PaperTable, paper_table
+from dawn_bench.workflow.paper_rows import SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.reproduced import Reproduced, TablePart, TableRow, grouped
 from dawn_bench.workflow.reproduction import Reproduction
 from dawn_bench.workflow.row_runs import check_job, rows_of
 from dawn_bench.workflow.row_runs import method_of as _method
 from dawn_bench.workflow.sample_counts import equal_windows, fewer_windows, frames_each, sample_counts
 from dawn_bench.workflow.scoring import Scoring, identity, score_entry
-from dawn_bench.workflow.segments import repeated, segments
+from dawn_bench.workflow.segments import pieces, repeated
 
 #: Length in frames of the videos timed for Table 2.
 TIMED = 8 * FPS
@@ -110,7 +111,7 @@ def _with_part(
     for row in rows:
         try:
             _method(row, job, cache)
-            _clips(row, clips)
+            pieces(clips, _protocol(row, dataset))
         except InputError as error:
             lines[row.label] = replace(lines[row.label], reason=str(error))
         else:
@@ -119,6 +120,27 @@ def _with_part(
         console().print(f"not run: {sentence}", markup=False)
     runs: dict[str, RunFacts] = {}
     windows = equal_windows(table, clips)
+
+    def scorings_of(row: PaperRow, line: TableRow) -> list[Scoring]:
+        """FVD of rows of different lengths is over the same number of windows, which is another protocol."""
+        wanted = _wanted(row, line, table)
+        drawn = [m for m in wanted if windows is not None and frames_each(m) > 1]
+        rest = [m for m in wanted if m not in drawn]
+        return [
+            Scoring(
+                dataset=dataset,
+                split=job.split,
+                protocol=_protocol(row, dataset, windows=over),
+                metrics=metrics,
+                weights=job.weights,
+                device=job.device,
+                seed=job.seed,
+                data=source[1],
+                data_name=source[2],
+            )
+            for metrics, over in ((rest, None), (drawn, windows))
+            if metrics
+        ]
 
     def table_so_far() -> Reproduced:
         current = tuple(lines.values())
@@ -132,8 +154,8 @@ def _with_part(
     for row in ready:
         began = time.perf_counter()
         method, remark = _method(row, job, cache)
-        build_seconds, chosen = time.perf_counter() - began, _clips(row, clips)
-        scorings = _scorings(row, table, lines[row.label], job, source=source, windows=windows)
+        build_seconds, scorings = time.perf_counter() - began, scorings_of(row, lines[row.label])
+        chosen = pieces(clips, _protocol(row, dataset))
         line = _run(method, chosen, lines[row.label], scorings, table, job, store, build_seconds=build_seconds)
         short = sum(clip.n_frames < (row.length or 0) for clip in clips)
         left_out = f"{short} of {len(clips)} clips are too short for {row.length} frames" if short else ""
@@ -148,54 +170,22 @@ def _with_part(
     return result
 
 
-def _clips(row: PaperRow, clips: Sequence[Clip]) -> list[Clip]:
-    """The clips or segments of a row; raises `InputError` where all clips are too short for it."""
+def _protocol(row: PaperRow, dataset: str, *, windows: int | None = None) -> ScoringProtocol:
+    """The protocol of a row: that of the dataset, or pieces of exactly the row's length; with a number of `windows`."""
+    changes = (f"fvd_windows={windows}",) if windows is not None else ()
     if row.length is None:
-        return segments(clips, SEGMENT_FRAMES, exact=False)
-    chosen = segments(clips, row.length, exact=True)
-    if not chosen:
-        longest = max(c.n_frames for c in clips)
-        raise InputError(f"no chosen clip has {row.length} frames (longest: {longest}); prepare longer videos.")
-    return chosen
+        return find_protocol(PAPER_DAWN.id, changes, dataset=dataset)
+    return find_protocol(PAPER_DAWN.id, changes).in_pieces(row.length, "drop")
 
 
-def _scorings(
-    row: PaperRow,
-    table: PaperTable,
-    line: TableRow,
-    job: Reproduction,
-    *,
-    source: tuple[str, str, str],
-    windows: int | None,
-) -> list[Scoring]:
-    """How a row is scored. `source` is the dataset's kind, and hash and name of the cache, for the rows.
+def _wanted(row: PaperRow, line: TableRow, table: PaperTable) -> list[str]:
+    """The metrics of a row: those that the paper omits are meaningless there, as the ground truth's distance to itself.
 
-    Metrics that the paper omits for a row are meaningless there: the ground truth has no distance to itself. FVD of
-    rows of different lengths is over the same number of `windows`.
+    Where the paper has no such row at all, the ground truth has the metrics that measure a clip by itself.
     """
-    wanted = [m for m in table.metrics if m in line.published] or list(table.metrics)
     if row.method == GROUND_TRUTH and not line.published:
-        wanted = list(table.alone)
-    over_windows = [m for m in wanted if windows is not None and frames_each(m) > 1]
-    protocols = [
-        (PAPER_DAWN, [m for m in wanted if m not in over_windows]),
-        (protocol(PAPER_DAWN.id, (f"fvd_windows={windows}",)) if over_windows else PAPER_DAWN, over_windows),
-    ]
-    return [
-        Scoring(
-            dataset=source[0],
-            split=job.split,
-            protocol=under,
-            metrics=metrics,
-            weights=job.weights,
-            device=job.device,
-            seed=job.seed,
-            data=source[1],
-            data_name=source[2],
-        )
-        for under, metrics in protocols
-        if metrics
-    ]
+        return list(table.alone)
+    return [m for m in table.metrics if m in line.published] or list(table.metrics)
 
 
 def _run(
@@ -218,9 +208,10 @@ def _run(
     if not n_generated:
         return replace(line, reason=line.remark, remark="")
     scored = [row for scoring in scorings for row in score_entry(entry, clips, scoring, store)]
+    scored.sort(key=lambda row: table.metrics.index(row.metric))
     counts = sample_counts(scored) if table.lengths else {}
     fewer = _fewer_clips([r for r in scored if not table.lengths or frames_each(r.metric) == 1], n_generated)
-    fewer += fewer_windows(counts, scorings)
+    fewer += fewer_windows(scored, scorings[-1].protocol.fvd_windows)
     remarks = [line.remark, *fewer]
     line = replace(line, counts=counts, remark="; ".join(remark for remark in remarks if remark))
     ours = {r.metric: r.value for r in scored}

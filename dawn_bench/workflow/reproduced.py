@@ -28,8 +28,9 @@ class TableRow:
     """One row of the table: our value and the published value by metric.
 
     `made` of `asked` clips (or segments) were generated and scored. `stand_ins` are metrics scored with stand-in
-    networks. `counts` are the frames or windows behind a score by metric, in tables whose rows have a length. `reason`
-    says why the row did not run; `remark` is a note on a row that did. `dataset` and `size` (pixels) are its part's.
+    networks. `counts` are the frames and windows behind the scores by name, as `FVD16 windows`, in tables whose rows
+    have a length. `reason` says why the row did not run; `remark` is a note on a row that did. `dataset` and `size`
+    (pixels) are its part's.
     """
 
     label: str
@@ -105,14 +106,14 @@ class Reproduced:
         """The table with the published value in brackets after ours, then remarks, and the rows that did not run."""
         several = len(self.parts) > 1
         heads = [METRICS[m].title if m != SPEED else m for m in self.columns]
-        counted = [m for m in self.columns if any(m in line.counts for line in self.lines)]
-        heads += [f"{METRICS[m].title} over" for m in counted]
-        rows = [[*(["data"] if several else []), "row", "clips", *heads]]
+        longest_first = sorted(self.lines, key=lambda line: -len(line.counts))  # the ground truth has a part of them
+        counts = list(dict.fromkeys(name for line in longest_first for name in line.counts))
+        rows = [[*(["data"] if several else []), "row", "pieces" if counts else "clips", *heads, *counts]]
         rows.append(["---"] * len(rows[0]))
         for line in self.lines:
             count = f"{line.made}" if line.made == line.asked else f"{line.made} of {line.asked}"
             cells = [line.label, count if line.asked else "–", *(_cell(line, m) for m in self.columns)]
-            cells += [_count(line, m) for m in counted]
+            cells += [f"{line.counts[name]:,}" if name in line.counts else "–" for name in counts]
             rows.append([*([f"{line.dataset}, {line.size} px"] if several else []), *cells])
         stand_ins = any(line.stand_ins for line in self.lines)
         starred = " * scored with stand-in networks: not comparable with a paper." if stand_ins else ""
@@ -203,11 +204,3 @@ def _cell(row: TableRow, metric: str) -> str:
     value = f"{ours:{'.4g' if abs(ours) < 1e4 else '.0f'}}{mark}" if ours is not None else "–"
     published = row.published.get(metric)
     return f"{value} ({published:g})" if published is not None else value
-
-
-def _count(row: TableRow, metric: str) -> str:
-    """`1,230 windows`."""
-    if metric not in row.counts:
-        return "–"
-    of = "frames" if METRICS[metric].minimum_of == "frames" else "windows"
-    return f"{row.counts[metric]:,} {of}"

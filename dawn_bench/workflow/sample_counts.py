@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.fid import FrechetMetric
@@ -10,7 +10,6 @@ from dawn_bench.metrics.functional.sync import UNUSED
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.paper_rows import PaperTable
-from dawn_bench.workflow.scoring import Scoring
 
 
 def frames_each(metric: str) -> int:
@@ -33,23 +32,20 @@ def equal_windows(table: PaperTable, clips: Sequence[Clip]) -> int | None:
 
 
 def sample_counts(rows: Sequence[ScoreRow]) -> dict[str, int]:
-    """Frames behind FID and windows behind FVD and LSE, by metric; other metrics and absent scores have none."""
+    """`FID frames`, `FVD16 windows`, `LSE windows`: what is behind the scores; absent scores have none."""
     counts = {}
     for row in rows:
         if row.value is None:
             continue
-        if issubclass(METRICS[row.metric], FrechetMetric):
-            counts[row.metric] = row.n_frames // frames_each(row.metric)
-        elif row.metric in ("lse-c", "lse-d"):
-            counts[row.metric] = row.n_frames - UNUSED * row.n_clips
+        kind = METRICS[row.metric]
+        if issubclass(kind, FrechetMetric):
+            counts[f"{kind.title} {kind.minimum_of}"] = row.n_frames // frames_each(row.metric)
+        elif row.metric in ("lse-c", "lse-d"):  # both are of the same windows
+            counts["LSE windows"] = row.n_frames - UNUSED * row.n_clips
     return counts
 
 
-def fewer_windows(counts: Mapping[str, int], scorings: Sequence[Scoring]) -> list[str]:
-    """Remarks on distances over fewer windows than their protocol draws: `FVD32 over 80 of 100 windows`."""
-    return [
-        f"{METRICS[metric].title} over {counts[metric]} of {wanted} windows"
-        for scoring in scorings
-        for metric in scoring.metrics or ()
-        if (wanted := scoring.protocol.fvd_windows) is not None and counts.get(metric, wanted) < wanted
-    ]
+def fewer_windows(rows: Sequence[ScoreRow], wanted: int | None) -> list[str]:
+    """Remarks on distances over fewer windows than were `wanted`: `FVD32 over 80 of 100 windows`."""
+    counts = {row.metric: row.n_frames // size for row in rows if row.value and (size := frames_each(row.metric)) > 1}
+    return [f"{METRICS[m].title} over {n} of {wanted} windows" for m, n in counts.items() if n < (wanted or 0)]

@@ -1,4 +1,4 @@
-"""Clips split into segments, which are clips themselves: the paper's "length of one inference"."""
+"""Clips split into pieces, which are clips themselves: the paper's "length of one inference"."""
 
 from __future__ import annotations
 
@@ -6,14 +6,39 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
+from dawn_bench.baselines.base import modality_of
+from dawn_bench.clip import PIECE_OF, PIECE_START, SAMPLES_PER_FRAME, Clip, LazyArrays
+from dawn_bench.errors import InputError
+from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.provenance import fingerprint
 
+#: Hashes in a clip's `meta` that are of the files that it was made from, and not of its arrays.
+_OF_FILES = ("source_sha256", "sound_sha256")
 
-def segments(clips: Sequence[Clip], length: int, *, exact: bool) -> list[Clip]:
+
+def pieces(clips: Sequence[Clip], protocol: ScoringProtocol) -> list[Clip]:
+    """The clips that are generated and scored under a protocol: whole ones, or their pieces.
+
+    Raises `InputError` for pieces of meshes, and where all clips are too short for a piece.
+    """
+    length = protocol.piece_length
+    if length is None or not clips:
+        return list(clips)
+    if modality_of(clips[0]) == "mesh":
+        raise InputError("pieces are cut from videos, and this cache has meshes.", hint="Leave out --piece-length.")
+    least = {"half": 0.5, "keep": 0.0, "drop": 1.0}[protocol.piece_remainder]
+    chosen = segments(clips, length, exact=protocol.piece_remainder == "drop", least=least)
+    if not chosen:
+        longest = max(c.n_frames for c in clips)
+        raise InputError(f"no chosen clip has {length} frames (longest: {longest}); prepare longer videos.")
+    return chosen
+
+
+def segments(clips: Sequence[Clip], length: int, *, exact: bool, least: float = 0.5) -> list[Clip]:
     """Consecutive segments of `length` frames, each generated from its own first true frame, as in the released code.
 
-    `exact` drops everything shorter; else shorter clips stay whole, and a remainder of at least half a segment counts.
+    `exact` drops everything shorter; else shorter clips stay whole, and a remainder counts that has at least the share
+    `least` of a segment.
     """
     chosen: list[Clip] = []
     for clip in clips:
@@ -21,26 +46,36 @@ def segments(clips: Sequence[Clip], length: int, *, exact: bool) -> list[Clip]:
         for start in starts:
             stop = min(start + length, clip.n_frames)
             whole = start == 0 and stop == clip.n_frames
-            if stop - start == length or (not exact and (whole or stop - start >= length / 2)):
+            if stop - start == length or (not exact and (whole or stop - start >= length * least)):
                 chosen.append(clip if whole else segment(clip, start, stop))
     return chosen
 
 
 def segment(clip: Clip, start: int, stop: int) -> Clip:
     """Frames `start` to `stop` (exclusive) of a clip and their sound; the id ends with `_f` and the first frame."""
-    meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
+    meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256") or k in _OF_FILES}
     for field in ("frames", "audio"):
         if f"{field}_sha256" in clip.meta:
             meta[f"{field}_sha256"] = fingerprint([clip.meta[f"{field}_sha256"], start, stop], length=64)
+    meta |= {PIECE_OF: clip.id, PIECE_START: start}
     arrays = _viewed(clip.arrays, lambda array, rate: array[start * rate : stop * rate])
-    return Clip(f"{clip.id}_f{start:05d}", clip.speaker, clip.split, stop - start, arrays, clip.fps, meta)
+    return Clip(
+        f"{clip.id}_f{start:05d}",
+        clip.speaker,
+        clip.split,
+        stop - start,
+        arrays,
+        clip.fps,
+        meta,
+        extractors=clip.extractors,
+    )
 
 
 def repeated(clip: Clip, length: int, *, name: str) -> Clip:
     """`length` frames of a clip under the id `name`: the first frames, or the looped clip where it is shorter."""
     meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
     arrays = _viewed(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
-    return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta)
+    return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta, extractors=clip.extractors)
 
 
 def _viewed(arrays: Mapping[str, np.ndarray], view: Callable[[np.ndarray, int], np.ndarray]) -> LazyArrays:

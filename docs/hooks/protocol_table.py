@@ -12,6 +12,7 @@ from typing import Any
 FIELDS, NAMES = "<!-- protocol-fields -->", "<!-- protocol-names -->"
 #: Heading by the first word of a field's name.
 HEADINGS = {
+    "piece": "Clips",
     "skip": "Clips",
     "transcode": "Clips",
     "fid": "FID and DR",

@@ -1,18 +1,23 @@
 """Protocols: every choice that a published number leaves open, as a field of a frozen object with an id.
 
 Scores under different protocols are never ranked together. `paper-dawn` is the default; the docstring of each metric
-gives the reasons for its choices. A variant such as `protocol("paper-dawn", ("fid_resize=clean",))` has its own id.
+gives the reasons for its choices. A variant such as `protocol("paper-dawn", ("fid_resize=clean",))` has its own id, and
+so has the same protocol over pieces of clips, as the paper scores HDTF (`PIECES`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import unknown_name
 from dawn_bench.provenance import fingerprint
+
+#: Fewest frames of a piece.
+LEAST_PIECE = 2
 
 
 class ScoringProtocol(Config):
@@ -21,7 +26,20 @@ class ScoringProtocol(Config):
     id: str = "paper-dawn"
 
     # clips
-    skip_first: int = Field(0, ge=0, description="frames skipped at the start of each clip; 1: the source")
+    piece_length: int | None = Field(
+        None,
+        ge=LEAST_PIECE,
+        description="frames of a piece: clips are generated and scored in pieces, each from its own first frame; "
+        "null: whole clips. Default for hdtf: 200",
+    )
+    piece_remainder: Literal["half", "keep", "drop"] = Field(
+        "half",
+        description="what is left of a clip counts as a piece from half a length on (half), always (keep) or never "
+        "(drop); clips shorter than a piece stay whole, or are dropped (drop)",
+    )
+    skip_first: int = Field(
+        0, ge=0, description="frames skipped at the start of each clip or piece; 1: the source, its frame 0"
+    )
     transcode: Literal["none", "h264"] = Field(
         "none", description="none: generated frames as they are; h264: re-encoded as H.264 4:2:0, crf 18"
     )
@@ -119,8 +137,42 @@ class ScoringProtocol(Config):
 
     @property
     def fingerprint(self) -> str:
-        """The hash of all fields."""
-        return fingerprint(self.model_dump(mode="json"))
+        """The hash of all fields; fields added later are left out at their old value, so that old scores stay valid."""
+        fields = self.model_dump(mode="json")
+        return fingerprint({n: v for n, v in fields.items() if n not in _ADDED or v != _ADDED[n]})
+
+    def in_pieces(self, length: int | None, remainder: Literal["half", "keep", "drop"] = "half") -> ScoringProtocol:
+        """The same protocol over pieces of `length` frames, None for whole clips, with an id that says so.
+
+        The id of whole clips is that of protocols from before there were pieces.
+        """
+        name, plus, changes = self.id.partition("+")
+        name = name.partition(_PIECES)[0]
+        if length is None:
+            remainder = "half"
+        else:
+            name += f"{_PIECES}{length}" + (f"-{remainder}" if remainder != "half" else "")
+        fields = {"id": name + plus + changes, "piece_length": length, "piece_remainder": remainder}
+        return self.model_copy(update=fields)
+
+    @property
+    def pieces(self) -> str:
+        """What is scored, in words: `whole clips`, or `pieces of 200 frames`."""
+        return piece_words(self.piece_length)
+
+
+#: What an id has before the length of pieces.
+_PIECES = "-pieces-"
+#: Fields that earlier versions lacked, with the value that is what these did.
+_ADDED: Mapping[str, Any] = {"piece_length": None, "piece_remainder": "half"}
+#: Frames of a piece by kind of dataset, as in DAWN's paper (Section 4.1): HDTF's clips last minutes, CREMA's seconds.
+#: Clips of other datasets stay whole.
+PIECES: Mapping[str, int] = {"hdtf": 200}
+
+
+def piece_words(length: int | None) -> str:
+    """`pieces of 200 frames`; `whole clips` for None."""
+    return "whole clips" if length is None else f"pieces of {length} frames"
 
 
 PAPER_DAWN = ScoringProtocol()
@@ -131,15 +183,22 @@ PAPER_DAWN_TRACKED = ScoringProtocol(id="paper-dawn-tracked", lse_route="tracked
 PROTOCOLS: dict[str, ScoringProtocol] = {p.id: p for p in (PAPER_DAWN, PAPER_DAWN_TRACKED)}
 
 
-def protocol(name: str = PAPER_DAWN.id, /, overrides: tuple[str, ...] = ()) -> ScoringProtocol:
-    """The protocol called `name`, changed by `field=value` strings; a changed one gets the id `name+hash`.
+def protocol(
+    name: str = PAPER_DAWN.id, /, overrides: tuple[str, ...] = (), *, dataset: str | None = None
+) -> ScoringProtocol:
+    """The protocol called `name`, for a kind of `dataset` (`PIECES`), changed by `field=value` strings.
 
-    Raises `InputError` for an unknown name, field or value.
+    Pieces are in the id (`name-pieces-200`), other changes as a hash (`name+1f2e3d4c`). Raises `InputError` for an
+    unknown name, field or value.
     """
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     base = PROTOCOLS[name]
-    changed = resolve_config(base, overrides=overrides, where="--protocol-set")
-    if changed == base:
-        return base
-    return changed.model_copy(update={"id": f"{name}+{changed.fingerprint[:8]}"})
+    usual = base.in_pieces(PIECES.get(dataset or ""))
+    given = resolve_config(usual.model_copy(update={"id": name}), overrides=overrides, where="--protocol-set")
+    changed = given.in_pieces(None)
+    if changed != base:
+        changed = changed.model_copy(update={"id": f"{name}+{changed.fingerprint[:8]}"})
+    if given.piece_length is not None:
+        return changed.in_pieces(given.piece_length, given.piece_remainder)
+    return changed if changed != base else base

@@ -47,6 +47,8 @@ class FileLoad:
 
     path: Path
     read: Load
+    #: The frame of the file at which the clip begins, where the file holds a longer one.
+    start: int = 0
 
     def __call__(self) -> Clip:
         return self.read()
@@ -93,9 +95,8 @@ class Matcher:
         sides = true["frames"].shape[1:] if "frames" in true else None
         # a file without sound is scored with the true sound, which therefore belongs to the key
         sound = content_hash(true, "audio") if "audio" in true else None
-        return fingerprint(
-            [VERSION, file, sound, sides, true.n_frames, self.protocol.skip_first, self.protocol.transcode]
-        )
+        facts = [VERSION, file, sound, sides, true.n_frames, self.protocol.skip_first, self.protocol.transcode]
+        return fingerprint([*facts, load.start] if load.start else facts)
 
 
 def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN) -> tuple[Clip, Clip, list[str]]:

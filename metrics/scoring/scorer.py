@@ -146,6 +146,7 @@ def score_method(
                 dataset=dataset,
                 split=split,
                 protocol=protocol.id,
+                piece_length=protocol.piece_length,
                 metric=metric.name,
                 unit=metric.unit,
                 higher_is_better=metric.higher_is_better,

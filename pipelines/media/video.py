@@ -188,21 +188,24 @@ def _info(container: InputContainer, stream: VideoStream, first: Stamped, aspect
 
 
 def read_frames(
-    path: Path | str, *, fps: float = FPS, size: int | None = None, max_frames: int | None = None
+    path: Path | str, *, fps: float = FPS, size: int | None = None, start: float = 0.0, max_frames: int | None = None
 ) -> np.ndarray:
-    """All frames, or the first `max_frames`: uint8 RGB (T,H,W,3), or (T,size,size,3) by a plain resize.
+    """All frames from `start` seconds on, or the first `max_frames` of them.
+
+    They are uint8 RGB (T,H,W,3), or (T,size,size,3) by a plain resize.
 
     The whole clip is in memory. Raises `ItemError("unreadable")` as `iter_frames`, for a file without a frame, and for
     one whose frames would take most of the memory.
     """
-    frames = islice(iter_frames(path, fps=fps), max_frames)
+    frames = islice(iter_frames(path, fps=fps, start=start), max_frames)
     rows, n_bytes = list[np.ndarray](), 0
     for frame in frames:
         rows.append(frame if size is None else resize(frame, size, size))
         n_bytes += rows[-1].nbytes
         check_memory(2 * n_bytes, name=Path(path).name)  # the frames, and the array that is made of them
     if not rows:
-        raise ItemError("unreadable", f"{Path(path).name}: is shorter than one frame")
+        where = f"has no frame from {start:g} s on" if start else "is shorter than one frame"
+        raise ItemError("unreadable", f"{Path(path).name}: {where}")
     try:
         return np.stack(rows)
     except MemoryError as error:
