@@ -35,8 +35,8 @@ def published_tables(numbers: Sequence[int]) -> list[Table]:
     for table in data["tables"]:
         if table["number"] not in numbers:
             continue
-        suffix = f" (table {table['number']})" if len(numbers) > 1 else ""
         labels, study = table.get("labels", table["columns"]), table.get("study", "")
+        suffix = f" (table {table['number']})" if len(numbers) > 1 and not study else ""
         columns = tuple(
             Column(metric, "published", label, "", "higher" if study else "none", 2)
             for metric, label in zip(table["columns"], labels, strict=True)

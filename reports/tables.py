@@ -186,7 +186,7 @@ def _latex_table(table: Table) -> str:
     out = [
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{tex(title(table))}. {tex(words)}}}",
+        rf"\caption{{{tex(f'{title(table)}. {words}')}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         " & ".join(head) + r" \\",

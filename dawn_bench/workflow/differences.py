@@ -15,7 +15,7 @@ from dawn_bench.models.dawn.generator import SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
 from dawn_bench.text import counted
 from dawn_bench.workflow.paper_protocol import PAPER_WEIGHTS, RELEASED_DATA, settings_notes
-from dawn_bench.workflow.paper_rows import NO_WINDOW, SPEED, PaperTable
+from dawn_bench.workflow.paper_rows import NO_WINDOW, ROWS, SPEED, PaperTable
 from dawn_bench.workflow.reproduced import TableRow, by_words
 from dawn_bench.workflow.segments import pieces
 
@@ -76,6 +76,7 @@ def differences(
         audio={run.audio_encoder for run in runs.values()},
         piece=find_protocol(dataset=str(name)).piece_length,
         pieces=bool(table.lengths),
+        sizes={row.size for row in ROWS[table.number] if row.size is not None} or {128},
     )
     for words, labels in by_words((_training(run), label) for label, run in runs.items()).items():
         which = "" if len(labels) == len(runs) else f" of {'; '.join(labels)}"

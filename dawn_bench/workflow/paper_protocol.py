@@ -44,7 +44,7 @@ POSE = PaperSetting("head pose", "3DDFA_V2", "Section 3.4, and the released code
 BLINK = PaperSetting("blinks", "the eye aspect ratio of one pair of lid points of each eye", "the released code")
 FACE = PaperSetting("face back end", "FaceBoxes for the box, 3DDFA_V2 for the 68 landmarks", "the released code")
 AUDIO = PaperSetting("audio features", "HuBERT-large (hubert-large-ls960-ft)", "Section 3.3, and the released code")
-SIZE = PaperSetting("frame size", "128 px, and 256 px in the comparison of resolutions", "Sections 4.1 and A.4.2")
+SIZE = PaperSetting("frame size", "128 px, and 256 px where it compares resolutions", "Sections 4.1 and A.4.2")
 #: By dataset of the paper's tables.
 SPLIT: Mapping[str, PaperSetting] = {
     "hdtf": PaperSetting(
@@ -79,7 +79,14 @@ class Compared:
 
 
 def settings_notes(
-    cache: Cache, clips: Sequence[Clip], *, dataset: str, audio: Collection[str], piece: int | None, pieces: bool
+    cache: Cache,
+    clips: Sequence[Clip],
+    *,
+    dataset: str,
+    audio: Collection[str],
+    piece: int | None,
+    pieces: bool,
+    sizes: Collection[int] = (128,),
 ) -> list[str]:
     """Sentences on what differs from the paper in the preparation of the data, then one on what does not.
 
@@ -88,10 +95,11 @@ def settings_notes(
         audio: features that the generated rows used; empty where none ran.
         piece: longest piece, frames; None for whole clips.
         pieces: whether the length of pieces is the table's own subject, and no difference.
+        sizes: frame sizes of the table in the paper, pixels.
     """
     items = [*(compare(cache, clips) for compare in _OF_CACHE), _audio(cache, audio)]
     prepared = all(item.same for item in items if item.paper is not FACE)
-    items.append(Compared(SIZE, f"{cache.size} px", cache.size in (128, 256)))
+    items.append(Compared(SIZE, f"{cache.size} px", cache.size in sizes))
     if dataset in SPLIT:
         items.append(_split(cache, clips, dataset))
         if not pieces:
@@ -159,7 +167,7 @@ def _split(cache: Cache, clips: Sequence[Clip], dataset: str) -> Compared:
         words += ", no person in both parts"
     elif split == "test" and len(clips) != wanted:
         words += f" of the {wanted}"
-    return Compared(SPLIT[dataset], words, how == "published" and split == "test" and len(clips) == wanted)
+    return Compared(SPLIT[dataset], words, how != "identity" and split == "test" and len(clips) == wanted)
 
 
 def _piece(clips: Sequence[Clip], dataset: str, piece: int | None) -> Compared:

@@ -210,9 +210,10 @@ def _run(
     scored = [row for scoring in scorings for row in score_entry(entry, clips, scoring, store)]
     scored.sort(key=lambda row: table.metrics.index(row.metric))
     counts = sample_counts(scored) if table.lengths else {}
-    fewer = _fewer_clips([r for r in scored if not table.lengths or frames_each(r.metric) == 1], n_generated)
+    clipwise = [r for r in scored if not table.lengths or frames_each(r.metric) == 1]
+    fewer = _fewer_clips(clipwise, n_generated, notes=entry.notes)
     fewer += fewer_windows(scored, scorings[-1].protocol.fvd_windows)
-    remarks = [line.remark, *fewer]
+    remarks = [line.remark, *entry.notes, *fewer]
     line = replace(line, counts=counts, remark="; ".join(remark for remark in remarks if remark))
     ours = {r.metric: r.value for r in scored}
     if SPEED in table.columns:
@@ -232,12 +233,16 @@ def _outputs(store: ResultsStore, method: Method, clips: Sequence[Clip], *, data
     return usual / data[:8] if taken else usual
 
 
-def _fewer_clips(scored: Sequence[ScoreRow], n_generated: int) -> list[str]:
-    """Remarks on scores over fewer clips than were generated, and on the reason for a missing score."""
+def _fewer_clips(scored: Sequence[ScoreRow], n_generated: int, *, notes: Sequence[str]) -> list[str]:
+    """Remarks on scores over fewer clips than were generated, and on the reason for a missing score.
+
+    `notes` are those that every row ends with, which are a remark already.
+    """
     labels: dict[str, list[str]] = {}
     for row in scored:
         if row.value is None:
-            labels.setdefault(f"no score: {row.note}", []).append(METRICS[row.metric].title)
+            note = row.note.removesuffix("; ".join(notes)).rstrip("; ")
+            labels.setdefault(f"no score: {note}", []).append(METRICS[row.metric].title)
         elif row.n_clips < n_generated:
             labels.setdefault(f"over {row.n_clips} of {n_generated} clips", []).append(METRICS[row.metric].title)
     return [f"{', '.join(names)} {words}" for words, names in labels.items()]
