@@ -36,7 +36,7 @@ def prepare(
     frames: Literal["raw", "lossless"] = "raw",
     pose: str = "landmarks",
     blink: str = "two-pairs",
-    extract: Sequence[str] = ("pose", "blink", "logmel"),
+    extract: Sequence[str] = ("pose", "blink", "logmel", "masks"),
     on_cut: Literal["split", "quarantine", "keep"] = "keep",
     max_gap: int = 5,
     min_frames: int = 10,

@@ -7,8 +7,8 @@
 
 This module only reads; `dawn_bench.pipelines.preparation.shards` writes. Arrays are views of memory-mapped files:
 slicing an array reads only the pages it needs, and nothing is copied until it is used. Where frames are stored
-compressed without loss (the shard's metadata has a `codec`), slicing unpacks the frames of the slice. The index has
-dtype, shape and sha256 of the unpacked array, so only the shards differ.
+compressed without loss, or masks as bits (the shard's metadata has a `codec`), slicing unpacks the frames of the slice.
+The index has dtype, shape and sha256 of the unpacked array, so only the shards differ; a mask's sha256 is of its bits.
 
 To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")` without this package:
 
@@ -17,6 +17,8 @@ To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index(
     data, at = tensors[key], tensors[key + "/offsets"]     # frame k of S px, lossless
     rows = numpy.frombuffer(pyarrow.decompress(data[at[k]:at[k + 1]], S * S * 3, "zstd"), "u1").reshape(S, S, 3)
     frame = rows.cumsum(0, dtype="u1"); frame[..., ::2] += frame[..., 1:2]
+
+    masks = numpy.unpackbits(tensors[c["lip_mask.key"]], axis=-1, count=S).view(bool)    # (T,S,S)
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -36,8 +38,9 @@ from dawn_bench.clip import FPS, LARGEST, Clip, LazyArrays, field_fault
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.extracted import Extracted, of_cache
 from dawn_bench.files import user_path
+from dawn_bench.lazy import row_blocks
 from dawn_bench.names import name_fault, shard_fault
-from dawn_bench.packed import CODEC, OFFSETS, PackedFrames, cache_hint
+from dawn_bench.packed import BITS_CODEC, CODEC, OFFSETS, PackedBits, PackedFrames, cache_hint
 from dawn_bench.readers import DamageError, fitted, parse_json, read_json, read_shard_header, read_table
 from dawn_bench.text import counted
 
@@ -54,7 +57,7 @@ _COLUMNS = ("id", "speaker", "split", "n_frames", "status", "reason", "detail")
 
 
 def open_shard(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a safetensors file as a read-only view of one memory map; packed frames as `PackedFrames`.
+    """Every tensor of a safetensors file as a read-only view of one memory map; packed ones unpack what is read.
 
     The `safetensors` package copies each slice that it returns to numpy. The format is a length, a JSON header and raw
     bytes, so a view is a few lines. Raises `InputError` for an absent or damaged file.
@@ -77,16 +80,21 @@ def shard_facts(path: Path) -> dict[str, str]:
 
 def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
     """Packed tensors as arrays that unpack on demand; raises `InputError` for a codec of a later version."""
-    if facts["codec"] != CODEC:
-        raise InputError(f"is packed as {facts['codec']!r}; this dawn-bench reads {CODEC!r}.", path=path)
+    codec = facts["codec"]
+    if codec not in (CODEC, BITS_CODEC):
+        raise InputError(f"is packed as {codec!r}; this dawn-bench reads {CODEC!r} and {BITS_CODEC!r}.", path=path)
     try:
         row = parse_json(facts.get("row", ""))
-        keys = [key for key in tensors if not key.endswith(OFFSETS)]
-        return {
-            key: cast(np.ndarray, PackedFrames(tensors[key], tensors[key + OFFSETS], row, path=path)) for key in keys
-        }
+        arrays: dict[str, Any] = {}
+        if codec == BITS_CODEC:
+            arrays |= {key: PackedBits(bits, row) for key, bits in tensors.items()}
+        else:
+            keys = [key for key in tensors if not key.endswith(OFFSETS)]
+            arrays |= {key: PackedFrames(tensors[key], tensors[key + OFFSETS], row, path=path) for key in keys}
+        return arrays
     except (ValueError, KeyError) as error:
-        raise DamageError("has a damaged table of packed frames.", path=path, hint=cache_hint(path)) from error
+        what = "masks" if codec == BITS_CODEC else "frames"
+        raise DamageError(f"has a damaged table of packed {what}.", path=path, hint=cache_hint(path)) from error
 
 
 def shard_array(root: Path, shard: str, key: str) -> np.ndarray:
@@ -180,10 +188,14 @@ def name_faults(index: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def raw_blocks(array: np.ndarray, *, block: int = 2**22) -> Iterator[np.ndarray]:
-    """The bytes of a cached array as uint8 (n,), in blocks of about `block` bytes; packed frames are unpacked."""
-    rows = max(1, block // max(1, array.nbytes // max(1, len(array))))
-    for start in range(0, len(array), rows):
-        yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8)
+    """The bytes of a cached array as uint8 (n,), in blocks of about `block` bytes; packed ones are unpacked."""
+    for rows in row_blocks(array, block=block):
+        yield rows.reshape(-1).view(np.uint8)
+
+
+def hashed_blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """What the sha256 in the index is of, in blocks: the bytes of the array, and of packed masks their bits."""
+    return raw_blocks(array.packed if isinstance(array, PackedBits) else array)
 
 
 def _maps_allowed(wanted: int = 32_768) -> int:

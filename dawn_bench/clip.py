@@ -14,7 +14,7 @@ T frames, S pixels a side, n sound samples. The first axis is time everywhere.
 | landmarks  | float32 (T,68,2)    | x, y in pixels of the cached frame, iBUG order                           |
 | bbox       | float32 (T,4)       | face box x0, y0, x1, y1 in pixels of the cached frame                    |
 | valid      | bool (T,)           | False where the face was interpolated over a gap                         |
-| face_mask  | bool (T,S,S)        | the pixels that `bbox` touches; computed, unless a cache stores it       |
+| face_mask  | bool (T,S,S)        | the pixels that `bbox` touches; computed where a cache does not store it |
 | lip_mask   | bool (T,S,S)        | the pixels that the box around the lips touches; computed likewise       |
 
 Other audio encoders write float16 (T,C) under their own names (`dawn_bench.pipelines.extractors.base`).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,3 +61,11 @@ class LazyRows(NDArrayOperatorsMixin):
         if copy is False:
             raise ValueError(f"{type(self).__name__} cannot be read without a copy")
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+def row_blocks(array: np.ndarray | LazyRows, *, block: int = 2**22) -> Iterator[np.ndarray]:
+    """Consecutive rows of an array in parts of about `block` bytes, C-contiguous; rows that are computed are computed
+    part by part. An array without rows gives one part without rows."""
+    rows = max(1, block // max(1, array.nbytes // max(1, len(array))))
+    for start in range(0, max(1, len(array)), rows):
+        yield np.ascontiguousarray(array[start : start + rows])

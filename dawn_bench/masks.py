@@ -46,7 +46,8 @@ def lip_mask(landmarks: np.ndarray, size: int, *, frame_size: int | None = None)
     return face_mask((np.asarray(lip_box(landmarks), np.float64) + 0.5) * scale - 0.5, size)
 
 
-#: Masks that are computed where a cache does not store them: the source field, and the function, given the frame size.
+#: The masks of a clip: the field that each is computed from, and the function, given the frame size. Where a cache does
+#: not store them, they are computed when read.
 MASKS: Mapping[str, tuple[str, Callable[[np.ndarray, int], np.ndarray]]] = {
     "face_mask": ("bbox", face_mask),
     "lip_mask": ("landmarks", lip_mask),

@@ -1,8 +1,11 @@
-"""Losslessly compressed frames that are read like an array.
+"""Losslessly packed frames and masks that are read like an array.
 
 A frame (S,S,3) becomes: red and blue minus green, then every row minus the row above, all modulo 256, then Zstandard.
 On talking heads this halves the bytes. A window of 40 frames of 128 px is read in about 4 ms, against 18 ms from PNG,
 whose files are a fifth larger. Frames outside the window are not read.
+
+A mask (S,S) becomes one bit a pixel, the first pixel in the highest bit, each row filled up to whole bytes: 2 KB a
+frame of 128 px.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The `codec` in the metadata of shards of such frames.
 CODEC = "zstd-rows-1"
+#: The `codec` in the metadata of shards of masks.
+BITS_CODEC = "bits-1"
 #: Suffix of a clip's key for its offsets, int64 (T+1,): where each frame's bytes begin, and where the last end.
 OFFSETS = "/offsets"
 #: Higher levels of Zstandard take longer and save nothing on pictures.
@@ -60,6 +65,37 @@ class PackedFrames(LazyRows):
             raise DamageError(
                 "a packed frame cannot be unpacked.", path=self.path, hint=cache_hint(self.path)
             ) from error
+
+
+class PackedBits(LazyRows):
+    """Masks bool (T,H,W) of a clip, unpacked on access.
+
+    `packed` uint8 (T,H,⌈W/8⌉) holds their bits; `row` is (H,W). Raises `ValueError` where these do not fit each other.
+    """
+
+    dtype = np.dtype(np.bool_)
+
+    def __init__(self, packed: np.ndarray, row: Sequence[int]) -> None:
+        if not isinstance(row, list | tuple) or len(row) != 2:
+            raise ValueError(f"a row of shape {row} is not a mask")
+        if not all(whole(side, least=1, most=LARGEST) for side in row):
+            raise ValueError(f"a mask of {row[0]}x{row[1]} is not of a cache")
+        if packed.dtype != np.uint8 or packed.ndim != 3 or packed.shape[1:] != (row[0], -(-row[1] // 8)):
+            raise ValueError("packed masks are uint8 (T,H,W/8)")
+        self.packed, self.shape = packed, (len(packed), *row)
+
+    def _rows(self, numbers: Sequence[int]) -> np.ndarray:
+        return unpack_bits(self.packed[numbers], self.shape[2])
+
+
+def pack_bits(masks: np.ndarray) -> np.ndarray:
+    """The bits uint8 (n,H,⌈W/8⌉) of masks bool (n,H,W)."""
+    return np.packbits(masks, axis=-1)
+
+
+def unpack_bits(packed: np.ndarray, width: int) -> np.ndarray:
+    """The masks bool (n,H,width) of bits from `pack_bits`."""
+    return np.unpackbits(packed, axis=-1, count=width).view(np.bool_)
 
 
 def cache_hint(shard: Path | None) -> str:

@@ -44,7 +44,8 @@ class ScoreRow(Config):
     output lacks; the frames that every method of an evaluation is scored without are in `left_out`. `not_ranked` is the
     reason why this score is shown unranked, where there is one. `outputs` maps every clip to the hash of the output
     that was scored, empty where there was none. `data` is the hash of the split's true clips and `data_name` the name
-    of their cache: two caches of the same kind of dataset are two datasets. Rows of earlier versions lack these fields.
+    of their cache: two caches of the same kind of dataset are two datasets. `research_only` are the registry names of
+    the weights used whose licence excludes commercial use, or grants none. Rows of earlier versions lack these fields.
     """
 
     method: str
@@ -67,6 +68,7 @@ class ScoreRow(Config):
     coverage: float = 1.0
     failures: dict[str, str] = Field(default_factory=dict)
     weights_state: str = "none"
+    research_only: list[str] = Field(default_factory=list)
     rankable: bool = True
     piece_length: int | None = None
     fingerprint: str

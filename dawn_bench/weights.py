@@ -11,13 +11,9 @@ and `dawn-bench download` use the network, never a worker or a metric.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import shutil
-import urllib.error
-import urllib.request
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,10 +25,9 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.files import commit, replacing, sha256_file, user_path
+from dawn_bench.files import replacing, sha256_file, user_path
 from dawn_bench.hashes import hash_file, known_hashes
-from dawn_bench.locks import lock_file
-from dawn_bench.readers import one_line, read_torch
+from dawn_bench.readers import read_torch
 from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_table import WEIGHTS, Weight
 
@@ -113,12 +108,9 @@ def resolve(name: str, policy: Policy = "auto") -> Resolved:
     if hashes:
         return Resolved(weight, "canonical" if is_published(weight, hashes) else "user", path, hashes["sha256"])
     if policy == "files":
-        fetch = f", or: dawn-bench weights fetch {name}" if weight.url else ""
-        raise InputError(
-            f"the weights of {weight.purpose} are missing.",
-            path=folder() / weight.file,
-            hint=f"Put {weight.file} (from {weight.origin}) there{fetch}",
-        )
+        from dawn_bench.weights_advice import missing_error  # which imports this module
+
+        raise missing_error([(name,)])
     return Resolved(weight, "seeded", None, SEEDED_SALT + name)
 
 
@@ -239,92 +231,7 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
 
 
 def download(name: str) -> Resolved:
-    """Download a file from its public origin into the weights folder and check its hash.
+    """Download a file into the weights folder and check it (`dawn_bench.weights_fetch.download`)."""
+    from dawn_bench.weights_fetch import download as fetch  # which imports this module
 
-    The file gets its final name only when it is complete and has the published hash. An interrupted download resumes.
-    Raises `InputError` when there is no direct address, the network fails, the transfer is interrupted, the hash
-    differs from the published hash, or another process is fetching the same file.
-    """
-    from filelock import Timeout
-
-    weight = entry(name)
-    if weight.url is None:
-        raise InputError(
-            f"{weight.file} has no direct address.",
-            hint=f"Get it from {weight.origin}, then: dawn-bench weights add FILE --name {name}",
-        )
-    target = folder() / weight.file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    try:
-        with lock_file(target.with_name(f".{target.name}.lock")).acquire(timeout=0):
-            if partial.is_symlink():
-                partial.unlink()  # the bytes would be appended to the file that it leads to
-            try:
-                _transfer(weight, partial)
-            except (OSError, http.client.HTTPException) as error:
-                raise InputError(
-                    f"could not be downloaded ({one_line(getattr(error, 'reason', None) or error)}).",
-                    path=weight.url,
-                    hint=f"Run it again to resume; without network, get {weight.file} elsewhere and: "
-                    f"dawn-bench weights add FILE --name {name}",
-                ) from error
-            if weight.member is not None:
-                _unpack(weight, partial)
-            hashes = hash_file(partial)
-            if (weight.sha256 or weight.git_blob) and not is_published(weight, hashes):
-                partial.unlink()
-                raise InputError(
-                    f"has sha256 {hashes['sha256']}, which is not the published file; it was deleted.",
-                    path=weight.url,
-                    hint=f"Get {weight.file} from {weight.origin}.",
-                )
-            commit(partial, target)
-    except Timeout as error:
-        raise InputError("is being fetched by another process.", path=target) from error
-    return resolve(name)
-
-
-def _transfer(weight: Weight, partial: Path) -> None:
-    """Download `weight.url` to `partial`, resuming an earlier attempt if the server supports it.
-
-    Raises OSError or HTTPException when the transfer fails or is interrupted.
-    """
-    from dawn_bench.progress import meter
-
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(weight.url or "", headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not have:
-            raise
-        partial.unlink()  # the partial file does not match this file: start over
-        return _transfer(weight, partial)
-    with response:
-        resumes = have > 0 and response.status == 206
-        rest = int(response.headers.get("Content-Length") or 0)
-        done, size = (have if resumes else 0), (have if resumes else 0) + rest
-        with (
-            partial.open("ab" if resumes else "wb") as file,
-            meter(weight.file, total=size / 1e6, unit="MB") as progress,
-        ):
-            progress.advance(done / 1e6)
-            while block := response.read(1 << 20):
-                file.write(block)
-                done += len(block)
-                progress.advance(len(block) / 1e6)
-    if rest and done < size:
-        raise ConnectionError(f"cut off after {done / 1e6:.1f} of {size / 1e6:.1f} MB")
-
-
-def _unpack(weight: Weight, partial: Path) -> None:
-    """Replace the archive at `partial` by the file in it; raises `InputError` if the archive's hash differs."""
-    digest = sha256_file(partial)
-    if digest != weight.archive_sha256:
-        partial.unlink()
-        raise InputError(f"has sha256 {digest}, published is {weight.archive_sha256}; it was deleted.", path=weight.url)
-    with zipfile.ZipFile(partial) as archive, replacing(partial, sole=True) as unpacked:
-        name = next(n for n in archive.namelist() if n.rpartition("/")[2] == weight.member)
-        with archive.open(name) as source, unpacked.open("wb") as copy:
-            shutil.copyfileobj(source, copy)
+    return fetch(name)

@@ -11,7 +11,7 @@ F frames, S pixels a side, A audio features. One convention for tensors from the
 | `blink`                    | float32 (F,2)         | left, right eye aspect ratio |
 | `landmarks`                | float32 (F,68,2)      | x, y in pixels of the cached frame |
 | `bbox`                     | float32 (F,4)         | x0, y0, x1, y1 in pixels of the cached frame |
-| `face_mask`, `lip_mask`    | bool (F,S,S)          | computed from `bbox` and `landmarks` |
+| `face_mask`, `lip_mask`    | bool (F,S,S)          | pixels of the face and of the lips |
 | `valid`                    | bool (F,)             | False where the face was interpolated |
 | `vertices`                 | float32 (F,V,3)       | meshes |
 | `template`, `lips`, ...    | (1,...)               | arrays of a whole clip, unchanged |

@@ -41,6 +41,12 @@ def _choices() -> Iterable[str]:
     return CHOICES
 
 
+def _decoders() -> Iterable[str]:
+    from dawn_bench.pipelines.media.decoders.base import DECODERS, PYAV
+
+    return (PYAV, *DECODERS)
+
+
 def _pose_sources() -> Iterable[str]:
     from dawn_bench.pipelines.extractors.base import pose_sources
 
@@ -102,7 +108,7 @@ class PrepareSettings(Config):
         "NAME: the extractor blink-NAME.",
     )
     extract: Annotated[tuple[str, ...], Flag(adds=True, choices=_extractors)] = Field(
-        default=("pose", "blink", "logmel"),
+        default=("pose", "blink", "logmel", "masks"),
         description="Also compute this, separated by commas. On an existing cache: only this.",
         validate_default=True,
     )
@@ -126,6 +132,9 @@ class PrepareSettings(Config):
         default=0,
         ge=0,
         description="Minimum variance of the Laplacian over that of the face, else `blurred`. Flagged below 0.01.",
+    )
+    decoder: Annotated[str, Flag(choices=_decoders)] = Field(
+        default="pyav", description="What decodes the pictures. A file in which another decoder errs is left out."
     )
     require_audio: Annotated[bool, Flag(off="--allow-silent")] = Field(
         default=True, description="Quarantine clips without an audio track; silent ones are kept and marked."
@@ -167,6 +176,13 @@ class PrepareSettings(Config):
 
         if name != AUTO:
             FACE_BACKENDS[name]
+        return name
+
+    @field_validator("decoder")
+    @classmethod
+    def _known_decoder(cls, name: str) -> str:
+        if name not in (known := tuple(_decoders())):
+            raise unknown_name("decoder", name, known)
         return name
 
     @field_validator("pose")

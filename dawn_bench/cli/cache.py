@@ -68,7 +68,12 @@ def stats(root: _Root) -> None:
     table = Table("field", "clips", "MB", box=None, pad_edge=False)
     for name, size in facts["bytes"].items():
         table.add_row(name, str(facts["clips_with"][name]), f"{size / 1e6:.1f}")
+    for name, clips in facts["computed"].items():
+        table.add_row(name, str(clips), "-")
     screen.print(table)
+    if facts["computed"]:
+        names = " and ".join(facts["computed"])
+        screen.print(f"{names}: computed when read; prepare with --extract masks stores them", markup=False)
     for name, value in facts["fingerprints"].items():
         screen.print(f"{name}: {value}", markup=False)
     if facts["quarantined"]:

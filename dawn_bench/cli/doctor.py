@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ def doctor() -> None:
     from dawn_bench.metrics.scoring.base import metrics_in_order
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
+    from dawn_bench.pipelines.media.decoders.base import DECODERS
     from dawn_bench.progress import console
     from dawn_bench.provenance import device_name, pick_device, versions
     from dawn_bench.registry import installed_plugins
@@ -37,6 +39,8 @@ def doctor() -> None:
     def section(title: str, rows: list[tuple[str, str]]) -> None:
         screen.print(f"\n{title}", style="bold")
         table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")  # paths and commands are never cut
         for left, right in rows:
             table.add_row(f"  {left}", right)
         screen.print(table)
@@ -54,12 +58,14 @@ def doctor() -> None:
                 "torch CUDA",
                 str(torch.version.cuda or "not built in") + ("" if torch.cuda.is_available() else ", no device"),
             ),
-            ("decoder", f"PyAV {av.__version__} with its own FFmpeg {ffmpeg}"),
+            ("OpenCV", _opencv()),
             ("ffmpeg program", shutil.which("ffmpeg") or "absent (not needed)"),
         ],
     )
     section(f"Weights in {folder()}", [(w.name, _or_reason(partial(_weight, w))) for w in WEIGHTS])
     chosen = _or_reason(lambda: pick_backend("auto").name)
+    own = f"PyAV {av.__version__} with its own FFmpeg {ffmpeg}: used by default, reads every file"
+    section("Decoders", [("pyav", own), *((name, _decoder(name)) for name in DECODERS)])
     section("Face back ends", [(name, _face(name, chosen)) for name in FACE_BACKENDS])
     section("Extractors", [(name, _extractor(name)) for name in EXTRACTORS])
     section("Metrics", [(m.name, _or_reason(m.backend) or "no network") for m in metrics_in_order()])
@@ -67,7 +73,8 @@ def doctor() -> None:
         section("Plug-ins", plugins)
     if any(locate(w) is None for w in WEIGHTS):
         screen.print(
-            "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.",
+            "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.\n"
+            "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate",
             markup=False,
         )
 
@@ -96,13 +103,44 @@ def _weight(weight: Weight) -> str:
     return f"{resolved.state}  {resolved.path.name}"
 
 
+#: Distributions that install the module cv2, each over the files of the others.
+_CV2 = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+
+def _opencv() -> str:
+    """The distribution of OpenCV; where there are several, what leaves one."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    import cv2
+
+    present = []
+    for name in _CV2:
+        with suppress(PackageNotFoundError):
+            present.append(f"{name} {version(name)}")
+    if len(present) < 2:
+        return present[0] if present else f"cv2 {cv2.__version__}"
+    names = " ".join(entry.partition(" ")[0] for entry in present)
+    mend = f"pip uninstall -y {names} && pip install {_CV2[0]}"
+    return f"{', '.join(present)} overwrite each other's files; keep one: {mend}"
+
+
+def _decoder(name: str) -> str:
+    """Whether a decoder is usable and what it is for, and if not, the reason."""
+    from dawn_bench.pipelines.media.decoders.base import DECODERS
+
+    if reason := DECODERS[name].missing():
+        return f"not usable: {reason}"
+    return f"ready, {DECODERS[name].version()}: to match data that was read with it (--decoder {name})"
+
+
 def _face(name: str, chosen: str) -> str:
     """Whether a face back end is usable, and if not, the reason."""
-    from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
+    from dawn_bench.pipelines.faces.base import DLIB_LOSES, FACE_BACKENDS, pick_backend, stand_in
 
     if reason := _or_reason(lambda: FACE_BACKENDS[name].missing() or ""):
         return f"not usable: {reason}"
-    return _or_reason(lambda: "ready, used by default" if pick_backend(name).name == chosen else "ready")
+    lost = f" in place of face-alignment: {DLIB_LOSES}" if name == chosen and stand_in(name) else ""
+    return _or_reason(lambda: f"ready, used by default{lost}" if pick_backend(name).name == chosen else "ready")
 
 
 def _extractor(name: str) -> str:

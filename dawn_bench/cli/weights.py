@@ -5,10 +5,13 @@ Look-ups: they have no job and take no `--config`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dawn_bench.text import counted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,42 +25,100 @@ def list_weights() -> None:
 
     Example: dawn-bench weights list
     """
-    from rich.table import Table
-
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import ENVIRONMENT, WEIGHTS, folder, resolve
+    from dawn_bench.weights_advice import by_hand
 
-    table = Table("name", "state", "file", "licence", "origin", box=None, pad_edge=False)
-    for weight in WEIGHTS:
-        try:
-            resolved = resolve(weight.name)
-        except InputError:
-            table.add_row(weight.name, "unreadable", weight.file, weight.licence, weight.origin)
-            continue
-        state: str = "absent" if resolved.path is None else resolved.state
-        state += ", from a package" if resolved.path is not None and folder() not in resolved.path.parents else ""
-        table.add_row(weight.name, state, weight.file, weight.licence, weight.origin)
     screen = console()
-    screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})", markup=False)
-    screen.print(table)
+    screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})")
+    width = max(len(weight.name) for weight in WEIGHTS)
+    for weight in WEIGHTS:
+        state = "unreadable"
+        with suppress(InputError):
+            resolved = resolve(weight.name)
+            state = "absent" if resolved.path is None else resolved.state
+            if resolved.path is not None and folder() not in resolved.path.parents:
+                state += ", from a package"
+        size = "" if weight.bytes is None else f", {weight.bytes / 1e6:.1f} MB"
+        research = ", research only" if weight.research_only else ""
+        screen.print(f"{weight.name:<{width}}  {state}{size}{research}")
+        screen.print(f"    {weight.file}: {weight.purpose}")
+        screen.print(f"    from {weight.origin}")
+        screen.print(f"    licence: {weight.licence}")
+        if state == "absent" and not weight.addresses:
+            screen.print(f"    by hand: {by_hand(weight)}")
     screen.print("canonical: the published file; user: another file, or no published hash; absent: a stand-in is used")
+    screen.print("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
 
 
 @app.command()
-def fetch(names: Annotated[list[str], typer.Argument(help="Names from `weights list`.")]) -> None:
-    """Download weights from their public origin and check their sha256. Interrupted downloads resume.
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Names from `weights list`.", show_default=False)] = None,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            metavar="JOB",
+            help="All files that this needs: a command (prepare, train, generate, evaluate, reproduce), a protocol, "
+            "metric, method, preset, released model, extractor or face back end. Repeatable.",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting of the command or protocol after --for. Repeatable."),
+    ] = None,
+) -> None:
+    """Download weights and check size and sha256. Interrupted downloads resume; files that are present stay.
 
-    Example: dawn-bench weights fetch inception-fid syncnet
+    Example: dawn-bench weights fetch --for evaluate
+
+    What a cache needs: dawn-bench weights fetch --for prepare --set pose=3ddfa --set extract=hubert
+
+    Single files: dawn-bench weights fetch inception-fid syncnet
     """
+    from dawn_bench.errors import InputError
     from dawn_bench.progress import console
-    from dawn_bench.weights import download, entry
+    from dawn_bench.storage import StorageError
+    from dawn_bench.weights import download, entry, folder, resolve
+    from dawn_bench.weights_fetch import no_address, plan, transfer_bytes
+    from dawn_bench.workflow.needs import job_needs
 
-    for name in names:
-        entry(name)  # refuse wrong names before fetching anything
-    for name in names:
-        resolved = download(name)
-        console().print(f"{name}: {resolved.state}, {resolved.path}", markup=False)
+    if not names and not jobs:
+        raise InputError("nothing to fetch.", hint="Name files of `weights list`, or a job: --for evaluate")
+    if changes and not jobs:
+        raise InputError("--set describes the job of --for, which is missing.", hint="Give both.")
+    screen = console()
+    wanted = [entry(name) for name in names or ()]  # refuse wrong names before fetching anything
+    needs = [need for job in jobs or () for need in job_needs(job, changes or ())]
+    present, fetched, alone = plan(needs)
+    if jobs and not needs:
+        screen.print(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
+    for weight in present:
+        screen.print(f"{weight.name}: {resolve(weight.name).state}, present")
+    fetched = list(dict.fromkeys([*(weight for weight in wanted if weight.addresses), *fetched]))
+    alone = list(dict.fromkeys([*(weight for weight in wanted if not weight.addresses), *alone]))
+    if fetched:
+        total = transfer_bytes(fetched)
+        screen.print(f"{counted(len(fetched), 'file')} to fetch into {folder()}, about {total / 1e6:,.0f} MB")
+    failed = []
+    for weight in fetched:
+        try:
+            resolved = download(weight.name)
+            screen.print(f"{weight.name}: {resolved.state}, {resolved.path}")
+        except StorageError:
+            raise  # the disk is full for the others too
+        except InputError as error:
+            failed.append(error)
+            if len(fetched) + len(alone) > 1:
+                screen.print(f"{weight.name}: {error}")
+    if len(fetched) + len(alone) == 1 and (failed or alone):
+        raise failed[0] if failed else no_address(alone[0])
+    for weight in alone:
+        screen.print(f"{weight.name}: {no_address(weight)}")
+    if failed or alone:
+        left = f"{counted(len(failed) + len(alone), 'file')} of {len(fetched) + len(alone)} could not be fetched."
+        raise InputError(left, path=folder(), hint="What to do about each is said above.")
 
 
 @app.command()

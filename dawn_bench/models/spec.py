@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dawn_bench.models.generator import Generator
     from dawn_bench.results import LearningSignal
     from dawn_bench.training.stage import Stage
+    from dawn_bench.weights_advice import Needs
 
 Modality = Literal["video", "mesh"]
 #: Builds a stage for training: (cache, settings, *, run, seed, device) -> Stage. Raises `InputError` when the settings
@@ -63,6 +64,10 @@ class CheckpointKind:
 
 def _no_notes(run: Path) -> list[str]:
     return []
+
+
+def _no_weights(settings: Any) -> Needs:
+    return ()
 
 
 def _no_signals(run: Path, clips: Sequence[Clip], *, seed: int, device: str) -> list[LearningSignal]:
@@ -111,6 +116,11 @@ class ModelSpec:
     report_notes: Callable[[Path], list[str]] = _no_notes
     #: (run, held-out clips, *, seed, device) -> evidence that its stages learned, in addition to falling losses.
     signals: Callable[..., list[LearningSignal]] = _no_signals
+    #: (settings) -> the published files that training with these settings takes, and preparing a cache for it; with
+    #: None: those for generating with it.
+    weights: Callable[[Any], Needs] = _no_weights
+    #: The files behind each released name, such as `released-128`.
+    released_weights: Mapping[str, Needs] = field(default_factory=dict)
     #: Whether commands use this model when none is named. True for one built-in model.
     default: bool = False
 

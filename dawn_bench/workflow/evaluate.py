@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
@@ -23,8 +25,8 @@ from dawn_bench.metrics.protocols.base import PIECES, ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.metrics.scoring.extraction import check_files
 from dawn_bench.metrics.scoring.frames import missing_words
+from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
@@ -32,6 +34,7 @@ from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.utf8 import escape_invalid
+from dawn_bench.weights_advice import fetch_command
 from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.folders import results_folder
@@ -138,7 +141,7 @@ def _evaluated(
     store.set_facts(_facts(job, cache, protocol, clips, common, rows, timings))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
-    return Evaluated(rows, failed, _summary(rows, failed), page, timings)
+    return Evaluated(rows, failed, _summary(rows, failed, protocol), page, timings)
 
 
 def _facts(
@@ -156,6 +159,7 @@ def _facts(
         notes.append(
             f"Scores of {', '.join(stand_ins)} use stand-in networks: not comparable with a paper, and not ranked."
         )
+    notes += licence_notes(rows)
     run = job.checkpoint
     notes += report_notes(run) if run is not None else []
     logs = sorted(run.glob("*/metrics.jsonl")) if run is not None else []
@@ -181,15 +185,18 @@ def _facts(
     )
 
 
-def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -> list[str]:
+def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], protocol: ScoringProtocol) -> list[str]:
     """One line per method with every score, then the failures."""
     methods = list(dict.fromkeys(r.method for r in rows))
     lines = []
     for method in methods:
         scores = [f"{r.metric} {_short(r)}" for r in rows if r.method == method]
         lines.append(f"{method}: {', '.join(scores)}")
-    if any(r.weights_state == "seeded" for r in rows):
-        lines.append("* computed with stand-in networks: not comparable with published numbers")
+    if stand_ins := dict.fromkeys(r.metric for r in rows if r.weights_state == "seeded"):
+        changes = evaluation_changes([METRICS[name] for name in stand_ins if name in METRICS], protocol)
+        fetch = fetch_command(job="evaluate", changes=changes)
+        lines.append(f"* computed with stand-in networks: not comparable with published numbers; get them: {fetch}")
+    lines += licence_notes(rows)
     lines += [f"warning: {text}" for text in appearance_warnings(rows)]
     short: dict[str, dict[str, str]] = {}
     for row in rows:
@@ -202,6 +209,19 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]]) -
             reasons.setdefault((row.method, row.not_ranked.removeprefix("not ranked: ")), []).append(row.metric)
     lines += [f"not ranked: {method}, {', '.join(names)}: {why}" for (method, why), names in reasons.items()]
     return lines
+
+
+def licence_notes(rows: Iterable[ScoreRow]) -> list[str]:
+    """A sentence for each network behind these scores whose licence is for research only."""
+    metrics = defaultdict[str, list[str]](list)
+    for row in rows:
+        for name in row.research_only:
+            if row.metric not in metrics[name]:
+                metrics[name].append(row.metric)
+    return [
+        f"{', '.join(used)}: computed with {name}, whose licence is: {weights.entry(name).licence}."
+        for name, used in sorted(metrics.items())
+    ]
 
 
 def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:

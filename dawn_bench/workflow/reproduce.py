@@ -23,7 +23,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.metrics.scoring.extraction import check_files
+from dawn_bench.metrics.scoring.needs import check_files
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions

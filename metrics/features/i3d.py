@@ -104,7 +104,7 @@ def _published_script(path: Path, sha256: str | None, *, device: str) -> torch.j
         raise InputError(
             "is TorchScript, which runs code, but not the published file; it was not loaded.",
             path=path,
-            hint="Get the published file: dawn-bench weights fetch i3d. Or give a state dict.",
+            hint="Give a state dict, or get the published file: dawn-bench weights fetch i3d",
         )
     try:
         with warnings.catch_warnings():  # torch advises against TorchScript, but the published file is one

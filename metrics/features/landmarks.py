@@ -19,7 +19,7 @@ from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
 from dawn_bench.pipelines.faces.choice import MOST_FACES
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
-from dawn_bench.weights import Policy, Resolved, resolve
+from dawn_bench.weights import Policy, Resolved, entry, resolve
 from dawn_bench.weights_table import Weight
 
 __all__ = ["FOUND", "Landmarks", "face_weights", "landmarks_of", "variant_of"]
@@ -71,15 +71,18 @@ class Landmarks(Feature):
 def face_weights(backend: FaceBackend) -> list[Resolved]:
     """The weights behind a face back end and their states; a back end with files of its own counts as `user`.
 
-    These are real networks under every policy: seeded weights would detect no face.
+    These are real networks under every policy: seeded weights would detect no face. The licences are those of the
+    registry's files that the back end declares.
     """
     if backend.name != "dlib":
+        files = [entry(name) for need in getattr(backend, "weights", ()) for name in need]
         network = Weight(
             name=backend.name,
             file="",
             purpose="face points",
             origin=f"the package {backend.name}",
-            licence="the package's own",
+            licence="; ".join(dict.fromkeys(file.licence for file in files)) or "the package's own",
+            research_only=any(file.research_only for file in files),
         )
         return [Resolved(network, "user", None, fingerprint(backend.fingerprint()))]
     return [resolve("dlib-68"), *(r for r in [resolve("yunet")] if r.path is not None)]

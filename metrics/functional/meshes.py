@@ -15,6 +15,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.meshes.files import read_indices
 from dawn_bench.weights import resolve
+from dawn_bench.weights_advice import Needs
 
 #: Named regions: the file in the weights registry and, for FLAME, the vertex groups that form it (as in DiffSpeaker).
 REGIONS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
@@ -23,6 +24,11 @@ REGIONS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("vocaset", "lips"): ("flame-masks", ("lips",)),
     ("vocaset", "upper"): ("flame-masks", ("forehead", "eye_region")),
 }
+
+
+def region_needs(names: Mapping[str, str | None]) -> Needs:
+    """The registry files behind the regions of a protocol: {"lips": mesh name or file, "upper": the same}."""
+    return tuple((REGIONS[name, part][0],) for part, name in names.items() if name and (name, part) in REGIONS)
 
 
 def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.ndarray:

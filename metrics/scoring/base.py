@@ -117,6 +117,11 @@ class FeatureExtractor(ABC):
         """The worst state among the weights used, `none` without any."""
         return worst_state([r.state for r in self.resolved])
 
+    @property
+    def research_only(self) -> list[str]:
+        """Registry names of the published weights used whose licence excludes commercial use, or grants none."""
+        return [r.weight.name for r in self.resolved if r.path is not None and r.weight.research_only]
+
     def settings(self) -> Mapping[str, Any]:
         """The settings that change the arrays, as JSON values."""
         return {}

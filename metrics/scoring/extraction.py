@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import ItemError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Feature, Metric, PairFeature, worst_state
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
@@ -37,8 +37,7 @@ from dawn_bench.metrics.scoring.person import (
     which,
 )
 from dawn_bench.provenance import fingerprint
-from dawn_bench.text import counted
-from dawn_bench.weights import Policy, folder
+from dawn_bench.weights import Policy
 
 #: The arrays of a feature, or why the clip has none.
 Outcome = dict[str, np.ndarray] | ItemError
@@ -125,6 +124,10 @@ class Extraction:
     def weights_state(self, metric: Metric | type[Metric]) -> str:
         """The worst state of the weights behind a metric."""
         return worst_state([self.extractors[name].weights_state for name in self.needed(metric)])
+
+    def research_only(self, metric: Metric | type[Metric]) -> list[str]:
+        """Registry names of the weights behind a metric that are licensed for research only."""
+        return sorted({name for needed in self.needed(metric) for name in self.extractors[needed].research_only})
 
     def fingerprints(self, metric: Metric | type[Metric]) -> dict[str, str]:
         """The fingerprints of the features behind a metric, which include the hashes of their weights."""
@@ -262,23 +265,3 @@ def _arrays(outcome: Outcome) -> dict[str, np.ndarray]:
     if isinstance(outcome, ItemError):
         raise outcome
     return outcome
-
-
-def check_files(
-    metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol, *, fields: Collection[str] | None = None
-) -> None:
-    """Raise one `InputError` that names every missing weight file of the metrics.
-
-    It serves the policy `files`, before anything is generated. With `fields`, only metrics that can be computed from
-    these fields of a clip count. A file that is damaged raises as well.
-    """
-    extraction = Extraction(metrics, protocol)
-    chosen = [m for m in metrics if fields is None or extraction.fields(m) <= set(fields)]
-    networks = [r for m in chosen for name in extraction.needed(m) for r in extraction.extractors[name].resolved]
-    missing = {r.weight.name: r.weight for r in networks if r.path is None}.values()
-    if missing:
-        files = ", ".join(f"{weight.file} ({weight.name})" for weight in missing)
-        names = " ".join(weight.name for weight in missing if weight.url)
-        fetch = f", or: dawn-bench weights fetch {names}" if names else ""
-        lacks = f"lacks {counted(len(missing), 'weight file')}: {files}."
-        raise InputError(lacks, path=folder(), hint=f"Put them there{fetch}")

@@ -133,7 +133,7 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
             how = cv2.INTER_AREA if frames.shape[1] > height else cv2.INTER_CUBIC
             frames = np.stack([cv2.resize(f, (width, height), interpolation=how) for f in frames])
         if frames is not generated["frames"]:
-            generated = _with(generated, {"frames": frames}, lengths[0])
+            generated = _with(generated, {**generated.arrays, "frames": frames}, lengths[0])
     if lengths[0] != lengths[1]:
         notes.append("frame counts differ, compared over the shorter")
     return cut(generated, first, last), cut(true, first, last), notes
@@ -164,19 +164,22 @@ def transcoded(frames: np.ndarray) -> np.ndarray:
 
 
 def cut(clip: Clip, first: int, last: int) -> Clip:
-    """Frames `first` to `last` (exclusive) of a clip, and their sound."""
+    """Frames `first` to `last` (exclusive) of a clip, and their sound; each array is cut when it is read."""
     if (first, last) == (0, clip.n_frames):
         return clip
-    arrays: dict[str, np.ndarray] = {}
-    for name in clip.arrays:
+
+    @cache
+    def part(name: str) -> np.ndarray:
         array, rate = clip[name], SAMPLES_PER_FRAME if name == "audio" else 1
-        arrays[name] = array if name in WHOLE_FIELDS else array[first * rate : last * rate]
-    return _with(clip, arrays, last - first)
+        return array if name in WHOLE_FIELDS else array[first * rate : last * rate]
+
+    return _with(clip, LazyArrays(clip.arrays, part), last - first)
 
 
 def _with(clip: Clip, arrays: Mapping[str, np.ndarray], n_frames: int) -> Clip:
+    """The clip with these arrays in place of its own."""
     facts = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}  # the arrays are others
-    return Clip(clip.id, clip.speaker, clip.split, n_frames, {**clip.arrays, **arrays}, clip.fps, facts)
+    return Clip(clip.id, clip.speaker, clip.split, n_frames, arrays, clip.fps, facts)
 
 
 def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, str]) -> Clip:

@@ -162,6 +162,7 @@ def score_method(
                 coverage=(requested - len(reasons)) / requested,
                 failures=dict(sorted(reasons.items())),
                 weights_state=extraction.weights_state(metric),
+                research_only=extraction.research_only(metric),
                 rankable=rankable,
                 fingerprint=fingerprint(facts),
                 device=device_name(device),

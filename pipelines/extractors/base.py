@@ -16,7 +16,7 @@ trained on one of them can be given the other only where it is equal (`dawn_benc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
+from dawn_bench.weights_advice import Needs
 
 AUDIO, POSE, BLINK = "audio", "pose", "blink"
 #: The convention of head poses that 3DDFA_V2 and DAWN have: scale and translation in a box that follows the face.
@@ -43,11 +44,11 @@ class Extractor(ABC):
     #: Signs, units and origin of the numbers, in words; two sources of one field with the same convention can stand in
     #: for each other. Empty: it has a convention of its own.
     convention: ClassVar[str] = ""
-    #: Names of weights in the registry that it needs, in the words of `dawn-bench weights fetch`.
-    networks: ClassVar[tuple[str, ...]] = ()
     #: Audio encoders: rank among those that a model takes where a clip has no features of the encoder that its paper
     #: used, lowest first; None: only models that name this encoder take it.
     fallback: ClassVar[int | None] = 0
+    #: The published files that it needs (`dawn_bench.weights_advice`).
+    weights: ClassVar[Needs] = ()
 
     @staticmethod
     def missing() -> str | None:
@@ -109,11 +110,3 @@ def _sources(kind: str) -> dict[str, str]:
 def source_of(name: str) -> str:
     """The value of the setting `pose` or `blink` that selects the extractor called `name`, which is of that kind."""
     return next(value for value, known in _sources(EXTRACTORS[name].kind).items() if known == name)
-
-
-def fetch_hint(names: Iterable[str]) -> str:
-    """What to do about extractors that lack their networks: the command that fetches them."""
-    networks = [network for name in names for network in EXTRACTORS[name].networks]
-    if not networks:
-        return "See: dawn-bench weights list"
-    return f"Fetch them: dawn-bench weights fetch {' '.join(networks)}"

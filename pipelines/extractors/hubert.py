@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHUNK, OVERHANG, SHORTEST = 320_000, 80, 400
 _STEP = 320
 #: The published snapshot `hubert-large-ls960-ft` in the weights folder.
-_SNAPSHOT = Snapshot("Hubert", ("hubert-large", "hubert-large-bin"), "hubert-large-config")
+_SNAPSHOT = Snapshot("Hubert", ("hubert-large", "hubert-large-bin"), "hubert-large-config", job="hubert")
 
 
 @EXTRACTORS.register("hubert")
@@ -37,7 +37,7 @@ class Hubert(Extractor):
     needs = ("audio",)
     kind = AUDIO
     fallback = None
-    networks = ("hubert-large-bin", "hubert-large-config")
+    weights = _SNAPSHOT.needs
 
     @staticmethod
     def missing() -> str | None:

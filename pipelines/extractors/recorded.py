@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from dawn_bench.errors import InputError
 from dawn_bench.extracted import SHARED_FIELDS, Extracted
-from dawn_bench.pipelines.extractors.base import EXTRACTORS, fetch_hint, source_of
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS, FaceBackend, pick_backend
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, source_of
+from dawn_bench.pipelines.faces import base as faces
 from dawn_bench.pipelines.settings import AUTO
 
 _DATA = "the model's training data"
@@ -126,22 +126,22 @@ def usable(record: Mapping[str, Extracted], field: str, *, published: bool = Fal
     elif not _computes(recorded):
         reason, hint = "is no longer computed that way", "Train the model again on a cache of this version."
     elif lacking := EXTRACTORS[recorded.name].missing():
-        reason, hint = f"cannot run here: {lacking}", fetch_hint([recorded.name])
+        reason = f"cannot run here: {lacking}"
     if not reason:
         return recorded.name, []
     what = f"the model was trained on {words(field)} by {recorded}, which {reason}"
     if not published:
-        raise InputError(f"{what}.", hint=hint)
-    return field, [f"{what}; taken here: {field}. {hint}"]
+        raise InputError(f"{what}." if hint else what, hint=hint)
+    return field, [f"{field} takes its place here: {what}. {hint}" if hint else f"{field} takes its place here: {what}"]
 
 
-def face_backend(record: Mapping[str, Extracted], asked: str) -> tuple[FaceBackend, list[str]]:
+def face_backend(record: Mapping[str, Extracted], asked: str) -> tuple[faces.FaceBackend, list[str]]:
     """The face back end for a model with this record, and notes: for `auto` the recorded one where it can run here."""
     recorded = record.get("face")
     if recorded is None:
-        return pick_backend(asked), []
-    runs = recorded.name in FACE_BACKENDS and FACE_BACKENDS[recorded.name].missing() is None
-    backend = pick_backend(recorded.name if asked == AUTO and runs else asked)
+        return faces.pick_backend(asked), []
+    runs = recorded.name in faces.FACE_BACKENDS and faces.FACE_BACKENDS[recorded.name].missing() is None
+    backend = faces.pick_backend(recorded.name if asked == AUTO and runs else asked)
     if backend.name == recorded.name:
         return backend, []
     return backend, [str(Difference("face", recorded, Extracted(backend.name, backend.fingerprint()), True))]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.weights_advice import Needs, fetch_command, lacking, missing_error
 
 if TYPE_CHECKING:
     import torch
@@ -19,23 +20,31 @@ if TYPE_CHECKING:
 class Snapshot:
     """Registry names of one snapshot: `networks` of the weights, preferred format first, `config` of `config.json`.
 
-    `family` is `Hubert` or `Wav2Vec2`, as in the names of transformers' classes.
+    `family` is `Hubert` or `Wav2Vec2`, as in the names of transformers' classes; `job` is the extractor that
+    `dawn-bench weights fetch --for` is told.
     """
 
     family: str
     networks: tuple[str, ...]
     config: str
+    job: str
+
+    @property
+    def needs(self) -> Needs:
+        """The files of the snapshot."""
+        return (self.networks, (self.config,))
 
     def missing(self) -> str | None:
         """Why the network cannot run here; None if it can."""
         if find_spec("transformers") is None:
             return "the package transformers is not installed"
-        network = weights.resolve(self._network)
-        if network.path is None:
-            others = " or ".join(Path(weights.entry(name).file).name for name in self.networks[1:])
-            return f"{weights.folder() / network.weight.file} is missing, and so is {others}"
-        config = weights.resolve(self.config)
-        return None if config.path else f"{weights.folder() / config.weight.file} is missing next to the weights"
+        absent, how = lacking(self.needs), f"get it with: {fetch_command(job=self.job)}"
+        if self.networks in absent:
+            first, *others = (weights.folder() / weights.entry(name).file for name in self.networks)
+            return f"{first} is missing, and so is {' or '.join(path.name for path in others)}; {how}"
+        if absent:
+            return f"{weights.folder() / weights.entry(self.config).file} is missing next to the weights; {how}"
+        return None
 
     @property
     def identity(self) -> str:
@@ -44,6 +53,8 @@ class Snapshot:
 
     def load(self, device: str) -> torch.nn.Module:
         """The network on `device`, loaded once per process; raises `InputError` if a file is missing or unfit."""
+        if absent := lacking(self.needs):
+            raise missing_error(absent)
         paths = [weights.resolve(name, "files").path for name in (self._network, self.config)]
         network, config = (path for path in paths if path is not None)  # the policy `files` guarantees both
         return _load(self.family, network, config, device)

@@ -22,6 +22,7 @@ from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.extractors.base import BOX, EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
+from dawn_bench.weights_advice import absent
 
 if TYPE_CHECKING:
     import torch
@@ -45,15 +46,12 @@ class PoseTddfa(Extractor):
     needs = ("frames", "landmarks")
     kind = POSE
     convention = BOX
-    networks = (_NETWORKS[0], _PARAMETERS)
+    weights = (_NETWORKS, (_PARAMETERS,))
 
     @staticmethod
     def missing() -> str | None:
         """Why the extractor cannot run here; None if it can."""
-        network = weights.resolve(_present())
-        absent = [r.weight for r in (network, weights.resolve(_PARAMETERS)) if r.path is None]
-        files = " and ".join(f"{weight.file} (from {weight.origin})" for weight in absent)
-        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()}" if absent else None
+        return absent(PoseTddfa.weights, job=PoseTddfa.name)
 
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""

@@ -13,7 +13,7 @@ from dawn_bench.pipelines.extractors.snapshot import Snapshot
 from dawn_bench.provenance import pick_device
 
 #: The published snapshot `wav2vec2-base-960h` in the weights folder.
-_SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2vec2-base-config")
+_SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2vec2-base-config", job="wav2vec2")
 
 
 @EXTRACTORS.register("wav2vec2")
@@ -28,7 +28,7 @@ class Wav2Vec2(Extractor):
     needs = ("audio",)
     kind = AUDIO
     fallback = None
-    networks = ("wav2vec2-base-bin", "wav2vec2-base-config")
+    weights = _SNAPSHOT.needs
 
     @staticmethod
     def missing() -> str | None:

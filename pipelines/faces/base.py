@@ -19,7 +19,10 @@ from dawn_bench.registry import Registry
 
 
 class FaceBackend(Protocol):
-    """Boxes are x0, y0, x1, y1 and points x, y, float32 pixels of the frame given (uint8 RGB (H,W,3))."""
+    """Boxes are x0, y0, x1, y1 and points x, y, float32 pixels of the frame given (uint8 RGB (H,W,3)).
+
+    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_advice`).
+    """
 
     name: str
 
@@ -64,8 +67,32 @@ def pick_backend(name: str = "auto") -> FaceBackend:
     if name == "auto":
         name = "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
     if reason := FACE_BACKENDS[name].missing():
-        raise InputError(f"the face back end {name!r} cannot run: {reason}.", hint="Without it: --face dlib")
+        other = "" if name == "dlib" else " (without it: --face dlib)"
+        raise InputError(f"the face back end {name!r} cannot run{other}: {reason}")
     return _loaded(name, weights.folder())
+
+
+def not_installed(package: str, *, alone: bool = True) -> str:
+    """The clause for a package that is absent, with the commands that install it.
+
+    The packages ask for opencv-python, which overwrites files of opencv-python-headless. `alone`: installed without
+    what it asks for; the extra has the rest.
+    """
+    more = f" && pip install --no-deps {package}" if alone else ""
+    return f"the package {package} is not installed (pip install 'dawn-bench[faces]'{more})"
+
+
+#: What is lost where dlib stands in for face-alignment.
+DLIB_LOSES = (
+    "it sees fewer faces that are turned, dark, blurred or partly outside the picture, and its 68 points, so crops and "
+    "masks, differ"
+)
+
+
+def stand_in(name: str) -> str | None:
+    """What is lost where the back end that `auto` has picked is not face-alignment, as one line; None where it is."""
+    reason = FACE_BACKENDS["face-alignment"].missing() if name == "dlib" else None
+    return None if reason is None else f"faces: dlib stands in for face-alignment: {DLIB_LOSES}; {reason}"
 
 
 @lru_cache(maxsize=4)

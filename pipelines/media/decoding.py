@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError, ItemError
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     Stamp = int | Fraction
     #: A frame and the time stamp from which it is on screen.
     Stamped = tuple[Stamp, VideoFrame]
+
+
+class Timed(Protocol):
+    """A frame with its duration in ticks, 0 or None if the file does not store it."""
+
+    @property
+    def duration(self) -> int | None: ...
+
+
+F = TypeVar("F", bound=Timed)
 
 #: FFmpeg decodes text files as animated pictures with these decoders; they are not video.
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}
@@ -143,13 +153,13 @@ def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, 
     return chain([landed], frames)
 
 
-def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterator[tuple[VideoFrame, Stamp, bool]]:
+def on_screen(frames: Iterable[tuple[Stamp, F]], gap: Stamp, *, trusted: bool) -> Iterator[tuple[F, Stamp, bool]]:
     """Each frame with the tick until which it is on screen, that of the next frame, and whether it is the last.
 
     The last frame stays for its own duration if that can be `trusted`, else for as long as the one before it, less one
     tick, by which rounding may have lengthened that. A file whose ticks are about as long as pictures rounds nothing.
     """
-    previous: Stamped | None = None
+    previous: tuple[Stamp, F] | None = None
     for stamp, frame in frames:
         if previous is not None:
             gap = stamp - previous[0]
@@ -157,8 +167,8 @@ def on_screen(frames: Iterable[Stamped], gap: Stamp, *, trusted: bool) -> Iterat
         previous = stamp, frame
     if previous is not None:
         stamp, frame = previous
-        if trusted and (frame.duration or 0) > 0:
-            gap = frame.duration
+        if trusted and (duration := frame.duration or 0) > 0:
+            gap = duration
         else:
             gap -= 1 if gap > _COARSE else gap / Fraction(_COARSE)
         yield frame, stamp + gap, True
@@ -190,6 +200,26 @@ def decoded(container: InputContainer, stream: VideoStream, *, whole: bool = Tru
         tally.check(shown, float(step * tick(stream)))
     if stamper.last is None and least:
         raise ItemError("unreadable", f"{name}: no frame can be decoded")
+
+
+def stamps(container: InputContainer, stream: VideoStream) -> list[tuple[int, int]] | None:
+    """Time stamp and duration, 0 if not stored, of every picture that is shown, in order, without decoding any.
+
+    None for a file that stores no time stamps. Raises `ItemError("unreadable")` for a file that is cut off.
+    """
+    if container.format.name == _WITHOUT_STAMPS:
+        return None
+    tally = Tally(container, stream, name=Path(container.name).name)
+    sound = [] if stream.frames else list(container.streams.audio)
+    shown = list[tuple[int, int]]()
+    for packet in container.demux(stream, *sound):
+        if not tally.add(packet) or packet.stream is not stream or not packet.size or packet.is_discard:
+            continue
+        if packet.pts is None:
+            return None
+        shown.append((packet.pts, packet.duration or 0))
+    tally.check(len(shown), float(1 / Fraction(stream.average_rate or FPS)))
+    return sorted(shown)
 
 
 class _InOrder:

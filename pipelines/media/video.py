@@ -23,6 +23,7 @@ from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.colours import check_matrix
+from dawn_bench.pipelines.media.decoders.base import PYAV, OtherFrame, OtherPicture, other_frames
 from dawn_bench.pipelines.media.decoding import decoded_from, on_screen, opened, pictures, tick, video_stream
 from dawn_bench.pipelines.media.display import AS_STORED, displayed_size, orientation, pixel_aspect
 from dawn_bench.pipelines.media.edits import parts_of
@@ -33,9 +34,10 @@ from dawn_bench.pipelines.media.picture import Converter, Picture, resize
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from dawn_bench.pipelines.media.decoding import Stamped
+    from dawn_bench.pipelines.media.decoding import Stamp, Stamped
 
 #: Closer than this, decoding from the first frame is cheaper and safer than seeking.
 _SEEK_FROM = 10.0
@@ -80,36 +82,40 @@ def probe(path: Path | str) -> VideoInfo:
 
 
 def iter_frames(
-    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
+    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None, decoder: str = PYAV
 ) -> Iterator[np.ndarray]:
     """Yield the uint8 RGB (H,W,3) frame of start + k/fps for k = 0, 1, ... before `stop` and the end.
 
     Times are in seconds after the first frame. Frames are yielded as they are decoded; the same array is repeated
     where the source has a lower rate. Pictures are as displayed: with square pixels, turned, R'G'B' by the matrix and
     range of the stream, HDR tone-mapped to BT.709.
-    Raises `ItemError("unreadable")` for a file that is damaged, truncated, no video, or beyond the bounds of `limits`.
+    Raises `ItemError("unreadable")` for a file that is damaged, truncated, no video, or beyond the bounds of `limits`,
+    and `ItemError("decoder_differs")` where another `decoder`, a name of `DECODERS`, would not give PyAV's pictures.
     """
-    return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop))
+    return (picture.rgb() for picture in iter_pictures(path, fps=fps, start=start, stop=stop, decoder=decoder))
 
 
 def iter_pictures(
-    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
+    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None, decoder: str = PYAV
 ) -> Iterator[Picture]:
     """The same frames as `iter_frames`, as pictures that are converted on demand."""
-    yield from open_pictures(path, fps=fps, start=start, stop=stop)[1]
+    yield from open_pictures(path, fps=fps, start=start, stop=stop, decoder=decoder)[1]
 
 
 def open_pictures(
-    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None
+    path: Path | str, *, fps: float = FPS, start: float = 0.0, stop: float | None = None, decoder: str = PYAV
 ) -> tuple[VideoInfo, Iterator[Picture]]:
-    """The properties of a file, and its pictures as from `iter_pictures`; the file is opened once."""
-    reading = _read(path, fps=_exact(fps), start=_exact(start), stop=None if stop is None else _exact(stop))
+    """The properties of a file, and its pictures as from `iter_pictures`; PyAV opens the file once."""
+    end = None if stop is None else _exact(stop)
+    reading = _read(path, fps=_exact(fps), start=_exact(start), stop=end, decoder=decoder)
     info = next(reading)
     assert isinstance(info, VideoInfo)
     return info, cast("Iterator[Picture]", reading)
 
 
-def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | None) -> Iterator[VideoInfo | Picture]:
+def _read(
+    path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | None, decoder: str
+) -> Iterator[VideoInfo | Picture]:
     """The properties of the file, then its pictures.
 
     Time is counted in ticks of the stream. A picture takes over from the one before it where its time stamp, which is
@@ -124,10 +130,11 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         aspect = pixel_aspect(stream.sample_aspect_ratio, name=name)
         check_matrix(first[1], name=name)
         yield _info(container, stream, first, aspect)
-        if start >= _SEEK_FROM and first[1].pts is not None and not parts_of(Path(path), stream.id):
-            frames = decoded_from(container, stream, origin, math.floor(start / unit))
-        else:
-            frames = chain([first], frames)
+        timed: Iterator[tuple[Stamp, VideoFrame | OtherFrame]] = chain([first], frames)
+        if decoder != PYAV:
+            timed = other_frames(Path(path), decoder, first)
+        elif start >= _SEEK_FROM and first[1].pts is not None and not parts_of(Path(path), stream.id):
+            timed = decoded_from(container, stream, origin, math.floor(start / unit))
         limit = math.inf if stop is None else stop / unit
         begin, step = start / unit, 1 / fps / unit
         parts = 2 * _ROUNDING * math.lcm(begin.denominator, step.denominator)
@@ -138,13 +145,13 @@ def _read(path: Path | str, *, fps: Fraction, start: Fraction, stop: Fraction | 
         usual = math.ceil(1 / Fraction(stream.average_rate or FPS) / unit)
         # only containers with an index store durations; for others FFmpeg guesses them from the average rate
         trusted = stream.frames > 0 or container.format.name == "apng"
-        for frame, until, last in on_screen(frames, usual, trusted=trusted):
+        for frame, until, last in on_screen(timed, usual, trusted=trusted):
             if until - origin <= due if last else until - origin < middle:
                 continue
             used += 1
             end = until - origin if stop is None else min(until - origin, stop / unit)
             check_pace((end - begin) * unit, still=(end - due) * unit, pictures=used, name=name)
-            picture = Picture(frame, converter)
+            picture = OtherPicture(frame.read()) if isinstance(frame, OtherFrame) else Picture(frame, converter)
             while due < until - origin if last else middle <= until - origin:
                 if begin_parts + shown * step_parts >= limit * parts:
                     return
@@ -188,7 +195,13 @@ def _info(container: InputContainer, stream: VideoStream, first: Stamped, aspect
 
 
 def read_frames(
-    path: Path | str, *, fps: float = FPS, size: int | None = None, start: float = 0.0, max_frames: int | None = None
+    path: Path | str,
+    *,
+    fps: float = FPS,
+    size: int | None = None,
+    start: float = 0.0,
+    max_frames: int | None = None,
+    decoder: str = PYAV,
 ) -> np.ndarray:
     """All frames from `start` seconds on, or the first `max_frames` of them.
 
@@ -197,7 +210,7 @@ def read_frames(
     The whole clip is in memory. Raises `ItemError("unreadable")` as `iter_frames`, for a file without a frame, and for
     one whose frames would take most of the memory.
     """
-    frames = islice(iter_frames(path, fps=fps, start=start), max_frames)
+    frames = islice(iter_frames(path, fps=fps, start=start, decoder=decoder), max_frames)
     rows, n_bytes = list[np.ndarray](), 0
     for frame in frames:
         rows.append(frame if size is None else resize(frame, size, size))

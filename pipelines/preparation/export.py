@@ -27,9 +27,10 @@ def export(root: Path, out: Path, *, format: Format = "files") -> int:
     """Write the usable clips of the cache at `root` into the folder `out`; returns how many.
 
     `files`: a folder for each clip with `FIELD.npy`, `audio.wav` and `clip.json`. `webdataset`: tars of about 256 MB
-    with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Frames stay raw, and clips are streamed. The bytes depend on the
-    cache alone. An export that fails or is stopped leaves nothing
-    in `out`. Raises `InputError` when `out` is not empty, for another format, or when the disk is full.
+    with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Frames are raw and masks a byte a pixel, also where
+    the cache does not store them, and clips are streamed. The bytes depend on the cache alone. An export that fails or
+    is stopped leaves nothing in `out`. Raises `InputError` when `out` is not empty, for another format, or when the
+    disk is full.
     """
     if format not in EXPORT_FORMATS:
         raise unknown_name("export format", format, EXPORT_FORMATS)
@@ -76,7 +77,7 @@ def _export_tars(clips: Iterator[Clip], out: Path) -> int:
 
 def _members(clip: Clip) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     """The files of a clip as (name, size in bytes, content in chunks)."""
-    for field in sorted(clip.arrays):
+    for field in clip.fields:
         array = clip[field]
         head = _wav_head(array.nbytes) if field == "audio" else _npy_head(array)
         yield f"{field}.{'wav' if field == 'audio' else 'npy'}", len(head) + array.nbytes, _content(head, array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from dawn_bench.cache import (
     SETTINGS_FILE,
     Cache,
     check_finished,
+    hashed_blocks,
     name_faults,
-    raw_blocks,
     read_index,
     read_settings,
     shard_array,
@@ -108,7 +109,7 @@ def _fault(root: Path, row: dict[str, Any], field: str, *, size: int | None) -> 
             return f"{path.name} holds {array.dtype} {array.shape} for it"
         if size is not None and (fault := field_fault(field, array, n_frames=int(row["n_frames"]), size=size)):
             return fault
-        for block in raw_blocks(array):
+        for block in hashed_blocks(array):
             digest.update(block.data)
     except InputError as error:
         absent = not path.is_file()
@@ -122,11 +123,13 @@ def stats(root: Path) -> dict[str, Any]:
     """What is in the cache at `root`: counts by split, hours, frames with a face, reasons of failures, bytes by field.
 
     Keys: `dataset`, `size`, `clips`, `speakers`, `frames`, `hours`, `frames_with_face` (a share, or None), `splits`,
-    `quarantined` and `without` (tuples of id, reason or extractor, detail), `bytes`, `clips_with` and `fingerprints`.
+    `quarantined` and `without` (tuples of id, reason or extractor, detail), `bytes` and `clips_with` of stored fields,
+    `computed` (fields of clips that are not stored, with the number of clips) and `fingerprints`.
     """
     cache = Cache(root)
     good = cache.index[cache.index["status"] == OK]
     fps = cache.settings.get("fps", FPS)
+    computed = Counter(field for clip in cache for field in clip.fields if field not in clip.arrays)
     faces = [np.count_nonzero(clip["valid"]) for clip in cache if "valid" in clip]
     splits = {
         str(split): {
@@ -155,6 +158,7 @@ def stats(root: Path) -> dict[str, Any]:
         ],
         "bytes": {f: sum(p.stat().st_size for p in _files(cache.root / f)) for f in cache.fields},
         "clips_with": {f: int(good[f"{f}.shard"].notna().sum()) for f in cache.fields},
+        "computed": dict(sorted(computed.items())),
         "fingerprints": cache.settings.get("fingerprints", {}),
     }
 

@@ -21,6 +21,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.locks import exclusive
 from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
+from dawn_bench.pipelines.faces.base import stand_in
 from dawn_bench.pipelines.meshes.tools import mesh_tools
 from dawn_bench.pipelines.preparation.executor import Engine, run
 from dawn_bench.pipelines.preparation.folder import check_folders, drop_superseded, empty, make_folder, sweep
@@ -199,6 +200,8 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
         settings = settings.model_copy(update={"crop": "face"})
     facts = tools.facts(settings)
     if plan is None:
+        if settings.face == AUTO and (note := stand_in(facts["face"])):
+            console().print(note, markup=False)
         added = {f"extractor {name}": facts.pop(f"extractor {name}") for name in tools.afterwards(settings)}
         first = tuple(name for name in settings.extract if f"extractor {name}" in facts)
         settings = settings.model_copy(update={"face": facts["face"], "extract": first})

@@ -56,11 +56,12 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     so a remaining cut quarantines the clip.
 
     Raises `ItemError` when the clip cannot be used (unreadable, no_face, no_audio, too_short, cut, face_leaves,
-    bad_crop, turned, what `check_face` raises, or the source's own reason); what was appended is then invalid.
+    bad_crop, turned, decoder_differs, what `check_face` raises, or the source's own reason); what was appended is then
+    invalid.
     """
     if source.problem is not None:
         raise ItemError(*source.problem)
-    info, decoded = open_pictures(source.video, start=source.start, stop=source.stop)
+    info, decoded = open_pictures(source.video, start=source.start, stop=source.stop, decoder=settings.decoder)
     _check_sound(source, settings)
 
     chosen = settings.person != SPEAKING
@@ -104,7 +105,7 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
     if early is not None and (early is not track or outside_share(points, window, *shape) > _OUTSIDE_LIMIT):
         looks, window = 2, face_window(points, *shape)
         sink.restart()
-        again = iter_pictures(source.video, start=source.start, stop=source.stop)
+        again = iter_pictures(source.video, start=source.start, stop=source.stop, decoder=settings.decoder)
         for picture in _framed(islice(again, settings.max_frames), source):
             writer.write(picture, window)
         writer.flush()

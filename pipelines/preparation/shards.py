@@ -18,8 +18,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dawn_bench.files import commit, temporary_path
+from dawn_bench.lazy import LazyRows, row_blocks
+from dawn_bench.masks import MASKS
 from dawn_bench.names import owned
-from dawn_bench.packed import CODEC, OFFSETS, pack
+from dawn_bench.packed import BITS_CODEC, CODEC, OFFSETS, pack, pack_bits
 
 #: numpy dtype name -> safetensors dtype name.
 DTYPES = {
@@ -41,7 +43,7 @@ class ShardWriter:
 
     Call `begin(id)`, then `append(field, rows)` any number of times, then `finish()`, which returns what the index
     needs, or `rollback()`. `close()` commits the files. As a context manager it removes its temporary files when an
-    exception leaves the block.
+    exception leaves the block. Masks are stored as bits.
 
     Args:
         root: the cache's folder.
@@ -63,16 +65,20 @@ class ShardWriter:
         self._clip = clip_id
 
     def append(self, field: str, rows: np.ndarray) -> None:
-        """Add `rows` (n, ...) along axis 0 of `field` of the current clip; raises OSError when the disk is full."""
+        """Add `rows` (n, ...) along axis 0 of `field` of the current clip; raises OSError when the disk is full.
+
+        Rows that are computed on access (`LazyRows`) are computed and written in parts.
+        """
         assert self._clip is not None, "append outside a clip"
         if field not in self._files:
-            kind = _PackedFile if field in self.packed else _FieldFile
+            kind = _PackedFile if field in self.packed else _MaskFile if field in MASKS else _FieldFile
             owned(self.root, field)  # not a link out of the cache
             self._files[field] = kind(self.root / shard_name(field, self.number), self._header_bytes)
-        self._files[field].append(rows)
+        for part in row_blocks(rows) if isinstance(rows, LazyRows) else (rows,):
+            self._files[field].append(part)
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """End the clip; returns for each of its fields shard, key, dtype, shape and sha256 of the array's bytes."""
+        """End the clip; returns for each of its fields shard, key, dtype, shape and sha256."""
         assert self._clip is not None, "no clip is open"
         clip_id, self._clip = self._clip, None
         return {
@@ -143,12 +149,13 @@ class _FieldFile:
         assert rows.dtype == self.dtype, f"{self.path.parent.name}: {rows.dtype} after {self.dtype}"
         assert rows.shape[1:] == self.shape, f"{self.path.parent.name}: rows {rows.shape[1:]} after {self.shape}"
         if rows.nbytes:
-            self.digest.update(rows.reshape(-1).view(np.uint8).data)
             self.write(rows)
         self.rows += len(rows)
 
     def write(self, rows: np.ndarray) -> None:
-        self.bytes += self.file.write(rows.reshape(-1).view(np.uint8).data)
+        data = rows.reshape(-1).view(np.uint8).data
+        self.digest.update(data)
+        self.bytes += self.file.write(data)
 
     def finish(self, key: str) -> dict[str, Any]:
         assert self.dtype is not None
@@ -202,6 +209,7 @@ class _PackedFile(_FieldFile):
         self.offsets = [0]
 
     def write(self, rows: np.ndarray) -> None:
+        self.digest.update(rows.reshape(-1).view(np.uint8).data)
         for data in pack(rows):
             self.bytes += self.file.write(data)
             self.offsets.append(self.bytes)
@@ -213,3 +221,19 @@ class _PackedFile(_FieldFile):
         offsets = np.array(self.offsets, np.int64)
         self.bytes = self.file.write(offsets.data)
         super().enter(key + OFFSETS, "int64", list(offsets.shape))
+
+
+class _MaskFile(_FieldFile):
+    """A shard of masks, a bit a pixel. The checksum is that of the bits: hashing every pixel would take longer than
+    computing and packing the masks."""
+
+    def __init__(self, path: Path, header_bytes: int) -> None:
+        super().__init__(path, header_bytes + _ENTRY_BYTES)  # and the metadata
+
+    def write(self, rows: np.ndarray) -> None:
+        assert rows.dtype == np.bool_ and rows.ndim == 3, f"{self.path.parent.name}: {rows.dtype} {rows.shape}"
+        super().write(pack_bits(rows))
+
+    def enter(self, key: str, dtype: str, shape: list[int]) -> None:
+        self.facts = {"codec": BITS_CODEC, "row": json.dumps(shape[1:])}
+        super().enter(key, "uint8", [*shape[:2], -(-shape[2] // 8)])

@@ -12,7 +12,7 @@ RECIPES.register("dawn")(
             "crop": "paper",
             "pose": "3ddfa",
             "blink": "one-pair",
-            "extract": ("pose", "blink", "hubert"),
+            "extract": ("pose", "blink", "hubert", "masks"),
         },
         differs=(
             "eyes and face boxes are of the face back end's 68 points, not of 3DDFA_V2's",

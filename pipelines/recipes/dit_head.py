@@ -7,7 +7,7 @@ from dawn_bench.pipelines.recipes.base import RECIPES, Recipe
 RECIPES.register("dit-head")(
     Recipe(
         title="DiT-Head (arXiv 2312.06400)",
-        settings={"size": 256, "crop": "face", "extract": ("pose", "blink", "wav2vec2")},
+        settings={"size": 256, "crop": "face", "extract": ("pose", "blink", "wav2vec2", "masks")},
         differs=("size and crop are ours: what is known of the paper states neither",),
     )
 )

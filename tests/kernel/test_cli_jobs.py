@@ -125,7 +125,7 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
 
 def test_extractors_are_added_to_those_of_the_file_or_the_default(tmp_path: Path) -> None:
     common = ("prepare", "--root", "V")
-    assert job(*common, "--extract", "hubert").extract == ("pose", "blink", "logmel", "hubert")
+    assert job(*common, "--extract", "hubert").extract == ("pose", "blink", "logmel", "masks", "hubert")
     file = ("--config", written(tmp_path, {"extract": ["pose"]}))
     assert job(*common, *file, "--extract", "hubert", "--extract", "blink").extract == ("pose", "hubert", "blink")
     assert job(*common, *file, "--extract", "hubert", "--set", "extract=wav2vec2").extract == ("wav2vec2",)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
+from dawn_bench.masks import face_mask, lip_mask
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.media.video import read_frames
 
@@ -75,6 +76,17 @@ def test_a_cache_opens_and_its_checksums_fit(old: Path, name: str, clips: int) -
         for field in clip.fields:
             assert np.asarray(clip[field]).size
         assert "vertices" in clip or clip["lip_mask"].any()
+
+
+def test_a_cache_without_stored_masks_gives_them(old: Path) -> None:
+    clips = list(Cache(old / "cache"))
+    for clip in clips:
+        assert not {"face_mask", "lip_mask"} & set(clip.arrays)
+        assert np.array_equal(clip["lip_mask"], lip_mask(clip["landmarks"], 32))
+        assert np.array_equal(clip["face_mask"], face_mask(clip["bbox"], 32))
+    run("cache", "export", "cache", "--out", "files")
+    assert np.array_equal(np.load(old / "files" / clips[0].id / "lip_mask.npy"), clips[0]["lip_mask"])
+    assert "prepare with --extract masks stores them" in run("cache", "stats", "cache")
 
 
 def test_an_interrupted_run_resumes(old: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 
-from dawn_bench import weights
+from dawn_bench import weights, weights_fetch
 from dawn_bench.errors import InputError
 from dawn_bench.weights_table import WEIGHTS
 
@@ -34,7 +34,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> weights.Weight:
     """The registry with `DATA` as the published file of one entry."""
-    entry = replace(weights.entry(NAME), sha256=hashlib.sha256(DATA).hexdigest(), url="https://example.org/file.pth")
+    entry = replace(
+        weights.entry(NAME),
+        sha256=hashlib.sha256(DATA).hexdigest(),
+        bytes=len(DATA),
+        url="https://example.org/file.pth",
+    )
     monkeypatch.setattr(weights, "WEIGHTS", [entry if w.name == NAME else w for w in WEIGHTS])
     return entry
 
@@ -213,7 +218,10 @@ def test_without_network_the_error_is_one_line_with_a_hint(
         weights.download("hubert-large")
 
 
-def test_two_fetches_of_one_file_do_not_mix(origin: Origin, published: weights.Weight, folder: Path) -> None:
+def test_two_fetches_of_one_file_do_not_mix(
+    origin: Origin, published: weights.Weight, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_fetch, "PATIENCE", 0.05)
     folder.mkdir()
     with (
         FileLock(folder / f".{published.file}.lock"),
@@ -236,6 +244,7 @@ def test_a_member_of_an_archive_is_unpacked(
     assert choice.state == "canonical" and choice.path is not None and choice.path.read_bytes() == DATA
     assert files_in(folder) == [published.file]
     origin.data += b"!"
+    choice.path.unlink()
     with pytest.raises(InputError, match="it was deleted"):
         weights.download(NAME)
 

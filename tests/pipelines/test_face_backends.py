@@ -4,7 +4,9 @@ package is installed, the package itself with files in its own formats.
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +23,9 @@ from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around, pick_backend
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
+from dawn_bench.pipelines.media.video import write_video
+from dawn_bench.pipelines.preparation.prepare import prepare
+from dawn_bench.pipelines.settings import PrepareSettings
 
 OPTIONAL = ("face-alignment", "insightface", "mediapipe")
 FRAME = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
@@ -89,9 +94,17 @@ def test_a_missing_package_is_a_one_line_error(name: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("name", "modules", "says"),
     [
-        ("face-alignment", ["face_alignment"], "weights fetch s3fd-wav2lip && dawn-bench weights fetch fan-2d"),
-        ("insightface", ["insightface", "onnxruntime"], "det_10g.onnx and 1k3d68.onnx of the model pack buffalo_l are"),
-        ("mediapipe", ["mediapipe"], "face_landmarker.task is not in .*weights fetch mediapipe-landmarker"),
+        (
+            "face-alignment",
+            ["face_alignment"],
+            r"s3fd-619a316812\.pth and checkpoints/2DFAN4.* are not in .*weights fetch --for face-alignment$",
+        ),
+        (
+            "insightface",
+            ["insightface", "onnxruntime"],
+            "det_10g.onnx and 1k3d68.onnx of the model pack buffalo_l are.*weights fetch --for insightface$",
+        ),
+        ("mediapipe", ["mediapipe"], "face_landmarker.task is not in .*weights fetch --for mediapipe$"),
     ],
 )
 def test_missing_weights_are_a_one_line_error(
@@ -102,6 +115,64 @@ def test_missing_weights_are_a_one_line_error(
         pick_backend(name)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
     assert pick_backend("auto").name == "dlib"
+
+
+def test_prepare_says_once_what_stands_in_for_face_alignment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "videos"
+    root.mkdir()
+    head = np.ascontiguousarray(astronaut()[:260, 90:350])
+    write_video(root / "talk.mp4", np.stack([head] * 12), audio=np.zeros(12 * 640, np.int16))
+    monkeypatch.setattr("dawn_bench.pipelines.faces.backends.face_alignment.find_spec", lambda _: None)
+    note = "faces: dlib stands in for face-alignment: it sees fewer faces"
+    shown = []
+    for face in ("auto", "auto", "dlib"):
+        prepare(root, tmp_path / f"cache-{face}", PrepareSettings(size=64, face=face), jobs=1)
+        shown.append("".join(capsys.readouterr().err.split()).count("".join(note.split())))
+    assert shown == [1, 0, 0]
+
+
+def test_the_extra_has_all_that_the_packages_need_but_opencv() -> None:
+    """They are installed without dependencies, so that no second OpenCV comes."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    table = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    ours = [*table["dependencies"], *table["optional-dependencies"]["faces"]]
+    known = {canonical(re.match(r"[\w.-]+", line)[0]) for line in ours}
+    known |= {"packaging", "certifi", "flatbuffers"}  # of matplotlib, requests and onnxruntime
+    for package in OPTIONAL:
+        try:
+            needed = [line for line in requires(package) or [] if "extra ==" not in line]
+        except PackageNotFoundError:
+            pytest.skip(f"the package {package} is not installed")
+        names = {canonical(re.match(r"[\w.-]+", line)[0]) for line in needed}
+        assert {name for name in names - known if not name.startswith("opencv")} == set()
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_doctor_says_what_leaves_one_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import PackageNotFoundError
+
+    from dawn_bench.cli.doctor import _opencv
+
+    def installed(*names: str) -> None:
+        def version(name: str) -> str:
+            if name not in names:
+                raise PackageNotFoundError(name)
+            return "5.0"
+
+        monkeypatch.setattr("importlib.metadata.version", version)
+
+    installed("opencv-python-headless")
+    assert _opencv() == "opencv-python-headless 5.0"
+    installed("opencv-python", "opencv-python-headless")
+    assert _opencv().endswith(
+        "pip uninstall -y opencv-python-headless opencv-python && pip install opencv-python-headless"
+    )
 
 
 # --- face-alignment --------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dawn_bench.cache import Cache
+from dawn_bench.masks import lip_mask
 from dawn_bench.pipelines.media.video import iter_frames
 from dawn_bench.pipelines.preparation.maintain import verify
 from dawn_bench.pipelines.preparation.prepare import prepare
@@ -55,6 +56,11 @@ def test_odd_clips_end_as_they_should(root: Path, tmp_path: Path) -> None:
     for clip in cache:
         assert clip.n_frames == 16 == len(clip["pose"]) == len(clip["blink"]) == len(clip["logmel"])
         assert clip["frames"].shape == (16, 64, 64, 3) and clip["audio"].shape == (16 * 640,)
+        assert {"face_mask", "lip_mask"} <= set(clip.arrays)
+        assert np.array_equal(clip["lip_mask"], lip_mask(clip["landmarks"], 64))
+        mouth = clip["landmarks"][:, 48:].mean(axis=1).round().astype(int)
+        assert all(mask[y, x] for mask, (x, y) in zip(clip["lip_mask"], mouth, strict=True))
+        assert not (clip["lip_mask"] & ~clip["face_mask"]).any()
     assert not verify(tmp_path / "one").faults
 
 

@@ -105,9 +105,9 @@ def test_the_square_crop_follows_the_face() -> None:
 
 
 def test_the_setting_selects_one_pose_extractor() -> None:
-    assert PrepareSettings().extract == ("pose", "blink", "logmel")
+    assert PrepareSettings().extract == ("pose", "blink", "logmel", "masks")
     chosen = PrepareSettings(pose="3ddfa")
-    assert chosen.extract == ("pose-3ddfa", "blink", "logmel")
+    assert chosen.extract == ("pose-3ddfa", "blink", "logmel", "masks")
     assert PrepareSettings.model_validate(chosen.model_dump()) == chosen
     assert PrepareSettings(pose="3ddfa", extract=("pose", "pose-3ddfa")).extract == ("pose-3ddfa",)
     with pytest.raises(ValueError, match="--pose 3ddfa"):

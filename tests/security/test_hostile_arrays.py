@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
+from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import INDEX_FILE, SETTINGS_FILE, Cache
 from dawn_bench.clip import LARGEST
-from dawn_bench.packed import CODEC, OFFSETS
+from dawn_bench.packed import BITS_CODEC, CODEC, OFFSETS
 from dawn_bench.pipelines.preparation.maintain import verify
 from dawn_bench.readers import DamageError
 from dawn_bench.workflow.evaluate import evaluate_methods
@@ -81,3 +82,49 @@ def test_packed_frames_that_would_fill_the_memory(tiny_cache: Path, tmp_path: Pa
     (root / SETTINGS_FILE).write_text(json.dumps(facts | {"size": LARGEST + 1}))
     with pytest.raises(DamageError, match="entry 'size'"):
         Cache(root)
+
+
+#: Tensors and metadata of the lip masks of clips of 30 frames of 32 px, in place of uint8 (30,32,4) and row [32, 32].
+MASKS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str, str]] = {
+    "a frame more": (lambda a: np.concatenate([a, a[:1]]), "[32, 32]", r"lip_mask .*c4"),
+    "a frame less": (lambda a: a[:-1], "[32, 32]", r"lip_mask .*c4"),
+    "no frames": (lambda a: a[:0], "[32, 32]", r"lip_mask .*c4"),
+    "another size": (lambda a: a[:, :16, :2].copy(), "[16, 16]", r"lip_mask .*c4"),
+    "narrower than its bits": (lambda a: a, "[32, 25]", r"lip_mask .*c4"),
+    "wider than its bits": (lambda a: a, "[32, 1024]", "damaged table of packed masks"),
+    "higher than its bits": (lambda a: a, "[1024, 32]", "damaged table of packed masks"),
+    "a gigapixel": (lambda a: a, f"[{10**9}, {10**9}]", "damaged table of packed masks"),
+    "negative": (lambda a: a, "[-32, -32]", "damaged table of packed masks"),
+    "no number": (lambda a: a, '["32", true]', "damaged table of packed masks"),
+    "three sides": (lambda a: a, "[32, 32, 3]", "damaged table of packed masks"),
+    "no list": (lambda a: a, '{"0": 32}', "damaged table of packed masks"),
+    "no JSON": (lambda a: a, "[32, 32", "damaged table of packed masks"),
+    "nested": (lambda a: a, "[" * 100_000, "damaged table of packed masks"),
+    "signed": (lambda a: a.view(np.int8), "[32, 32]", "damaged table of packed masks"),
+    "words": (lambda a: a.view(np.int32), "[32, 32]", "damaged table of packed masks"),
+    "flat": (lambda a: a.reshape(-1), "[32, 32]", "damaged table of packed masks"),
+}
+
+
+@pytest.mark.parametrize("change", MASKS)
+def test_packed_masks_that_are_none_name_the_shard(change: str, tmp_path: Path) -> None:
+    """The index states what the clip should have, so that only the shard is at fault."""
+    edit, row, message = MASKS[change]
+    root = write_tiny_cache(tmp_path / "c", masks=True)
+    shard = root / "lip_mask" / "lip_mask-00000.safetensors"
+    tensors = {key: edit(bits) for key, bits in load_file(shard).items()}
+    save_file(tensors, shard, metadata={"codec": BITS_CODEC, "row": row})
+    with pytest.raises(DamageError, match=message) as caught:
+        np.asarray(Cache(root)["c4"]["lip_mask"])
+    assert "\n" not in str(caught.value) and "cache verify" in caught.value.hint
+    assert ("c4", "lip_mask") in [(i, f) for i, f, _ in verify(root).faults]
+
+
+def test_a_mask_stored_without_packing_is_checked_like_any_field(tmp_path: Path) -> None:
+    root = write_tiny_cache(tmp_path / "c", masks=True)
+    masks = np.asarray(Cache(root)["c4"]["lip_mask"])
+    forged(root, "lip_mask", masks)
+    assert np.array_equal(Cache(root)["c4"]["lip_mask"], masks) and not verify(root).faults
+    forged(root, "lip_mask", masks.astype(np.uint8))
+    with pytest.raises(DamageError, match=r"lip_mask of clip c4 is uint8 \(30,32,32\), not bool"):
+        Cache(root)["c4"]["lip_mask"]

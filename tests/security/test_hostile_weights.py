@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dawn_bench import cli, hashes, weights
+from dawn_bench import cli, hashes, weights, weights_fetch
 from dawn_bench.errors import InputError
 from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_table import WEIGHTS
@@ -100,10 +100,13 @@ def test_another_file_is_not_replaced_silently(folder: Path, tmp_path: Path) -> 
 
 
 def test_a_download_is_not_appended_through_a_link(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    victim, entry = folder.parent / "victim", replace(weights.entry("vgg19"), url="http://127.0.0.1:9/x")
+    victim, entry = (
+        folder.parent / "victim",
+        replace(weights.entry("vgg19"), url="http://127.0.0.1:9/x", bytes=len(DATA)),
+    )
     victim.write_text("precious")
     monkeypatch.setattr(weights, "WEIGHTS", [entry if w.name == "vgg19" else w for w in WEIGHTS])
-    monkeypatch.setattr(weights, "_transfer", lambda _, partial: partial.open("ab").write(DATA))
+    monkeypatch.setattr(weights_fetch, "transfer", lambda _, part, **__: part.open("ab").write(DATA) == 0)
     (folder / f"{entry.file}.part").symlink_to(victim)
     with pytest.raises(InputError, match="not the published file"):
         weights.download("vgg19")
@@ -143,5 +146,5 @@ def test_missing_weight_files_are_named_before_anything_is_generated(
     text = str(caught.value)
     assert text.startswith(f"{folder}: lacks 2 weight files: ") and "\n" not in text
     assert all(weights.entry(name).file in text for name in ("inception-fid", "i3d"))
-    assert text.endswith("dawn-bench weights fetch inception-fid i3d") or text.endswith("fetch i3d inception-fid")
+    assert text.endswith("there, or: dawn-bench weights fetch --for evaluate --set metrics=fid,ssim,fvd16")
     assert not (tmp_path / "r").exists()

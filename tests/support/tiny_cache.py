@@ -10,17 +10,24 @@ import pandas as pd
 
 from dawn_bench.cache import INDEX_FILE, OK, SCHEMA_VERSION, SETTINGS_FILE
 from dawn_bench.clip import SAMPLES_PER_FRAME
+from dawn_bench.pipelines.extractors.masks import Masks
 from dawn_bench.pipelines.preparation.shards import ShardWriter
 
 SPLITS = ("train", "train", "train", "train", "test", "test")
 
 
 def write_tiny_cache(
-    root: Path, *, size: int = 32, frames: int = 30, splits: tuple[str, ...] = SPLITS, hubert: bool = False
+    root: Path,
+    *,
+    size: int = 32,
+    frames: int = 30,
+    splits: tuple[str, ...] = SPLITS,
+    hubert: bool = False,
+    masks: bool = False,
 ) -> Path:
     """`len(splits)` clips `c0`, `c1`, ... of `frames` frames: a head that sways, a mouth that opens with the sound.
 
-    `hubert` adds random speech features of HuBERT-large's width.
+    `hubert` adds speech features of HuBERT-large's width, `masks` the stored masks.
     """
     ids = [f"c{k}" for k in range(len(splits))]
     rows = []
@@ -30,6 +37,8 @@ def write_tiny_cache(
             clip = tiny_clip(number, size=size, frames=frames)
             if hubert:
                 clip["hubert"] = np.zeros((frames, 1024), np.float16)
+            if masks:
+                clip |= Masks().run(clip, size=size, n_frames=frames)
             for field, values in clip.items():
                 writer.append(field, values)
             facts = {f"{f}.{k}": v for f, entry in writer.finish().items() for k, v in entry.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.masks import lip_box
+from dawn_bench.masks import face_mask, lip_box, released_box_mask
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.presets import PRESETS, fit_to_cache, preset
@@ -110,6 +111,38 @@ def test_every_row_of_a_batch_is_of_the_clip_it_names(tiny_cache: Path) -> None:
     np.testing.assert_array_equal(first["source"], first["frames"][:, 0])
     pairs = frame_pairs(pool, rng, count=3)
     assert pairs["source"].shape == pairs["driving"].shape == (3, 32, 32, 3)
+
+
+def test_the_boxes_of_a_batch_are_those_of_the_stored_masks(tmp_path: Path) -> None:
+    """Their pixels are the masks of the cache; the released masks, which training uses, have up to one more a side."""
+    cache = Cache(write_tiny_cache(tmp_path / "c", masks=True))
+    pool, rng = ClipPool(cache), step_rng(0, 0, stream="x")
+    batch = windows(pool, rng, count=8, frames=6, random_source=True)
+    for row, place in enumerate(batch["clip"].tolist()):
+        clip = cache[pool.ids[place]]
+        assert {"lip_mask", "face_mask"} <= set(clip.arrays)
+        start = next(k for k in range(25) if np.array_equal(clip["logmel"][k : k + 6], batch["audio"][row]))
+        source = next(k for k in range(30) if np.array_equal(clip["bbox"][k], batch["source_bbox"][row]))
+        for name, boxes, span in (
+            ("lip_mask", batch["lip_box"][row], slice(start, start + 6)),
+            ("face_mask", batch["source_bbox"][row][None], slice(source, source + 1)),
+        ):
+            mask = clip[name][span]
+            assert np.array_equal(face_mask(boxes.numpy(), 32), mask) and mask.any()
+            for side in (32, 8):  # of frames, and of the latent motion
+                cells = mask.reshape(-1, side, 32 // side, side, 32 // side).any(axis=(2, 4))
+                released = released_box_mask(boxes, side, height=32, width=32, swap_axes=True).numpy() > 0
+                assert (released >= cells).all()
+                wider = np.stack([cv2.dilate(cell.astype(np.uint8), np.ones((3, 3))) for cell in cells]) > 0
+                assert (released <= wider).all()
+
+
+def test_a_batch_does_not_depend_on_whether_masks_are_stored(tiny_cache: Path, tmp_path: Path) -> None:
+    caches = Cache(tiny_cache), Cache(write_tiny_cache(tmp_path / "c", masks=True))
+    one, other = (
+        windows(ClipPool(cache), step_rng(3, 1, stream="x"), count=4, frames=5, random_source=True) for cache in caches
+    )
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_short_clips_are_padded_and_masked(tiny_cache: Path) -> None:

@@ -53,6 +53,15 @@ def test_sanity_rows_and_a_users_folder_are_scored_side_by_side(job: Evaluation)
     assert ("c4", "mine") in gallery and ("c5", "still") in gallery
 
 
+def test_networks_that_are_for_research_only_are_named_beside_their_scores(job: Evaluation) -> None:
+    done = evaluate_methods(replace(job, metrics=("psnr", "csim"), sanity=False))
+    rows = {row.metric: row for row in ResultsStore(job.out).rows()}
+    assert rows["psnr"].research_only == [] and "dlib-68" in rows["csim"].research_only
+    sentence = "csim: computed with dlib-68, whose licence is: trained on iBUG 300-W: not for commercial use."
+    assert sentence in done.summary and sentence in done.report.read_text()
+    assert "arcface-r50" not in "".join(done.summary)  # its stand-in has no licence
+
+
 def test_a_second_run_makes_nothing_and_adds_nothing_twice(job: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate_methods(job)
     monkeypatch.setattr(

@@ -17,6 +17,7 @@ from dawn_bench.files import sha256_file
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.lfg import LFGConfig
+from dawn_bench.models.dawn.needs import RELEASED
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
 from dawn_bench.provenance import fingerprint
@@ -133,8 +134,7 @@ def _first(folder: Path, pattern: str) -> Path | None:
 
 
 def _registered(size: int) -> ReleasedFiles:
-    names = (f"dawn-lfg-{size}", f"dawn-a2v-{size}", "pbnet-pose", "pbnet-blink")
-    entries = [weights.entry(name) for name in names]
+    entries = [weights.entry(name) for name in RELEASED[size]]
     absent = [entry.file for entry in entries if not (weights.folder() / entry.file).is_file()]
     if absent:
         raise InputError(f"lacks {', '.join(absent)}.", path=weights.folder(), hint=_origin(size))

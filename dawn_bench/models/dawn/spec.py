@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dawn_bench.models.dawn.needs import RELEASED
 from dawn_bench.models.spec import CheckpointKind, Lazy, ModelSpec, register
 
 _HERE = "dawn_bench.models.dawn"
@@ -36,6 +37,8 @@ SPEC = register(
         load=Lazy(f"{_HERE}.released:load_generator"),
         released=Lazy(f"{_HERE}.released:is_released"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
+        weights=Lazy(f"{_HERE}.needs:needs"),
+        released_weights={f"released-{size}": tuple((name,) for name in names) for size, names in RELEASED.items()},
         signals=Lazy(f"{_HERE}.signals:signals"),
     )
 )

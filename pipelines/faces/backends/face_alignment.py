@@ -16,9 +16,10 @@ import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.files import sha256_file
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, not_installed
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
+from dawn_bench.weights_advice import absent
 
 #: Registry names.
 _DETECTOR, _POINTS = "s3fd-wav2lip", "fan-2d"
@@ -31,24 +32,17 @@ class FaceAlignmentBackend:
     """S3FD detection and FAN landmarks, on the GPU where available."""
 
     name = "face-alignment"
+    weights = ((_DETECTOR,), (_POINTS,))
 
     @staticmethod
     def missing() -> str | None:
         """Why the back end cannot run here; None if it can."""
         if find_spec("face_alignment") is None:
-            return "the package face-alignment is not installed (pip install 'dawn-bench[faces]')"
+            return not_installed("face-alignment")
         installed = version("face-alignment")
-        if tuple(int(part) for part in installed.split(".")[:2]) < (
-            1,
-            5,
-        ):  # older versions use other files and another loader
+        if tuple(int(part) for part in installed.split(".")[:2]) < (1, 5):  # older: other files, another loader
             return f"face-alignment {installed} is installed; it takes 1.5 or later"
-        absent = [name for name in (_DETECTOR, _POINTS) if _file(name) is None]
-        if not absent:
-            return None
-        files = " and ".join(weights.entry(name).file for name in absent)
-        fetch = " && ".join(f"dawn-bench weights fetch {name}" for name in absent)
-        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()} (get them with: {fetch})"
+        return absent(((name,) for name in (_DETECTOR, _POINTS) if _file(name) is None), job=FaceAlignmentBackend.name)
 
     def __init__(self) -> None:
         import face_alignment

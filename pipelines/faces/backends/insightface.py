@@ -13,9 +13,10 @@ import numpy as np
 
 from dawn_bench import weights
 from dawn_bench.files import sha256_file
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, not_installed
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
+from dawn_bench.weights_advice import fetch_command
 
 #: Registry names.
 _DETECTOR, _POINTS = "scrfd-10g", "insightface-68"
@@ -27,18 +28,20 @@ class InsightFaceBackend:
     """SCRFD detection, and x, y of the 68 3-D landmarks."""
 
     name = "insightface"
+    weights = ((_DETECTOR,), (_POINTS,))
 
     @staticmethod
     def missing() -> str | None:
         """Why the back end cannot run here; None if it can."""
         for package in ("insightface", "onnxruntime"):
             if find_spec(package) is None:
-                return f"the package {package} is not installed (pip install 'dawn-bench[faces]')"
+                return not_installed(package, alone=package == "insightface")
         absent = [weights.entry(name).file for name in (_DETECTOR, _POINTS) if _file(name) is None]
         if not absent:
             return None
         files = f"{' and '.join(absent)} of the model pack buffalo_l"
-        return f"{files} {'is' if len(absent) == 1 else 'are'} not in {weights.folder()} nor in {_pack()}"
+        places = f"{'is' if len(absent) == 1 else 'are'} not in {weights.folder()} nor in {_pack()}"
+        return f"{files} {places}; get the pack with: {fetch_command(job=InsightFaceBackend.name)}"
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

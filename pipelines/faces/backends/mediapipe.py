@@ -1,6 +1,6 @@
 """MediaPipe's face landmarker, from a landmarker file in the weights folder.
 
-The package is neither a dependency nor an extra: it pins numpy or installs a second OpenCV. The 68 iBUG landmarks are
+The package asks for a second OpenCV, so it is installed without dependencies. The 68 iBUG landmarks are
 taken from its 478 mesh vertices.
 """
 
@@ -12,8 +12,9 @@ from importlib.util import find_spec
 import numpy as np
 
 from dawn_bench import weights
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around, not_installed
 from dawn_bench.provenance import fingerprint
+from dawn_bench.weights_advice import absent
 
 _WEIGHTS = "mediapipe-landmarker"
 #: Mesh vertex of each iBUG point: jaw, brows, nose, eyes, outer and inner lips.
@@ -32,15 +33,14 @@ class MediaPipeBackend:
     """The landmarker in single-image mode, for up to three faces; boxes are derived from the landmarks."""
 
     name = "mediapipe"
+    weights = ((_WEIGHTS,),)
 
     @staticmethod
     def missing() -> str | None:
         """Why the back end cannot run here; None if it can."""
         if find_spec("mediapipe") is None:
-            return "the package mediapipe is not installed (in an environment of its own: it pins numpy)"
-        file = weights.resolve(_WEIGHTS)
-        fetch = f"dawn-bench weights fetch {_WEIGHTS}"
-        return None if file.path else f"{file.weight.file} is not in {weights.folder()} (get it with: {fetch})"
+            return not_installed("mediapipe")
+        return absent(MediaPipeBackend.weights, job=MediaPipeBackend.name)
 
     def __init__(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision

@@ -14,6 +14,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import SAMPLE_RATE, Clip
 from dawn_bench.models.checkpoint import save_checkpoint
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
+from dawn_bench.models.diffspeaker.needs import PRETRAINED
 from dawn_bench.models.diffspeaker.presets import DiffSpeakerSettings
 from dawn_bench.models.diffspeaker.released import load_pretrained
 from dawn_bench.models.diffspeaker.schedule import TIMESTEPS
@@ -21,9 +22,8 @@ from dawn_bench.pipelines.meshes.render import MeshRenderer
 from dawn_bench.training.data import ClipPool, step_rng
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, side_by_side
+from dawn_bench.weights_advice import missing_error
 
-#: Registry names of the pretrained encoders, the preferred format first.
-PRETRAINED = {"hubert": ("hubert-base",), "wav2vec2": ("wav2vec2-base", "wav2vec2-base-bin")}
 #: Side of the frames rendered in validation, in pixels.
 _SIDE = 160
 
@@ -43,7 +43,9 @@ class DiffSpeakerStage:
         if self.config.pretrained and self.config.model.audio.encoder != "logmel":
             names = PRETRAINED[self.config.model.audio.encoder]
             present = [name for name in names if weights.resolve(name).path is not None]
-            resolved = weights.resolve(present[0] if present else names[0], "files")
+            if not present:
+                raise missing_error([names])
+            resolved = weights.resolve(present[0], "files")
             load_pretrained(model, resolved)
             self.started_from = resolved.identity
         self.module: nn.Module = model

@@ -1,0 +1,24 @@
+"""The published files that DAWN takes: HuBERT for its sound, VGG-19 for LFG's loss, and the released models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dawn_bench.models.dawn.settings import TrainSettings
+    from dawn_bench.weights_advice import Needs
+
+#: Registry names of the released models by image size: LFG, A2V-FDM, PBNet for pose and for blinks.
+RELEASED = {size: (f"dawn-lfg-{size}", f"dawn-a2v-{size}", "pbnet-pose", "pbnet-blink") for size in (128, 256)}
+
+
+def needs(settings: TrainSettings | None) -> Needs:
+    """The speech encoder of the paper, and with settings the loss network; the small presets do without."""
+    from dawn_bench.pipelines.extractors.base import EXTRACTORS
+
+    encoder = EXTRACTORS["hubert"].weights
+    if settings is None:
+        return encoder
+    if not settings.preset.startswith("dawn-"):
+        return ()
+    return (*encoder, *((("vgg19",),) if settings.lfg.perceptual != "seeded" else ()))

@@ -1,0 +1,96 @@
+"""Which of the files that something needs are missing, and the one sentence that says how to get them.
+
+A need is an ordered choice of registry names, the preferred one first: `("tddfa-v2", "tddfa-v2-small")`. Whoever uses
+a network declares its needs once, as `Needs`; messages and `dawn-bench weights fetch --for` read the declaration.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from dawn_bench import weights
+from dawn_bench.errors import InputError
+from dawn_bench.weights_table import Weight
+
+Need = tuple[str, ...]
+Needs = tuple[Need, ...]
+
+
+def lacking(needs: Iterable[Need]) -> Needs:
+    """The needs for which no file is present."""
+    return tuple(need for need in needs if not any(weights.locate(weights.entry(name)) for name in need))
+
+
+def preferred(need: Need) -> Weight:
+    """The entry to get for a need: the first one with an address, else the first one."""
+    entries = [weights.entry(name) for name in need]
+    return next((weight for weight in entries if weight.addresses), entries[0])
+
+
+def fetch_command(*names: str, job: str = "", changes: Iterable[str] = ()) -> str:
+    """The command that brings the files of these entries, or with `job` all that `--for` knows under that name.
+
+    `changes` are settings of the job, as `--set` takes them.
+    """
+    words = ["--for", job] if job else list(names)
+    words += [word for change in changes for word in ("--set", change)]
+    return f"dawn-bench weights fetch {shlex.join(words)}"
+
+
+def by_hand(weight: Weight) -> str:
+    """What a person does for a file without an address: a sentence that ends with `weights add`."""
+    how = weight.by_hand or f"get {Path(weight.file).name} from {weight.origin}"
+    return f"{how[:1].upper()}{how[1:]}, then: dawn-bench weights add FILE --name {weight.name}"
+
+
+def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] = (), listed: bool = False) -> str:
+    """The hint of every message about missing files; it ends with the command that brings them.
+
+    Files that only a person can get are described first, with their origin. The others are named with theirs, unless
+    the message has `listed` them.
+    """
+    needs = tuple(needs)
+    fetched = [need for need in needs if preferred(need).addresses]
+    alone = [preferred(need) for need in needs if not preferred(need).addresses]
+    parts = [f"Put {weight.file} (from {weight.origin}) there. {by_hand(weight)}" for weight in alone]
+    if fetched:
+        origins: dict[str, list[str]] = {}
+        for need in fetched:
+            origins.setdefault(preferred(need).origin, []).append(_names(need))
+        files = " and ".join(f"{' and '.join(group)} (from {origin})" for origin, group in origins.items())
+        names = [preferred(need).name for need in fetched]
+        parts.append(f"Put {'them' if listed else files} there, or: {fetch_command(*names, job=job, changes=changes)}")
+    return "; ".join(parts)
+
+
+def absent(needs: Iterable[Need], *, job: str = "") -> str | None:
+    """A clause for `cannot run: ...` that ends with the command; None where all files are present."""
+    missing = lacking(needs)
+    if not missing:
+        return None
+    files = " and ".join(_names(need) for need in missing)
+    alone = len(missing) == 1
+    names = [preferred(need).name for need in missing]
+    how = f"get {'it' if alone else 'them'} with: {fetch_command(*names, job=job)}"
+    if not any(preferred(need).addresses for need in missing):
+        how = "; ".join(by_hand(preferred(need)) for need in missing)
+    return f"{files} {'is' if alone else 'are'} not in {weights.folder()}; {how}"
+
+
+def missing_error(needs: Iterable[Need], *, job: str = "") -> InputError:
+    """The error for needs of which no file is present; it names the purpose of the first."""
+    needs = tuple(needs)
+    first = weights.entry(needs[0][0])
+    return InputError(
+        f"the weights of {first.purpose} are missing.",
+        path=weights.folder() / first.file,
+        hint=how_to_get(needs, job=job),
+    )
+
+
+def _names(need: Need) -> str:
+    """`a/model.safetensors or pytorch_model.bin`."""
+    first, *others = (weights.entry(name).file for name in need)
+    return " or ".join([first, *(Path(file).name for file in others)])

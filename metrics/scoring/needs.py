@@ -1,0 +1,58 @@
+"""The weight files that metrics use, read off their features; what is missing is named in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from dawn_bench.errors import InputError
+from dawn_bench.metrics.functional.meshes import region_needs
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, PROTOCOLS, ScoringProtocol
+from dawn_bench.metrics.scoring.base import METRICS, Metric
+from dawn_bench.metrics.scoring.extraction import Extraction
+from dawn_bench.text import counted
+from dawn_bench.weights import WEIGHTS, folder
+from dawn_bench.weights_advice import Needs, how_to_get, lacking
+
+
+def metric_needs(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> Needs:
+    """The registry entries behind metrics under a protocol, in the order of the metrics."""
+    regions = {"lips": protocol.mesh_lips, "upper": protocol.mesh_upper}
+    without = protocol.model_copy(update={"mesh_lips": None, "mesh_upper": None})  # named regions are read at once
+    extraction, known = Extraction(metrics, without), {weight.name for weight in WEIGHTS}
+    features = [name for metric in metrics for name in extraction.needed(metric)]
+    used = [r.weight.name for name in features for r in extraction.extractors[name].resolved]
+    meshes = region_needs({part: name for part, name in regions.items() if f"mesh{part}" in features})
+    return tuple(dict.fromkeys([*((name,) for name in used if name in known), *meshes]))
+
+
+def check_files(
+    metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol, *, fields: Collection[str] | None = None
+) -> None:
+    """Raise one `InputError` that names every missing weight file of the metrics.
+
+    It serves the policy `files`, before anything is generated. With `fields`, only metrics that can be computed from
+    these fields of a clip count. A file that is damaged raises as well.
+    """
+    extraction = Extraction(metrics, protocol)
+    chosen = [m for m in metrics if fields is None or extraction.fields(m) <= set(fields)]
+    missing = lacking(metric_needs(chosen, protocol))
+    if missing:
+        entries = {weight.name: weight for weight in WEIGHTS}
+        files = ", ".join(f"{entries[name].file} ({name})" for name, *_ in missing)
+        lacks = f"lacks {counted(len(missing), 'weight file')}: {files}."
+        changes = evaluation_changes(metrics, protocol)
+        raise InputError(lacks, path=folder(), hint=how_to_get(missing, job="evaluate", changes=changes, listed=True))
+
+
+def evaluation_changes(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> list[str]:
+    """The settings with which `dawn-bench weights fetch --for evaluate` brings what these metrics need."""
+    names = [metric.name for metric in metrics]
+    return ([] if set(names) >= set(METRICS) else [f"metrics={','.join(names)}"]) + _protocol_changes(protocol)
+
+
+def _protocol_changes(protocol: ScoringProtocol) -> list[str]:
+    name = protocol.id.partition("+")[0]
+    base = PROTOCOLS.get(name, PAPER_DAWN)
+    changed = [f"{k}={v}" for k, v in protocol.model_dump().items() if k != "id" and v != getattr(base, k)]
+    named = [] if name == PAPER_DAWN.id else [f"protocol={name}"]
+    return named + ([f"protocol_set=[{', '.join(changed)}]"] if changed else [])

@@ -1,0 +1,1 @@
+"""Decoders other than PyAV, one file each."""

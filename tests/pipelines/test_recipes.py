@@ -1,0 +1,89 @@
+"""`prepare --like`: a paper's settings by name; what is given overrides it; missing networks are one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dawn_bench import weights
+from dawn_bench.cli import app
+from dawn_bench.errors import InputError
+from dawn_bench.job import read_job
+from dawn_bench.pipelines.preparation.prepare import prepare
+from dawn_bench.pipelines.recipes.base import RECIPES
+from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.workflow.jobs import Preparation
+
+
+def settings(*, file: Path | None = None, overrides: tuple[str, ...] = (), **flags: object) -> PrepareSettings:
+    """As the command line reads them."""
+    job, _ = read_job(Preparation, {"root": "videos", **flags}, file=file, overrides=overrides)
+    return job.settings
+
+
+def test_dawns_recipe_is_that_of_its_paper_and_code() -> None:
+    dawn = settings(like="dawn")
+    assert (dawn.size, dawn.crop, dawn.pose, dawn.blink) == (128, "paper", "3ddfa", "one-pair")
+    assert dawn.extract == ("pose-3ddfa", "blink-one-pair", "hubert", "masks")
+    assert dawn == PrepareSettings(like="dawn")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_is_valid_and_says_whose_it_is(name: str) -> None:
+    chosen = PrepareSettings(like=name)
+    assert chosen.model_dump() != PrepareSettings(like=None).model_dump() | {"like": name}
+    assert RECIPES[name].title and all(key in PrepareSettings.model_fields for key in RECIPES[name].settings)
+
+
+def test_what_is_given_overrides_a_recipe(tmp_path: Path) -> None:
+    assert settings(like="dawn", size="256", crop="face").model_dump(include={"size", "crop", "pose"}) == {
+        "size": 256,
+        "crop": "face",
+        "pose": "3ddfa",
+    }
+    assert settings(like="dawn", pose="landmarks").extract == ("pose", "blink-one-pair", "hubert", "masks")
+    assert settings(like="dawn", extract=["logmel"]).extract == (
+        "pose-3ddfa",
+        "blink-one-pair",
+        "hubert",
+        "masks",
+        "logmel",
+    )
+    (tmp_path / "prepare.yaml").write_text("like: dawn\nsize: 64\n")
+    assert (settings(file=tmp_path / "prepare.yaml").crop, settings(file=tmp_path / "prepare.yaml").size) == (
+        "paper",
+        64,
+    )
+    assert settings(overrides=("like=hallo", "crop=none")).model_dump(include={"size", "crop"}) == {
+        "size": 512,
+        "crop": "none",
+    }
+
+
+def test_an_unknown_recipe_is_one_line_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"no recipe called 'dwan'.*dawn"):
+        settings(like="dwan")
+
+
+def test_networks_that_are_missing_are_one_line_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(weights.ENVIRONMENT, str(tmp_path / "weights"))
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"video")
+    with pytest.raises(InputError) as caught:
+        prepare(tmp_path / "videos", tmp_path / "cache", PrepareSettings(like="dawn"))
+    message = str(caught.value)
+    assert "'pose-3ddfa' cannot run" in message and "'hubert' cannot run" in message and "\n" not in message
+    assert all(f"dawn-bench weights fetch --for {name}" in message for name in ("pose-3ddfa", "hubert"))
+
+
+def test_help_lists_the_recipes_and_the_command_says_what_one_sets(tmp_path: Path) -> None:
+    shown = " ".join(CliRunner().invoke(app, ["prepare", "--help"], env={"COLUMNS": "200"}).output.split())
+    assert all(name in shown for name in RECIPES)
+    words = ["--like", "dawn", "--size", "64", "--root", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    told = " ".join(CliRunner().invoke(app, ["prepare", *words], env={"COLUMNS": "400"}).output.split())
+    assert "crop paper" in told and "size 64 (given; the recipe has 128)" in told
+    assert all(" ".join(line.split()) in told for line in RECIPES["dawn"].differs)
