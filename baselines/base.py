@@ -101,6 +101,10 @@ class Method(Protocol):
     is then also scored with its faces aligned to the true ones; `check(clip)`, called with the first clip before any
     work, which raises `InputError` when the cache does not fit the model; `remarks(clip)`, which returns sentences for
     the rows on how the cache differs from the data that the model was trained on.
+
+    A method that takes files from outside the cache also has both of `source_key(clip)`, which identifies those that
+    the clip is best generated from, empty for none, and `has_source(clip)`, whether they are there and as the cache
+    has them. An output that was generated from them is kept when they are gone.
     """
 
     name: str

@@ -75,8 +75,7 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     results: dict[str, Output] = {}
     with meter(f"generate {method.name}", total=sum(c.n_frames for c in clips), unit="frames") as progress:
         for clip in clips:
-            key = output_key(method, clip, clips, seed=seed)
-            output = _kept(folder, earlier.get(clip.id), key, clip)
+            key, output = _key_and_kept(method, clip, clips, folder, earlier.get(clip.id), seed=seed)
             if output is None:
                 path = folder / f"{clip.id}{format_of(clip).suffix}"
                 output = _generate_one(method, Item(clip, clips, seed), path, key)
@@ -88,12 +87,30 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     return results
 
 
-def output_key(method: Method, clip: Clip, clips: Sequence[Clip], *, seed: int) -> str:
-    """Identifies what an output depends on: method, clip, its content, other clips where they are used, seed."""
+def _key_and_kept(
+    method: Method, clip: Clip, clips: Sequence[Clip], folder: Path, earlier: Output | None, *, seed: int
+) -> tuple[str, Output | None]:
+    """The key of a clip's output as it is generated now, and the output of an earlier run that is as good or better."""
+    key = output_key(method, clip, clips, seed=seed)
+    source_key = getattr(method, "source_key", None)
+    if source_key is not None and (source := source_key(clip)):
+        best = output_key(method, clip, clips, seed=seed, source=source)
+        if (output := _kept(folder, earlier, best, clip)) is not None:
+            return best, output
+        key = best if method.has_source(clip) else key  # type: ignore[attr-defined]
+    return key, _kept(folder, earlier, key, clip)
+
+
+def output_key(method: Method, clip: Clip, clips: Sequence[Clip], *, seed: int, source: str = "") -> str:
+    """Identifies what an output depends on: method, clip, its content, other clips where they are used, seed.
+
+    `source` identifies files outside the cache, where the output depends on any.
+    """
     prefix = ["mesh"] if modality_of(clip) == "mesh" else []
     content = [clip.meta.get(f"{field}_sha256") for field in (format_of(clip).field, "audio")]
     others = [c.id for c in clips] if "others" in method.uses else []
-    return fingerprint([*prefix, method.fingerprint, clip.id, clip.n_frames, content, others, seed])
+    outside = [source] if source else []
+    return fingerprint([*prefix, method.fingerprint, clip.id, clip.n_frames, content, others, seed, *outside])
 
 
 def _kept(folder: Path, output: Output | None, key: str, clip: Clip) -> Output | None:

@@ -299,6 +299,7 @@ class Cache:
         fixed = {"id", "speaker", "split", "n_frames"}
         meta = {k: v for k, v in row.items() if k not in fixed and "." not in k}
         meta |= {f"{f}_sha256": row[f"{f}.sha256"] for f in ("frames", "audio", "vertices") if f"{f}.sha256" in row}
+        meta["source_root"] = self.settings.get("root")
         fields = [f for f in self.fields if isinstance(row[f"{f}.shard"], str)]
         return Clip(
             id=clip_id,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from dawn_bench.baselines.base import Generated, Item, MethodClass
 from dawn_bench.baselines.external.adapter import Adapter, Install
+from dawn_bench.baselines.external.portrait import PORTRAIT, Portrait, portrait_key, portrait_of
 from dawn_bench.baselines.external.process import Run, run
 from dawn_bench.baselines.external.stage import Staged, staged
-from dawn_bench.clip import FPS
+from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.media.video import probe, read_frames
@@ -35,6 +37,16 @@ class External:
         weights = {k: sha256_file(Path(p)) for k, p in install.weights.items() if Path(p).is_file()}
         facts = [adapter.model_dump(mode="json"), install.options, weights]
         self.fingerprint = f"external/{adapter.name}/{fingerprint(facts)}"
+        self._portrait: tuple[Clip, Portrait] | None = None
+
+    def source_key(self, clip: Clip) -> str:
+        """The source video that the portrait is best cut from; empty where the cached frame serves as well."""
+        return portrait_key(clip, self.adapter.portrait_size)
+
+    def has_source(self, clip: Clip) -> bool:
+        """Whether the portrait can be cut from the source video. It is kept for `generate`."""
+        self._portrait = clip, portrait_of(clip, self.adapter.portrait_size)
+        return self._portrait[1].from_source
 
     def generate(self, item: Item) -> Generated:
         """Run the command for one item.
@@ -42,7 +54,11 @@ class External:
         Raises `ItemError` with `no_face`, `timeout`, `oom`, `crash` or `bad_output`; `StorageError` for a full disk.
         """
         adapter = self.adapter
-        with staged(adapter, self.install, item) as item_files:
+        kept, self._portrait = self._portrait, None
+        if kept is None or kept[0] is not item.clip:
+            kept = item.clip, portrait_of(item.clip, adapter.portrait_size)
+        portrait = kept[1]
+        with staged(adapter, self.install, item, portrait.picture) as item_files:
             argv = [item_files.fill(part, what="argv") for part in adapter.argv]
             launcher = [str(SEEDED), str(item.seed % 2**31)] if adapter.seeded_launch else []
             log = self.logs / self.name / f"{item.clip.id}.log"
@@ -61,9 +77,9 @@ class External:
                 raise storage_error(error) or ItemError("crash", f"cannot be started: {error}") from error
             if ended.code is None:
                 raise ItemError("timeout", f"took more than {adapter.limits.timeout:g} s; log: {log}")
-            return self._collected(item_files, ended, item, log)
+            return self._collected(item_files, ended, item, portrait, log)
 
-    def _collected(self, item_files: Staged, ended: Run, item: Item, log: Path) -> Generated:
+    def _collected(self, item_files: Staged, ended: Run, item: Item, portrait: Portrait, log: Path) -> Generated:
         self._raise_reported(ended)
         path = self._output(item_files, ended, log)
         try:
@@ -80,7 +96,8 @@ class External:
             notes.append(f"{info.fps:.4g} fps, read at {FPS} by timestamps")
         if len(frames) != n:
             notes.append("fewer frames than requested" if len(frames) < n else "more frames than requested: cut")
-        facts = {"fps": info.fps, "frames": len(frames), "width": info.width, "height": info.height}
+        facts: dict[str, Any] = {"fps": info.fps, "frames": len(frames), "width": info.width, "height": info.height}
+        facts[PORTRAIT] = portrait.note
         audio, loading = item.clip["audio"], ended.ready_after
         return Generated(frames[:n], audio, notes=tuple(notes), facts=facts, load_seconds=loading)
 

@@ -43,8 +43,10 @@ class Staged:
 
 
 @contextmanager
-def staged(adapter: Adapter, install: Install, item: Item) -> Iterator[Staged]:
-    """Write an item's files to a temporary folder. Raises `ItemError` for an item beyond the adapter's limits."""
+def staged(adapter: Adapter, install: Install, item: Item, portrait: np.ndarray) -> Iterator[Staged]:
+    """Write an item's files, among them its `portrait` uint8 RGB (S,S,3), to a temporary folder.
+
+    Raises `ItemError` for an item beyond the adapter's limits."""
     clip = item.clip
     audio = np.asarray(clip["audio"])
     _within_limits(adapter, clip.n_frames / FPS, audio)
@@ -56,11 +58,6 @@ def staged(adapter: Adapter, install: Install, item: Item) -> Iterator[Staged]:
         inputs, out, work = root / "in", root / "out", root / "work"
         for directory in (inputs, out):
             directory.mkdir()
-        portrait = np.asarray(clip["frames"][0])
-        side = adapter.portrait_size or portrait.shape[0]
-        if side != portrait.shape[0]:
-            how = cv2.INTER_AREA if side < portrait.shape[0] else cv2.INTER_CUBIC
-            portrait = cv2.resize(portrait, (side, side), interpolation=how)
         image, sound = inputs / "portrait.png", inputs / "sound.wav"
         encoded = cv2.imencode(".png", cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))[1]
         image.write_bytes(encoded.tobytes())  # unlike imwrite it raises when the disk is full
@@ -74,7 +71,7 @@ def staged(adapter: Adapter, install: Install, item: Item) -> Iterator[Staged]:
             "seed": item.seed % 2**31,
             "frames": clip.n_frames,
             "seconds": clip.n_frames / FPS,
-            "size": side,
+            "size": portrait.shape[0],
             "weights": install.weights,
             "options": install.options,
         }

@@ -22,6 +22,7 @@ from dawn_bench.baselines.base import (
 )
 from dawn_bench.baselines.external.adapter import bundled, installed_names, installs_file, read_adapter
 from dawn_bench.baselines.external.method import External
+from dawn_bench.baselines.external.portrait import PORTRAIT
 from dawn_bench.baselines.formats import format_of, read_output
 from dawn_bench.baselines.given_pieces import CUT_FROM_WHOLE, GivenOutputs, find_piece_outputs
 from dawn_bench.baselines.mesh_files import draw_mesh
@@ -138,7 +139,7 @@ def entry_of(
         video_seconds = sum(c.seconds for c in clips if c.id in outputs)
         cost = {"generate_s_per_s": generating / video_seconds, "load_s": once + loading / len(outputs)}
     takes = max((results[i].takes for i in outputs), default=1)
-    notes = {i: results[i].notes for i in outputs}
+    notes = {i: (*results[i].notes, *_portrait_notes(results[i])) for i in outputs}
     loaders = tuple(_loaders(outputs, clips, notes=notes, take=k) for k in range(takes))
     return Entry(
         method.name,
@@ -156,6 +157,12 @@ def remarks_of(method: Method, clip: Clip) -> tuple[str, ...]:
     """How a clip's cache differs from what the method's model was trained on, as sentences for its rows."""
     remarks = getattr(method, "remarks", None)
     return tuple(remarks(clip)) if remarks is not None else ()
+
+
+def _portrait_notes(output: Output) -> tuple[str, ...]:
+    """Where the portrait of an external method's output is from; outputs of earlier versions do not state it."""
+    stated = output.facts.get(PORTRAIT)
+    return (stated,) if isinstance(stated, str) else ()
 
 
 def _generated(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -53,29 +55,23 @@ def segments(clips: Sequence[Clip], length: int, *, exact: bool, least: float = 
 
 def segment(clip: Clip, start: int, stop: int) -> Clip:
     """Frames `start` to `stop` (exclusive) of a clip and their sound; the id ends with `_f` and the first frame."""
-    meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256") or k in _OF_FILES}
+    meta = _facts(clip) | {PIECE_OF: clip.id, PIECE_START: start}
     for field in ("frames", "audio"):
         if f"{field}_sha256" in clip.meta:
             meta[f"{field}_sha256"] = fingerprint([clip.meta[f"{field}_sha256"], start, stop], length=64)
-    meta |= {PIECE_OF: clip.id, PIECE_START: start}
     arrays = _viewed(clip.arrays, lambda array, rate: array[start * rate : stop * rate])
-    return Clip(
-        f"{clip.id}_f{start:05d}",
-        clip.speaker,
-        clip.split,
-        stop - start,
-        arrays,
-        clip.fps,
-        meta,
-        extractors=clip.extractors,
-    )
+    return replace(clip, id=f"{clip.id}_f{start:05d}", n_frames=stop - start, arrays=arrays, meta=meta)
 
 
 def repeated(clip: Clip, length: int, *, name: str) -> Clip:
     """`length` frames of a clip under the id `name`: the first frames, or the looped clip where it is shorter."""
-    meta = {k: v for k, v in clip.meta.items() if not k.endswith("_sha256")}
     arrays = _viewed(clip.arrays, lambda array, rate: np.resize(array, (length * rate, *array.shape[1:])))
-    return Clip(name, clip.speaker, clip.split, length, arrays, clip.fps, meta, extractors=clip.extractors)
+    return replace(clip, id=name, n_frames=length, arrays=arrays, meta=_facts(clip))
+
+
+def _facts(clip: Clip) -> dict[str, Any]:
+    """The facts on a clip without the hashes of its arrays."""
+    return {k: v for k, v in clip.meta.items() if not k.endswith("_sha256") or k in _OF_FILES}
 
 
 def _viewed(arrays: Mapping[str, np.ndarray], view: Callable[[np.ndarray, int], np.ndarray]) -> LazyArrays:

@@ -90,6 +90,9 @@ def compute_metrics(
     if not names:
         raise InputError("no metric is given.", hint=f"Known: {', '.join(METRICS)}.")
     rules = find_protocol(protocol, tuple(protocol_set))
+    if rules.piece_length is not None:
+        what = "piece_length cuts the clips of a cache; clips that are given are scored as they are."
+        raise InputError(what, hint="Leave it out, or use evaluate().")
     classes = [METRICS[name] for name in metric_names(names)]
     _check_modes(classes, has_reference=reference is not None, paired=paired)
     outputs = clip_set(generated, side="generated", fps=fps)

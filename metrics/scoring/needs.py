@@ -51,6 +51,7 @@ def evaluation_changes(metrics: Sequence[Metric | type[Metric]], protocol: Scori
 
 
 def _protocol_changes(protocol: ScoringProtocol) -> list[str]:
+    protocol = protocol.in_pieces(None)  # which need no other network
     name = protocol.id.partition("+")[0]
     base = PROTOCOLS.get(name, PAPER_DAWN)
     changed = [f"{k}={v}" for k, v in protocol.model_dump().items() if k != "id" and v != getattr(base, k)]

@@ -12,6 +12,9 @@ from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.utf8 import escape_invalid
 
+#: Column of the index with the dataset's own crop of the source picture, `x y width height`; empty without one.
+DATASET_CROP = "dataset_crop"
+
 
 def origin(source: Source, *, root: Path) -> dict[str, str]:
     """Columns of the index: `source`, `sound` and the sha256 of each, empty where there is no such file.

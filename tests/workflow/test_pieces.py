@@ -15,6 +15,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.job import read_job
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PIECES, protocol
 from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.needs import evaluation_changes
 from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.reports.leaderboard import leaderboards, with_published
 from dawn_bench.reports.published import published_tables
@@ -126,6 +127,7 @@ def test_a_protocol_of_before_keeps_its_fingerprint_and_pieces_have_another() ->
     ]
     assert len({v.fingerprint for v in variants}) == len({v.id for v in variants}) == len(variants)
     assert protocol("paper-dawn", ("piece_remainder=drop",), dataset="crema") == PAPER_DAWN  # nothing is cut
+    assert evaluation_changes([METRICS["psnr"]], in_pieces) == ["metrics=psnr"]  # a command that can be typed
     assert PAPER_DAWN.in_pieces(200) == in_pieces and in_pieces.in_pieces(None) == PAPER_DAWN
 
 
