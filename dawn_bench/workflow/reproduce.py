@@ -103,8 +103,9 @@ def _with_part(
     published = table.published.get(compared, {})
     part = TablePart(dataset, cache.size, source[2], job.split, compared)
     for old in before.parts:
-        if old.key == part.key and old.cache not in ("", part.cache):
-            console().print(f"{part.name}: replaces the rows of the cache {old.cache} in the table", markup=False)
+        if old.key == part.key and old.cache and (old.cache, old.split) != (part.cache, part.split):
+            of = f"split {old.split} of the cache {old.cache}"
+            console().print(f"{part.name}: replaces the rows of {of} in the table", markup=False)
     rows = rows_of(table, cache, published)
     lines = {r.label: TableRow(r.label, {}, published.get(r.label, {}), reason=_NOT_YET) for r in rows}
     ready = []
