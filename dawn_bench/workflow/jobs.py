@@ -107,5 +107,5 @@ class Reporting(Job):
     clips: int = Field(3, ge=0, description="Clips in the gallery.")
     published: Annotated[tuple[int, ...], Flag(off="--no-published")] = Field(
         (1,),
-        description="Tables of the DAWN paper shown, unranked, below ours on the same dataset; 6, a user study, alone.",
+        description="Tables of the DAWN paper that are shown, unranked, below ours; 6, a user study, alone.",
     )

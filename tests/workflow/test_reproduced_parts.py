@@ -16,6 +16,7 @@ from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
 from dawn_bench.baselines.methods import dawn as dawn_methods
+from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.baselines.methods.ground_truth import GroundTruth
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
@@ -248,6 +249,16 @@ def test_the_data_of_published_weights_is_not_known(
     monkeypatch.setattr(dawn_methods, "load_generator", released)
     text = " ".join(run(7, tiny_cache, tmp_path / "b", checkpoint=micro_run).differences)
     assert "Data of the published weights: not known." in text
+
+
+def test_what_a_model_was_not_trained_on_is_a_remark_of_its_row(
+    tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = "head pose: the model was trained on pose-3ddfa; this is pose (pose-2-x), another convention"
+    monkeypatch.setattr(Dawn, "remarks", lambda self, clip: (note,))
+    table = run(7, tiny_cache, tmp_path, checkpoint=micro_run)
+    assert {line.label: line.remark for line in table.lines if line.asked} == {"Ground truth": "", "DAWN, 32 px": note}
+    assert f"\nRemarks:\n\n* DAWN, 32 px: {note}\n" in table.markdown()
 
 
 def test_rows_of_a_length_have_a_ground_truth_and_equal_windows(tmp_path: Path, micro_run: Path) -> None:
