@@ -171,11 +171,12 @@ def check_fit(
     *,
     size: int,
     encoder: str,
+    width: int | None = None,
     trained: Mapping[str, Extracted] | None = None,
     fields: Sequence[str] = (),
     published: bool = False,
 ) -> tuple[str, ...]:
-    """Raise `InputError` unless a clip has frames of `size` px and the audio features of `encoder`.
+    """Raise `InputError` unless a clip has frames of `size` px and the audio features of `encoder`, `width` a frame.
 
     `trained` are the extractors of the model's training data by field. Those of the features and of the other `fields`
     that it takes are compared with the clip's: returns notes on what differs and still fits (`check_extractors`).
@@ -190,6 +191,12 @@ def check_fit(
         raise InputError(
             f"clip {clip.id} has no {encoder} features, which this model needs.",
             hint=f"Add them: dawn-bench prepare --root VIDEOS --cache CACHE --extract {encoder}",
+        )
+    if width is not None and clip[encoder].shape[1] != width:
+        raise InputError(
+            f"clip {clip.id}: its {encoder} features are {clip[encoder].shape[1]} numbers a frame; "
+            f"this model was trained on {width}.",
+            hint=f"Prepare another cache with the weights of {encoder} that it was trained on.",
         )
     return tuple(
         check_extractors(

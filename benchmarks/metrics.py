@@ -38,6 +38,7 @@ import torch
 import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
+from dawn_bench.files import sha256_file
 from dawn_bench.metrics.features import i3d, identity, images, inception, lpips
 from dawn_bench.metrics.features.syncnet import SyncNetFeature
 from dawn_bench.metrics.functional import align
@@ -51,7 +52,7 @@ from dawn_bench.metrics.networks.iresnet import IResNet
 from dawn_bench.metrics.networks.syncnet import SyncNet
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.extraction import Extraction
-from dawn_bench.weights import resolve, seeded_fill
+from dawn_bench.weights import Resolved, entry, resolve, seeded_fill
 
 SIDE, SECONDS = 128, 4
 SUITE = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "csim", "bas", "blink", "dr25", "dr50", "psnr", "ssim", "lpips")
@@ -194,7 +195,7 @@ def _arcface() -> None:
         torch.onnx.export(
             network, (faces[:1],), str(file), dynamo=False, dynamic_axes=free, input_names=["x"], output_names=["y"]
         )
-        embed = identity.arcface(file)
+        embed = identity.arcface(Resolved(entry("arcface-r50"), "user", file, sha256_file(file)))
         work: dict[str, Callable[[], object]] = {"ours": lambda: embed(frames_, points)}
         if find_spec("onnxruntime"):  # insightface's own runtime
             import onnxruntime

@@ -49,6 +49,7 @@ def prepare(
     min_sharpness: float = 0,
     require_audio: bool = True,
     audio_track: int | None = None,
+    decoder: str = "pyav",
     split: Literal["published", "identity"] = "published",
     labels: str | Path | None = None,
     seed: int = 0,
@@ -86,6 +87,7 @@ def prepare(
         min_sharpness: least sharpness of the face: variance of its Laplacian over its variance.
         require_audio: leave out clips without sound.
         audio_track: sound track of the videos, from 1; None: the one that a player plays.
+        decoder: what decodes the pictures: `pyav`, `decord` or `torchcodec`.
         split: the published split, or one where no person is in both parts (hdtf).
         labels: table with the columns file, speaker, split (`folder`).
         seed: seed of the split, where the dataset has none.
@@ -129,6 +131,7 @@ def prepare(
         "min_sharpness": min_sharpness,
         "require_audio": require_audio,
         "audio_track": audio_track,
+        "decoder": decoder,
         "split": split,
         "labels": as_optional_path(labels, "labels"),
         "seed": seed,

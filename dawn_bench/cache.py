@@ -216,10 +216,11 @@ def _maps_allowed(wanted: int = 32_768) -> int:
 class Cache:
     """A prepared dataset: `cache["clip id"]` is one clip, iterating yields the usable clips in index order.
 
-    Raises `InputError` when the folder is not a finished cache, or has another schema version.
+    `splits` replaces the splits of some clips, by id. Raises `InputError` when the folder is not a finished cache, or
+    has another schema version.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, splits: Mapping[str, str] | None = None) -> None:
         self.root = user_path(root)
         check_finished(self.root)
         self.settings = read_settings(self.root / SETTINGS_FILE)
@@ -227,13 +228,20 @@ class Cache:
         for clip_id, field, fault in name_faults(self.index)[:1]:
             what = f"{field} of clip {clip_id!r}" if field else f"the clip id {clip_id!r}"
             raise DamageError(f"{what} {fault}.", path=self.root / INDEX_FILE, hint="Do not use this cache.")
+        self._moved = dict(splits or {})
+        if self._moved:
+            self.index["split"] = self.index["id"].map(self._moved).fillna(self.index["split"])
         rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]
         self._rows = {row["id"]: row for row in rows}
         self._clips: dict[str, Clip] = {}
         self._shard = lru_cache(maxsize=_maps_allowed())(lambda name: open_shard(self.root / name))
 
-    def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
-        return Cache, (self.root,)  # each worker opens its own memory maps
+    def __reduce__(self) -> tuple[partial[Cache], tuple[Path]]:
+        return partial(Cache, splits=self._moved), (self.root,)  # each worker opens its own memory maps
+
+    def resplit(self, splits: Mapping[str, str]) -> Cache:
+        """The same cache with other splits of some clips, by id; the folder does not change."""
+        return Cache(self.root, splits=self._moved | dict(splits))
 
     @property
     def size(self) -> int:

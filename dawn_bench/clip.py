@@ -9,7 +9,7 @@ T frames, S pixels a side, n sound samples. The first axis is time everywhere.
 | hubert     | float16 (T,1024)    | HuBERT-large last hidden state at 25 fps                                 |
 | wav2vec2   | float16 (T,768)     | Wav2Vec2-base last hidden state at 25 fps (DiT-Head)                     |
 | logmel     | float16 (T,80)      | log mel energies, offline substitute for an audio encoder                |
-| pose       | float32 (T,7)       | yaw, pitch, roll in degrees, scale, tx, ty, tz                           |
+| pose       | float32 (T,7)       | yaw, pitch, roll in degrees, scale, tx, ty, tz in 3DDFA_V2's crop        |
 | blink      | float32 (T,2)       | left, right eye aspect ratio                                             |
 | landmarks  | float32 (T,68,2)    | x, y in pixels of the cached frame, iBUG order                           |
 | bbox       | float32 (T,4)       | face box x0, y0, x1, y1 in pixels of the cached frame                    |

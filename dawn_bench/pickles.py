@@ -41,41 +41,41 @@ def read_arrays(path: Path, *, hint: str = "Get the file again from its origin."
         if not isinstance(content, Mapping) or not content:
             raise InputError("holds no mapping of names to arrays.", path=path, hint=hint)
         if not all(isinstance(name, str) for name in content):
-            raise _Refused("has a name that is not text")
+            raise Refused("has a name that is not text")
         left = len(data)
         for value in content.values():
-            left -= _size(value)
+            left -= size_of(value)
             if left < 0:
-                raise _Refused("has more numbers than bytes")
+                raise Refused("has more numbers than bytes")
         return {name: value.array() for name, value in content.items()}
     except InputError:
         raise
-    except _Refused as error:
+    except Refused as error:
         raise InputError(f"{error}; it was not loaded.", path=path, hint=hint) from error
     except Exception as error:  # a damaged pickle raises a dozen types
         raise InputError("is damaged or no pickle.", path=path, hint=hint) from error
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The pickle is valid but needs something that no array of numbers does."""
 
 
-class _DtypeRecord:
+class DtypeRecord:
     """A dtype of a pickle: its checked text, and its byte order once that is known."""
 
     def __init__(self, text: str, *flags: object) -> None:
         if not isinstance(text, str) or not _DTYPE.fullmatch(text):
-            raise _Refused(f"has values of type {text!r}, not numbers")
+            raise Refused(f"has values of type {text!r}, not numbers")
         self.dtype = np.dtype(text)
 
     def __setstate__(self, state: tuple) -> None:
         _, order, subarray, names, fields, *_ = state
         if order not in _BYTE_ORDERS or subarray is not None or names is not None or fields is not None:
-            raise _Refused("has values of a structured type, not numbers")
+            raise Refused("has values of a structured type, not numbers")
         self.dtype = self.dtype.newbyteorder(order)
 
 
-class _ArrayRecord:
+class ArrayRecord:
     """An array of a pickle: its data, dtype, shape and order, which are set later in most protocols."""
 
     def __init__(self, *parts: Any) -> None:
@@ -90,7 +90,7 @@ class _ArrayRecord:
         return _numbers(*self.parts)
 
 
-class _Encoded(NamedTuple):
+class Encoded(NamedTuple):
     """Bytes that a pickle states as text."""
 
     text: str
@@ -108,38 +108,38 @@ class _Name:
         return self.make(*args)
 
     def __setstate__(self, state: object) -> None:
-        raise _Refused("changes what it was given")
+        raise Refused("changes what it was given")
 
 
 def _no_array(*_: object) -> None:
     """Files create arrays through the functions below, never through the class itself."""
-    raise _Refused("has an array made in a way of its own")
+    raise Refused("has an array made in a way of its own")
 
 
 _NDARRAY = _Name(_no_array)
 
 
-def _reconstruct(kind: object, shape: object, code: object) -> _ArrayRecord:
+def _reconstruct(kind: object, shape: object, code: object) -> ArrayRecord:
     """Protocols up to 4: an empty array, whose state follows."""
     if kind is not _NDARRAY:
-        raise _Refused("has a kind of array of its own")
-    return _ArrayRecord()
+        raise Refused("has a kind of array of its own")
+    return ArrayRecord()
 
 
-def _frombuffer(data: object, dtype: object, shape: object, order: object) -> _ArrayRecord:
+def _frombuffer(data: object, dtype: object, shape: object, order: object) -> ArrayRecord:
     """Protocol 5: an array in one call."""
-    return _ArrayRecord(data, dtype, shape, order)
+    return ArrayRecord(data, dtype, shape, order)
 
 
-def _scalar(dtype: object, data: object) -> _ArrayRecord:
-    return _ArrayRecord(data, dtype, (), "C")
+def _scalar(dtype: object, data: object) -> ArrayRecord:
+    return ArrayRecord(data, dtype, (), "C")
 
 
-def _encode(text: object, coding: object) -> _Encoded:
+def _encode(text: object, coding: object) -> Encoded:
     """The bytes of Python 2's arrays in later pickles."""
     if not isinstance(text, str) or coding not in ("latin1", "latin-1"):
-        raise _Refused(f"encodes text as {coding}")
-    return _Encoded(text)
+        raise Refused(f"encodes text as {coding}")
+    return Encoded(text)
 
 
 def _no_bytes() -> bytes:
@@ -149,7 +149,7 @@ def _no_bytes() -> bytes:
 
 _ALLOWED: dict[tuple[str, str], _Name] = {
     ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _Name(_DtypeRecord),
+    ("numpy", "dtype"): _Name(DtypeRecord),
     ("_codecs", "encode"): _Name(_encode),
     **{(module, "bytes"): _Name(_no_bytes) for module in ("__builtin__", "builtins")},
     **{(f"numpy.{c}.multiarray", "_reconstruct"): _Name(_reconstruct) for c in ("core", "_core")},
@@ -169,7 +169,7 @@ def _checked(load: Callable[[Any], None]) -> Callable[[Any], None]:
         entries = unpickler.stack[-1]
         inner = (part for entry in entries if isinstance(entry, tuple) for part in entry)
         if len(entries) > _LONGEST_TUPLE or any(isinstance(part, tuple) for part in inner):
-            raise _Refused("nests tuples as no array does")
+            raise Refused("nests tuples as no array does")
 
     return operation
 
@@ -185,11 +185,11 @@ _SETS_AND_OBJECTS = (
 
 
 def _not_needed(unpickler: Any) -> None:
-    raise _Refused("has objects that no array needs")
+    raise Refused("has objects that no array needs")
 
 
-def _bytearray(unpickler: Any) -> None:
-    """As in Python's unpickler, which would get memory for the stated length before it reads."""
+def load_bytearray(unpickler: Any) -> None:
+    """The operation BYTEARRAY8; Python's own gets memory for the stated length before it reads."""
     (length,) = struct.unpack("<Q", unpickler.read(8))
     data = unpickler.read(min(length, sys.maxsize))
     if len(data) != length:
@@ -204,34 +204,34 @@ class _Unpickler(pickle._Unpickler):
         pickle._Unpickler.dispatch
         | {code[0]: _checked(pickle._Unpickler.dispatch[code[0]]) for code in _TUPLES}
         | {code[0]: _not_needed for code in _SETS_AND_OBJECTS}
-        | {pickle.BYTEARRAY8[0]: _bytearray}
+        | {pickle.BYTEARRAY8[0]: load_bytearray}
     )
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise _Refused(f"asks for {f'{module}.{name}'[:80]!r}, which is not an array and could run code")
+            raise Refused(f"asks for {f'{module}.{name}'[:80]!r}, which is not an array and could run code")
         return _ALLOWED[module, name]
 
 
 def _numbers(data: Any, dtype: object, shape: Any, order: Any) -> np.ndarray:
     """A new array of the bytes `data` (Python 2: text, a byte a character)."""
-    if not isinstance(dtype, _DtypeRecord) or order not in ("C", "F"):
-        raise _Refused("has an array without a type of numbers")
-    text = data.text if isinstance(data, _Encoded) else data
+    if not isinstance(dtype, DtypeRecord) or order not in ("C", "F"):
+        raise Refused("has an array without a type of numbers")
+    text = data.text if isinstance(data, Encoded) else data
     content = text.encode("latin1") if isinstance(text, str) else text
     if not isinstance(content, bytes | bytearray):
-        raise _Refused("has an array of no bytes")
+        raise Refused("has an array of no bytes")
     if not isinstance(shape, tuple) or not all(type(length) is int for length in shape):
-        raise _Refused("has an array of no shape")
+        raise Refused("has an array of no shape")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(content):
         raise ValueError(f"{len(content)} bytes do not make an array {shape} of {dtype.dtype}")
     return np.frombuffer(content, dtype.dtype).reshape(shape, order=order).copy(order="K")
 
 
-def _size(value: object) -> int:
+def size_of(value: object) -> int:
     """Bytes of an array of a pickle, before it is built."""
-    if not isinstance(value, _ArrayRecord) or not value.parts:
-        raise _Refused("holds no mapping of names to arrays")
+    if not isinstance(value, ArrayRecord) or not value.parts:
+        raise Refused("holds no mapping of names to arrays")
     data = value.parts[0]
-    text = data.text if isinstance(data, _Encoded) else data
+    text = data.text if isinstance(data, Encoded) else data
     return len(text) if isinstance(text, str | bytes | bytearray) else 0

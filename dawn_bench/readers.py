@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -128,12 +128,16 @@ def read_shard_header(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, Any]
     return guarded(lambda: _shard_header(path), path, "a safetensors file", hint)
 
 
-def read_torch(path: Path, *, hint: str = _AGAIN, mapped: bool = False) -> Any:
+def read_torch(path: Path, *, hint: str = _AGAIN, mapped: bool = False, skip_objects: bool = False) -> Any:
     """A `.safetensors` file, or a PyTorch file of tensors and plain values, on the CPU; no code in it runs.
 
-    `mapped`: the tensors of a PyTorch file are views of it, read on first use.
+    `mapped`: the tensors of a PyTorch file are views of it, read on first use. A file that also holds objects is
+    refused; `skip_objects` reads it without them and says once which they were (`dawn_bench.torch_files`).
     """
     import torch
+
+    def refusal(what: str) -> DamageError:
+        return DamageError(f"{what}; it was not loaded.", path=path, hint=hint)
 
     def read() -> Any:
         try:
@@ -142,15 +146,19 @@ def read_torch(path: Path, *, hint: str = _AGAIN, mapped: bool = False) -> Any:
 
                 return load_file(path) if escape_invalid(str(path)) == str(path) else load(path.read_bytes())
             _check_torch(path)
-            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except FileNotFoundError:
             raise
-        except Exception as error:  # both libraries raise a dozen types; PyTorch's text advises to load it unsafely
+        except Exception:  # the library raises a dozen types
+            raise refusal("is damaged or no checkpoint") from None
+        try:
+            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        except Exception as error:  # a dozen types; PyTorch's text advises to load it unsafely
+            if skip_objects and (content := _without_objects(path, refusal)) is not None:
+                return content
             text = str(error).lower()
             foreign = "weights_only" in text and "unsupported" in text
             objects = "holds objects other than tensors, which could run code"
-            what = f"{objects if foreign else 'is damaged or no checkpoint'}; it was not loaded."
-            raise DamageError(what, path=path, hint=hint) from None
+            raise refusal(objects if foreign else "is damaged or no checkpoint") from None
 
     return guarded(read, path, "a checkpoint", hint)
 
@@ -167,6 +175,35 @@ def read_array(path: Path, *, hint: str = "Write it again with numpy.save.", map
         return array if mapped else np.array(array)
 
     return guarded(read, path, "an npy file", hint)
+
+
+def _without_objects(path: Path, refusal: Callable[[str], DamageError]) -> Any:
+    """The content of a PyTorch file that also holds objects, without these; None where it is damaged."""
+    from dawn_bench.inert import Refused
+    from dawn_bench.torch_files import read_tensors
+
+    try:
+        content, skipped = read_tensors(path)
+    except Refused as error:
+        raise refusal(str(error)) from None
+    except Exception:  # a damaged file raises a dozen types here as well
+        return None
+    _say_skipped(path, skipped)
+    return content
+
+
+#: Files whose skipped objects were named.
+_REPORTED: set[Path] = set()
+
+
+def _say_skipped(path: Path, names: Collection[str]) -> None:
+    """Say once in a process which objects of a file were not loaded."""
+    from dawn_bench.terminal import console
+    from dawn_bench.torch_files import shown
+
+    if names and path not in _REPORTED:
+        _REPORTED.add(path)
+        console().print(f"{path.name}: read without its objects, of which no code was run: {shown(names)}")
 
 
 def _check_torch(path: Path) -> None:

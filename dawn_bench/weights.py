@@ -28,7 +28,9 @@ from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import replacing, sha256_file, user_path
 from dawn_bench.hashes import hash_file, known_hashes
 from dawn_bench.readers import read_torch
+from dawn_bench.state_dicts import fit
 from dawn_bench.weights_check import check_weight
+from dawn_bench.weights_kinds import KNOWN, check_kind
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -123,12 +125,13 @@ def load_into(
 ) -> None:
     """Load the resolved file into `module`, or fill it with the seeded stand-in of `gain`.
 
-    `adapt` renames the keys of the published file to ours. Raises `InputError` when keys or shapes do not fit.
+    `adapt` renames the keys of the published file to ours, after `state_dicts.fit` has taken off what wraps them.
+    Raises `InputError` when keys or shapes do not fit.
     """
     if resolved.path is None:
         seeded_fill(module, salt=resolved.sha256, gain=gain)
         return
-    state = read_state_dict(resolved.path)
+    state = fit(read_state_dict(resolved.path), module.state_dict())
     try:
         module.load_state_dict(adapt(state) if adapt else state, strict=True)
     except (RuntimeError, KeyError) as error:
@@ -137,13 +140,13 @@ def load_into(
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from `.safetensors`, or from `.pth` or `.pt`, read with `weights_only`, so no code in it runs.
+    """The content of a `.safetensors` file or a PyTorch file: tensors and plain values. No code in it runs.
 
-    Raises `InputError` for a missing, truncated, foreign or unsafe file.
+    Objects in it are skipped, which is said once. Raises `InputError` for a missing, truncated, foreign or unsafe file.
     """
     if not path.exists():
         raise InputError("there is no such checkpoint.", path=path)
-    return read_torch(path, hint="Get the file again from its origin.")
+    return read_torch(path, hint="Get the file again from its origin.", skip_objects=True)
 
 
 def seeded_fill(module: torch.nn.Module, *, salt: str, gain: float = 1.0) -> None:
@@ -203,6 +206,10 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
     known = [w for w in WEIGHTS if is_published(w, hashes)]
     matches = known or [w for w in WEIGHTS if Path(w.file).name == path.name]
     if name is None and len(matches) != 1:
+        from dawn_bench.weights_folder import identify  # which imports this module
+
+        matches = [w for w in [identify(path)] if w is not None] or matches
+    if name is None and len(matches) != 1:
         which = "or ".join(f"--name {w.name} " for w in matches)
         raise InputError(
             "matches more than one entry." if matches else "matches no registry entry by hash or name.",
@@ -217,6 +224,8 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
         return resolve(weight.name)
     if not known:
         check_weight(path, weight.file)
+        check_kind(path, weight)
+        _check_twin(weight, hashes["sha256"], path)
     if target.exists() and not replace:
         if target.is_file() and sha256_file(target) == hashes["sha256"]:
             return resolve(weight.name)
@@ -228,6 +237,20 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
     except OSError as error:
         raise InputError(f"could not be written ({error.strerror}).", path=target) from error
     return resolve(weight.name)
+
+
+def _check_twin(weight: Weight, sha256: str, path: Path) -> None:
+    """Raise `InputError` where the same bytes are there as another released model: one of the two is misnamed."""
+    for other in WEIGHTS:
+        there = folder() / other.file
+        if not {weight.name, other.name} <= KNOWN or other == weight or not there.is_file():
+            continue
+        if there.stat().st_size == path.stat().st_size and known_hashes(there)["sha256"] == sha256:
+            raise InputError(
+                f"is the same file as {there}, which is there as {other.name}, not {weight.purpose}.",
+                path=path,
+                hint="One of the two is misnamed: get it again from its origin.",
+            )
 
 
 def download(name: str) -> Resolved:

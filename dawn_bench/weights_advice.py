@@ -42,7 +42,8 @@ def fetch_command(*names: str, job: str = "", changes: Iterable[str] = ()) -> st
 def by_hand(weight: Weight) -> str:
     """What a person does for a file without an address: a sentence that ends with `weights add`."""
     how = weight.by_hand or f"get {Path(weight.file).name} from {weight.origin}"
-    return f"{how[:1].upper()}{how[1:]}, then: dawn-bench weights add FILE --name {weight.name}"
+    add = "dawn-bench weights add FOLDER" if weight.in_folder else f"dawn-bench weights add FILE --name {weight.name}"
+    return f"{how[:1].upper()}{how[1:]}, then: {add}"
 
 
 def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] = (), listed: bool = False) -> str:
@@ -54,7 +55,12 @@ def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] =
     needs = tuple(needs)
     fetched = [need for need in needs if preferred(need).addresses]
     alone = [preferred(need) for need in needs if not preferred(need).addresses]
-    parts = [f"Put {weight.file} (from {weight.origin}) there. {by_hand(weight)}" for weight in alone]
+    hands: dict[str, list[Weight]] = {}
+    for weight in alone:
+        hands.setdefault(by_hand(weight), []).append(weight)
+    parts = [
+        f"Put {', '.join(w.file for w in group)} (from {group[0].origin}) there. {how}" for how, group in hands.items()
+    ]
     if fetched:
         origins: dict[str, list[str]] = {}
         for need in fetched:
@@ -75,7 +81,7 @@ def absent(needs: Iterable[Need], *, job: str = "") -> str | None:
     names = [preferred(need).name for need in missing]
     how = f"get {'it' if alone else 'them'} with: {fetch_command(*names, job=job)}"
     if not any(preferred(need).addresses for need in missing):
-        how = "; ".join(by_hand(preferred(need)) for need in missing)
+        how = "; ".join(dict.fromkeys(by_hand(preferred(need)) for need in missing))
     return f"{files} {'is' if alone else 'are'} not in {weights.folder()}; {how}"
 
 

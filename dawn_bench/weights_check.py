@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dawn_bench.pickles import read_arrays
 from dawn_bench.readers import DamageError, guarded, read_json, read_text, read_torch
+from dawn_bench.state_dicts import has_tensors
 
 #: What to do about a damaged file of weights.
 FETCH_AGAIN = "Get the file again from its origin."
@@ -29,8 +29,7 @@ def check_weight(path: Path, file: str) -> None:
 def _tensors(path: Path, _: str) -> None:
     if path.stat().st_size == 0:
         raise DamageError("is empty.", path=path, hint=FETCH_AGAIN)
-    state = read_torch(path, hint=FETCH_AGAIN)
-    if not _has_tensors(state):
+    if not has_tensors(read_torch(path, hint=FETCH_AGAIN, skip_objects=True)):
         raise DamageError("holds no tensors.", path=path, hint=FETCH_AGAIN)
 
 
@@ -38,14 +37,6 @@ def _safetensors(path: Path, _: str) -> None:
     from safetensors.torch import load
 
     guarded(lambda: load(path.read_bytes()), path, "a safetensors file", FETCH_AGAIN)
-
-
-def _has_tensors(state: Any) -> bool:
-    import torch
-
-    if isinstance(state, dict):
-        return any(_has_tensors(value) for value in state.values())
-    return isinstance(state, torch.Tensor)
 
 
 def _onnx(path: Path, _: str) -> None:
@@ -87,7 +78,7 @@ def _pickle(path: Path, _: str) -> None:
 
 
 _READERS: dict[tuple[str, ...], Callable[[Path, str], None]] = {
-    (".pth", ".pt", ".pth.tar", ".bin", ".model"): _tensors,
+    (".pth", ".pt", ".pth.tar", ".bin", ".model", ".ckpt"): _tensors,
     (".safetensors",): _safetensors,
     (".onnx",): _onnx,
     (".dat",): _dlib,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Weight:
 
     `git_blob` is the git hash of a file that is published in a repository. `member` is the file's name inside a zip at
     `url`, whose own hash and size are `archive_sha256` and `archive_bytes`. `package` is an installed distribution's
-    folder that brings the file along. `research_only` marks licences that exclude commercial use, or grant none.
+    folder that brings the file along. `in_folder`: the origin is a folder with this file among others. `research_only`
+    marks licences that exclude commercial use, or grant none.
     """
 
     name: str
@@ -35,8 +36,9 @@ class Weight:
     mirrors: tuple[str, ...] = ()
     research_only: bool = False
     by_hand: str = ""
+    in_folder: bool = False
     unstated: str = ""
-    values: Mapping[str, object] | None = None
+    values: Mapping[str, object] | None = field(default=None, hash=False)
 
     @property
     def archive(self) -> str | None:
@@ -393,7 +395,8 @@ WEIGHTS: tuple[Weight, ...] = (
         sha256="a8c59e0b38f96195eac6414265dcf8e4b15e0675cea2622489b735edc61b3b66",
         bytes=291_747_542,
         research_only=True,
-        by_hand="get it from drive.google.com/drive/folders/1jCeFPqfU_wKNYwof0ONICwsj3xHlr_tb",
+        by_hand="download the folder drive.google.com/drive/folders/1jCeFPqfU_wKNYwof0ONICwsj3xHlr_tb",
+        in_folder=True,
         licence="Snap Inc.: for information only, no licence granted",
     ),
     Weight(
@@ -401,6 +404,8 @@ WEIGHTS: tuple[Weight, ...] = (
         file="LFG_128_1000ep.pth",
         purpose="DAWN's LFG at 128 px",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
         licence="none stated by the authors",
     ),
     Weight(
@@ -408,6 +413,8 @@ WEIGHTS: tuple[Weight, ...] = (
         file="LFG_256_400ep.pth",
         purpose="DAWN's LFG at 256 px",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
         licence="none stated by the authors",
     ),
     Weight(
@@ -415,6 +422,8 @@ WEIGHTS: tuple[Weight, ...] = (
         file="DAWN_128.pth",
         purpose="DAWN's A2V-FDM at 128 px",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
         licence="none stated by the authors",
     ),
     Weight(
@@ -422,6 +431,8 @@ WEIGHTS: tuple[Weight, ...] = (
         file="DAWN_256.pth",
         purpose="DAWN's A2V-FDM at 256 px",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
         licence="none stated by the authors",
     ),
     Weight(
@@ -429,6 +440,8 @@ WEIGHTS: tuple[Weight, ...] = (
         file="pbnet_seperate/pose/checkpoint_40000.pth.tar",
         purpose="DAWN's PBNet for head pose",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
         licence="none stated by the authors",
     ),
     Weight(
@@ -436,7 +449,31 @@ WEIGHTS: tuple[Weight, ...] = (
         file="pbnet_seperate/blink/checkpoint_95000.pth.tar",
         purpose="DAWN's PBNet for blinks",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
         licence="none stated by the authors",
+    ),
+    Weight(
+        name="pbnet-both",
+        file="pbnet_both/checkpoint_100000.pth.tar",
+        purpose="DAWN's PBNet for head pose and blinks in one (used where the two networks are absent)",
+        origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
+        licence="none stated by the authors",
+    ),
+    *(
+        Weight(
+            name=f"diffspeaker-{encoder}-{dataset}",
+            file=f"diffspeaker/{dataset}/diffspeaker_{encoder}_{dataset}.ckpt",
+            purpose=f"DiffSpeaker for {title}, with the speech encoder {encoder} (give the file as --checkpoint PATH)",
+            origin="github.com/theEricMa/DiffSpeaker",
+            by_hand="get the folder drive.google.com/drive/folders/1PezaNpQHIjyE8UE5YW0jpDPV8jtepxSL",
+            in_folder=True,
+            licence="none stated by the authors",
+        )
+        for dataset, title in (("biwi", "BIWI"), ("vocaset", "VOCASET"))
+        for encoder in ("hubert", "wav2vec2")
     ),
     Weight(
         name="biwi-lips",

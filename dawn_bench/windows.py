@@ -7,7 +7,7 @@ F frames, S pixels a side, A audio features. One convention for tensors from the
 | `frames`                   | uint8 (F,3,S,S)       | RGB, 0–255 |
 | `audio`                    | int16 (n,)            | 16 kHz, from the first to the last frame |
 | `logmel`, `hubert`, ...    | float32 (F,A)         | audio features |
-| `pose`                     | float32 (F,7)         | yaw, pitch, roll in degrees, scale, tx, ty, tz |
+| `pose`                     | float32 (F,7)         | yaw, pitch, roll in degrees, scale, tx, ty, tz in 3DDFA's crop |
 | `blink`                    | float32 (F,2)         | left, right eye aspect ratio |
 | `landmarks`                | float32 (F,68,2)      | x, y in pixels of the cached frame |
 | `bbox`                     | float32 (F,4)         | x0, y0, x1, y1 in pixels of the cached frame |

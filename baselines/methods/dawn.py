@@ -18,6 +18,9 @@ from dawn_bench.models.dawn.strategies import STRATEGIES
 from dawn_bench.models.inputs import Portrait
 from dawn_bench.provenance import fingerprint
 
+#: What segments of the semi-autoregressive strategy take as their face box; another rule makes other frames.
+SAR_BOX = "face box of the last frame"
+
 
 def source_of(clip: Clip) -> Portrait:
     """The first frame of a clip as a portrait."""
@@ -52,9 +55,14 @@ class Dawn:
     @property
     def fingerprint(self) -> str:
         """Identifies checkpoint, options and strategy."""
-        settings = [self.options.model_dump(), self.drive, self.swap_sound]
+        options = self.options.model_dump()
+        if options.get("pass_seconds") is None:
+            options.pop("pass_seconds", None)  # outputs that were generated before there were passes keep their key
+        settings = [options, self.drive, self.swap_sound]
         if self.strategy != "nar":
             settings.append(self.strategy)
+        if self.strategy == "sar":
+            settings.append(SAR_BOX)
         return f"dawn/1/{self.generator.identity}/{fingerprint(settings)}"
 
     def check(self, clip: Clip) -> None:
@@ -67,6 +75,7 @@ class Dawn:
             clip,
             size=self.generator.size,
             encoder=self.generator.audio_encoder,
+            width=self.generator.a2v.config.audio_dim,
             trained=self.generator.extractors,
             fields=("pose", "blink", "face"),
             published=self.generator.published,
@@ -97,7 +106,7 @@ class Dawn:
 @METHODS.register("dawn")
 def build(context: Context) -> Dawn:
     """Options: `steps`, `eta`, `cond_scale`, `solver`, `window` (frames to each side), `drive`
-    (pbnet or truth), `stage` (a2v-1 or a2v-2; by default the last of the run)."""
+    (pbnet or truth), `stage` (a2v-1 or a2v-2; by default the last of the run), `pass_seconds` (cut longer clips)."""
     return dawn(context, name="dawn")
 
 

@@ -51,7 +51,12 @@ class DitHeadMethod:
         """How the clip's cache differs from the training data, as notes; raises as `check`."""
         dubber = self.dubber
         return check_fit(
-            clip, size=dubber.size, encoder=dubber.audio_encoder, trained=dubber.extractors, fields=("face",)
+            clip,
+            size=dubber.size,
+            encoder=dubber.audio_encoder,
+            width=dubber.dit.config.audio_dim,
+            trained=dubber.extractors,
+            fields=("face",),
         )
 
     def generate(self, item: Item) -> Generated:

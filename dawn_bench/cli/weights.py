@@ -130,6 +130,7 @@ def verify() -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import WEIGHTS, folder, hash_file, is_published, locate
+    from dawn_bench.weights_advice import fetch_command
 
     screen, present, wrong = console(), 0, []
     for weight in WEIGHTS:
@@ -151,30 +152,88 @@ def verify() -> None:
         screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}", markup=False)
     screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}", markup=False)
     if wrong:
-        raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), hint="Fetch or add them again.")
+        again = f"Add them again, or: {fetch_command(*wrong)}"
+        raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), hint=again)
 
 
 @app.command()
 def add(
-    path: Annotated[Path, typer.Argument(help="Weight file that you already have.")],
+    path: Annotated[Path, typer.Argument(help="Weight file that you already have, or a folder as you downloaded it.")],
     name: Annotated[
         str | None,
-        typer.Option(help="Its name in `dawn-bench weights list`, where hash and file name do not identify it."),
+        typer.Option(help="Its name in `dawn-bench weights list`, where hash, name and content do not identify it."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace another file that is there already.")] = False,
 ) -> None:
-    """Copy a file that you have into the weights folder.
+    """Copy a file, or all files of a folder that are known, into the weights folder.
 
-    It is read first: a damaged file, or one of another kind, is refused.
+    Each is read first: a damaged file, or one that holds another network than its name says, is refused.
 
-    Example: dawn-bench weights add DOWNLOADED_FILE
+    Example: dawn-bench weights add DOWNLOADED_FOLDER
     """
+    from dawn_bench.errors import InputError
+    from dawn_bench.files import user_path
     from dawn_bench.progress import console
     from dawn_bench.weights import add as add_file
 
+    if user_path(path).is_dir():
+        if name is not None:
+            raise InputError("--name goes with one file.", path=path, hint="Give the file, or leave out --name.")
+        _add_folder(path, replace=replace)
+        return
     resolved = add_file(path, name, replace=replace)
     console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}", markup=False)
     if resolved.state == "user" and (resolved.weight.sha256 or resolved.weight.git_blob):
         console().print(
             "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
         )
+
+
+def _add_folder(folder: Path, *, replace: bool) -> None:
+    """Add what is known in a folder, and say of each file what it is; then what the models in it still lack."""
+    from dawn_bench.errors import InputError
+    from dawn_bench.progress import console
+    from dawn_bench.readers import shortened
+    from dawn_bench.text import counted
+    from dawn_bench.weights import folder as weights_folder
+    from dawn_bench.weights_folder import add_folder
+
+    screen, files = console(), add_folder(folder, replace=replace)
+    known = [file.resolved for file in files if file.resolved is not None]
+    for file in files:
+        if file.resolved is not None:
+            weight = file.resolved.weight
+            screen.print(
+                f"{file.path.name}: {weight.purpose}; {weight.name}, {file.resolved.state}, {file.resolved.path}"
+            )
+        elif file.reason:
+            screen.print(file.reason)
+    refused = [file for file in files if file.reason]
+    if others := [file.path.name for file in files if file.resolved is None and not file.reason]:
+        screen.print(f"not needed: {shortened(', '.join(others))}")
+    for line in _completeness({resolved.weight.name for resolved in known}):
+        screen.print(line)
+    if refused:
+        what = f"{counted(len(refused), 'file')} of {len(known) + len(refused)} could not be added."
+        raise InputError(what, path=folder, hint="What to do about each is said above.")
+    if not known:
+        raise InputError("holds no file of the registry.", path=folder, hint="See: dawn-bench weights list")
+    screen.print(f"{counted(len(known), 'file')} in {weights_folder()}")
+
+
+def _completeness(added: set[str]) -> list[str]:
+    """For each released model of which files were added: that it is complete, or what is missing and how to get it."""
+    from dawn_bench.models.spec import MODELS
+    from dawn_bench.weights_advice import how_to_get, lacking
+    from dawn_bench.workflow.needs import job_needs
+
+    lines = []
+    for released in (name for model in MODELS for name in MODELS[model].released_weights):
+        needs = job_needs(released)
+        own = {name for need in needs for name in need if released.rpartition("-")[2] in name.split("-")}
+        if not added & own:
+            continue  # PBNet and HuBERT serve both sizes
+        missing = lacking(needs)
+        state = f"still missing. {how_to_get(missing, job=released)}" if missing else "complete"
+        lines.append(f"{released}: {state}")
+    return lines

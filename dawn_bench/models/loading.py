@@ -7,6 +7,7 @@ from pathlib import Path
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.models.generator import Generator
+from dawn_bench.models.notes import validation_notes
 from dawn_bench.models.spec import MODELS, ModelSpec
 from dawn_bench.provenance import pick_device
 from dawn_bench.training.loop import MODEL_FILE
@@ -41,7 +42,7 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
 
 def report_notes(run: Path) -> list[str]:
     """Notes for the report on the models trained in a run folder."""
-    return [note for name in MODELS for note in MODELS[name].report_notes(run)]
+    return [*(note for name in MODELS for note in MODELS[name].report_notes(run)), *validation_notes(run)]
 
 
 def _run_folder(path: Path) -> Path:

@@ -6,9 +6,17 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import provenance_of, read_metadata
+from dawn_bench.models.substitutes import picture_note
 from dawn_bench.text import counted
+from dawn_bench.training.holdout import HELD_OUT, Holdout, parse_holdout
+from dawn_bench.training.logger import BEST_NOTE, read_best
 from dawn_bench.training.loop import MODEL_FILE
+
+#: Keys of a checkpoint's provenance: the report's sentences on its stage's substitutes, and the clips that chose the
+#: best checkpoint. Checkpoints of earlier versions lack both.
+SUBSTITUTES, VALIDATION = "substitutes", "validation"
 
 
 def _nothing(stage: str, provenance: Mapping[str, Any]) -> list[str]:
@@ -23,11 +31,11 @@ def training_notes(
     stages: Collection[str],
     more: Callable[[str, Mapping[str, Any]], list[str]] = _nothing,
 ) -> list[str]:
-    """Preset and clips of the stage `main`; then, for each of `stages`, substituted losses and our own choices.
+    """Preset and clips of the stage `main`; then, for each of `stages`, substitutes and our own choices.
 
-    `more` returns further sentences from a stage's name and provenance.
+    `more` returns further sentences from a stage's name and provenance. No sentence comes twice.
     """
-    notes = []
+    notes: list[str] = []
     if (path := run / main / MODEL_FILE).is_file():
         provenance = _provenance(path)
         notes.append(
@@ -38,14 +46,38 @@ def training_notes(
         if stage not in stages:
             continue
         provenance = _provenance(path)
-        loss = str(provenance.get("perceptual_loss", ""))
-        if "substitute" in loss:
-            notes.append(f"Stage {stage} was trained without VGG-19's weights, on a {loss}.")
+        if loss := picture_note(stage, str(provenance.get("perceptual_loss", ""))):
+            notes.append(loss)
         notes += more(stage, provenance)
+        stored = provenance.get(SUBSTITUTES)  # absent from checkpoints of earlier versions
+        notes += map(str, stored) if isinstance(stored, list) else []
         if ours := provenance.get("ours"):
             listed = ", ".join(f"{name}={value}" for name, value in _flat(ours))
             notes.append(f"Stage {stage}, choices that are ours and not the paper's: {listed}.")
-    return notes
+    return list(dict.fromkeys(notes))
+
+
+def validation_notes(run: Path) -> list[str]:
+    """How the best checkpoints of a run's stages were chosen, of any model, where its cache had no validation split."""
+    stages: dict[str, list[str]] = {}
+    for path in sorted(run.glob(f"*/{BEST_NOTE}")):
+        model = path.with_name(MODEL_FILE)
+        provenance = _provenance(model) if model.is_file() else {}
+        holdout = parse_holdout(provenance.get(VALIDATION))
+        if holdout is None:  # of an earlier version, which chose on `test` where there was no `val`
+            holdout = Holdout(split=_best_split(path))
+        if sentence := holdout.sentence(past=True):
+            stages.setdefault(sentence, []).append(path.parent.name)
+    label = {sentence: "Stage" if len(names) == 1 else "Stages" for sentence, names in stages.items()}
+    return [f"{label[sentence]} {', '.join(names)}: {sentence}." for sentence, names in stages.items()]
+
+
+def _best_split(path: Path) -> str:
+    """The split on which the checkpoint of a `best.json` was chosen; a damaged one says nothing."""
+    try:
+        return str((read_best(path) or {}).get("split", HELD_OUT))
+    except InputError:
+        return HELD_OUT
 
 
 def _provenance(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dawn_bench.clip import Clip
     from dawn_bench.config import Config
     from dawn_bench.models.generator import Generator
+    from dawn_bench.models.substitutes import Substitute
     from dawn_bench.results import LearningSignal
     from dawn_bench.training.stage import Stage
     from dawn_bench.weights_advice import Needs
@@ -63,6 +64,10 @@ class CheckpointKind:
 
 
 def _no_notes(run: Path) -> list[str]:
+    return []
+
+
+def _no_substitutes(settings: Any, cache: Cache, stage: str) -> list[Substitute]:
     return []
 
 
@@ -112,6 +117,9 @@ class ModelSpec:
     #: Stages that take head poses and blinks.
     driven: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    #: (settings, cache, stage) -> what the stage trains with in place of what the paper uses. Settings with a field
+    #: `substitutes` (`dawn_bench.models.substitutes`) may refuse them.
+    substitutes: Callable[[Any, Cache, str], list[Substitute]] = _no_substitutes
     #: (run) -> sentences that a report on this run must contain.
     report_notes: Callable[[Path], list[str]] = _no_notes
     #: (run, held-out clips, *, seed, device) -> evidence that its stages learned, in addition to falling losses.

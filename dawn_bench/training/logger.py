@@ -33,11 +33,20 @@ SAMPLES = "samples"
 class TrainingLogger:
     """The logs of one stage in `out`, from step `start` on. Only the process of rank 0 writes logs.
 
-    `save(path, module, step)` writes a checkpoint. Raises `InputError` where a log is a link out of `out`.
+    `save(path, module, step)` writes a checkpoint. Validation reads clips of `split`, see `held_out`. Raises
+    `InputError` where a log is a link out of `out`.
     """
 
-    def __init__(self, stage: Stage, out: Path, *, start: int, save: Callable[[Path, nn.Module, int], None]) -> None:
-        self.stage, self.out, self.save = stage, out, save
+    def __init__(
+        self,
+        stage: Stage,
+        out: Path,
+        *,
+        start: int,
+        save: Callable[[Path, nn.Module, int], None],
+        split: str | None = None,
+    ) -> None:
+        self.stage, self.out, self.save, self.split = stage, out, save, split
         for name in (LOG_FILE, VALIDATION_FILE, SAMPLES, FOLDER):
             owned(out, name)
         for name in (LOG_FILE, VALIDATION_FILE):
@@ -63,7 +72,7 @@ class TrainingLogger:
         """Validate on held-out clips; logs values, images and videos, and keeps the best checkpoint so far."""
         stage = self.stage
         assert isinstance(stage, Validates)
-        split, clips = held_out(stage.cache, stage.loop.validation_clips)
+        split, clips = held_out(stage.cache, stage.loop.validation_clips, split=self.split)
         training = module.training
         module.eval()
         validation = stage.validate(module, clips, device=device)

@@ -46,8 +46,19 @@ __all__ = [
 ]
 
 
-def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, provenance: dict[str, Any]) -> Path:
+def fit(
+    stage: Stage,
+    *,
+    out: Path,
+    seed: int,
+    device: str,
+    resume: bool,
+    provenance: dict[str, Any],
+    validation_split: str | None = None,
+) -> Path:
     """Train `stage` into the folder `out`; returns the checkpoint's path.
+
+    The best checkpoint is chosen on clips of `validation_split` of the stage's cache, by default as `held_out` does.
 
     Writes `config.yaml`, the logs and samples of `dawn_bench.training.logger`, `state.pt` (to resume) and
     `model.safetensors`. A finished stage is not trained again when `resume` is set; with more steps it is extended.
@@ -64,7 +75,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
             hint=f"Set it with --set {_key(stage)}.loop.batch_size=…",
         )
     claim(out, stage.config, resume=resume)
-    origin = {"seed": seed, "cache": provenance.get("cache")}
+    origin = {"seed": seed, "cache": provenance.get("cache"), **getattr(stage, "origin", {})}
     facts = {"stage": stage.name, "seed": seed, "device": device_name(device), "versions": versions()}
 
     def save(path: Path, trained: nn.Module, step: int) -> None:
@@ -89,7 +100,7 @@ def fit(stage: Stage, *, out: Path, seed: int, device: str, resume: bool, proven
             _write_folder(stage, out)
         barrier()
         if start < loop.steps:
-            watch = TrainingLogger(stage, out, start=start, save=save) if rank() == 0 else None
+            watch = TrainingLogger(stage, out, start=start, save=save, split=validation_split) if rank() == 0 else None
             _steps(
                 stage, module, optimizers, mean, watch, start=start, out=out, seed=seed, device=device, origin=origin
             )

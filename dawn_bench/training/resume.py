@@ -48,7 +48,8 @@ def claim(out: Path, config: Config, *, resume: bool) -> None:
     name = (others or changed)[0]
     what = f"was started with other settings: {key}.{name} {before.get(name)!r}, not {now.get(name)!r}"
     if others:
-        raise InputError(f"{what}.", path=file, hint="Use the same preset and --set, or another --out.")
+        hint = "Use the same preset and --set, or another --out. The run's own: --config RUN/settings-MODEL.yaml"
+        raise InputError(f"{what}.", path=file, hint=hint)
     old, new = earlier.loop, config.loop  # type: ignore[attr-defined]
     if new.steps < old.steps:
         hint = f"A run can be extended, not shortened: --set {key}.loop.steps={old.steps}"
@@ -170,10 +171,28 @@ def _same(path: Path, anew: Path, *, steps: int) -> bool:
     if CONTENT_HASH in facts and facts[CONTENT_HASH] != content_hash(tensors, facts):
         return False
     compared = facts.keys() - {"provenance", CONTENT_HASH}  # provenance may differ, and the hash covers it
-    same = compared <= ours.keys() and all(facts[k] == ours[k] for k in compared)
+    same = compared <= ours.keys() and all(_agree(facts[k], ours[k]) for k in compared)
     if not same or not isinstance(provenance, dict) or provenance.get("steps") != steps:
         return False
     return tensors.keys() == expected.keys() and all(torch.equal(tensors[k], expected[k]) for k in expected)
+
+
+def _agree(text: str, ours: str) -> bool:
+    """Whether an entry of a checkpoint's metadata says what ours does.
+
+    The configuration in a file of an earlier version lacks the settings that came later, which have their defaults in
+    ours: `claim` has compared them.
+    """
+    if text == ours:
+        return True
+    try:
+        before, now = parse_json(text), parse_json(ours)
+    except ValueError:
+        return False
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return False
+    flat = _flat(now)
+    return all(name in flat and flat[name] == value for name, value in _flat(before).items())
 
 
 def saved_step(path: Path) -> int:

@@ -12,6 +12,7 @@ from torch import nn
 from dawn_bench import pixels
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.training.data import training_ids
 
 #: Maximum length of sample videos in frames: two seconds.
 SAMPLE_FRAMES = 50
@@ -46,13 +47,16 @@ class Validates(Protocol):
         ...
 
 
-def held_out(cache: Cache, count: int) -> tuple[str, list[Clip]]:
-    """The first `count` clips of split `val`, else of `test`, else of all; and the name of the split.
+def held_out(cache: Cache, count: int, *, split: str | None = None) -> tuple[str, list[Clip]]:
+    """The first `count` clips of a split, and its name: by default `val`, else those that a run trains on.
 
-    The name is logged with every value: a checkpoint selected on `test` has seen the test split.
+    The name is logged with every value. See `dawn_bench.training.holdout` for the split that a run reads.
     """
-    split = next((s for s in ("val", "test") if s in cache.splits and cache.ids(s)), None)
-    return split or "train", [cache[i] for i in cache.ids(split)[:count]]
+    chosen = split or "val"
+    ids = cache.ids(chosen) if chosen in cache.splits else []
+    if ids:
+        return chosen, [cache[i] for i in ids[:count]]
+    return "train", [cache[i] for i in training_ids(cache)[:count]]
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -97,15 +97,15 @@ def entry_builder(
         given = find_piece_outputs(job.outputs, clips, job.mapping, naming=job.naming)
         if not given.files:
             names = dict.fromkeys((clips[0].id, clips[0].whole_id))
-            examples = " or ".join(f"{job.naming.format(clip=name)}{format_of(clips[0]).suffix}" for name in names)
+            expected = " or ".join(f"{job.naming.format(clip=name)}{format_of(clips[0]).suffix}" for name in names)
             raise InputError(
                 f"has no file named like a clip of split {job.split!r}.",
                 path=job.outputs,
-                hint=f"Expected for example {examples}, or give --mapping CSV.",
+                hint=f"Expected for example {expected}, or give --mapping CSV.",
             )
         return partial(_given, name, given, job, clips, out=out)
     context = Context(
-        job.checkpoint, job.device, job.seed, job.options, job.installs, job.out / "logs", modality=modality
+        job.checkpoint, job.device, job.seed, job.method_options, job.installs, job.out / "logs", modality=modality
     )
     began = time.perf_counter()
     if name not in METHODS and name in installed_names(installs_file(job.installs)):

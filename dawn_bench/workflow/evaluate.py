@@ -82,8 +82,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     out = job.out / outputs_folder(protocol, str(cache.settings["dataset"]))
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
-    # validates all methods up front
-    builders = {name: entry_builder(name, job, clips, out=out, shown=shown) for name in names}
+    builders = {n: entry_builder(n, job, clips, out=out, shown=shown) for n in names}  # validates all methods up front
     check_content(cache, [clip.id for clip in whole])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)

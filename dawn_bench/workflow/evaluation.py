@@ -61,6 +61,11 @@ class Evaluation(Job):
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Option of the methods: steps=10, drive=truth. Repeatable."
     )
+    pass_seconds: float | Literal["none"] | None = Field(
+        None,
+        description="Option of the methods: cut clips that are longer into passes of at most so many seconds. Default: "
+        "none, a clip is one sample, as in DAWN's paper.",
+    )
     sanity: bool = Field(True, description="Score the sanity rows too.")
     strict: bool = Field(False, description="Exit with code 3 when a clip failed.")
     seed: int = Field(0, description="Seed of the generation.")
@@ -94,3 +99,9 @@ class Evaluation(Job):
     @classmethod
     def _names(cls, metrics: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if metrics is None else metric_names(metrics)
+
+    @property
+    def method_options(self) -> dict[str, Any]:
+        """The options of the methods that are given, by name."""
+        passes = {} if self.pass_seconds is None else {"pass_seconds": self.pass_seconds}
+        return passes | dict(self.options)

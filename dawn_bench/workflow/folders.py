@@ -10,13 +10,14 @@ from dawn_bench.files import sweep
 from dawn_bench.locks import exclusive
 from dawn_bench.names import check_links, owned
 from dawn_bench.training.board import FOLDER as BOARD
+from dawn_bench.training.holdout import HOLDOUT_FILE
 from dawn_bench.training.logger import BEST_FILE, BEST_NOTE, LOG_FILE, SAMPLES, VALIDATION_FILE
 from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE
 
 #: The folders in a results folder that dawn-bench writes; those of a stage; the files of a stage.
 RESULTS = ("rows", "outputs", "features", "report", "logs", "gallery", "curves", "timed")
 STAGE = (SAMPLES, BOARD)
-STAGE_FILES = (CONFIG_FILE, STATE_FILE, MODEL_FILE, BEST_FILE, BEST_NOTE)
+STAGE_FILES = (CONFIG_FILE, HOLDOUT_FILE, STATE_FILE, MODEL_FILE, BEST_FILE, BEST_NOTE)
 
 
 def results_folder(out: Path) -> AbstractContextManager[None]:

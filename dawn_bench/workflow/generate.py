@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,11 @@ class Generation(Job):
     eta: float | None = Field(None, description="Noise of the sampler: 0 deterministic, 1 most.")
     cond_scale: float | None = Field(None, description="Scale of classifier-free guidance; 1: none.")
     solver: str | None = Field(None, description="ddim (as released) or dpm2m (good in fewer steps).")
+    pass_seconds: float | Literal["none"] | None = Field(
+        None,
+        description="Cut longer speech into passes of at most so many seconds; none: never, which needs memory for all "
+        "of it. Default: the model's, 60 for DAWN.",
+    )
     precision: str | None = Field(None, description="fp32, or bf16 or fp16 where the device supports it.")
     compile: bool | None = Field(None, description="Compile the network; pays off for long clips on CUDA.")
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
@@ -101,6 +106,7 @@ _COMMON = (
     "eta",
     "cond_scale",
     "solver",
+    "pass_seconds",
     "precision",
     "compile",
     "person",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,17 @@ from dawn_bench.errors import InputError
 from dawn_bench.extracted import KEY, SHARED_FIELDS, of_provenance, to_json
 from dawn_bench.files import replacing
 from dawn_bench.models.checkpoint import provenance_of, read_metadata
+from dawn_bench.models.notes import SUBSTITUTES, VALIDATION
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
+from dawn_bench.models.substitutes import Substitute
 from dawn_bench.pipelines.extractors.recorded import differences, words
+from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
+from dawn_bench.training.holdout import Holdout, write_holdout
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
 from dawn_bench.training.resume import extends, saved_step
+from dawn_bench.workflow.beginning import begun, checked_substitutes, holdouts
 from dawn_bench.workflow.folders import run_folder
 
 
@@ -37,7 +42,8 @@ def train(
     """Train `stages` of `model` (names, or `all`) on the cache's train split; returns the checkpoint of each stage.
 
     `settings` are those of the model (`ModelSpec.preset`). Raises `InputError` when a stage is unknown, when `out`
-    lacks the trained stage that it needs, when `out` holds another run, or when another process trains a stage there.
+    lacks the trained stage that it needs, when `out` holds another run, when another process trains a stage there, or
+    when the settings refuse what would take the place of missing features or networks.
     """
     spec = MODELS[model or default_model()]
     if not len(cache):
@@ -46,26 +52,36 @@ def train(
         clips = {"video": "videos", "mesh": "meshes"}
         what = f"holds {clips[modality]}; {spec.title} learns from {clips[spec.modality]}."
         raise InputError(what, path=cache.root, hint=f"Give a cache of {clips[spec.modality]}, or another --model.")
-    settings = spec.fit_to_cache(settings, cache)
-    names = _chosen(spec, settings, stages)
-    provenance = {
-        "model": spec.name,
-        "preset": settings.preset,
-        "cache": fingerprint(cache.settings),
-        "clips": len(training_ids(cache)),
-        "dataset": cache.settings.get("dataset"),
-        **spec.facts(cache),
-        KEY: to_json(cache.extractors),
-    }
+    names = list(dict.fromkeys(_chosen(spec, settings, stages)))
+    held = holdouts(spec, settings, cache, names, out)
+    caches = {name: holdout.applied(cache) for name, holdout in held.items()}
+    settings = spec.fit_to_cache(settings, next(iter(caches.values()), cache))
     _check_trained(spec, out, cache, names)
     for name in names:  # before anything is written or trained
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
             _check_dependants(spec, name, config, out)
+    substitutes = checked_substitutes(spec, settings, caches, out, resume=resume)
+    provenance = {
+        name: {
+            "model": spec.name,
+            "preset": settings.preset,
+            "cache": fingerprint(cache.settings),
+            "clips": len(training_ids(seen)),
+            "dataset": cache.settings.get("dataset"),
+            SUBSTITUTES: [substitute.after for substitute in substitutes[name]],
+            VALIDATION: held[name].facts(),
+            **spec.facts(seen),
+            KEY: to_json(cache.extractors),
+        }
+        for name, seen in caches.items()
+    }
     checkpoints: dict[str, Path] = {}
     with ExitStack() as stack:
         if rank() == 0:
-            for name in dict.fromkeys(names):
+            for line in _announced(substitutes, held):
+                console().print(line, markup=False)
+            for name in names:
                 stack.enter_context(run_folder(out / name))
             with replacing(out / f"settings-{spec.name}.yaml") as temporary:
                 settings.to_yaml(temporary)
@@ -78,11 +94,26 @@ def train(
                     path=out,
                     hint=f"Train --stage {first} first.",
                 )
-            stage = spec.stage(name)(cache, settings, run=out, seed=seed, device=device)
+            stage = spec.stage(name)(caches[name], settings, run=out, seed=seed, device=device)
+            if rank() == 0 and not begun(out / name):
+                write_holdout(out / name, held[name])
             checkpoints[name] = fit(
-                stage, out=out / name, seed=seed, device=device, resume=resume, provenance=provenance
+                stage,
+                out=out / name,
+                seed=seed,
+                device=device,
+                resume=resume,
+                provenance=provenance[name],
+                validation_split=held[name].split,
             )
     return checkpoints
+
+
+def _announced(substitutes: Mapping[str, Sequence[Substitute]], held: Mapping[str, Holdout]) -> list[str]:
+    """What is said before training: what takes the place of the paper's, and which clips are held out."""
+    lines = [f"note: {each.before}" for of_stage in substitutes.values() for each in of_stage]
+    lines += [f"note: {sentence}" for holdout in held.values() if (sentence := holdout.sentence())]
+    return list(dict.fromkeys(lines))
 
 
 def _check_trained(spec: ModelSpec, out: Path, cache: Cache, names: Sequence[str]) -> None:

@@ -10,20 +10,20 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.features.landmarks import landmarks_of
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
-from dawn_bench.pipelines.extractors.pose import Pose, fit_pose
+from dawn_bench.pipelines.extractors.pose import FRAME_FIT, fit_pose
 from dawn_bench.pipelines.faces.base import pick_backend
 
 
 @FEATURES.register("headpose")
 class HeadPose(Feature):
-    """`headpose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz, as `dawn_bench.pipelines` fits them."""
+    """`headpose` float32 (T,7): yaw, pitch, roll in degrees, scale, tx, ty, tz in the frame (`fit_pose`)."""
 
     name, fields, version = "headpose", ("frames",), 1
     after = ("landmarks",)
 
     def settings(self) -> Mapping[str, Any]:
         """The face back end and the pose fit."""
-        return {"faces": pick_backend().fingerprint(), "pose": Pose().fingerprint()}
+        return {"faces": pick_backend().fingerprint(), "pose": FRAME_FIT}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         """The pose of every frame."""

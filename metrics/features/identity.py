@@ -29,7 +29,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pixels import to_unit
 from dawn_bench.readers import guarded
-from dawn_bench.weights import Policy, resolve
+from dawn_bench.weights import Policy, Resolved, resolve
 from dawn_bench.weights_check import FETCH_AGAIN
 
 #: Frames uint8 (N,H,W,3) and their 68 points (N,68,2) to embeddings float32 (N,D).
@@ -63,13 +63,11 @@ class Identity(Feature):
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.network: str = protocol.csim_network
-        path = self.use_weights(ENTRIES[self.network]).path if self.network != "dlib" else None
-        if path is None:
-            self.network, fallback = "dlib", resolve(ENTRIES["dlib"], "files")
-            self.resolved.append(fallback)
-            path = fallback.path
-        assert path is not None
-        self.embed = _EMBEDDERS[self.network](path)
+        chosen = self.use_weights(ENTRIES[self.network]) if self.network != "dlib" else None
+        if chosen is None or chosen.path is None:
+            self.network, chosen = "dlib", resolve(ENTRIES["dlib"], "files")
+            self.resolved.append(chosen)
+        self.embed = _EMBEDDERS[self.network](chosen)
 
     def settings(self) -> Mapping[str, Any]:
         """The network, its stride and the face back end."""
@@ -89,9 +87,9 @@ class Identity(Feature):
 
 
 @lru_cache(maxsize=2)
-def arcface(path: Path) -> Embed:
+def arcface(weights: Resolved) -> Embed:
     """insightface's network: (RGB - 127.5) / 127.5 of the 112 x 112 crop, float32 (N,512)."""
-    network = _read(path)
+    network = _read(_path(weights))
 
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
         crops = [aligned(f, five_points(p), align.ARCFACE) for f, p in zip(frames, points, strict=True)]
@@ -107,9 +105,9 @@ def arcface(path: Path) -> Embed:
 
 
 @lru_cache(maxsize=1)
-def mobilefacenet(path: Path) -> Embed:
+def mobilefacenet(weights: Resolved) -> Embed:
     """foamliu's network: the same crop, normalised with ImageNet's mean and standard deviation, float32 (N,128)."""
-    network = _read(path)
+    network = _read(_path(weights))
     mean = np.array([0.485, 0.456, 0.406], np.float32)
     deviation = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -125,10 +123,11 @@ def mobilefacenet(path: Path) -> Embed:
 
 
 @lru_cache(maxsize=1)
-def dlib_face(path: Path) -> Embed:
+def dlib_face(weights: Resolved) -> Embed:
     """dlib's network on its own 150 x 150 crop, float32 (N,128)."""
     import dlib
 
+    path = _path(weights)
     network = guarded(lambda: dlib.face_recognition_model_v1(str(path)), path, "a dlib model", FETCH_AGAIN)
 
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -138,13 +137,18 @@ def dlib_face(path: Path) -> Embed:
     return embed
 
 
+def _path(weights: Resolved) -> Path:
+    assert weights.path is not None  # seeded weights would know no face
+    return weights.path
+
+
 def _read(path: Path) -> cv2.dnn.Net:
     """The network in OpenCV's classic engine, the only one of version 4; the default engine of 5 is 4 % slower."""
     engine = {"engine": cv2.dnn.ENGINE_CLASSIC} if hasattr(cv2.dnn, "ENGINE_CLASSIC") else {}
     return guarded(lambda: cv2.dnn.readNetFromONNX(str(path), **engine), path, "an ONNX network", FETCH_AGAIN)
 
 
-_EMBEDDERS: dict[str, Callable[[Path], Embed]] = {
+_EMBEDDERS: dict[str, Callable[[Resolved], Embed]] = {
     "arcface": arcface,
     "arcface-r100": arcface,
     "mobilefacenet": mobilefacenet,

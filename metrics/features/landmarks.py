@@ -7,7 +7,7 @@ sources or another model, and generated and true clips would then be measured di
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.scoring.person import FOUND, OTHERS, OTHERS_FOUND, TRACKS
-from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
+from dawn_bench.pipelines.faces.base import FaceBackend, KnownNetworks, pick_backend
 from dawn_bench.pipelines.faces.choice import MOST_FACES
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
-from dawn_bench.weights import Policy, Resolved, entry, resolve
+from dawn_bench.weights import Policy, Resolved
 from dawn_bench.weights_table import Weight
 
 __all__ = ["FOUND", "Landmarks", "face_weights", "landmarks_of", "variant_of"]
@@ -69,23 +69,20 @@ class Landmarks(Feature):
 
 
 def face_weights(backend: FaceBackend) -> list[Resolved]:
-    """The weights behind a face back end and their states; a back end with files of its own counts as `user`.
+    """The weights that a face back end has opened and their states; one with files of its own counts as `user`.
 
-    These are real networks under every policy: seeded weights would detect no face. The licences are those of the
-    registry's files that the back end declares.
+    These are real networks under every policy: seeded weights would detect no face.
     """
-    if backend.name != "dlib":
-        files = [entry(name) for need in getattr(backend, "weights", ()) for name in need]
+    if not hasattr(backend, "networks"):
         network = Weight(
             name=backend.name,
             file="",
             purpose="face points",
             origin=f"the package {backend.name}",
-            licence="; ".join(dict.fromkeys(file.licence for file in files)) or "the package's own",
-            research_only=any(file.research_only for file in files),
+            licence="the package's own",
         )
         return [Resolved(network, "user", None, fingerprint(backend.fingerprint()))]
-    return [resolve("dlib-68"), *(r for r in [resolve("yunet")] if r.path is not None)]
+    return list(cast(KnownNetworks, backend).networks)
 
 
 def landmarks_of(arrays: Arrays) -> tuple[str, np.ndarray]:

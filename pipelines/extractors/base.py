@@ -16,7 +16,7 @@ trained on one of them can be given the other only where it is equal (`dawn_benc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_advice import Needs, absent, lacking
 
 AUDIO, POSE, BLINK = "audio", "pose", "blink"
 #: The convention of head poses that 3DDFA_V2 and DAWN have: scale and translation in a box that follows the face.
@@ -110,3 +110,14 @@ def _sources(kind: str) -> dict[str, str]:
 def source_of(name: str) -> str:
     """The value of the setting `pose` or `blink` that selects the extractor called `name`, which is of that kind."""
     return next(value for value, known in _sources(EXTRACTORS[name].kind).items() if known == name)
+
+
+def check_runnable(names: Iterable[str]) -> None:
+    """Raise `InputError` for extractors that cannot run here, all of them in one line with one command."""
+    reasons = {name: why for name in names if (why := EXTRACTORS[name].missing())}
+    files = [need for name in reasons for need in EXTRACTORS[name].weights]
+    if len(reasons) > 1 and all(lacking(EXTRACTORS[name].weights) for name in reasons):
+        raise InputError(f"the extractors {' and '.join(map(repr, reasons))} cannot run: {absent(files)}")
+    if reasons:
+        listed = "; ".join(f"the extractor {name!r} cannot run: {why}" for name, why in reasons.items())
+        raise InputError(listed)

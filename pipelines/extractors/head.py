@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-_FACE_WIDTH = 140_000.0
+#: Distance of landmarks 0 and 16, micrometres.
+FACE_WIDTH = 140_000.0
 
 #: x, y, z in thousandths of the face width.
 _POINTS = (
@@ -29,7 +30,7 @@ _POINTS = (
 )  # fmt: skip
 
 #: float64 (68,3), micrometres.
-HEAD = np.array(_POINTS, np.float64) / 1000 * _FACE_WIDTH
+HEAD = np.array(_POINTS, np.float64) / 1000 * FACE_WIDTH
 
 #: float64 (68,). Speech moves mouth and chin, and detectors move the whole jaw line with them, which would be taken for
 #: pitch: these points have zero weight except at the ears. Eyelids and brows, which also move, have reduced weight.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.readers import read_json
+from dawn_bench.state_dicts import fit
 from dawn_bench.weights_advice import Needs, fetch_command, lacking, missing_error
+from dawn_bench.weights_check import FETCH_AGAIN
 
 if TYPE_CHECKING:
     import torch
@@ -48,15 +50,15 @@ class Snapshot:
 
     @property
     def identity(self) -> str:
-        """The weights' entry, state and hash, for fingerprints."""
-        return weights.resolve(self._network).identity
+        """The weights' entry, state and hash, for fingerprints, and those of a configuration that is not published."""
+        network, config = weights.resolve(self._network).identity, weights.resolve(self.config)
+        return network if config.path is None or _is_published(config) else f"{network}+{config.identity}"
 
     def load(self, device: str) -> torch.nn.Module:
         """The network on `device`, loaded once per process; raises `InputError` if a file is missing or unfit."""
         if absent := lacking(self.needs):
             raise missing_error(absent)
-        paths = [weights.resolve(name, "files").path for name in (self._network, self.config)]
-        network, config = (path for path in paths if path is not None)  # the policy `files` guarantees both
+        network, config = (weights.resolve(name, "files") for name in (self._network, self.config))
         return _load(self.family, network, config, device)
 
     @property
@@ -65,20 +67,29 @@ class Snapshot:
         return next((name for name in self.networks if weights.resolve(name).path), self.networks[0])
 
 
+def _is_published(config: weights.Resolved) -> bool:
+    """Whether a configuration is the published one: by its hash, or where none is stated by what it describes."""
+    if config.state == "canonical" or config.path is None or not config.weight.values:
+        return config.state == "canonical"
+    content = read_json(config.path, dict, hint=FETCH_AGAIN)
+    return all(content.get(key) == value for key, value in config.weight.values.items())
+
+
 @lru_cache(maxsize=2)
-def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.Module:
+def _load(family: str, network: weights.Resolved, configuration: weights.Resolved, device: str) -> torch.nn.Module:
     import torch
     import transformers
 
+    path, config_file = network.path, configuration.path
+    assert path is not None and config_file is not None  # guaranteed by the policy `files`
     try:
         config = getattr(transformers, f"{family}Config").from_json_file(config_file)
         model: torch.nn.Module = getattr(transformers, f"{family}Model")(config)
     except Exception as error:  # not JSON, or values that transformers rejects in many ways
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"is not a {family} configuration ({reason}).", path=config_file) from error
-    prefix = f"{family.lower()}."
-    state = {_modern(key.removeprefix(prefix)): value for key, value in weights.read_state_dict(path).items()}
     wanted = model.state_dict()
+    state = fit(weights.read_state_dict(path), wanted)
     for key in sorted(wanted.keys() - {"masked_spec_embed"}):
         if key not in state:
             raise InputError(f"does not fit {family}: {key} is missing.", path=path)
@@ -87,10 +98,3 @@ def _load(family: str, path: Path, config_file: Path, device: str) -> torch.nn.M
             raise InputError(f"does not fit {family}: {key} is {shapes}.", path=path)
     model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
     return model.eval().to(torch.device(device))
-
-
-def _modern(key: str) -> str:
-    """The current key of a weight-normalised convolution; torch 2 renamed them, and old checkpoints have old keys."""
-    return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
-        "conv.weight_v", "conv.parametrizations.weight.original1"
-    )

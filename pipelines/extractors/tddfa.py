@@ -1,9 +1,8 @@
 """Head pose by 3DDFA_V2 (Guo et al. 2020), the network behind DAWN's poses, where its published files are present.
 
-It runs on the cached frames, in a square crop around the face as 3DDFA derives it from a detector box. DAWN took the
-box from FaceBoxes; here it is estimated from the 68 landmarks, with factors measured against FaceBoxes
-(`detector_box`). As in DAWN's data, scale and translation refer to that square, 120 px a side and y up: they describe
-how the box sits on the head, not where the head is in the frame.
+It runs on the cached frames, in the square crop around the face that 3DDFA_V2 would take (`boxes`). As in DAWN's data,
+scale and translation refer to that square, 120 px a side and y up: they describe how the box sits on the head, not
+where the head is in the frame.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,8 +19,10 @@ from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.extractors.base import BOX, EXTRACTORS, POSE, Extractor
+from dawn_bench.pipelines.extractors.boxes import SIDE, detector_box, square
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
+from dawn_bench.state_dicts import fit
 from dawn_bench.weights_advice import absent
 
 if TYPE_CHECKING:
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
 
 #: Registry names: the networks, preferred first, and the file with the parameters' means and standard deviations.
 _NETWORKS, _PARAMETERS = ("tddfa-v2", "tddfa-v2-small"), "tddfa-v2-params"
-_SIDE = 120
-#: Size of the FaceBoxes box (mean of width and height), and offset (x, y) of its centre from the landmarks' mean, both
-#: in units of the landmarks' spread: medians over 180 frames of 36 real clips, which vary by 0.10, 0.13 and 0.08
-#: between frames.
-_BOX_SIDE, _BOX_SHIFT = 3.0, np.array([0.0, -0.347])
 #: Batch size of the network.
 _BATCH = 32
 
@@ -59,7 +55,7 @@ class PoseTddfa(Extractor):
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`pose` (T,7) from `frames` and `landmarks`; raises `InputError` without the weights."""
-        mean, spread = _parameters(_file(_PARAMETERS))
+        mean, spread = _parameters(weights.resolve(_PARAMETERS, "files"))
         parameters = predict(arrays["frames"], arrays["landmarks"]) * spread + mean
         matrices = parameters[:, :12].reshape(-1, 3, 4).astype(np.float64)
         return {"pose": decode_matrix(matrices).astype(np.float32)}
@@ -72,8 +68,7 @@ def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    device, name = pick_device(), _present()
-    network = _network(_file(name), name, device)
+    network = _network(weights.resolve(_present(), "files"), device := pick_device())
     squares = square(detector_box(landmarks))
     rows = []
     for start in range(0, len(frames), _BATCH):
@@ -85,28 +80,7 @@ def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def detector_box(landmarks: np.ndarray) -> np.ndarray:
-    """Estimate FaceBoxes' boxes float64 (T,4), x0, y0, x1, y1, from landmarks (T,68,2).
-
-    Centre and side follow from the landmarks' mean and spread (root mean square distance from the mean).
-    """
-    mean = landmarks.astype(np.float64).mean(axis=1)
-    spread = np.sqrt(((landmarks - mean[:, None]) ** 2).sum(axis=2).mean(axis=1))[:, None]
-    centre = mean + _BOX_SHIFT * spread
-    half = _BOX_SIDE * spread / 2
-    return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def square(boxes: np.ndarray) -> np.ndarray:
-    """3DDFA_V2's square crops float64 (T,4) for detector boxes (T,4): enlarged by 1.58, shifted down by 0.14 sides."""
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    mean = (width + height) / 2
-    centre = (boxes[:, :2] + boxes[:, 2:4]) / 2 + np.stack([np.zeros_like(mean), 0.14 * mean], axis=1)
-    side = np.floor(mean * 1.58)[:, None]
-    return np.concatenate([centre - side / 2, centre + side / 2], axis=1)
-
-
-def cut(frame: np.ndarray, box: np.ndarray, *, side: int | None = _SIDE) -> np.ndarray:
+def cut(frame: np.ndarray, box: np.ndarray, *, side: int | None = SIDE) -> np.ndarray:
     """Crop the square `box` (4,) from a frame uint8 (H,W,3), black outside, resized to `side` (None: not resized)."""
     x0, y0, x1, y1 = (round(float(edge)) for edge in box)
     part = frame[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
@@ -120,37 +94,36 @@ def _present() -> str:
     return next((name for name in _NETWORKS if weights.resolve(name).path), _NETWORKS[0])
 
 
-def _file(name: str) -> Path:
-    path = weights.resolve(name, "files").path
-    assert path is not None  # guaranteed by the policy `files`
-    return path
+def _file(resolved: weights.Resolved) -> Path:
+    assert resolved.path is not None  # guaranteed by the policy `files`
+    return resolved.path
 
 
 @lru_cache(maxsize=1)
-def _network(path: Path, name: str, device: str) -> torch.nn.Module:
+def _network(resolved: weights.Resolved, device: str) -> torch.nn.Module:
     """The network, loaded once per process; its width is read from the file."""
     import torch
 
     from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 
-    state = _published(weights.read_state_dict(path))
-    first = state.get("conv1.weight")
+    path = _file(resolved)
+    first = fit(weights.read_state_dict(path), ("conv1.weight",)).get("conv1.weight")
     if first is None:
         raise InputError("is not a 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
     network = MobileNet(width=len(first) / 32)
-    weights.load_into(network, weights.resolve(name), adapt=_published)
+    weights.load_into(network, resolved, adapt=_published)
     return network.eval().to(torch.device(device))
 
 
-def _published(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Convert a published checkpoint, saved from a data-parallel model and with an unused second head, to our keys."""
-    state = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+def _published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a published checkpoint, which has an unused second head, under our keys."""
     return {key.replace("fc_param.", "fc."): value for key, value in state.items() if not key.startswith("fc_lm.")}
 
 
 @lru_cache(maxsize=1)
-def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _parameters(resolved: weights.Resolved) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation float32 (62,) of the parameters, which the network predicts standardised."""
+    path = _file(resolved)
     hint = "Get the file again from its origin."
     table = read_arrays(path, hint=hint)
     if not {"mean", "std"} <= set(table):

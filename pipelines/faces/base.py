@@ -40,6 +40,12 @@ class FaceBackend(Protocol):
         """The 68 points (68,2) of the face in `box`; all NaN where the back end detects none there."""
 
 
+class KnownNetworks(Protocol):
+    """A back end that says which files of the weights registry it has opened, for the record of a score."""
+
+    networks: tuple[weights.Resolved, ...]
+
+
 class QuickBackend(FaceBackend, Protocol):
     """A back end with shortcuts, which `Tracker` and `process_clip` use where present."""
 

@@ -59,14 +59,12 @@ class ClipTools:
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
         """Fingerprints; raises `InputError` for a back end or extractor that cannot run here."""
-        from dawn_bench.pipelines.extractors.base import EXTRACTORS
+        from dawn_bench.pipelines.extractors.base import EXTRACTORS, check_runnable
         from dawn_bench.pipelines.faces.base import pick_backend
         from dawn_bench.pipelines.media.decoders.base import PYAV, check_decoder
 
         backend = pick_backend(settings.face)
-        lacking = {name: why for name in settings.extract if (why := EXTRACTORS[name].missing())}
-        if lacking:
-            raise InputError("; ".join(f"the extractor {name!r} cannot run: {why}" for name, why in lacking.items()))
+        check_runnable(settings.extract)
         names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}
         facts = {"face": backend.name, "face fingerprint": backend.fingerprint(), **names}
         return facts if settings.decoder == PYAV else {**facts, "decoder fingerprint": check_decoder(settings.decoder)}

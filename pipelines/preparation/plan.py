@@ -202,10 +202,12 @@ def check_same(
         if name in there and there[name] != value
     ]
     if different:
+        like = plan.settings.get("like")
+        first = f"Add --like {like}, give" if like is not None and like != settings.like else "Give"
         raise InputError(
             f"was prepared with {', '.join(different)}.",
             path=cache,
-            hint="Give another --cache, or --overwrite to replace it.",
+            hint=f"{first} another --cache, or --overwrite to replace it.",
         )
 
 

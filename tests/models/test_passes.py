@@ -12,10 +12,14 @@ import torch
 
 from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
+from dawn_bench.job import read_job
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.networks import Scene
-from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.dawn.options import DawnOptions, PassOptions, SamplingOptions
 from dawn_bench.models.dawn.passes import LONGEST, OVERLAP, passes, stream
+from dawn_bench.models.inputs import Portrait
+from dawn_bench.workflow.evaluation import Evaluation
+from dawn_bench.workflow.generate import Generation
 
 QUICK = SamplingOptions(steps=2)
 HOUR = 90_000
@@ -39,6 +43,50 @@ def test_passes_cover_every_frame_and_share_their_ends(frames: int) -> None:
     assert all(before.stop - after.start == OVERLAP for before, after in pairwise(parts))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= len(parts)  # no short last pass
+
+
+def test_without_a_limit_there_is_one_pass() -> None:
+    assert passes(HOUR, longest=None) == [slice(0, HOUR)]
+    assert DawnOptions().pass_frames == LONGEST == 1500 and PassOptions().pass_frames is None
+    assert DawnOptions.model_validate({"pass_seconds": "none"}).pass_frames is None
+    assert DawnOptions(pass_seconds=12.5).pass_frames == 312
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ([], {}),
+        (["--pass-seconds", "none"], {"pass_seconds": "none"}),
+        (["--pass-seconds", "30"], {"pass_seconds": 30.0}),
+        (["--set", "pass_seconds=20"], {"pass_seconds": 20.0}),
+    ],
+)
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+def test_the_flag_reaches_the_model(command: str, words: list[str], option: dict[str, object]) -> None:
+    flags = {} if not words else {"pass_seconds": words[1]} if words[0] == "--pass-seconds" else {}
+    sets = words[1:] if words[:1] == ["--set"] else []
+    if command == "generate":
+        fixed = {"audio": "a.wav", "out": "b.mp4", "checkpoint": "run", "device": "cpu"}
+        job = read_job(Generation, fixed | flags, overrides=sets)[0]
+        assert job.model_options == option
+    else:
+        assert (
+            read_job(Evaluation, {"cache": "c", "out": "o", "device": "cpu"} | flags, overrides=sets)[0].method_options
+            == option
+        )
+
+
+def test_a_generator_says_in_how_many_passes_it_speaks(
+    generator: DawnGenerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    portrait = Portrait(np.zeros((32, 32, 3), np.uint8), np.zeros(7), np.zeros(2), np.array([8.0, 8, 24, 24]))
+    monkeypatch.setattr("dawn_bench.models.dawn.generator.read_portrait", lambda *_, **__: (portrait, True))
+    monkeypatch.setattr(
+        "dawn_bench.models.dawn.generator.read_speech", lambda *_, **__: (np.zeros(640, np.int16), np.zeros((260, 80)))
+    )
+    said = {s: generator.stream("me.png", "a.wav", pass_seconds=s).notes for s in ("none", 60, 5)}
+    assert said["none"] == said[60] == ()
+    assert said[5] == ("0.2 minutes of speech: 3 passes of 5 s at most (--pass-seconds)",)
 
 
 def test_a_clip_that_fits_one_pass_equals_the_generators(generator: DawnGenerator, tiny_cache: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_files_are_located_by_folder_by_one_of_them_and_by_name(
     assert find_released(published / "DAWN_128.pth") == files
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(published))
     assert find_released(Path("released-128")) == files
-    with pytest.raises(InputError, match=r"lacks LFG_256_400ep\.pth, DAWN_256\.pth.*weights add"):
+    with pytest.raises(InputError, match=r"lacks LFG_256_400ep\.pth, DAWN_256\.pth\. Download .*weights add FOLDER"):
         find_released(Path("released-256"))
     assert find_released(tmp_path) is None
 
@@ -93,6 +94,46 @@ def test_missing_and_duplicate_files_of_a_folder_are_named(tmp_path: Path) -> No
     (tmp_path / "DAWN_256.pth").touch()
     with pytest.raises(InputError, match=r"DAWN_128\.pth and DAWN_256\.pth.*Choose a file: --checkpoint"):
         find_released(tmp_path)
+
+
+@pytest.mark.parametrize("spelling", ["pbnet-seperate", "pbnet-separate", "pbnet_separate"])
+def test_both_spellings_of_the_folder_are_read(published: Path, tmp_path: Path, spelling: str) -> None:
+    shutil.copytree(published, tmp_path / "models")
+    (tmp_path / "models/pbnet_seperate").rename(tmp_path / "models" / spelling)
+    files = find_released(tmp_path / "models")
+    assert files is not None and [path.parent.name for path in files.pbnet] == ["pose", "blink"]
+    load_released(files, lfg_config=LFG_CONFIG, a2v_config=A2V_CONFIG)
+    shutil.rmtree(tmp_path / "models" / spelling / "blink")
+    with pytest.raises(InputError, match=r"of PBNet in pbnet_seperate/blink, nor in pbnet_both.*weights add FOLDER"):
+        find_released(tmp_path / "models")
+
+
+def test_swapped_files_are_refused_before_anything_is_generated(published: Path, tmp_path: Path) -> None:
+    pose, blink = (published / name for name in NAMES[2:])
+    swapped = ReleasedFiles(128, published / NAMES[0], published / NAMES[1], (blink, pose))
+    with pytest.raises(
+        InputError, match=r"95000\.pth\.tar: is DAWN's PBNet for blinks, not DAWN's PBNet for head pose"
+    ):
+        load_released(swapped, lfg_config=LFG_CONFIG, a2v_config=A2V_CONFIG)
+    lfg = torch.load(published / NAMES[0])
+    torch.save(lfg | {"epoch": 400}, tmp_path / "LFG_128_1000ep.pth")
+    wrong = ReleasedFiles(128, tmp_path / "LFG_128_1000ep.pth", published / NAMES[1], (pose, blink))
+    with pytest.raises(InputError, match=r"is DAWN's LFG at 256 px .*, not DAWN's LFG at 128 px"):
+        load_released(wrong, lfg_config=LFG_CONFIG, a2v_config=A2V_CONFIG)
+
+
+def test_one_pbnet_for_both_serves_where_the_pair_is_absent(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(published, tmp_path / "models")
+    shutil.rmtree(tmp_path / "models/pbnet_seperate")
+    both = PBNet(PBNetConfig.reference(pos_dim=6, eye_dim=2, **PBNET))
+    (tmp_path / "models/pbnet_both").mkdir()
+    torch.save(both.state_dict(), tmp_path / "models/pbnet_both/checkpoint_100000.pth.tar")
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path / "models"))
+    files = find_released(Path("released-128"))
+    assert files is not None and [path.parent.name for path in files.pbnet] == ["pbnet_both"]
+    assert isinstance(load_released(files, lfg_config=LFG_CONFIG, a2v_config=A2V_CONFIG).pbnet, PBNet)
 
 
 def test_published_files_talk_with_the_released_behaviour(published: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from micro import micro_train
+from skimage.data import astronaut
 
 from dawn_bench.baselines.base import METHODS, Context, Item
 from dawn_bench.baselines.methods.dawn import source_of
@@ -16,11 +17,13 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.generator import DawnGenerator
-from dawn_bench.models.dawn.options import SamplingOptions
-from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, sar, ttr
+from dawn_bench.models.dawn.options import PassOptions, SamplingOptions
+from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, sar, shown, ttr
 from dawn_bench.models.diffusion.levels import Step
 from dawn_bench.models.diffusion.solvers import ddim, dpm_solver_2m, with_fixed_frames
 from dawn_bench.models.inputs import Portrait
+from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.provenance import fingerprint
 
 QUICK = {"steps": 3}
 
@@ -61,6 +64,64 @@ def test_a_segment_starts_from_the_last_picture_of_the_one_before(
     assert np.array_equal(asked[1][0].frame, generated[11]) and np.array_equal(asked[2][0].frame, generated[23])
     pose, blink = talker.tracks(source_of(clip), clip["logmel"], seed=0)
     assert np.array_equal(asked[1][0].pose, pose[11]) and np.array_equal(asked[2][0].blink, blink[23])
+
+
+class Mover:
+    """In place of the networks: a real face that moves a pixel a frame to the right and down; notes each source."""
+
+    def __init__(self) -> None:
+        self.sources: list[Portrait] = []
+
+    def talk(self, source: Portrait, audio: np.ndarray, **_: object) -> np.ndarray:
+        start = 10 * len(self.sources)
+        self.sources.append(source)
+        return np.stack([astronaut()[30 - k : 222 - k, 130 - k : 322 - k] for k in range(start, start + len(audio))])
+
+
+def test_the_face_box_of_a_segment_is_that_of_its_source() -> None:
+    """Ten pixels further to the right and down with each segment of ten; a frame without a face keeps the box."""
+    backend, first = pick_backend("dlib"), astronaut()[30:222, 130:322]
+    points = backend.landmarks(first, backend.detect(first)[0])
+    box = np.concatenate([points.min(0), points.max(0)])
+    networks, still = Mover(), np.zeros((30, 6), np.float32)
+    for source in (
+        Portrait(first, still[0], still[0, :2], box),
+        Portrait(first, still[0], still[0, :2], box / 2, (96, 96)),
+    ):
+        networks.sources = []
+        sar(networks, source, still, seed=0, options=SarOptions(segment=10), pose=still, blink=still[:, :2])  # type: ignore[arg-type]
+        assert len(networks.sources) == 3 and networks.sources[0] is source
+        for number in (1, 2):
+            moved = networks.sources[number]
+            np.testing.assert_allclose(moved.bbox, box + 10 * number - 1, atol=5)
+            assert moved.hw is None and moved.bbox.dtype == np.float32
+    blank = shown(source, np.zeros_like(first), still[1], still[1, :2], backend=backend)
+    assert np.array_equal(blank.bbox, source.bbox) and blank.hw == source.hw
+
+
+def test_passes_are_an_option_that_enters_the_fingerprint_only_where_it_is_used(
+    micro_run: Path, tiny_cache: Path, clip: Clip
+) -> None:
+    """Without it the fingerprint is that of versions that had no such option."""
+    plain = METHODS["dawn"](Context(micro_run, options=QUICK))
+    facts = [SamplingOptions(**QUICK).model_dump(), "pbnet", False]
+    assert plain.fingerprint == f"dawn/1/{plain.generator.identity}/{fingerprint(facts)}"
+    same = METHODS["dawn"](Context(micro_run, options=QUICK | {"pass_seconds": "none"}))
+    assert same.fingerprint == plain.fingerprint
+    cut = METHODS["dawn"](Context(micro_run, options=QUICK | {"pass_seconds": 4}))
+    assert cut.fingerprint not in (plain.fingerprint, METHODS["dawn"](Context(micro_run)).fingerprint)
+    item = Item(clip, Cache(tiny_cache).clips("test"), 0)
+    assert np.array_equal(cut.generate(item).frames, plain.generate(item).frames)  # 1.2 s fit one pass
+    talker = cut.generator
+    long = np.resize(clip["logmel"], (130, 80))
+    whole, passed = (
+        nar(talker, source_of(clip), long, seed=0, options=PassOptions(**QUICK, pass_seconds=s)) for s in (None, 4)
+    )
+    assert whole.shape == passed.shape == (130, 32, 32, 3) and not np.array_equal(whole, passed)
+    with pytest.raises(InputError, match=r"option 'pass_seconds'.*greater than or equal to 4"):
+        METHODS["dawn"](Context(micro_run, options={"pass_seconds": 1}))
+    with pytest.raises(InputError, match="option 'pass_seconds': is not known"):
+        METHODS["dawn-sar"](Context(micro_run, options={"pass_seconds": 10}))
 
 
 def test_tracks_are_those_that_talk_draws(talker: DawnGenerator, clip: Clip) -> None:

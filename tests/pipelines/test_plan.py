@@ -78,7 +78,7 @@ def test_a_plan_survives_the_disk_and_grows_at_its_end(tmp_path: Path) -> None:
     ("settings", "facts", "says"),
     [
         (PrepareSettings(size=64), {}, "was prepared with size 128 (now 64)."),
-        (PrepareSettings(crop="none", seed=3), {}, "crop 'face' (now 'none'), seed 0 (now 3)"),
+        (PrepareSettings(crop="none", seed=3), {}, "crop 'auto' (now 'none'), seed 0 (now 3)"),
         (PrepareSettings(), {"face": "insightface"}, "face 'dlib' (now 'insightface')"),
         (PrepareSettings(), {"extractor pose": "2"}, "extractor pose '1' (now '2')"),
         (PrepareSettings(), {"extractor hubert": "2"}, "extractor hubert '1' (now"),

@@ -9,12 +9,15 @@ from typer.testing import CliRunner
 
 from dawn_bench import weights
 from dawn_bench.cli import app
+from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.job import read_job
+from dawn_bench.pipelines.preparation.plan import CachePlan, check_same
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.recipes.base import RECIPES
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.workflow.jobs import Preparation
+from dawn_bench.workflow.needs import job_needs
 
 
 def settings(*, file: Path | None = None, overrides: tuple[str, ...] = (), **flags: object) -> PrepareSettings:
@@ -76,8 +79,15 @@ def test_networks_that_are_missing_are_one_line_with_the_command(
     with pytest.raises(InputError) as caught:
         prepare(tmp_path / "videos", tmp_path / "cache", PrepareSettings(like="dawn"))
     message = str(caught.value)
-    assert "'pose-3ddfa' cannot run" in message and "'hubert' cannot run" in message and "\n" not in message
-    assert all(f"dawn-bench weights fetch --for {name}" in message for name in ("pose-3ddfa", "hubert"))
+    assert "the extractors 'pose-3ddfa' and 'hubert' cannot run: mb1_120x120.pth" in message and "\n" not in message
+    names = message.partition("dawn-bench weights fetch ")[2].split()
+    assert names and all(weights.entry(name).addresses for name in names)  # each can be fetched
+    assert {need[0] for need in job_needs("prepare", ["like=dawn"])} == {
+        "tddfa-v2",
+        "tddfa-v2-params",
+        "hubert-large",
+        "hubert-large-config",
+    }
 
 
 def test_help_lists_the_recipes_and_the_command_says_what_one_sets(tmp_path: Path) -> None:
@@ -87,3 +97,18 @@ def test_help_lists_the_recipes_and_the_command_says_what_one_sets(tmp_path: Pat
     told = " ".join(CliRunner().invoke(app, ["prepare", *words], env={"COLUMNS": "400"}).output.split())
     assert "crop paper" in told and "size 64 (given; the recipe has 128)" in told
     assert all(" ".join(line.split()) in told for line in RECIPES["dawn"].differs)
+
+
+def test_the_guide_has_every_recipe() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "prepare.md").read_text()
+    table = page.partition("| `--like` |")[2].partition("\n\n")[0]
+    assert [name for name in RECIPES if f"`{name}`" not in table] == []
+
+
+def test_a_cache_of_a_recipe_names_it_when_other_settings_are_refused(tmp_path: Path) -> None:
+    recipe = PrepareSettings(like="dawn")
+    plan = CachePlan("videos", recipe.model_dump(mode="json"), {}, (), {})
+    check_same(plan, root=Path("videos"), settings=recipe, facts={}, cache=tmp_path)
+    check_same(plan, root=Path("videos"), settings=replace(recipe, like=None), facts={}, cache=tmp_path)  # all given
+    with pytest.raises(InputError, match=r"pose '3ddfa' \(now 'landmarks'\).*Add --like dawn, give another --cache"):
+        check_same(plan, root=Path("videos"), settings=PrepareSettings(), facts={}, cache=tmp_path)

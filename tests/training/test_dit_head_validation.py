@@ -11,6 +11,7 @@ import torch
 from micro import losses
 from micro_dit_head import micro_settings, micro_train
 from safetensors.torch import load_file
+from tiny_cache import write_tiny_cache
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
@@ -31,6 +32,12 @@ from dawn_bench.training.validation import Validates, psnr, ssim
 MEASURES = {"vqgan-face": "psnr", "vqgan-masked": "psnr", "dit": "psnr"}
 KINDS = {"vqgan-face": "dit-head-vqgan", "vqgan-masked": "dit-head-vqgan", "dit": "dit-head-dit"}
 EVERY = [f"{key}.loop.validate_every=2" for key in ("vqgan_face", "vqgan_masked", "dit")]
+
+
+@pytest.fixture(scope="module")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny cache with its last two clips in split `val`, not `test`."""
+    return write_tiny_cache(tmp_path_factory.mktemp("split") / "cache", splits=("train",) * 4 + ("val",) * 2)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +87,7 @@ def test_the_same_weights_are_judged_the_same(stage: str, tiny_cache: Path, watc
     for seed in (0, 1):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
-        result.append(built.validate(built.module, cache.clips("test"), device="cpu"))
+        result.append(built.validate(built.module, cache.clips("val"), device="cpu"))
         assert torch.equal(torch.get_rng_state(), state)
     assert result[0].values == result[1].values
     for kind in ("pictures", "videos"):
@@ -93,10 +100,10 @@ def test_the_same_weights_are_judged_the_same(stage: str, tiny_cache: Path, watc
 @pytest.mark.parametrize(("stage", "measure"), list(MEASURES.items()))
 def test_the_best_checkpoint_is_kept_and_noted(stage: str, measure: str, watched: Path) -> None:
     lines = _lines(watched, stage)
-    assert [(line["step"], line["split"]) for line in lines] == [(2, "test"), (4, "test")]
+    assert [(line["step"], line["split"]) for line in lines] == [(2, "val"), (4, "val")]
     best = max(lines, key=lambda line: line[measure])
     note = json.loads((watched / stage / "best.json").read_text())
-    assert note == {"step": best["step"], "measure": measure, "value": best[measure], "split": "test"}
+    assert note == {"step": best["step"], "measure": measure, "value": best[measure], "split": "val"}
     assert load_checkpoint(watched / stage / BEST_FILE, KINDS[stage])[1]["steps"] == best["step"]
 
 
@@ -106,7 +113,7 @@ def test_a_vqgan_is_judged_on_what_it_is_trained_on(stage: str, tiny_cache: Path
     built = _stage(stage, cache, watched)
     mask = micro_settings().vqgan_masked.model.mask
     values, pairs = {"psnr": [], "psnr_flat": [], "ssim": []}, []
-    for clip in cache.clips("test"):
+    for clip in cache.clips("val"):
         frames = np.linspace(0, 29, FRAMES).astype(int)
         truth = clip["frames"][frames].copy()
         if stage == "vqgan-masked":
@@ -118,7 +125,7 @@ def test_a_vqgan_is_judged_on_what_it_is_trained_on(stage: str, tiny_cache: Path
         values["psnr_flat"].append(psnr(colour, truth))
         values["ssim"].append(ssim(rebuilt, truth))
         pairs.append(np.concatenate([truth[4], rebuilt[4]], axis=1))
-    result = built.validate(built.module, cache.clips("test"), device="cpu")
+    result = built.validate(built.module, cache.clips("val"), device="cpu")
     assert result.values == pytest.approx({k: np.mean(v) for k, v in values.items()}, rel=1e-5)
     np.testing.assert_array_equal(result.pictures["source-rebuilt"], np.concatenate(pairs))
 
@@ -134,7 +141,7 @@ def test_a_vqgan_that_learns_beats_flat_pictures(tiny_cache: Path, tmp_path: Pat
 def test_the_transformer_is_judged_by_what_generation_would_make(tiny_cache: Path, watched: Path) -> None:
     """Its videos are a run's dubbing of the clips, and outside the hole the truth."""
     cache = Cache(tiny_cache)
-    stage, dubber, clips = _stage("dit", cache, watched), DitHeadGenerator.load(watched), cache.clips("test")
+    stage, dubber, clips = _stage("dit", cache, watched), DitHeadGenerator.load(watched), cache.clips("val")
     quick = DubOptions(steps=micro_settings().dit.quick_steps)
 
     def dub(clip: Clip, sound: np.ndarray) -> np.ndarray:

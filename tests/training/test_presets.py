@@ -46,14 +46,19 @@ def test_the_released_numbers() -> None:
     large = preset("dawn-256")
     assert (large.lfg.loop.learning_rate, large.lfg.loop.batch_size) == (6e-4, 20)
     assert large.lfg.loop.steps == 400 * 369 * 100 // 20
+    crema = preset("dawn-128-crema")
+    assert (crema.lfg.loop.learning_rate, crema.lfg.loop.batch_size) == (4e-4, 100)
+    assert crema.lfg.loop.steps == 600 * (7435 - 820) * 100 // 100
+    assert preset("dawn-128-vox").lfg == released.lfg.model_copy(update={"start": "voxceleb"})
 
 
 def test_the_papers_numbers() -> None:
     paper = preset("dawn-128-paper")
     assert paper.a2v_2 is not None and paper.pbnet is not None
-    assert paper.lfg.loop.steps == 400 * 369 * 100 // 82
+    assert paper.lfg.loop.steps == 400 * 369 * 25 // 82 == 45_000
     for stage in (paper.a2v_1, paper.a2v_2):
         assert (stage.model.lip_weight, stage.model.x0_weight) == (1.0, 0.0)
+        assert stage.model.lip_normalisation == "frame"
     model, passes = paper.pbnet.model, 25
     assert paper.pbnet.loop.steps == 1600 * passes * 10 and model.gan_weight == 0.6
     rise = [kl_weight(e * passes, model) for e in (0, 400, 1000, 1600)]

@@ -27,11 +27,17 @@ EVERY = tuple(f"{key}.loop.validate_every=2" for key in ("lfg", "a2v_1", "pbnet"
 
 
 @pytest.fixture(scope="module")
-def watched(tiny_cache: Path, micro_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def split_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny cache with its last two clips in split `val`, not `test`."""
+    return write_tiny_cache(tmp_path_factory.mktemp("split") / "cache", splits=("train",) * 4 + ("val",) * 2)
+
+
+@pytest.fixture(scope="module")
+def watched(split_cache: Path, micro_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three stages, validated every second step."""
     run = tmp_path_factory.mktemp("watched") / "run"
     for stage in STAGES:
-        micro_train(tiny_cache, run, *EVERY, stage=stage)
+        micro_train(split_cache, run, *EVERY, stage=stage)
     return run
 
 
@@ -46,19 +52,19 @@ def test_validation_changes_nothing_that_is_trained(watched: Path, micro_run: Pa
         assert all(torch.equal(ours[k], plain[k]) for k in plain)
 
 
-def test_validation_values_are_of_held_out_clips(watched: Path, tiny_cache: Path) -> None:
+def test_validation_values_are_of_held_out_clips(watched: Path, split_cache: Path) -> None:
     lines = {stage: _lines(watched / stage / "validation.jsonl") for stage in STAGES}
     assert all([line["step"] for line in of_stage] == [2, 4] for of_stage in lines.values())
-    assert all(line["split"] == "test" for of_stage in lines.values() for line in of_stage)
-    truth = np.stack([c["frames"] for c in Cache(tiny_cache).clips("test")])
+    assert all(line["split"] == "val" for of_stage in lines.values() for line in of_stage)
+    truth = np.stack([c["frames"] for c in Cache(split_cache).clips("val")])
     copied = np.mean([psnr(np.broadcast_to(t[:1], t[1:].shape), t[1:]) for t in truth])
     assert lines["lfg"][0]["psnr_copy"] == pytest.approx(copied, abs=1e-4)
     assert {"psnr", "ssim", "mouth_r"} <= lines["a2v-1"][0].keys()
     assert {"rc", "pose_spread", "blink_spread"} <= lines["pbnet"][0].keys()
 
 
-def test_sample_videos_show_the_truth_at_the_left(watched: Path, tiny_cache: Path) -> None:
-    clip = Cache(tiny_cache).clips("test")[0]
+def test_sample_videos_show_the_truth_at_the_left(watched: Path, split_cache: Path) -> None:
+    clip = Cache(split_cache).clips("val")[0]
     for stage in ("lfg", "a2v-1"):
         names = sorted(p.name for p in (watched / stage / "samples").iterdir())
         assert names == [f"step-000000{s}-{c}.mp4" for s in (2, 4) for c in ("c4", "c5")]
@@ -74,7 +80,7 @@ def test_the_best_checkpoint_is_kept_and_noted(watched: Path, stage: str, measur
     lines = _lines(watched / stage / "validation.jsonl")
     best = max(lines, key=lambda line: sign * line[measure])
     note = json.loads((watched / stage / "best.json").read_text())
-    assert note == {"step": best["step"], "measure": measure, "value": best[measure], "split": "test"}
+    assert note == {"step": best["step"], "measure": measure, "value": best[measure], "split": "val"}
     _, provenance = load_checkpoint(watched / stage / BEST_FILE, stage.partition("-")[0])
     assert provenance["steps"] == best["step"]
     if best["step"] == 4:
@@ -83,7 +89,7 @@ def test_the_best_checkpoint_is_kept_and_noted(watched: Path, stage: str, measur
 
 
 def test_a_resumed_run_validates_as_the_uninterrupted_one(
-    tiny_cache: Path, watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    split_cache: Path, watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after a validation at step 2 whose state was not saved yet: the line is written again, once."""
     real = loop_module.save_state
@@ -93,10 +99,10 @@ def test_a_resumed_run_validates_as_the_uninterrupted_one(
 
     monkeypatch.setattr(loop_module, "save_state", dying)
     with pytest.raises(KeyboardInterrupt):
-        micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg")
+        micro_train(split_cache, tmp_path, *EVERY, stage="lfg")
     monkeypatch.setattr(loop_module, "save_state", real)
     assert len(_lines(tmp_path / "lfg" / "validation.jsonl")) == 1
-    micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg", resume=True)
+    micro_train(split_cache, tmp_path, *EVERY, stage="lfg", resume=True)
     for name in ("validation.jsonl", "best.json"):
         assert (tmp_path / "lfg" / name).read_text() == (watched / "lfg" / name).read_text()
 
@@ -128,12 +134,12 @@ def test_without_tensorboard_the_plain_logs_stay(
     assert len(losses(tmp_path, "pbnet")) == 4 and len(_lines(tmp_path / "pbnet" / "validation.jsonl")) == 2
 
 
-def test_held_out_clips_are_of_val_then_test(tmp_path: Path) -> None:
+def test_held_out_clips_are_of_val_and_never_of_test(tmp_path: Path) -> None:
     both = Cache(write_tiny_cache(tmp_path / "a", splits=("train", "test", "val", "val")))
     split, clips = held_out(both, 1)
     assert (split, [c.id for c in clips]) == ("val", ["c2"])
-    split, clips = held_out(Cache(write_tiny_cache(tmp_path / "b", splits=("train", "train"))), 5)
-    assert (split, [c.id for c in clips]) == ("train", ["c0", "c1"])
+    split, clips = held_out(Cache(write_tiny_cache(tmp_path / "b", splits=("test", "train", "train"))), 5)
+    assert (split, [c.id for c in clips]) == ("train", ["c1", "c2"])
 
 
 def test_lines_after_a_step_and_cut_ones_are_dropped(tmp_path: Path) -> None:

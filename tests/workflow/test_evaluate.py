@@ -205,6 +205,14 @@ def test_max_clips_scores_only_the_first_clips(job: Evaluation) -> None:
     assert {r.n_clips for r in done.rows} == {1}
 
 
+def test_scores_of_stand_ins_come_with_the_command_that_brings_the_networks(job: Evaluation) -> None:
+    squeeze = {"metrics": ("lpips", "psnr"), "protocol_set": ("lpips_net=squeeze",), "weights": "seeded"}
+    done = evaluate_methods(replace(job, max_clips=1, sanity=False, **squeeze))
+    (line,) = (line for line in done.summary if line.startswith("* computed with stand-in networks"))
+    command = "dawn-bench weights fetch --for evaluate --set metrics=lpips --set 'protocol_set=[lpips_net=squeeze]'"
+    assert line.endswith(command)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +22,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.extracted import KEY, Extracted, of_provenance, to_json
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.inputs import read_drive, read_portrait
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import pick_backend
@@ -200,8 +202,18 @@ def test_generate_uses_the_extractors_of_the_run_or_refuses(
     done = CliRunner().invoke(app, ["generate", *map(str, words)])
     assert done.exit_code == 0 and asked == [("pose-3ddfa", "blink-one-pair")]
     assert "not recorded" not in done.output
-    monkeypatch.setattr(EXTRACTORS["pose-3ddfa"], "missing", staticmethod(lambda: "mb1_120x120.pth is missing"))
+    monkeypatch.setattr(EXTRACTORS["pose-3ddfa"], "missing", staticmethod(lambda: "mb1_120x120.pth: get it"))
     (tmp_path / "t.mp4").unlink()
     line = refused("generate", *words)
-    assert "mb1_120x120.pth is missing" in line and "dawn-bench weights fetch tddfa-v2" in line
+    assert line.endswith("by pose-3ddfa (pose-3ddfa-1-x-y), which cannot run here: mb1_120x120.pth: get it")
     assert not (tmp_path / "t.mp4").exists()
+
+
+def test_audio_features_of_another_width_are_refused(tiny_cache: Path, micro_run: Path, tmp_path: Path) -> None:
+    """As of another network of the same name: the model could not take a single frame."""
+    clip = Cache(tiny_cache)["c4"]
+    wide = replace(clip, arrays={**clip.arrays, "logmel": np.zeros((clip.n_frames, 81), np.float16)})
+    method = dawn_method.Dawn(DawnGenerator.load(micro_run), SamplingOptions(), name="dawn")
+    method.check(clip)
+    with pytest.raises(InputError, match="its logmel features are 81 numbers a frame; this model was trained on 80"):
+        method.check(wide)

@@ -13,7 +13,6 @@ from weights_server import Served, Server, serving
 
 from dawn_bench import cli, weights
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.features.landmarks import face_weights
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
@@ -118,7 +117,8 @@ def test_every_missing_network_ends_with_a_command_that_brings_it(weight: weight
     with pytest.raises(InputError) as caught:
         weights.resolve(weight.name, "files")
     text = str(caught.value)
-    end = f"fetch {weight.name}" if weight.addresses else f"then: dawn-bench weights add FILE --name {weight.name}"
+    what = "FOLDER" if weight.in_folder else f"FILE --name {weight.name}"
+    end = f"fetch {weight.name}" if weight.addresses else f"then: dawn-bench weights add {what}"
     assert text.endswith(end) and f"(from {weight.origin})" in text and "\n" not in text
 
 
@@ -148,15 +148,6 @@ def test_what_only_a_person_can_get_is_said_with_what_can_be_fetched() -> None:
     assert "1jCeFPqfU_wKNYwof0ONICwsj3xHlr_tb" in by_hand(weights.entry("mraa-vox256"))
     both = str(missing_error((("hubert-large", "hubert-large-bin"), ("hubert-large-config",)), job="hubert"))
     assert "model.safetensors or pytorch_model.bin" in both and both.endswith(fetch_command(job="hubert"))
-
-
-def test_points_of_a_back_end_have_the_licence_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, research in (("insightface", True), ("face-alignment", False)):
-        monkeypatch.setattr(FACE_BACKENDS[name], "fingerprint", lambda self: "x")
-        backend = object.__new__(FACE_BACKENDS[name])
-        (used,) = face_weights(backend)
-        assert used.weight.research_only == research
-        assert used.weight.licence == weights.entry(FACE_BACKENDS[name].weights[0][0]).licence  # type: ignore[attr-defined]
 
 
 def test_present_files_are_not_lacking(folder: Path) -> None:
@@ -218,11 +209,18 @@ def test_what_could_not_be_fetched_is_said_after_the_rest_is_there(
     del server.files["/hubert-large-bin"]
     code, text = run(monkeypatch, capsys, "fetch", "vgg19", "--for", "released-128")
     assert code == 2 and "hubert-large-bin: " in text and "answered 404" in text
-    assert (
-        "dawn-a2v-128: DAWN_128.pth has no direct address. Get DAWN_128.pth from huggingface.co/Hanbo-Cheng/DAWN"
-        in text
-    )
+    how = "Download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder, then: dawn-bench weights add FOLDER"
+    assert f"dawn-a2v-128: DAWN_128.pth has no direct address. {how}" in text
     assert (folder / "vgg19-dcbb9e9d.pth").is_file() and "5 files of 7 could not be fetched" in text
+
+
+def test_a_changed_file_is_named_with_the_command_that_brings_it_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir()
+    (folder / weights.entry("syncnet").file).write_bytes(b"changed")
+    code, text = run(monkeypatch, capsys, "verify")
+    assert code == 2 and text.endswith("not the published file. Add them again, or: dawn-bench weights fetch syncnet\n")
 
 
 def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +232,10 @@ def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (("fetch",), "nothing to fetch. Name files"),
         (("fetch", "vgg19", "--set", "a=1"), "--set describes the job of --for"),
         (("fetch", "vgg91"), "no weights called 'vgg91'"),
-        (("fetch", "mraa-vox256"), "vox256.pth has no direct address. Get it from drive.google.com/drive/folders/1jCe"),
+        (
+            ("fetch", "mraa-vox256"),
+            "vox256.pth has no direct address. Download the folder drive.google.com/drive/folders/1jCe",
+        ),
         (("fetch", "--for", "evalaute"), "Did you mean evaluate?"),
     ):
         code, text = run(monkeypatch, capsys, *words)

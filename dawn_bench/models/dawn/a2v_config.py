@@ -42,6 +42,12 @@ class A2VConfig(Config):
         0.15, ge=0, description="weight of the loss on the predicted motion x0 (0: Eq. 7 as printed)"
     )
     lip_weight: float = Field(0.15, ge=0, description="weight of the lip loss, w_lip of Eq. 7 (1 in the paper's text)")
+    lip_normalisation: Literal["mask", "frame"] = Field(
+        "mask",
+        description="mask: the lip loss is summed over channels and divided by the area of the lip mask, as released;"
+        " frame: it is averaged like the denoising loss, so that errors inside the mask count 1 + lip_weight times"
+        " (Eq. 7 as printed)",
+    )
     # diffusion target
     residual_flow: bool = Field(False, description="diffuse the flow minus the identity grid, not absolute positions")
     flow_scale: float = Field(1.0, gt=0, description="the flow is multiplied by this before diffusion")

@@ -83,8 +83,10 @@ class Diffusion(nn.Module):
     ) -> A2VLosses:
         """The losses at given timesteps and noise.
 
-        The lip term is the squared error inside the lip mask, summed over the three channels and averaged over the
-        pixels of the mask (released code; the paper's Eq. 7 leaves the normalisation open).
+        The lip term is the squared error inside the lip mask. With `lip_normalisation` `mask` it is summed over the
+        three channels and divided by the mask's area (released code); with `frame` it is averaged over everything, as
+        the denoising loss is (Eq. 7). The weight of a pixel inside relative to one outside is 1 + 3 w / (the mask's
+        share of the frame) with the former and 1 + w with the latter: 69 and 2 for w = 1 and a share of 4.4 %.
         """
         x = self.add_noise(z_B3FHW, t_B, noise_B3FHW)
         predicted = self.denoise_fn(x, t_B, source_BCHW=source_BCHW, mask_BMHW=mask_BMHW, cond_BFD=cond_BFD)
@@ -99,18 +101,20 @@ class Diffusion(nn.Module):
             x0_loss = self.motion_error(self.clean_and_noise(x, t_B, predicted)[0], z_B3FHW).mean()
             total = total + self.config.x0_weight * x0_loss
         if lip_mask_BFHW is not None and self.config.lip_weight:
-            lip_loss = (error * lip_mask_BFHW[:, None]).sum() / lip_mask_BFHW.sum().clamp(min=1)
+            inside = error * lip_mask_BFHW[:, None]
+            by_frame = self.config.lip_normalisation == "frame"
+            lip_loss = inside.mean() if by_frame else inside.sum() / lip_mask_BFHW.sum().clamp(min=1)
             total = total + self.config.lip_weight * lip_loss
         return A2VLosses(total, eps_loss, x0_loss, lip_loss)
 
-    @staticmethod
-    def motion_error(x0_B3FHW: Tensor, z_B3FHW: Tensor) -> Tensor:
+    def motion_error(self, x0_B3FHW: Tensor, z_B3FHW: Tensor) -> Tensor:
         """Squared error of the flow, with that of the occlusion map added to both channels: [B, 2, F, H, W].
 
-        The released code compares occlusion maps in [0, 1], half the range of z's third channel.
+        Both are in the units of the LFG's output, whatever `flow_scale` is: flow in half image widths, occlusion in
+        [0, 1], half the range of z's third channel.
         """
         flow, occlusion = (x0_B3FHW - z_B3FHW).square().split([FLOW_CHANNELS, 1], dim=1)
-        return flow + occlusion / 4
+        return flow / self.config.flow_scale**2 + occlusion / 4
 
 
 def dynamic_threshold(x0: Tensor) -> Tensor:

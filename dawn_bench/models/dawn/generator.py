@@ -18,7 +18,7 @@ from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.networks import DawnNetworks, Scene
 from dawn_bench.models.dawn.options import DawnOptions, SamplingOptions
-from dawn_bench.models.dawn.passes import LONGEST, passes, stream
+from dawn_bench.models.dawn.passes import passes, stream
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.models.inputs import Crop, portrait_notes, read_drive, read_portrait, read_speech, read_tracks
@@ -147,15 +147,16 @@ class DawnGenerator(DawnNetworks, Generator):
             user_path(audio), encoder=self.audio_encoder, max_seconds=max_seconds, track=audio_track, notes=notes
         )
         notes += encoder_notes(self.extractors, self.audio_encoder)
-        count = len(passes(len(features)))
+        count = len(passes(len(features), longest=chosen.pass_frames))
         if count > 1:
-            notes.append(f"{len(features) / LONGEST:.1f} minutes of speech: {count} passes of a minute at most")
+            minutes, limit = len(features) / FPS / 60, f"{chosen.pass_seconds:g} s"
+            notes.append(f"{minutes:.1f} minutes of speech: {count} passes of {limit} at most (--pass-seconds)")
         tracks = self._given_tracks(chosen, backend, sources, n_frames=len(features), notes=notes)
 
         def segments() -> Iterator[np.ndarray]:
             scene = self.scene(portrait, features, seed=seed, **tracks)
             with meter("sample", total=chosen.steps * count, unit="steps") as progress:
-                yield from stream(self, scene, chosen, progress=progress)
+                yield from stream(self, scene, chosen, longest=chosen.pass_frames, progress=progress)
 
         return TalkingStream(segments(), len(features), sound, FPS, notes=tuple(notes))
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from dawn_bench.clip import FPS
 from dawn_bench.config import Config, UserPath
 from dawn_bench.errors import InputError, nearest
 from dawn_bench.models.diffusion.solvers import SolverName
 from dawn_bench.models.inputs import PERSON, Crop, checked_person
 
 Precision = Literal["fp32", "bf16", "fp16"]
+
+#: Seconds of a pass of `generate`, and the least that an option may ask for: twice what neighbouring passes share.
+PASS_SECONDS, SHORTEST_PASS = 60.0, 4.0
+
+
+def _none(value: Any) -> Any:
+    """`none`, as it is written on the command line, as None."""
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+#: Longest part of the speech that is one diffusion sample, seconds; None: all of it is one.
+PassSeconds = Annotated[
+    Annotated[float, Field(ge=SHORTEST_PASS, allow_inf_nan=False)] | None,
+    BeforeValidator(_none),
+]
 
 
 class SamplingOptions(Config):
@@ -30,9 +46,25 @@ class SamplingOptions(Config):
     compile: bool = Field(False, description="compile the U-Net; pays off on a GPU for several clips of equal length")
 
 
-class DawnOptions(SamplingOptions):
-    """Options of `DawnGenerator.generate`."""
+class PassOptions(SamplingOptions):
+    """Sampling options of the strategy that samples all frames at once, and where long speech is cut for it."""
 
+    pass_seconds: PassSeconds = Field(
+        None, description="cut longer speech into passes of at most so many seconds; none: one sample, as in the paper"
+    )
+
+    @property
+    def pass_frames(self) -> int | None:
+        """The most frames of a pass; None without limit."""
+        return None if self.pass_seconds is None else round(self.pass_seconds * FPS)
+
+
+class DawnOptions(PassOptions):
+    """Options of `DawnGenerator.generate`. Memory grows with the length of a pass."""
+
+    pass_seconds: PassSeconds = Field(
+        PASS_SECONDS, description="cut longer speech into passes of at most so many seconds; none: never"
+    )
     crop: str = Field("face", description="face: the square around the face; paper: the whole picture, resized")
     drive: UserPath | None = Field(None, description="a video whose head pose and blinks are used")
     pose: UserPath | None = Field(None, description="a .npz file with `pose` (T,6 or 7) and `blink` (T,2) to use")

@@ -1,7 +1,7 @@
-"""Speech of any length in bounded memory: passes of up to a minute, each overlapping the end of the previous pass.
+"""Speech of any length in bounded memory: passes of limited length, each overlapping the end of the previous pass.
 
-Up to a minute is one diffusion sample, as in the paper. The first frames of each further pass are fixed to the end of
-the previous motion, so that the head continues from there. Frames are yielded as soon as their pass is done.
+Speech that fits one pass is one diffusion sample, as in the paper. The first frames of each further pass are fixed to
+the end of the previous motion, so that the head continues from there. Frames are yielded as soon as their pass is done.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from dawn_bench.clip import FPS
 from dawn_bench.models.dawn.networks import DawnNetworks, Scene
-from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.dawn.options import PASS_SECONDS, SamplingOptions
 from dawn_bench.progress import Meter
 
-#: Maximum length of a pass, and overlap of neighbouring passes (more than the attention window), in frames.
-LONGEST, OVERLAP = 1500, 50
+#: Maximum length of a pass by default, and overlap of neighbouring passes (more than the attention window), in frames.
+LONGEST, OVERLAP = round(PASS_SECONDS * FPS), 50
 #: Number of frames decoded at once.
 _DECODED = 64
 
 
-def passes(frames: int, *, longest: int = LONGEST, overlap: int = OVERLAP) -> list[slice]:
-    """Slices of nearly equal length, at most `longest`, that cover `frames`; neighbours share `overlap` frames."""
-    if frames <= longest:
+def passes(frames: int, *, longest: int | None = LONGEST, overlap: int = OVERLAP) -> list[slice]:
+    """Slices of nearly equal length, at most `longest`, that cover `frames`; neighbours share `overlap` frames.
+
+    Without a limit (`longest` None) there is one.
+    """
+    if longest is None or frames <= longest:
         return [slice(0, frames)]
     count = math.ceil((frames - overlap) / (longest - overlap))
     stride = math.ceil((frames - overlap) / count)
@@ -37,7 +41,7 @@ def stream(
     scene: Scene,
     options: SamplingOptions,
     *,
-    longest: int = LONGEST,
+    longest: int | None = LONGEST,
     overlap: int = OVERLAP,
     progress: Meter | None = None,
 ) -> Iterator[np.ndarray]:

@@ -37,12 +37,12 @@ class PBNetConfig(Config):
     pose_min: tuple[float, ...] = Field(
         default=(-90.0, -90.0, -90.0, 0.0, 0.0, 0.0),
         description="pose channels are normalised as (value - min) / (max - min). The default belongs to the released"
-        " weights and maps scale, tx and ty close to 0; for pose in pixels of the cached frame use the ranges of the"
-        " data, e.g. (-90, -90, -90, 0, 0, 0).",
+        " weights and maps scale, tx and ty close to 0.",
     )
     pose_max: tuple[float, ...] = Field(
         default=(90.0, 90.0, 90.0, 1.0, 720.0, 1080.0),
-        description="see pose_min; for pose in pixels of a cached frame of S pixels e.g. (90, 90, 90, S, S, S)",
+        description="see pose_min; where all channels shall weigh alike (30, 30, 30, 1e-3, 120, 120) and a pose_min of"
+        " (-30, -30, -30, 0, 0, 0)",
     )
 
     rec_weight: float = Field(default=1.0, ge=0)

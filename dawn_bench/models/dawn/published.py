@@ -13,6 +13,7 @@ from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
+from dawn_bench.state_dicts import fit
 
 
 def load_published_lfg(path: Path, config: LFGConfig | None = None) -> LFG:
@@ -20,13 +21,14 @@ def load_published_lfg(path: Path, config: LFGConfig | None = None) -> LFG:
 
     Raises `InputError` naming missing, unexpected and misshapen keys.
     """
-    state = read_tensors(path)
+    content = read_tensors(path)
     model = LFG(config or LFGConfig.reference())
     parts = [name for name, _ in model.named_children()]
-    absent = [part for part in parts if not isinstance(state.get(part), Mapping)]
+    state = fit(content, model.state_dict())
+    absent = [part for part in parts if not any(key.startswith(f"{part}.") for key in state)]
     if absent:
         raise InputError(f"is not an LFG checkpoint: it has no {few(absent)}.", path=path)
-    load_keys(model, {f"{p}.{k}": t for p in parts for k, t in state[p].items()}, path=path, what="the LFG")
+    load_keys(model, state, path=path, what="the LFG")
     return model.eval()
 
 
@@ -35,14 +37,15 @@ def load_published_pbnet(path: Path, *, window: int | None = 200) -> PBNet:
 
     `window` is not in the file: 200 is that of the released code. Raises `InputError` as above.
     """
-    state = read_tensors(path)
+    state = fit(read_tensors(path), ("decoder.finallayer.bias",))
     try:
         config = _pbnet_config(state, window)
     except (KeyError, AttributeError) as error:
         raise InputError(f"is not a PBNet checkpoint: it has no {error.args[0]}.", path=path) from error
     model = PBNet(config)
     tables = ("encoder.sequence_pos_encoder.pe", "decoder.sequence_pos_encoder.pe")  # constants, computed here
-    load_keys(model, {k: t for k, t in state.items() if k not in tables}, path=path, what="PBNet")
+    state = {k: t for k, t in fit(state, model.state_dict()).items() if k not in tables}
+    load_keys(model, state, path=path, what="PBNet")
     return model.eval()
 
 
@@ -51,11 +54,12 @@ def load_published_a2v(path: Path, config: A2VConfig | None = None) -> A2VFDM:
 
     Raises `InputError` in one line for a damaged or foreign file, naming missing and unexpected keys.
     """
-    state = read_tensors(path)
-    if not isinstance(state.get("diffusion"), Mapping):
-        raise InputError("is not an A2V-FDM checkpoint: it has no 'diffusion'.", path=path, hint="Use DAWN_128.pth.")
+    content = read_tensors(path)
     model = A2VFDM(config or A2VConfig.reference())
-    load_keys(model.diffusion, state["diffusion"], path=path, what="the A2V-FDM")
+    state = fit(content, model.diffusion.state_dict())
+    if not any(key.startswith("denoise_fn.") for key in state):
+        raise InputError("is not an A2V-FDM checkpoint: it has no 'diffusion'.", path=path, hint="Use DAWN_128.pth.")
+    load_keys(model.diffusion, state, path=path, what="the A2V-FDM")
     return model.eval()
 
 

@@ -1,7 +1,8 @@
 """A generator from DAWN's published weight files, located by name, with the released behaviour.
 
 The files are those of huggingface.co/Hanbo-Cheng/DAWN: LFG_128_1000ep.pth or LFG_256_400ep.pth, DAWN_128.pth or
-DAWN_256.pth, and PBNet's pbnet_seperate/pose and pbnet_seperate/blink (or pbnet_both) checkpoint_*.pth.tar.
+DAWN_256.pth, and PBNet's pbnet_seperate/pose and pbnet_seperate/blink (or pbnet_both) checkpoint_*.pth.tar. The folder
+is also spelled `pbnet-seperate`. A file that holds another network than its name says is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from dawn_bench.models.dawn.needs import RELEASED
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
 from dawn_bench.provenance import fingerprint
+from dawn_bench.weights_advice import by_hand, lacking, preferred
+from dawn_bench.weights_kinds import check_kind
 
 #: `--checkpoint released-128`: the files come from the weights folder.
 _NAMED = re.compile(r"released-(128|256)")
@@ -43,6 +46,13 @@ class ReleasedFiles:
     lfg: Path
     a2v: Path
     pbnet: tuple[Path, ...]
+
+    def check(self) -> None:
+        """Raise `InputError` for a file that holds another network than it stands for, such as pose for blinks."""
+        pbnet = ("pbnet-both",) if len(self.pbnet) == 1 else ("pbnet-pose", "pbnet-blink")
+        names = (f"dawn-lfg-{self.size}", f"dawn-a2v-{self.size}", *pbnet)
+        for path, name in zip((self.lfg, self.a2v, *self.pbnet), names, strict=True):
+            check_kind(path, weights.entry(name))
 
 
 def load_generator(checkpoint: Path, *, device: str = "cpu", stage: str | None = None) -> DawnGenerator:
@@ -76,6 +86,7 @@ def load_released(
 
     Raises `InputError` naming missing, unexpected and misshapen keys.
     """
+    files.check()
     motion = [load_published_pbnet(path) for path in files.pbnet]
     pbnet: PBNet | SeparatePBNets = motion[0] if len(motion) == 1 else SeparatePBNets(*motion)
     return DawnGenerator(
@@ -120,13 +131,21 @@ def _group(a2v: Path, size: int, folder: Path) -> ReleasedFiles:
         raise InputError(f"holds {a2v.name}, but no LFG_{size}*.pth.", path=folder, hint=_origin(size))
     pose, blink, both = (
         _first(folder, f"{name}/checkpoint_*.pth.tar")
-        for name in ("pbnet_seperate/pose", "pbnet_seperate/blink", "pbnet_both")
+        for name in ("pbnet[-_]sep[ae]rate/pose", "pbnet[-_]sep[ae]rate/blink", "pbnet[-_]both")
     )
-    pbnet = (pose, blink) if pose is not None and blink is not None else (both,)
-    if pbnet[0] is None:
-        wanted = "pbnet_seperate/pose and /blink, nor pbnet_both"
-        raise InputError(f"holds no checkpoint_*.pth.tar of PBNet in {wanted}.", path=folder, hint=_origin(size))
-    return ReleasedFiles(size, lfg, a2v, tuple(path for path in pbnet if path is not None))
+    return ReleasedFiles(size, lfg, a2v, _pbnet(pose, blink, both, folder=folder, size=size))
+
+
+def _pbnet(pose: Path | None, blink: Path | None, both: Path | None, *, folder: Path, size: int) -> tuple[Path, ...]:
+    """The separate networks where both are there, else the one for both; raises `InputError` naming what is missing."""
+    if pose is not None and blink is not None:
+        return pose, blink
+    if both is not None:
+        return (both,)
+    absent = [name for name, path in (("pose", pose), ("blink", blink)) if path is None]
+    wanted = " and ".join(f"pbnet_seperate/{name}" for name in absent)
+    what = f"holds no checkpoint_*.pth.tar of PBNet in {wanted}, nor in pbnet_both."
+    raise InputError(what, path=folder, hint=_origin(size))
 
 
 def _first(folder: Path, pattern: str) -> Path | None:
@@ -134,14 +153,15 @@ def _first(folder: Path, pattern: str) -> Path | None:
 
 
 def _registered(size: int) -> ReleasedFiles:
-    entries = [weights.entry(name) for name in RELEASED[size]]
-    absent = [entry.file for entry in entries if not (weights.folder() / entry.file).is_file()]
-    if absent:
-        raise InputError(f"lacks {', '.join(absent)}.", path=weights.folder(), hint=_origin(size))
-    lfg, a2v, *pbnet = (weights.folder() / entry.file for entry in entries)
-    return ReleasedFiles(size, lfg, a2v, tuple(pbnet))
+    if absent := lacking(RELEASED[size]):
+        files = ", ".join(preferred(need).file for need in absent)
+        raise InputError(f"lacks {files}.", path=weights.folder(), hint=_origin(size))
+    (lfg,), (a2v,), *_ = RELEASED[size]
+    pose, blink, both = (weights.locate(weights.entry(name)) for name in ("pbnet-pose", "pbnet-blink", "pbnet-both"))
+    lfg_file, a2v_file = (weights.folder() / weights.entry(name).file for name in (lfg, a2v))
+    pbnet = _pbnet(pose, blink, both, folder=weights.folder(), size=size)
+    return ReleasedFiles(size, lfg_file, a2v_file, pbnet)
 
 
 def _origin(size: int) -> str:
-    origin = weights.entry(f"dawn-a2v-{size}").origin
-    return f"Get it from {origin}; to install it: dawn-bench weights add FILE --name NAME (dawn-bench weights list)."
+    return f"{by_hand(weights.entry(f'dawn-a2v-{size}'))}."

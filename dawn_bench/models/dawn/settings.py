@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import LFGConfig
 from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
 from dawn_bench.models.dawn.pbnet import PBNetConfig
+from dawn_bench.models.substitutes import SUBSTITUTES, Substitutes
 from dawn_bench.training.augment import JitterConfig
 from dawn_bench.training.stage import LoopConfig
 from dawn_bench.weights import Policy
@@ -30,6 +31,10 @@ class LFGTraining(Config):
     init: UserPath | None = Field(
         None,
         description="initial weights: VoxCeleb's vox256.pth (MRAA), a released LFG_*.pth, or a checkpoint",
+    )
+    start: Literal["random", "voxceleb"] = Field(
+        "random",
+        description="weights without `init`: random, or voxceleb: vox256.pth in the weights folder, as the authors did",
     )
 
 
@@ -68,6 +73,7 @@ class TrainSettings(Config):
 
     preset: str
     note: str = Field("", description="purpose of the preset, shown in reports")
+    substitutes: Substitutes = SUBSTITUTES
     lfg: LFGTraining = LFGTraining()
     a2v_1: A2VTraining = A2VTraining()
     a2v_2: A2VTraining | None = None

@@ -13,8 +13,11 @@ import torch
 from pydantic import Field
 
 from dawn_bench.models.dawn.networks import DawnNetworks
-from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.dawn.options import PassOptions, SamplingOptions
+from dawn_bench.models.dawn.passes import stream
 from dawn_bench.models.inputs import Portrait
+from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
+from dawn_bench.pipelines.faces.choice import nearest
 
 Strategy = Callable[..., np.ndarray]
 
@@ -41,7 +44,10 @@ def nar(
     pose: np.ndarray | None = None,
     blink: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Non-autoregressive, DAWN's own strategy: all frames of the clip in one sample."""
+    """Non-autoregressive, DAWN's own strategy: all frames of the clip in one sample, or in passes (`PassOptions`)."""
+    if isinstance(options, PassOptions) and options.pass_frames is not None:
+        scene = networks.scene(source, audio, seed=seed, pose=pose, blink=blink)
+        return np.concatenate(list(stream(networks, scene, options, longest=options.pass_frames)))
     return networks.talk(source, audio, seed=seed, options=options, pose=pose, blink=blink)
 
 
@@ -57,8 +63,8 @@ def sar(
 ) -> np.ndarray:
     """Semi-autoregressive, as in He et al. 2023: segments of fixed length, each conditioned on the previous segment.
 
-    The last generated frame of a segment is the source of the next segment. Head pose and blinks are drawn once for the
-    whole clip, so the strategies differ only in the frames.
+    The last generated frame of a segment is the source of the next segment, with its own face box. Head pose and blinks
+    are drawn once for the whole clip, so the strategies differ only in the frames.
     """
     if pose is None or blink is None:
         drawn_pose, drawn_blink = networks.tracks(source, audio, seed=seed)
@@ -69,9 +75,30 @@ def sar(
         part = networks.talk(
             source, audio[span], seed=seed + number, options=options, pose=pose[span], blink=blink[span]
         )
-        source = replace(source, frame=part[-1], pose=pose[span][-1], blink=blink[span][-1])
         parts.append(part)
+        if start + options.segment < len(audio):
+            source = shown(source, part[-1], pose[span][-1], blink[span][-1], backend=pick_backend())
     return np.concatenate(parts)
+
+
+def shown(
+    before: Portrait, frame: np.ndarray, pose: np.ndarray, blink: np.ndarray, *, backend: FaceBackend
+) -> Portrait:
+    """A generated frame uint8 (S,S,3) of the face `before` as the next source: its head state and its face box.
+
+    The box is that of the landmarks, as in preparation, of the face nearest to where the face was; it stays where it
+    was if none is detected.
+    """
+    moved = replace(before, frame=frame, pose=pose, blink=blink)
+    height, width = before.hw or frame.shape[:2]
+    size = len(frame)
+    last = np.asarray(before.bbox, np.float32) * np.tile([size / width, size / height], 2)
+    boxes = backend.detect(frame)
+    place = nearest(boxes, last)
+    points = np.full((68, 2), np.nan) if place is None else backend.landmarks(frame, boxes[place])
+    if not np.isfinite(points).all():
+        return moved
+    return replace(moved, bbox=np.concatenate([points.min(0), points.max(0)]).astype(np.float32), hw=None)
 
 
 def ttr(
@@ -101,7 +128,7 @@ def ttr(
 
 #: Strategies by their names in the paper, each with its options class.
 STRATEGIES: dict[str, tuple[Strategy, type[SamplingOptions]]] = {
-    "nar": (nar, SamplingOptions),
+    "nar": (nar, PassOptions),
     "sar": (sar, SarOptions),
     "ttr": (ttr, TtrOptions),
 }

@@ -14,6 +14,7 @@ from dawn_bench.config import Config
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig, EncoderName, published
 from dawn_bench.models.notes import training_notes
+from dawn_bench.models.substitutes import Substitute
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.stage import LoopConfig
 
@@ -148,13 +149,31 @@ def facts(cache: Cache) -> Mapping[str, Any]:
     return {"vertices": clip["vertices"].shape[1], "fps": clip.fps}
 
 
+#: The report's sentences on a speech encoder that is not pretrained, and on one that is not the paper's.
+_RANDOM = "DiffSpeaker's speech encoder started from random weights, not from pretrained weights."
+_LOGMEL = "DiffSpeaker's speech encoder is a small network on log mel energies, not the paper's Wav2Vec2 or HuBERT."
+
+
+def substitutes(settings: DiffSpeakerSettings, cache: Cache, stage: str) -> list[Substitute]:
+    """What the stage trains with in place of a pretrained speech encoder, which the settings decide.
+
+    Settings with `pretrained` need the published file, and are refused without it where the stage is built.
+    """
+    training = settings.diffspeaker
+    ours = training.model.audio.encoder == "logmel"
+    return [
+        *([Substitute(_LOGMEL, _LOGMEL)] if ours else []),
+        *([] if training.pretrained and not ours else [Substitute(_RANDOM.replace("started", "starts"), _RANDOM)]),
+    ]
+
+
 def report_notes(run: Path) -> list[str]:
     """Notes for the report on a run: preset, and a speech encoder without pretraining."""
 
     def more(stage: str, provenance: Mapping[str, Any]) -> list[str]:
-        encoder = provenance.get("speech_encoder")
-        if encoder != "random weights":
-            return []
-        return [f"DiffSpeaker's speech encoder started from {encoder}, not from pretrained weights."]
+        encoder = str(provenance.get("speech_encoder"))
+        if ":user:" in encoder:
+            return ["DiffSpeaker's speech encoder started from a file that is not the published one."]
+        return [_RANDOM] if encoder == "random weights" else []
 
     return training_notes(run, title="DiffSpeaker", main="diffspeaker", stages=("diffspeaker",), more=more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import load_keys
 from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig, published
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
+from dawn_bench.state_dicts import fit
 from dawn_bench.weights import Resolved, read_state_dict
 
 #: Keys that are recomputed here (positions), or used only in training.
@@ -23,7 +24,7 @@ _MARK = "denoiser.motion_decoder.bias"
 
 def is_released(path: Path) -> bool:
     """Whether `path` is a `.ckpt` file with the tensors of a released DiffSpeaker; raises `InputError` if damaged."""
-    return path.suffix == ".ckpt" and path.is_file() and _MARK in (_state(path) or {})
+    return path.suffix == ".ckpt" and path.is_file() and _state(path) is not None
 
 
 def guess_encoder(path: Path) -> Literal["hubert", "wav2vec2"]:
@@ -38,15 +39,17 @@ def load_released(path: Path, config: DiffSpeakerConfig | None = None, *, encode
     `InputError` naming missing, unexpected and misshapen keys.
     """
     state = _state(path)
-    if state is None or _MARK not in state:
+    if state is None:
         raise InputError(
             f"is not a DiffSpeaker checkpoint: it has no {_MARK}.",
             path=path,
             hint="Give the .ckpt of github.com/theEricMa/DiffSpeaker.",
         )
-    state = {_modern(k): v for k, v in state.items() if k not in _NOT_WEIGHTS and not k.startswith(_PREFIXES_LEFT)}
     model = DiffSpeaker(config or _published(state, encoder, path))
-    load_released_state(model, state, path=path)
+    state = fit(state, model.state_dict())
+    load_released_state(
+        model, {k: v for k, v in state.items() if k not in _NOT_WEIGHTS and not k.startswith(_PREFIXES_LEFT)}, path=path
+    )
     return model.eval()
 
 
@@ -62,23 +65,21 @@ def load_pretrained(model: DiffSpeaker, resolved: Resolved) -> None:
     Raises `InputError` when the keys do not fit.
     """
     assert resolved.path is not None
-    state: Any = read_state_dict(resolved.path)
-    plain = {_modern(k).removeprefix("wav2vec2.").removeprefix("hubert."): v for k, v in state.items()}
     expected = model.audio_encoder.state_dict()
+    state = fit(read_state_dict(resolved.path), expected)
     spare = {k: v for k, v in expected.items() if k == "masked_spec_embed"}  # used only in pretraining
     load_keys(
         model.audio_encoder,
-        {**spare, **{k: v for k, v in plain.items() if not k.startswith("lm_head.")}},
+        {**spare, **{k: v for k, v in state.items() if not k.startswith("lm_head.")}},
         path=resolved.path,
         what=resolved.weight.purpose,
     )
 
 
 def _state(path: Path) -> Mapping[str, Tensor] | None:
-    """The state dict of a file, possibly wrapped by Lightning; None if it has no state dict."""
-    content: Any = read_state_dict(path)
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    return state if isinstance(state, Mapping) else None
+    """The tensors beside the mark of a file, which Lightning wraps; None if it has no mark."""
+    state = fit(read_state_dict(path), (_MARK,))
+    return state if _MARK in state else None
 
 
 def _published(state: Mapping[str, Tensor], encoder: str, path: Path) -> DiffSpeakerConfig:
@@ -89,10 +90,3 @@ def _published(state: Mapping[str, Tensor], encoder: str, path: Path) -> DiffSpe
             f"has {coordinates // 3} vertices, neither BIWI's nor VOCASET's.", path=path, hint="Give its configuration."
         )
     return published(names[coordinates], encoder)  # type: ignore[arg-type]
-
-
-def _modern(key: str) -> str:
-    """The weight-normalised convolution's keys as torch 2 has them."""
-    return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
-        "conv.weight_v", "conv.parametrizations.weight.original1"
-    )

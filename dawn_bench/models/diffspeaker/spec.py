@@ -22,6 +22,7 @@ SPEC = register(
         options=Lazy(f"{_HERE}.generator:DiffSpeakerOptions"),
         load=Lazy(f"{_HERE}.generator:load_generator"),
         released=Lazy(f"{_HERE}.released:is_released"),
+        substitutes=Lazy(f"{_HERE}.presets:substitutes"),
         weights=Lazy(f"{_HERE}.needs:needs"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
     )

@@ -26,6 +26,14 @@ from dawn_bench.models.dit_head.config import (
     ours,
 )
 from dawn_bench.models.notes import training_notes
+from dawn_bench.models.substitutes import (
+    SUBSTITUTES,
+    Substitute,
+    Substitutes,
+    audio_note,
+    audio_substitute,
+    picture_substitute,
+)
 from dawn_bench.training.stage import LoopConfig
 from dawn_bench.weights import Policy
 
@@ -59,6 +67,7 @@ class DitHeadSettings(Config):
 
     preset: str
     note: str = Field("", description="purpose of the preset, shown in reports")
+    substitutes: Substitutes = SUBSTITUTES
     vqgan_face: VQGANTraining = VQGANTraining()
     vqgan_masked: VQGANTraining = VQGANTraining(model=VQGANConfig(mask=MaskConfig()))
     dit: DiTTraining = DiTTraining()
@@ -149,6 +158,7 @@ def paper() -> DitHeadSettings:
     return DitHeadSettings(
         preset="paper",
         note="the paper's design at full size; sizes, steps and rates missing in the paper are ours",
+        substitutes="refuse",
         vqgan_face=face,
         vqgan_masked=face.model_copy(update={"model": VQGANConfig(mask=MaskConfig())}),
         dit=DiTTraining(
@@ -215,6 +225,16 @@ def facts(cache: Cache) -> Mapping[str, Any]:
     return {"size": cache.size, "audio_encoder": encoder_of(next(iter(cache)))}
 
 
+def substitutes(settings: DitHeadSettings, cache: Cache, stage: str) -> list[Substitute]:
+    """What a stage trains with in place of Wav2Vec2 and of the perceptual loss; raises as `picture_substitute`."""
+    if stage != "dit":
+        training = settings.vqgan_face if stage == "vqgan-face" else settings.vqgan_masked
+        return picture_substitute(stage, training.perceptual)
+    clip = next(iter(cache))
+    encoder = encoder_of(clip)
+    return audio_substitute("DiT-Head", encoder, clip[encoder].shape[1], paper=ENCODER, name="Wav2Vec2")
+
+
 def choices(stage: VQGANTraining | DiTTraining) -> dict[str, Any]:
     """The settings of a stage that the paper does not state, for the checkpoint's provenance and the report."""
     settings = {f"model.{name}": value for name, value in ours(stage.model).items()}
@@ -235,6 +255,6 @@ def report_notes(run: Path) -> list[str]:
         encoder = provenance.get("audio_encoder")
         if stage != "dit" or encoder == ENCODER:
             return []
-        return [f"DiT-Head uses {encoder} features instead of the paper's Wav2Vec2."]
+        return [audio_note("DiT-Head", str(encoder), name="Wav2Vec2")]
 
     return training_notes(run, title="DiT-Head", main="dit", stages=("vqgan-face", "vqgan-masked", "dit"), more=more)

@@ -28,6 +28,7 @@ SPEC = register(
         options=Lazy(f"{_HERE}.generator:DubFileOptions"),
         load=Lazy(f"{_HERE}.generator:DitHeadGenerator.load"),
         released=lambda path: False,  # no official weights exist
+        substitutes=Lazy(f"{_HERE}.presets:substitutes"),
         weights=Lazy(f"{_HERE}.needs:needs"),
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
     )

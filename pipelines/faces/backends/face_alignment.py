@@ -50,6 +50,7 @@ class FaceAlignmentBackend:
 
         detector, points = _file(_DETECTOR), _file(_POINTS)
         assert detector is not None and points is not None, "pick_backend checks missing() first"
+        self._hashes = [sha256_file(path) for path in (detector, points)]
         hub = torch.hub.get_dir()
         torch.hub.set_dir(points.parent.parent)  # the package loads FAN's file through torch.hub
         try:
@@ -65,8 +66,7 @@ class FaceAlignmentBackend:
 
     def fingerprint(self) -> str:
         """Identifies code, settings and weights; part of the cache's fingerprint."""
-        files = [sha256_file(path) for name in (_DETECTOR, _POINTS) if (path := _file(name))]
-        return f"face-alignment-2-{fingerprint([version('face-alignment'), _LONGEST, files])}"
+        return f"face-alignment-2-{fingerprint([version('face-alignment'), _LONGEST, self._hashes])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
         """Square boxes float32 (n,4), largest first; `expect` is not used."""

@@ -49,15 +49,16 @@ class InsightFaceBackend:
 
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")[pick_device() != "cuda" :]
         providers = [name for name in wanted if name in get_available_providers()]
-        self._detector, self._points = (get_model(str(_file(n)), providers=providers) for n in (_DETECTOR, _POINTS))
+        files = [path for name in (_DETECTOR, _POINTS) if (path := _file(name))]
+        self._hashes = [sha256_file(path) for path in files]
+        self._detector, self._points = (get_model(str(path), providers=providers) for path in files)
         context = 0 if "CUDAExecutionProvider" in providers else -1
         self._detector.prepare(context, input_size=_INPUT, det_thresh=0.5)
         self._points.prepare(context)
 
     def fingerprint(self) -> str:
         """Identifies code, settings and weights; part of the cache's fingerprint."""
-        files = [sha256_file(path) for name in (_DETECTOR, _POINTS) if (path := _file(name))]
-        return f"insightface-2-{fingerprint([version('insightface'), _INPUT, files])}"
+        return f"insightface-2-{fingerprint([version('insightface'), _INPUT, self._hashes])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
         """Square boxes float32 (n,4), largest first; `expect` is not used."""

@@ -45,8 +45,9 @@ class MediaPipeBackend:
     def __init__(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision
 
+        self._file = weights.resolve(_WEIGHTS, "files")
         options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(weights.resolve(_WEIGHTS, "files").path)),
+            base_options=BaseOptions(model_asset_path=str(self._file.path)),
             running_mode=vision.RunningMode.IMAGE,
             num_faces=3,
             min_face_detection_confidence=0.5,
@@ -55,7 +56,7 @@ class MediaPipeBackend:
 
     def fingerprint(self) -> str:
         """Identifies code, settings and weights; part of the cache's fingerprint."""
-        return f"mediapipe-2-{fingerprint([version('mediapipe'), weights.resolve(_WEIGHTS).identity])}"
+        return f"mediapipe-2-{fingerprint([version('mediapipe'), self._file.identity])}"
 
     def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
         """Square boxes float32 (n,4), largest first; `expect` is not used."""

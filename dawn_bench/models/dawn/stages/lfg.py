@@ -17,6 +17,7 @@ from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss
 from dawn_bench.models.dawn.published import load_published_lfg
 from dawn_bench.models.dawn.settings import TrainSettings
+from dawn_bench.models.dawn.substitutes import first_weights
 from dawn_bench.models.perceptual import picture_loss
 from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.training.augment import flips, jitter
@@ -29,7 +30,7 @@ BATCH = 8
 
 
 class LFGStage:
-    """Stage `lfg`: starts from random weights, or from `init`, a published file or a checkpoint of the same widths."""
+    """Stage `lfg`: starts from random weights, VoxCeleb's or `init`: a published file or a checkpoint of its widths."""
 
     name = "lfg"
 
@@ -38,9 +39,10 @@ class LFGStage:
         self.cache, self.pool, self.seed = cache, ClipPool(cache), seed
         self.ids = self.pool.ids
         torch.manual_seed(seed)
-        init = self.config.init
-        self.module: nn.Module = LFG(self.config.model) if init is None else _initial(init, self.config.model)
+        self.init = first_weights(self.config)
+        self.module: nn.Module = LFG(self.config.model) if self.init is None else _initial(self.init, self.config.model)
         self.criterion = LFGLoss(picture_loss(self.config.perceptual), self.config.loss).to(device)
+        self.origin = {"perceptual_loss": self.criterion.picture.identity}
 
     def batch(self, step: int) -> Batch:
         """The batch of one step; depends on the seed and the step alone. See `Stage.batch`."""
@@ -89,8 +91,8 @@ class LFGStage:
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         """Write the trained module as a checkpoint with its provenance. See `Stage.save`."""
         facts = provenance | {"perceptual_loss": self.criterion.picture.identity}
-        if self.config.init is not None:
-            facts |= {"init": self.config.init.name, "init_sha256": sha256_file(self.config.init)}
+        if self.init is not None:
+            facts |= {"init": self.init.name, "init_sha256": sha256_file(self.init)}
         save_checkpoint(path, self.module, config=self.config.model, kind="lfg", provenance=facts)
 
 

@@ -48,6 +48,7 @@ class VQGANStage:
         discriminator = PatchDiscriminator(channels=loss.discriminator_channels, layers=loss.discriminator_layers)
         self.module: nn.Module = _VQGANWithDiscriminator(VQGAN(config.model), discriminator)
         self.perceptual = picture_loss(config.perceptual).to(device)
+        self.origin = {"perceptual_loss": self.perceptual.identity}
 
     def batch(self, step: int) -> Batch:
         """The batch of one step; depends on the seed and the step alone. See `Stage.batch`."""
