@@ -283,8 +283,10 @@ def evaluate(
     max_clips: int | None = None,
     protocol: str = "paper-dawn",
     protocol_set: Sequence[str] = (),
+    piece_length: int | Literal["whole"] | None = None,
     weights: Policy = "auto",
     options: Mapping[str, Any] | None = None,
+    pass_seconds: float | Literal["none"] | None = None,
     sanity: bool = True,
     seed: int = 0,
     device: str = "auto",
@@ -310,8 +312,10 @@ def evaluate(
         max_clips: only the first clips of the split.
         protocol: a named protocol.
         protocol_set: changes to the protocol, as `field=value`.
+        piece_length: frames of the pieces that are generated and scored, or `whole`; default: 200 for hdtf, else whole.
         weights: `auto`, `files` or `seeded`.
         options: the methods' options, such as `{"steps": 10}`.
+        pass_seconds: option of the methods: passes of at most so many seconds; default: a clip is one sample.
         sanity: score the sanity rows too.
         seed: seed of the generation.
         device: `auto`, `cpu`, `cuda`.
@@ -346,8 +350,10 @@ def evaluate(
         "max_clips": max_clips,
         "protocol": protocol,
         "protocol_set": tuple(protocol_set),
+        "piece_length": piece_length,
         "weights": weights,
         "options": dict(options or {}),
+        "pass_seconds": pass_seconds,
         "sanity": sanity,
         "seed": seed,
         "device": device,

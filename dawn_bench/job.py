@@ -258,9 +258,14 @@ def _entries(field: FieldFlag, texts: Sequence[str]) -> list[str]:
 
 
 def _shape(annotation: Any) -> tuple[Shape, Any]:
-    """The shape of a field's type, and the type of its value, entry or mapped value; `X | None` counts as X."""
+    """The shape of a field's type, and the type of its value, entry or mapped value; `X | None` counts as X.
+
+    `X | tuple[X, ...]` is a list: the flag may be repeated, and the model decides what one entry becomes.
+    """
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [arg for arg in get_args(annotation) if arg is not type(None)]
+        if len(inner) == 2 and get_args(inner[1]) == (inner[0], ...):
+            inner = inner[1:]
         return _shape(inner[0]) if len(inner) == 1 else ("value", str)
     if annotation is bool:
         return "switch", bool

@@ -75,9 +75,9 @@ def entry(name: str) -> Weight:
 
 def locate(weight: Weight) -> Path | None:
     """The file of an entry: in the weights folder, else in the installed package that ships it, else None."""
-    path = folder() / weight.file
-    if path.is_file():
-        return path
+    for file in (weight.file, *weight.also):
+        if (folder() / file).is_file():
+            return folder() / file
     if weight.package is not None:
         package, _, inside = weight.package.partition("/")
         spec = find_spec(package)

@@ -16,8 +16,8 @@ class Weight:
 
     `git_blob` is the git hash of a file that is published in a repository. `member` is the file's name inside a zip at
     `url`, whose own hash and size are `archive_sha256` and `archive_bytes`. `package` is an installed distribution's
-    folder that brings the file along. `in_folder`: the origin is a folder with this file among others. `research_only`
-    marks licences that exclude commercial use, or grant none.
+    folder that brings the file along. `in_folder`: the origin is a folder with this file among others, and `also` are
+    other spellings of its place. `research_only` marks licences that exclude commercial use, or grant none.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Weight:
     research_only: bool = False
     by_hand: str = ""
     in_folder: bool = False
+    also: tuple[str, ...] = ()
     unstated: str = ""
     values: Mapping[str, object] | None = field(default=None, hash=False)
 
@@ -61,6 +62,8 @@ _HUBERT_LARGE = (
 )
 _WAV2VEC2_BASE = "https://huggingface.co/facebook/wav2vec2-base-960h/resolve/22aad52d435eb6dbaf354bdad9b0da84ce7d6156/"
 _TDDFA = "https://github.com/cleardusk/3DDFA_V2/raw/1b6c67601abffc1e9f248b291708aef0e43b55ae/"
+#: Other spellings of the folder `pbnet_seperate`: that of DAWN's README, and the correct ones.
+_SPELLINGS = ("pbnet-seperate", "pbnet_separate", "pbnet-separate")
 #: What makes a configuration that of HuBERT-large.
 _HUBERT_LARGE_VALUES = {
     "model_type": "hubert",
@@ -438,6 +441,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         name="pbnet-pose",
         file="pbnet_seperate/pose/checkpoint_40000.pth.tar",
+        also=tuple(f"{folder}/pose/checkpoint_40000.pth.tar" for folder in _SPELLINGS),
         purpose="DAWN's PBNet for head pose",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
@@ -447,6 +451,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         name="pbnet-blink",
         file="pbnet_seperate/blink/checkpoint_95000.pth.tar",
+        also=tuple(f"{folder}/blink/checkpoint_95000.pth.tar" for folder in _SPELLINGS),
         purpose="DAWN's PBNet for blinks",
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",

@@ -112,6 +112,8 @@ class Table:
     notes: tuple[str, ...] = ()
     #: The cache, where the results have several of this kind of dataset.
     cache: str = ""
+    #: The title of a table that is not about one split of a dataset.
+    heading: str = ""
     #: Frames of the pieces in which the clips were generated and scored; None for whole clips.
     piece_length: int | None = None
     #: Whether the title says so: for pieces, and for whole clips next to pieces of the same dataset.
@@ -119,8 +121,8 @@ class Table:
 
     @property
     def name(self) -> str:
-        """The dataset, with its cache where there are several of its kind."""
-        return f"{self.dataset} ({self.cache})" if self.cache else self.dataset
+        """The dataset, with its cache where there are several of its kind; or the heading."""
+        return self.heading or (f"{self.dataset} ({self.cache})" if self.cache else self.dataset)
 
     @property
     def pieces(self) -> str:

@@ -20,7 +20,7 @@ from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.gallery import ClipRow, clip_rows
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table, leaderboards, merit, number, with_published
-from dawn_bench.reports.published import published_tables
+from dawn_bench.reports.published import published_tables, standalone
 from dawn_bench.reports.significance import comparisons
 from dawn_bench.reports.store import REPORT_LOCK, Facts, ResultsStore
 from dawn_bench.results import ScoreRow
@@ -44,7 +44,7 @@ def write_report(
     """Write the report of the results folder `results` into the folder `out`; returns the files.
 
     `clips` is the number of clips in the gallery; `published` are the numbers of tables of DAWN's paper, whose rows are
-    shown unranked in tables of the same dataset.
+    shown unranked in tables of the same dataset. The user study (6) is a table of its own.
 
     Raises `InputError` for a missing or empty results folder, an unknown format and an unknown table number.
     """
@@ -66,7 +66,9 @@ def _write(results: Path, out: Path, formats: Sequence[str], *, clips: int, publ
     if not rows and not gallery and not facts.curves:
         raise InputError("has no results.", path=results, hint="Create some first: dawn-bench evaluate --out RESULTS")
     boards = leaderboards(rows)
-    shown = with_published(boards, published_tables(published))
+    printed = published_tables(published)
+    alone = standalone(printed)
+    shown = [*with_published(boards, [table for table in printed if table not in alone]), *alone]
     writers: dict[str, Callable[[], str]] = {
         "html": lambda: html(rows, shown, facts, curves=_curves(store, facts), gallery=clip_rows(gallery, clips=clips)),
         "md": lambda: markdown(shown, facts),

@@ -99,6 +99,8 @@ def md(text: str) -> str:
 
 def title(table: Table) -> str:
     """The title of a table: dataset (and cache where there are several of its kind), split, pieces and class."""
+    if table.heading:
+        return table.heading
     what = "sanity rows" if table.method_class == "reference" else f"{table.method_class} methods"
     return f"{', '.join(filter(None, (table.name, f'{table.split} split', table.pieces)))}: {what}"
 
@@ -179,11 +181,12 @@ def latex(tables: Sequence[Table]) -> str:
 def _latex_table(table: Table) -> str:
     arrows = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "truth": r"$\to$GT", "zero": r"$\to$0", "none": ""}
     head = ["Method", *(f"{tex(c.label)} {arrows[c.aim]}".strip() for c in table.columns)]
-    words = " ".join(table_words(table))
+    best = [] if table.heading else ["Best in bold, second underlined, among ranked methods."]
+    words = " ".join([*best, *table_words(table)])
     out = [
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{tex(title(table))}. Best in bold, second underlined, among ranked methods. {tex(words)}}}",
+        rf"\caption{{{tex(f'{title(table)}. {words}')}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         " & ".join(head) + r" \\",

@@ -238,16 +238,18 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
 def _completeness(added: set[str]) -> list[str]:
     """For each released model of which files were added: that it is complete, or what is missing and how to get it."""
     from dawn_bench.models.spec import MODELS
+    from dawn_bench.weights import entry, folder, locate
     from dawn_bench.weights_advice import how_to_get, lacking
     from dawn_bench.workflow.needs import job_needs
 
     lines = []
     for released in (name for model in MODELS for name in MODELS[model].released_weights):
         needs = job_needs(released)
-        own = {name for need in needs for name in need if released.rpartition("-")[2] in name.split("-")}
-        if not added & own:
-            continue  # PBNet and HuBERT serve both sizes
+        names = {name for need in needs for name in need}
+        own = [name for name in names if released.rpartition("-")[2] in name.split("-")]
+        if not added & names or not any(locate(entry(name)) for name in own):
+            continue  # PBNet and HuBERT serve both sizes: of the other size nothing is there
         missing = lacking(needs)
-        state = f"still missing. {how_to_get(missing, job=released)}" if missing else "complete"
+        state = f"still missing in {folder()}. {how_to_get(missing, job=released)}" if missing else "complete"
         lines.append(f"{released}: {state}")
     return lines

@@ -106,5 +106,6 @@ class Reporting(Job):
     )
     clips: int = Field(3, ge=0, description="Clips in the gallery.")
     published: Annotated[tuple[int, ...], Flag(off="--no-published")] = Field(
-        (1,), description="Tables of the DAWN paper whose rows are shown, unranked, below ours on the same dataset."
+        (1,),
+        description="Tables of the DAWN paper that are shown, unranked, below ours; 6, a user study, alone.",
     )

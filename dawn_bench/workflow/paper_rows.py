@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dawn_bench.errors import InputError
+from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.reports.published import FILE
 
 #: Half-width of the attention window in frames that disables the window: longer than any clip.
 NO_WINDOW = 1_000_000
 SPEED = "seconds for 8 s"
+#: The table of people's scores, which nothing can run.
+USER_STUDY = 6
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ class PaperTable:
     rows: tuple[PaperRow, ...]
     published: Mapping[str, Mapping[str, Mapping[str, float]]]
     note: str = ""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The inference lengths of the rows, frames, each once; none in a table without such rows."""
+        return tuple(dict.fromkeys(row.length for row in self.rows if row.length is not None))
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """The metrics that measure a clip by itself, so that the ground truth has a score."""
+        return tuple(metric for metric in self.metrics if not METRICS[metric].compares)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,11 +113,49 @@ ROWS: dict[int, tuple[PaperRow, ...]] = {
 }
 
 
-def paper_table(number: int) -> PaperTable:
-    """Table `number` of the paper with its published values; raises `InputError` for a table without rows to run."""
+def paper_table(number: int, lengths: Sequence[int] = ()) -> PaperTable:
+    """Table `number` of the paper with its published values.
+
+    `lengths` are other inference lengths than the paper's, frames. Where rows have a length, the ground truth has a row
+    of each length, if any metric measures a clip by itself. Raises `InputError` for a table without rows to run, and
+    for `lengths` of a table whose rows have none.
+    """
     if number not in ROWS:
         known = ", ".join(f"table{n}" for n in ROWS)
-        raise InputError(f"table {number} of the paper has no rows that can be run.", hint=f"Known: {known}.")
+        hint = f"Known: {known}."
+        if number == USER_STUDY:
+            hint += f" It is a user study; its published values: dawn-bench report RESULTS --published {number}"
+        raise InputError(f"table {number} of the paper has no rows that can be run.", hint=hint)
+    table = _printed(number)
+    rows = table.rows
+    if lengths:
+        if not table.lengths:
+            having = [f"table{n}" for n, of in ROWS.items() if any(row.length is not None for row in of)]
+            raise InputError(
+                f"the rows of table {number} have no inference length.", hint=f"--length is for {' and '.join(having)}."
+            )
+        kinds = {row.method: row for row in rows}
+        rows = tuple(_of_length(row, length) for row in kinds.values() for length in lengths)
+    if table.alone:
+        seen: set[int] = set()
+        with_truth: list[PaperRow] = []
+        for row in rows:
+            if row.length is not None and row.length not in seen:
+                seen.add(row.length)
+                with_truth.append(_of_length(_GT, row.length))
+            with_truth.append(row)
+        rows = tuple(with_truth)
+    return replace(table, rows=rows)
+
+
+def _of_length(row: PaperRow, length: int) -> PaperRow:
+    """`row` with an inference of `length` frames: `DAWN, 40 frames`, `dawn-40-frames`."""
+    label = row.label.partition(",")[0]
+    return replace(row, label=f"{label}, {length} frames", name=f"{row.method}-{length}-frames", length=length)
+
+
+def _printed(number: int) -> PaperTable:
+    """The table with the paper's own rows."""
     printed = {t["number"]: t for t in json.loads(FILE.read_text(encoding="utf-8"))["tables"]}.get(number)
     if printed is None:  # Table 2, whose numbers were lost in the conversion of the paper to text
         metrics = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "dr25", "dr50")

@@ -1,27 +1,26 @@
-"""A reproduced table of the paper: our values, the published values, and notes on the differences."""
+"""A reproduced table of the paper: our values and the published ones, of every dataset and frame size that was run.
+
+`tableN.json` keeps all parts. A part is one dataset at one frame size: running it again replaces it, and leaves the
+others as they are.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.baselines.methods.dawn import Dawn
-from dawn_bench.cache import Cache
-from dawn_bench.clip import Clip
 from dawn_bench.files import write_atomic
-from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.models.dawn.generator import SamplingOptions
-from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
-from dawn_bench.text import counted
-from dawn_bench.workflow.paper_rows import NO_WINDOW, SPEED, PaperTable
-from dawn_bench.workflow.segments import pieces
+from dawn_bench.readers import fitted, read_json
+from dawn_bench.workflow.paper_rows import ROWS, SPEED
 
-#: The models behind the paper's numbers, for the notes on differences.
-PAPER_WEIGHTS = "LFG, A2V-FDM and PBNet trained as in its appendix A.2 on the same dataset, HuBERT-large features"
+_DAMAGED = "Delete it; the same command writes it again from the finished rows."
+#: What earlier versions, with one part a table, say of their data.
+_EARLIER = re.compile(r"Data: (.+?), \d+ clips? of split (.+?), \d+ frames, (\d+) px\.")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,9 @@ class TableRow:
     """One row of the table: our value and the published value by metric.
 
     `made` of `asked` clips (or segments) were generated and scored. `stand_ins` are metrics scored with stand-in
-    networks. `reason` says why the row did not run; `remark` is a note on a row that did.
+    networks. `counts` are the frames and windows behind the scores by name, as `FVD16 windows`, in tables whose rows
+    have a length. `reason` says why the row did not run; `remark` is a note on a row that did. `dataset` and `size`
+    (pixels) are its part's.
     """
 
     label: str
@@ -40,138 +41,150 @@ class TableRow:
     stand_ins: tuple[str, ...] = ()
     reason: str = ""
     remark: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    dataset: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """Facts on the run of one of DAWN's rows. They do not keep the models: a table may use many runs."""
+class TablePart:
+    """One dataset at one frame size, in pixels.
 
-    strategy: str
-    options: SamplingOptions
-    facts: Mapping[str, Mapping[str, Any]]
-    audio_encoder: str
+    `cache` is the name of the cache, `compared` the dataset of the published values. `differences` are sentences.
+    """
 
-    @classmethod
-    def of(cls, method: Dawn) -> RunFacts:
-        """The facts of a loaded method."""
-        return cls(method.strategy, method.options, method.generator.facts, method.generator.audio_encoder)
+    dataset: str
+    size: int
+    cache: str
+    split: str
+    compared: str
+    differences: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What a table has one part of."""
+        return self.dataset, self.size
+
+    @property
+    def name(self) -> str:
+        """`hdtf, 128 px`."""
+        return f"{self.dataset}, {self.size} px"
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """The reproduced table. `dataset` is the dataset of the published values; `differences` are sentences."""
+    """The reproduced table. `lines` are in the order of `parts`."""
 
     number: int
     title: str
-    dataset: str
     columns: tuple[str, ...]
-    lines: tuple[TableRow, ...]
-    differences: tuple[str, ...]
+    parts: tuple[TablePart, ...] = ()
+    lines: tuple[TableRow, ...] = ()
+
+    @property
+    def dataset(self) -> str:
+        """The dataset of the published values of the first part."""
+        return self.parts[0].compared if self.parts else ""
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """The sentences of all parts."""
+        return tuple(words for part in self.parts for words in part.differences)
+
+    def with_part(self, part: TablePart, lines: Sequence[TableRow]) -> Reproduced:
+        """The table with a part added, or replaced where it is there already; parts are sorted by dataset and size."""
+        lines = [replace(line, dataset=part.dataset, size=part.size) for line in lines]
+        parts = sorted([part, *(p for p in self.parts if p.key != part.key)], key=lambda p: p.key)
+        merged = [*lines, *(line for line in self.lines if (line.dataset, line.size) != part.key)]
+        # A row of one frame size is in every part; where that size has been run, only its part keeps it.
+        sized = {row.label for row in ROWS.get(self.number, ()) if row.size is not None}
+        run = {(line.dataset, line.label) for line in merged if line.label in sized and line.asked}
+        kept = [line for line in merged if line.asked or (line.dataset, line.label) not in run]
+        return replace(self, parts=tuple(parts), lines=tuple(line for p in parts for line in _of(p, kept)))
 
     def markdown(self) -> str:
         """The table with the published value in brackets after ours, then remarks, and the rows that did not run."""
+        several = len(self.parts) > 1
         heads = [METRICS[m].title if m != SPEED else m for m in self.columns]
-        rows = [["row", "clips", *heads], ["---"] * (len(heads) + 2)]
+        longest_first = sorted(self.lines, key=lambda line: -len(line.counts))  # the ground truth has a part of them
+        counts = list(dict.fromkeys(name for line in longest_first for name in line.counts))
+        rows = [[*(["data"] if several else []), "row", "pieces" if counts else "clips", *heads, *counts]]
+        rows.append(["---"] * len(rows[0]))
         for line in self.lines:
             count = f"{line.made}" if line.made == line.asked else f"{line.made} of {line.asked}"
-            rows.append([line.label, count if line.asked else "–", *(_cell(line, m) for m in self.columns)])
-        known = any(line.published for line in self.lines)
-        brackets = f"in brackets the paper's on {self.dataset.upper()}" if known else "the paper's are not available"
+            cells = [line.label, count if line.asked else "–", *(_cell(line, m) for m in self.columns)]
+            cells += [f"{line.counts[name]:,}" if name in line.counts else "–" for name in counts]
+            rows.append([*([f"{line.dataset}, {line.size} px"] if several else []), *cells])
         stand_ins = any(line.stand_ins for line in self.lines)
         starred = " * scored with stand-in networks: not comparable with a paper." if stand_ins else ""
-        text = [f"# Table {self.number}: {self.title}", "", f"Ours; {brackets}.{starred}", ""]
+        text = [f"# Table {self.number}: {self.title}", "", f"Ours; {self._brackets()}.{starred}", ""]
         text += [f"| {' | '.join(row)} |" for row in rows]
-        for head, sentences in (
-            ("Remarks:", grouped((n.remark, n.label) for n in self.lines)),
-            ("Not run:", grouped((n.reason, n.label) for n in self.lines)),
-            ("What differs from the paper:", self.differences),
-        ):
+        sections = [
+            ("Remarks:", grouped((n.remark, self._named(n)) for n in self.lines)),
+            ("Not run:", grouped((n.reason, self._named(n)) for n in self.lines)),
+        ]
+        for part in self.parts:
+            of = f", {part.name}" if several else ""
+            sections.append((f"What differs from the paper{of}:", list(part.differences)))
+        for head, sentences in sections:
             text += ["", head, "", *(f"* {words}" for words in sentences)] if sentences else []
         return "\n".join([*text, ""])
 
     def write(self, out: Path) -> None:
         """Write `tableN.md` and `tableN.json` in the folder `out`, atomically."""
         out.mkdir(parents=True, exist_ok=True)
-        for suffix, text in (("md", self.markdown()), ("json", json.dumps(asdict(self), indent=1))):
+        data = {"number": self.number, "title": self.title, "dataset": self.dataset, "columns": self.columns}
+        data |= {"lines": [asdict(line) for line in self.lines], "differences": self.differences}
+        data |= {"parts": [asdict(part) for part in self.parts]}
+        for suffix, text in (("md", self.markdown()), ("json", json.dumps(data, indent=1))):
             write_atomic(out / f"table{self.number}.{suffix}", text.encode())
 
+    def extended(self, out: Path) -> Reproduced:
+        """This table with the parts that `tableN.json` in the folder `out` has, which need not exist.
 
-def differences(
-    table: PaperTable,
-    cache: Cache,
-    clips: Sequence[Clip],
-    lines: Sequence[TableRow],
-    runs: Mapping[str, RunFacts],
-    *,
-    machine: str,
-) -> tuple[str, ...]:
-    """Sentences on data, weights, training steps, audio features, sampling, metric networks and, if timed, the machine.
+        Raises `DamageError` naming the file where it cannot be read.
+        """
+        path = out / f"table{self.number}.json"
+        if not path.is_file():
+            return self
+        data = read_json(path, dict, hint=_DAMAGED)
+        lines = fitted(list[TableRow], data.get("lines"), path=path, hint=_DAMAGED)
+        parts = fitted(list[TablePart], data.get("parts", _earlier(data)), path=path, hint=_DAMAGED)
+        table = self
+        for part in parts:
+            own = lines if "parts" not in data else _of(part, lines)
+            table = table.with_part(part, own)
+        return table
 
-    `lines` are the table's rows, `runs` the facts of DAWN's rows that ran, by label.
-    """
-    name, paper = cache.settings["dataset"], " and ".join(d.upper() for d in table.published) or "CREMA"
-    count = f"{counted(len(clips), 'clip')} of split {(split := clips[0].split)}"
-    frames = sum(c.n_frames for c in clips)
-    notes = [f"Data: {name}, {count}, {frames} frames, {cache.size} px. The paper: {paper}."]
-    if split == "train" and any(m.facts["lfg"].get("dataset") == name for m in runs.values()):
-        notes.append("Clips: these are of the training split, so the models may have been trained on them.")
-    for words, labels in _by_words((_training(run), label) for label, run in runs.items()).items():
-        which = "" if len(labels) == len(runs) else f" of {'; '.join(labels)}"
-        notes.append(f"Weights{which}: {words}.")
-    notes += [f"Weights of the paper: {PAPER_WEIGHTS}."] if runs else []
-    notes += _sampling(table, name, clips, runs)
-    if stand_ins := [METRICS[m].title for m in table.metrics if any(m in line.stand_ins for line in lines)]:
-        notes.append(f"Metrics: {', '.join(stand_ins)} (*) use stand-in networks: not comparable with a paper.")
-    if SPEED in table.columns:
-        notes.append(f"Times: {machine}, without audio features and loading. The paper's: one V100.")
-    return (*notes, table.note) if table.note else tuple(notes)
+    def _brackets(self) -> str:
+        """What is in brackets: the published values, and of which dataset."""
+        if not any(line.published for line in self.lines):
+            return "the paper's are not available"
+        if len({part.compared for part in self.parts}) == 1:
+            return f"in brackets the paper's on {self.dataset.upper()}"
+        beside = [f"on {part.compared.upper()} beside {part.name}" for part in self.parts]
+        return f"in brackets the paper's, {'; '.join(beside)}"
+
+    def _named(self, line: TableRow) -> str:
+        return line.label if len(self.parts) == 1 else f"{line.label} ({line.dataset}, {line.size} px)"
 
 
-def _sampling(table: PaperTable, dataset: str, clips: Sequence[Clip], runs: Mapping[str, RunFacts]) -> list[str]:
-    """Sentences on sampling steps that differ from the release, strategies, and windows longer than every clip."""
-    notes = []
-    longest = max(c.n_frames for c in pieces(clips, find_protocol(dataset=dataset)))
-    options = {m.strategy: m.options for m in runs.values()}
-    if (steps := {o.steps for o in options.values()}) - {20}:
-        notes.append(f"Sampling: {', '.join(map(str, sorted(steps)))} steps. The released code: 20.")
-    if isinstance(sar := options.get("sar"), SarOptions):
-        notes.append(
-            f"SAR: segments of {sar.segment} frames, each starting from the last frame of the one before. The "
-            "paper names its source (He et al. 2023), not its settings."
-        )
-        if longest <= sar.segment:
-            notes.append(f"SAR: no clip is longer than {sar.segment} frames, so each is one segment, as with NAR.")
-    if isinstance(coarse := options.get("ttr"), TtrOptions):
-        notes.append(
-            f"TTR: key frames every {coarse.stride} frames, then all frames with those fixed. The paper names its "
-            "source (Harvey et al. 2022), not its settings."
-        )
-    windows = {label: w for label, m in runs.items() if (w := m.options.window) is not None and w < NO_WINDOW}
-    if same := [label for label, window in windows.items() if window >= longest - 1]:
-        notes.append(f"Windows: no clip is longer than {longest} frames, so these see all of it: {'; '.join(same)}.")
-    return notes
+def _of(part: TablePart, lines: Iterable[TableRow]) -> list[TableRow]:
+    return [line for line in lines if (line.dataset, line.size) == part.key]
 
 
-def _training(run: RunFacts) -> str:
-    """How a run was trained, from its checkpoints; published weights have no record of it."""
-    facts, audio = run.facts, f"{run.audio_encoder} features"
-    if "preset" not in facts["lfg"]:
-        return f"the published weights, {facts['lfg']['size']} px, {audio}"
-    parts = []
-    for kind, label in (("lfg", "LFG"), ("a2v", "A2V-FDM"), ("coarse", "coarse A2V-FDM"), ("pbnet", "PBNet")):
-        if kind in facts:
-            stage = f" ({facts[kind]['stage']})" if kind == "a2v" else ""
-            parts.append(f"{label}{stage} {facts[kind]['steps']:,} steps")
-    lfg = facts["lfg"]
-    words = f"preset {facts['a2v']['preset']} on {lfg['clips']} clips of {lfg['dataset']}: {', '.join(parts)}"
-    if "substitute" in str(lfg.get("perceptual_loss", "")):
-        words += "; LFG without VGG-19's weights"
-    if lfg.get("init") is None:
-        words += "; LFG from random weights, not from VoxCeleb's"
-    return f"{words}; {audio}"
+def _earlier(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The part of a table that an earlier version wrote; none where it does not state its data."""
+    sentences = data.get("differences")
+    match = _EARLIER.match(str(sentences[0])) if isinstance(sentences, list) and sentences else None
+    if match is None:
+        return []
+    dataset, split, size = match.groups()
+    part = {"dataset": dataset, "size": int(size), "cache": "", "split": split, "compared": data.get("dataset")}
+    return [part | {"differences": sentences}]
 
 
-def _by_words(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def by_words(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Labels grouped by sentence; empty sentences are left out."""
     labels: dict[str, list[str]] = {}
     for words, label in pairs:
@@ -182,7 +195,7 @@ def _by_words(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def grouped(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """`label; label: sentence`, each sentence once."""
-    return [f"{'; '.join(labels)}: {words}" for words, labels in _by_words(pairs).items()]
+    return [f"{'; '.join(labels)}: {words}" for words, labels in by_words(pairs).items()]
 
 
 def _cell(row: TableRow, metric: str) -> str:

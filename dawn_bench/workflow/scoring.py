@@ -88,7 +88,9 @@ def score_entry(
         )
         for loaders in entry.takes
     ]
-    outputs = {c.id: sha256_file(p)[:16] if (p := entry.outputs.get(c.id)) and p.is_file() else "" for c in clips}
+    # several pieces may be of one file
+    hashes = {path: sha256_file(path)[:16] for path in set(entry.outputs.values()) if path.is_file()}
+    outputs = {c.id: hashes.get(entry.outputs[c.id], "") if c.id in entry.outputs else "" for c in clips}
     shared = "that all methods solved" if before is None else "that could be measured for all methods"
     over = f"over the {len(chosen)} of {len(clips)} clips {shared}" if len(chosen) < len(clips) else ""
     rows = []

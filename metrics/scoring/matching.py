@@ -63,6 +63,7 @@ class Matcher:
 
     def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, folder: Path | None = None) -> None:
         self.protocol, self.folder = protocol, folder
+        self._files: dict[Path, str] = {}  # hashes: several pieces may be of one file
 
     def __call__(self, load: Load, true: Clip) -> tuple[Clip, Clip, list[str]]:
         """The generated and the true clip at the same length and size, and notes. Raises `ItemError`."""
@@ -89,7 +90,8 @@ class Matcher:
 
     def _key(self, load: FileLoad, true: Clip) -> str:
         try:
-            file = sha256_file(load.path)
+            if (file := self._files.get(load.path)) is None:
+                file = self._files[load.path] = sha256_file(load.path)
         except OSError as error:
             raise ItemError("bad_output", f"{load.path} cannot be read: {error.strerror}") from error
         sides = true["frames"].shape[1:] if "frames" in true else None

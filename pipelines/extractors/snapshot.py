@@ -17,6 +17,13 @@ from dawn_bench.weights_check import FETCH_AGAIN
 if TYPE_CHECKING:
     import torch
 
+#: Values that both published families share, which change the features and which a configuration may leave out.
+_DEFAULTS = {
+    "hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5,
+    "conv_dim": [512] * 7, "conv_stride": [5, 2, 2, 2, 2, 2, 2], "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -71,8 +78,8 @@ def _is_published(config: weights.Resolved) -> bool:
     """Whether a configuration is the published one: by its hash, or where none is stated by what it describes."""
     if config.state == "canonical" or config.path is None or not config.weight.values:
         return config.state == "canonical"
-    content = read_json(config.path, dict, hint=FETCH_AGAIN)
-    return all(content.get(key) == value for key, value in config.weight.values.items())
+    content = _DEFAULTS | read_json(config.path, dict, hint=FETCH_AGAIN)
+    return all(content.get(key) == value for key, value in {**_DEFAULTS, **config.weight.values}.items())
 
 
 @lru_cache(maxsize=2)

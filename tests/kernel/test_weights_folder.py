@@ -112,14 +112,16 @@ def test_the_command_says_what_each_file_is_and_what_is_missing(
     code, text = run(monkeypatch, capsys, root)
     assert code == 0 and "DAWN_128.pth: DAWN's A2V-FDM at 128 px; dawn-a2v-128, user, " in text
     assert "not needed: README.md" in text and "3 files in " in text and "released-256" not in text
-    (missing,) = [line for line in text.splitlines() if line.startswith("released-128: still missing. ")]
+    (missing,) = [line for line in text.splitlines() if line.startswith(f"released-128: still missing in {folder}. ")]
     assert "pbnet_seperate/blink/checkpoint_95000.pth.tar" in missing and "checkpoint_40000" not in missing
     assert "download the repository huggingface.co/hanbo-cheng/dawn as a folder" in missing.lower()
     assert missing.endswith("dawn-bench weights fetch --for released-128")  # HuBERT's files have an address
-    for name, content in (("pytorch_model.bin", {"hubert.x": ONE}), ("blink/checkpoint_95000.pth.tar", pbnet(2))):
-        write(root / "hubert-large-ls960-ft", {name: content})
-    (root / "hubert-large-ls960-ft/config.json").write_text('{"model_type": "hubert"}')
-    code, text = run(monkeypatch, capsys, root)
+    blinks = write(tmp_path / "more", {"checkpoint_95000.pth.tar": pbnet(2)})
+    code, text = run(monkeypatch, capsys, blinks)
+    assert code == 0 and "released-128: still missing" in text and "hubert" in text and "released-256" not in text
+    speech = write(tmp_path / "hubert-large-ls960-ft", {"pytorch_model.bin": {"hubert.x": ONE}})
+    (speech / "config.json").write_text('{"model_type": "hubert"}')
+    code, text = run(monkeypatch, capsys, speech)
     assert code == 0 and "released-128: complete" in text
 
 

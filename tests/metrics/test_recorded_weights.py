@@ -114,6 +114,10 @@ def test_a_changed_configuration_of_a_speech_encoder_is_recorded(folder: Path) -
     facts: dict[str, Any] = dict(weights.entry("hubert-large-config").values or {})
     config.write_text(json.dumps(facts))
     assert snapshot.identity == plain  # the published one: features computed before keep their key
+    config.write_text(json.dumps(facts | {"layer_norm_eps": 1e-5, "attention_dropout": 0.1}))
+    assert snapshot.identity == plain
+    config.write_text(json.dumps(facts | {"layer_norm_eps": 1e-2}))
+    assert snapshot.identity != plain
     sound, outputs, identities = torch.randn(1, 4000), [], []
     for eps in (1e-5, 1.0):
         config.write_text(json.dumps({"model_type": "hubert", **small, "layer_norm_eps": eps}))

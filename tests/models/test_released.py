@@ -97,12 +97,16 @@ def test_missing_and_duplicate_files_of_a_folder_are_named(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("spelling", ["pbnet-seperate", "pbnet-separate", "pbnet_separate"])
-def test_both_spellings_of_the_folder_are_read(published: Path, tmp_path: Path, spelling: str) -> None:
+def test_both_spellings_of_the_folder_are_read(
+    published: Path, tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(published, tmp_path / "models")
     (tmp_path / "models/pbnet_seperate").rename(tmp_path / "models" / spelling)
     files = find_released(tmp_path / "models")
     assert files is not None and [path.parent.name for path in files.pbnet] == ["pose", "blink"]
     load_released(files, lfg_config=LFG_CONFIG, a2v_config=A2V_CONFIG)
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path / "models"))  # the download itself as the weights folder
+    assert find_released(Path("released-128")) == files
     shutil.rmtree(tmp_path / "models" / spelling / "blink")
     with pytest.raises(InputError, match=r"of PBNet in pbnet_seperate/blink, nor in pbnet_both.*weights add FOLDER"):
         find_released(tmp_path / "models")

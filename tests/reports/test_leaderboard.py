@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from dawn_bench.reports.leaderboard import Table, leaderboards, number, with_published
-from dawn_bench.reports.published import published_tables
+from dawn_bench.reports.published import published_tables, standalone
+from dawn_bench.reports.tables import title
 from dawn_bench.results import ScoreRow
 
 Make = Callable[..., ScoreRow]
@@ -120,6 +121,19 @@ def test_every_published_table_is_whole() -> None:
     tables = published_tables([1, 3, 4, 5, 7, 8])
     assert sum(len(t.lines) for t in tables) == 6 + 8 + 5 + 5 + 6 + 3 + 5
     assert all(len(line.cells) == len(t.columns) for t in tables for line in t.lines)
+
+
+def test_the_user_study_is_a_table_of_its_own_with_its_source() -> None:
+    (study,) = published_tables([6])
+    assert [c.label for c in study.columns] == ["L-Sync", "O-Nat", "M-Viv", "V-Qual"]
+    values = {line.method: [cell.value for cell in line.cells if cell] for line in study.lines}
+    assert values["DAWN"] == [4.57, 4.41, 4.43, 4.51] and values["EchoMimic"] == [4.45, 4.3, 4.06, 4.53]
+    assert len(values) == 6 and {line.group for line in study.lines} == {"published"}
+    (note,) = study.notes
+    assert "23 people scored 10 videos of each method from 1 to 5" in note
+    assert "Published in arXiv 2410.13726, Section A.4 and Table 6; nothing of it is computed here." in note
+    assert title(study) == "Table 6 of DAWN's paper: user study" and standalone([study]) == [study]
+    assert not standalone(published_tables([1, 3, 4, 5, 7, 8]))
 
 
 def test_small_scores_keep_their_telling_digits(row: Make) -> None:

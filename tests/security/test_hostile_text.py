@@ -139,7 +139,7 @@ def test_the_reason_of_a_server_is_escaped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise urllib.error.HTTPError("http://x", 403, EVIL, None, None)  # type: ignore[arg-type]
+        raise urllib.error.HTTPError("http://x", 418, EVIL, None, None)  # type: ignore[arg-type]
 
     monkeypatch.setenv(weights.ENVIRONMENT, str(tmp_path))
     monkeypatch.setattr("urllib.request.urlopen", refuse)

@@ -31,6 +31,7 @@ from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.pipelines.synthetic.write import write_embedded
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
+from dawn_bench.workflow.segments import repeated, segment
 from dawn_bench.workflow.train import train
 
 FRAME, BOX = Extracted("pose", "pose-2-weak-perspective-68"), Extracted("pose-3ddfa", "pose-3ddfa-1-x-y")
@@ -217,3 +218,9 @@ def test_audio_features_of_another_width_are_refused(tiny_cache: Path, micro_run
     method.check(clip)
     with pytest.raises(InputError, match="its logmel features are 81 numbers a frame; this model was trained on 80"):
         method.check(wide)
+
+
+def test_a_piece_of_a_clip_keeps_the_record(tiny_cache: Path, tmp_path: Path) -> None:
+    clip = Cache(with_record(tiny_cache, tmp_path / "cache", BOX, PAIR))["c0"]
+    for part in (segment(clip, 2, 9), repeated(clip, 40, name="long")):
+        assert part.extractors == clip.extractors != {}

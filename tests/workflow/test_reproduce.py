@@ -39,17 +39,7 @@ from dawn_bench.workflow.segments import repeated, segments
 QUICK = {"steps": 2}
 
 
-@pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores of the two metrics that need no network, under the names that the tables have."""
-    real = scoring.score_method
-
-    def scored(*arguments, metrics, **settings):  # type: ignore[no-untyped-def]
-        rows = real(*arguments, metrics=["psnr"], **settings)
-        named = [{"metric": m, "label": METRICS[m].title, "weights_state": "seeded"} for m in metrics]
-        return [r.model_copy(update=names) for r in rows for names in named]
-
-    monkeypatch.setattr(scoring, "score_method", scored)
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 def _run(table: int, cache: Path, run: Path | None, out: Path, **changes: object) -> Reproduced:
@@ -132,7 +122,12 @@ def test_inference_lengths_are_segments_and_longer_ones_than_the_clips_do_not_ru
     rows = tuple(r.__class__(r.label, r.name, length=n) for r, n in zip(ROWS[3], (10, 12, 15, 30, 31), strict=True))
     monkeypatch.setitem(ROWS, 3, rows)
     reproduced = _run(3, tiny_cache, micro_run, tmp_path, max_clips=1)
-    assert list(_ran(reproduced).values()) == [True] * 4 + [False]
+    ran = _ran(reproduced)
+    assert [ran[label] for label in ran if label.startswith("DAWN")] == [True] * 4 + [False]
+    assert [label for label in ran if label.startswith("Ground")][:2] == [
+        "Ground truth, 10 frames",
+        "Ground truth, 12 frames",
+    ]
     assert seen["dawn-40-frames"] == [("c4_f00000", 10), ("c4_f00010", 10), ("c4_f00020", 10)]
     assert len(seen["dawn-100-frames"]) == 2 and seen["dawn-400-frames"] == [("c4", 30)]
 

@@ -161,7 +161,7 @@ def _registered(size: int) -> ReleasedFiles:
         raise InputError(f"lacks {files}.", path=weights.folder(), hint=_origin(size))
     (lfg,), (a2v,), *_ = RELEASED[size]
     pose, blink, both = (weights.locate(weights.entry(name)) for name in ("pbnet-pose", "pbnet-blink", "pbnet-both"))
-    lfg_file, a2v_file = (weights.folder() / weights.entry(name).file for name in (lfg, a2v))
+    lfg_file, a2v_file = (weights.folder() / weights.entry(name).file for name in (lfg, a2v))  # present, see above
     pbnet = _pbnet(pose, blink, both, folder=weights.folder(), size=size)
     return ReleasedFiles(size, lfg_file, a2v_file, pbnet)
 
