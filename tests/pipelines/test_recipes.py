@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import dawn_bench
 from dawn_bench import weights
 from dawn_bench.cli import app
 from dawn_bench.config import replace
@@ -112,3 +113,19 @@ def test_a_cache_of_a_recipe_names_it_when_other_settings_are_refused(tmp_path: 
     check_same(plan, root=Path("videos"), settings=replace(recipe, like=None), facts={}, cache=tmp_path)  # all given
     with pytest.raises(InputError, match=r"pose '3ddfa' \(now 'landmarks'\).*Add --like dawn, give another --cache"):
         check_same(plan, root=Path("videos"), settings=PrepareSettings(), facts={}, cache=tmp_path)
+
+
+def test_an_argument_of_the_python_function_overrides_a_recipe_also_at_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """128 px are the default and not Hallo's 512."""
+    chosen: list[PrepareSettings] = []
+    monkeypatch.setattr(
+        "dawn_bench.pipelines.preparation.prepare.prepare", lambda root, cache, settings, **_: chosen.append(settings)
+    )
+    dawn_bench.prepare(tmp_path, tmp_path, like="hallo", size=128, person="left")
+    dawn_bench.prepare(tmp_path, tmp_path, like="hallo")
+    dawn_bench.prepare(tmp_path, tmp_path)
+    assert [settings.size for settings in chosen] == [128, 512, 128]
+    assert [settings.person for settings in chosen] == ["left", PrepareSettings(like="hallo").person, "speaking"]
+    assert chosen[2] == PrepareSettings()
