@@ -84,7 +84,7 @@ class Evaluation(Job):
     def _frames(cls, length: Any) -> Any:
         if length is None or str(length).strip().lower() == "whole":
             return None if length is None else "whole"
-        if isinstance(length, bool) or not str(length).strip().isdigit() or int(str(length)) < LEAST_PIECE:
+        if isinstance(length, bool) or not str(length).strip().isdecimal() or int(str(length)) < LEAST_PIECE:
             raise InputError(f"{length!r} is no length of pieces.", hint="Give frames, such as 200, or whole.")
         return int(str(length))
 

@@ -18,6 +18,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.pipelines.media.video import read_frames
+from dawn_bench.pipelines.preparation.origin import DATASET_CROP
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
@@ -87,6 +88,12 @@ def test_the_cached_frame_serves_where_it_has_the_size_or_the_video_is_gone(clip
     portrait = portrait_of(gone, 512)
     assert portrait.note == "portraits are cached frames of 128 px, enlarged to 512 px: the source video is not there"
     assert portrait.picture.shape == (512, 512, 3) and not portrait.from_source
+
+
+@pytest.mark.parametrize("stated", ["0 0 512 ²", "0 0 512", "", 3])
+def test_a_crop_of_the_dataset_that_is_no_window_is_as_none(clip: Clip, stated: object) -> None:
+    damaged = Clip(clip.id, "", "test", PIECE, clip.arrays, meta={**clip.meta, DATASET_CROP: stated})
+    assert portrait_of(damaged, 512).from_source
 
 
 def test_the_command_is_given_it_and_the_output_says_so(
