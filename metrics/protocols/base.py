@@ -7,6 +7,7 @@ so has the same protocol over pieces of clips, as the paper scores HDTF (`PIECES
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -147,11 +148,11 @@ class ScoringProtocol(Config):
         The id of whole clips is that of protocols from before there were pieces.
         """
         name, plus, changes = self.id.partition("+")
-        name = name.partition(_PIECES)[0]
+        name = name.partition(_ID_SUFFIX)[0]
         if length is None:
             remainder = "half"
         else:
-            name += f"{_PIECES}{length}" + (f"-{remainder}" if remainder != "half" else "")
+            name += f"{_ID_SUFFIX}{length}" + (f"-{remainder}" if remainder != "half" else "")
         fields = {"id": name + plus + changes, "piece_length": length, "piece_remainder": remainder}
         return self.model_copy(update=fields)
 
@@ -161,8 +162,9 @@ class ScoringProtocol(Config):
         return piece_words(self.piece_length)
 
 
-#: What an id has before the length of pieces.
-_PIECES = "-pieces-"
+#: What an id has before the length of pieces, and such an id without other changes.
+_ID_SUFFIX = "-pieces-"
+_SHOWN = re.compile(rf"(?P<name>.+){_ID_SUFFIX}(?P<length>[0-9]{{1,9}})(-(?P<remainder>keep|drop))?")
 #: Fields that earlier versions lacked, with the value that is what these did.
 _ADDED: Mapping[str, Any] = {"piece_length": None, "piece_remainder": "half"}
 #: Frames of a piece by kind of dataset, as in DAWN's paper (Section 4.1): HDTF's clips last minutes, CREMA's seconds.
@@ -188,9 +190,14 @@ def protocol(
 ) -> ScoringProtocol:
     """The protocol called `name`, for a kind of `dataset` (`PIECES`), changed by `field=value` strings.
 
-    Pieces are in the id (`name-pieces-200`), other changes as a hash (`name+1f2e3d4c`). Raises `InputError` for an
-    unknown name, field or value.
+    Pieces are in the id (`name-pieces-200`), other changes as a hash (`name+1f2e3d4c`). An id with pieces, as reports
+    show it, is taken as a name: its pieces go before those of the dataset, and `overrides` go before both. Raises
+    `InputError` for an unknown name, field or value.
     """
+    if name not in PROTOCOLS and (shown := _SHOWN.fullmatch(name)) is not None and shown["name"] in PROTOCOLS:
+        name = shown["name"]
+        fields = (f"piece_length={shown['length']}", f"piece_remainder={shown['remainder'] or 'half'}")
+        overrides = (*fields, *overrides)
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     base = PROTOCOLS[name]

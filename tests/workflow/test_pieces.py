@@ -128,6 +128,16 @@ def test_a_protocol_of_before_keeps_its_fingerprint_and_pieces_have_another() ->
     assert len({v.fingerprint for v in variants}) == len({v.id for v in variants}) == len(variants)
     assert protocol("paper-dawn", ("piece_remainder=drop",), dataset="crema") == PAPER_DAWN  # nothing is cut
     assert evaluation_changes([METRICS["psnr"]], in_pieces) == ["metrics=psnr"]  # a command that can be typed
+    for dataset in ("hdtf", "crema"):  # the id that a report shows is a name
+        assert protocol(in_pieces.id, dataset=dataset) == in_pieces
+        dropped = protocol("paper-dawn-pieces-150-drop", dataset=dataset)
+        assert dropped == PAPER_DAWN.in_pieces(150, "drop")
+    assert protocol(in_pieces.id, ("piece_length=null",), dataset="hdtf") == PAPER_DAWN
+    for unknown in ("paper-down-pieces-200", "paper-dawn-pieces-", "paper-dawn-pieces-²", "paper-dawn-pieces-9-some"):
+        with pytest.raises(InputError, match=r"no protocol called .*paper-dawn"):
+            protocol(unknown)
+    with pytest.raises(InputError, match="piece_length"):
+        protocol("paper-dawn-pieces-1")
     assert PAPER_DAWN.in_pieces(200) == in_pieces and in_pieces.in_pieces(None) == PAPER_DAWN
 
 
@@ -262,7 +272,7 @@ def test_a_folder_of_both_kinds_or_of_neither_is_refused_in_one_line(hdtf: Path,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("length", ["0", "1", "-5", "many", "2.5"])
+@pytest.mark.parametrize("length", ["0", "1", "-5", "many", "2.5", "²"])
 def test_a_wrong_length_is_refused_in_one_line(length: str) -> None:
     with pytest.raises(InputError, match=r"--piece-length: .* is no length of pieces.*such as 200, or whole") as caught:
         read_job(Evaluation, {"cache": "C", "out": "O", "piece_length": length})
