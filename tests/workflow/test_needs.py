@@ -60,6 +60,10 @@ def test_a_cache_needs_its_extractors_and_its_face_back_end() -> None:
 def test_models_presets_and_released_names() -> None:
     assert names("dawn-128") == names("dawn-128+ttr") == names("train", "preset=dawn-128") == HUBERT | {"vgg19"}
     assert names("train", "preset=dawn-128", "lfg.perceptual=seeded") == HUBERT
+    assert names("train", "preset=dawn-128", "substitutes=allow") == set()
+    assert names("train", "preset=tiny", "substitutes=refuse", "lfg.perceptual=auto") == HUBERT | {"vgg19"}
+    assert names("train", "preset=tiny", "lfg.perceptual=files") == {"vgg19"}
+    assert names("train", "preset=dawn-128-vox", "substitutes=allow") == {"mraa-vox256"}  # it starts from these
     assert names("biwi-hubert") == {"hubert-base"} and names("vocaset-wav2vec2") == {"wav2vec2-base"}
     assert names("paper") == {"wav2vec2-base", "wav2vec2-base-config", "vgg19"}
     assert names("tiny") == names("quickstart") == names("wav2lip") == names("diffspeaker") == set()

@@ -19,17 +19,16 @@ RELEASED: dict[int, Needs] = {
 
 
 def needs(settings: TrainSettings | None) -> Needs:
-    """The speech encoder of the paper, and with settings the loss network; the small presets do without."""
+    """The speech encoder of the paper, and with settings the loss network, unless substitutes are allowed."""
+    from dawn_bench.models.substitutes import loss_needs
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
     encoder = EXTRACTORS["hubert"].weights
     if settings is None:
         return encoder
-    if not settings.preset.startswith("dawn-"):
-        return ()
     start = settings.lfg.start == "voxceleb" and settings.lfg.init is None
     return (
-        *encoder,
-        *((("vgg19",),) if settings.lfg.perceptual != "seeded" else ()),
+        *(encoder if settings.substitutes == "refuse" else ()),
+        *loss_needs([settings.lfg.perceptual], substitutes=settings.substitutes),
         *(((VOXCELEB,),) if start else ()),
     )
