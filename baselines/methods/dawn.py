@@ -17,7 +17,7 @@ from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.released import load_generator
 from dawn_bench.models.dawn.strategies import STRATEGIES
 from dawn_bench.models.inputs import Portrait
-from dawn_bench.pipelines.extractors.recorded import face_backend
+from dawn_bench.pipelines.extractors.compatibility import face_backend
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.pipelines.settings import AUTO
 from dawn_bench.provenance import fingerprint

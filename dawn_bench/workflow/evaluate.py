@@ -21,7 +21,7 @@ from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.protocols.base import PIECES, ScoringProtocol
+from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
@@ -40,8 +40,8 @@ from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.folders import OUTPUTS_IN_PIECES, results_folder
 from dawn_bench.workflow.levelling import Rows, levelled
+from dawn_bench.workflow.pieces import cut_pieces
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
-from dawn_bench.workflow.segments import pieces
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         hint = f"See why they were left out: dawn-bench cache stats {job.cache}"
         raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
     protocol = find_protocol(job.protocol, job.protocol_changes, dataset=str(cache.settings["dataset"]))
-    clips = pieces(whole, protocol)
+    clips = cut_pieces(whole, protocol)
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
@@ -92,7 +92,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
 def outputs_folder(protocol: ScoringProtocol, dataset: str) -> str:
     """Name of the folder of outputs: pieces of two lengths may have the same ids, so that each has its own."""
     length = protocol.piece_length
-    return "outputs" if length in (None, PIECES.get(dataset)) else f"{OUTPUTS_IN_PIECES}{length}"
+    return "outputs" if length in (None, PIECE_LENGTHS.get(dataset)) else f"{OUTPUTS_IN_PIECES}{length}"
 
 
 def _evaluated(

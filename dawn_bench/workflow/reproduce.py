@@ -36,13 +36,13 @@ from dawn_bench.workflow.entries import entry_of
 from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.pairing import paired
 from dawn_bench.workflow.paper_rows import SPEED, PaperRow, PaperTable, paper_table
+from dawn_bench.workflow.pieces import cut_pieces, repeated
 from dawn_bench.workflow.reproduced import Reproduced, TablePart, TableRow, grouped
 from dawn_bench.workflow.reproduction import Reproduction
 from dawn_bench.workflow.row_runs import check_job, rows_of
 from dawn_bench.workflow.row_runs import method_of as _method
 from dawn_bench.workflow.sample_counts import equal_windows, fewer_windows, frames_each, sample_counts
 from dawn_bench.workflow.scoring import Scoring, identity, score_entry
-from dawn_bench.workflow.segments import pieces, repeated
 
 #: Length in frames of the videos timed for Table 2.
 TIMED = 8 * FPS
@@ -112,7 +112,7 @@ def _with_part(
     for row in rows:
         try:
             _method(row, job, cache)
-            pieces(clips, _protocol(row, dataset))
+            cut_pieces(clips, _protocol(row, dataset))
         except InputError as error:
             lines[row.label] = replace(lines[row.label], reason=str(error))
         else:
@@ -156,7 +156,7 @@ def _with_part(
         began = time.perf_counter()
         method, remark = _method(row, job, cache)
         build_seconds, scorings = time.perf_counter() - began, scorings_of(row, lines[row.label])
-        chosen = pieces(clips, _protocol(row, dataset))
+        chosen = cut_pieces(clips, _protocol(row, dataset))
         line = _run(method, chosen, lines[row.label], scorings, table, job, store, build_seconds=build_seconds)
         short = sum(clip.n_frames < (row.length or 0) for clip in clips)
         left_out = f"{short} of {len(clips)} clips are too short for {row.length} frames" if short else ""

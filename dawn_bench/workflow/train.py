@@ -11,13 +11,13 @@ from dawn_bench.baselines.base import modality_of
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import KEY, SHARED_FIELDS, of_provenance, to_json
+from dawn_bench.extractor_record import KEY, SHARED_FIELDS, of_provenance, to_json
 from dawn_bench.files import replacing
 from dawn_bench.models.checkpoint import provenance_of, read_metadata
 from dawn_bench.models.notes import SUBSTITUTES_KEY, VALIDATION
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.models.substitutes import Substitute
-from dawn_bench.pipelines.extractors.recorded import differences, words
+from dawn_bench.pipelines.extractors.compatibility import differences, words
 from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids

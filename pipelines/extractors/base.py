@@ -10,7 +10,7 @@ Three kinds of extractor are looked up by what they compute, so that a new one i
   `NAME`, and `blink` itself by `two-pairs` (`blink_sources`).
 
 What two sources of one field have in common, their signs, units and origin, is their `convention`: a model that was
-trained on one of them can be given the other only where it is equal (`dawn_bench.pipelines.extractors.recorded`).
+trained on one of them can be given the other only where it is equal (`dawn_bench.pipelines.extractors.compatibility`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
 from dawn_bench.workflow.evaluate import evaluate_methods
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.segments import pieces
+from dawn_bench.workflow.pieces import cut_pieces
 
 PIECE = 15
 
@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clip(made: Path) -> Clip:
     """The second piece of the clip."""
     (whole,) = Cache(made / "cache").clips()
-    return pieces([whole], PAPER_DAWN.in_pieces(PIECE))[1]
+    return cut_pieces([whole], PAPER_DAWN.in_pieces(PIECE))[1]
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_real_clips_give_sharp_portraits(clips_dir: Path, tmp_path: Path) -> Non
     (tmp_path / "videos" / f"{name}.mp4").symlink_to(clips_dir / f"{name}.mp4")
     settings = PrepareSettings(dataset="hdtf", size=128, crop="paper", face="dlib", extract=(), max_frames=24)
     prepare(tmp_path / "videos", tmp_path / "cache", settings)
-    piece = pieces(Cache(tmp_path / "cache").clips(), PAPER_DAWN.in_pieces(12))[1]
+    piece = cut_pieces(Cache(tmp_path / "cache").clips(), PAPER_DAWN.in_pieces(12))[1]
     portrait = portrait_of(piece, 512)
     true = read_frames(clips_dir / f"{name}.mp4", max_frames=13)[12]
     np.testing.assert_array_equal(portrait.picture, true)

@@ -16,7 +16,7 @@ from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import Extracted
+from dawn_bench.extractor_record import Extracted
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import PassOptions, SamplingOptions
 from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, next_source, sar, ttr

@@ -12,9 +12,15 @@ import pytest
 from dawn_bench import weights
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import KEY, Extracted, of_cache, of_provenance, to_json
+from dawn_bench.extractor_record import KEY, Extracted, of_cache, of_provenance, to_json
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
-from dawn_bench.pipelines.extractors.recorded import check_extractors, convention, differences, face_backend, usable
+from dawn_bench.pipelines.extractors.compatibility import (
+    check_extractors,
+    convention,
+    differences,
+    face_backend,
+    usable,
+)
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.settings import PrepareSettings
 

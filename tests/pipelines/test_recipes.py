@@ -13,6 +13,7 @@ from dawn_bench.cli import app
 from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.job import read_job
+from dawn_bench.models.dawn import needs
 from dawn_bench.pipelines.preparation.plan import CachePlan, check_same
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.recipes.base import RECIPES
@@ -129,3 +130,19 @@ def test_an_argument_of_the_python_function_overrides_a_recipe_also_at_its_defau
     assert [settings.size for settings in chosen] == [128, 512, 128]
     assert [settings.person for settings in chosen] == ["left", PrepareSettings(like="hallo").person, "speaking"]
     assert chosen[2] == PrepareSettings()
+
+
+def test_a_complete_record_needs_no_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of a recipe whose distribution has been removed is still read and continued."""
+    monkeypatch.setitem(RECIPES, "mine", RECIPES["dawn"])
+    record = PrepareSettings(like="mine", size=64).model_dump()
+    monkeypatch.delitem(RECIPES, "mine")
+    read = PrepareSettings(**record)
+    assert (read.like, read.size, read.pose) == ("mine", 64, "3ddfa")
+    with pytest.raises(InputError, match="no recipe called 'mine'"):
+        PrepareSettings(like="mine")
+
+
+def test_the_recipe_has_the_conditions_of_the_released_weights() -> None:
+    recipe = PrepareSettings(like="dawn")
+    assert {needs.POSE, needs.BLINK, needs.AUDIO} < set(recipe.extract)

@@ -9,6 +9,8 @@ from dawn_bench.weights_advice import Needs
 if TYPE_CHECKING:
     from dawn_bench.models.dawn.settings import TrainSettings
 
+#: The extractors behind the release's conditions, by field (the recipe `dawn` states the same).
+POSE, BLINK, AUDIO = "pose-3ddfa", "blink-one-pair", "hubert"
 #: The weights that the authors' LFG started from (appendix A.1).
 VOXCELEB = "mraa-vox256"
 #: Needs of the released models by image size: LFG, A2V-FDM, PBNet for pose and for blinks, or one for both.
@@ -23,7 +25,7 @@ def needs(settings: TrainSettings | None) -> Needs:
     from dawn_bench.models.substitutes import loss_needs
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
-    encoder = EXTRACTORS["hubert"].weights
+    encoder = EXTRACTORS[AUDIO].weights
     if settings is None:
         return encoder
     start = settings.lfg.start == "voxceleb" and settings.lfg.init is None

@@ -1,8 +1,8 @@
 """Other decoders of video: for data whose frames have been read with one of them, or where one is faster.
 
-PyAV opens the file, counts its pictures and times them. The other decoder gives the pixels. Before any are used, it
-must agree with PyAV on the number of pictures, on the time of the first one and of all that follow, and on the pixels
-of the first one; a file for which it does not is refused with the difference. What these decoders ignore or convert in
+PyAV opens the file, counts its pictures and times them. The other decoder gives the pixels. It must agree with PyAV on
+the number of pictures and on the pixels of the first one before any are used, and on the time of each one that is read,
+as it is read; a file for which it does not is refused with the difference. What these decoders ignore or convert in
 another way is refused too: pictures to be turned, pixels that are not square, interlaced, transparent or HDR pictures,
 and edit lists that join several parts.
 """
@@ -78,14 +78,14 @@ def check_decoder(name: str) -> str:
 
 
 @dataclass
-class OtherFrame:
+class PendingFrame:
     """A picture that another decoder has yet to give, and its duration in ticks of the stream; 0 if not stored."""
 
     read: Callable[[], np.ndarray]
     duration: int
 
 
-class OtherPicture(Picture):
+class RgbPicture(Picture):
     """A picture that another decoder has converted to RGB."""
 
     def __init__(self, rgb: np.ndarray) -> None:
@@ -113,7 +113,7 @@ class OtherPicture(Picture):
         return resize(np.ascontiguousarray(self.rgb()[y : y + height, x : x + width]), size, size)
 
 
-def other_frames(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> Iterator[tuple[Stamp, OtherFrame]]:
+def frames_from(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> Iterator[tuple[Stamp, PendingFrame]]:
     """The frames of a file with PyAV's time stamps and the pixels of `decoder`, which are read when used.
 
     `first` is PyAV's first frame. Raises `ItemError("decoder_differs")`, and `ItemError("unreadable")` as PyAV does.
@@ -145,7 +145,7 @@ def other_frames(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> I
             raise refused(f"{decoder} gives picture {number} another size than the first")
         return rgb
 
-    return ((stamp, OtherFrame(partial(read, k), duration)) for k, (stamp, duration) in enumerate(shown))
+    return ((stamp, PendingFrame(partial(read, k), duration)) for k, (stamp, duration) in enumerate(shown))
 
 
 def _checked(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import SHARED_FIELDS, Extracted
+from dawn_bench.extractor_record import SHARED_FIELDS, Extracted
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, source_of
 from dawn_bench.pipelines.faces import base as faces
 from dawn_bench.pipelines.settings import AUTO
