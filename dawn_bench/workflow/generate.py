@@ -53,7 +53,10 @@ class Generation(Job):
     model: Annotated[str | None, Flag(choices=_models, old=("--method",))] = Field(
         None, description="Model. Default: detected from the checkpoint."
     )
-    crop: str | None = Field(None, description="face: square around the face; paper: the whole picture, resized.")
+    crop: str | None = Field(
+        None,
+        description="face: square around the face; paper: the whole picture, resized. Default: as the run's data, else face.",
+    )
     drive: Path | None = Field(None, description="Video to take head pose and blinks from.")
     pose: Path | None = Field(None, description="File (.npz) to take `pose` and `blink` from.")
     steps: int | None = Field(None, ge=1, description="Diffusion steps.")

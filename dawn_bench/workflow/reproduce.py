@@ -32,7 +32,7 @@ from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.text import counted
 from dawn_bench.workflow.differences import RunFacts, differences
-from dawn_bench.workflow.entries import entry_of
+from dawn_bench.workflow.entries import entry_of, remarks_of
 from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.pairing import paired
 from dawn_bench.workflow.paper_rows import SPEED, PaperRow, PaperTable, paper_table
@@ -109,14 +109,18 @@ def _with_part(
     rows = rows_of(table, cache, published)
     lines = {r.label: TableRow(r.label, {}, published.get(r.label, {}), reason=_NOT_YET) for r in rows}
     ready = []
+    notes: dict[str, None] = {}  # rows of one run share them
     for row in rows:
         try:
-            _method(row, job, cache)
+            method, _ = _method(row, job, cache)
             cut_pieces(clips, _protocol(row, dataset))
         except InputError as error:
             lines[row.label] = replace(lines[row.label], reason=str(error))
         else:
             ready.append(row)
+            notes |= dict.fromkeys(remarks_of(method, clips[0]))
+    for note in notes:
+        console().print(f"{part.name}: {note}")
     for sentence in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):
         console().print(f"not run: {sentence}", markup=False)
     runs: dict[str, RunFacts] = {}

@@ -14,6 +14,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.extractor_record import KEY, SHARED_FIELDS, of_provenance, to_json
 from dawn_bench.files import replacing
 from dawn_bench.models.checkpoint import provenance_of, read_metadata
+from dawn_bench.models.generator import CROP
 from dawn_bench.models.notes import SUBSTITUTES_KEY, VALIDATION
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.models.substitutes import Substitute
@@ -69,6 +70,7 @@ def train(
             "cache": fingerprint(cache.settings),
             "clips": len(training_ids(seen)),
             "dataset": cache.settings.get("dataset"),
+            CROP: cache.settings.get("crop"),
             SUBSTITUTES_KEY: [substitute.report_note for substitute in substitutes[name]],
             VALIDATION: holdout_by_stage[name].facts(),
             **spec.facts(seen),

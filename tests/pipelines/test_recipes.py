@@ -134,9 +134,9 @@ def test_an_argument_of_the_python_function_overrides_a_recipe_also_at_its_defau
 
 def test_a_complete_record_needs_no_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of a recipe whose distribution has been removed is still read and continued."""
-    monkeypatch.setitem(RECIPES, "mine", RECIPES["dawn"])
+    monkeypatch.setitem(RECIPES._items, "mine", RECIPES["dawn"])
     record = PrepareSettings(like="mine", size=64).model_dump()
-    monkeypatch.delitem(RECIPES, "mine")
+    monkeypatch.delitem(RECIPES._items, "mine")
     read = PrepareSettings(**record)
     assert (read.like, read.size, read.pose) == ("mine", 64, "3ddfa")
     with pytest.raises(InputError, match="no recipe called 'mine'"):

@@ -91,8 +91,9 @@ def test_training_says_what_it_holds_out_and_the_report_too(
     micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg")
     said = " ".join(capsys.readouterr().err.split())
     clip = json.loads((tmp_path / "lfg" / HOLDOUT_FILE).read_text())["clips"]
-    speaker = Cache(tiny_cache)[clip[0]].speaker
-    sentence = f"held out for validation: {len(clip)} clip{'s' * (len(clip) > 1)} of speaker {speaker}; no split val"
+    speakers = list(dict.fromkeys(Cache(tiny_cache)[i].speaker for i in clip))
+    assert (len(clip), len(speakers)) == (2, 2)
+    sentence = f"held out for validation: 2 clips of speakers {', '.join(speakers)}; no split val"
     assert sentence in said and said.index(sentence) < said.index("train lfg")
     for stage in ("lfg", "a2v-1"):
         assert {line["split"] for line in lines(run / stage / "validation.jsonl")} == {"val"}

@@ -136,10 +136,12 @@ class DawnGenerator(DawnNetworks, Generator):
             user_path(image),
             size=self.size,
             backend=backend,
-            crop=cast(Crop, chosen.crop),
+            crop=cast(Crop, chosen.crop or self.crop),
             person=chosen.person,
             **sources,
         )
+        if chosen.crop is None and self.crop != "face":
+            notes.append(f"the portrait is cropped as the model's training data: --crop {self.crop}")
         notes += portrait_notes(image, portrait, chosen=chosen.person is not None)
         if not has_face:
             notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
