@@ -55,7 +55,8 @@ class Generation(Job):
     )
     crop: str | None = Field(
         None,
-        description="face: square around the face; paper: the whole picture, resized. Default: as the run's data, else face.",
+        description="face: square around the face; paper: the whole picture, resized. Default: as the run's data, else "
+        "face.",
     )
     drive: Path | None = Field(None, description="Video to take head pose and blinks from.")
     pose: Path | None = Field(None, description="File (.npz) to take `pose` and `blink` from.")

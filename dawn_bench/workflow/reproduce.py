@@ -113,12 +113,13 @@ def _with_part(
     for row in rows:
         try:
             method, _ = _method(row, job, cache)
+            remarks = remarks_of(method, clips[0])
             cut_pieces(clips, _protocol(row, dataset))
         except InputError as error:
             lines[row.label] = replace(lines[row.label], reason=str(error))
         else:
             ready.append(row)
-            notes |= dict.fromkeys(remarks_of(method, clips[0]))
+            notes |= dict.fromkeys(remarks)
     for note in notes:
         console().print(f"{part.name}: {note}")
     for sentence in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):

@@ -153,6 +153,19 @@ def test_resolutions_state_which_cache_they_need(tiny_cache: Path, micro_run: Pa
     assert "cache of 256 px" in reproduced.lines[2].reason
 
 
+def test_how_the_cache_differs_from_the_training_data_is_printed_before_the_rows(
+    tiny_cache: Path, micro_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_cache, tmp_path / "cache")
+    file = tmp_path / "cache" / "cache.json"
+    facts = {"fingerprints": {"extractor pose-3ddfa": "pose-3ddfa-1-x-y"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+    _run(7, tmp_path / "cache", micro_run, tmp_path / "out", max_clips=1)
+    printed = " ".join(capsys.readouterr().err.split())
+    note = "the extractors of the head pose of the model's training data are not recorded"
+    assert printed.count(note) == 1 and printed.index(note) < printed.index("not run:")
+
+
 def test_strategies_are_timed_over_8_seconds(
     tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
