@@ -124,8 +124,10 @@ def frames_from(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> It
 
     with opened(path) as container:
         stream = video_stream(container, path)
-        if special := _special(first[1], aspect=pixel_aspect(stream.sample_aspect_ratio, name=path.name) != 1):
-            raise refused(f"{decoder} does not show {special} as PyAV does")
+        if unsupported := _unsupported_feature(
+            first[1], aspect=pixel_aspect(stream.sample_aspect_ratio, name=path.name) != 1
+        ):
+            raise refused(f"{decoder} does not show {unsupported} as PyAV does")
         if parts_of(path, stream.id):
             raise refused(f"{decoder} does not read an edit list with several parts as PyAV does")
         unit, number = tick(stream), stream.index
@@ -133,7 +135,7 @@ def frames_from(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> It
     if shown is None:
         raise refused(f"it stores no time stamps by which {decoder} could be checked")
     ours = [float(stamp * unit) for stamp, _ in shown]
-    pixels = _checked(decoder, path, ours, stream=number, refused=refused)
+    pixels = _open_verified(decoder, path, ours, stream=number, refused=refused)
     _, rgb = pixels(0)
     plain = Picture(first[1], Converter()).rgb()
     if rgb.shape != plain.shape or not np.array_equal(rgb, plain):
@@ -148,7 +150,7 @@ def frames_from(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> It
     return ((stamp, PendingFrame(partial(read, k), duration)) for k, (stamp, duration) in enumerate(shown))
 
 
-def _checked(
+def _open_verified(
     decoder: str, path: Path, times: Sequence[float], *, stream: int, refused: Callable[[str], ItemError]
 ) -> Callable[[int], tuple[float, np.ndarray]]:
     """What reads the pictures of a file, their number and times compared with those of PyAV, `times` in seconds."""
@@ -172,7 +174,7 @@ def _checked(
     return picture
 
 
-def _special(frame: VideoFrame, *, aspect: bool) -> str | None:
+def _unsupported_feature(frame: VideoFrame, *, aspect: bool) -> str | None:
     """What other decoders do not show as PyAV does, None for a plain picture."""
     if (orientation(frame) or AS_STORED) != AS_STORED:
         return "a picture that is stored turned"
