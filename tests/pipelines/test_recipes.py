@@ -139,7 +139,7 @@ def test_a_complete_record_needs_no_recipe(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delitem(RECIPES._items, "mine")
     read = PrepareSettings(**record)
     assert (read.like, read.size, read.pose) == ("mine", 64, "3ddfa")
-    with pytest.raises(InputError, match="no recipe called 'mine'"):
+    with pytest.raises(ValueError, match="no recipe called 'mine'"):
         PrepareSettings(like="mine")
 
 
