@@ -15,13 +15,12 @@ from typing import Any
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
 from dawn_bench.progress import meter
-from dawn_bench.readers import one_line, read_json
+from dawn_bench.readers import WEB_PAGE, one_line, read_json
 from dawn_bench.storage import StorageError, writing
 
 #: Seconds without a byte after which a connection counts as broken.
 TIMEOUT = 60
 _BLOCK = 1 << 20
-_PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _STATUS = {
     401: "an account is needed",
     403: "it does not give the file to everybody",
@@ -87,7 +86,7 @@ def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | Non
             discard(partial)
             return _transfer(url, partial, 0, label=label, size=size)
         first = response.read(_BLOCK)
-        if "text/html" in response.headers.get("Content-Type", "").lower() or (not start and _PAGE.match(first)):
+        if "text/html" in response.headers.get("Content-Type", "").lower() or (not start and WEB_PAGE.match(first)):
             raise TransferError(f"sent a web page, {NOT_PUBLISHED}", again=False)
         if size is not None and total is not None and total != size:
             raise TransferError(f"has {total:,} bytes, published are {size:,}: {NOT_PUBLISHED}", again=False)

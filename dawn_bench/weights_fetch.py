@@ -82,10 +82,10 @@ def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight
     return tuple(list(dict.fromkeys(part)) for part in (present, fetched, alone))  # type: ignore[return-value]
 
 
-def transfer_bytes(entries: Iterable[Weight]) -> int:
-    """The number of bytes to download for these entries, an archive counted once; unknown sizes count as 0."""
+def transfer_bytes(entries: Iterable[Weight]) -> tuple[int, int]:
+    """The bytes to download for these entries, an archive counted once, and the number of files of unknown size."""
     sizes = {weight.url: weight.archive_bytes if weight.archive else weight.bytes for weight in entries}
-    return sum(size or 0 for size in sizes.values())
+    return sum(size or 0 for size in sizes.values()), sum(size is None for size in sizes.values())
 
 
 @contextmanager

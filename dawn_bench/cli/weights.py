@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dawn_bench.text import counted
+
+if TYPE_CHECKING:
+    from dawn_bench.weights import Resolved
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -99,8 +102,10 @@ def fetch(
     fetched = list(dict.fromkeys([*(weight for weight in wanted if weight.addresses), *fetched]))
     alone = list(dict.fromkeys([*(weight for weight in wanted if not weight.addresses), *alone]))
     if fetched:
-        total = transfer_bytes(fetched)
-        screen.print(f"{counted(len(fetched), 'file')} to fetch into {folder()}, about {total / 1e6:,.0f} MB")
+        total, unknown = transfer_bytes(fetched)
+        sizes = [f"about {total / 1e6:,.0f} MB"] if total else []
+        sizes += [f"{unknown} of unknown size"] if unknown else []
+        screen.print(f"{counted(len(fetched), 'file')} to fetch into {folder()}: {', and '.join(sizes)}")
     failed = []
     for weight in fetched:
         try:
@@ -183,10 +188,15 @@ def add(
         return
     resolved = add_file(path, name, replace=replace)
     console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}", markup=False)
-    if resolved.state == "user" and (resolved.weight.sha256 or resolved.weight.git_blob):
+    if _differs(resolved):
         console().print(
             "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
         )
+
+
+def _differs(resolved: Resolved) -> bool:
+    """Whether a file is another than the published one, where that one's hash is known."""
+    return resolved.state == "user" and bool(resolved.weight.sha256 or resolved.weight.git_blob)
 
 
 def _add_folder(folder: Path, *, replace: bool) -> None:
@@ -211,6 +221,10 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
     refused = [file for file in files if file.reason]
     if others := [file.path.name for file in files if file.resolved is None and not file.reason]:
         screen.print(f"not needed: {shortened(', '.join(others))}")
+    if other := [resolved.weight.name for resolved in known if _differs(resolved)]:
+        screen.print(
+            f"not the published files: {', '.join(other)}; scores are marked `user` and cannot be compared with a paper"
+        )
     for line in _completeness({resolved.weight.name for resolved in known}):
         screen.print(line)
     if refused:
