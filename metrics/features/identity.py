@@ -30,6 +30,7 @@ from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pixels import to_unit
 from dawn_bench.readers import guarded
 from dawn_bench.weights import Policy, Resolved, resolve
+from dawn_bench.weights_advice import Needs
 from dawn_bench.weights_check import FETCH_AGAIN
 
 #: Frames uint8 (N,H,W,3) and their 68 points (N,68,2) to embeddings float32 (N,D).
@@ -68,6 +69,11 @@ class Identity(Feature):
             self.network, chosen = "dlib", resolve(ENTRIES["dlib"], "files")
             self.resolved.append(chosen)
         self.embed = _EMBEDDERS[self.network](chosen)
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The network that the protocol names."""
+        return ((ENTRIES[protocol.csim_network],),)
 
     def settings(self) -> Mapping[str, Any]:
         """The network, its stride and the face back end."""

@@ -14,11 +14,11 @@ from weights_server import Served, Server, serving
 from dawn_bench import cli, weights
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import protocol
-from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
 from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, declared_weights
 from dawn_bench.weights_advice import absent, by_hand, fetch_command, how_to_get, lacking, missing_error
 from dawn_bench.workflow.needs import job_needs
 
@@ -55,6 +55,33 @@ def test_a_cache_needs_its_extractors_and_its_face_back_end() -> None:
     assert names("prepare", "face=insightface") == names("insightface") == {"scrfd-10g", "insightface-68"}
     assert names("face-alignment") == {"s3fd-wav2lip", "fan-2d"} and names("mediapipe") == {"mediapipe-landmarker"}
     assert names("hubert") == HUBERT and names("wav2vec2") == {"wav2vec2-base", "wav2vec2-base-config"}
+
+
+def test_extractors_that_are_set_add_to_those_of_the_recipe_as_the_flag_does() -> None:
+    dawn, wav2vec2 = {"tddfa-v2", "tddfa-v2-params"} | HUBERT, {"wav2vec2-base", "wav2vec2-base-config"}
+    assert names("prepare", "like=dawn") == dawn
+    assert names("prepare", "like=dawn", "extract=wav2vec2") == dawn | wav2vec2
+    assert names("prepare", "extract=hubert", "extract=[wav2vec2]") == HUBERT | wav2vec2
+    assert names("prepare", "extract=hubert,wav2vec2", "blink=one-pair") == HUBERT | wav2vec2
+
+
+@pytest.mark.parametrize("damaged", ["arcface-r50", "inception-fid", "i3d", "syncnet", "lpips-alex", "biwi-lips"])
+def test_needs_are_known_without_opening_a_file_that_is_damaged(folder: Path, damaged: str) -> None:
+    file = folder / weights.entry(damaged).file
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"<html>not weights</html>")
+    assert damaged in names("evaluate", "protocol_set=[mesh_lips=biwi]")
+    assert names("csim") == {"arcface-r50"}
+
+
+def test_features_declare_the_files_that_they_use() -> None:
+    for chosen in (protocol(), protocol("paper-dawn-tracked"), protocol(overrides=("csim_network=dlib",))):
+        for name in FEATURES:
+            if FEATURES[name].name != name:
+                continue
+            declared = {entry for need in FEATURES[name].weight_needs(chosen) for entry in need}
+            used = {r.weight.name for r in FEATURES[name](chosen).resolved}
+            assert used - {"dlib-68", "dlib-face", "yunet"} == declared - {"dlib-68", "dlib-face"}, name
 
 
 def test_models_presets_and_released_names() -> None:
@@ -97,7 +124,7 @@ def test_extractors_without_files_end_with_the_command(name: str) -> None:
     assert job_needs(name) == EXTRACTORS[name].weights
 
 
-@pytest.mark.parametrize("name", [n for n in FACE_BACKENDS if getattr(FACE_BACKENDS[n], "weights", ())])
+@pytest.mark.parametrize("name", [n for n in FACE_BACKENDS if declared_weights(n) and n != "dlib"])  # it has its own
 def test_back_ends_without_files_end_with_the_command(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
