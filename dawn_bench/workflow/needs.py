@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dawn_bench import weights
-from dawn_bench.config import Config
+from dawn_bench.config import Config, split_override
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.job import J, field_flags, read_job
 from dawn_bench.weights_advice import Needs
@@ -114,15 +114,14 @@ _KINDS = (_metrics, _methods, _presets, _released, _extractors, _back_ends, _ent
 
 
 def _prepare(changes: Sequence[str]) -> Needs:
-    """`--set extract=NAME` adds to what is extracted by default, as the flag does."""
-    from dawn_bench.pipelines.extractors.base import pose_sources
+    from dawn_bench.pipelines.extractors.base import blink_sources, pose_sources
     from dawn_bench.pipelines.settings import AUTO
     from dawn_bench.workflow.jobs import Preparation
 
     job = _job(Preparation, changes)
     face = _back_ends()[job.face]() if job.face != AUTO else ()
-    extractors = _extractors()
-    return (*face, *(need for name in (pose_sources()[job.pose], *job.extract) for need in extractors[name]()))
+    extractors, sources = _extractors(), (pose_sources()[job.pose], blink_sources()[job.blink])
+    return (*face, *(need for name in (*sources, *job.extract) for need in extractors[name]()))
 
 
 def _train(changes: Sequence[str]) -> Needs:
@@ -169,7 +168,17 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], Needs]] = {
 
 
 def _job(kind: type[J], changes: Sequence[str]) -> J:
-    return read_job(kind, _filled(kind), overrides=changes)[0]
+    """The job with its changes. Entries of a list whose flag adds to the default (`extract`) add as the flag does."""
+    adding = {key: flag.field for flag in field_flags(kind) if flag.flag.adds for key in flag.keys}
+    flags, others = _filled(kind), []
+    for change in changes:
+        path, value = split_override(change)
+        if (field := adding.get(".".join(path))) is None or not value:  # an empty list replaces
+            others.append(change)
+        else:
+            entries = value if isinstance(value, list) else [value]
+            flags[field] = [*flags.get(field, ()), *map(str, entries)]
+    return read_job(kind, flags, overrides=others)[0]
 
 
 def _filled(kind: type[Config]) -> dict[str, Any]:
