@@ -386,7 +386,7 @@ def test_known_hashes_sizes_and_addresses() -> None:
 
 
 def test_licences_for_research_only_are_marked() -> None:
-    words = ("non-commercial", "not for commercial", "research only", "no licence granted")
+    words = ("non-commercial", "not for commercial", "research only", "research alone", "no licence granted")
     assert weights.entry("arcface-r50").research_only and not weights.entry("tddfa-v2").research_only
     for weight in WEIGHTS:
         assert weight.research_only == any(word in weight.licence for word in words), weight.name
