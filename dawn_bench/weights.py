@@ -195,9 +195,10 @@ def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.n
 def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolved:
     """Copy a user's file into the weights folder, under the file name of the entry `name`.
 
-    Without `name` the entry is identified by the file's hash, else by its file name. Another file of that name is kept
-    unless `replace` is set. Raises `InputError` when no single entry matches, when the file is another entry's
-    published file or cannot be read as weights, when another file is there already, or when it cannot be copied.
+    Without `name` the entry is identified by the file's hash, else by its file name, else by its content. Another file
+    of that name is kept unless `replace` is set. Raises `InputError` when no single entry matches, when the file is
+    another entry's published file or cannot be read as weights, when another file is there already, or when it cannot
+    be copied.
     """
     path = user_path(path)
     if not path.is_file():
@@ -214,7 +215,7 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolv
         raise InputError(
             "matches more than one entry." if matches else "matches no registry entry by hash or name.",
             path=path,
-            hint=f"Say which: weights add PATH {which.strip() or '--name NAME'}",
+            hint=f"Say which: dawn-bench weights add PATH {which.strip() or '--name NAME'}",
         )
     weight = entry(name) if name is not None else matches[0]
     if known and weight not in known:

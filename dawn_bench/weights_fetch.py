@@ -60,7 +60,7 @@ def download(name: str) -> weights.Resolved:
 
 def no_address(weight: Weight) -> InputError:
     """The error for a file that only a person can get, with what to do."""
-    return InputError(f"{weight.file} has no direct address.", hint=by_hand(weight))
+    return InputError(f"{weight.file} has no direct address.", hint=f"By hand: {by_hand(weight)}")
 
 
 def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight]]:
@@ -202,7 +202,7 @@ def _unpack(weight: Weight, partial: Path) -> None:
         for part in [weight, *(w for w in siblings if not (folder / w.file).exists())]:
             name = next((n for n in archive.namelist() if n.rpartition("/")[2] == part.member), None)
             if name is None:
-                raise InputError(f"has no file {part.member}.", path=part.url, hint=by_hand(part))
+                raise InputError(f"has no file {part.member}.", path=part.url, hint=f"By hand: {by_hand(part)}")
             (folder / part.file).parent.mkdir(parents=True, exist_ok=True)
             with replacing(folder / part.file, sole=True) as temporary:
                 with archive.open(name) as packed, temporary.open("wb") as unpacked:

@@ -28,11 +28,19 @@ _MOST = 10_000
 
 @dataclass(frozen=True)
 class Added:
-    """One file of the folder: the entry it was added as; or why it was not, in `reason`; neither: it is not needed."""
+    """One file of the folder: the entry it was added as; or why it could not be, in `reason`; else it is not needed.
+
+    `note` says of a network that is not needed what it is.
+    """
 
     path: Path
     resolved: weights.Resolved | None = None
     reason: str = ""
+    note: str = ""
+
+
+class NoEntryError(InputError):
+    """A network that is recognised, and that no entry of the registry stands for."""
 
 
 def add_folder(folder: Path, *, replace: bool = False) -> list[Added]:
@@ -51,6 +59,8 @@ def add_folder(folder: Path, *, replace: bool = False) -> list[Added]:
             added.append(Added(path, weights.add(path, weight.name, replace=replace) if weight is not None else None))
         except StorageError:
             raise
+        except NoEntryError as error:
+            added.append(Added(path, note=str(error)))
         except InputError as error:
             added.append(Added(path, reason=str(error)))
     return added
@@ -59,7 +69,8 @@ def add_folder(folder: Path, *, replace: bool = False) -> list[Added]:
 def identify(path: Path) -> Weight | None:
     """The registry entry of a file: by its place and name, by a unique name, else by its content; None for others.
 
-    Raises `InputError` for a packed download, a damaged file of a known name, and a file that two entries could be.
+    Raises `InputError` for a packed download, a damaged file of a known name, and a file that two entries could be, and
+    `NoEntryError` for another network of a known kind.
     """
     if path.name.lower().endswith(_PACKED):
         raise InputError("is packed.", path=path, hint="Unpack it, and give the folder again.")
@@ -86,6 +97,8 @@ def _by_name(path: Path) -> Weight | None:
 
 def _by_content(path: Path, kind: Kind) -> Weight:
     """The entry of a network's kind; where the content allows several, the file's own name has to choose."""
+    if not kind.names:
+        raise NoEntryError(f"is {kind.title}: no entry of the registry takes it.", path=path)
     words = set(re.split(r"[^a-z0-9]+", f"{path.parent.name} {path.name}".lower()))
     telling = {name: set(name.split("-")) for name in kind.names}
     common = set.intersection(*telling.values()) if telling else set()
@@ -93,7 +106,7 @@ def _by_content(path: Path, kind: Kind) -> Weight:
     if len(fitting) == 1:
         return weights.entry(fitting[0])
     choices = " or ".join(f"--name {name}" for name in kind.names)
-    raise InputError(f"is {kind.title}.", path=path, hint=f"Say which: dawn-bench weights add FILE {choices}".rstrip())
+    raise InputError(f"is {kind.title}.", path=path, hint=f"Say which: dawn-bench weights add FILE {choices}")
 
 
 def _spelling(name: str) -> str:

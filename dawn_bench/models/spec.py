@@ -129,6 +129,8 @@ class ModelSpec:
     weights: Callable[[Any], Needs] = _no_weights
     #: The files behind each released name, such as `released-128`.
     released_weights: Mapping[str, Needs] = field(default_factory=dict)
+    #: The extractors of the conditions that released weights were trained on; generating with these weights uses them.
+    released_extractors: tuple[str, ...] = ()
     #: Whether commands use this model when none is named. True for one built-in model.
     default: bool = False
 

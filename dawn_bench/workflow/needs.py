@@ -78,7 +78,7 @@ def _of_preset(name: str, specs: Sequence[ModelSpec]) -> Needs:
 
 
 def _released() -> Kind:
-    """Released models, with what generating from them needs."""
+    """Released models, with what generating with them needs."""
     from dawn_bench.models.spec import MODELS
 
     specs = [MODELS[name] for name in MODELS]
@@ -86,7 +86,9 @@ def _released() -> Kind:
 
 
 def _of_released(name: str, spec: ModelSpec) -> Needs:
-    return (*spec.released_weights[name], *spec.weights(None))
+    extractors = _extractors()
+    conditions = (need for extractor in spec.released_extractors for need in extractors[extractor]())
+    return (*spec.released_weights[name], *spec.weights(None), *conditions)
 
 
 def _extractors() -> Kind:

@@ -127,7 +127,7 @@ def _parameters(resolved: weights.Resolved) -> tuple[np.ndarray, np.ndarray]:
     hint = "Get the file again from its origin."
     table = read_arrays(path, hint=hint)
     if not {"mean", "std"} <= set(table):
-        raise InputError("is not 3DDFA_V2's table of means and spreads.", path=path, hint=hint)
+        raise InputError("is not 3DDFA_V2's table of means and standard deviations.", path=path, hint=hint)
     mean, spread = (table[key].astype(np.float32) for key in ("mean", "std"))
     if mean.shape != (62,) or spread.shape != (62,):
         raise InputError(f"has means of shape {mean.shape} where (62,) is expected.", path=path)

@@ -121,7 +121,22 @@ def test_the_command_says_what_each_file_is_and_what_is_missing(
     speech = write(tmp_path / "hubert-large-ls960-ft", {"pytorch_model.bin": {"hubert.x": ONE}})
     (speech / "config.json").write_text('{"model_type": "hubert"}')
     code, text = run(monkeypatch, capsys, speech)
+    assert code == 0 and "released-128: still missing" in text and "mb1_120x120.pth" in text  # 3DDFA_V2, for the pose
+    for name in ("tddfa-v2", "tddfa-v2-params"):
+        (folder / weights.entry(name).file).write_bytes(b"present")
+    code, text = run(monkeypatch, capsys, speech)
     assert code == 0 and "released-128: complete" in text
+
+
+def test_a_network_that_no_entry_takes_is_named_and_the_folder_is_added(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "download", {"DAWN_128.pth": DAWN["DAWN_128.pth"], "other/net.pth.tar": pbnet(7)})
+    code, text = run(monkeypatch, capsys, root)
+    assert code == 0 and "1 file in " in text and "Say which" not in text
+    assert "net.pth.tar: is a PBNet of 7 numbers a frame: no entry of the registry takes it." in text
+    code, text = run(monkeypatch, capsys, root / "other/net.pth.tar")
+    assert code == 2 and "no entry of the registry takes it." in text
 
 
 SWAPPED: dict[str, tuple[str, Any, str]] = {

@@ -164,4 +164,4 @@ def _registered(size: int) -> ReleasedFiles:
 
 
 def _origin(size: int) -> str:
-    return f"{by_hand(weights.entry(f'dawn-a2v-{size}'))}."
+    return f"By hand: {by_hand(weights.entry(f'dawn-a2v-{size}'))}"
