@@ -97,7 +97,7 @@ def _alone(source: Path, partial: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        console().print(f"{source.name}: waiting for another process that is fetching it", markup=False)
+        console().print(f"{source.name}: waiting for another process that is fetching it")
         size = _size(partial)
         while not lock.is_locked:
             try:
@@ -137,7 +137,7 @@ def _bring(weight: Weight, partial: Path) -> None:
         except TransferError as error:
             failures.append((url, error))
             if number < len(addresses):
-                console().print(f"{weight.name}: {_host(url)} {error}; trying {_host(addresses[number])}", markup=False)
+                console().print(f"{weight.name}: {_host(url)} {error}; trying {_host(addresses[number])}")
     first, reason = failures[0]
     file = weight.archive or Path(weight.file).name
     unpack = f", unpack {weight.member}" if weight.archive else ""

@@ -148,15 +148,15 @@ def verify() -> None:
             hashes = hash_file(path)
         except OSError as error:
             unreadable.append(weight.name)
-            screen.print(f"{weight.name}: cannot be read ({error.strerror}), {path}", markup=False)
+            screen.print(f"{weight.name}: cannot be read ({error.strerror}), {path}")
             continue
         verdict = "canonical" if is_published(weight, hashes) else "DIFFERS"
         if weight.sha256 is None and weight.git_blob is None:
             verdict = "no published hash"
         if verdict == "DIFFERS":
             other.append(weight.name)
-        screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}", markup=False)
-    screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}", markup=False)
+        screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}")
+    screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}")
     if other or unreadable:
         faults = [f"{', '.join(other)}: not the published file"] if other else []
         faults += [f"{', '.join(unreadable)}: cannot be read"] if unreadable else []
@@ -190,7 +190,7 @@ def add(
         _add_folder(path, replace=replace)
         return
     resolved = add_file(path, name, replace=replace)
-    console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}", markup=False)
+    console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}")
     if resolved.state == "user" and (resolved.weight.sha256 or resolved.weight.git_blob):
         console().print(
             "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
