@@ -30,7 +30,7 @@ from dawn_bench.hashes import hash_file, known_hashes
 from dawn_bench.readers import read_torch
 from dawn_bench.state_dicts import fit
 from dawn_bench.weights_check import check_weight
-from dawn_bench.weights_kinds import KNOWN, check_kind
+from dawn_bench.weights_kinds import check_kind, checked_names
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ class Resolved:
     state: State
     path: Path | None
     sha256: str
+
+    @property
+    def file(self) -> Path:
+        """`path` where there must be one, as under the policy `files`; raises `ValueError` for seeded weights."""
+        if self.path is None:
+            raise ValueError(f"{self.weight.name} has no file: its weights are seeded")
+        return self.path
 
     @property
     def identity(self) -> str:
@@ -110,7 +117,7 @@ def resolve(name: str, policy: Policy = "auto") -> Resolved:
     if hashes:
         return Resolved(weight, "canonical" if is_published(weight, hashes) else "user", path, hashes["sha256"])
     if policy == "files":
-        from dawn_bench.weights_advice import missing_error  # which imports this module
+        from dawn_bench.weights_needs import missing_error  # which imports this module
 
         raise missing_error([(name,)])
     return Resolved(weight, "seeded", None, SEEDED_SALT + name)
@@ -244,7 +251,7 @@ def _check_twin(weight: Weight, sha256: str, path: Path) -> None:
     """Raise `InputError` where the same bytes are there as another released model: one of the two is misnamed."""
     for other in WEIGHTS:
         there = folder() / other.file
-        if not {weight.name, other.name} <= KNOWN or other == weight or not there.is_file():
+        if not {weight.name, other.name} <= checked_names() or other == weight or not there.is_file():
             continue
         if there.stat().st_size == path.stat().st_size and known_hashes(there)["sha256"] == sha256:
             raise InputError(

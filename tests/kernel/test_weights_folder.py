@@ -13,7 +13,7 @@ from foreign import foreign_lightning, lightning
 from dawn_bench import cli, weights
 from dawn_bench.errors import InputError
 from dawn_bench.weights_folder import add_folder
-from dawn_bench.weights_kinds import KNOWN, check_kind, kind_of
+from dawn_bench.weights_kinds import check_kind, checked_names, kind_of
 
 ONE = torch.ones(1)
 
@@ -256,7 +256,7 @@ def test_a_snapshot_of_hugging_face_is_known_by_its_folder(tmp_path: Path, folde
 
 
 def test_the_checked_entries_exist_and_others_pass(tmp_path: Path) -> None:
-    assert {weights.entry(name).name for name in KNOWN} == set(KNOWN)
+    assert {weights.entry(name).name for name in checked_names()} == checked_names()
     torch.save({"x": ONE}, tmp_path / "a.pth")
     check_kind(tmp_path / "a.pth", weights.entry("syncnet"))
     assert kind_of({"x": ONE}) is None and kind_of([ONE]) is None
