@@ -28,7 +28,7 @@ def list_weights() -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import ENVIRONMENT, WEIGHTS, folder, resolve
-    from dawn_bench.weights_advice import by_hand
+    from dawn_bench.weights_needs import by_hand
 
     screen = console()
     screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})")
@@ -134,7 +134,7 @@ def verify() -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import WEIGHTS, folder, hash_file, is_published, locate
-    from dawn_bench.weights_advice import how_to_get
+    from dawn_bench.weights_needs import how_to_get
 
     screen, present = console(), 0
     other: list[str] = []
@@ -233,7 +233,7 @@ def _completeness(added: set[str]) -> list[str]:
     """For each released model of which files were added: that it is complete, or what is missing and how to get it."""
     from dawn_bench.models.spec import MODELS
     from dawn_bench.weights import entry, folder, locate
-    from dawn_bench.weights_advice import how_to_get, lacking
+    from dawn_bench.weights_needs import how_to_get, missing_needs
     from dawn_bench.workflow.needs import job_needs
 
     lines = []
@@ -243,7 +243,7 @@ def _completeness(added: set[str]) -> list[str]:
         own = [name for name in names if released.rpartition("-")[2] in name.split("-")]
         if not added & names or not any(locate(entry(name)) for name in own):
             continue  # PBNet and HuBERT serve both sizes: of the other size nothing is there
-        missing = lacking(needs)
+        missing = missing_needs(needs)
         state = f"still missing in {folder()}. {how_to_get(missing, job=released)}" if missing else "complete"
         lines.append(f"{released}: {state}")
     return lines

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dawn_bench.models.substitutes import Substitute
     from dawn_bench.results import LearningSignal
     from dawn_bench.training.stage import Stage
-    from dawn_bench.weights_advice import Needs
+    from dawn_bench.weights_needs import Needs
 
 Modality = Literal["video", "mesh"]
 #: Builds a stage for training: (cache, settings, *, run, seed, device) -> Stage. Raises `InputError` when the settings

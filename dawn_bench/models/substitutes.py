@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dawn_bench import weights
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
-from dawn_bench.weights_advice import Needs, fetch_command, lacking, preferred
+from dawn_bench.weights_needs import Needs, fetch_command, missing_needs, preferred
 
 Substitutes = Literal["allow", "refuse"]
 #: The field of a model's settings; models without it allow everything.
@@ -43,7 +43,7 @@ class Substitute:
 def how_to_do_without(substitutes: Sequence[Substitute]) -> str:
     """A hint on refused substitutes: the setting that allows them, and how to get the paper's."""
     extract = " ".join(f"--extract {name}" for name in dict.fromkeys(s.extract for s in substitutes) if name)
-    missing = dict.fromkeys(preferred(need).name for s in substitutes for need in lacking(s.needs))
+    missing = dict.fromkeys(preferred(need).name for s in substitutes for need in missing_needs(s.needs))
     steps = [f"prepare the cache with {extract}"] if extract else []
     steps += [f"get the files: {fetch_command(*missing)}"] if missing else []
     return f"Train with the substitutes: --set substitutes=allow. To train without: {'; '.join(steps)}"

@@ -14,7 +14,7 @@ from dawn_bench import weights
 from dawn_bench.config import Config, split_override
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.job import J, field_flags, read_job
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 if TYPE_CHECKING:
     from dawn_bench.models.spec import ModelSpec
@@ -41,16 +41,16 @@ def job_needs(name: str, changes: Sequence[str] = ()) -> Needs:
 
 
 #: The items of one kind: by name, what tells their needs.
-Kind = Mapping[str, Callable[[], Needs]]
+NeedsByName = Mapping[str, Callable[[], Needs]]
 
 
-def _metrics() -> Kind:
+def _metrics() -> NeedsByName:
     from dawn_bench.metrics.scoring.base import METRICS
 
     return {name: partial(_scoring, (name,), None, ()) for name in METRICS}
 
 
-def _methods() -> Kind:
+def _methods() -> NeedsByName:
     """Models, and methods that run one: `dawn-sar` runs `dawn`. Those of external methods are in no registry."""
     from dawn_bench.baselines.base import METHODS
     from dawn_bench.models.spec import MODELS
@@ -60,7 +60,7 @@ def _methods() -> Kind:
     return {method: models.get(model, tuple) for method, model in of.items()} | models
 
 
-def _presets() -> Kind:
+def _presets() -> NeedsByName:
     """Presets, with or without variant; one that several models have stands for all of them."""
     from dawn_bench.models.spec import MODELS
 
@@ -77,7 +77,7 @@ def _of_preset(name: str, specs: Sequence[ModelSpec]) -> Needs:
     return tuple(need for spec in specs for need in spec.weights(spec.preset(name)))
 
 
-def _released() -> Kind:
+def _released() -> NeedsByName:
     """Released models, with what generating with them needs."""
     from dawn_bench.models.spec import MODELS
 
@@ -91,19 +91,19 @@ def _of_released(name: str, spec: ModelSpec) -> Needs:
     return (*spec.released_weights[name], *spec.weights(None), *conditions)
 
 
-def _extractors() -> Kind:
+def _extractors() -> NeedsByName:
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
     return {name: partial(_declared, EXTRACTORS[name]) for name in EXTRACTORS}
 
 
-def _back_ends() -> Kind:
+def _back_ends() -> NeedsByName:
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 
     return {name: partial(_declared, FACE_BACKENDS[name]) for name in FACE_BACKENDS}
 
 
-def _entries() -> Kind:
+def _entries() -> NeedsByName:
     return {weight.name: partial(tuple, [(weight.name,)]) for weight in weights.WEIGHTS}
 
 

@@ -27,7 +27,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
 from dawn_bench.weights import Policy, Resolved, load_into
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 SIDE = 299
 BATCH = 16

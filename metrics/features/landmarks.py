@@ -20,7 +20,7 @@ from dawn_bench.pipelines.faces.choice import MOST_FACES
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
 from dawn_bench.weights import Policy, Resolved
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 from dawn_bench.weights_table import Weight
 
 __all__ = ["FOUND", "Landmarks", "face_needs", "face_weights", "landmarks_of", "variant_of"]

@@ -29,7 +29,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.pixels import to_signed
 from dawn_bench.weights import Policy, Resolved, load_into
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 BATCH = 16
 #: Smaller frames have no pixel left after AlexNet's pools.

@@ -12,7 +12,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.scoring.feature_cache import content_sha256
 from dawn_bench.weights import Policy
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 
 @FEATURES.register("mesh")

@@ -15,7 +15,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.choice import nearest
 from dawn_bench.weights import Policy
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 #: Moments at which a clip is looked at, evenly spaced from its first frame to its last.
 MOMENTS = 12

@@ -36,7 +36,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.choice import NEAR, distance
 from dawn_bench.weights import Policy, load_into
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 #: Windows of the lip network per block of frames: limits memory, does not change the result.
 BLOCK = 32

@@ -68,7 +68,7 @@ from dawn_bench.registry import Registry, unknown_name
 from dawn_bench.results import Aim
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, resolve
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 Arrays = Mapping[str, np.ndarray]
 #: The square box float32 (T,4) of the face that is meant, in pixels of the frames, among the arrays given to a feature.

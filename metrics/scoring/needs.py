@@ -10,7 +10,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.text import counted
 from dawn_bench.weights import WEIGHTS, folder
-from dawn_bench.weights_advice import Needs, how_to_get, lacking
+from dawn_bench.weights_needs import Needs, how_to_get, missing_needs
 
 
 def metric_needs(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> Needs:
@@ -34,7 +34,7 @@ def check_files(
     """
     extraction = Extraction(metrics, protocol)
     chosen = [m for m in metrics if fields is None or extraction.fields(m) <= set(fields)]
-    missing = lacking(metric_needs(chosen, protocol))
+    missing = missing_needs(metric_needs(chosen, protocol))
     if missing:
         entries = {weight.name: weight for weight in WEIGHTS}
         files = ", ".join(f"{entries[name].file} ({name})" for name, *_ in missing)

@@ -16,13 +16,13 @@ import numpy as np
 from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 
 class FaceBackend(Protocol):
     """Boxes are x0, y0, x1, y1 and points x, y, float32 pixels of the frame given (uint8 RGB (H,W,3)).
 
-    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_advice`).
+    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_needs`).
     """
 
     name: str

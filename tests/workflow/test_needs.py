@@ -20,7 +20,7 @@ from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, me
 from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, declared_weights
-from dawn_bench.weights_advice import absent, by_hand, fetch_command, how_to_get, lacking, missing_error
+from dawn_bench.weights_needs import by_hand, fetch_command, how_to_get, missing_clause, missing_error, missing_needs
 from dawn_bench.workflow.needs import job_needs
 
 HUBERT = {"hubert-large", "hubert-large-config"}
@@ -188,8 +188,8 @@ def test_present_files_are_not_lacking(folder: Path) -> None:
     (folder / "hubert-large-ls960-ft").mkdir(parents=True)
     (folder / "hubert-large-ls960-ft/pytorch_model.bin").write_bytes(b"1")
     needs = EXTRACTORS["hubert"].weights
-    assert lacking(needs) == (("hubert-large-config",),)
-    assert "pytorch_model" not in str(absent(needs, job="hubert"))
+    assert missing_needs(needs) == (("hubert-large-config",),)
+    assert "pytorch_model" not in str(missing_clause(needs, job="hubert"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dawn_bench.models.dawn.needs import VOXCELEB
 from dawn_bench.models.dawn.settings import LFGTraining, TrainSettings
 from dawn_bench.models.substitutes import Substitute, audio_note, audio_substitute, picture_substitute
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
-from dawn_bench.weights_advice import how_to_get
+from dawn_bench.weights_needs import how_to_get
 
 #: The paper's audio features (Section 3.3).
 ENCODER = "hubert"

@@ -18,9 +18,14 @@ Need = tuple[str, ...]
 Needs = tuple[Need, ...]
 
 
-def lacking(needs: Iterable[Need]) -> Needs:
+def missing_needs(needs: Iterable[Need]) -> Needs:
     """The needs for which no file is present."""
     return tuple(need for need in needs if not any(weights.locate(weights.entry(name)) for name in need))
+
+
+def first_present(need: Need) -> str:
+    """The first entry of a need whose file is present; the first of all where none is."""
+    return next((name for name in need if weights.resolve(name).path is not None), need[0])
 
 
 def preferred(need: Need) -> Weight:
@@ -70,9 +75,9 @@ def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] =
     return "; ".join(part if number == 0 else part[0].lower() + part[1:] for number, part in enumerate(parts))
 
 
-def absent(needs: Iterable[Need], *, job: str = "") -> str | None:
+def missing_clause(needs: Iterable[Need], *, job: str = "") -> str | None:
     """A clause for `cannot run: ...` that ends with the command; None where all files are present."""
-    missing = lacking(needs)
+    missing = missing_needs(needs)
     if not missing:
         return None
     files = " and ".join(_names(need) for need in missing)
