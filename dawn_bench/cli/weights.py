@@ -84,8 +84,8 @@ def fetch(
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.storage import StorageError
-    from dawn_bench.weights import download, entry, folder, resolve
-    from dawn_bench.weights_fetch import no_address, plan, transfer_bytes
+    from dawn_bench.weights import entry, folder, resolve
+    from dawn_bench.weights_fetch import download, no_address, plan, transfer_bytes
     from dawn_bench.workflow.needs import job_needs
 
     if not names and not jobs:
@@ -132,8 +132,9 @@ def verify() -> None:
     Example: dawn-bench weights verify
     """
     from dawn_bench.errors import InputError
+    from dawn_bench.hashes import hash_file
     from dawn_bench.progress import console
-    from dawn_bench.weights import WEIGHTS, folder, hash_file, is_published, locate
+    from dawn_bench.weights import WEIGHTS, folder, is_published, locate
     from dawn_bench.weights_needs import how_to_get
 
     screen, present = console(), 0
@@ -182,7 +183,7 @@ def add(
     from dawn_bench.errors import InputError
     from dawn_bench.files import user_path
     from dawn_bench.progress import console
-    from dawn_bench.weights import add as add_file
+    from dawn_bench.weights_add import add as add_file
 
     if user_path(path).is_dir():
         if name is not None:

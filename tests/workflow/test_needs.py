@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from weights_server import Served, Server, serving
 
-from dawn_bench import cli, weights
+from dawn_bench import cli, hashes, weights
 from dawn_bench.errors import InputError
-from dawn_bench.hashes import hash_file
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
@@ -265,12 +264,14 @@ def test_a_changed_file_without_an_address_is_not_to_be_fetched(
     (folder / "vox256.pth").write_bytes(b"changed")
     (folder / weights.entry("vgg19").file).write_bytes(b"of a failing disk")
 
+    real = hashes.hash_file
+
     def failing(path: Path) -> dict[str, str]:
         if path.name.startswith("vgg19"):
             raise OSError(5, "Input/output error")
-        return hash_file(path)
+        return real(path)
 
-    monkeypatch.setattr(weights, "hash_file", failing)
+    monkeypatch.setattr(hashes, "hash_file", failing)
     code, text = run(monkeypatch, capsys, "verify")
     assert code == 2 and ": mraa-vox256: not the published file; vgg19: cannot be read. For vox256.pth (from " in text
     assert "download the folder drive.google.com" in text and "fetch mraa-vox256" not in text
