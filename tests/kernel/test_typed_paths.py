@@ -42,7 +42,8 @@ def test_every_path_of_every_job(kind: type[Job], home: Path) -> None:
     """As a flag, in a config file, and in --set."""
     fields = [f for f in field_flags(kind) if f.of is Path]
     assert fields
-    given: dict[str, Any] = {f.field: [f"k=~/{f.field}"] if f.shape == "mapping" else f"~/{f.field}" for f in fields}
+    typed = {"mapping": lambda field: [f"k=~/{field}"], "list": lambda field: [f"~/{field}"]}
+    given: dict[str, Any] = {f.field: typed.get(f.shape, lambda field: f"~/{field}")(f.field) for f in fields}
     if kind is Reproduction:
         given["table"] = "3"
     job = read_job(kind, given)[0]
@@ -57,7 +58,7 @@ def test_every_path_of_every_job(kind: type[Job], home: Path) -> None:
     for read in (job, read_job(kind, {}, file=file)[0]):
         for field in fields:
             value = getattr(read, field.field)
-            value = value["k"] if field.shape == "mapping" else value
+            value = value["k"] if field.shape == "mapping" else value[0] if isinstance(value, tuple) else value
             assert value == home / field.field, field.field
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.appearance import PREFIX, appearance_notes
 from dawn_bench.metrics.scoring.compare import compute_metrics
 from dawn_bench.metrics.scoring.scorer import score_method
@@ -76,7 +77,7 @@ def test_the_console_and_markdown_say_it() -> None:
     swapped = [Clip(c.id, c.id, "test", len(TRUE), {"frames": np.ascontiguousarray(TRUE[..., ::-1])}) for c in truth]
     rows = score_method("mine", swapped, truth, dataset="d", split="test", metrics=["psnr"])
     line = f"mine: {PREFIX}red and blue are swapped (2 clips)"
-    assert f"warning: {line}" in _summary(rows, [])
+    assert f"warning: {line}" in _summary(rows, [], protocol("paper-dawn"))
     assert f"> {line}" in markdown(leaderboards(rows))
     assert f"footnotesize {line}" in latex(leaderboards(rows))
     score = compute_metrics(generated=[TRUE[:, ::-1]], reference=[TRUE], metrics="psnr", device="cpu")["psnr"]

@@ -241,13 +241,15 @@ def test_published_files_load_or_are_refused_in_one_line(tmp_path: Path) -> None
     lacking = {k: v for k, v in state.items() if k != "denoise_fn.init_conv.bias"} | {"foreign": torch.ones(1)}
     for content, message in (
         ({"diffusion": lacking}, "denoise_fn.init_conv.bias"),
-        ({"generator": state}, "diffusion"),
-        ({"diffusion": state, "hook": print}, "not loaded"),
+        ({"generator": {"first.weight": torch.ones(1)}}, "DAWN_128.pth"),
     ):
         torch.save(content, path)
         with pytest.raises(InputError, match=message) as refused:
             load_published_a2v(path, model.config)
         assert "\n" not in str(refused.value)
+    torch.save({"diffusion": state, "hook": print}, path)  # an object of the training, which is passed over
+    loaded = load_published_a2v(path, model.config)
+    assert all(torch.equal(tensor, state[key]) for key, tensor in loaded.diffusion.state_dict().items())
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="damaged"):
         load_published_a2v(path, model.config)

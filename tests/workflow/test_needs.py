@@ -101,7 +101,7 @@ def test_models_presets_and_released_names() -> None:
 
 def test_wrong_names_and_settings_are_refused_with_the_nearest() -> None:
     for job, changes, says in (
-        ("evalaute", (), "Did you mean evaluate?"),
+        ("evalaute", (), "Did you mean evaluate"),
         ("fid", ("a=1",), "--set does not go with --for fid"),
         ("prepare", ("poze=3ddfa",), "Did you mean pose?"),
         ("paper-dawn", ("lpips_net=resnet",), "lpips_net"),
@@ -291,7 +291,7 @@ def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytes
             ("fetch", "mraa-vox256"),
             "vox256.pth has no direct address. By hand: download the folder drive.google.com/drive/folders/1jCe",
         ),
-        (("fetch", "--for", "evalaute"), "Did you mean evaluate?"),
+        (("fetch", "--for", "evalaute"), "Did you mean evaluate"),
     ):
         code, text = run(monkeypatch, capsys, *words)
         assert code == 2 and says in text and len(text.splitlines()) == 1
