@@ -72,8 +72,8 @@ def fetch(
 ) -> None:
     """Download weights and check size and sha256. Interrupted downloads resume.
 
-    With --for, files that are present stay, also your own. A file that is named is replaced unless it is the published
-    one.
+    With --for, files that are present stay, also your own, unless they are damaged. A file that is named is replaced
+    unless it is the published one.
 
     Example: dawn-bench weights fetch --for evaluate
 
@@ -84,7 +84,7 @@ def fetch(
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.storage import StorageError
-    from dawn_bench.weights import entry, folder, resolve
+    from dawn_bench.weights import entry, folder, locate, resolve
     from dawn_bench.weights_fetch import download, no_address, plan, transfer_bytes
     from dawn_bench.workflow.needs import job_needs
 
@@ -100,6 +100,9 @@ def fetch(
         screen.print(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
     for weight in present:
         screen.print(f"{weight.name}: {resolve(weight.name).state}, present")
+    for weight in fetched:
+        if locate(weight):
+            screen.print(f"{weight.name}: damaged, is fetched again")
     fetched = list(dict.fromkeys([*(weight for weight in wanted if weight.addresses), *fetched]))
     alone = list(dict.fromkeys([*(weight for weight in wanted if not weight.addresses), *alone]))
     if fetched:

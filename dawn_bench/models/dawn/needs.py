@@ -9,6 +9,8 @@ from dawn_bench.weights_needs import Needs
 if TYPE_CHECKING:
     from dawn_bench.models.dawn.settings import TrainSettings
 
+#: The extractors behind the release's conditions, by field (the recipe `dawn` states the same).
+POSE, BLINK, AUDIO = "pose-3ddfa", "blink-one-pair", "hubert"
 #: The weights that the authors' LFG started from (appendix A.1).
 VOXCELEB = "mraa-vox256"
 #: Needs of the released models by image size: LFG, A2V-FDM, PBNet for pose and for blinks, or one for both.
@@ -16,8 +18,6 @@ RELEASED: dict[int, Needs] = {
     size: ((f"dawn-lfg-{size}",), (f"dawn-a2v-{size}",), ("pbnet-pose", "pbnet-both"), ("pbnet-blink", "pbnet-both"))
     for size in (128, 256)
 }
-#: The extractors of the data that the released models were trained on.
-EXTRACTORS_OF_RELEASE = ("pose-3ddfa", "blink-one-pair", "hubert")
 
 
 def needs(settings: TrainSettings | None) -> Needs:
