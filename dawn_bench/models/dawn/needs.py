@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 if TYPE_CHECKING:
     from dawn_bench.models.dawn.settings import TrainSettings
