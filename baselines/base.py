@@ -27,8 +27,8 @@ import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import Extracted
-from dawn_bench.pipelines.extractors.recorded import check_extractors
+from dawn_bench.extractor_record import Extracted
+from dawn_bench.pipelines.extractors.compatibility import check_extractors
 from dawn_bench.registry import Registry
 
 MethodClass = Literal["portrait", "dub", "static-lips", "mesh", "reference", "sanity"]

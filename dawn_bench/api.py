@@ -28,31 +28,31 @@ def prepare(
     root: str | Path,
     cache: str | Path,
     *,
-    dataset: str = "folder",
+    dataset: str | None = None,
     like: str | None = None,
-    size: int = 128,
-    crop: Literal["auto", "face", "paper", "none"] = "auto",
-    face: str = "auto",
-    frames: Literal["raw", "lossless"] = "raw",
-    pose: str = "landmarks",
-    blink: str = "two-pairs",
-    extract: Sequence[str] = ("pose", "blink", "logmel", "masks"),
-    on_cut: Literal["split", "quarantine", "keep"] = "keep",
-    max_gap: int = 5,
-    min_frames: int = 10,
+    size: int | None = None,
+    crop: Literal["auto", "face", "paper", "none"] | None = None,
+    face: str | None = None,
+    frames: Literal["raw", "lossless"] | None = None,
+    pose: str | None = None,
+    blink: str | None = None,
+    extract: Sequence[str] | None = None,
+    on_cut: Literal["split", "quarantine", "keep"] | None = None,
+    max_gap: int | None = None,
+    min_frames: int | None = None,
     max_frames: int | None = None,
-    person: str = "speaking",
-    max_mouth_covered: float = 0.8,
-    max_yaw: float = 45,
-    min_face_height: int = 20,
-    min_face_in_frame: float = 0.6,
-    min_sharpness: float = 0,
-    require_audio: bool = True,
+    person: str | None = None,
+    max_mouth_covered: float | None = None,
+    max_yaw: float | None = None,
+    min_face_height: int | None = None,
+    min_face_in_frame: float | None = None,
+    min_sharpness: float | None = None,
+    require_audio: bool | None = None,
     audio_track: int | None = None,
-    decoder: str = "pyav",
-    split: Literal["published", "identity"] = "published",
+    decoder: str | None = None,
+    split: Literal["published", "identity"] | None = None,
     labels: str | Path | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     jobs: int = 2,
     engine: Engine = "loky",
     address: str | None = None,
@@ -60,37 +60,38 @@ def prepare(
 ) -> PrepareReport:
     """Prepare a cache from the videos below `root`: faces cropped, 25 fps, 16 kHz sound, pose, blinks, audio features.
 
-    An interrupted run continues; new files and extractors are added. Settings: `dawn-bench prepare --help`.
+    An interrupted run continues; new files and extractors are added. A setting of None is the recipe's (`like`), else
+    the default. Settings and defaults: `dawn-bench prepare --help`.
 
     Args:
         root: folder with the videos.
         cache: folder to write to; an existing cache is continued.
-        dataset: `folder` for any videos, `crema`, `hdtf`, ..., or a registered name.
-        like: a recipe, such as `dawn`: as a paper prepared its data. Arguments other than their defaults override it.
-        size: side of the cached frames, pixels.
-        crop: `face` a square around the face, `paper` a plain resize, `none` the centred square; `auto` is `face`, but
-            the whole frame of clips that the dataset has cropped to a square already.
-        face: face back end, or a face, as `person` takes it.
-        frames: `lossless` takes half the bytes and reads slower.
-        pose: head pose from the 68 `landmarks`, or by `3ddfa`, 3DDFA_V2 from its published files.
-        blink: eye aspect ratio of `two-pairs` of lid points, or of `one-pair`, as DAWN's code has it.
-        extract: extractors by name; adding a name adds its field to an existing cache.
-        on_cut: scene cuts within a clip.
-        max_gap: longest run of frames without a face that is interpolated.
-        min_frames: shorter clips are left out.
-        max_frames: only the first frames of each clip.
+        dataset: `folder` (default) for any videos, `crema`, `hdtf`, ..., or a registered name.
+        like: a recipe, such as `dawn`: as a paper prepared its data. What is given beside it overrides it.
+        size: side of the cached frames, pixels; default 128.
+        crop: `face` a square around the face, `paper` a plain resize, `none` the centred square; `auto` (default) is
+            `face`, but the whole frame of clips that the dataset has cropped to a square already.
+        face: face back end, or a face, as `person` takes it; default `auto`.
+        frames: `raw` (default); `lossless` takes half the bytes and reads slower.
+        pose: head pose from the 68 `landmarks` (default), or by `3ddfa`, 3DDFA_V2 from its published files.
+        blink: eye aspect ratio of `two-pairs` of lid points (default), or of `one-pair`, as DAWN's code has it.
+        extract: extractors by name, default pose, blink, logmel, masks; adding a name adds its field to a cache.
+        on_cut: scene cuts within a clip: `keep` (default), `split` or `quarantine`.
+        max_gap: longest run of frames without a face that is interpolated; default 5.
+        min_frames: shorter clips are left out; default 10.
+        max_frames: only the first frames of each clip; default all.
         person: which of several faces: `speaking` (default), `largest`, `left`, `right` or a number from the left.
-        max_mouth_covered: largest share of a clip in which the mouth is covered.
-        max_yaw: largest turn of the head to a side, degrees.
-        min_face_height: least height of the face in the source, pixels.
-        min_face_in_frame: least share of the face that is in the picture.
-        min_sharpness: least sharpness of the face: variance of its Laplacian over its variance.
-        require_audio: leave out clips without sound.
-        audio_track: sound track of the videos, from 1; None: the one that a player plays.
-        decoder: what decodes the pictures: `pyav`, `decord` or `torchcodec`.
-        split: the published split, or one where no person is in both parts (hdtf).
+        max_mouth_covered: largest share of a clip in which the mouth is covered; default 0.8.
+        max_yaw: largest turn of the head to a side, degrees; default 45.
+        min_face_height: least height of the face in the source, pixels; default 20.
+        min_face_in_frame: least share of the face that is in the picture; default 0.6.
+        min_sharpness: least sharpness of the face: variance of its Laplacian over its variance; default 0.
+        require_audio: leave out clips without sound; default True.
+        audio_track: sound track of the videos, from 1; default: the one that a player plays.
+        decoder: what decodes the pictures: `pyav` (default), `decord` or `torchcodec`.
+        split: the `published` split (default), or `identity`: no person is in both parts (hdtf).
         labels: table with the columns file, speaker, split (`folder`).
-        seed: seed of the split, where the dataset has none.
+        seed: seed of the split, where the dataset has none; default 0.
         jobs: worker processes; the bytes do not depend on their number.
         engine: `loky` on this machine, `dask` or `ray` on a cluster.
         address: the cluster's scheduler.
@@ -110,7 +111,7 @@ def prepare(
     from dawn_bench.pipelines.preparation.prepare import prepare as run
     from dawn_bench.pipelines.settings import PrepareSettings
 
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "dataset": dataset,
         "like": like,
         "size": size,
@@ -119,11 +120,12 @@ def prepare(
         "frames": frames,
         "pose": pose,
         "blink": blink,
-        "extract": as_names(extract),
+        "extract": None if extract is None else as_names(extract),
         "on_cut": on_cut,
         "max_gap": max_gap,
         "min_frames": min_frames,
         "max_frames": max_frames,
+        "person": person,
         "max_mouth_covered": max_mouth_covered,
         "max_yaw": max_yaw,
         "min_face_height": min_face_height,
@@ -135,11 +137,8 @@ def prepare(
         "split": split,
         "labels": as_optional_path(labels, "labels"),
         "seed": seed,
-        **({} if person == "speaking" else {"person": person}),  # `face` may name one instead
     }
-    if like is not None:
-        defaults = PrepareSettings().model_dump()
-        given = {name: value for name, value in given.items() if name == "like" or value != defaults[name]}
+    given = {name: value for name, value in arguments.items() if value is not None}
     settings = validated(PrepareSettings, given, what="argument")
     folders = as_path(root, "root"), as_path(cache, "cache")
     return run(*folders, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite)

@@ -36,7 +36,7 @@ from pydantic import Field
 
 from dawn_bench.clip import FPS, LARGEST, Clip, LazyArrays, field_fault
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.extracted import Extracted, of_cache
+from dawn_bench.extractor_record import Extracted, of_cache
 from dawn_bench.files import user_path
 from dawn_bench.lazy import row_blocks
 from dawn_bench.names import name_fault, shard_fault

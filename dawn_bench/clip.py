@@ -32,7 +32,7 @@ from typing import Any, cast
 import numpy as np
 
 from dawn_bench.errors import UnknownNameError, did_you_mean
-from dawn_bench.extracted import Extracted
+from dawn_bench.extractor_record import Extracted
 from dawn_bench.masks import MASKS, ClipMask
 from dawn_bench.text import counted
 

@@ -64,8 +64,10 @@ class LazyRows(NDArrayOperatorsMixin):
 
 
 def row_blocks(array: np.ndarray | LazyRows, *, block: int = 2**22) -> Iterator[np.ndarray]:
-    """Consecutive rows of an array in parts of about `block` bytes, C-contiguous; rows that are computed are computed
-    part by part. An array without rows gives one part without rows."""
+    """Consecutive rows of an array in parts of about `block` bytes, C-contiguous.
+
+    Lazy rows are computed part by part. An array without rows gives one part without rows.
+    """
     rows = max(1, block // max(1, array.nbytes // max(1, len(array))))
     for start in range(0, max(1, len(array)), rows):
         yield np.ascontiguousarray(array[start : start + rows])

@@ -153,8 +153,12 @@ class PrepareSettings(Config):
     @model_validator(mode="before")
     @classmethod
     def _completed(cls, data: dict[str, object]) -> dict[str, object]:
-        """Faces apart from back ends, and what the recipe says where nothing else is given."""
-        return {**recipe_settings(data.get("like")), **separated(data)}
+        """Faces apart from back ends, and the recipe's settings where no others are given.
+
+        A complete record, as that of a cache, needs no recipe: its distribution may have been removed since.
+        """
+        complete = cls.model_fields.keys() <= data.keys()
+        return {**({} if complete else recipe_settings(data.get("like"))), **separated(data)}
 
     @field_validator("person")
     @classmethod

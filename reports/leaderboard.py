@@ -1,8 +1,8 @@
 """From score rows to leaderboards: which scores are compared, and how methods rank.
 
 A table has one class of methods on one split of one dataset, that is of one cache, in pieces of one length or as whole
-clips. Within a column only scores with the
-same fingerprint over the same frames are compared (`ScoreRow.scope`), and never scores computed with stand-in weights.
+clips. Within a column only scores with the same fingerprint over the same frames are compared (`ScoreRow.scope`), and
+never scores computed with stand-in weights.
 A score that is not compared says why (`dawn_bench.reports.reasons`). Sanity rows (ground truth, still image, ...) and
 published rows are shown unranked.
 """
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dawn_bench.metrics.protocols.base import PIECES, piece_words
+from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, piece_words
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.reports.cards import MetricText, texts
@@ -147,12 +147,12 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
     """
     tables, text = [], texts(rows)
     caches = _cache_names(rows)
-    places = {(r.dataset, caches[r.dataset, r.data], r.split, r.data, r.piece_length or math.inf) for r in rows}
+    places = {(r.dataset, caches[r.dataset, r.data], r.split, r.data, _frames(r)) for r in rows}
     for dataset, cache, split, data, frames in sorted(places):
         beside = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
-        here = [r for r in beside if (r.piece_length or math.inf) == frames]
+        here = [r for r in beside if _frames(r) == frames]
         length = here[0].piece_length
-        lengths = dict.fromkeys(r.piece_length for r in sorted(beside, key=lambda r: r.piece_length or math.inf))
+        lengths = dict.fromkeys(r.piece_length for r in sorted(beside, key=_frames))
         # A method remains an entry where all its scores used stand-in weights, even if its rows are not rankable.
         candidates = (r for r in here if r.method_class not in REFERENCE_CLASSES)
         entries = {r.method for r in candidates if r.rankable or r.weights_state == SEEDED}
@@ -162,9 +162,14 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
             sanity = [r for r in here if r.method not in entries]
             table = _table(dataset, split, method_class, entered, sanity, text)
             notes = (*_piece_notes(dataset, length, list(lengths)), *table.notes)
-            named = length is not None or len(lengths) > 1 or dataset in PIECES
+            named = length is not None or len(lengths) > 1 or dataset in PIECE_LENGTHS
             tables.append(replace(table, cache=cache, piece_length=length, names_pieces=named, notes=notes))
     return tables
+
+
+def _frames(row: ScoreRow) -> float:
+    """The length of a row's pieces, by which tables are sorted; infinity for whole clips."""
+    return row.piece_length or math.inf
 
 
 def _piece_notes(dataset: str, length: int | None, lengths: Sequence[int | None]) -> list[str]:
@@ -172,11 +177,11 @@ def _piece_notes(dataset: str, length: int | None, lengths: Sequence[int | None]
     others = [piece_words(other) for other in lengths if other != length]
     notes = []
     if others:
-        notes.append(f"Scored over {piece_words(length)}: not ranked with scores over {few(others)}, which are others.")
-    if length is None and dataset in PIECES:
+        notes.append(f"Scored over {piece_words(length)}: not comparable with scores over {few(others)}.")
+    if length is None and dataset in PIECE_LENGTHS:
         notes.append(
             f"Scored over whole clips, or by an earlier version that did not record pieces. DAWN's paper scores "
-            f"{dataset.upper()} over {piece_words(PIECES[dataset])}, so its rows are not shown here."
+            f"{dataset.upper()} over {piece_words(PIECE_LENGTHS[dataset])}, so its rows are not shown here."
         )
     if length is not None:
         notes.append(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dawn_bench.errors import InputError, nearest
-from dawn_bench.metrics.protocols.base import PIECES
+from dawn_bench.metrics.protocols.base import PIECE_LENGTHS
 from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table
 
 FILE = Path(__file__).with_name("published.json")
@@ -66,7 +66,7 @@ def standalone(tables: Sequence[Table]) -> list[Table]:
 def _piece_length(label: str, dataset: str) -> int | None:
     """The length of a published row's pieces: `DAWN, 400 frames` states it, others have the dataset's."""
     stated = re.search(r", (\d+) frames$", label)
-    return int(stated[1]) if stated else PIECES.get(dataset)
+    return int(stated[1]) if stated else PIECE_LENGTHS.get(dataset)
 
 
 def _cell(value: float | None) -> Cell | None:

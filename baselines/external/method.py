@@ -8,7 +8,7 @@ from typing import Any
 
 from dawn_bench.baselines.base import Generated, Item, MethodClass
 from dawn_bench.baselines.external.adapter import Adapter, Install
-from dawn_bench.baselines.external.portrait import PORTRAIT, Portrait, portrait_key, portrait_of
+from dawn_bench.baselines.external.portrait import PORTRAIT, MethodPortrait, portrait_key, portrait_of
 from dawn_bench.baselines.external.process import Run, run
 from dawn_bench.baselines.external.stage import Staged, staged
 from dawn_bench.clip import FPS, Clip
@@ -37,7 +37,7 @@ class External:
         weights = {k: sha256_file(Path(p)) for k, p in install.weights.items() if Path(p).is_file()}
         facts = [adapter.model_dump(mode="json"), install.options, weights]
         self.fingerprint = f"external/{adapter.name}/{fingerprint(facts)}"
-        self._portrait: tuple[Clip, Portrait] | None = None
+        self._portrait: tuple[Clip, MethodPortrait] | None = None
 
     def source_key(self, clip: Clip) -> str:
         """The source video that the portrait is best cut from; empty where the cached frame serves as well."""
@@ -79,7 +79,7 @@ class External:
                 raise ItemError("timeout", f"took more than {adapter.limits.timeout:g} s; log: {log}")
             return self._collected(item_files, ended, item, portrait, log)
 
-    def _collected(self, item_files: Staged, ended: Run, item: Item, portrait: Portrait, log: Path) -> Generated:
+    def _collected(self, item_files: Staged, ended: Run, item: Item, portrait: MethodPortrait, log: Path) -> Generated:
         self._raise_reported(ended)
         path = self._output(item_files, ended, log)
         try:

@@ -16,14 +16,14 @@ import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.preparation.again import source_frame, source_hash
+from dawn_bench.pipelines.preparation.source_frame import source_frame, source_hash
 
 #: The fact on an output that says where its portrait is from.
 PORTRAIT = "portrait"
 
 
 @dataclass(frozen=True)
-class Portrait:
+class MethodPortrait:
     """uint8 RGB (S,S,3), where it is from for the reader of a score, and whether that is the source video."""
 
     picture: np.ndarray
@@ -41,17 +41,17 @@ def portrait_key(clip: Clip, size: int | None) -> str:
     return f"portrait/1/{known}" if known and size not in (None, own) else ""
 
 
-def portrait_of(clip: Clip, size: int | None) -> Portrait:
+def portrait_of(clip: Clip, size: int | None) -> MethodPortrait:
     """The first frame of a clip at `size` px: from the source video, else the cached frame at that size."""
     cached = np.asarray(clip["frames"][0])
     own = cached.shape[0]
     side = size or own
     if side == own:
-        return Portrait(cached, f"portraits are cached frames of {own} px")
+        return MethodPortrait(cached, f"portraits are cached frames of {own} px")
     try:
-        return Portrait(source_frame(clip, size=side), f"portraits cut from the source videos at {side} px", True)
+        return MethodPortrait(source_frame(clip, size=side), f"portraits cut from the source videos at {side} px", True)
     except ItemError as error:
         verb = "enlarged" if side > own else "reduced"
         note = f"portraits are cached frames of {own} px, {verb} to {side} px: {error.detail}"
     how = cv2.INTER_AREA if side < own else cv2.INTER_CUBIC
-    return Portrait(cv2.resize(cached, (side, side), interpolation=how), note)
+    return MethodPortrait(cv2.resize(cached, (side, side), interpolation=how), note)

@@ -46,7 +46,8 @@ class Staged:
 def staged(adapter: Adapter, install: Install, item: Item, portrait: np.ndarray) -> Iterator[Staged]:
     """Write an item's files, among them its `portrait` uint8 RGB (S,S,3), to a temporary folder.
 
-    Raises `ItemError` for an item beyond the adapter's limits."""
+    Raises `ItemError` for an item beyond the adapter's limits.
+    """
     clip = item.clip
     audio = np.asarray(clip["audio"])
     _within_limits(adapter, clip.n_frames / FPS, audio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.released import load_generator
 from dawn_bench.models.dawn.strategies import STRATEGIES
 from dawn_bench.models.inputs import Portrait
+from dawn_bench.pipelines.extractors.compatibility import face_backend
+from dawn_bench.pipelines.faces.base import FaceBackend
+from dawn_bench.pipelines.settings import AUTO
 from dawn_bench.provenance import fingerprint
 
 #: What segments of the semi-autoregressive strategy take as their face box; another rule makes other frames.
@@ -64,8 +68,13 @@ class Dawn:
         if self.strategy != "nar":
             settings.append(self.strategy)
         if self.strategy == "sar":
-            settings.append(SAR_BOX)
+            settings += [SAR_BOX, self.face_backend.fingerprint()]
         return f"dawn/1/{self.generator.identity}/{fingerprint(settings)}"
+
+    @cached_property
+    def face_backend(self) -> FaceBackend:
+        """What detects the face in the source frame of each SAR segment: that of the training data, where it can."""
+        return face_backend(self.generator.extractors, AUTO)[0]
 
     def check(self, clip: Clip) -> None:
         """Raise `InputError` for a clip of another size, without the model's features, or by other extractors."""
@@ -94,6 +103,7 @@ class Dawn:
         sound = looped(np.asarray(speech["audio"]), clip.n_frames) if self.swap_sound else np.asarray(clip["audio"])
         true_pose = self.drive == "truth"
         strategy, _ = STRATEGIES[self.strategy]
+        detector = {"backend": self.face_backend} if self.strategy == "sar" else {}
         frames = strategy(
             self.generator,
             source_of(clip),
@@ -102,6 +112,7 @@ class Dawn:
             options=self.options,
             pose=clip["pose"] if true_pose else None,
             blink=clip["blink"] if true_pose else None,
+            **detector,
         )
         return Generated(frames, sound)
 

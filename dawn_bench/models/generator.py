@@ -7,17 +7,21 @@ returns the clip while it is being generated, so that an hour of speech needs th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from dawn_bench.config import Config, validated
 from dawn_bench.errors import InputError
+from dawn_bench.extractor_record import Extracted, of_provenance
 from dawn_bench.files import user_path
 from dawn_bench.pipelines.media.video import write_video
+
+#: Key of a checkpoint's provenance: the setting `crop` of its cache. Checkpoints of earlier versions lack it.
+CROP = "crop"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,21 @@ class Generator(ABC):
     """A loaded model. `options_class` declares the options that `generate` and `stream` take as keywords."""
 
     options_class: ClassVar[type[Config]]
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Facts on the training, as in the checkpoint that took head poses, blinks or sound; empty: not known."""
+        return {}
+
+    @property
+    def crop(self) -> Literal["face", "paper"]:
+        """How a portrait is cropped to look like the training data; a run that does not record it: to the face."""
+        return "paper" if self.provenance.get(CROP) == "paper" else "face"
+
+    @property
+    def extractors(self) -> Mapping[str, Extracted]:
+        """Which extractors computed its training data, by field; empty for a run that does not record them."""
+        return of_provenance(self.provenance)
 
     @abstractmethod
     def stream(

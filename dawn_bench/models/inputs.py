@@ -11,7 +11,7 @@ from pydantic import Field
 
 from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.extracted import field_of
+from dawn_bench.extractor_record import field_of
 from dawn_bench.npz import read_npz
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import BLINK, EXTRACTORS, POSE, source_of

@@ -16,7 +16,7 @@ from dawn_bench.training.loop import MODEL_FILE
 
 #: Keys of a checkpoint's provenance: the report's sentences on its stage's substitutes, and the clips that chose the
 #: best checkpoint. Checkpoints of earlier versions lack both.
-SUBSTITUTES, VALIDATION = "substitutes", "validation"
+SUBSTITUTES_KEY, VALIDATION = "substitutes", "validation"
 
 
 def _nothing(stage: str, provenance: Mapping[str, Any]) -> list[str]:
@@ -49,7 +49,7 @@ def training_notes(
         if loss := picture_note(stage, str(provenance.get("perceptual_loss", ""))):
             notes.append(loss)
         notes += more(stage, provenance)
-        stored = provenance.get(SUBSTITUTES)  # absent from checkpoints of earlier versions
+        stored = provenance.get(SUBSTITUTES_KEY)  # absent from checkpoints of earlier versions
         notes += map(str, stored) if isinstance(stored, list) else []
         if ours := provenance.get("ours"):
             listed = ", ".join(f"{name}={value}" for name, value in _flat(ours))
@@ -66,7 +66,7 @@ def validation_notes(run: Path) -> list[str]:
         holdout = parse_holdout(provenance.get(VALIDATION))
         if holdout is None:  # of an earlier version, which chose on `test` where there was no `val`
             holdout = Holdout(split=_best_split(path))
-        if sentence := holdout.sentence(past=True):
+        if sentence := holdout.sentence():
             stages.setdefault(sentence, []).append(path.parent.name)
     label = {sentence: "Stage" if len(names) == 1 else "Stages" for sentence, names in stages.items()}
     return [f"{label[sentence]} {', '.join(names)}: {sentence}." for sentence, names in stages.items()]

@@ -1,4 +1,4 @@
-"""What a stage trains with in place of what its paper uses: said before training and in reports, refused by presets.
+"""What a stage trains with in place of what its paper uses: logged before training, noted in reports, or refused.
 
 A model lists its substitutes in `ModelSpec.substitutes`. Presets with published settings have `substitutes: refuse`:
 they do not train without the paper's audio features and pretrained networks, which would take days to find out.
@@ -14,14 +14,14 @@ from pydantic import Field
 
 from dawn_bench import weights
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
-from dawn_bench.weights_advice import Needs, fetch_command, lacking, preferred
+from dawn_bench.weights_needs import Needs, fetch_command, missing_needs, preferred
 
 Substitutes = Literal["allow", "refuse"]
-#: The field of a model's settings; models without it allow everything.
-SUBSTITUTES: Any = Field(
+#: The field `substitutes` of a model's settings; models without it allow everything.
+SUBSTITUTES_FIELD: Any = Field(
     "allow",
     description="refuse: do not train without the paper's audio features and pretrained networks; allow: train with "
-    "what takes their place, which is said before training and in reports",
+    "what takes their place, with a note before training and in reports",
 )
 
 
@@ -33,20 +33,20 @@ class Substitute:
     extractor `extract` where it is a feature.
     """
 
-    before: str
-    after: str
+    announcement: str
+    report_note: str
     refused: bool = False
     needs: Needs = ()
     extract: str = ""
 
 
-def how_to_do_without(substitutes: Sequence[Substitute]) -> str:
-    """A hint on refused substitutes: the setting that allows them, and how to get the paper's."""
+def refusal_hint(substitutes: Sequence[Substitute]) -> str:
+    """A hint on refused substitutes: how to get the paper's, and the setting that allows the substitutes."""
     extract = " ".join(f"--extract {name}" for name in dict.fromkeys(s.extract for s in substitutes) if name)
-    missing = dict.fromkeys(preferred(need).name for s in substitutes for need in lacking(s.needs))
-    steps = [f"prepare the cache with {extract}"] if extract else []
-    steps += [f"get the files: {fetch_command(*missing)}"] if missing else []
-    return f"Train with the substitutes: --set substitutes=allow. To train without: {'; '.join(steps)}"
+    missing = dict.fromkeys(preferred(need).name for s in substitutes for need in missing_needs(s.needs))
+    steps = [fetch_command(*missing)] if missing else []
+    steps += [f"prepare the cache with {extract}"] if extract else []
+    return f"To train as the paper did: {'; then '.join(steps)}; to train with the substitutes: --set substitutes=allow"
 
 
 def audio_substitute(title: str, encoder: str, width: int, *, paper: str, name: str) -> list[Substitute]:
@@ -63,8 +63,9 @@ def audio_substitute(title: str, encoder: str, width: int, *, paper: str, name: 
         return []
     return [
         Substitute(
-            before=f"{title} trains on {encoder} features ({width} values a frame) instead of the paper's {name}.",
-            after=audio_note(title, encoder, name=name),
+            announcement=f"{title} trains on {encoder} features ({width} values a frame) instead of the paper's "
+            f"{name}.",
+            report_note=audio_note(title, encoder, name=name),
             refused=True,
             needs=EXTRACTORS[paper].weights,
             extract=paper,
@@ -80,8 +81,8 @@ def audio_note(title: str, encoder: str, *, name: str) -> str:
 def picture_substitute(stage: str, policy: weights.Policy) -> list[Substitute]:
     """A stage with a perceptual loss whose VGG-19 is absent or not the published one.
 
-    The stand-in that `seeded` asks for by name is said, but not refused. Raises `InputError` if `policy` is `files` and
-    the file is missing.
+    The stand-in that `seeded` asks for by name is noted, but not refused. Raises `InputError` if `policy` is `files`
+    and the file is missing.
     """
     from dawn_bench.models.perceptual import PixelLoss
 
@@ -89,8 +90,8 @@ def picture_substitute(stage: str, policy: weights.Policy) -> list[Substitute]:
     if resolved.path is None:
         return [
             Substitute(
-                before=f"Stage {stage} trains without VGG-19's weights, on a {PixelLoss.identity}.",
-                after=picture_note(stage, PixelLoss.identity),
+                announcement=f"Stage {stage} trains without VGG-19's weights, on a {PixelLoss.identity}.",
+                report_note=picture_note(stage, PixelLoss.identity),
                 refused=policy != "seeded",
                 needs=(("vgg19",),),
             )
@@ -98,7 +99,13 @@ def picture_substitute(stage: str, policy: weights.Policy) -> list[Substitute]:
     if resolved.state == "canonical":
         return []
     note = picture_note(stage, resolved.identity)
-    return [Substitute(before=note, after=note)]
+    return [Substitute(announcement=note, report_note=note)]
+
+
+def loss_needs(policies: Sequence[weights.Policy], *, substitutes: Substitutes) -> Needs:
+    """VGG-19's file, where one of these policies demands it (`files`) or no substitute is allowed; else nothing."""
+    needed = any(p == "files" or (p == "auto" and substitutes == "refuse") for p in policies)
+    return (("vgg19",),) if needed else ()
 
 
 def picture_note(stage: str, identity: str) -> str:

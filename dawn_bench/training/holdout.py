@@ -23,7 +23,7 @@ from dawn_bench.text import counted, few
 from dawn_bench.training.data import training_ids
 
 #: The record of a stage; the split of clips that are held out; that on which earlier versions validated.
-HOLDOUT_FILE, HELD_OUT, FORMERLY = "held-out.json", "val", "test"
+HOLDOUT_FILE, HELD_OUT, LEGACY_SPLIT = "held-out.json", "val", "test"
 _HINT = "Restore it from a copy, or train in another --out."
 
 
@@ -35,7 +35,7 @@ class Holdout:
     clips: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
 
-    def applied(self, cache: Cache) -> Cache:
+    def apply_to(self, cache: Cache) -> Cache:
         """The cache as the run sees it; raises `InputError` where it lacks a clip that was held out."""
         if not self.clips:
             return cache
@@ -46,22 +46,17 @@ class Holdout:
         rest = {clip: "train" for clip in training_ids(cache) if clip not in moved}  # all clips, without split `train`
         return cache.resplit(moved | rest)
 
-    def sentence(self, *, past: bool = False) -> str:
-        """What was held out, for people; empty for a cache with a split `val`."""
-        if self.split == FORMERLY:
-            return f"the best checkpoint {'was' if past else 'is'} chosen on split {FORMERLY}, as the run began"
+    def sentence(self) -> str:
+        """What is held out, without a verb: for training and for reports; empty for a cache with a split `val`."""
+        if self.split == LEGACY_SPLIT:
+            return f"best checkpoint chosen on split {LEGACY_SPLIT}: begun by a version without validation clips"
         if self.split != HELD_OUT:
-            return (
-                f"there {'was' if past else 'is'} no clip to hold out: the best checkpoint is chosen on training clips"
-            )
+            return "no clip to hold out; best checkpoint chosen on training clips"
         if not self.clips:
             return ""
-        whose = f"speaker {few(self.speakers)}" if self.speakers else "the only speaker"
-        verb = "were" if past and len(self.clips) > 1 else "was" if past else "are" if len(self.clips) > 1 else "is"
-        return (
-            f"no split {HELD_OUT}: {counted(len(self.clips), 'clip')} of {whose} {verb} held out of training to choose "
-            "the best checkpoint"
-        )
+        speakers = f"speaker{'s' * (len(self.speakers) > 1)} {few(self.speakers)}"
+        whose = speakers if self.speakers else "the only speaker"
+        return f"held out for validation: {counted(len(self.clips), 'clip')} of {whose}; no split {HELD_OUT}"
 
     def facts(self) -> dict[str, Any]:
         """The record, for a JSON file."""
@@ -94,7 +89,7 @@ def hold_out(cache: Cache, count: int) -> Holdout:
 
 def earlier_holdout(cache: Cache) -> Holdout:
     """What a run of a version without records validates on: `val`, else `test`, else what it trains on."""
-    splits = (name for name in (HELD_OUT, FORMERLY) if name in cache.splits and cache.ids(name))
+    splits = (name for name in (HELD_OUT, LEGACY_SPLIT) if name in cache.splits and cache.ids(name))
     return Holdout(split=next(splits, "train"))
 
 

@@ -16,8 +16,8 @@ from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions
 from dawn_bench.text import counted
 from dawn_bench.workflow.paper_protocol import PAPER_WEIGHTS, RELEASED_DATA, settings_notes
 from dawn_bench.workflow.paper_rows import NO_WINDOW, ROWS, SPEED, PaperTable
+from dawn_bench.workflow.pieces import cut_pieces
 from dawn_bench.workflow.reproduced import TableRow, by_words
-from dawn_bench.workflow.segments import pieces
 
 #: LSE-C of n windows is C - (8 / n) (d - r) for embeddings that have distance d at every wrong offset, length r and no
 #: other dependence on n: 8 is the size of the median offset among -15..15. The figures are those of one clip.
@@ -99,7 +99,7 @@ def differences(
 def _sampling(dataset: str, clips: Sequence[Clip], runs: Mapping[str, RunFacts]) -> list[str]:
     """Sentences on sampling steps that differ from the release, strategies, and windows longer than every clip."""
     notes = []
-    longest = max(c.n_frames for c in pieces(clips, find_protocol(dataset=dataset)))
+    longest = max(c.n_frames for c in cut_pieces(clips, find_protocol(dataset=dataset)))
     options = {m.strategy: m.options for m in runs.values()}
     if (steps := {o.steps for o in options.values()}) - {20}:
         notes.append(f"Sampling: {', '.join(map(str, sorted(steps)))} steps. The released code: 20.")

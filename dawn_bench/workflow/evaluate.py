@@ -21,26 +21,27 @@ from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.protocols.base import PIECES, ScoringProtocol
+from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes
 from dawn_bench.models.loading import report_notes
+from dawn_bench.names import owned
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.utf8 import escape_invalid
-from dawn_bench.weights_advice import fetch_command
+from dawn_bench.weights_needs import fetch_command
 from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.folders import results_folder
+from dawn_bench.workflow.folders import OUTPUTS_IN_PIECES, results_folder
 from dawn_bench.workflow.levelling import Rows, levelled
+from dawn_bench.workflow.pieces import cut_pieces
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
-from dawn_bench.workflow.segments import pieces
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         hint = f"See why they were left out: dawn-bench cache stats {job.cache}"
         raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
     protocol = find_protocol(job.protocol, job.protocol_changes, dataset=str(cache.settings["dataset"]))
-    clips = pieces(whole, protocol)
+    clips = cut_pieces(whole, protocol)
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
@@ -80,7 +81,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
-    out = job.out / outputs_folder(protocol, str(cache.settings["dataset"]))
+    out = owned(job.out, outputs_folder(protocol, str(cache.settings["dataset"])))
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
     builders = {n: entry_builder(n, job, clips, out=out, shown=shown) for n in names}  # validates all methods up front
     check_content(cache, [clip.id for clip in whole])
@@ -91,7 +92,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
 def outputs_folder(protocol: ScoringProtocol, dataset: str) -> str:
     """Name of the folder of outputs: pieces of two lengths may have the same ids, so that each has its own."""
     length = protocol.piece_length
-    return "outputs" if length in (None, PIECES.get(dataset)) else f"outputs-pieces-{length}"
+    return "outputs" if length in (None, PIECE_LENGTHS.get(dataset)) else f"{OUTPUTS_IN_PIECES}{length}"
 
 
 def _evaluated(

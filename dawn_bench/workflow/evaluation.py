@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from dawn_bench.errors import InputError
 from dawn_bench.job import Device, Flag, Job
-from dawn_bench.metrics.protocols.base import LEAST_PIECE, PROTOCOLS, protocol
+from dawn_bench.metrics.protocols.base import MIN_PIECE_LENGTH, PROTOCOLS, protocol
 from dawn_bench.metrics.scoring.base import METRICS, metric_names
 from dawn_bench.weights import Policy
 
@@ -63,8 +63,8 @@ class Evaluation(Job):
     )
     pass_seconds: float | Literal["none"] | None = Field(
         None,
-        description="Option of the methods: cut clips that are longer into passes of at most so many seconds. Default: "
-        "none, a clip is one sample, as in DAWN's paper.",
+        description="Longest pass in seconds; longer speech is generated in several passes. none: one pass, as in "
+        "DAWN's paper (default).",
     )
     sanity: bool = Field(True, description="Score the sanity rows too.")
     strict: bool = Field(False, description="Exit with code 3 when a clip failed.")
@@ -84,7 +84,7 @@ class Evaluation(Job):
     def _frames(cls, length: Any) -> Any:
         if length is None or str(length).strip().lower() == "whole":
             return None if length is None else "whole"
-        if isinstance(length, bool) or not str(length).strip().isdigit() or int(str(length)) < LEAST_PIECE:
+        if isinstance(length, bool) or not str(length).strip().isdecimal() or int(str(length)) < MIN_PIECE_LENGTH:
             raise InputError(f"{length!r} is no length of pieces.", hint="Give frames, such as 200, or whole.")
         return int(str(length))
 

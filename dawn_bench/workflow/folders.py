@@ -14,7 +14,9 @@ from dawn_bench.training.holdout import HOLDOUT_FILE
 from dawn_bench.training.logger import BEST_FILE, BEST_NOTE, LOG_FILE, SAMPLES, VALIDATION_FILE
 from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE
 
-#: The folders in a results folder that dawn-bench writes; those of a stage; the files of a stage.
+#: What the names of further folders of outputs begin with, one for each unusual length of pieces.
+OUTPUTS_IN_PIECES = "outputs-pieces-"
+#: The folders in a results folder that dawn-bench writes beside those; those of a stage; the files of a stage.
 RESULTS = ("rows", "outputs", "features", "report", "logs", "gallery", "curves", "timed")
 STAGE = (SAMPLES, BOARD)
 STAGE_FILES = (CONFIG_FILE, HOLDOUT_FILE, STATE_FILE, MODEL_FILE, BEST_FILE, BEST_NOTE)
@@ -25,7 +27,7 @@ def results_folder(out: Path) -> AbstractContextManager[None]:
 
     Raises `InputError` naming the run that holds it, or a link in it that leads out of it.
     """
-    return _written(out, RESULTS, doing="evaluated")
+    return _written(out, RESULTS, doing="evaluated", prefix=OUTPUTS_IN_PIECES)
 
 
 def run_folder(stage: Path) -> AbstractContextManager[None]:
@@ -37,11 +39,19 @@ def run_folder(stage: Path) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _written(folder: Path, names: Collection[str], *, doing: str, files: Collection[str] = ()) -> Iterator[None]:
-    check_links(folder, *names)
+def _written(
+    folder: Path, names: Collection[str], *, doing: str, files: Collection[str] = (), prefix: str = ""
+) -> Iterator[None]:
+    """Hold `folder`, and check and sweep `names` in it and the folders whose names begin with `prefix`."""
+    check_links(folder, *names, *_beginning_with(prefix, folder))
     with exclusive(folder, doing=doing, hint="Wait for it, or give another --out."):
-        sweep(folder, *names, written=files)
+        sweep(folder, *names, *_beginning_with(prefix, folder), written=files)
         try:
             yield
         finally:
-            sweep(folder, *names, written=files)
+            sweep(folder, *names, *_beginning_with(prefix, folder), written=files)
+
+
+def _beginning_with(prefix: str, folder: Path) -> list[str]:
+    """The names in a folder that begin with `prefix`, also those of links that lead nowhere; none for an empty one."""
+    return sorted(path.name for path in folder.glob(f"{prefix}*")) if prefix else []

@@ -53,7 +53,11 @@ class Generation(Job):
     model: Annotated[str | None, Flag(choices=_models, old=("--method",))] = Field(
         None, description="Model. Default: detected from the checkpoint."
     )
-    crop: str | None = Field(None, description="face: square around the face; paper: the whole picture, resized.")
+    crop: str | None = Field(
+        None,
+        description="face: square around the face; paper: the whole picture, resized. Default: as the run's data, else "
+        "face.",
+    )
     drive: Path | None = Field(None, description="Video to take head pose and blinks from.")
     pose: Path | None = Field(None, description="File (.npz) to take `pose` and `blink` from.")
     steps: int | None = Field(None, ge=1, description="Diffusion steps.")
@@ -133,10 +137,8 @@ def generate(job: Generation) -> int:
         options["audio_track"] = job.audio_track  # left out otherwise: a model of another distribution may not know it
     clip = generator.stream(job.image, job.audio, seed=job.seed, max_seconds=job.max_seconds, face=job.face, **options)
     for note in clip.notes:
-        console().print(note, markup=False)
+        console().print(note)
     sweep(job.out.parent, only=job.out)  # of runs that were killed
     clip.save(job.out)
-    console().print(
-        f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s", markup=False
-    )
+    console().print(f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s")
     return clip.n_frames

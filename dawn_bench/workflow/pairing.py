@@ -10,7 +10,8 @@ from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import provenance_of, read_metadata
 from dawn_bench.models.dawn.generator import RUN_FILES
-from dawn_bench.models.dawn.released import AUDIO_ENCODER, find_released
+from dawn_bench.models.dawn.needs import AUDIO
+from dawn_bench.models.dawn.released import find_released
 from dawn_bench.provenance import fingerprint
 
 
@@ -28,7 +29,7 @@ class _Trained:
     def of(cls, run: Path) -> _Trained:
         """Read from the provenance of the run's checkpoints, without their tensors."""
         if (files := find_released(run)) is not None:
-            return cls(run, files.size, AUDIO_ENCODER)
+            return cls(run, files.size, AUDIO)
         path = next((run / name for name in RUN_FILES["a2v"] if (run / name).is_file()), run / RUN_FILES["a2v"][0])
         facts = provenance_of(read_metadata(path), path)
         named = (str(facts.get(key) or "") for key in ("audio_encoder", "dataset", "cache"))

@@ -32,17 +32,17 @@ from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.text import counted
 from dawn_bench.workflow.differences import RunFacts, differences
-from dawn_bench.workflow.entries import entry_of
+from dawn_bench.workflow.entries import entry_of, remarks_of
 from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.pairing import paired
 from dawn_bench.workflow.paper_rows import SPEED, PaperRow, PaperTable, paper_table
+from dawn_bench.workflow.pieces import cut_pieces, repeated
 from dawn_bench.workflow.reproduced import Reproduced, TablePart, TableRow, grouped
 from dawn_bench.workflow.reproduction import Reproduction
 from dawn_bench.workflow.row_runs import check_job, rows_of
 from dawn_bench.workflow.row_runs import method_of as _method
 from dawn_bench.workflow.sample_counts import equal_windows, fewer_windows, frames_each, sample_counts
 from dawn_bench.workflow.scoring import Scoring, identity, score_entry
-from dawn_bench.workflow.segments import pieces, repeated
 
 #: Length in frames of the videos timed for Table 2.
 TIMED = 8 * FPS
@@ -105,20 +105,25 @@ def _with_part(
     for old in before.parts:
         if old.key == part.key and old.cache and (old.cache, old.split) != (part.cache, part.split):
             of = f"split {old.split} of the cache {old.cache}"
-            console().print(f"{part.name}: replaces the rows of {of} in the table", markup=False)
+            console().print(f"{part.name}: replaces the rows of {of} in the table")
     rows = rows_of(table, cache, published)
     lines = {r.label: TableRow(r.label, {}, published.get(r.label, {}), reason=_NOT_YET) for r in rows}
     ready = []
+    notes: dict[str, None] = {}  # rows of one run share them
     for row in rows:
         try:
-            _method(row, job, cache)
-            pieces(clips, _protocol(row, dataset))
+            method, _ = _method(row, job, cache)
+            remarks = remarks_of(method, clips[0])
+            cut_pieces(clips, _protocol(row, dataset))
         except InputError as error:
             lines[row.label] = replace(lines[row.label], reason=str(error))
         else:
             ready.append(row)
+            notes |= dict.fromkeys(remarks)
+    for note in notes:
+        console().print(f"{part.name}: {note}")
     for sentence in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):
-        console().print(f"not run: {sentence}", markup=False)
+        console().print(f"not run: {sentence}")
     runs: dict[str, RunFacts] = {}
     windows = equal_windows(table, clips)
 
@@ -156,7 +161,7 @@ def _with_part(
         began = time.perf_counter()
         method, remark = _method(row, job, cache)
         build_seconds, scorings = time.perf_counter() - began, scorings_of(row, lines[row.label])
-        chosen = pieces(clips, _protocol(row, dataset))
+        chosen = cut_pieces(clips, _protocol(row, dataset))
         line = _run(method, chosen, lines[row.label], scorings, table, job, store, build_seconds=build_seconds)
         short = sum(clip.n_frames < (row.length or 0) for clip in clips)
         left_out = f"{short} of {len(clips)} clips are too short for {row.length} frames" if short else ""

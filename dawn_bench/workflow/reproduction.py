@@ -82,6 +82,6 @@ class Reproduction(Job):
         if not isinstance(table, str):
             return table
         number = table.lower().removeprefix("table").strip()
-        if not number.isdigit():
+        if not number.isdecimal():
             raise InputError(f"{table!r} names no table.", hint="Example: table1")
         return int(number)

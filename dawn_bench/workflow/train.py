@@ -11,21 +11,22 @@ from dawn_bench.baselines.base import modality_of
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import KEY, SHARED_FIELDS, of_provenance, to_json
+from dawn_bench.extractor_record import KEY, SHARED_FIELDS, of_provenance, to_json
 from dawn_bench.files import replacing
 from dawn_bench.models.checkpoint import provenance_of, read_metadata
-from dawn_bench.models.notes import SUBSTITUTES, VALIDATION
+from dawn_bench.models.generator import CROP
+from dawn_bench.models.notes import SUBSTITUTES_KEY, VALIDATION
 from dawn_bench.models.spec import MODELS, ModelSpec, default_model, stage_key
 from dawn_bench.models.substitutes import Substitute
-from dawn_bench.pipelines.extractors.recorded import differences, words
+from dawn_bench.pipelines.extractors.compatibility import differences, words
 from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.holdout import Holdout, write_holdout
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
 from dawn_bench.training.resume import extends, saved_step
-from dawn_bench.workflow.beginning import begun, checked_substitutes, holdouts
 from dawn_bench.workflow.folders import run_folder
+from dawn_bench.workflow.training_setup import checked_substitutes, has_started, holdouts
 
 
 def train(
@@ -53,8 +54,8 @@ def train(
         what = f"holds {clips[modality]}; {spec.title} learns from {clips[spec.modality]}."
         raise InputError(what, path=cache.root, hint=f"Give a cache of {clips[spec.modality]}, or another --model.")
     names = list(dict.fromkeys(_chosen(spec, settings, stages)))
-    held = holdouts(spec, settings, cache, names, out)
-    caches = {name: holdout.applied(cache) for name, holdout in held.items()}
+    holdout_by_stage = holdouts(spec, settings, cache, names, out)
+    caches = {name: holdout.apply_to(cache) for name, holdout in holdout_by_stage.items()}
     settings = spec.fit_to_cache(settings, next(iter(caches.values()), cache))
     _check_trained(spec, out, cache, names)
     for name in names:  # before anything is written or trained
@@ -69,8 +70,9 @@ def train(
             "cache": fingerprint(cache.settings),
             "clips": len(training_ids(seen)),
             "dataset": cache.settings.get("dataset"),
-            SUBSTITUTES: [substitute.after for substitute in substitutes[name]],
-            VALIDATION: held[name].facts(),
+            CROP: cache.settings.get("crop"),
+            SUBSTITUTES_KEY: [substitute.report_note for substitute in substitutes[name]],
+            VALIDATION: holdout_by_stage[name].facts(),
             **spec.facts(seen),
             KEY: to_json(cache.extractors),
         }
@@ -79,8 +81,8 @@ def train(
     checkpoints: dict[str, Path] = {}
     with ExitStack() as stack:
         if rank() == 0:
-            for line in _announced(substitutes, held):
-                console().print(line, markup=False)
+            for line in _announced(substitutes, holdout_by_stage):
+                console().print(line)
             for name in names:
                 stack.enter_context(run_folder(out / name))
             with replacing(out / f"settings-{spec.name}.yaml") as temporary:
@@ -95,8 +97,8 @@ def train(
                     hint=f"Train --stage {first} first.",
                 )
             stage = spec.stage(name)(caches[name], settings, run=out, seed=seed, device=device)
-            if rank() == 0 and not begun(out / name):
-                write_holdout(out / name, held[name])
+            if rank() == 0 and not has_started(out / name):
+                write_holdout(out / name, holdout_by_stage[name])
             checkpoints[name] = fit(
                 stage,
                 out=out / name,
@@ -104,15 +106,15 @@ def train(
                 device=device,
                 resume=resume,
                 provenance=provenance[name],
-                validation_split=held[name].split,
+                validation_split=holdout_by_stage[name].split,
             )
     return checkpoints
 
 
-def _announced(substitutes: Mapping[str, Sequence[Substitute]], held: Mapping[str, Holdout]) -> list[str]:
-    """What is said before training: what takes the place of the paper's, and which clips are held out."""
-    lines = [f"note: {each.before}" for of_stage in substitutes.values() for each in of_stage]
-    lines += [f"note: {sentence}" for holdout in held.values() if (sentence := holdout.sentence())]
+def _announced(substitutes: Mapping[str, Sequence[Substitute]], holdout_by_stage: Mapping[str, Holdout]) -> list[str]:
+    """The notes before training: what takes the place of the paper's, and which clips are held out."""
+    lines = [f"note: {each.announcement}" for of_stage in substitutes.values() for each in of_stage]
+    lines += [f"note: {sentence}" for holdout in holdout_by_stage.values() if (sentence := holdout.sentence())]
     return list(dict.fromkeys(lines))
 
 

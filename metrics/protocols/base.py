@@ -2,11 +2,12 @@
 
 Scores under different protocols are never ranked together. `paper-dawn` is the default; the docstring of each metric
 gives the reasons for its choices. A variant such as `protocol("paper-dawn", ("fid_resize=clean",))` has its own id, and
-so has the same protocol over pieces of clips, as the paper scores HDTF (`PIECES`).
+so has the same protocol over pieces of clips, as the paper scores HDTF (`PIECE_LENGTHS`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,7 +18,11 @@ from dawn_bench.errors import unknown_name
 from dawn_bench.provenance import fingerprint
 
 #: Fewest frames of a piece.
-LEAST_PIECE = 2
+MIN_PIECE_LENGTH = 2
+
+
+#: What becomes of the rest of a clip: `ScoringProtocol.piece_remainder`.
+Remainder = Literal["half", "keep", "drop"]
 
 
 class ScoringProtocol(Config):
@@ -28,14 +33,14 @@ class ScoringProtocol(Config):
     # clips
     piece_length: int | None = Field(
         None,
-        ge=LEAST_PIECE,
+        ge=MIN_PIECE_LENGTH,
         description="frames of a piece: clips are generated and scored in pieces, each from its own first frame; "
         "null: whole clips. Default for hdtf: 200",
     )
-    piece_remainder: Literal["half", "keep", "drop"] = Field(
+    piece_remainder: Remainder = Field(
         "half",
-        description="what is left of a clip counts as a piece from half a length on (half), always (keep) or never "
-        "(drop); clips shorter than a piece stay whole, or are dropped (drop)",
+        description="the rest of a clip: half: kept if at least half a piece; keep: always kept; drop: never kept; "
+        "clips shorter than a piece stay whole, or are dropped (drop)",
     )
     skip_first: int = Field(
         0, ge=0, description="frames skipped at the start of each clip or piece; 1: the source, its frame 0"
@@ -139,19 +144,21 @@ class ScoringProtocol(Config):
     def fingerprint(self) -> str:
         """The hash of all fields; fields added later are left out at their old value, so that old scores stay valid."""
         fields = self.model_dump(mode="json")
-        return fingerprint({n: v for n, v in fields.items() if n not in _ADDED or v != _ADDED[n]})
+        return fingerprint(
+            {n: v for n, v in fields.items() if n not in _DEFAULTS_OF_LATER_FIELDS or v != _DEFAULTS_OF_LATER_FIELDS[n]}
+        )
 
-    def in_pieces(self, length: int | None, remainder: Literal["half", "keep", "drop"] = "half") -> ScoringProtocol:
+    def in_pieces(self, length: int | None, remainder: Remainder = "half") -> ScoringProtocol:
         """The same protocol over pieces of `length` frames, None for whole clips, with an id that says so.
 
         The id of whole clips is that of protocols from before there were pieces.
         """
         name, plus, changes = self.id.partition("+")
-        name = name.partition(_PIECES)[0]
+        name = name.partition(_ID_SUFFIX)[0]
         if length is None:
             remainder = "half"
         else:
-            name += f"{_PIECES}{length}" + (f"-{remainder}" if remainder != "half" else "")
+            name += f"{_ID_SUFFIX}{length}" + (f"-{remainder}" if remainder != "half" else "")
         fields = {"id": name + plus + changes, "piece_length": length, "piece_remainder": remainder}
         return self.model_copy(update=fields)
 
@@ -161,13 +168,14 @@ class ScoringProtocol(Config):
         return piece_words(self.piece_length)
 
 
-#: What an id has before the length of pieces.
-_PIECES = "-pieces-"
+#: What an id has before the length of pieces, and such an id without other changes.
+_ID_SUFFIX = "-pieces-"
+_SHOWN = re.compile(rf"(?P<name>.+){_ID_SUFFIX}(?P<length>[0-9]{{1,9}})(-(?P<remainder>keep|drop))?")
 #: Fields that earlier versions lacked, with the value that is what these did.
-_ADDED: Mapping[str, Any] = {"piece_length": None, "piece_remainder": "half"}
+_DEFAULTS_OF_LATER_FIELDS: Mapping[str, Any] = {"piece_length": None, "piece_remainder": "half"}
 #: Frames of a piece by kind of dataset, as in DAWN's paper (Section 4.1): HDTF's clips last minutes, CREMA's seconds.
 #: Clips of other datasets stay whole.
-PIECES: Mapping[str, int] = {"hdtf": 200}
+PIECE_LENGTHS: Mapping[str, int] = {"hdtf": 200}
 
 
 def piece_words(length: int | None) -> str:
@@ -186,15 +194,20 @@ PROTOCOLS: dict[str, ScoringProtocol] = {p.id: p for p in (PAPER_DAWN, PAPER_DAW
 def protocol(
     name: str = PAPER_DAWN.id, /, overrides: tuple[str, ...] = (), *, dataset: str | None = None
 ) -> ScoringProtocol:
-    """The protocol called `name`, for a kind of `dataset` (`PIECES`), changed by `field=value` strings.
+    """The protocol called `name`, for a kind of `dataset` (`PIECE_LENGTHS`), changed by `field=value` strings.
 
-    Pieces are in the id (`name-pieces-200`), other changes as a hash (`name+1f2e3d4c`). Raises `InputError` for an
-    unknown name, field or value.
+    Pieces are in the id (`name-pieces-200`), other changes as a hash (`name+1f2e3d4c`). An id with pieces, as reports
+    show it, is taken as a name: its pieces go before those of the dataset, and `overrides` go before both. Raises
+    `InputError` for an unknown name, field or value.
     """
+    if name not in PROTOCOLS and (shown := _SHOWN.fullmatch(name)) is not None and shown["name"] in PROTOCOLS:
+        name = shown["name"]
+        fields = (f"piece_length={shown['length']}", f"piece_remainder={shown['remainder'] or 'half'}")
+        overrides = (*fields, *overrides)
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     base = PROTOCOLS[name]
-    usual = base.in_pieces(PIECES.get(dataset or ""))
+    usual = base.in_pieces(PIECE_LENGTHS.get(dataset or ""))
     given = resolve_config(usual.model_copy(update={"id": name}), overrides=overrides, where="--protocol-set")
     changed = given.in_pieces(None)
     if changed != base:

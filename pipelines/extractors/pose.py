@@ -83,18 +83,18 @@ def crop_pose(landmarks: np.ndarray) -> np.ndarray:
     """
     points = in_square(landmarks, square(detector_box(landmarks), whole=False))
     fit = fit_head(points)
-    turned = angles(fit.rotation)
-    right, up = _axes(turned[:, 2])
-    away = (points - fit.project(HEAD)) / (fit.scale * FACE_WIDTH)[:, None, None]
-    raised = np.einsum("tki,ti->tk", away, up)
-    means = np.column_stack([raised[:, list(group)].mean(axis=1) for group in _GROUPS])
+    angles_deg = angles(fit.rotation)
+    right, up = _axes(angles_deg[:, 2])
+    residual = (points - fit.project(HEAD)) / (fit.scale * FACE_WIDTH)[:, None, None]
+    vertical = np.einsum("tki,ti->tk", residual, up)
+    means = np.column_stack([vertical[:, list(group)].mean(axis=1) for group in _GROUPS])
     jaw = list(_GROUPS[0])
-    wider = np.einsum("tki,ti->tk", away[:, jaw], right) @ np.sign(HEAD[jaw, 0]) / len(jaw)
+    jaw_widening = np.einsum("tki,ti->tk", residual[:, jaw], right) @ np.sign(HEAD[jaw, 0]) / len(jaw)
     pitch, height, scale = (means @ _RAISED).T
-    turned[:, 1] += pitch + _PITCH
-    lift = fit.scale[:, None] * (fit.rotation[:, :2, 1:] @ _ORIGIN + FACE_WIDTH * height[:, None] * up)
-    size = fit.scale * _UNIT * np.exp(scale + _WIDER * wider)
-    return np.column_stack([turned, size, fit.shift + lift, np.full(len(points), _DEPTH)]).astype(np.float32)
+    angles_deg[:, 1] += pitch + _PITCH
+    offset = fit.scale[:, None] * (fit.rotation[:, :2, 1:] @ _ORIGIN + FACE_WIDTH * height[:, None] * up)
+    size = fit.scale * _UNIT * np.exp(scale + _WIDER * jaw_widening)
+    return np.column_stack([angles_deg, size, fit.shift + offset, np.full(len(points), _DEPTH)]).astype(np.float32)
 
 
 def fit_pose(landmarks: np.ndarray, *, size: int) -> np.ndarray:

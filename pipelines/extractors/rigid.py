@@ -35,18 +35,16 @@ class RigidFit(NamedTuple):
 def fit_head(points: np.ndarray) -> RigidFit:
     """Fit the head to points float64 (T,68,2) with y up, in any unit; frames are independent of each other."""
     weights = np.broadcast_to(WEIGHTS, points.shape[:2])
-    rotation, scale, shift, residual = _fit(points, weights)
+    fit, residual = _fit(points, weights)
     for _ in range(2):
         typical = np.sqrt(residual**2 @ WEIGHTS / WEIGHTS.sum())[:, None]
         weights = WEIGHTS / (1 + (residual / (2 * typical + 1e-9)) ** 2)
-        rotation, scale, shift, residual = _fit(points, weights, start=rotation)
-    return RigidFit(rotation, scale, shift)
+        fit, residual = _fit(points, weights, start=fit.rotation)
+    return fit
 
 
-def _fit(
-    points: np.ndarray, weights: np.ndarray, *, start: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rotation (T,3,3), scale (T,), translation (T,2) and residual (T,68) for weights (T,68).
+def _fit(points: np.ndarray, weights: np.ndarray, *, start: np.ndarray | None = None) -> tuple[RigidFit, np.ndarray]:
+    """The fit for weights (T,68), and the distance of each point from it (T,68).
 
     `start` is an initial rotation (T,3,3); without it the fit starts from affine least squares.
     """
@@ -62,17 +60,17 @@ def _fit(
     rotation = start
     if rotation is None:
         rotation = _nearest_rotation(np.concatenate([affine, np.cross(affine[:, 0], affine[:, 1])[:, None]], axis=1))
-    wanted = affine @ metric
+    target = affine @ metric
     for _ in range(_STEPS if start is None else _MORE_STEPS):
-        rotation = _step(rotation, wanted, metric)
-    seen = rotation[:, :2] @ metric
-    scale = (seen * wanted).sum(axis=(1, 2)) / (seen**2).sum(axis=(1, 2))
+        rotation = _step(rotation, target, metric)
+    projected = rotation[:, :2] @ metric
+    scale = (projected * target).sum(axis=(1, 2)) / (projected**2).sum(axis=(1, 2))
     shift = point_mean - scale[:, None] * np.einsum("tij,tj->ti", rotation[:, :2], model_mean)
-    fitted = scale[:, None, None] * (HEAD @ rotation[:, :2].transpose(0, 2, 1)) + shift[:, None]
-    return rotation, scale, shift, np.linalg.norm(points - fitted, axis=2)
+    fit = RigidFit(rotation, scale, shift)
+    return fit, np.linalg.norm(points - fit.project(HEAD), axis=2)
 
 
-def _step(rotation: np.ndarray, wanted: np.ndarray, metric: np.ndarray) -> np.ndarray:
+def _step(rotation: np.ndarray, target: np.ndarray, metric: np.ndarray) -> np.ndarray:
     """One Gauss-Newton step of rotations (T,3,3) that minimises |s·R₁₂·L - A|, with A (T,2,3) and L (T,3,3).
 
     The four unknowns are log s and a rotation about x, y, z. With g = R·L, s·g₁ and s·g₂ change by (g₁, g₂), (0, -g₃),
@@ -80,8 +78,8 @@ def _step(rotation: np.ndarray, wanted: np.ndarray, metric: np.ndarray) -> np.nd
     """
     g = rotation @ metric
     first, second, third = g[:, 0], g[:, 1], g[:, 2]
-    scale = (g[:, :2] * wanted).sum(axis=(1, 2)) / (g[:, :2] ** 2).sum(axis=(1, 2))
-    miss0, miss1 = (wanted / scale[:, None, None] - g[:, :2]).transpose(1, 0, 2)
+    scale = (g[:, :2] * target).sum(axis=(1, 2)) / (g[:, :2] ** 2).sum(axis=(1, 2))
+    miss0, miss1 = (target / scale[:, None, None] - g[:, :2]).transpose(1, 0, 2)
     gram = g @ g.transpose(0, 2, 1)
     size, depth, zero = gram[:, 0, 0] + gram[:, 1, 1], gram[:, 2, 2], np.zeros(len(g))
     cross0, cross1 = gram[:, 0, 2], gram[:, 1, 2]

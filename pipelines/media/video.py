@@ -23,7 +23,7 @@ from dawn_bench.clip import FPS, SAMPLE_RATE
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.colours import check_matrix
-from dawn_bench.pipelines.media.decoders.base import PYAV, OtherFrame, OtherPicture, other_frames
+from dawn_bench.pipelines.media.decoders.base import PYAV, PendingFrame, RgbPicture, frames_from
 from dawn_bench.pipelines.media.decoding import decoded_from, on_screen, opened, pictures, tick, video_stream
 from dawn_bench.pipelines.media.display import AS_STORED, displayed_size, orientation, pixel_aspect
 from dawn_bench.pipelines.media.edits import parts_of
@@ -130,9 +130,9 @@ def _read(
         aspect = pixel_aspect(stream.sample_aspect_ratio, name=name)
         check_matrix(first[1], name=name)
         yield _info(container, stream, first, aspect)
-        timed: Iterator[tuple[Stamp, VideoFrame | OtherFrame]] = chain([first], frames)
+        timed: Iterator[tuple[Stamp, VideoFrame | PendingFrame]] = chain([first], frames)
         if decoder != PYAV:
-            timed = other_frames(Path(path), decoder, first)
+            timed = frames_from(Path(path), decoder, first)
         elif start >= _SEEK_FROM and first[1].pts is not None and not parts_of(Path(path), stream.id):
             timed = decoded_from(container, stream, origin, math.floor(start / unit))
         limit = math.inf if stop is None else stop / unit
@@ -151,7 +151,7 @@ def _read(
             used += 1
             end = until - origin if stop is None else min(until - origin, stop / unit)
             check_pace((end - begin) * unit, still=(end - due) * unit, pictures=used, name=name)
-            picture = OtherPicture(frame.read()) if isinstance(frame, OtherFrame) else Picture(frame, converter)
+            picture = RgbPicture(frame.read()) if isinstance(frame, PendingFrame) else Picture(frame, converter)
             while due < until - origin if last else middle <= until - origin:
                 if begin_parts + shown * step_parts >= limit * parts:
                     return

@@ -219,10 +219,11 @@ def outside_share(points: np.ndarray, window: Window, width: int, height: int) -
 
 
 def crop_of(source: Source, settings: PrepareSettings, width: int, height: int) -> str:
-    """How a clip of width×height pixels is cropped: `face`, `paper` or `none`, or `published` where nothing is cut off.
+    """How a clip of width×height pixels is cropped: `face`, `paper` or `none`, or `published`: the dataset's crop.
 
     That is the choice of `auto` for a picture that its dataset has cropped to a square around the face
-    (`Source.cropped`); sides that differ by up to 1 % are a square. Another picture is cropped to the face.
+    (`Source.cropped`); sides that differ by up to 1 % are a square, of which the centre is taken. Another picture is
+    cropped to the face.
     """
     if settings.crop != AUTO:
         return settings.crop

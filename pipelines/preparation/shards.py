@@ -224,8 +224,10 @@ class _PackedFile(_FieldFile):
 
 
 class _MaskFile(_FieldFile):
-    """A shard of masks, a bit a pixel. The checksum is that of the bits: hashing every pixel would take longer than
-    computing and packing the masks."""
+    """A shard of masks, a bit a pixel.
+
+    The checksum is that of the bits: hashing every pixel would take longer than computing and packing the masks.
+    """
 
     def __init__(self, path: Path, header_bytes: int) -> None:
         super().__init__(path, header_bytes + _ENTRY_BYTES)  # and the metadata

@@ -18,12 +18,13 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.pipelines.media.video import read_frames
+from dawn_bench.pipelines.preparation.origin import DATASET_CROP
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
 from dawn_bench.workflow.evaluate import evaluate_methods
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.segments import pieces
+from dawn_bench.workflow.pieces import cut_pieces
 
 PIECE = 15
 
@@ -42,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clip(made: Path) -> Clip:
     """The second piece of the clip."""
     (whole,) = Cache(made / "cache").clips()
-    return pieces([whole], PAPER_DAWN.in_pieces(PIECE))[1]
+    return cut_pieces([whole], PAPER_DAWN.in_pieces(PIECE))[1]
 
 
 @pytest.fixture
@@ -87,6 +88,12 @@ def test_the_cached_frame_serves_where_it_has_the_size_or_the_video_is_gone(clip
     portrait = portrait_of(gone, 512)
     assert portrait.note == "portraits are cached frames of 128 px, enlarged to 512 px: the source video is not there"
     assert portrait.picture.shape == (512, 512, 3) and not portrait.from_source
+
+
+@pytest.mark.parametrize("stated", ["0 0 512 ²", "0 0 512", "", 3])
+def test_a_crop_of_the_dataset_that_is_no_window_is_as_none(clip: Clip, stated: object) -> None:
+    damaged = Clip(clip.id, "", "test", PIECE, clip.arrays, meta={**clip.meta, DATASET_CROP: stated})
+    assert portrait_of(damaged, 512).from_source
 
 
 def test_the_command_is_given_it_and_the_output_says_so(
@@ -143,7 +150,7 @@ def test_real_clips_give_sharp_portraits(clips_dir: Path, tmp_path: Path) -> Non
     (tmp_path / "videos" / f"{name}.mp4").symlink_to(clips_dir / f"{name}.mp4")
     settings = PrepareSettings(dataset="hdtf", size=128, crop="paper", face="dlib", extract=(), max_frames=24)
     prepare(tmp_path / "videos", tmp_path / "cache", settings)
-    piece = pieces(Cache(tmp_path / "cache").clips(), PAPER_DAWN.in_pieces(12))[1]
+    piece = cut_pieces(Cache(tmp_path / "cache").clips(), PAPER_DAWN.in_pieces(12))[1]
     portrait = portrait_of(piece, 512)
     true = read_frames(clips_dir / f"{name}.mp4", max_frames=13)[12]
     np.testing.assert_array_equal(portrait.picture, true)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from media.sound_writers import TONE_RMS, channels, clip, tone
+from micro import micro_train
 from typer.testing import CliRunner, Result
 
+from dawn_bench.cache import SETTINGS_FILE
 from dawn_bench.cli import app
 from dawn_bench.errors import InputError
+from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.pipelines.faces import base
 from dawn_bench.pipelines.media.audio import read_audio, write_wav
 from dawn_bench.pipelines.media.video import probe, read_frames, write_video
@@ -114,6 +120,23 @@ def test_a_picture_without_a_face_is_one_line_or_taken_as_it_is(files: Path, mic
     assert not (files / "talk.mp4").exists()
     done = run(files, micro_run, "--crop", "paper", image="dark.png")
     assert done.exit_code == 0 and "no face found" in done.output
+
+
+def test_a_portrait_is_cropped_as_the_data_of_the_run(
+    files: Path, micro_run: Path, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint records the cache's crop; a crop that is given goes before it."""
+    shutil.copytree(tiny_cache, tmp_path / "cache")
+    settings = tmp_path / "cache" / SETTINGS_FILE
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"crop": "paper"}))
+    micro_train(tmp_path / "cache", tmp_path / "run", stage="pbnet")
+    facts = load_checkpoint(tmp_path / "run" / "pbnet" / "model.safetensors", "pbnet")[1]
+    assert facts["crop"] == "paper" and DawnGenerator.load(micro_run).crop == "face"  # which records none
+    monkeypatch.setattr(DawnGenerator, "provenance", DawnGenerator.load(micro_run).provenance | {"crop": "paper"})
+    done = run(files, micro_run, image="dark.png")
+    assert done.exit_code == 0 and "as the model's training data: --crop paper" in " ".join(done.output.split())
+    refused = run(files, micro_run, "--crop", "face", image="dark.png")
+    assert isinstance(refused.exception, InputError) and "shows no face" in str(refused.exception)
 
 
 @pytest.mark.parametrize(

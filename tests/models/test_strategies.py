@@ -16,13 +16,14 @@ from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
+from dawn_bench.extractor_record import Extracted
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import PassOptions, SamplingOptions
-from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, sar, shown, ttr
+from dawn_bench.models.dawn.strategies import SarOptions, TtrOptions, nar, next_source, sar, ttr
 from dawn_bench.models.diffusion.levels import Step
 from dawn_bench.models.diffusion.solvers import ddim, dpm_solver_2m, with_fixed_frames
 from dawn_bench.models.inputs import Portrait
-from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, FaceBackend, pick_backend
 from dawn_bench.provenance import fingerprint
 
 QUICK = {"steps": 3}
@@ -95,8 +96,39 @@ def test_the_face_box_of_a_segment_is_that_of_its_source() -> None:
             moved = networks.sources[number]
             np.testing.assert_allclose(moved.bbox, box + 10 * number - 1, atol=5)
             assert moved.hw is None and moved.bbox.dtype == np.float32
-    blank = shown(source, np.zeros_like(first), still[1], still[1, :2], backend=backend)
+    blank = next_source(source, np.zeros_like(first), still[1], still[1, :2], backend=backend)
     assert np.array_equal(blank.bbox, source.bbox) and blank.hw == source.hw
+
+
+def test_segments_are_detected_by_the_back_end_of_the_training_data(
+    micro_run: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which one it is, and its version, is part of the key of the outputs."""
+    asked = []
+
+    class Blind(FaceBackend):
+        name = "blind"
+
+        def detect(self, frame: np.ndarray) -> np.ndarray:
+            asked.append(self.fingerprint())
+            return np.zeros((0, 4), np.float32)
+
+        def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+            raise AssertionError("there is no face")
+
+        def fingerprint(self) -> str:
+            return "blind-1"
+
+    monkeypatch.setitem(FACE_BACKENDS._items, "blind", Blind)
+    plain = METHODS["dawn-sar"](Context(micro_run, options=QUICK)).fingerprint
+    monkeypatch.setattr(DawnGenerator, "extractors", {"face": Extracted("blind", "blind-1")})
+    recorded = METHODS["dawn-sar"](Context(micro_run, options=QUICK | {"segment": 12}))
+    recorded.generate(Item(clip, [], 0))
+    assert asked == ["blind-1"] * 2
+    same = METHODS["dawn-sar"](Context(micro_run, options=QUICK)).fingerprint
+    assert plain != same
+    monkeypatch.setattr(Blind, "fingerprint", lambda self: "blind-2")
+    assert METHODS["dawn-sar"](Context(micro_run, options=QUICK)).fingerprint != same
 
 
 def test_passes_are_an_option_that_enters_the_fingerprint_only_where_it_is_used(

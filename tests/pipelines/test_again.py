@@ -16,8 +16,8 @@ from dawn_bench.clip import PIECE_OF, PIECE_START, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.media.video import read_frames, write_video
-from dawn_bench.pipelines.preparation.again import source_frame
 from dawn_bench.pipelines.preparation.prepare import prepare
+from dawn_bench.pipelines.preparation.source_frame import source_frame
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
 

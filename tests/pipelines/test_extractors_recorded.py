@@ -12,9 +12,16 @@ import pytest
 from dawn_bench import weights
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import KEY, Extracted, of_cache, of_provenance, to_json
+from dawn_bench.extractor_record import KEY, Extracted, of_cache, of_provenance, to_json
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
-from dawn_bench.pipelines.extractors.recorded import check_extractors, convention, differences, usable
+from dawn_bench.pipelines.extractors.compatibility import (
+    check_extractors,
+    convention,
+    differences,
+    face_backend,
+    usable,
+)
+from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.settings import PrepareSettings
 
 FRAME = Extracted("pose", "pose-2-weak-perspective-68")
@@ -121,6 +128,18 @@ def test_generation_uses_the_recorded_extractor_or_says_why_not(
     assert name == "pose" and "weights fetch --for pose-3ddfa" in notes[0]
     with pytest.raises(InputError, match=r"pose-of-nobody, which is not installed"):
         usable({"pose": Extracted("pose-of-nobody")}, "pose")
+
+
+def test_another_version_of_the_face_back_end_is_noted_as_for_every_field() -> None:
+    here = pick_backend("dlib").fingerprint()
+    assert face_backend({"face": Extracted("dlib", here)}, "auto")[1] == []
+    assert face_backend({"face": Extracted("dlib")}, "auto")[1] == []  # which version is not recorded
+    record = {"face": Extracted("dlib", "dlib-0")}
+    backend, notes = face_backend(record, "auto")
+    assert backend.name == "dlib" and notes == check_extractors(
+        record, {"face": Extracted("dlib", here)}, fields=["face"]
+    )
+    assert "dlib-0" in notes[0] and here in notes[0]
 
 
 def test_a_version_that_is_gone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.preparation.shards import ShardWriter, shard_name
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.windows import Windows
-from dawn_bench.workflow.segments import repeated, segment
+from dawn_bench.workflow.pieces import cut_piece, repeated
 
 SIZE = 36  # no multiple of 8: the last byte of a row is not full
 BEFORE = PrepareSettings(size=SIZE, extract=("pose",))
@@ -176,7 +176,7 @@ def test_windows_segments_and_cuts_have_the_stored_masks(root: Path) -> None:
     windows = Windows(cache, frames=4, fields=("lip_mask", "face_mask"), split=None)
     item = next(w for w in windows if w["clip"] == "c4" and w["start"] == 4)
     assert item["lip_mask"].dtype == torch.bool and np.array_equal(item["lip_mask"], whole[4:8])
-    assert np.array_equal(segment(clip, 3, 9)["lip_mask"], whole[3:9])
+    assert np.array_equal(cut_piece(clip, 3, 9)["lip_mask"], whole[3:9])
     assert np.array_equal(cut(clip, 2, 5)["lip_mask"], whole[2:5])
     assert np.array_equal(repeated(clip, 20, name="long")["lip_mask"][14:], whole[:6])
 

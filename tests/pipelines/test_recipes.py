@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import dawn_bench
 from dawn_bench import weights
 from dawn_bench.cli import app
 from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.job import read_job
+from dawn_bench.models.dawn import needs
 from dawn_bench.pipelines.preparation.plan import CachePlan, check_same
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.recipes.base import RECIPES
@@ -112,3 +114,35 @@ def test_a_cache_of_a_recipe_names_it_when_other_settings_are_refused(tmp_path: 
     check_same(plan, root=Path("videos"), settings=replace(recipe, like=None), facts={}, cache=tmp_path)  # all given
     with pytest.raises(InputError, match=r"pose '3ddfa' \(now 'landmarks'\).*Add --like dawn, give another --cache"):
         check_same(plan, root=Path("videos"), settings=PrepareSettings(), facts={}, cache=tmp_path)
+
+
+def test_an_argument_of_the_python_function_overrides_a_recipe_also_at_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """128 px are the default and not Hallo's 512."""
+    chosen: list[PrepareSettings] = []
+    monkeypatch.setattr(
+        "dawn_bench.pipelines.preparation.prepare.prepare", lambda root, cache, settings, **_: chosen.append(settings)
+    )
+    dawn_bench.prepare(tmp_path, tmp_path, like="hallo", size=128, person="left")
+    dawn_bench.prepare(tmp_path, tmp_path, like="hallo")
+    dawn_bench.prepare(tmp_path, tmp_path)
+    assert [settings.size for settings in chosen] == [128, 512, 128]
+    assert [settings.person for settings in chosen] == ["left", PrepareSettings(like="hallo").person, "speaking"]
+    assert chosen[2] == PrepareSettings()
+
+
+def test_a_complete_record_needs_no_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of a recipe whose distribution has been removed is still read and continued."""
+    monkeypatch.setitem(RECIPES._items, "mine", RECIPES["dawn"])
+    record = PrepareSettings(like="mine", size=64).model_dump()
+    monkeypatch.delitem(RECIPES._items, "mine")
+    read = PrepareSettings(**record)
+    assert (read.like, read.size, read.pose) == ("mine", 64, "3ddfa")
+    with pytest.raises(ValueError, match="no recipe called 'mine'"):
+        PrepareSettings(like="mine")
+
+
+def test_the_recipe_has_the_conditions_of_the_released_weights() -> None:
+    recipe = PrepareSettings(like="dawn")
+    assert {needs.POSE, needs.BLINK, needs.AUDIO} < set(recipe.extract)

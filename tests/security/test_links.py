@@ -22,6 +22,7 @@ from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
+from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.quickstart import plan_for, run_quickstart
 
 SETTINGS = PrepareSettings(size=32, extract=("pose",))
@@ -82,7 +83,7 @@ def test_a_path_is_owned_where_no_link_leads_out(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     "name",
     ["rows", "outputs", "outputs/still", "features", "features/matched", "report", "logs", "logs/still", "gallery",
-     "gallery/still", "curves", "timed"],
+     "gallery/still", "curves", "timed", "outputs-pieces-4", "outputs-pieces-4/still", "outputs-pieces-9"],
 )  # fmt: skip
 @pytest.mark.parametrize("there", [True, False])
 def test_evaluate_writes_through_no_link(tiny_cache: Path, home: Path, tmp_path: Path, name: str, there: bool) -> None:
@@ -93,11 +94,23 @@ def test_evaluate_writes_through_no_link(tiny_cache: Path, home: Path, tmp_path:
     link = out / name
     if not link.is_symlink():
         linked(out, name, home if there else home / "absent")
-    job = Evaluation(cache=tiny_cache, out=out, methods=("still",), metrics=("psnr",), sanity=False, device="cpu")
+    job = Evaluation(
+        cache=tiny_cache, out=out, methods=("still",), metrics=("psnr",), sanity=False, device="cpu", piece_length=4
+    )
     with pytest.raises(InputError) as caught:
         evaluate_methods(job)
     refused(caught, link)
     assert contents(home) == before and not (home / "absent").exists()
+
+
+def test_what_a_killed_run_left_in_outputs_of_pieces_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "outputs-pieces-150" / "still" / ".c0.mp4.000000-1-aaaaaa.tmp"
+    left.parent.mkdir(parents=True)
+    for name, kept in ((left, False), (left.with_name(".mine.tmp"), True)):
+        name.write_text("x")
+        os.utime(name, (0, 0))
+        with results_folder(tmp_path):
+            assert name.exists() == kept
 
 
 def test_a_results_folder_may_be_a_link_and_hold_links_of_its_own(tiny_cache: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from micro import losses, micro_train
+from micro import losses, micro_settings, micro_train
 from micro_dit_head import micro_train as micro_dit_head_train
 from safetensors.torch import load_file
 from tiny_cache import write_tiny_cache
@@ -18,9 +18,11 @@ from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.loading import report_notes
+from dawn_bench.models.spec import MODELS
 from dawn_bench.training.data import ClipPool
-from dawn_bench.training.holdout import HOLDOUT_FILE, Holdout, hold_out
+from dawn_bench.training.holdout import HOLDOUT_FILE, Holdout, hold_out, write_holdout
 from dawn_bench.training.validation import held_out
+from dawn_bench.workflow.training_setup import holdouts
 
 EVERY = tuple(f"{key}.loop.validate_every=2" for key in ("lfg", "a2v_1", "pbnet"))
 
@@ -33,7 +35,7 @@ def test_whole_speakers_leave_training(tmp_path: Path) -> None:
     """Clips c0, c1, ... are of speakers s0, s1, s2 in turn; six train, three test."""
     cache = Cache(write_tiny_cache(tmp_path / "cache", splits=("train",) * 6 + ("test",) * 3))
     holdout = hold_out(cache, 2)
-    seen = holdout.applied(cache)
+    seen = holdout.apply_to(cache)
     train, val = set(seen.ids("train")), set(seen.ids("val"))
     assert len(val) == 2 and train | val == set(cache.ids("train")) and not train & val
     assert {seen[i].speaker for i in val} == set(holdout.speakers)
@@ -60,7 +62,7 @@ def test_what_is_held_out_of_small_caches(
     cache = Cache(write_tiny_cache(tmp_path / "cache", splits=splits))
     holdout = hold_out(cache, count)
     assert (len(holdout.clips), holdout.split) == (clips, split)
-    seen = holdout.applied(cache)
+    seen = holdout.apply_to(cache)
     if count:
         name, chosen = held_out(seen, count, split=holdout.split)
         assert name == split and chosen and all(clip.split != "test" or "train" not in splits for clip in chosen)
@@ -71,7 +73,7 @@ def test_a_lone_speaker_gives_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     cache = Cache(write_tiny_cache(tmp_path / "cache", splits=("train",) * 6))
     monkeypatch.setattr(Cache, "__getitem__", lambda self, clip: type("OneVoice", (), {"speaker": "me"}))
     holdout = hold_out(cache, 2)
-    assert len(holdout.clips) == 1 and "1 clip of the only speaker is held out" in holdout.sentence()
+    assert len(holdout.clips) == 1 and "held out for validation: 1 clip of the only speaker" in holdout.sentence()
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +91,9 @@ def test_training_says_what_it_holds_out_and_the_report_too(
     micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg")
     said = " ".join(capsys.readouterr().err.split())
     clip = json.loads((tmp_path / "lfg" / HOLDOUT_FILE).read_text())["clips"]
-    speaker = Cache(tiny_cache)[clip[0]].speaker
-    sentence = f"no split val: {len(clip)} clip{'s' * (len(clip) > 1)} of speaker {speaker}"
+    speakers = list(dict.fromkeys(Cache(tiny_cache)[i].speaker for i in clip))
+    assert (len(clip), len(speakers)) == (2, 2)
+    sentence = f"held out for validation: 2 clips of speakers {', '.join(speakers)}; no split val"
     assert sentence in said and said.index(sentence) < said.index("train lfg")
     for stage in ("lfg", "a2v-1"):
         assert {line["split"] for line in lines(run / stage / "validation.jsonl")} == {"val"}
@@ -103,7 +106,7 @@ def test_training_says_what_it_holds_out_and_the_report_too(
 def test_every_model_holds_clips_out(tiny_cache: Path, tmp_path: Path) -> None:
     micro_dit_head_train(tiny_cache, tmp_path, "vqgan_face.loop.validate_every=2", stage="vqgan-face")
     assert {line["split"] for line in lines(tmp_path / "vqgan-face" / "validation.jsonl")} == {"val"}
-    assert any(note.startswith("Stage vqgan-face: no split val") for note in report_notes(tmp_path))
+    assert any(note.startswith("Stage vqgan-face: held out for validation") for note in report_notes(tmp_path))
 
 
 def test_a_run_goes_on_with_the_clips_it_began_with(
@@ -111,7 +114,7 @@ def test_a_run_goes_on_with_the_clips_it_began_with(
 ) -> None:
     """Also where a later version would hold others out; a clip that is gone is one line."""
     shutil.copytree(run / "lfg", tmp_path / "lfg")
-    monkeypatch.setattr("dawn_bench.workflow.beginning.hold_out", lambda *_: Holdout(clips=("c1", "c2")))
+    monkeypatch.setattr("dawn_bench.workflow.training_setup.hold_out", lambda *_: Holdout(clips=("c1", "c2")))
     before = (tmp_path / "lfg" / HOLDOUT_FILE).read_bytes()
     micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg", resume=True)  # finished: nothing is written
     assert (tmp_path / "lfg" / "model.safetensors").read_bytes() == (run / "lfg" / "model.safetensors").read_bytes()
@@ -123,6 +126,22 @@ def test_a_run_goes_on_with_the_clips_it_began_with(
     (tmp_path / "lfg" / HOLDOUT_FILE).write_text('{"split": 3}')
     with pytest.raises(InputError, match=r"held-out\.json: is not a record of held-out clips"):
         micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg", resume=True)
+
+
+def test_a_later_stage_holds_out_what_the_earlier_ones_did(run: Path, tiny_cache: Path, tmp_path: Path) -> None:
+    """Also where another number of clips is asked for, and where only some of the earlier stages have a record."""
+    cache = Cache(write_tiny_cache(tmp_path / "cache", splits=("train",) * 6 + ("test",) * 3))
+    spec, settings = MODELS["dawn"], micro_settings(*EVERY, "a2v_1.loop.validation_clips=3")
+    chosen = Holdout(clips=("c1", "c4"), speakers=("s1",))
+    assert holdouts(spec, settings, cache, ["a2v-1"], tmp_path)["a2v-1"] != chosen
+    for name in ("lfg", "pbnet"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").touch()
+    write_holdout(tmp_path / "pbnet", chosen)
+    assert holdouts(spec, settings, cache, ["a2v-1", "a2v-2"], tmp_path) == {"a2v-1": chosen, "a2v-2": chosen}
+    assert holdouts(spec, settings, cache, ["lfg"], tmp_path) == {"lfg": Holdout(split="test")}  # began without
+    write_holdout(tmp_path / "pbnet", Holdout())  # of a run without validation: there is nothing to share
+    assert holdouts(spec, settings, cache, ["a2v-1"], tmp_path)["a2v-1"].clips
 
 
 def test_a_run_of_an_earlier_version_goes_on_as_it_was(
@@ -138,12 +157,12 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_was(
     settings = old / "config.yaml"
     settings.write_text(settings.read_text().replace("validate_every: null", "validate_every: 2"))
     micro_train(tiny_cache, tmp_path / "old", *steps, "lfg.loop.steps=4", stage="lfg", resume=True)
-    assert "chosen on split test, as the run began" in " ".join(capsys.readouterr().err.split())
+    assert "best checkpoint chosen on split test" in " ".join(capsys.readouterr().err.split())
     ours, plain = (load_file(tmp_path / name / "lfg" / "model.safetensors") for name in ("old", "whole"))
     assert all(torch.equal(ours[k], plain[k]) for k in plain)
     assert losses(tmp_path / "old", "lfg") == losses(tmp_path / "whole", "lfg")
     assert {line["split"] for line in lines(old / "validation.jsonl")} == {"test"} and not (old / HOLDOUT_FILE).exists()
-    assert any("was chosen on split test" in note for note in report_notes(tmp_path / "old"))
+    assert any("best checkpoint chosen on split test" in note for note in report_notes(tmp_path / "old"))
 
 
 def test_a_report_on_an_earlier_run_says_that_test_chose(micro_run: Path, tmp_path: Path) -> None:
@@ -151,7 +170,7 @@ def test_a_report_on_an_earlier_run_says_that_test_chose(micro_run: Path, tmp_pa
     (tmp_path / "lfg" / "best.json").write_text('{"step": 4, "measure": "psnr", "value": 20.0, "split": "test"}')
     notes = report_notes(tmp_path)
     assert [note for note in notes if "test" in note] == [
-        "Stage lfg: the best checkpoint was chosen on split test, as the run began."
+        "Stage lfg: best checkpoint chosen on split test: begun by a version without validation clips."
     ]
     (tmp_path / "lfg" / "best.json").write_text("{")
     assert not [note for note in report_notes(tmp_path) if "best" in note]

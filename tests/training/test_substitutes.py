@@ -58,14 +58,16 @@ def test_presets_of_the_release_refuse_a_default_cache(name: str, tiny_cache: Pa
     """One line with everything that is missing, how to get it, and the setting that allows it; nothing is written."""
     said = refusal(name, tiny_cache, tmp_path / "run")
     assert f"preset '{name}' refuses substitutes" in said and HUBERT in said and VGG in said
-    assert "--set substitutes=allow" in said and "prepare the cache with --extract hubert" in said
-    assert said.endswith("dawn-bench weights fetch vgg19 hubert-large-bin hubert-large-config")
+    assert said.endswith(
+        "To train as the paper did: dawn-bench weights fetch vgg19 hubert-large-bin hubert-large-config; "
+        "then prepare the cache with --extract hubert; to train with the substitutes: --set substitutes=allow"
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_only_what_a_stage_uses_is_refused(tmp_path: Path, tiny_cache: Path) -> None:
     said = refusal("dawn-128+no-pbnet", tiny_cache, tmp_path / "run", "--stage", "lfg")
-    assert VGG in said and "HuBERT" not in said and said.endswith("dawn-bench weights fetch vgg19")
+    assert VGG in said and "HuBERT" not in said and "did: dawn-bench weights fetch vgg19; to train with" in said
     said = refusal("dawn-128", tiny_cache, tmp_path / "run", "--stage", "pbnet")
     assert HUBERT in said and "VGG" not in said
     spec, heard = MODELS["dawn"], Cache(write_tiny_cache(tmp_path / "heard", hubert=True))
@@ -137,7 +139,7 @@ def test_head_poses_and_blinks_of_other_extractors_are_said(
     (root / SETTINGS_FILE).write_text(json.dumps(facts | {"fingerprints": recorded}))
     found = MODELS["dawn"].substitutes(preset("dawn-128"), Cache(root), "pbnet")
     assert len(found) == len(said) and not any(s.refused for s in found)
-    assert all(words in s.before for words, s in zip(said, found, strict=True))
+    assert all(words in s.announcement for words, s in zip(said, found, strict=True))
 
 
 def test_the_other_models_say_theirs(tiny_cache: Path, tmp_path: Path) -> None:
@@ -145,24 +147,24 @@ def test_the_other_models_say_theirs(tiny_cache: Path, tmp_path: Path) -> None:
     paper = dit_head_preset("paper")
     found = {s: spec.substitutes(paper, cache, s) for s in spec.stages}
     assert all(s.refused for stage in found.values() for s in stage) and paper.substitutes == "refuse"
-    assert [s.before for s in found["dit"]] == [
+    assert [s.announcement for s in found["dit"]] == [
         "DiT-Head trains on logmel features (80 values a frame) instead of the paper's Wav2Vec2."
     ]
-    assert found["vqgan-masked"][0].before.startswith("Stage vqgan-masked trains without VGG-19's weights")
+    assert found["vqgan-masked"][0].announcement.startswith("Stage vqgan-masked trains without VGG-19's weights")
     assert dit_head_settings().substitutes == dit_head_preset("tiny").substitutes == "allow"
     meshes = MODELS["diffspeaker"]
-    said = [s.after for s in meshes.substitutes(micro_mesh_settings(), cache, "diffspeaker")]
+    said = [s.report_note for s in meshes.substitutes(micro_mesh_settings(), cache, "diffspeaker")]
     assert len(said) == 2 and "log mel energies" in said[0] and "random weights" in said[1]
     biwi = meshes.preset("biwi-hubert")
     assert meshes.substitutes(biwi, cache, "diffspeaker") == []  # needs the file, and is refused without
     plain = biwi.model_copy(update={"diffspeaker": biwi.diffspeaker.model_copy(update={"pretrained": False})})
-    assert "random weights" in meshes.substitutes(plain, cache, "diffspeaker")[0].before
+    assert "random weights" in meshes.substitutes(plain, cache, "diffspeaker")[0].announcement
 
 
 def test_a_vgg_that_is_not_the_published_file_is_said(no_weights: Path) -> None:
     torch.save(VGGLoss(identity="").state_dict(), no_weights / "vgg19-dcbb9e9d.pth")
     (found, _) = MODELS["dawn"].substitutes(preset("dawn-128"), None, "lfg")  # type: ignore[arg-type]
-    assert found.before == "Stage lfg: its VGG-19 is not the published file." and not found.refused
+    assert found.announcement == "Stage lfg: its VGG-19 is not the published file." and not found.refused
 
 
 def test_the_lfg_starts_from_voxcelebs_weights(

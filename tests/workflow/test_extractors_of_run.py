@@ -19,7 +19,7 @@ from dawn_bench.baselines.methods import dawn as dawn_method
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import KEY, Extracted, of_provenance, to_json
+from dawn_bench.extractor_record import KEY, Extracted, of_provenance, to_json
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import SamplingOptions
@@ -31,7 +31,7 @@ from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.pipelines.synthetic.write import write_embedded
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
-from dawn_bench.workflow.segments import repeated, segment
+from dawn_bench.workflow.pieces import cut_piece, repeated
 from dawn_bench.workflow.train import train
 
 FRAME, BOX = Extracted("pose", "pose-2-weak-perspective-68"), Extracted("pose-3ddfa", "pose-3ddfa-1-x-y")
@@ -231,5 +231,5 @@ def test_a_row_of_released_weights_says_that_nothing_proves_them(tiny_cache: Pat
 
 def test_a_piece_of_a_clip_keeps_the_record(tiny_cache: Path, tmp_path: Path) -> None:
     clip = Cache(with_record(tiny_cache, tmp_path / "cache", BOX, PAIR))["c0"]
-    for part in (segment(clip, 2, 9), repeated(clip, 40, name="long")):
+    for part in (cut_piece(clip, 2, 9), repeated(clip, 40, name="long")):
         assert part.extractors == clip.extractors != {}

@@ -13,7 +13,7 @@ from dawn_bench.baselines.given_pieces import CUT_FROM_WHOLE
 from dawn_bench.cache import SETTINGS_FILE, Cache
 from dawn_bench.errors import InputError
 from dawn_bench.job import read_job
-from dawn_bench.metrics.protocols.base import PAPER_DAWN, PIECES, protocol
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, PIECE_LENGTHS, protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.needs import evaluation_changes
 from dawn_bench.pipelines.media.video import read_frames, write_video
@@ -23,9 +23,9 @@ from dawn_bench.reports.store import ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow import scoring
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
+from dawn_bench.workflow.pieces import cut_pieces
 from dawn_bench.workflow.reproduce import reproduce
 from dawn_bench.workflow.reproduction import Reproduction
-from dawn_bench.workflow.segments import pieces
 
 FRAMES = 450
 #: What makes a row one of a ranked method.
@@ -128,6 +128,16 @@ def test_a_protocol_of_before_keeps_its_fingerprint_and_pieces_have_another() ->
     assert len({v.fingerprint for v in variants}) == len({v.id for v in variants}) == len(variants)
     assert protocol("paper-dawn", ("piece_remainder=drop",), dataset="crema") == PAPER_DAWN  # nothing is cut
     assert evaluation_changes([METRICS["psnr"]], in_pieces) == ["metrics=psnr"]  # a command that can be typed
+    for dataset in ("hdtf", "crema"):  # the id that a report shows is a name
+        assert protocol(in_pieces.id, dataset=dataset) == in_pieces
+        dropped = protocol("paper-dawn-pieces-150-drop", dataset=dataset)
+        assert dropped == PAPER_DAWN.in_pieces(150, "drop")
+    assert protocol(in_pieces.id, ("piece_length=null",), dataset="hdtf") == PAPER_DAWN
+    for unknown in ("paper-down-pieces-200", "paper-dawn-pieces-", "paper-dawn-pieces-²", "paper-dawn-pieces-9-some"):
+        with pytest.raises(InputError, match=r"no protocol called .*paper-dawn"):
+            protocol(unknown)
+    with pytest.raises(InputError, match="piece_length"):
+        protocol("paper-dawn-pieces-1")
     assert PAPER_DAWN.in_pieces(200) == in_pieces and in_pieces.in_pieces(None) == PAPER_DAWN
 
 
@@ -136,7 +146,7 @@ def test_the_rest_of_a_clip_and_its_frame_0_are_fields(hdtf: Path, tmp_path: Pat
     clips = Cache(hdtf).clips("test")[:1]
 
     def lengths(*fields: str) -> list[tuple[str, int]]:
-        return [(c.id, c.n_frames) for c in pieces(clips, protocol("paper-dawn", fields, dataset="hdtf"))]
+        return [(c.id, c.n_frames) for c in cut_pieces(clips, protocol("paper-dawn", fields, dataset="hdtf"))]
 
     whole = [("c0_f00000", 200), ("c0_f00200", 200)]
     assert lengths() == lengths("piece_remainder=drop") == whole
@@ -146,7 +156,7 @@ def test_the_rest_of_a_clip_and_its_frame_0_are_fields(hdtf: Path, tmp_path: Pat
     assert lengths("piece_length=500") == lengths("piece_length=null") == [("c0", 450)]
     with pytest.raises(InputError, match=r"no chosen clip has 500 frames \(longest: 450\)"):
         lengths("piece_length=500", "piece_remainder=drop")
-    piece = pieces(clips, protocol(dataset="hdtf"))[1]
+    piece = cut_pieces(clips, protocol(dataset="hdtf"))[1]
     assert (piece.whole_id, piece.first_frame, len(piece["audio"])) == ("c0", 200, 200 * 640)
     np.testing.assert_array_equal(piece["frames"], clips[0]["frames"][200:400])
     np.testing.assert_array_equal(piece["audio"], clips[0]["audio"][200 * 640 : 400 * 640])
@@ -262,7 +272,7 @@ def test_a_folder_of_both_kinds_or_of_neither_is_refused_in_one_line(hdtf: Path,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("length", ["0", "1", "-5", "many", "2.5"])
+@pytest.mark.parametrize("length", ["0", "1", "-5", "many", "2.5", "²"])
 def test_a_wrong_length_is_refused_in_one_line(length: str) -> None:
     with pytest.raises(InputError, match=r"--piece-length: .* is no length of pieces.*such as 200, or whole") as caught:
         read_job(Evaluation, {"cache": "C", "out": "O", "piece_length": length})
@@ -286,4 +296,4 @@ def test_evaluate_and_reproduce_cut_alike(hdtf: Path, tmp_path: Path, monkeypatc
     rows = {r.piece_length: r for r in ResultsStore(tmp_path / "r").rows()}
     (ours,) = ResultsStore(tmp_path / "e").rows()
     assert (rows[200].protocol, rows[200].fingerprint) == (ours.protocol, ours.fingerprint)
-    assert PIECES["hdtf"] == 200
+    assert PIECE_LENGTHS["hdtf"] == 200

@@ -32,9 +32,9 @@ from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import reproduce as module
 from dawn_bench.workflow import scoring
 from dawn_bench.workflow.paper_rows import NO_WINDOW, ROWS, paper_table
+from dawn_bench.workflow.pieces import pieces_of, repeated
 from dawn_bench.workflow.reproduce import Reproduction, reproduce
 from dawn_bench.workflow.reproduced import Reproduced
-from dawn_bench.workflow.segments import repeated, segments
 
 QUICK = {"steps": 2}
 
@@ -151,6 +151,19 @@ def test_resolutions_state_which_cache_they_need(tiny_cache: Path, micro_run: Pa
     reproduced = _run(7, tiny_cache, micro_run, tmp_path, max_clips=1)
     assert _ran(reproduced) == {"Ground truth": True, "DAWN, 128 px": False, "DAWN, 256 px": False, "DAWN, 32 px": True}
     assert "cache of 256 px" in reproduced.lines[2].reason
+
+
+def test_how_the_cache_differs_from_the_training_data_is_printed_before_the_rows(
+    tiny_cache: Path, micro_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_cache, tmp_path / "cache")
+    file = tmp_path / "cache" / "cache.json"
+    facts = {"fingerprints": {"extractor pose-3ddfa": "pose-3ddfa-1-x-y"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+    _run(7, tmp_path / "cache", micro_run, tmp_path / "out", max_clips=1)
+    printed = " ".join(capsys.readouterr().err.split())
+    note = "the extractors of the head pose of the model's training data are not recorded"
+    assert printed.count(note) == 1 and printed.index(note) < printed.index("not run:")
 
 
 def test_strategies_are_timed_over_8_seconds(
@@ -364,11 +377,11 @@ def test_a_run_of_another_size_is_not_run(micro_run: Path, tmp_path: Path) -> No
 
 def test_segments_are_clips(tiny_cache: Path) -> None:
     clips = Cache(tiny_cache).clips("test")
-    assert [(c.id, c.n_frames) for c in segments(clips, 40, exact=False)] == [("c4", 30), ("c5", 30)]
-    assert segments(clips, 40, exact=True) == []
-    rest = segments(clips[:1], 20, exact=False)
+    assert [(c.id, c.n_frames) for c in pieces_of(clips, 40, remainder="half")] == [("c4", 30), ("c5", 30)]
+    assert pieces_of(clips, 40, remainder="drop") == []
+    rest = pieces_of(clips[:1], 20, remainder="half")
     assert [(c.id, c.n_frames) for c in rest] == [("c4_f00000", 20), ("c4_f00020", 10)]
-    assert [c.n_frames for c in segments(clips[:1], 20, exact=True)] == [20]
+    assert [c.n_frames for c in pieces_of(clips[:1], 20, remainder="drop")] == [20]
     whole, second = clips[0], rest[1]
     for name in whole.arrays:
         values = whole[name][20 * 640 :] if name == "audio" else whole[name][20:]

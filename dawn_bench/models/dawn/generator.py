@@ -11,7 +11,7 @@ import numpy as np
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import SHARED_FIELDS, Extracted, of_provenance
+from dawn_bench.extractor_record import SHARED_FIELDS, of_provenance
 from dawn_bench.files import sha256_file, user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
@@ -22,7 +22,7 @@ from dawn_bench.models.dawn.passes import passes, stream
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.models.inputs import Crop, portrait_notes, read_drive, read_portrait, read_speech, read_tracks
-from dawn_bench.pipelines.extractors.recorded import differences, encoder_notes, face_backend, usable, words
+from dawn_bench.pipelines.extractors.compatibility import differences, encoder_notes, face_backend, usable, words
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -67,9 +67,9 @@ class DawnGenerator(DawnNetworks, Generator):
         return int(self.facts["lfg"]["size"])
 
     @property
-    def extractors(self) -> Mapping[str, Extracted]:
-        """Which extractors computed its training data, by field; empty for a run that does not record them."""
-        return of_provenance(self.facts["a2v"])
+    def provenance(self) -> Mapping[str, Any]:
+        """The provenance of the A2V-FDM."""
+        return self.facts["a2v"]
 
     @property
     def published(self) -> bool:
@@ -136,10 +136,12 @@ class DawnGenerator(DawnNetworks, Generator):
             user_path(image),
             size=self.size,
             backend=backend,
-            crop=cast(Crop, chosen.crop),
+            crop=cast(Crop, chosen.crop or self.crop),
             person=chosen.person,
             **sources,
         )
+        if chosen.crop is None and self.crop != "face":
+            notes.append(f"the portrait is cropped as the model's training data: --crop {self.crop}")
         notes += portrait_notes(image, portrait, chosen=chosen.person is not None)
         if not has_face:
             notes.append(f"{image}: no face found; a frontal face in the middle is assumed")
@@ -169,7 +171,7 @@ class DawnGenerator(DawnNetworks, Generator):
         n_frames: int,
         notes: list[str],
     ) -> dict[str, np.ndarray]:
-        """Head pose and blinks supplied by the user; None where PBNet generates them."""
+        """Head pose and blinks supplied by the user, by argument of `scene`; empty where PBNet generates them."""
         if options.drive is not None:
             person = options.drive_person or options.person
             pose, blink = read_drive(

@@ -65,7 +65,10 @@ class DawnOptions(PassOptions):
     pass_seconds: PassSeconds = Field(
         PASS_SECONDS, description="cut longer speech into passes of at most so many seconds; none: never"
     )
-    crop: str = Field("face", description="face: the square around the face; paper: the whole picture, resized")
+    crop: str | None = Field(
+        None,
+        description="face: the square around the face; paper: the whole picture, resized; null: as the run's data",
+    )
     drive: UserPath | None = Field(None, description="a video whose head pose and blinks are used")
     pose: UserPath | None = Field(None, description="a .npz file with `pose` (T,6 or 7) and `blink` (T,2) to use")
 
@@ -83,6 +86,6 @@ class DawnOptions(PassOptions):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.crop not in get_args(Crop):
+        if self.crop is not None and self.crop not in get_args(Crop):
             raise InputError(f"--crop {self.crop!r} is not known.", hint=nearest(self.crop, get_args(Crop)))
         return self

@@ -13,28 +13,26 @@ from pathlib import Path
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError, nearest
-from dawn_bench.extracted import KEY, Extracted, to_json
+from dawn_bench.extractor_record import KEY, Extracted, to_json
 from dawn_bench.files import sha256_file
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.lfg import LFGConfig
-from dawn_bench.models.dawn.needs import RELEASED
+from dawn_bench.models.dawn.needs import AUDIO, BLINK, POSE, RELEASED
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
 from dawn_bench.provenance import fingerprint
-from dawn_bench.weights_advice import by_hand, lacking, preferred
 from dawn_bench.weights_kinds import check_kind
+from dawn_bench.weights_needs import by_hand, missing_needs, preferred
 
 #: `--checkpoint released-128`: the files come from the weights folder.
 _NAMED = re.compile(r"released-(128|256)")
 _MOTION = re.compile(r"DAWN_(128|256).*\.pth")
-#: The audio features of the released networks.
-AUDIO_ENCODER = "hubert"
 #: The extractors of their training data; which versions is not published.
 _TRAINED_ON = {
-    "pose": Extracted("pose-3ddfa"),
-    "blink": Extracted("blink-one-pair"),
-    AUDIO_ENCODER: Extracted(AUDIO_ENCODER),
+    "pose": Extracted(POSE),
+    "blink": Extracted(BLINK),
+    AUDIO: Extracted(AUDIO),
 }
 
 
@@ -100,7 +98,7 @@ def load_released(
         identity=fingerprint([sha256_file(path) for path in (files.lfg, files.a2v, *files.pbnet)]),
         facts={
             "lfg": {"size": files.size},
-            "a2v": {"audio_encoder": AUDIO_ENCODER, "published": True, KEY: to_json(_TRAINED_ON)},
+            "a2v": {"audio_encoder": AUDIO, "published": True, KEY: to_json(_TRAINED_ON)},
             "pbnet": {},
         },
     )
@@ -156,7 +154,7 @@ def _first(folder: Path, pattern: str) -> Path | None:
 
 
 def _registered(size: int) -> ReleasedFiles:
-    if absent := lacking(RELEASED[size]):
+    if absent := missing_needs(RELEASED[size]):
         files = ", ".join(preferred(need).file for need in absent)
         raise InputError(f"lacks {files}.", path=weights.folder(), hint=_origin(size))
     (lfg,), (a2v,), *_ = RELEASED[size]
@@ -167,4 +165,4 @@ def _registered(size: int) -> ReleasedFiles:
 
 
 def _origin(size: int) -> str:
-    return f"{by_hand(weights.entry(f'dawn-a2v-{size}'))}."
+    return f"By hand: {by_hand(weights.entry(f'dawn-a2v-{size}'))}"

@@ -11,7 +11,7 @@ from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import LFGConfig
 from dawn_bench.models.dawn.lfg_loss import LFGLossConfig
 from dawn_bench.models.dawn.pbnet import PBNetConfig
-from dawn_bench.models.substitutes import SUBSTITUTES, Substitutes
+from dawn_bench.models.substitutes import SUBSTITUTES_FIELD, Substitutes
 from dawn_bench.training.augment import JitterConfig
 from dawn_bench.training.stage import LoopConfig
 from dawn_bench.weights import Policy
@@ -73,7 +73,7 @@ class TrainSettings(Config):
 
     preset: str
     note: str = Field("", description="purpose of the preset, shown in reports")
-    substitutes: Substitutes = SUBSTITUTES
+    substitutes: Substitutes = SUBSTITUTES_FIELD
     lfg: LFGTraining = LFGTraining()
     a2v_1: A2VTraining = A2VTraining()
     a2v_2: A2VTraining | None = None

@@ -1,6 +1,7 @@
 """The generation strategies that the paper compares (Table 2), with the same trained models: NAR, SAR, TTR.
 
-A strategy is a function (networks, source, audio, seed, options, pose, blink) -> frames uint8 (T,S,S,3).
+A strategy is a function (networks, source, audio, seed, options, pose, blink) -> frames uint8 (T,S,S,3). SAR also takes
+the face back end that detects the face in each of its source frames.
 """
 
 from __future__ import annotations
@@ -60,15 +61,18 @@ def sar(
     options: SarOptions,
     pose: np.ndarray | None = None,
     blink: np.ndarray | None = None,
+    backend: FaceBackend | None = None,
 ) -> np.ndarray:
     """Semi-autoregressive, as in He et al. 2023: segments of fixed length, each conditioned on the previous segment.
 
-    The last generated frame of a segment is the source of the next segment, with its own face box. Head pose and blinks
-    are drawn once for the whole clip, so the strategies differ only in the frames.
+    The last generated frame of a segment is the source of the next segment, with its own face box, which `backend`
+    detects (None: the one that `auto` picks). Head pose and blinks are drawn once for the whole clip, so the strategies
+    differ only in the frames.
     """
     if pose is None or blink is None:
         drawn_pose, drawn_blink = networks.tracks(source, audio, seed=seed)
         pose, blink = (drawn_pose if pose is None else pose), (drawn_blink if blink is None else blink)
+    backend = backend or pick_backend()
     parts: list[np.ndarray] = []
     for number, start in enumerate(range(0, len(audio), options.segment)):
         span = slice(start, start + options.segment)
@@ -77,11 +81,11 @@ def sar(
         )
         parts.append(part)
         if start + options.segment < len(audio):
-            source = shown(source, part[-1], pose[span][-1], blink[span][-1], backend=pick_backend())
+            source = next_source(source, part[-1], pose[span][-1], blink[span][-1], backend=backend)
     return np.concatenate(parts)
 
 
-def shown(
+def next_source(
     before: Portrait, frame: np.ndarray, pose: np.ndarray, blink: np.ndarray, *, backend: FaceBackend
 ) -> Portrait:
     """A generated frame uint8 (S,S,3) of the face `before` as the next source: its head state and its face box.

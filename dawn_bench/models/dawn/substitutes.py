@@ -10,18 +10,16 @@ from dawn_bench import weights
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.lfg_config import LFGConfig
-from dawn_bench.models.dawn.needs import VOXCELEB
+from dawn_bench.models.dawn.needs import AUDIO, BLINK, POSE, VOXCELEB
 from dawn_bench.models.dawn.settings import LFGTraining, TrainSettings
 from dawn_bench.models.substitutes import Substitute, audio_note, audio_substitute, picture_substitute
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
-from dawn_bench.weights_advice import how_to_get
+from dawn_bench.weights_needs import how_to_get
 
-#: The paper's audio features (Section 3.3).
-ENCODER = "hubert"
 #: Head poses and blinks: their words, the field, the extractor of the release, and its name in sentences.
 _HEAD = (
-    ("head poses", "pose", "pose-3ddfa", "the paper's 3DDFA_V2"),
-    ("blinks", "blink", "blink-one-pair", "the release's one-pair ratio (blink-one-pair)"),
+    ("head poses", "pose", POSE, "the paper's 3DDFA_V2"),
+    ("blinks", "blink", BLINK, f"the release's one-pair ratio ({BLINK})"),
 )
 _RANDOM = "Stage lfg started from random weights, not from VoxCeleb's."
 
@@ -34,7 +32,7 @@ def substitutes(settings: TrainSettings, cache: Cache, stage: str) -> list[Subst
     encoder = audio_encoder_of(clip)
     width = clip[encoder].shape[1]
     return [
-        *audio_substitute("DAWN", encoder, width, paper=ENCODER, name="HuBERT"),
+        *audio_substitute("DAWN", encoder, width, paper=AUDIO, name="HuBERT"),
         *_head(cache),
     ]
 
@@ -43,8 +41,8 @@ def of_checkpoint(stage: str, provenance: Mapping[str, Any]) -> list[str]:
     """The report's sentences on a checkpoint, also on one written before these were stored in its provenance."""
     if stage == "lfg":
         return [_RANDOM] if provenance.get("init") is None else []
-    encoder = str(provenance.get("audio_encoder", ENCODER))
-    return [audio_note("DAWN", encoder, name="HuBERT")] if encoder != ENCODER else []
+    encoder = str(provenance.get("audio_encoder", AUDIO))
+    return [audio_note("DAWN", encoder, name="HuBERT")] if encoder != AUDIO else []
 
 
 def first_weights(training: LFGTraining) -> Path | None:

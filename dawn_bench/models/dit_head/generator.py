@@ -12,7 +12,6 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from dawn_bench.clip import FPS
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import Extracted, of_provenance
 from dawn_bench.files import sha256_file, user_path
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dit_head.dit import DiT
@@ -21,7 +20,7 @@ from dawn_bench.models.dit_head.files import read_face
 from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.models.inputs import PERSON, checked_person, read_speech
-from dawn_bench.pipelines.extractors.recorded import encoder_notes, face_backend
+from dawn_bench.pipelines.extractors.compatibility import encoder_notes, face_backend
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 
@@ -83,9 +82,9 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
         return int(self.facts["size"])
 
     @property
-    def extractors(self) -> Mapping[str, Extracted]:
-        """Which extractors computed its training data, by field; empty for a run that does not record them."""
-        return of_provenance(self.facts)
+    def provenance(self) -> Mapping[str, Any]:
+        """The provenance of the three networks."""
+        return self.facts
 
     @property
     def audio_encoder(self) -> str:

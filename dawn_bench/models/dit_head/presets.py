@@ -27,7 +27,7 @@ from dawn_bench.models.dit_head.config import (
 )
 from dawn_bench.models.notes import training_notes
 from dawn_bench.models.substitutes import (
-    SUBSTITUTES,
+    SUBSTITUTES_FIELD,
     Substitute,
     Substitutes,
     audio_note,
@@ -67,7 +67,7 @@ class DitHeadSettings(Config):
 
     preset: str
     note: str = Field("", description="purpose of the preset, shown in reports")
-    substitutes: Substitutes = SUBSTITUTES
+    substitutes: Substitutes = SUBSTITUTES_FIELD
     vqgan_face: VQGANTraining = VQGANTraining()
     vqgan_masked: VQGANTraining = VQGANTraining(model=VQGANConfig(mask=MaskConfig()))
     dit: DiTTraining = DiTTraining()

@@ -1,8 +1,8 @@
 """Other decoders of video: for data whose frames have been read with one of them, or where one is faster.
 
-PyAV opens the file, counts its pictures and times them. The other decoder gives the pixels. Before any are used, it
-must agree with PyAV on the number of pictures, on the time of the first one and of all that follow, and on the pixels
-of the first one; a file for which it does not is refused with the difference. What these decoders ignore or convert in
+PyAV opens the file, counts its pictures and times them. The other decoder gives the pixels. It must agree with PyAV on
+the number of pictures and on the pixels of the first one before any are used, and on the time of each one that is read,
+as it is read; a file for which it does not is refused with the difference. What these decoders ignore or convert in
 another way is refused too: pictures to be turned, pixels that are not square, interlaced, transparent or HDR pictures,
 and edit lists that join several parts.
 """
@@ -78,14 +78,14 @@ def check_decoder(name: str) -> str:
 
 
 @dataclass
-class OtherFrame:
+class PendingFrame:
     """A picture that another decoder has yet to give, and its duration in ticks of the stream; 0 if not stored."""
 
     read: Callable[[], np.ndarray]
     duration: int
 
 
-class OtherPicture(Picture):
+class RgbPicture(Picture):
     """A picture that another decoder has converted to RGB."""
 
     def __init__(self, rgb: np.ndarray) -> None:
@@ -113,7 +113,7 @@ class OtherPicture(Picture):
         return resize(np.ascontiguousarray(self.rgb()[y : y + height, x : x + width]), size, size)
 
 
-def other_frames(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> Iterator[tuple[Stamp, OtherFrame]]:
+def frames_from(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> Iterator[tuple[Stamp, PendingFrame]]:
     """The frames of a file with PyAV's time stamps and the pixels of `decoder`, which are read when used.
 
     `first` is PyAV's first frame. Raises `ItemError("decoder_differs")`, and `ItemError("unreadable")` as PyAV does.
@@ -124,8 +124,10 @@ def other_frames(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> I
 
     with opened(path) as container:
         stream = video_stream(container, path)
-        if special := _special(first[1], aspect=pixel_aspect(stream.sample_aspect_ratio, name=path.name) != 1):
-            raise refused(f"{decoder} does not show {special} as PyAV does")
+        if unsupported := _unsupported_feature(
+            first[1], aspect=pixel_aspect(stream.sample_aspect_ratio, name=path.name) != 1
+        ):
+            raise refused(f"{decoder} does not show {unsupported} as PyAV does")
         if parts_of(path, stream.id):
             raise refused(f"{decoder} does not read an edit list with several parts as PyAV does")
         unit, number = tick(stream), stream.index
@@ -133,7 +135,7 @@ def other_frames(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> I
     if shown is None:
         raise refused(f"it stores no time stamps by which {decoder} could be checked")
     ours = [float(stamp * unit) for stamp, _ in shown]
-    pixels = _checked(decoder, path, ours, stream=number, refused=refused)
+    pixels = _open_verified(decoder, path, ours, stream=number, refused=refused)
     _, rgb = pixels(0)
     plain = Picture(first[1], Converter()).rgb()
     if rgb.shape != plain.shape or not np.array_equal(rgb, plain):
@@ -145,10 +147,10 @@ def other_frames(path: Path, decoder: str, first: tuple[Stamp, VideoFrame]) -> I
             raise refused(f"{decoder} gives picture {number} another size than the first")
         return rgb
 
-    return ((stamp, OtherFrame(partial(read, k), duration)) for k, (stamp, duration) in enumerate(shown))
+    return ((stamp, PendingFrame(partial(read, k), duration)) for k, (stamp, duration) in enumerate(shown))
 
 
-def _checked(
+def _open_verified(
     decoder: str, path: Path, times: Sequence[float], *, stream: int, refused: Callable[[str], ItemError]
 ) -> Callable[[int], tuple[float, np.ndarray]]:
     """What reads the pictures of a file, their number and times compared with those of PyAV, `times` in seconds."""
@@ -172,7 +174,7 @@ def _checked(
     return picture
 
 
-def _special(frame: VideoFrame, *, aspect: bool) -> str | None:
+def _unsupported_feature(frame: VideoFrame, *, aspect: bool) -> str | None:
     """What other decoders do not show as PyAV does, None for a plain picture."""
     if (orientation(frame) or AS_STORED) != AS_STORED:
         return "a picture that is stored turned"

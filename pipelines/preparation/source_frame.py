@@ -81,7 +81,7 @@ def _dataset_crop(meta: Mapping[str, Any]) -> Window | None:
     """The dataset's own crop, None without one; caches of earlier versions do not record it."""
     stated = meta.get(DATASET_CROP)
     parts = stated.split() if isinstance(stated, str) else []
-    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
         return None
     x, y, width, height = map(int, parts)
     return x, y, width, height

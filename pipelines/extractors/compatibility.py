@@ -1,7 +1,7 @@
 """What a model was trained on against what it is given: the extractors of both, compared field by field.
 
 Two sources of a field fit where they have the same convention (`Extractor.convention`): a note then says that they
-differ. With another convention the numbers mean something else, and a model of our own training refuses them. Published
+differ. A model of our own training refuses numbers of another convention. Published
 weights cannot be trained again, so they take what there is, and a note says what it is.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dawn_bench.errors import InputError
-from dawn_bench.extracted import SHARED_FIELDS, Extracted
+from dawn_bench.extractor_record import SHARED_FIELDS, Extracted
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, source_of
 from dawn_bench.pipelines.faces import base as faces
 from dawn_bench.pipelines.settings import AUTO
@@ -100,13 +100,14 @@ def check_extractors(
         assert first.trained is not None and first.given is not None
         raise InputError(
             f"{what} has {words(first.field)} by {first.given}; the model was trained on {first.trained}, "
-            "whose numbers mean something else.",
+            "which has another convention.",
             hint=_remedy([d.trained for d in wrong if d.trained is not None]),
         )
     notes = [str(d) for d in unlike if d.fits is not None]
-    for lacking, side in (("trained", _DATA), ("given", what)):
-        if unknown := [d.field for d in unlike if d.fits is None and getattr(d, lacking) is None]:
-            notes.append(_not_recorded(unknown, side))
+    if unknown := [d.field for d in unlike if d.trained is None]:
+        notes.append(_not_recorded(unknown, _DATA))
+    if unknown := [d.field for d in unlike if d.given is None]:
+        notes.append(_not_recorded(unknown, what))
     return notes
 
 
@@ -120,31 +121,37 @@ def usable(record: Mapping[str, Extracted], field: str, *, published: bool = Fal
     if recorded is None:
         here = Extracted(field, EXTRACTORS[field]().fingerprint())
         return field, [f"{_not_recorded([field], _DATA)}; taken here: {here}"]
-    reason, hint = "", ""
-    if recorded.name not in EXTRACTORS:
-        reason, hint = "is not installed", "Install the distribution that adds it."
-    elif not _computes(recorded):
-        reason, hint = "is no longer computed that way", "Train the model again on a cache of this version."
-    elif lacking := EXTRACTORS[recorded.name].missing():
-        reason = f"cannot run here: {lacking}"
-    if not reason:
+    reason = _unusable(recorded)
+    if reason is None:
         return recorded.name, []
     what = f"the model was trained on {words(field)} by {recorded}, which {reason}"
     if not published:
-        raise InputError(f"{what}." if hint else what, hint=hint)
-    return field, [f"{field} takes its place here: {what}. {hint}" if hint else f"{field} takes its place here: {what}"]
+        raise InputError(what)
+    return field, [f"{field} takes its place here: {what}"]
 
 
-def face_backend(record: Mapping[str, Extracted], asked: str) -> tuple[faces.FaceBackend, list[str]]:
-    """The face back end for a model with this record, and notes: for `auto` the recorded one where it can run here."""
+def _unusable(recorded: Extracted) -> str | None:
+    """Why a recorded extractor cannot compute its field here, and what to do, as a clause; None where it can."""
+    if recorded.name not in EXTRACTORS:
+        return "is not installed. Install the distribution that adds it."
+    if not _computes(recorded):
+        return "is no longer computed that way. Train the model again on a cache of this version."
+    missing = EXTRACTORS[recorded.name].missing()
+    return f"cannot run here: {missing}" if missing else None
+
+
+def face_backend(record: Mapping[str, Extracted], requested: str) -> tuple[faces.FaceBackend, list[str]]:
+    """The face back end for a model with this record, and notes: for `auto` the recorded one where it can run here.
+
+    Another back end than the recorded one, and another version of it, is a note.
+    """
     recorded = record.get("face")
     if recorded is None:
-        return faces.pick_backend(asked), []
+        return faces.pick_backend(requested), []
     runs = recorded.name in faces.FACE_BACKENDS and faces.FACE_BACKENDS[recorded.name].missing() is None
-    backend = faces.pick_backend(recorded.name if asked == AUTO and runs else asked)
-    if backend.name == recorded.name:
-        return backend, []
-    return backend, [str(Difference("face", recorded, Extracted(backend.name, backend.fingerprint()), True))]
+    backend = faces.pick_backend(recorded.name if requested == AUTO and runs else requested)
+    here = Extracted(backend.name, backend.fingerprint())
+    return backend, [str(d) for d in differences(record, {"face": here}, fields=["face"])]
 
 
 def encoder_notes(record: Mapping[str, Extracted], encoder: str) -> list[str]:

@@ -9,27 +9,31 @@ from typing import Any
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.spec import ModelSpec, stage_key
-from dawn_bench.models.substitutes import Substitute, how_to_do_without
-from dawn_bench.training.holdout import Holdout, earlier_holdout, hold_out, read_holdout
+from dawn_bench.models.substitutes import Substitute, refusal_hint
+from dawn_bench.training.holdout import HELD_OUT, Holdout, earlier_holdout, hold_out, read_holdout
 from dawn_bench.training.resume import MODEL_FILE, STATE_FILE
 
 
-def begun(stage: Path) -> bool:
+def has_started(stage: Path) -> bool:
     """Whether the folder of a stage holds a run."""
     return any((stage / name).is_file() for name in (STATE_FILE, MODEL_FILE))
 
 
 def holdouts(spec: ModelSpec, settings: Any, cache: Cache, names: Sequence[str], out: Path) -> dict[str, Holdout]:
-    """The validation clips of each stage: of a run that goes on those that it began with, else those of a new run.
+    """The validation clips of each stage: those that it began with, else those of the run's other stages.
 
-    A new run holds the same clips out of every stage, so that no stage has seen those on which another is validated.
-    Raises `InputError` where a record is damaged.
+    All stages of a run hold the same clips out, so that none has seen those on which another is validated. Only where
+    no stage of it has held clips out are they chosen anew. Raises `InputError` where a record is damaged.
     """
     counts = {name: _validation_clips(settings, name) for name in spec.stages}
-    new = hold_out(cache, max(counts.values(), default=0))
+    records = {name: read_holdout(out / name) for name in spec.stages if has_started(out / name)}
+    shared = (
+        record for record in records.values() if record is not None and (record.clips or record.split != HELD_OUT)
+    )
+    new = next(shared, None) or hold_out(cache, max(counts.values(), default=0))
     chosen = {}
     for name in names:
-        record = read_holdout(out / name) if begun(out / name) else new
+        record = records.get(name, new)
         chosen[name] = record or (earlier_holdout(cache) if counts[name] else Holdout())
     return chosen
 
@@ -49,10 +53,8 @@ def checked_substitutes(
     """
     substitutes = {name: spec.substitutes(settings, cache, name) for name, cache in caches.items()}
     refused = [s for of_stage in substitutes.values() for s in of_stage if s.refused]
-    goes_on = resume and any(begun(out / name) for name in spec.stages)
+    goes_on = resume and any(has_started(out / name) for name in spec.stages)
     if refused and not goes_on and getattr(settings, "substitutes", "allow") == "refuse":
-        raise InputError(
-            f"preset {settings.preset!r} refuses substitutes: {' '.join(dict.fromkeys(s.before for s in refused))}",
-            hint=how_to_do_without(refused),
-        )
+        sentences = " ".join(dict.fromkeys(s.announcement for s in refused))
+        raise InputError(f"preset {settings.preset!r} refuses substitutes: {sentences}", hint=refusal_hint(refused))
     return substitutes

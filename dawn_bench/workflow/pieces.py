@@ -11,14 +11,14 @@ import numpy as np
 from dawn_bench.baselines.base import modality_of
 from dawn_bench.clip import PIECE_OF, PIECE_START, SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.protocols.base import ScoringProtocol
+from dawn_bench.metrics.protocols.base import Remainder, ScoringProtocol
 from dawn_bench.provenance import fingerprint
 
 #: Hashes in a clip's `meta` that are of the files that it was made from, and not of its arrays.
 _OF_FILES = ("source_sha256", "sound_sha256")
 
 
-def pieces(clips: Sequence[Clip], protocol: ScoringProtocol) -> list[Clip]:
+def cut_pieces(clips: Sequence[Clip], protocol: ScoringProtocol) -> list[Clip]:
     """The clips that are generated and scored under a protocol: whole ones, or their pieces.
 
     Raises `InputError` for pieces of meshes, and where all clips are too short for a piece.
@@ -28,32 +28,36 @@ def pieces(clips: Sequence[Clip], protocol: ScoringProtocol) -> list[Clip]:
         return list(clips)
     if modality_of(clips[0]) == "mesh":
         raise InputError("pieces are cut from videos, and this cache has meshes.", hint="Leave out --piece-length.")
-    least = {"half": 0.5, "keep": 0.0, "drop": 1.0}[protocol.piece_remainder]
-    chosen = segments(clips, length, exact=protocol.piece_remainder == "drop", least=least)
+    chosen = pieces_of(clips, length, remainder=protocol.piece_remainder)
     if not chosen:
         longest = max(c.n_frames for c in clips)
         raise InputError(f"no chosen clip has {length} frames (longest: {longest}); prepare longer videos.")
     return chosen
 
 
-def segments(clips: Sequence[Clip], length: int, *, exact: bool, least: float = 0.5) -> list[Clip]:
-    """Consecutive segments of `length` frames, each generated from its own first true frame, as in the released code.
+def pieces_of(clips: Sequence[Clip], length: int, *, remainder: Remainder) -> list[Clip]:
+    """Consecutive pieces of `length` frames, each generated from its own first true frame, as in the released code.
 
-    `exact` drops everything shorter; else shorter clips stay whole, and a remainder counts that has at least the share
-    `least` of a segment.
+    `remainder` is that of `ScoringProtocol`.
     """
     chosen: list[Clip] = []
     for clip in clips:
-        starts = range(0, clip.n_frames, length)
-        for start in starts:
+        for start in range(0, clip.n_frames, length):
             stop = min(start + length, clip.n_frames)
             whole = start == 0 and stop == clip.n_frames
-            if stop - start == length or (not exact and (whole or stop - start >= length * least)):
-                chosen.append(clip if whole else segment(clip, start, stop))
+            if _is_scored(stop - start, length, remainder, whole=whole):
+                chosen.append(clip if whole else cut_piece(clip, start, stop))
     return chosen
 
 
-def segment(clip: Clip, start: int, stop: int) -> Clip:
+def _is_scored(frames: int, length: int, remainder: Remainder, *, whole: bool) -> bool:
+    """Whether a part of a clip, or a `whole` clip, of so many frames is scored where a piece has `length` frames."""
+    if frames == length or remainder == "drop":
+        return frames == length
+    return whole or remainder == "keep" or 2 * frames >= length
+
+
+def cut_piece(clip: Clip, start: int, stop: int) -> Clip:
     """Frames `start` to `stop` (exclusive) of a clip and their sound; the id ends with `_f` and the first frame."""
     meta = _facts(clip) | {PIECE_OF: clip.id, PIECE_START: start}
     for field in ("frames", "audio"):
