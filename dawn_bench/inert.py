@@ -47,7 +47,7 @@ class Builder:
         self.name, self.build = name, build
 
 
-class Refused(ValueError):
+class UnsupportedContent(ValueError):
     """The pickle needs what cannot be skipped; the text is a clause that goes after the file's name."""
 
 
@@ -188,7 +188,7 @@ def _extension(size: int) -> Callable[[Any], None]:
 
 
 def _no_buffer(self: Any) -> None:
-    raise Refused("has data outside of itself")
+    raise UnsupportedContent("has data outside of itself")
 
 
 InertUnpickler.dispatch = pickle._Unpickler.dispatch | {

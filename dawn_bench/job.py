@@ -281,7 +281,7 @@ def _shape(annotation: Any) -> tuple[Shape, Any]:
 
 def renamed(old: str, new: str) -> None:
     """Print a note that a flag or key was renamed."""
-    console().print(f"note: {old} is called {new} now; the old name goes away in the next release", markup=False)
+    console().print(f"note: {old} is called {new} now; the old name goes away in the next release")
 
 
 def _stage(key: str, settings: Config) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dawn_bench.errors import InputError
+from dawn_bench.text import few
 from dawn_bench.utf8 import escape_invalid
 
 if TYPE_CHECKING:
@@ -179,12 +180,12 @@ def read_array(path: Path, *, hint: str = "Write it again with numpy.save.", map
 
 def _without_objects(path: Path, refusal: Callable[[str], DamageError]) -> Any:
     """The content of a PyTorch file that also holds objects, without these; None where it is damaged."""
-    from dawn_bench.inert import Refused
+    from dawn_bench.inert import UnsupportedContent
     from dawn_bench.torch_files import read_tensors
 
     try:
         content, skipped = read_tensors(path)
-    except Refused as error:
+    except UnsupportedContent as error:
         raise refusal(str(error)) from None
     except Exception:  # a damaged file raises a dozen types here as well
         return None
@@ -199,11 +200,11 @@ _REPORTED: set[Path] = set()
 def _say_skipped(path: Path, names: Collection[str]) -> None:
     """Say once in a process which objects of a file were not loaded."""
     from dawn_bench.terminal import console
-    from dawn_bench.torch_files import shown
 
     if names and path not in _REPORTED:
         _REPORTED.add(path)
-        console().print(f"{path.name}: read without its objects, of which no code was run: {shown(names)}")
+        listed = [shortened(" ".join(name.split()), 60) for name in names]
+        console().print(f"{path.name}: read without its objects, of which no code was run: {few(listed, most=4)}")
 
 
 def _check_torch(path: Path) -> None:

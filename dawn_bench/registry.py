@@ -1,4 +1,7 @@
-"""Registries of everything that can be added: datasets, extractors, face back ends, metrics, methods, models.
+"""Registries of everything that can be added.
+
+Datasets, extractors with the sources of pose and blinks, recipes, decoders, face back ends, features, metrics, methods,
+models and the layouts of their released networks.
 
 A registry names the package that holds its built-in items and an entry-point group. The first look-up imports every
 module of the package, so adding a built-in item is adding one file. Other distributions add items through an entry

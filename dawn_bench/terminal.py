@@ -74,7 +74,7 @@ def show_logs() -> None:
 
 def show_traceback(error: BaseException) -> None:
     """Print an error with its traceback, as Python does for an uncaught one."""
-    console().print("".join(traceback.format_exception(error)).rstrip(), markup=False)
+    console().print("".join(traceback.format_exception(error)).rstrip())
 
 
 _PLAIN = warnings.formatwarning
@@ -86,7 +86,7 @@ def _formatted(*args: Any, **settings: Any) -> str:
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        console().print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+        console().print(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 class _Once(logging.Filter):

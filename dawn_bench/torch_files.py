@@ -1,16 +1,19 @@
 """Tensors of PyTorch files that also hold objects: Lightning's hyperparameters, configurations, numpy scalars, models.
 
-`torch.load(weights_only=True)` refuses such a file as a whole. Here the objects become placeholders
-(`dawn_bench.inert`) and the tensors are read: from PyTorch's zip archives and from the legacy format of versions before
-1.6. Tensors are built with the functions named in `_builders` alone, from bytes of the file, and each is checked
-against its storage. Sparse and quantised tensors are refused.
+`torch.load(weights_only=True)` refuses such a file as a whole. With an unpickler of ours as its `pickle_module`,
+`torch.load` would still hand TorchScript to `torch.jit.load`, and its own `persistent_load` makes storages of the sizes
+that the file states. So both formats, PyTorch's zip archives and the legacy one of versions before 1.6, are read here,
+and each size is compared with the file's before memory is taken.
+
+Objects become placeholders (`dawn_bench.inert`). Tensors are built with the functions named in `_builders` alone, from
+bytes of the file, and each is checked against its storage. Sparse and quantised tensors are refused.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import ZipFile, is_zipfile
 
 from dawn_bench import pickles
-from dawn_bench.inert import Builder, Builders, InertUnpickler, Placeholder, Refused, is_plain_key
+from dawn_bench.inert import Builder, Builders, InertUnpickler, Placeholder, UnsupportedContent, is_plain_key
 
 if TYPE_CHECKING:
     import torch
@@ -66,15 +69,15 @@ def read_tensors(path: Path) -> tuple[Any, tuple[str, ...]]:
     """The content of a PyTorch file with placeholders for objects, and the names of what was skipped.
 
     Entries of dictionaries whose value is an empty placeholder are left out. No code of the file runs. Raises
-    `Refused`, whose text says why, for a file without tensors or with tensors of special kinds, and exceptions of many
-    types for a damaged file and for one of another format.
+    `UnsupportedContent`, whose text says why, for a file without tensors or with tensors of special kinds, and
+    exceptions of many types for a damaged file and for one of another format.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         reader = _Zip(path, data) if is_zipfile(path) else _Legacy(data)
         content = reader.read()
         has_tensors = _tidied(content, budget=len(data))
     if not has_tensors:
-        raise Refused("holds objects other than tensors, which could run code")
+        raise UnsupportedContent("holds objects other than tensors, which could run code")
     names = [name for name in reader.skipped if not name.startswith(_COMMON)]
     return content, tuple(names)
 
@@ -101,7 +104,7 @@ class _Reader:
             return Placeholder("source")
         kind, key, _, count, *view = pid[1:]
         if type(kind) is not Builder or not isinstance(kind.build, _AsType):
-            raise Refused("holds tensors of another kind than plain numbers")
+            raise UnsupportedContent("holds tensors of another kind than plain numbers")
         if type(key) is not str or type(count) is not int or count < 0:
             raise ValueError("a storage has no name or no size")
         if key not in self.storages:
@@ -154,9 +157,9 @@ class _Zip(_Reader):
             self.folder = pickled[0].removesuffix("data.pkl")
             order = f"{self.folder}byteorder"
             if f"{self.folder}constants.pkl" in self.entries:
-                raise Refused("is TorchScript, which runs code")
+                raise UnsupportedContent("is TorchScript, which runs code")
             if order in self.entries and archive.read(order) != b"little":
-                raise Refused("has numbers in another order of bytes")
+                raise UnsupportedContent("has numbers in another order of bytes")
             self.pickled = archive.read(pickled[0])
 
     def read(self) -> Any:
@@ -181,7 +184,7 @@ class _Legacy(_Reader):
             raise ValueError("it is no PyTorch file")
         system = self.load(self.data)
         if not isinstance(system, dict) or not system.get("little_endian", True):
-            raise Refused("has numbers in another order of bytes")
+            raise UnsupportedContent("has numbers in another order of bytes")
         content, keys = self.load(self.data), self.load(self.data)
         if type(keys) is not list or not all(type(key) is str for key in keys):
             raise ValueError("it has no list of storages")
@@ -208,7 +211,7 @@ class _AsType:
         self.type = _Type(dtype)
 
     def __call__(self, *_: object) -> Any:
-        raise Refused("makes a storage in a way of its own")
+        raise UnsupportedContent("makes a storage in a way of its own")
 
 
 class _Array:
@@ -260,7 +263,7 @@ def _builders(budget: int) -> Builders:
         return {p[0]: p[1] for p in pairs if type(p) in (list, tuple) and len(p) == 2 and is_plain_key(p[0])}
 
     def refuse(*_: object) -> Any:
-        raise Refused("holds sparse, quantised or other special tensors")
+        raise UnsupportedContent("holds sparse, quantised or other special tensors")
 
     names: dict[tuple[str, str], Callable[..., Any]] = {
         ("torch._utils", "_rebuild_tensor"): _tensor,
@@ -383,10 +386,3 @@ def _built(array: _Array) -> Any:
         return torch.from_numpy(numbers) if numbers.ndim else numbers.item()
     except Exception:  # objects, other types, wrong sizes: skipped as any object is
         return None
-
-
-def shown(names: Iterable[str], *, most: int = 4) -> str:
-    """The first few names, each short, for a message."""
-    plain = (" ".join(name.split()) for name in names)
-    listed = [name if len(name) <= 60 else f"{name[:57]}..." for name in plain]
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

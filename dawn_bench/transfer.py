@@ -1,4 +1,4 @@
-"""One HTTP download to a partial file: it resumes, and what is not the file is refused before it is written."""
+"""Resumable HTTP download to a partial file; what is not the expected file is rejected before anything is written."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ TIMEOUT = 60
 _BLOCK = 1 << 20
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _STATUS = {
-    401: "an account is needed",
-    403: "it does not give the file to everybody",
-    404: "there is no such file any more",
-    410: "the file was removed",
-    451: "the file was removed",
+    401: "requires an account",
+    403: "access denied",
+    404: "not found",
+    410: "removed",
+    451: "removed",
 }
 NOT_PUBLISHED = "not the published file; it was deleted"
 
 
 class TransferError(Exception):
-    """The file did not arrive. The text is a clause; `again` tells whether the same request may succeed later."""
+    """The file did not arrive. The text is a clause; `retryable` tells whether the same request may succeed later."""
 
-    def __init__(self, reason: str, *, again: bool) -> None:
-        self.again = again
+    def __init__(self, reason: str, *, retryable: bool) -> None:
+        self.retryable = retryable
         super().__init__(reason)
 
 
@@ -60,11 +60,13 @@ def transfer(url: str, partial: Path, *, label: str, size: int | None = None) ->
             discard(partial)
             return transfer(url, partial, label=label, size=size)
         why = _STATUS.get(error.code, one_line(error.reason) if error.code < 500 else "try again later")
-        raise TransferError(f"answered {error.code}: {why}", again=error.code >= 500 or error.code == 429) from error
+        raise TransferError(
+            f"answered {error.code}: {why}", retryable=error.code >= 500 or error.code == 429
+        ) from error
     except StorageError:
         raise
     except (OSError, http.client.HTTPException) as error:
-        raise TransferError(one_line(getattr(error, "reason", None) or error), again=True) from error
+        raise TransferError(one_line(getattr(error, "reason", None) or error), retryable=True) from error
 
 
 def discard(partial: Path) -> None:
@@ -88,9 +90,9 @@ def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | Non
             return _transfer(url, partial, 0, label=label, size=size)
         first = response.read(_BLOCK)
         if "text/html" in response.headers.get("Content-Type", "").lower() or (not start and _PAGE.match(first)):
-            raise TransferError(f"sent a web page, {NOT_PUBLISHED}", again=False)
+            raise TransferError(f"sent a web page, {NOT_PUBLISHED}", retryable=False)
         if size is not None and total is not None and total != size:
-            raise TransferError(f"has {total:,} bytes, published are {size:,}: {NOT_PUBLISHED}", again=False)
+            raise TransferError(f"has {total:,} bytes, published are {size:,}: {NOT_PUBLISHED}", retryable=False)
         if not start:
             _remember(partial, url, validator)
         whole = total if total is not None else size
@@ -115,7 +117,7 @@ def _write(response: Any, first: bytes, partial: Path, start: int, *, total: int
             progress.advance(len(block) / 1e6)
     if total is not None and done > total:
         discard(partial)
-        raise TransferError(f"sent more than the {total:,} bytes of the file: {NOT_PUBLISHED}", again=False)
+        raise TransferError(f"sent more than the {total:,} bytes of the file: {NOT_PUBLISHED}", retryable=False)
     if total is not None and done < total:
         raise ConnectionError(f"cut off after {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,12 +24,10 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.files import replacing, sha256_file, user_path
-from dawn_bench.hashes import hash_file, known_hashes
+from dawn_bench.files import user_path
+from dawn_bench.hashes import known_hashes
 from dawn_bench.readers import read_torch
 from dawn_bench.state_dicts import fit
-from dawn_bench.weights_check import check_weight
-from dawn_bench.weights_kinds import KNOWN, check_kind
 from dawn_bench.weights_table import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -53,6 +50,13 @@ class Resolved:
     state: State
     path: Path | None
     sha256: str
+
+    @property
+    def file(self) -> Path:
+        """`path` where there must be one, as under the policy `files`; raises `ValueError` for seeded weights."""
+        if self.path is None:
+            raise ValueError(f"{self.weight.name} has no file: its weights are seeded")
+        return self.path
 
     @property
     def identity(self) -> str:
@@ -110,7 +114,7 @@ def resolve(name: str, policy: Policy = "auto") -> Resolved:
     if hashes:
         return Resolved(weight, "canonical" if is_published(weight, hashes) else "user", path, hashes["sha256"])
     if policy == "files":
-        from dawn_bench.weights_advice import missing_error  # which imports this module
+        from dawn_bench.weights_needs import missing_error  # which imports this module
 
         raise missing_error([(name,)])
     return Resolved(weight, "seeded", None, SEEDED_SALT + name)
@@ -190,71 +194,3 @@ def seeded_array(key: str, shape: tuple[int, ...], *, gain: float = 1.0) -> np.n
     else:
         value = 0.05 * noise
     return np.asarray(value, dtype=np.float32)
-
-
-def add(path: Path, name: str | None = None, *, replace: bool = False) -> Resolved:
-    """Copy a user's file into the weights folder, under the file name of the entry `name`.
-
-    Without `name` the entry is identified by the file's hash, else by its file name. Another file of that name is kept
-    unless `replace` is set. Raises `InputError` when no single entry matches, when the file is another entry's
-    published file or cannot be read as weights, when another file is there already, or when it cannot be copied.
-    """
-    path = user_path(path)
-    if not path.is_file():
-        raise InputError("there is no such file." if not path.is_dir() else "is a folder, not a file.", path=path)
-    hashes = hash_file(path)
-    known = [w for w in WEIGHTS if is_published(w, hashes)]
-    matches = known or [w for w in WEIGHTS if Path(w.file).name == path.name]
-    if name is None and len(matches) != 1:
-        from dawn_bench.weights_folder import identify  # which imports this module
-
-        matches = [w for w in [identify(path)] if w is not None] or matches
-    if name is None and len(matches) != 1:
-        which = "or ".join(f"--name {w.name} " for w in matches)
-        raise InputError(
-            "matches more than one entry." if matches else "matches no registry entry by hash or name.",
-            path=path,
-            hint=f"Say which: weights add PATH {which.strip() or '--name NAME'}",
-        )
-    weight = entry(name) if name is not None else matches[0]
-    if known and weight not in known:
-        raise InputError(f"is the published file of {known[0].name}, not of {weight.name}.", path=path)
-    target = folder() / weight.file
-    if target.exists() and target.samefile(path):
-        return resolve(weight.name)
-    if not known:
-        check_weight(path, weight.file)
-        check_kind(path, weight)
-        _check_twin(weight, hashes["sha256"], path)
-    if target.exists() and not replace:
-        if target.is_file() and sha256_file(target) == hashes["sha256"]:
-            return resolve(weight.name)
-        raise InputError("is there already, with other content.", path=target, hint="Replace it with --replace.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with replacing(target) as temporary:
-            shutil.copyfile(path, temporary)
-    except OSError as error:
-        raise InputError(f"could not be written ({error.strerror}).", path=target) from error
-    return resolve(weight.name)
-
-
-def _check_twin(weight: Weight, sha256: str, path: Path) -> None:
-    """Raise `InputError` where the same bytes are there as another released model: one of the two is misnamed."""
-    for other in WEIGHTS:
-        there = folder() / other.file
-        if not {weight.name, other.name} <= KNOWN or other == weight or not there.is_file():
-            continue
-        if there.stat().st_size == path.stat().st_size and known_hashes(there)["sha256"] == sha256:
-            raise InputError(
-                f"is the same file as {there}, which is there as {other.name}, not {weight.purpose}.",
-                path=path,
-                hint="One of the two is misnamed: get it again from its origin.",
-            )
-
-
-def download(name: str) -> Resolved:
-    """Download a file into the weights folder and check it (`dawn_bench.weights_fetch.download`)."""
-    from dawn_bench.weights_fetch import download as fetch  # which imports this module
-
-    return fetch(name)

@@ -21,7 +21,7 @@ from dawn_bench.locks import lock_file
 from dawn_bench.progress import console
 from dawn_bench.readers import read_json
 from dawn_bench.transfer import NOT_PUBLISHED, TransferError, discard, transfer
-from dawn_bench.weights_advice import Need, by_hand, preferred
+from dawn_bench.weights_needs import Need, by_hand, preferred
 from dawn_bench.weights_table import Weight
 
 #: Seconds to wait for another process whose download does not grow.
@@ -44,12 +44,12 @@ def download(name: str) -> weights.Resolved:
     source = weights.folder() / weight.archive if weight.archive else target
     source.parent.mkdir(parents=True, exist_ok=True)
     partial = source.with_name(f"{source.name}.part")
-    with _alone(source, partial):
-        if _is_there(weight, target):
+    with _download_lock(source, partial):
+        if _is_complete(weight, target):
             return weights.resolve(name)
         if partial.is_symlink():
             partial.unlink()  # the bytes would be appended to the file that it leads to
-        _bring(weight, partial)
+        _download_from_any(weight, partial)
         if weight.archive:
             _unpack(weight, partial)
         else:
@@ -60,7 +60,7 @@ def download(name: str) -> weights.Resolved:
 
 def no_address(weight: Weight) -> InputError:
     """The error for a file that only a person can get, with what to do."""
-    return InputError(f"{weight.file} has no direct address.", hint=by_hand(weight))
+    return InputError(f"{weight.file} has no direct address.", hint=f"By hand: {by_hand(weight)}")
 
 
 def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight]]:
@@ -89,7 +89,7 @@ def transfer_bytes(entries: Iterable[Weight]) -> int:
 
 
 @contextmanager
-def _alone(source: Path, partial: Path) -> Iterator[None]:
+def _download_lock(source: Path, partial: Path) -> Iterator[None]:
     """Hold the lock of a download; while another process holds it and makes progress, wait."""
     from filelock import Timeout
 
@@ -97,7 +97,7 @@ def _alone(source: Path, partial: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        console().print(f"{source.name}: waiting for another process that is fetching it", markup=False)
+        console().print(f"{source.name}: waiting for another process that is fetching it")
         size = _size(partial)
         while not lock.is_locked:
             try:
@@ -117,7 +117,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _is_there(weight: Weight, target: Path) -> bool:
+def _is_complete(weight: Weight, target: Path) -> bool:
     """Whether the published file is present; of an entry without a hash, one with the expected values."""
     if not target.is_file():
         return False
@@ -126,7 +126,7 @@ def _is_there(weight: Weight, target: Path) -> bool:
     return weights.is_published(weight, hash_file(target))
 
 
-def _bring(weight: Weight, partial: Path) -> None:
+def _download_from_any(weight: Weight, partial: Path) -> None:
     """Download what is at the addresses of `weight` to `partial`, checked; raises `InputError` if none serves it."""
     failures: list[tuple[str, TransferError]] = []
     addresses = [_at_hub(url) for url in weight.addresses]
@@ -137,13 +137,13 @@ def _bring(weight: Weight, partial: Path) -> None:
         except TransferError as error:
             failures.append((url, error))
             if number < len(addresses):
-                console().print(f"{weight.name}: {_host(url)} {error}; trying {_host(addresses[number])}", markup=False)
+                console().print(f"{weight.name}: {_host(url)} {error}; trying {_host(addresses[number])}")
     first, reason = failures[0]
     file = weight.archive or Path(weight.file).name
     unpack = f", unpack {weight.member}" if weight.archive else ""
     add = f"dawn-bench weights add FILE --name {weight.name}"
     others = "".join(f"; {_host(url)} {why}" for url, why in failures[1:])
-    if any(why.again for _, why in failures):
+    if any(why.retryable for _, why in failures):
         what = f"could not be downloaded ({reason}{others})."
         hint = f"Run it again to resume; without network, get {file} elsewhere{unpack} and: {add}"
     else:
@@ -164,7 +164,7 @@ def _checked(weight: Weight, url: str, partial: Path) -> None:
         problem = _problem(weight, partial)
     if problem:
         discard(partial)
-        raise TransferError(problem, again=False)
+        raise TransferError(problem, retryable=False)
 
 
 def _problem(weight: Weight, path: Path) -> str:
@@ -202,7 +202,7 @@ def _unpack(weight: Weight, partial: Path) -> None:
         for part in [weight, *(w for w in siblings if not (folder / w.file).exists())]:
             name = next((n for n in archive.namelist() if n.rpartition("/")[2] == part.member), None)
             if name is None:
-                raise InputError(f"has no file {part.member}.", path=part.url, hint=by_hand(part))
+                raise InputError(f"has no file {part.member}.", path=part.url, hint=f"By hand: {by_hand(part)}")
             (folder / part.file).parent.mkdir(parents=True, exist_ok=True)
             with replacing(folder / part.file, sole=True) as temporary:
                 with archive.open(name) as packed, temporary.open("wb") as unpacked:

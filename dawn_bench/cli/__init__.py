@@ -147,7 +147,7 @@ def _say_stopped() -> NoReturn:
     by = "" if number == signal.SIGINT else f" by {number.name}"
     line = f"stopped{by}: finished work is kept; continue with: {_again()}"
     with suppress(OSError):  # the terminal of a SIGHUP is gone
-        console().print(line, markup=False)
+        console().print(line)
     sys.exit(128 + number)
 
 
@@ -174,5 +174,5 @@ def _stop(error: BaseException, code: int, *, prefix: str, line: str | None = No
         show_traceback(error)
         sys.exit(code)
     text = " ".join(str(line if line is not None else error).split())
-    console().print(f"{prefix}: {text}", markup=False)
+    console().print(f"{prefix}: {text}")
     sys.exit(code)

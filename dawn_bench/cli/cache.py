@@ -29,9 +29,9 @@ def verify(root: _Root) -> None:
     report = check(root)
     screen = console()
     for clip_id, field, what in report.faults:
-        screen.print(f"{clip_id}  {field}: {what}" if field else f"{clip_id}: {what}", markup=False)
+        screen.print(f"{clip_id}  {field}: {what}" if field else f"{clip_id}: {what}")
     for name in report.loose:
-        screen.print(f"{name}: belongs to no clip", markup=False)
+        screen.print(f"{name}: belongs to no clip")
     if report.faults:
         arrays = sum(field != "" for _, field, _ in report.faults)
         others = len(report.faults) - arrays
@@ -41,7 +41,7 @@ def verify(root: _Root) -> None:
         raise InputError(what, path=root, hint="Prepare it again with --overwrite.")
     left_out = f"; {counted(report.left_out, 'clip')} left out" if report.left_out else ""
     checked = f"{counted(report.clips, 'clip')}, {counted(report.arrays, 'array')}"
-    screen.print(f"{checked}, all checksums match{left_out}", markup=False)
+    screen.print(f"{checked}, all checksums match{left_out}")
 
 
 @app.command()
@@ -58,7 +58,7 @@ def stats(root: _Root) -> None:
 
     facts, screen = count(root), console()
     clips, speakers = counted(facts["clips"], "clip"), counted(facts["speakers"], "speaker")
-    screen.print(f"{facts['dataset']}, {facts['size']} px, {clips} of {speakers}", markup=False)
+    screen.print(f"{facts['dataset']}, {facts['size']} px, {clips} of {speakers}")
     table = Table("split", "clips", "speakers", "frames", "hours", box=None, pad_edge=False)
     for name, row in facts["splits"].items():
         table.add_row(name, *(str(row[k]) for k in ("clips", "speakers", "frames")), f"{row['hours']:.3f}")
@@ -73,17 +73,17 @@ def stats(root: _Root) -> None:
     screen.print(table)
     if facts["computed"]:
         names = " and ".join(facts["computed"])
-        screen.print(f"{names}: computed when read; prepare with --extract masks stores them", markup=False)
+        screen.print(f"{names}: computed when read; prepare with --extract masks stores them")
     for name, value in facts["fingerprints"].items():
-        screen.print(f"{name}: {value}", markup=False)
+        screen.print(f"{name}: {value}")
     if facts["quarantined"]:
         screen.print(f"\n{counted(len(facts['quarantined']), 'clip')} left out")
         for clip_id, reason, detail in facts["quarantined"]:
-            screen.print(f"  {clip_id}  {' '.join(f'{reason}: {detail}'.split())}", markup=False)
+            screen.print(f"  {clip_id}  {' '.join(f'{reason}: {detail}'.split())}")
     if facts["without"]:
         screen.print("\nclips that lack the output of an extractor")
         for clip_id, name, why in facts["without"]:
-            screen.print(f"  {clip_id}  no {name}: {' '.join(why.split())}", markup=False)
+            screen.print(f"  {clip_id}  no {name}: {' '.join(why.split())}")
 
 
 @app.command()
@@ -101,4 +101,4 @@ def export(
     from dawn_bench.text import counted
 
     count = write(root, out, format=format)  # type: ignore[arg-type]
-    console().print(f"{counted(count, 'clip')} in {out}", markup=False)
+    console().print(f"{counted(count, 'clip')} in {out}")

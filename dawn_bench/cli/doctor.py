@@ -75,7 +75,6 @@ def doctor() -> None:
         screen.print(
             "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.\n"
             "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate",
-            markup=False,
         )
 
 

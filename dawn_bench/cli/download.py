@@ -40,5 +40,4 @@ def download(job: Download) -> None:
     console().print(
         f"{len(videos) - len(gone)} of {len(videos)} videos are in {folder}"
         + (f"; unavailable: {counts}" if counts else ""),
-        markup=False,
     )

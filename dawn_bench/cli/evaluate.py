@@ -22,7 +22,7 @@ def evaluate(job: Evaluation) -> None:
 
     done = evaluate_methods(job)
     for line in done.summary:
-        console().print(line, markup=False)
-    console().print(f"report: {done.report}", markup=False)
+        console().print(line)
+    console().print(f"report: {done.report}")
     if job.strict and done.failed:
         raise typer.Exit(EXIT_STRICT)

@@ -72,9 +72,9 @@ def _show_recipe(settings: PrepareSettings) -> None:
     for name in recipe.settings:
         value, stated = (_words(getattr(s, name)) for s in (settings, said))
         words.append(f"{name} {value}" + (f" (given; the recipe has {stated})" if value != stated else ""))
-    console().print(f"like {settings.like}, {recipe.title}: {', '.join(words)}", markup=False)
+    console().print(f"like {settings.like}, {recipe.title}: {', '.join(words)}")
     for line in recipe.differs:
-        console().print(f"  {line}", markup=False)
+        console().print(f"  {line}")
 
 
 def _words(value: object) -> str:
@@ -97,7 +97,7 @@ def _list_missing(job: Preparation) -> None:
         echo("\t".join(row))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in rows).items())
     missing = f"{counted(len(rows), 'clip')} of the published list {'is' if len(rows) == 1 else 'are'} missing"
-    console().print(missing + (f": {counts}" if counts else ""), markup=False)
+    console().print(missing + (f": {counts}" if counts else ""))
 
 
 def _show(report: PrepareReport) -> None:
@@ -117,6 +117,6 @@ def _show(report: PrepareReport) -> None:
             table.add_row(str(count), f"without {name}")
     screen.print(table)
     resumed = f", {counted(report.resumed, 'clip')} already prepared before" if report.resumed else ""
-    screen.print(f"{report.cache}  in {report.wall:.0f} s{resumed}", markup=False)
+    screen.print(f"{report.cache}  in {report.wall:.0f} s{resumed}")
     if report.quarantined:
-        screen.print(f"Reasons by clip: dawn-bench cache stats {report.cache}", markup=False)
+        screen.print(f"Reasons by clip: dawn-bench cache stats {report.cache}")

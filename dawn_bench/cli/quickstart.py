@@ -20,5 +20,5 @@ def quickstart(job: Quickstart) -> None:
 
     done = run_quickstart(job.out, plan_for(job.preset, seed=job.seed), jobs=job.jobs, device=job.device)
     for line in done.summary:
-        console().print(line, markup=False)
-    console().print(f"report: {done.report}", markup=False)
+        console().print(line)
+    console().print(f"report: {done.report}")

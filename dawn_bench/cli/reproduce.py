@@ -16,4 +16,4 @@ def reproduce(job: Reproduction) -> None:
     from dawn_bench.workflow.reproduce import reproduce as run
 
     echo(run(job).markdown())
-    console().print(f"table: {job.out / f'table{job.table}.md'}", markup=False)
+    console().print(f"table: {job.out / f'table{job.table}.md'}")

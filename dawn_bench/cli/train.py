@@ -42,10 +42,10 @@ def train(job: Training, settings: Config) -> None:
         )
     except KeyboardInterrupt:
         if rank() == 0:
-            console().print(saved(job.out), markup=False)
+            console().print(saved(job.out))
         raise
     for name, path in done.items() if rank() == 0 else ():
-        console().print(f"{name}: {path}", markup=False)
+        console().print(f"{name}: {path}")
 
 
 train.__doc__ = f"{cleandoc(train.__doc__ or '')}\n\n{catalogue()}"

@@ -28,7 +28,7 @@ def list_weights() -> None:
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.weights import ENVIRONMENT, WEIGHTS, folder, resolve
-    from dawn_bench.weights_advice import by_hand
+    from dawn_bench.weights_needs import by_hand
 
     screen = console()
     screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})")
@@ -48,7 +48,8 @@ def list_weights() -> None:
         screen.print(f"    licence: {weight.licence}")
         if state == "absent" and not weight.addresses:
             screen.print(f"    by hand: {by_hand(weight)}")
-    screen.print("canonical: the published file; user: another file, or no published hash; absent: a stand-in is used")
+    screen.print("canonical: the published file; user: another file, or no published hash")
+    screen.print("absent: metrics and losses use a stand-in, and say so; extractors, face back ends and models stop")
     screen.print("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
 
 
@@ -69,7 +70,10 @@ def fetch(
         typer.Option("--set", metavar="KEY=VALUE", help="Setting of the command or protocol after --for. Repeatable."),
     ] = None,
 ) -> None:
-    """Download weights and check size and sha256. Interrupted downloads resume; files that are present stay.
+    """Download weights and check size and sha256. Interrupted downloads resume.
+
+    With --for, files that are present stay, also your own. A file that is named is replaced unless it is the published
+    one.
 
     Example: dawn-bench weights fetch --for evaluate
 
@@ -80,8 +84,8 @@ def fetch(
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.storage import StorageError
-    from dawn_bench.weights import download, entry, folder, resolve
-    from dawn_bench.weights_fetch import no_address, plan, transfer_bytes
+    from dawn_bench.weights import entry, folder, resolve
+    from dawn_bench.weights_fetch import download, no_address, plan, transfer_bytes
     from dawn_bench.workflow.needs import job_needs
 
     if not names and not jobs:
@@ -128,11 +132,14 @@ def verify() -> None:
     Example: dawn-bench weights verify
     """
     from dawn_bench.errors import InputError
+    from dawn_bench.hashes import hash_file
     from dawn_bench.progress import console
-    from dawn_bench.weights import WEIGHTS, folder, hash_file, is_published, locate
-    from dawn_bench.weights_advice import fetch_command
+    from dawn_bench.weights import WEIGHTS, folder, is_published, locate
+    from dawn_bench.weights_needs import how_to_get
 
-    screen, present, wrong = console(), 0, []
+    screen, present = console(), 0
+    other: list[str] = []
+    unreadable: list[str] = []
     for weight in WEIGHTS:
         path = locate(weight)
         if path is None:
@@ -141,19 +148,21 @@ def verify() -> None:
         try:
             hashes = hash_file(path)
         except OSError as error:
-            wrong.append(weight.name)
-            screen.print(f"{weight.name}: cannot be read ({error.strerror}), {path}", markup=False)
+            unreadable.append(weight.name)
+            screen.print(f"{weight.name}: cannot be read ({error.strerror}), {path}")
             continue
         verdict = "canonical" if is_published(weight, hashes) else "DIFFERS"
         if weight.sha256 is None and weight.git_blob is None:
             verdict = "no published hash"
         if verdict == "DIFFERS":
-            wrong.append(weight.name)
-        screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}", markup=False)
-    screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}", markup=False)
-    if wrong:
-        again = f"Add them again, or: {fetch_command(*wrong)}"
-        raise InputError(f"{', '.join(wrong)}: not the published file.", path=folder(), hint=again)
+            other.append(weight.name)
+        screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}")
+    screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}")
+    if other or unreadable:
+        faults = [f"{', '.join(other)}: not the published file"] if other else []
+        faults += [f"{', '.join(unreadable)}: cannot be read"] if unreadable else []
+        how = how_to_get((name,) for name in (*other, *unreadable))
+        raise InputError(f"{'; '.join(faults)}.", path=folder(), hint=how)
 
 
 @app.command()
@@ -174,7 +183,7 @@ def add(
     from dawn_bench.errors import InputError
     from dawn_bench.files import user_path
     from dawn_bench.progress import console
-    from dawn_bench.weights import add as add_file
+    from dawn_bench.weights_add import add as add_file
 
     if user_path(path).is_dir():
         if name is not None:
@@ -182,7 +191,7 @@ def add(
         _add_folder(path, replace=replace)
         return
     resolved = add_file(path, name, replace=replace)
-    console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}", markup=False)
+    console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}")
     if resolved.state == "user" and (resolved.weight.sha256 or resolved.weight.git_blob):
         console().print(
             "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
@@ -206,10 +215,10 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
             screen.print(
                 f"{file.path.name}: {weight.purpose}; {weight.name}, {file.resolved.state}, {file.resolved.path}"
             )
-        elif file.reason:
-            screen.print(file.reason)
+        elif file.reason or file.note:
+            screen.print(file.reason or file.note)
     refused = [file for file in files if file.reason]
-    if others := [file.path.name for file in files if file.resolved is None and not file.reason]:
+    if others := [file.path.name for file in files if file.resolved is None and not file.reason and not file.note]:
         screen.print(f"not needed: {shortened(', '.join(others))}")
     for line in _completeness({resolved.weight.name for resolved in known}):
         screen.print(line)
@@ -225,7 +234,7 @@ def _completeness(added: set[str]) -> list[str]:
     """For each released model of which files were added: that it is complete, or what is missing and how to get it."""
     from dawn_bench.models.spec import MODELS
     from dawn_bench.weights import entry, folder, locate
-    from dawn_bench.weights_advice import how_to_get, lacking
+    from dawn_bench.weights_needs import how_to_get, missing_needs
     from dawn_bench.workflow.needs import job_needs
 
     lines = []
@@ -235,7 +244,7 @@ def _completeness(added: set[str]) -> list[str]:
         own = [name for name in names if released.rpartition("-")[2] in name.split("-")]
         if not added & names or not any(locate(entry(name)) for name in own):
             continue  # PBNet and HuBERT serve both sizes: of the other size nothing is there
-        missing = lacking(needs)
+        missing = missing_needs(needs)
         state = f"still missing in {folder()}. {how_to_get(missing, job=released)}" if missing else "complete"
         lines.append(f"{released}: {state}")
     return lines

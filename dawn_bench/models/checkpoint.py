@@ -21,6 +21,7 @@ from dawn_bench.config import Config
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import replacing
 from dawn_bench.models.spec import MODELS, CheckpointKind
+from dawn_bench.text import few
 from dawn_bench.training.loop import MODEL_FILE
 from dawn_bench.weights import CONTENT_HASH, content_hash, read_state_dict
 
@@ -152,8 +153,3 @@ def load_keys(module: nn.Module, state: Mapping[str, Any], *, path: Path, what: 
 
 def _shape(value: Any) -> tuple[int, ...] | str:
     return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-
-
-def few(keys: list[str], limit: int = 3) -> str:
-    """The first few keys, for a message."""
-    return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dawn_bench.models.substitutes import Substitute
     from dawn_bench.results import LearningSignal
     from dawn_bench.training.stage import Stage
-    from dawn_bench.weights_advice import Needs
+    from dawn_bench.weights_needs import Needs
 
 Modality = Literal["video", "mesh"]
 #: Builds a stage for training: (cache, settings, *, run, seed, device) -> Stage. Raises `InputError` when the settings
@@ -129,6 +129,8 @@ class ModelSpec:
     weights: Callable[[Any], Needs] = _no_weights
     #: The files behind each released name, such as `released-128`.
     released_weights: Mapping[str, Needs] = field(default_factory=dict)
+    #: The extractors of the conditions that released weights were trained on; generating with these weights uses them.
+    released_extractors: tuple[str, ...] = ()
     #: Whether commands use this model when none is named. True for one built-in model.
     default: bool = False
 

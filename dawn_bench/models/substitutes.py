@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dawn_bench import weights
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
-from dawn_bench.weights_advice import Needs, fetch_command, lacking, preferred
+from dawn_bench.weights_needs import Needs, fetch_command, missing_needs, preferred
 
 Substitutes = Literal["allow", "refuse"]
 #: The field `substitutes` of a model's settings; models without it allow everything.
@@ -43,7 +43,7 @@ class Substitute:
 def refusal_hint(substitutes: Sequence[Substitute]) -> str:
     """A hint on refused substitutes: how to get the paper's, and the setting that allows the substitutes."""
     extract = " ".join(f"--extract {name}" for name in dict.fromkeys(s.extract for s in substitutes) if name)
-    missing = dict.fromkeys(preferred(need).name for s in substitutes for need in lacking(s.needs))
+    missing = dict.fromkeys(preferred(need).name for s in substitutes for need in missing_needs(s.needs))
     steps = [fetch_command(*missing)] if missing else []
     steps += [f"prepare the cache with {extract}"] if extract else []
     return f"To train as the paper did: {'; then '.join(steps)}; to train with the substitutes: --set substitutes=allow"

@@ -118,7 +118,7 @@ def entry_builder(
     for note in remarks_of(method, clips[0]):
         if note not in shown:
             shown.add(note)
-            console().print(f"{name}: {note}", markup=False)
+            console().print(f"{name}: {note}")
     return partial(_generated, method, job, clips, out=out, build_seconds=time.perf_counter() - began)
 
 
@@ -170,7 +170,7 @@ def _generated(
 ) -> list[Entry]:
     """The entry of a method, and a second entry with aligned faces if the method changes the crop."""
     if isinstance(method, External):
-        console().print(f"{method.name}: licence {method.licence}", markup=False)
+        console().print(f"{method.name}: licence {method.licence}")
     results = produce(method, clips, out, seed=job.seed)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
     if not getattr(method, "changes_crop", False):
@@ -192,7 +192,7 @@ def _given(name: str, given: GivenOutputs, job: Evaluation, clips: Sequence[Clip
                 format_of(clip).check(files[clip.id], clip)
             except ItemError as error:
                 failures[clip.id] = "bad_output"
-                console().print(f"{name}, {clip.id}: {error}", markup=False)
+                console().print(f"{name}, {clip.id}: {error}")
             else:
                 outputs[clip.id] = files[clip.id]
     videos = _videos(outputs, clips, folder=out / name, starts=starts)

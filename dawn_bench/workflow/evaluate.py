@@ -35,7 +35,7 @@ from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.utf8 import escape_invalid
-from dawn_bench.weights_advice import fetch_command
+from dawn_bench.weights_needs import fetch_command
 from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.folders import OUTPUTS_IN_PIECES, results_folder

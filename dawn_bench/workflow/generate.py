@@ -137,10 +137,8 @@ def generate(job: Generation) -> int:
         options["audio_track"] = job.audio_track  # left out otherwise: a model of another distribution may not know it
     clip = generator.stream(job.image, job.audio, seed=job.seed, max_seconds=job.max_seconds, face=job.face, **options)
     for note in clip.notes:
-        console().print(note, markup=False)
+        console().print(note)
     sweep(job.out.parent, only=job.out)  # of runs that were killed
     clip.save(job.out)
-    console().print(
-        f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s", markup=False
-    )
+    console().print(f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s")
     return clip.n_frames

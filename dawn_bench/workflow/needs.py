@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dawn_bench import weights
-from dawn_bench.config import Config
+from dawn_bench.config import Config, split_override
 from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.job import J, field_flags, read_job
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 if TYPE_CHECKING:
     from dawn_bench.models.spec import ModelSpec
@@ -41,16 +41,16 @@ def job_needs(name: str, changes: Sequence[str] = ()) -> Needs:
 
 
 #: The items of one kind: by name, what tells their needs.
-Kind = Mapping[str, Callable[[], Needs]]
+NeedsByName = Mapping[str, Callable[[], Needs]]
 
 
-def _metrics() -> Kind:
+def _metrics() -> NeedsByName:
     from dawn_bench.metrics.scoring.base import METRICS
 
     return {name: partial(_scoring, (name,), None, ()) for name in METRICS}
 
 
-def _methods() -> Kind:
+def _methods() -> NeedsByName:
     """Models, and methods that run one: `dawn-sar` runs `dawn`. Those of external methods are in no registry."""
     from dawn_bench.baselines.base import METHODS
     from dawn_bench.models.spec import MODELS
@@ -60,7 +60,7 @@ def _methods() -> Kind:
     return {method: models.get(model, tuple) for method, model in of.items()} | models
 
 
-def _presets() -> Kind:
+def _presets() -> NeedsByName:
     """Presets, with or without variant; one that several models have stands for all of them."""
     from dawn_bench.models.spec import MODELS
 
@@ -77,8 +77,8 @@ def _of_preset(name: str, specs: Sequence[ModelSpec]) -> Needs:
     return tuple(need for spec in specs for need in spec.weights(spec.preset(name)))
 
 
-def _released() -> Kind:
-    """Released models, with what generating from them needs."""
+def _released() -> NeedsByName:
+    """Released models, with what generating with them needs."""
     from dawn_bench.models.spec import MODELS
 
     specs = [MODELS[name] for name in MODELS]
@@ -86,22 +86,24 @@ def _released() -> Kind:
 
 
 def _of_released(name: str, spec: ModelSpec) -> Needs:
-    return (*spec.released_weights[name], *spec.weights(None))
+    extractors = _extractors()
+    conditions = (need for extractor in spec.released_extractors for need in extractors[extractor]())
+    return (*spec.released_weights[name], *spec.weights(None), *conditions)
 
 
-def _extractors() -> Kind:
+def _extractors() -> NeedsByName:
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
 
     return {name: partial(_declared, EXTRACTORS[name]) for name in EXTRACTORS}
 
 
-def _back_ends() -> Kind:
+def _back_ends() -> NeedsByName:
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 
     return {name: partial(_declared, FACE_BACKENDS[name]) for name in FACE_BACKENDS}
 
 
-def _entries() -> Kind:
+def _entries() -> NeedsByName:
     return {weight.name: partial(tuple, [(weight.name,)]) for weight in weights.WEIGHTS}
 
 
@@ -114,15 +116,14 @@ _KINDS = (_metrics, _methods, _presets, _released, _extractors, _back_ends, _ent
 
 
 def _prepare(changes: Sequence[str]) -> Needs:
-    """`--set extract=NAME` adds to what is extracted by default, as the flag does."""
-    from dawn_bench.pipelines.extractors.base import pose_sources
+    from dawn_bench.pipelines.extractors.base import blink_sources, pose_sources
     from dawn_bench.pipelines.settings import AUTO
     from dawn_bench.workflow.jobs import Preparation
 
     job = _job(Preparation, changes)
     face = _back_ends()[job.face]() if job.face != AUTO else ()
-    extractors = _extractors()
-    return (*face, *(need for name in (pose_sources()[job.pose], *job.extract) for need in extractors[name]()))
+    extractors, sources = _extractors(), (pose_sources()[job.pose], blink_sources()[job.blink])
+    return (*face, *(need for name in (*sources, *job.extract) for need in extractors[name]()))
 
 
 def _train(changes: Sequence[str]) -> Needs:
@@ -169,7 +170,17 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], Needs]] = {
 
 
 def _job(kind: type[J], changes: Sequence[str]) -> J:
-    return read_job(kind, _filled(kind), overrides=changes)[0]
+    """The job with its changes. Entries of a list whose flag adds to the default (`extract`) add as the flag does."""
+    adding = {key: flag.field for flag in field_flags(kind) if flag.flag.adds for key in flag.keys}
+    flags, others = _filled(kind), []
+    for change in changes:
+        path, value = split_override(change)
+        if (field := adding.get(".".join(path))) is None or not value:  # an empty list replaces
+            others.append(change)
+        else:
+            entries = value if isinstance(value, list) else [value]
+            flags[field] = [*flags.get(field, ()), *map(str, entries)]
+    return read_job(kind, flags, overrides=others)[0]
 
 
 def _filled(kind: type[Config]) -> dict[str, Any]:

@@ -197,4 +197,4 @@ def _timed(part: str, timings: dict[str, float]) -> Iterator[None]:
     began = time.perf_counter()
     yield
     timings[part] = round(time.perf_counter() - began, 1)
-    console().print(f"{part}: {timings[part]:.0f} s", markup=False)
+    console().print(f"{part}: {timings[part]:.0f} s")

@@ -105,7 +105,7 @@ def _with_part(
     for old in before.parts:
         if old.key == part.key and old.cache and (old.cache, old.split) != (part.cache, part.split):
             of = f"split {old.split} of the cache {old.cache}"
-            console().print(f"{part.name}: replaces the rows of {of} in the table", markup=False)
+            console().print(f"{part.name}: replaces the rows of {of} in the table")
     rows = rows_of(table, cache, published)
     lines = {r.label: TableRow(r.label, {}, published.get(r.label, {}), reason=_NOT_YET) for r in rows}
     ready = []
@@ -123,7 +123,7 @@ def _with_part(
     for note in notes:
         console().print(f"{part.name}: {note}")
     for sentence in grouped((n.reason, n.label) for n in lines.values() if n.reason != _NOT_YET):
-        console().print(f"not run: {sentence}", markup=False)
+        console().print(f"not run: {sentence}")
     runs: dict[str, RunFacts] = {}
     windows = equal_windows(table, clips)
 

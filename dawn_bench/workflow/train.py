@@ -82,7 +82,7 @@ def train(
     with ExitStack() as stack:
         if rank() == 0:
             for line in _announced(substitutes, holdout_by_stage):
-                console().print(line, markup=False)
+                console().print(line)
             for name in names:
                 stack.enter_context(run_folder(out / name))
             with replacing(out / f"settings-{spec.name}.yaml") as temporary:

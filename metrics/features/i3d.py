@@ -34,6 +34,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
 from dawn_bench.weights import Policy, Resolved, load_into
+from dawn_bench.weights_needs import Needs
 
 SIDE = 224
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -130,6 +131,11 @@ class _Windows(Feature):
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.weights = self.use_weights("i3d")
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The I3D network."""
+        return (("i3d",),)
 
     def settings(self) -> Mapping[str, Any]:
         """Stride, selection and resize of the windows, and the network's eps."""

@@ -31,6 +31,7 @@ from dawn_bench.pixels import to_unit
 from dawn_bench.readers import guarded
 from dawn_bench.weights import Policy, Resolved, resolve
 from dawn_bench.weights_check import FETCH_AGAIN
+from dawn_bench.weights_needs import Needs
 
 #: Frames uint8 (N,H,W,3) and their 68 points (N,68,2) to embeddings float32 (N,D).
 Embed = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -69,6 +70,11 @@ class Identity(Feature):
             self.resolved.append(chosen)
         self.embed = _EMBEDDERS[self.network](chosen)
 
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The network that the protocol names."""
+        return ((ENTRIES[protocol.csim_network],),)
+
     def settings(self) -> Mapping[str, Any]:
         """The network, its stride and the face back end."""
         return {"network": self.network, "stride": STRIDE[self.network], "faces": pick_backend().fingerprint()}
@@ -89,7 +95,7 @@ class Identity(Feature):
 @lru_cache(maxsize=2)
 def arcface(weights: Resolved) -> Embed:
     """insightface's network: (RGB - 127.5) / 127.5 of the 112 x 112 crop, float32 (N,512)."""
-    network = _read(_path(weights))
+    network = _read(weights.file)
 
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
         crops = [aligned(f, five_points(p), align.ARCFACE) for f, p in zip(frames, points, strict=True)]
@@ -107,7 +113,7 @@ def arcface(weights: Resolved) -> Embed:
 @lru_cache(maxsize=1)
 def mobilefacenet(weights: Resolved) -> Embed:
     """foamliu's network: the same crop, normalised with ImageNet's mean and standard deviation, float32 (N,128)."""
-    network = _read(_path(weights))
+    network = _read(weights.file)
     mean = np.array([0.485, 0.456, 0.406], np.float32)
     deviation = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -127,7 +133,7 @@ def dlib_face(weights: Resolved) -> Embed:
     """dlib's network on its own 150 x 150 crop, float32 (N,128)."""
     import dlib
 
-    path = _path(weights)
+    path = weights.file
     network = guarded(lambda: dlib.face_recognition_model_v1(str(path)), path, "a dlib model", FETCH_AGAIN)
 
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -135,11 +141,6 @@ def dlib_face(weights: Resolved) -> Embed:
         return np.array([network.compute_face_descriptor(crop) for crop in crops], dtype=np.float32)
 
     return embed
-
-
-def _path(weights: Resolved) -> Path:
-    assert weights.path is not None  # seeded weights would know no face
-    return weights.path
 
 
 def _read(path: Path) -> cv2.dnn.Net:

@@ -27,6 +27,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
 from dawn_bench.weights import Policy, Resolved, load_into
+from dawn_bench.weights_needs import Needs
 
 SIDE = 299
 BATCH = 16
@@ -109,6 +110,11 @@ class Inception(Feature):
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.weights = self.use_weights("inception-fid")
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The FID Inception network."""
+        return (("inception-fid",),)
 
     def settings(self) -> Mapping[str, Any]:
         """The kind of resize."""

@@ -15,14 +15,15 @@ from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.scoring.person import FOUND, OTHERS, OTHERS_FOUND, TRACKS
-from dawn_bench.pipelines.faces.base import FaceBackend, KnownNetworks, pick_backend
+from dawn_bench.pipelines.faces.base import FaceBackend, KnownNetworks, backend_name, declared_weights, pick_backend
 from dawn_bench.pipelines.faces.choice import MOST_FACES
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
 from dawn_bench.weights import Policy, Resolved
+from dawn_bench.weights_needs import Needs
 from dawn_bench.weights_table import Weight
 
-__all__ = ["FOUND", "Landmarks", "face_weights", "landmarks_of", "variant_of"]
+__all__ = ["FOUND", "Landmarks", "face_needs", "face_weights", "landmarks_of", "variant_of"]
 
 #: Arrays beside the variants.
 _BESIDE = {"found", "tracks", "others", "others_found"}
@@ -48,6 +49,11 @@ class Landmarks(Feature):
         self.backend = pick_backend()
         self.resolved += face_weights(self.backend)
 
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The files of the face back end."""
+        return face_needs()
+
     def settings(self) -> Mapping[str, Any]:
         """The face back end."""
         return {"faces": self.backend.fingerprint()}
@@ -66,6 +72,11 @@ class Landmarks(Feature):
         if others:
             arrays[OTHERS], arrays[OTHERS_FOUND] = (np.stack(part) for part in zip(*others, strict=True))
         return arrays
+
+
+def face_needs() -> Needs:
+    """The files of the face back end that scores use."""
+    return declared_weights(backend_name())
 
 
 def face_weights(backend: FaceBackend) -> list[Resolved]:

@@ -29,6 +29,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.pixels import to_signed
 from dawn_bench.weights import Policy, Resolved, load_into
+from dawn_bench.weights_needs import Needs
 
 BATCH = 16
 #: Smaller frames have no pixel left after AlexNet's pools.
@@ -87,6 +88,11 @@ class LpipsFrames(PairFeature):
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.weights = self.use_weights(f"lpips-{protocol.lpips_net}")
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The backbone that the protocol names."""
+        return ((f"lpips-{protocol.lpips_net}",),)
 
     def settings(self) -> Mapping[str, Any]:
         """The backbone, the linear weights and whether maps are upsampled."""

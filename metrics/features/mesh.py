@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from dawn_bench.clip import Clip
-from dawn_bench.metrics.functional.meshes import named_region
+from dawn_bench.metrics.functional.meshes import named_region, region_needs
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.scoring.feature_cache import content_sha256
 from dawn_bench.weights import Policy
+from dawn_bench.weights_needs import Needs
 
 
 @FEATURES.register("mesh")
@@ -37,7 +40,7 @@ class MeshRest(Feature):
 class _Region(Feature):
     """Vertex indices: those of the protocol's file or named set where it has one, else the clip's own."""
 
-    field: str
+    field: ClassVar[str]
     version = 1
 
     def __init__(
@@ -49,6 +52,11 @@ class _Region(Feature):
         if self.indices is None:
             return
         self.fields = ("template",)  # type: ignore[misc]  # the clip's own indices are not needed
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The file of the protocol's named set."""
+        return region_needs({cls.field: getattr(protocol, f"mesh_{cls.field}")})
 
     def settings(self) -> dict[str, str]:
         return {"vertices": content_sha256(self.indices)} if self.indices is not None else {}

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 
 from dawn_bench.clip import Clip
+from dawn_bench.metrics.features.landmarks import face_needs
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.choice import nearest
 from dawn_bench.weights import Policy
+from dawn_bench.weights_needs import Needs
 
 #: Moments at which a clip is looked at, evenly spaced from its first frame to its last.
 MOMENTS = 12
@@ -41,6 +43,11 @@ class Pictures(Feature):
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
         self.backend = pick_backend()
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The files of the face back end."""
+        return face_needs()
 
     def settings(self) -> Mapping[str, Any]:
         """The face back end."""

@@ -23,7 +23,7 @@ import torch
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.features.landmarks import face_weights
+from dawn_bench.metrics.features.landmarks import face_needs, face_weights
 from dawn_bench.metrics.functional.facetrack import FaceTrack, crop, smoothed, tracks
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.functional.sync import window_count
@@ -36,6 +36,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.choice import NEAR, distance
 from dawn_bench.weights import Policy, load_into
+from dawn_bench.weights_needs import Needs
 
 #: Windows of the lip network per block of frames: limits memory, does not change the result.
 BLOCK = 32
@@ -62,14 +63,20 @@ class SyncNetFeature(Feature):
         self.detector: s3fd.S3FD | S3FDWav2Lip | None = None
         if protocol.lse_route == "tracked":
             self.follows = "tracked"
-            wav2lip = protocol.lse_detector == "wav2lip"
-            weights_s3fd = self.use_weights("s3fd-wav2lip" if wav2lip else "s3fd")
+            weights_s3fd = self.use_weights(_detector(protocol))
             if weights_s3fd.path is not None:
-                self.detector = S3FDWav2Lip() if wav2lip else s3fd.S3FD()
+                self.detector = S3FDWav2Lip() if protocol.lse_detector == "wav2lip" else s3fd.S3FD()
                 load_into(self.detector, weights_s3fd)
                 for_inference(self.detector, device=device)
             else:
                 self.resolved += face_weights(pick_backend())
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """SyncNet; for the tracked route also the face detector, and the face points that tell several people apart."""
+        if protocol.lse_route == "direct":
+            return (("syncnet",),)
+        return (("syncnet",), (_detector(protocol),), *face_needs())
 
     def settings(self) -> Mapping[str, Any]:
         """The route; for the tracked one also the conditions on a track and the face detector."""
@@ -145,6 +152,11 @@ class SyncNetFeature(Feature):
             return [s3fd.detect(self.detector, frame, scale=scale)[:, :4] for frame in frames]
         backend = pick_backend()
         return [backend.detect(np.ascontiguousarray(frame)) for frame in frames]
+
+
+def _detector(protocol: ScoringProtocol) -> str:
+    """The registry name of the tracked route's face detector."""
+    return "s3fd-wav2lip" if protocol.lse_detector == "wav2lip" else "s3fd"
 
 
 def _is_at(track: FaceTrack, target: np.ndarray) -> bool:

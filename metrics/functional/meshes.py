@@ -15,7 +15,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.meshes.files import read_indices
 from dawn_bench.weights import resolve
-from dawn_bench.weights_advice import Needs
+from dawn_bench.weights_needs import Needs
 
 #: Named regions: the file in the weights registry and, for FLAME, the vertex groups that form it (as in DiffSpeaker).
 REGIONS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
@@ -40,8 +40,7 @@ def named_region(name: str, part: str, *, n_vertices: int | None = None) -> np.n
     if (name, part) not in REGIONS:
         return region(name, n_vertices=n_vertices)
     entry, groups = REGIONS[name, part]
-    path = resolve(entry, "files").path
-    assert path is not None
+    path = resolve(entry, "files").file
     if not groups:
         return region(path, n_vertices=n_vertices)
     masks = read_masks(path)

@@ -19,6 +19,10 @@ A feature::
             super().__init__(protocol, weights=weights, device=device)
             self.use_weights("inception-fid")        # -> weights.Resolved; enters the fingerprint
 
+        @classmethod
+        def weight_needs(cls, protocol):             # the same entries, declared: nothing is loaded to list them
+            return (("inception-fid",),)
+
         def settings(self):                          # the protocol fields that change its arrays
             return {"resize": self.protocol.fid_resize}
 
@@ -64,6 +68,7 @@ from dawn_bench.registry import Registry, unknown_name
 from dawn_bench.results import Aim
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, resolve
+from dawn_bench.weights_needs import Needs
 
 Arrays = Mapping[str, np.ndarray]
 #: The square box float32 (T,4) of the face that is meant, in pixels of the frames, among the arrays given to a feature.
@@ -106,8 +111,19 @@ class FeatureExtractor(ABC):
         self.protocol, self.policy, self.device = protocol, weights, device
         self.resolved: list[Resolved] = []
 
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """The entries of the weights registry that it uses under a protocol, without those of the features in `after`.
+
+        `weights fetch --for` reads it, so it must open no file: a damaged one could otherwise not be fetched again.
+        """
+        return ()
+
     def use_weights(self, name: str) -> Resolved:
-        """Resolve an entry of the weights registry under this extractor's policy; it enters the fingerprint."""
+        """Resolve an entry of the weights registry under this extractor's policy; it enters the fingerprint.
+
+        `weight_needs` declares the same entry.
+        """
         weights = resolve(name, self.policy)
         self.resolved.append(weights)
         return weights

@@ -1,28 +1,27 @@
-"""The weight files that metrics use, read off their features; what is missing is named in one line."""
+"""The weight files that metrics use, as their features declare them; what is missing is named in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.functional.meshes import region_needs
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PROTOCOLS, ScoringProtocol
-from dawn_bench.metrics.scoring.base import METRICS, Metric
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.text import counted
 from dawn_bench.weights import WEIGHTS, folder
-from dawn_bench.weights_advice import Needs, how_to_get, lacking
+from dawn_bench.weights_needs import Needs, how_to_get, missing_needs
 
 
 def metric_needs(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> Needs:
-    """The registry entries behind metrics under a protocol, in the order of the metrics."""
-    regions = {"lips": protocol.mesh_lips, "upper": protocol.mesh_upper}
-    without = protocol.model_copy(update={"mesh_lips": None, "mesh_upper": None})  # named regions are read at once
-    extraction, known = Extraction(metrics, without), {weight.name for weight in WEIGHTS}
-    features = [name for metric in metrics for name in extraction.needed(metric)]
-    used = [r.weight.name for name in features for r in extraction.extractors[name].resolved]
-    meshes = region_needs({part: name for part, name in regions.items() if f"mesh{part}" in features})
-    return tuple(dict.fromkeys([*((name,) for name in used if name in known), *meshes]))
+    """The registry entries behind metrics under a protocol, in the order of the metrics. No file is opened."""
+    names = (name for metric in metrics for name in sorted(_behind(metric.needs)))
+    return tuple(dict.fromkeys(need for name in names for need in FEATURES[name].weight_needs(protocol)))
+
+
+def _behind(names: Iterable[str]) -> set[str]:
+    """Names of features with those that they depend on."""
+    return {n for name in names for n in (name, *_behind(getattr(FEATURES[name], "after", ())))}
 
 
 def check_files(
@@ -35,7 +34,7 @@ def check_files(
     """
     extraction = Extraction(metrics, protocol)
     chosen = [m for m in metrics if fields is None or extraction.fields(m) <= set(fields)]
-    missing = lacking(metric_needs(chosen, protocol))
+    missing = missing_needs(metric_needs(chosen, protocol))
     if missing:
         entries = {weight.name: weight for weight in WEIGHTS}
         files = ", ".join(f"{entries[name].file} ({name})" for name, *_ in missing)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
-from dawn_bench.weights_advice import Needs, absent, lacking
+from dawn_bench.weights_needs import Needs, missing_clause, missing_needs
 
 AUDIO, POSE, BLINK = "audio", "pose", "blink"
 #: The convention of head poses that 3DDFA_V2 and DAWN have: scale and translation in a box that follows the face.
@@ -47,13 +48,17 @@ class Extractor(ABC):
     #: Audio encoders: rank among those that a model takes where a clip has no features of the encoder that its paper
     #: used, lowest first; None: only models that name this encoder take it.
     fallback: ClassVar[int | None] = 0
-    #: The published files that it needs (`dawn_bench.weights_advice`).
+    #: The published files that it needs (`dawn_bench.weights_needs`).
     weights: ClassVar[Needs] = ()
+    #: Packages beyond those that dawn-bench requires, by import name.
+    packages: ClassVar[tuple[str, ...]] = ()
 
-    @staticmethod
-    def missing() -> str | None:
+    @classmethod
+    def missing(cls) -> str | None:
         """What prevents this extractor from running on this machine, as a clause, or None."""
-        return None
+        if absent_packages := [name for name in cls.packages if find_spec(name) is None]:
+            return f"the package {absent_packages[0]} is not installed"
+        return missing_clause(cls.weights, job=cls.name)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -116,8 +121,8 @@ def check_runnable(names: Iterable[str]) -> None:
     """Raise `InputError` for extractors that cannot run here, all of them in one line with one command."""
     reasons = {name: why for name in names if (why := EXTRACTORS[name].missing())}
     files = [need for name in reasons for need in EXTRACTORS[name].weights]
-    if len(reasons) > 1 and all(lacking(EXTRACTORS[name].weights) for name in reasons):
-        raise InputError(f"the extractors {' and '.join(map(repr, reasons))} cannot run: {absent(files)}")
+    if len(reasons) > 1 and all(missing_needs(EXTRACTORS[name].weights) for name in reasons):
+        raise InputError(f"the extractors {' and '.join(map(repr, reasons))} cannot run: {missing_clause(files)}")
     if reasons:
         listed = "; ".join(f"the extractor {name!r} cannot run: {why}" for name, why in reasons.items())
         raise InputError(listed)

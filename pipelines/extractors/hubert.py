@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHUNK, OVERHANG, SHORTEST = 320_000, 80, 400
 _STEP = 320
 #: The published snapshot `hubert-large-ls960-ft` in the weights folder.
-_SNAPSHOT = Snapshot("Hubert", ("hubert-large", "hubert-large-bin"), "hubert-large-config", job="hubert")
+_SNAPSHOT = Snapshot("Hubert", ("hubert-large", "hubert-large-bin"), "hubert-large-config")
 
 
 @EXTRACTORS.register("hubert")
@@ -38,11 +38,7 @@ class Hubert(Extractor):
     kind = AUDIO
     fallback = None
     weights = _SNAPSHOT.needs
-
-    @staticmethod
-    def missing() -> str | None:
-        """Why the extractor cannot run here; None if it can."""
-        return _SNAPSHOT.missing()
+    packages = ("transformers",)
 
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""

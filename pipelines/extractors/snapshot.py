@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.readers import read_json
 from dawn_bench.state_dicts import fit
-from dawn_bench.weights_advice import Needs, fetch_command, lacking, missing_error
 from dawn_bench.weights_check import FETCH_AGAIN
+from dawn_bench.weights_needs import Needs, first_present, missing_error, missing_needs
 
 if TYPE_CHECKING:
     import torch
@@ -29,49 +28,30 @@ _DEFAULTS = {
 class Snapshot:
     """Registry names of one snapshot: `networks` of the weights, preferred format first, `config` of `config.json`.
 
-    `family` is `Hubert` or `Wav2Vec2`, as in the names of transformers' classes; `job` is the extractor that
-    `dawn-bench weights fetch --for` is told.
+    `family` is `Hubert` or `Wav2Vec2`, as in the names of transformers' classes.
     """
 
     family: str
     networks: tuple[str, ...]
     config: str
-    job: str
 
     @property
     def needs(self) -> Needs:
         """The files of the snapshot."""
         return (self.networks, (self.config,))
 
-    def missing(self) -> str | None:
-        """Why the network cannot run here; None if it can."""
-        if find_spec("transformers") is None:
-            return "the package transformers is not installed"
-        absent, how = lacking(self.needs), f"get it with: {fetch_command(job=self.job)}"
-        if self.networks in absent:
-            first, *others = (weights.folder() / weights.entry(name).file for name in self.networks)
-            return f"{first} is missing, and so is {' or '.join(path.name for path in others)}; {how}"
-        if absent:
-            return f"{weights.folder() / weights.entry(self.config).file} is missing next to the weights; {how}"
-        return None
-
     @property
     def identity(self) -> str:
         """The weights' entry, state and hash, for fingerprints, and those of a configuration that is not published."""
-        network, config = weights.resolve(self._network).identity, weights.resolve(self.config)
+        network, config = weights.resolve(first_present(self.networks)).identity, weights.resolve(self.config)
         return network if config.path is None or _is_published(config) else f"{network}+{config.identity}"
 
     def load(self, device: str) -> torch.nn.Module:
         """The network on `device`, loaded once per process; raises `InputError` if a file is missing or unfit."""
-        if absent := lacking(self.needs):
+        if absent := missing_needs(self.needs):
             raise missing_error(absent)
-        network, config = (weights.resolve(name, "files") for name in (self._network, self.config))
+        network, config = (weights.resolve(name, "files") for name in (first_present(self.networks), self.config))
         return _load(self.family, network, config, device)
-
-    @property
-    def _network(self) -> str:
-        """The first weights that are present; the preferred ones if none are."""
-        return next((name for name in self.networks if weights.resolve(name).path), self.networks[0])
 
 
 def _is_published(config: weights.Resolved) -> bool:
@@ -87,8 +67,7 @@ def _load(family: str, network: weights.Resolved, configuration: weights.Resolve
     import torch
     import transformers
 
-    path, config_file = network.path, configuration.path
-    assert path is not None and config_file is not None  # guaranteed by the policy `files`
+    path, config_file = network.file, configuration.file
     try:
         config = getattr(transformers, f"{family}Config").from_json_file(config_file)
         model: torch.nn.Module = getattr(transformers, f"{family}Model")(config)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -23,7 +22,7 @@ from dawn_bench.pipelines.extractors.boxes import SIDE, detector_box, square
 from dawn_bench.pipelines.extractors.pose import decode_matrix
 from dawn_bench.provenance import pick_device
 from dawn_bench.state_dicts import fit
-from dawn_bench.weights_advice import absent
+from dawn_bench.weights_needs import first_present
 
 if TYPE_CHECKING:
     import torch
@@ -44,14 +43,10 @@ class PoseTddfa(Extractor):
     convention = BOX
     weights = (_NETWORKS, (_PARAMETERS,))
 
-    @staticmethod
-    def missing() -> str | None:
-        """Why the extractor cannot run here; None if it can."""
-        return absent(PoseTddfa.weights, job=PoseTddfa.name)
-
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""
-        return f"pose-3ddfa-1-{weights.resolve(_present()).identity}-{weights.resolve(_PARAMETERS).identity}"
+        network, parameters = weights.resolve(first_present(_NETWORKS)), weights.resolve(_PARAMETERS)
+        return f"pose-3ddfa-1-{network.identity}-{parameters.identity}"
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`pose` (T,7) from `frames` and `landmarks`; raises `InputError` without the weights."""
@@ -68,7 +63,7 @@ def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    network = _network(weights.resolve(_present(), "files"), device := pick_device())
+    network = _network(weights.resolve(first_present(_NETWORKS), "files"), device := pick_device())
     squares = square(detector_box(landmarks))
     rows = []
     for start in range(0, len(frames), _BATCH):
@@ -89,16 +84,6 @@ def cut(frame: np.ndarray, box: np.ndarray, *, side: int | None = SIDE) -> np.nd
     return whole if side is None else cv2.resize(whole, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
-def _present() -> str:
-    """The preferred network among those present; the first if none is."""
-    return next((name for name in _NETWORKS if weights.resolve(name).path), _NETWORKS[0])
-
-
-def _file(resolved: weights.Resolved) -> Path:
-    assert resolved.path is not None  # guaranteed by the policy `files`
-    return resolved.path
-
-
 @lru_cache(maxsize=1)
 def _network(resolved: weights.Resolved, device: str) -> torch.nn.Module:
     """The network, loaded once per process; its width is read from the file."""
@@ -106,7 +91,7 @@ def _network(resolved: weights.Resolved, device: str) -> torch.nn.Module:
 
     from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 
-    path = _file(resolved)
+    path = resolved.file
     first = fit(weights.read_state_dict(path), ("conv1.weight",)).get("conv1.weight")
     if first is None:
         raise InputError("is not a 3DDFA_V2 checkpoint: it has no conv1.weight.", path=path)
@@ -123,11 +108,11 @@ def _published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @lru_cache(maxsize=1)
 def _parameters(resolved: weights.Resolved) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation float32 (62,) of the parameters, which the network predicts standardised."""
-    path = _file(resolved)
+    path = resolved.file
     hint = "Get the file again from its origin."
     table = read_arrays(path, hint=hint)
     if not {"mean", "std"} <= set(table):
-        raise InputError("is not 3DDFA_V2's table of means and spreads.", path=path, hint=hint)
+        raise InputError("is not 3DDFA_V2's table of means and standard deviations.", path=path, hint=hint)
     mean, spread = (table[key].astype(np.float32) for key in ("mean", "std"))
     if mean.shape != (62,) or spread.shape != (62,):
         raise InputError(f"has means of shape {mean.shape} where (62,) is expected.", path=path)

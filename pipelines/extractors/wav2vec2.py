@@ -13,7 +13,7 @@ from dawn_bench.pipelines.extractors.snapshot import Snapshot
 from dawn_bench.provenance import pick_device
 
 #: The published snapshot `wav2vec2-base-960h` in the weights folder.
-_SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2vec2-base-config", job="wav2vec2")
+_SNAPSHOT = Snapshot("Wav2Vec2", ("wav2vec2-base", "wav2vec2-base-bin"), "wav2vec2-base-config")
 
 
 @EXTRACTORS.register("wav2vec2")
@@ -29,11 +29,7 @@ class Wav2Vec2(Extractor):
     kind = AUDIO
     fallback = None
     weights = _SNAPSHOT.needs
-
-    @staticmethod
-    def missing() -> str | None:
-        """Why the extractor cannot run here; None if it can."""
-        return _SNAPSHOT.missing()
+    packages = ("transformers",)
 
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""

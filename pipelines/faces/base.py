@@ -16,12 +16,13 @@ import numpy as np
 from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
+from dawn_bench.weights_needs import Needs
 
 
 class FaceBackend(Protocol):
     """Boxes are x0, y0, x1, y1 and points x, y, float32 pixels of the frame given (uint8 RGB (H,W,3)).
 
-    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_advice`).
+    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_needs`).
     """
 
     name: str
@@ -70,12 +71,24 @@ def pick_backend(name: str = "auto") -> FaceBackend:
 
     Raises `InputError` for an unknown name, and naming what is missing where the back end cannot run.
     """
-    if name == "auto":
-        name = "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
+    name = backend_name(name)
     if reason := FACE_BACKENDS[name].missing():
         other = "" if name == "dlib" else " (without it: --face dlib)"
         raise InputError(f"the face back end {name!r} cannot run{other}: {reason}")
     return _loaded(name, weights.folder())
+
+
+def backend_name(name: str = "auto") -> str:
+    """The name of the back end that `pick_backend` loads."""
+    if name != "auto":
+        return name
+    return "dlib" if FACE_BACKENDS["face-alignment"].missing() else "face-alignment"
+
+
+def declared_weights(name: str) -> Needs:
+    """The files of the weights registry that a back end declares."""
+    needs: Needs = getattr(FACE_BACKENDS[name], "weights", ())
+    return needs
 
 
 def not_installed(package: str, *, alone: bool = True) -> str:

@@ -43,7 +43,7 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
             row |= {"speaker": source.speaker, "split": source.split}
     if relisted:
         have = f"{counted(relisted, 'clip')} {'has' if relisted == 1 else 'have'}"
-        console().print(f"{have} another speaker or split than when prepared", markup=False)
+        console().print(f"{have} another speaker or split than when prepared")
     flat = [_flat(escape_invalid_values(row)) for _, row in sorted(rows.items())]
     table = pd.DataFrame(flat, columns=_ordered(flat))
     for name in table.columns:

@@ -201,7 +201,7 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
     facts = tools.facts(settings)
     if plan is None:
         if settings.face == AUTO and (note := stand_in(facts["face"])):
-            console().print(note, markup=False)
+            console().print(note)
         added = {f"extractor {name}": facts.pop(f"extractor {name}") for name in tools.afterwards(settings)}
         first = tuple(name for name in settings.extract if f"extractor {name}" in facts)
         settings = settings.model_copy(update={"face": facts["face"], "extract": first})
@@ -233,9 +233,9 @@ def _changed(root: Path, cache: Path, plan: CachePlan, sources: Sequence[Source]
 def _print_state(done: int, *, of: int, changed: int) -> None:
     screen = console()
     if changed:
-        screen.print(f"processing again: {counted(changed, 'clip')} changed since the last run", markup=False)
+        screen.print(f"processing again: {counted(changed, 'clip')} changed since the last run")
     if 0 < done < of:
-        screen.print(f"resuming: {done} of {counted(of, 'clip')} already done", markup=False)
+        screen.print(f"resuming: {done} of {counted(of, 'clip')} already done")
 
 
 def _run_with_progress(reports: Iterator[GroupReport], label: str, *, clips: int) -> None:

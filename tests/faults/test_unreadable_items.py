@@ -151,12 +151,11 @@ def test_an_unreadable_weight_file_does_not_end_the_list(
 
 
 def refuse_reading(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    original = weights.hash_file
+    original = hashes.hash_file
 
     def guarded(file: Path) -> dict[str, str]:
         if file == path:
             raise PermissionError(errno.EACCES, "Permission denied", str(file))
         return original(file)
 
-    for module in (weights, hashes):
-        monkeypatch.setattr(module, "hash_file", guarded)
+    monkeypatch.setattr(hashes, "hash_file", guarded)

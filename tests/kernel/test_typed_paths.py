@@ -12,7 +12,7 @@ import yaml
 from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
-from dawn_bench import api, weights
+from dawn_bench import api, weights, weights_add
 from dawn_bench.baselines.external.adapter import INSTALLS_VARIABLE, installs, installs_file
 from dawn_bench.cache import Cache
 from dawn_bench.cli.cache import app as cache_app
@@ -72,7 +72,7 @@ def test_paths_of_look_ups_options_and_the_api(home: Path, monkeypatch: pytest.M
     monkeypatch.setenv(weights.ENVIRONMENT, "~/w")
     assert weights.folder() == home / "w"
     torch.save({"weight": torch.ones(1)}, home / "s3fd.pth")
-    assert weights.add(Path("~/s3fd.pth"), "s3fd").path == home / "w" / weights.entry("s3fd").file
+    assert weights_add.add(Path("~/s3fd.pth"), "s3fd").path == home / "w" / weights.entry("s3fd").file
     monkeypatch.setenv(INSTALLS_VARIABLE, "~/installs.yaml")
     assert installs_file(None) == home / "installs.yaml"
 

@@ -17,7 +17,8 @@ import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 
-from dawn_bench import weights, weights_fetch
+from dawn_bench import hashes as hashing
+from dawn_bench import weights, weights_add, weights_fetch
 from dawn_bench.errors import InputError
 from dawn_bench.weights_table import WEIGHTS
 
@@ -104,24 +105,24 @@ def test_unsafe_damaged_and_absent_files_are_refused(folder: Path) -> None:
 
 def test_added_files_are_known_by_hash_then_by_name(published: weights.Weight, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "any.bin").write_bytes(DATA)
-    assert weights.add(tmp_path / "any.bin").state == "canonical"
+    assert weights_add.add(tmp_path / "any.bin").state == "canonical"
     torch.save({"weight": torch.ones(1)}, tmp_path / published.file)
     with pytest.raises(InputError, match=r"is there already, with other content\. .*--replace"):
-        weights.add(tmp_path / published.file)
+        weights_add.add(tmp_path / published.file)
     assert weights.resolve(NAME).state == "canonical"
-    assert weights.add(tmp_path / published.file, replace=True).state == "user"
+    assert weights_add.add(tmp_path / published.file, replace=True).state == "user"
     torch.save({"weight": torch.ones(2)}, tmp_path / "strange.bin")
     with pytest.raises(InputError, match="matches no registry entry"):
-        weights.add(tmp_path / "strange.bin")
-    assert weights.add(tmp_path / "strange.bin", NAME, replace=True).path == folder / published.file
-    assert weights.add(tmp_path / "strange.bin", NAME).path == folder / published.file  # the same content
+        weights_add.add(tmp_path / "strange.bin")
+    assert weights_add.add(tmp_path / "strange.bin", NAME, replace=True).path == folder / published.file
+    assert weights_add.add(tmp_path / "strange.bin", NAME).path == folder / published.file  # the same content
     with pytest.raises(InputError, match="no such file"):
-        weights.add(tmp_path / "absent.bin")
+        weights_add.add(tmp_path / "absent.bin")
     with pytest.raises(InputError, match="is a folder"):
-        weights.add(tmp_path)
+        weights_add.add(tmp_path)
     with pytest.raises(InputError, match=f"published file of {NAME}, not of syncnet"):
-        weights.add(tmp_path / "any.bin", "syncnet")
-    assert weights.add(folder / published.file).path == folder / published.file  # it is there already
+        weights_add.add(tmp_path / "any.bin", "syncnet")
+    assert weights_add.add(folder / published.file).path == folder / published.file  # it is there already
 
 
 @dataclass
@@ -171,7 +172,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def test_a_download_is_checked_and_appears_whole(origin: Origin, published: weights.Weight, folder: Path) -> None:
-    assert weights.download(NAME).state == "canonical"
+    assert weights_fetch.download(NAME).state == "canonical"
     assert files_in(folder) == [published.file]
 
 
@@ -180,10 +181,10 @@ def test_a_cut_download_leaves_no_half_file_and_is_gone_on_with(
 ) -> None:
     origin.cut_at = 7
     with pytest.raises(InputError, match=r"cut off after .* of .* MB.*Run it again"):
-        weights.download(NAME)
+        weights_fetch.download(NAME)
     assert files_in(folder) == [f"{published.file}.part"] and weights.resolve(NAME).state == "seeded"
     origin.cut_at = None
-    assert weights.download(NAME).state == "canonical"
+    assert weights_fetch.download(NAME).state == "canonical"
     assert origin.asked == [None, "bytes=7-"] and files_in(folder) == [published.file]
 
 
@@ -191,17 +192,17 @@ def test_a_server_without_range_requests_starts_again(origin: Origin, published:
     folder.mkdir()
     (folder / f"{published.file}.part").write_bytes(b"something else")
     origin.ranges = False
-    assert weights.download(NAME).state == "canonical"
+    assert weights_fetch.download(NAME).state == "canonical"
     (folder / published.file).unlink()
     (folder / f"{published.file}.part").write_bytes(b"longer than the file " * 3)
     origin.ranges = True
-    assert weights.download(NAME).state == "canonical"  # 416, then all of it
+    assert weights_fetch.download(NAME).state == "canonical"  # 416, then all of it
 
 
 def test_a_wrong_file_is_deleted(origin: Origin, folder: Path) -> None:
     origin.data = b"<html>log in first</html>"
     with pytest.raises(InputError, match="not the published file; it was deleted"):
-        weights.download(NAME)
+        weights_fetch.download(NAME)
     assert files_in(folder) == []
 
 
@@ -212,10 +213,10 @@ def test_without_network_the_error_is_one_line_with_a_hint(
         served = replace(published, url=url)
         monkeypatch.setattr(weights, "WEIGHTS", [served if w.name == NAME else w for w in WEIGHTS])
         with pytest.raises(InputError, match=r"could not be downloaded.*weights add") as caught:
-            weights.download(NAME)
+            weights_fetch.download(NAME)
         assert "\n" not in str(caught.value) and files_in(folder) == []
     with pytest.raises(InputError, match=r"no direct address.*weights add FILE --name hubert-large"):
-        weights.download("hubert-large")
+        weights_fetch.download("hubert-large")
 
 
 def test_two_fetches_of_one_file_do_not_mix(
@@ -227,7 +228,7 @@ def test_two_fetches_of_one_file_do_not_mix(
         FileLock(folder / f".{published.file}.lock"),
         pytest.raises(InputError, match="fetched by another process"),
     ):
-        weights.download(NAME)
+        weights_fetch.download(NAME)
 
 
 def test_a_member_of_an_archive_is_unpacked(
@@ -240,18 +241,18 @@ def test_a_member_of_an_archive_is_unpacked(
     digest = hashlib.sha256(origin.data).hexdigest()
     entry = replace(published, url=origin.url, member="net.onnx", archive_sha256=digest)
     monkeypatch.setattr(weights, "WEIGHTS", [entry if w.name == NAME else w for w in WEIGHTS])
-    choice = weights.download(NAME)
+    choice = weights_fetch.download(NAME)
     assert choice.state == "canonical" and choice.path is not None and choice.path.read_bytes() == DATA
     assert files_in(folder) == [published.file]
     origin.data += b"!"
     choice.path.unlink()
     with pytest.raises(InputError, match="it was deleted"):
-        weights.download(NAME)
+        weights_fetch.download(NAME)
 
 
 def test_published_hashes_are_whole_and_may_be_gits(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(DATA)
-    hashes = weights.hash_file(tmp_path / "x")
+    hashes = hashing.hash_file(tmp_path / "x")
     assert hashes["sha256"] == hashlib.sha256(DATA).hexdigest()
     assert hashes["git_blob"] == hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest()
     plain = replace(weights.entry(NAME), sha256=None)

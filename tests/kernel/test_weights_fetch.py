@@ -57,7 +57,7 @@ def kept(folder: Path) -> list[str]:
 
 def refused() -> str:
     with pytest.raises(InputError) as caught:
-        weights.download(NAME)
+        weights_fetch.download(NAME)
     text = str(caught.value)
     assert "\n" not in text
     return text
@@ -70,7 +70,7 @@ def test_a_cut_download_is_continued_only_where_the_server_has_the_same_file(
     file = server.files["/file"] = Served(DATA, etag='"one"', cut_at=4000)
     assert "cut off after" in refused()
     file.cut_at = None
-    assert weights.download(NAME).state == "canonical"
+    assert weights_fetch.download(NAME).state == "canonical"
     assert server.asked[1:] == [("/file", "bytes=4000-", '"one"')] and kept(folder) == [FILE]
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_changed_since_is_not_joined_with_the_new_one(
     server.files["/file"] = Served(OTHER, etag='"old"', cut_at=4000)
     refused()
     server.files["/file"] = Served(DATA, etag='"new"', if_range=obeys)
-    assert weights.download(NAME).state == "canonical"
+    assert weights_fetch.download(NAME).state == "canonical"
     assert (folder / FILE).read_bytes() == DATA and kept(folder) == [FILE]
     assert server.ranges() == [None, "bytes=4000-", *([] if obeys else [None])]
 
@@ -94,7 +94,7 @@ def test_a_wrong_beginning_without_validator_is_fetched_again(
     folder.mkdir()
     (folder / f"{FILE}.part").write_bytes(b"?" * 100)
     server.files["/file"] = Served(DATA)
-    assert weights.download(NAME).state == "canonical" and server.ranges() == ["bytes=100-", None]
+    assert weights_fetch.download(NAME).state == "canonical" and server.ranges() == ["bytes=100-", None]
 
 
 def test_a_complete_download_of_a_killed_process_is_used(
@@ -103,7 +103,7 @@ def test_a_complete_download_of_a_killed_process_is_used(
     publish(monkeypatch, server)
     folder.mkdir()
     (folder / f"{FILE}.part").write_bytes(DATA)
-    assert weights.download(NAME).state == "canonical" and server.asked == [] and kept(folder) == [FILE]
+    assert weights_fetch.download(NAME).state == "canonical" and server.asked == [] and kept(folder) == [FILE]
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_a_page_in_place_of_the_rest_keeps_the_beginning(
     refused()
     assert (folder / f"{FILE}.part").read_bytes() == DATA[:5000]
     server.files["/file"] = Served(DATA)
-    assert weights.download(NAME).state == "canonical" and server.ranges() == ["bytes=5000-"] * 2
+    assert weights_fetch.download(NAME).state == "canonical" and server.ranges() == ["bytes=5000-"] * 2
 
 
-@pytest.mark.parametrize(("status", "says"), [(404, "no such file"), (403, "does not give"), (401, "an account")])
+@pytest.mark.parametrize(("status", "says"), [(404, "not found"), (403, "access denied"), (401, "requires an account")])
 def test_an_origin_without_the_file_is_named_with_what_to_do(
     server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, status: int, says: str
 ) -> None:
@@ -174,7 +174,7 @@ def test_a_moved_file_is_followed_also_when_it_is_continued(
     server.files |= {"/file": Served(b"", moved_to="/new"), "/new": Served(DATA, etag='"x"', cut_at=3000)}
     refused()
     server.files["/new"].cut_at = None
-    assert weights.download(NAME).state == "canonical" and server.asked[-1] == ("/new", "bytes=3000-", '"x"')
+    assert weights_fetch.download(NAME).state == "canonical" and server.asked[-1] == ("/new", "bytes=3000-", '"x"')
     server.files["/file"] = Served(b"", moved_to="/file")
     (folder / FILE).unlink()
     assert "answered 302" in refused()
@@ -186,7 +186,7 @@ def test_the_second_address_serves_what_the_first_does_not(
     publish(monkeypatch, server, mirrors=(f"{server.url}/second", f"{server.url}/third"))
     server.files["/second"] = Served(OTHER)
     server.files["/third"] = Served(DATA)
-    assert weights.download(NAME).state == "canonical" and kept(folder) == [FILE]
+    assert weights_fetch.download(NAME).state == "canonical" and kept(folder) == [FILE]
     assert [path for path, *_ in server.asked] == ["/file", "/second", "/third"]
     assert "answered 404" in capsys.readouterr().err
     (folder / FILE).unlink()
@@ -201,7 +201,7 @@ def test_a_mirror_of_the_hub_is_asked_in_its_place(
     publish(monkeypatch, server, url="https://huggingface.co/a/b/resolve/0/file")
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub/")
     server.files["/hub/a/b/resolve/0/file"] = Served(DATA)
-    assert weights.download(NAME).state == "canonical"
+    assert weights_fetch.download(NAME).state == "canonical"
 
 
 def packed(**members: bytes) -> bytes:
@@ -229,7 +229,7 @@ def test_one_download_serves_all_members_of_an_archive(
     folder.mkdir()
     (folder / "det_10g.onnx").write_bytes(b"my own")
     for name in ("arcface-r50", "insightface-68"):
-        assert weights.download(name).state == "canonical"
+        assert weights_fetch.download(name).state == "canonical"
     assert len(server.asked) == 1 and kept(folder) == ["1k3d68.onnx", "det_10g.onnx", "w600k_r50.onnx"]
     assert (folder / "det_10g.onnx").read_bytes() == b"my own"  # only what was asked for is replaced
 
@@ -246,9 +246,9 @@ def test_unpacking_that_ends_early_leaves_the_archive_and_no_member(
     with monkeypatch.context() as context:
         context.setattr(weights_fetch.shutil, "copyfileobj", killed)
         with pytest.raises(KeyboardInterrupt):
-            weights.download("arcface-r50")
+            weights_fetch.download("arcface-r50")
     assert kept(folder) == ["buffalo_l.zip.part"]
-    assert weights.download("arcface-r50").state == "canonical" and len(server.asked) == 1
+    assert weights_fetch.download("arcface-r50").state == "canonical" and len(server.asked) == 1
     assert "buffalo_l.zip.part" not in kept(folder)
 
 
@@ -258,11 +258,11 @@ def test_an_archive_with_another_member_or_hash_is_refused(
     archive = pack(monkeypatch, server)
     server.files["/buffalo_l.zip"] = Served(archive[:-1] + b"!")
     with pytest.raises(InputError, match=r"which is not the published file.*unpack w600k_r50\.onnx, then: .*add FILE"):
-        weights.download("arcface-r50")
+        weights_fetch.download("arcface-r50")
     server.files["/buffalo_l.zip"] = Served(archive)
     publish(monkeypatch, server, "arcface-r50", url=f"{server.url}/buffalo_l.zip", sha256="0" * 64)
     with pytest.raises(InputError, match=r"another w600k_r50\.onnx than the published one"):
-        weights.download("arcface-r50")
+        weights_fetch.download("arcface-r50")
     assert "w600k_r50.onnx" not in kept(folder)
 
 
@@ -279,10 +279,10 @@ def test_a_configuration_without_published_hash_must_have_the_values_of_its_netw
     ):
         server.files["/file"] = Served(data)
         with pytest.raises(InputError, match=says):
-            weights.download(name)
+            weights_fetch.download(name)
         assert kept(folder) == []
     server.files["/file"] = Served(json.dumps({**entry.values, "vocab_size": 32}).encode())
-    assert weights.download(name).path == folder / entry.file
+    assert weights_fetch.download(name).path == folder / entry.file
 
 
 def test_a_file_that_is_there_is_not_fetched_again(
@@ -290,17 +290,20 @@ def test_a_file_that_is_there_is_not_fetched_again(
 ) -> None:
     publish(monkeypatch, server)
     server.files["/file"] = Served(DATA)
-    assert weights.download(NAME).state == weights.download(NAME).state == "canonical" and len(server.asked) == 1
+    assert (
+        weights_fetch.download(NAME).state == weights_fetch.download(NAME).state == "canonical"
+        and len(server.asked) == 1
+    )
 
 
 FETCH = """
 import sys
 from dataclasses import replace
-from dawn_bench import weights
+from dawn_bench import weights, weights_fetch
 url, sha256, size = sys.argv[1:]
 entry = replace(weights.entry("vgg19"), url=url, sha256=sha256, bytes=int(size), mirrors=())
 weights.WEIGHTS = [entry if w.name == "vgg19" else w for w in weights.WEIGHTS]
-print(weights.download("vgg19").state)
+print(weights_fetch.download("vgg19").state)
 """
 
 
@@ -386,7 +389,7 @@ def test_known_hashes_sizes_and_addresses() -> None:
 
 
 def test_licences_for_research_only_are_marked() -> None:
-    words = ("non-commercial", "not for commercial", "research only", "no licence granted")
+    words = ("non-commercial", "not for commercial", "research only", "research alone", "no licence granted")
     assert weights.entry("arcface-r50").research_only and not weights.entry("tddfa-v2").research_only
     for weight in WEIGHTS:
         assert weight.research_only == any(word in weight.licence for word in words), weight.name

@@ -10,10 +10,10 @@ import pytest
 import torch
 from foreign import foreign_lightning, lightning
 
-from dawn_bench import cli, weights
+from dawn_bench import cli, weights, weights_add
 from dawn_bench.errors import InputError
 from dawn_bench.weights_folder import add_folder
-from dawn_bench.weights_kinds import KNOWN, check_kind, kind_of
+from dawn_bench.weights_kinds import check_kind, checked_names, kind_of
 
 ONE = torch.ones(1)
 
@@ -121,7 +121,22 @@ def test_the_command_says_what_each_file_is_and_what_is_missing(
     speech = write(tmp_path / "hubert-large-ls960-ft", {"pytorch_model.bin": {"hubert.x": ONE}})
     (speech / "config.json").write_text('{"model_type": "hubert"}')
     code, text = run(monkeypatch, capsys, speech)
+    assert code == 0 and "released-128: still missing" in text and "mb1_120x120.pth" in text  # 3DDFA_V2, for the pose
+    for name in ("tddfa-v2", "tddfa-v2-params"):
+        (folder / weights.entry(name).file).write_bytes(b"present")
+    code, text = run(monkeypatch, capsys, speech)
     assert code == 0 and "released-128: complete" in text
+
+
+def test_a_network_that_no_entry_takes_is_named_and_the_folder_is_added(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "download", {"DAWN_128.pth": DAWN["DAWN_128.pth"], "other/net.pth.tar": pbnet(7)})
+    code, text = run(monkeypatch, capsys, root)
+    assert code == 0 and "1 file in " in text and "Say which" not in text
+    assert "net.pth.tar: is a PBNet of 7 numbers a frame: no entry of the registry takes it." in text
+    code, text = run(monkeypatch, capsys, root / "other/net.pth.tar")
+    assert code == 2 and "no entry of the registry takes it." in text
 
 
 SWAPPED: dict[str, tuple[str, Any, str]] = {
@@ -148,7 +163,7 @@ def test_a_file_that_holds_another_network_is_refused(
     good = {"pbnet_both/checkpoint_100000.pth.tar": pbnet(8)}
     root = write(tmp_path / "download", {name: content, **good})
     with pytest.raises(InputError, match=says) as caught:
-        weights.add(root / name)
+        weights_add.add(root / name)
     assert "\n" not in str(caught.value)
     code, text = run(monkeypatch, capsys, root)
     assert code == 2 and "1 file of 2 could not be added" in text
@@ -159,9 +174,9 @@ def test_one_file_under_two_names_is_refused(tmp_path: Path, folder: Path) -> No
     """Nothing in the A2V-FDM tells its size, but the two sizes are not the same bytes."""
     root = write(tmp_path / "download", {"DAWN_128.pth": a2v(1)})
     (root / "DAWN_256.pth").write_bytes((root / "DAWN_128.pth").read_bytes())
-    weights.add(root / "DAWN_128.pth")
+    weights_add.add(root / "DAWN_128.pth")
     with pytest.raises(InputError, match=r"DAWN_256\.pth: is the same file as .*DAWN_128\.pth.*misnamed"):
-        weights.add(root / "DAWN_256.pth")
+        weights_add.add(root / "DAWN_256.pth")
 
 
 def test_files_under_other_names_are_known_by_their_content(tmp_path: Path, folder: Path) -> None:
@@ -234,14 +249,14 @@ def test_a_snapshot_of_hugging_face_is_known_by_its_folder(tmp_path: Path, folde
     """Three entries are called pytorch_model.bin: the folder tells which, for one file too."""
     root = tmp_path / "models"
     write(root / "hubert-base-ls960", {"pytorch_model.bin": {"x": ONE}})
-    assert weights.add(root / "hubert-base-ls960/pytorch_model.bin").weight.name == "hubert-base"
+    assert weights_add.add(root / "hubert-base-ls960/pytorch_model.bin").weight.name == "hubert-base"
     write(root / "elsewhere", {"pytorch_model.bin": {"y": ONE}})
     with pytest.raises(InputError, match=r"matches more than one entry.*--name hubert-base"):
-        weights.add(root / "elsewhere/pytorch_model.bin")
+        weights_add.add(root / "elsewhere/pytorch_model.bin")
 
 
 def test_the_checked_entries_exist_and_others_pass(tmp_path: Path) -> None:
-    assert {weights.entry(name).name for name in KNOWN} == set(KNOWN)
+    assert {weights.entry(name).name for name in checked_names()} == checked_names()
     torch.save({"x": ONE}, tmp_path / "a.pth")
     check_kind(tmp_path / "a.pth", weights.entry("syncnet"))
     assert kind_of({"x": ONE}) is None and kind_of([ONE]) is None

@@ -105,7 +105,7 @@ def test_a_changed_configuration_of_a_speech_encoder_is_recorded(folder: Path) -
         "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
         "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2,
     }  # fmt: skip
-    snapshot = Snapshot("Hubert", ("hubert-large-bin",), "hubert-large-config", job="hubert")
+    snapshot = Snapshot("Hubert", ("hubert-large-bin",), "hubert-large-config")
     network, config = (folder / weights.entry(n).file for n in ("hubert-large-bin", "hubert-large-config"))
     network.parent.mkdir()
     torch.manual_seed(0)

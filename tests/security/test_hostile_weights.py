@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dawn_bench import cli, hashes, weights, weights_fetch
+from dawn_bench import cli, hashes, weights, weights_add, weights_fetch
 from dawn_bench.errors import InputError
 from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_table import WEIGHTS
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_not_added(folder: Path, data: bytes) -> None:
     for name in ("syncnet", "arcface-r50", "dlib-68", "dlib-face", "hubert-large", "hubert-large-config",
                  "mediapipe-landmarker", "biwi-lips", "flame-masks"):  # fmt: skip
         with pytest.raises(InputError) as caught:
-            weights.add(given, name)
+            weights_add.add(given, name)
         assert str(given) in str(caught.value) and "\n" not in str(caught.value), name
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
@@ -95,7 +95,7 @@ def test_another_file_is_not_replaced_silently(folder: Path, tmp_path: Path) -> 
     target.write_bytes(DATA)
     torch.save({"w": torch.ones(1)}, tmp_path / "mine.pth")
     with pytest.raises(InputError, match=r"syncnet_v2\.model: is there already, with other content\. .*--replace"):
-        weights.add(tmp_path / "mine.pth", "syncnet")
+        weights_add.add(tmp_path / "mine.pth", "syncnet")
     assert target.read_bytes() == DATA
 
 
@@ -109,12 +109,12 @@ def test_a_download_is_not_appended_through_a_link(folder: Path, monkeypatch: py
     monkeypatch.setattr(weights_fetch, "transfer", lambda _, part, **__: part.open("ab").write(DATA) == 0)
     (folder / f"{entry.file}.part").symlink_to(victim)
     with pytest.raises(InputError, match="not the published file"):
-        weights.download("vgg19")
+        weights_fetch.download("vgg19")
     assert victim.read_text() == "precious"
     (folder / f".{entry.file}.lock").unlink(missing_ok=True)
     (folder / f".{entry.file}.lock").symlink_to(victim)
     with pytest.raises(InputError, match=r"lock: is a link, not a lock\. Remove the link\."):
-        weights.download("vgg19")
+        weights_fetch.download("vgg19")
 
 
 def test_doctor_shows_a_damaged_file_in_its_row(

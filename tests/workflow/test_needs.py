@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 from weights_server import Served, Server, serving
 
-from dawn_bench import cli, weights
+from dawn_bench import cli, hashes, weights
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import protocol
-from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
 from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
-from dawn_bench.pipelines.faces.base import FACE_BACKENDS
-from dawn_bench.weights_advice import absent, by_hand, fetch_command, how_to_get, lacking, missing_error
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, declared_weights
+from dawn_bench.weights_needs import by_hand, fetch_command, how_to_get, missing_clause, missing_error, missing_needs
 from dawn_bench.workflow.needs import job_needs
 
 HUBERT = {"hubert-large", "hubert-large-config"}
+TDDFA = {"tddfa-v2", "tddfa-v2-params"}
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +52,37 @@ def test_an_evaluation_needs_the_networks_of_its_metrics_and_protocol() -> None:
 
 def test_a_cache_needs_its_extractors_and_its_face_back_end() -> None:
     assert names("prepare") == set()
-    assert names("prepare", "pose=3ddfa", "extract=hubert") == {"tddfa-v2", "tddfa-v2-params"} | HUBERT
+    assert names("prepare", "pose=3ddfa", "extract=hubert") == TDDFA | HUBERT
     assert names("prepare", "face=insightface") == names("insightface") == {"scrfd-10g", "insightface-68"}
     assert names("face-alignment") == {"s3fd-wav2lip", "fan-2d"} and names("mediapipe") == {"mediapipe-landmarker"}
     assert names("hubert") == HUBERT and names("wav2vec2") == {"wav2vec2-base", "wav2vec2-base-config"}
+
+
+def test_extractors_that_are_set_add_to_those_of_the_recipe_as_the_flag_does() -> None:
+    dawn, wav2vec2 = TDDFA | HUBERT, {"wav2vec2-base", "wav2vec2-base-config"}
+    assert names("prepare", "like=dawn") == dawn
+    assert names("prepare", "like=dawn", "extract=wav2vec2") == dawn | wav2vec2
+    assert names("prepare", "extract=hubert", "extract=[wav2vec2]") == HUBERT | wav2vec2
+    assert names("prepare", "extract=hubert,wav2vec2", "blink=one-pair") == HUBERT | wav2vec2
+
+
+@pytest.mark.parametrize("damaged", ["arcface-r50", "inception-fid", "i3d", "syncnet", "lpips-alex", "biwi-lips"])
+def test_needs_are_known_without_opening_a_file_that_is_damaged(folder: Path, damaged: str) -> None:
+    file = folder / weights.entry(damaged).file
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"<html>not weights</html>")
+    assert damaged in names("evaluate", "protocol_set=[mesh_lips=biwi]")
+    assert names("csim") == {"arcface-r50"}
+
+
+def test_features_declare_the_files_that_they_use() -> None:
+    for chosen in (protocol(), protocol("paper-dawn-tracked"), protocol(overrides=("csim_network=dlib",))):
+        for name in FEATURES:
+            if FEATURES[name].name != name:
+                continue
+            declared = {entry for need in FEATURES[name].weight_needs(chosen) for entry in need}
+            used = {r.weight.name for r in FEATURES[name](chosen).resolved}
+            assert used - {"dlib-68", "dlib-face", "yunet"} == declared - {"dlib-68", "dlib-face"}, name
 
 
 def test_models_presets_and_released_names() -> None:
@@ -68,7 +96,7 @@ def test_models_presets_and_released_names() -> None:
     assert names("paper") == {"wav2vec2-base", "wav2vec2-base-config", "vgg19"}
     assert names("tiny") == names("quickstart") == names("wav2lip") == names("diffspeaker") == set()
     released = {"dawn-lfg-128", "dawn-a2v-128", "pbnet-pose", "pbnet-blink"}
-    assert names("released-128") == names("generate", "checkpoint=released-128") == released | HUBERT
+    assert names("released-128") == names("generate", "checkpoint=released-128") == released | HUBERT | TDDFA
     assert names("dawn") == names("dawn-sar") == HUBERT and names("vgg19") == {"vgg19"}
     for name in MODELS:  # every preset can be asked for
         for preset in MODELS[name].presets:
@@ -101,7 +129,7 @@ def test_extractors_without_files_end_with_the_command(name: str) -> None:
     assert job_needs(name) == EXTRACTORS[name].weights
 
 
-@pytest.mark.parametrize("name", [n for n in FACE_BACKENDS if getattr(FACE_BACKENDS[n], "weights", ())])
+@pytest.mark.parametrize("name", [n for n in FACE_BACKENDS if declared_weights(n) and n != "dlib"])  # it has its own
 def test_back_ends_without_files_end_with_the_command(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,8 +175,13 @@ def test_missing_files_of_an_evaluation_end_with_the_command_that_brings_exactly
 
 def test_what_only_a_person_can_get_is_said_with_what_can_be_fetched() -> None:
     text = how_to_get((("flame-masks",), ("vgg19",)))
-    assert text.startswith("Put regions/FLAME_masks.pkl (from flame.is.tue.mpg.de") and "accept the licence" in text
-    assert text.endswith("or: dawn-bench weights fetch vgg19")
+    assert text == (
+        "For regions/FLAME_masks.pkl (from flame.is.tue.mpg.de, FLAME Vertex Masks (an account is needed)): log in at "
+        "flame.is.tue.mpg.de, accept the licence and download the FLAME Vertex Masks, then: dawn-bench weights add "
+        "FILE --name flame-masks; put vgg19-dcbb9e9d.pth (from torchvision (download.pytorch.org/models)) there, or: "
+        "dawn-bench weights fetch vgg19"
+    )
+    assert by_hand(weights.entry("dlib-68")).startswith("pip install face_recognition_models brings it;")
     assert "1jCeFPqfU_wKNYwof0ONICwsj3xHlr_tb" in by_hand(weights.entry("mraa-vox256"))
     both = str(missing_error((("hubert-large", "hubert-large-bin"), ("hubert-large-config",)), job="hubert"))
     assert "model.safetensors or pytorch_model.bin" in both and both.endswith(fetch_command(job="hubert"))
@@ -158,8 +191,8 @@ def test_present_files_are_not_lacking(folder: Path) -> None:
     (folder / "hubert-large-ls960-ft").mkdir(parents=True)
     (folder / "hubert-large-ls960-ft/pytorch_model.bin").write_bytes(b"1")
     needs = EXTRACTORS["hubert"].weights
-    assert lacking(needs) == (("hubert-large-config",),)
-    assert "pytorch_model" not in str(absent(needs, job="hubert"))
+    assert missing_needs(needs) == (("hubert-large-config",),)
+    assert "pytorch_model" not in str(missing_clause(needs, job="hubert"))
 
 
 @pytest.fixture
@@ -209,13 +242,13 @@ def test_all_files_of_a_job_come_with_one_command(
 def test_what_could_not_be_fetched_is_said_after_the_rest_is_there(
     server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    served(monkeypatch, server, "hubert-large-bin", "hubert-large-config", "vgg19")
+    served(monkeypatch, server, "hubert-large-bin", "hubert-large-config", "vgg19", "tddfa-v2", "tddfa-v2-params")
     del server.files["/hubert-large-bin"]
     code, text = run(monkeypatch, capsys, "fetch", "vgg19", "--for", "released-128")
     assert code == 2 and "hubert-large-bin: " in text and "answered 404" in text
-    how = "Download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder, then: dawn-bench weights add FOLDER"
-    assert f"dawn-a2v-128: DAWN_128.pth has no direct address. {how}" in text
-    assert (folder / "vgg19-dcbb9e9d.pth").is_file() and "5 files of 7 could not be fetched" in text
+    how = "download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder, then: dawn-bench weights add FOLDER"
+    assert f"dawn-a2v-128: DAWN_128.pth has no direct address. By hand: {how}" in text
+    assert (folder / "vgg19-dcbb9e9d.pth").is_file() and "5 files of 9 could not be fetched" in text
 
 
 def test_a_changed_file_is_named_with_the_command_that_brings_it_again(
@@ -224,7 +257,29 @@ def test_a_changed_file_is_named_with_the_command_that_brings_it_again(
     folder.mkdir()
     (folder / weights.entry("syncnet").file).write_bytes(b"changed")
     code, text = run(monkeypatch, capsys, "verify")
-    assert code == 2 and text.endswith("not the published file. Add them again, or: dawn-bench weights fetch syncnet\n")
+    assert code == 2 and ": syncnet: not the published file. Put syncnet_v2.model (from" in text
+    assert text.endswith("there, or: dawn-bench weights fetch syncnet\n")
+
+
+def test_a_changed_file_without_an_address_is_not_to_be_fetched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir()
+    (folder / "vox256.pth").write_bytes(b"changed")
+    (folder / weights.entry("vgg19").file).write_bytes(b"of a failing disk")
+
+    real = hashes.hash_file
+
+    def failing(path: Path) -> dict[str, str]:
+        if path.name.startswith("vgg19"):
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(hashes, "hash_file", failing)
+    code, text = run(monkeypatch, capsys, "verify")
+    assert code == 2 and ": mraa-vox256: not the published file; vgg19: cannot be read. For vox256.pth (from " in text
+    assert "download the folder drive.google.com" in text and "fetch mraa-vox256" not in text
+    assert text.endswith("there, or: dawn-bench weights fetch vgg19\n")
 
 
 def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +293,7 @@ def test_nothing_to_fetch_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (("fetch", "vgg91"), "no weights called 'vgg91'"),
         (
             ("fetch", "mraa-vox256"),
-            "vox256.pth has no direct address. Download the folder drive.google.com/drive/folders/1jCe",
+            "vox256.pth has no direct address. By hand: download the folder drive.google.com/drive/folders/1jCe",
         ),
         (("fetch", "--for", "evalaute"), "Did you mean evaluate"),
     ):

@@ -52,7 +52,7 @@ def preset(name: str) -> TrainSettings:
     base, plus, change = name.partition("+")
     if base.endswith(_FORMER_ENDING):
         base = base.removesuffix(_FORMER_ENDING) + "-fixed"
-        console().print(f"preset {name} is now called {base}{plus}{change}", markup=False)
+        console().print(f"preset {name} is now called {base}{plus}{change}")
         name = f"{base}{plus}{change}"
     if base not in PRESETS:
         raise unknown_name("preset", base, PRESETS)

@@ -8,12 +8,13 @@ from pathlib import Path
 from torch import Tensor
 
 from dawn_bench.errors import InputError
-from dawn_bench.models.checkpoint import few, load_keys, read_tensors
+from dawn_bench.models.checkpoint import load_keys, read_tensors
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.lfg import LFG, LFGConfig
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
 from dawn_bench.state_dicts import fit
+from dawn_bench.text import few
 
 
 def load_published_lfg(path: Path, config: LFGConfig | None = None) -> LFG:

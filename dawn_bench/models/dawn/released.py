@@ -22,8 +22,8 @@ from dawn_bench.models.dawn.needs import AUDIO, BLINK, POSE, RELEASED
 from dawn_bench.models.dawn.pbnet import PBNet, SeparatePBNets
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
 from dawn_bench.provenance import fingerprint
-from dawn_bench.weights_advice import by_hand, lacking, preferred
 from dawn_bench.weights_kinds import check_kind
+from dawn_bench.weights_needs import by_hand, missing_needs, preferred
 
 #: `--checkpoint released-128`: the files come from the weights folder.
 _NAMED = re.compile(r"released-(128|256)")
@@ -151,7 +151,7 @@ def _first(folder: Path, pattern: str) -> Path | None:
 
 
 def _registered(size: int) -> ReleasedFiles:
-    if absent := lacking(RELEASED[size]):
+    if absent := missing_needs(RELEASED[size]):
         files = ", ".join(preferred(need).file for need in absent)
         raise InputError(f"lacks {files}.", path=weights.folder(), hint=_origin(size))
     (lfg,), (a2v,), *_ = RELEASED[size]
@@ -162,4 +162,4 @@ def _registered(size: int) -> ReleasedFiles:
 
 
 def _origin(size: int) -> str:
-    return f"{by_hand(weights.entry(f'dawn-a2v-{size}'))}."
+    return f"By hand: {by_hand(weights.entry(f'dawn-a2v-{size}'))}"

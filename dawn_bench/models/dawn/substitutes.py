@@ -14,7 +14,7 @@ from dawn_bench.models.dawn.needs import AUDIO, BLINK, POSE, VOXCELEB
 from dawn_bench.models.dawn.settings import LFGTraining, TrainSettings
 from dawn_bench.models.substitutes import Substitute, audio_note, audio_substitute, picture_substitute
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
-from dawn_bench.weights_advice import how_to_get
+from dawn_bench.weights_needs import how_to_get
 
 #: Head poses and blinks: their words, the field, the extractor of the release, and its name in sentences.
 _HEAD = (

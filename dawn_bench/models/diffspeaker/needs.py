@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dawn_bench.models.diffspeaker.presets import DiffSpeakerSettings
-    from dawn_bench.weights_advice import Needs
+    from dawn_bench.weights_needs import Needs
 
 #: Registry names of the pretrained encoders, the preferred format first.
 PRETRAINED = {"hubert": ("hubert-base",), "wav2vec2": ("wav2vec2-base", "wav2vec2-base-bin")}

@@ -11,6 +11,7 @@ from torch import Tensor
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import load_keys
 from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig, published
+from dawn_bench.models.diffspeaker.layouts import DATASETS, MARK
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
 from dawn_bench.state_dicts import fit
 from dawn_bench.weights import Resolved, read_state_dict
@@ -18,8 +19,6 @@ from dawn_bench.weights import Resolved, read_state_dict
 #: Keys that are recomputed here (positions), or used only in training.
 _NOT_WEIGHTS = ("denoiser.PPE.pe", "audio_encoder.masked_spec_embed")
 _PREFIXES_LEFT = ("_losses.", "losses.")
-#: The tensor whose size is the number of vertex coordinates.
-_MARK = "denoiser.motion_decoder.bias"
 
 
 def is_released(path: Path) -> bool:
@@ -41,7 +40,7 @@ def load_released(path: Path, config: DiffSpeakerConfig | None = None, *, encode
     state = _state(path)
     if state is None:
         raise InputError(
-            f"is not a DiffSpeaker checkpoint: it has no {_MARK}.",
+            f"is not a DiffSpeaker checkpoint: it has no {MARK}.",
             path=path,
             hint="Give the .ckpt of github.com/theEricMa/DiffSpeaker.",
         )
@@ -64,29 +63,27 @@ def load_pretrained(model: DiffSpeaker, resolved: Resolved) -> None:
 
     Raises `InputError` when the keys do not fit.
     """
-    assert resolved.path is not None
     expected = model.audio_encoder.state_dict()
-    state = fit(read_state_dict(resolved.path), expected)
+    state = fit(read_state_dict(resolved.file), expected)
     spare = {k: v for k, v in expected.items() if k == "masked_spec_embed"}  # used only in pretraining
     load_keys(
         model.audio_encoder,
         {**spare, **{k: v for k, v in state.items() if not k.startswith("lm_head.")}},
-        path=resolved.path,
+        path=resolved.file,
         what=resolved.weight.purpose,
     )
 
 
 def _state(path: Path) -> Mapping[str, Tensor] | None:
     """The tensors beside the mark of a file, which Lightning wraps; None if it has no mark."""
-    state = fit(read_state_dict(path), (_MARK,))
-    return state if _MARK in state else None
+    state = fit(read_state_dict(path), (MARK,))
+    return state if MARK in state else None
 
 
 def _published(state: Mapping[str, Tensor], encoder: str, path: Path) -> DiffSpeakerConfig:
-    coordinates = state[_MARK].shape[0]
-    names = {70110: "biwi", 15069: "vocaset"}
-    if coordinates not in names or encoder not in ("hubert", "wav2vec2"):
+    coordinates = state[MARK].shape[0]
+    if coordinates not in DATASETS or encoder not in ("hubert", "wav2vec2"):
         raise InputError(
             f"has {coordinates // 3} vertices, neither BIWI's nor VOCASET's.", path=path, hint="Give its configuration."
         )
-    return published(names[coordinates], encoder)  # type: ignore[arg-type]
+    return published(DATASETS[coordinates], encoder)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dawn_bench.models.dit_head.presets import DitHeadSettings
-    from dawn_bench.weights_advice import Needs
+    from dawn_bench.weights_needs import Needs
 
 
 def needs(settings: DitHeadSettings | None) -> Needs:

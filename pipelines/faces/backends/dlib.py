@@ -23,9 +23,11 @@ from dawn_bench.pipelines.faces.mmod import SETTINGS, MmodDetector
 from dawn_bench.pipelines.faces.turned import hog_detector
 from dawn_bench.provenance import fingerprint, versions
 from dawn_bench.readers import guarded
-from dawn_bench.weights_advice import absent
 from dawn_bench.weights_check import FETCH_AGAIN
+from dawn_bench.weights_needs import missing_clause
 
+#: The entry of the 68 points, and the file of the convolutional detector, which only the package has.
+_POINTS, _MMOD_FILE = "dlib-68", "mmod_human_face_detector.dat"
 #: Longest side of the image that HOG scans, in the order tried. It reliably detects faces from 80 px at that scale, and
 #: most faces from `_SMALLEST`.
 _SIDES = (320, 640, 1280)
@@ -54,13 +56,14 @@ class DlibBackend:
     """HOG (or YuNet) detection and 68 points by gradient-boosted trees (Kazemi and Sullivan 2014)."""
 
     name = "dlib"
+    weights = ((_POINTS,),)
 
     @staticmethod
     def missing() -> str | None:
         """Why the back end cannot run here; None if it can."""
         if find_spec("dlib") is None:
             return "the package dlib-bin is not installed"
-        return absent([(_POINTS,)])
+        return missing_clause(DlibBackend.weights, job=DlibBackend.name)
 
     def __init__(self) -> None:
         import dlib
@@ -68,8 +71,7 @@ class DlibBackend:
         self._rectangle = dlib.rectangle
         self._hog = hog_detector()
         self._points_file, self._yunet_file = weights.resolve(_POINTS, "files"), weights.resolve("yunet")
-        points = self._points_file.path
-        assert points is not None  # guaranteed by the policy `files`
+        points = self._points_file.file
         self._points = guarded(lambda: dlib.shape_predictor(str(points)), points, "a dlib model", FETCH_AGAIN)
         onto_huge_pages()
         self._yunet: Any = None
@@ -197,10 +199,6 @@ class DlibBackend:
                 cx, cy = x + w / 2, y + h / 2 + 0.137 * half
                 return _largest_first(np.stack([cx - half, cy - half, cx + half, cy + half], axis=1))
         return np.zeros((0, 4), np.float32)
-
-
-#: The entry of the 68 points, and the file of the convolutional detector, which only the package has.
-_POINTS, _MMOD_FILE = "dlib-68", "mmod_human_face_detector.dat"
 
 
 @lru_cache(maxsize=2)

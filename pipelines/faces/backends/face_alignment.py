@@ -19,7 +19,7 @@ from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, not_installed
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
-from dawn_bench.weights_advice import absent
+from dawn_bench.weights_needs import missing_clause
 
 #: Registry names.
 _DETECTOR, _POINTS = "s3fd-wav2lip", "fan-2d"
@@ -42,7 +42,9 @@ class FaceAlignmentBackend:
         installed = version("face-alignment")
         if tuple(int(part) for part in installed.split(".")[:2]) < (1, 5):  # older: other files, another loader
             return f"face-alignment {installed} is installed; it takes 1.5 or later"
-        return absent(((name,) for name in (_DETECTOR, _POINTS) if _file(name) is None), job=FaceAlignmentBackend.name)
+        return missing_clause(
+            ((name,) for name in (_DETECTOR, _POINTS) if _file(name) is None), job=FaceAlignmentBackend.name
+        )
 
     def __init__(self) -> None:
         import face_alignment

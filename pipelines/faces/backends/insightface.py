@@ -16,7 +16,7 @@ from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, not_installed
 from dawn_bench.pipelines.faces.upright import square_boxes, upright_box
 from dawn_bench.provenance import fingerprint, pick_device
-from dawn_bench.weights_advice import fetch_command
+from dawn_bench.weights_needs import fetch_command
 
 #: Registry names.
 _DETECTOR, _POINTS = "scrfd-10g", "insightface-68"

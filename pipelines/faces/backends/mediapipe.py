@@ -14,7 +14,7 @@ import numpy as np
 from dawn_bench import weights
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, box_around, not_installed
 from dawn_bench.provenance import fingerprint
-from dawn_bench.weights_advice import absent
+from dawn_bench.weights_needs import missing_clause
 
 _WEIGHTS = "mediapipe-landmarker"
 #: Mesh vertex of each iBUG point: jaw, brows, nose, eyes, outer and inner lips.
@@ -40,7 +40,7 @@ class MediaPipeBackend:
         """Why the back end cannot run here; None if it can."""
         if find_spec("mediapipe") is None:
             return not_installed("mediapipe")
-        return absent(MediaPipeBackend.weights, job=MediaPipeBackend.name)
+        return missing_clause(MediaPipeBackend.weights, job=MediaPipeBackend.name)
 
     def __init__(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision

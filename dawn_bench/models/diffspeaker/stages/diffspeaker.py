@@ -22,7 +22,7 @@ from dawn_bench.pipelines.meshes.render import MeshRenderer
 from dawn_bench.training.data import ClipPool, step_rng
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, side_by_side
-from dawn_bench.weights_advice import missing_error
+from dawn_bench.weights_needs import first_present, missing_error, missing_needs
 
 #: Side of the frames rendered in validation, in pixels.
 _SIDE = 160
@@ -42,10 +42,9 @@ class DiffSpeakerStage:
         self.started_from = "random weights"
         if self.config.pretrained and self.config.model.audio.encoder != "logmel":
             names = PRETRAINED[self.config.model.audio.encoder]
-            present = [name for name in names if weights.resolve(name).path is not None]
-            if not present:
+            if missing_needs([names]):
                 raise missing_error([names])
-            resolved = weights.resolve(present[0], "files")
+            resolved = weights.resolve(first_present(names), "files")
             load_pretrained(model, resolved)
             self.started_from = resolved.identity
         self.module: nn.Module = model

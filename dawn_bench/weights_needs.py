@@ -18,9 +18,14 @@ Need = tuple[str, ...]
 Needs = tuple[Need, ...]
 
 
-def lacking(needs: Iterable[Need]) -> Needs:
+def missing_needs(needs: Iterable[Need]) -> Needs:
     """The needs for which no file is present."""
     return tuple(need for need in needs if not any(weights.locate(weights.entry(name)) for name in need))
+
+
+def first_present(need: Need) -> str:
+    """The first entry of a need whose file is present; the first of all where none is."""
+    return next((name for name in need if weights.resolve(name).path is not None), need[0])
 
 
 def preferred(need: Need) -> Weight:
@@ -40,10 +45,10 @@ def fetch_command(*names: str, job: str = "", changes: Iterable[str] = ()) -> st
 
 
 def by_hand(weight: Weight) -> str:
-    """What a person does for a file without an address: a sentence that ends with `weights add`."""
+    """What a person does for a file without an address: a clause that ends with `weights add`."""
     how = weight.by_hand or f"get {Path(weight.file).name} from {weight.origin}"
     add = "dawn-bench weights add FOLDER" if weight.in_folder else f"dawn-bench weights add FILE --name {weight.name}"
-    return f"{how[:1].upper()}{how[1:]}, then: {add}"
+    return f"{how}, then: {add}"
 
 
 def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] = (), listed: bool = False) -> str:
@@ -58,22 +63,21 @@ def how_to_get(needs: Iterable[Need], *, job: str = "", changes: Iterable[str] =
     hands: dict[str, list[Weight]] = {}
     for weight in alone:
         hands.setdefault(by_hand(weight), []).append(weight)
-    parts = [
-        f"Put {', '.join(w.file for w in group)} (from {group[0].origin}) there. {how}" for how, group in hands.items()
-    ]
+    parts = [f"For {', '.join(w.file for w in group)} (from {group[0].origin}): {how}" for how, group in hands.items()]
     if fetched:
         origins: dict[str, list[str]] = {}
         for need in fetched:
             origins.setdefault(preferred(need).origin, []).append(_names(need))
         files = " and ".join(f"{' and '.join(group)} (from {origin})" for origin, group in origins.items())
         names = [preferred(need).name for need in fetched]
-        parts.append(f"Put {'them' if listed else files} there, or: {fetch_command(*names, job=job, changes=changes)}")
-    return "; ".join(parts)
+        put = f"Put {'them' if listed and not hands else files} there"
+        parts.append(f"{put}, or: {fetch_command(*names, job=job, changes=changes)}")
+    return "; ".join(part if number == 0 else part[0].lower() + part[1:] for number, part in enumerate(parts))
 
 
-def absent(needs: Iterable[Need], *, job: str = "") -> str | None:
+def missing_clause(needs: Iterable[Need], *, job: str = "") -> str | None:
     """A clause for `cannot run: ...` that ends with the command; None where all files are present."""
-    missing = lacking(needs)
+    missing = missing_needs(needs)
     if not missing:
         return None
     files = " and ".join(_names(need) for need in missing)
