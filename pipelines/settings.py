@@ -79,7 +79,7 @@ class PrepareSettings(Config):
     )
     like: Annotated[str | None, Flag(choices=_recipes)] = Field(
         default=None,
-        description="Prepare as the paper of this name did; other flags override what it says, and --extract adds to it.",
+        description="Prepare as the paper of this name did; other flags override what it says, --extract adds to it.",
     )
     size: int = Field(default=128, ge=32, le=LARGEST, description="Side of the cached frames in pixels.")
     crop: Literal["auto", "face", "paper", "none"] = Field(
