@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -280,7 +282,11 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
         if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait for ever
             raise DamageError(f"is not a regular file (expected {expected}).", path=path, hint=hint)
         return read()
-    except (DamageError, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        raise
+    except DamageError as error:
+        if is_web_page(path):
+            raise DamageError(f"is a web page, not {expected}.", path=path, hint=hint) from error
         raise
     except FileNotFoundError as error:
         raise DamageError("cannot be read: it is absent.", path=path, hint=hint) from error
@@ -296,7 +302,19 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
         article, _, noun = expected.partition(" ")
         kind = f"is not a readable {noun}" if article in ("a", "an") else f"cannot be read as {expected}"
         state = "is empty" if empty else f"{kind} ({one_line(error)})"
+        state = f"is a web page, not {expected}" if is_web_page(path) else state
         raise DamageError(f"{state}.", path=path, hint=hint) from error
+
+
+#: How a web page begins.
+WEB_PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+
+
+def is_web_page(path: Path) -> bool:
+    """Whether a file is a web page, which is what arrives under a file's name where the file cannot be had."""
+    with suppress(OSError), path.open("rb") as file:
+        return WEB_PAGE.match(file.read(4096)) is not None
+    return False
 
 
 #: Largest header that a safetensors file may have, as in its own library.

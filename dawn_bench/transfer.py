@@ -15,7 +15,7 @@ from typing import Any
 from dawn_bench.errors import InputError
 from dawn_bench.files import write_atomic
 from dawn_bench.progress import meter
-from dawn_bench.readers import one_line, read_json
+from dawn_bench.readers import WEB_PAGE, one_line, read_json
 from dawn_bench.storage import StorageError, writing
 
 #: Seconds without a byte after which a connection counts as broken.
@@ -23,7 +23,6 @@ TIMEOUT = 60
 _BLOCK = 1 << 20
 #: Most bytes of a file whose size is not known, and of a small one such as a configuration.
 MOST, MOST_SMALL = 8 << 30, 16 << 20
-_PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _STATUS = {
     401: "requires an account",
     403: "access denied",
@@ -93,7 +92,7 @@ def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | Non
             discard(partial)
             return _transfer(url, partial, 0, label=label, size=size, most=most)
         first = response.read(_BLOCK)
-        if "text/html" in response.headers.get("Content-Type", "").lower() or (not start and _PAGE.match(first)):
+        if "text/html" in response.headers.get("Content-Type", "").lower() or (not start and WEB_PAGE.match(first)):
             raise TransferError(f"sent a web page, {NOT_PUBLISHED}", retryable=False)
         if size is not None and total is not None and total != size:
             raise TransferError(f"has {total:,} bytes, published are {size:,}: {NOT_PUBLISHED}", retryable=False)

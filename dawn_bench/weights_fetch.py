@@ -19,8 +19,9 @@ from dawn_bench.files import commit, replacing
 from dawn_bench.hashes import hash_file
 from dawn_bench.locks import lock_file
 from dawn_bench.progress import console
-from dawn_bench.readers import read_json
+from dawn_bench.readers import DamageError, read_json
 from dawn_bench.transfer import MOST, MOST_SMALL, NOT_PUBLISHED, TransferError, discard, transfer
+from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_needs import Need, by_hand, preferred
 from dawn_bench.weights_table import Weight
 
@@ -66,7 +67,8 @@ def no_address(weight: Weight) -> InputError:
 def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight]]:
     """What a job's needs ask for: the entries that are present, those to download, those that a person must get.
 
-    A user's own file counts as present and is kept.
+    A user's own file counts as present and is kept. One that cannot be read as weights is of no use to anybody: it is
+    to be downloaded where it has an address.
     """
     present: list[Weight] = []
     fetched: list[Weight] = []
@@ -74,7 +76,7 @@ def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight
     for need in dict.fromkeys(needs):
         entries = [weights.entry(name) for name in need]
         if there := next((weight for weight in entries if weights.locate(weight)), None):
-            present.append(there)
+            (fetched if there.addresses and _is_damaged(there) else present).append(there)
         elif (weight := preferred(need)).addresses:
             fetched.append(weight)
         else:
@@ -82,10 +84,22 @@ def plan(needs: Iterable[Need]) -> tuple[list[Weight], list[Weight], list[Weight
     return tuple(list(dict.fromkeys(part)) for part in (present, fetched, alone))  # type: ignore[return-value]
 
 
-def transfer_bytes(entries: Iterable[Weight]) -> int:
-    """The number of bytes to download for these entries, an archive counted once; unknown sizes count as 0."""
+def _is_damaged(weight: Weight) -> bool:
+    """Whether a file that is not the published one is damaged; raises `InputError` without permission to read it."""
+    resolved = weights.resolve(weight.name)
+    if resolved.state != "user":
+        return False
+    try:
+        check_weight(resolved.file, weight.file)
+    except DamageError:
+        return True
+    return False
+
+
+def transfer_bytes(entries: Iterable[Weight]) -> tuple[int, int]:
+    """The bytes to download for these entries, an archive counted once, and the number of files of unknown size."""
     sizes = {weight.url: weight.archive_bytes if weight.archive else weight.bytes for weight in entries}
-    return sum(size or 0 for size in sizes.values())
+    return sum(size or 0 for size in sizes.values()), sum(size is None for size in sizes.values())
 
 
 @contextmanager

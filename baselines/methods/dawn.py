@@ -24,6 +24,8 @@ from dawn_bench.provenance import fingerprint
 
 #: What segments of the semi-autoregressive strategy take as their face box; another rule makes other frames.
 SAR_BOX = "face box of the last frame"
+#: Row note of released weights: their authors publish no hashes, so a copy may be of something else.
+UNPROVEN = "released weights by name and layout; no hash of them is published"
 
 
 def source_of(clip: Clip) -> Portrait:
@@ -79,8 +81,8 @@ class Dawn:
         self.remarks(clip)
 
     def remarks(self, clip: Clip) -> tuple[str, ...]:
-        """How the clip's cache differs from the training data, as notes; raises as `check`."""
-        return check_fit(
+        """What of the model is not known, and how the clip's cache differs from its data; raises as `check`."""
+        differences = check_fit(
             clip,
             size=self.generator.size,
             encoder=self.generator.audio_encoder,
@@ -89,6 +91,7 @@ class Dawn:
             fields=("pose", "blink", "face"),
             published=self.generator.published,
         )
+        return (UNPROVEN, *differences) if self.generator.published else differences
 
     def generate(self, item: Item) -> Generated:
         """Frames of the true clip's length, with the sound that they were generated from."""

@@ -134,11 +134,11 @@ def _decoder(name: str) -> str:
 
 def _face(name: str, chosen: str) -> str:
     """Whether a face back end is usable, and if not, the reason."""
-    from dawn_bench.pipelines.faces.base import DLIB_LOSES, FACE_BACKENDS, pick_backend, stand_in
+    from dawn_bench.pipelines.faces.base import FACE_BACKENDS, loss_of, pick_backend, stand_in
 
     if reason := _or_reason(lambda: FACE_BACKENDS[name].missing() or ""):
         return f"not usable: {reason}"
-    lost = f" in place of face-alignment: {DLIB_LOSES}" if name == chosen and stand_in(name) else ""
+    lost = f" in place of face-alignment: {loss_of(name)}" if name == chosen and stand_in(name) else ""
     return _or_reason(lambda: f"ready, used by default{lost}" if pick_backend(name).name == chosen else "ready")
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dawn_bench.cli.job import OnceCommand
 from dawn_bench.text import counted
+
+if TYPE_CHECKING:
+    from dawn_bench.weights import Resolved
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,8 +76,8 @@ def fetch(
 ) -> None:
     """Download weights and check size and sha256. Interrupted downloads resume.
 
-    With --for, files that are present stay, also your own. A file that is named is replaced unless it is the published
-    one.
+    With --for, files that are present stay, also your own, unless they are damaged. A file that is named is replaced
+    unless it is the published one.
 
     Example: dawn-bench weights fetch --for evaluate
 
@@ -85,7 +88,7 @@ def fetch(
     from dawn_bench.errors import InputError
     from dawn_bench.progress import console
     from dawn_bench.storage import StorageError
-    from dawn_bench.weights import entry, folder, resolve
+    from dawn_bench.weights import entry, folder, locate, resolve
     from dawn_bench.weights_fetch import download, no_address, plan, transfer_bytes
     from dawn_bench.workflow.needs import job_needs
 
@@ -101,11 +104,16 @@ def fetch(
         screen.print(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
     for weight in present:
         screen.print(f"{weight.name}: {resolve(weight.name).state}, present")
+    for weight in fetched:
+        if locate(weight):
+            screen.print(f"{weight.name}: damaged, is fetched again")
     fetched = list(dict.fromkeys([*(weight for weight in wanted if weight.addresses), *fetched]))
     alone = list(dict.fromkeys([*(weight for weight in wanted if not weight.addresses), *alone]))
     if fetched:
-        total = transfer_bytes(fetched)
-        screen.print(f"{counted(len(fetched), 'file')} to fetch into {folder()}, about {total / 1e6:,.0f} MB")
+        total, unknown = transfer_bytes(fetched)
+        sizes = [f"about {total / 1e6:,.0f} MB"] if total else []
+        sizes += [f"{unknown} of unknown size"] if unknown else []
+        screen.print(f"{counted(len(fetched), 'file')} to fetch into {folder()}: {', and '.join(sizes)}")
     failed = []
     for weight in fetched:
         try:
@@ -193,10 +201,15 @@ def add(
         return
     resolved = add_file(path, name, replace=replace)
     console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}")
-    if resolved.state == "user" and (resolved.weight.sha256 or resolved.weight.git_blob):
+    if _differs(resolved):
         console().print(
             "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
         )
+
+
+def _differs(resolved: Resolved) -> bool:
+    """Whether a file is another than the published one, where that one's hash is known."""
+    return resolved.state == "user" and bool(resolved.weight.sha256 or resolved.weight.git_blob)
 
 
 def _add_folder(folder: Path, *, replace: bool) -> None:
@@ -221,6 +234,10 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
     refused = [file for file in files if file.reason]
     if others := [file.path.name for file in files if file.resolved is None and not file.reason and not file.note]:
         screen.print(f"not needed: {shortened(', '.join(others))}")
+    if other := [resolved.weight.name for resolved in known if _differs(resolved)]:
+        screen.print(
+            f"not the published files: {', '.join(other)}; scores are marked `user` and cannot be compared with a paper"
+        )
     for line in _completeness({resolved.weight.name for resolved in known}):
         screen.print(line)
     if refused:

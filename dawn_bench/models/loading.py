@@ -35,7 +35,11 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
         raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint=hint)
     if not names:
         what = "is not a checkpoint of a known model." if path.exists() else "there is no such checkpoint."
-        hint = f"Give the folder that `dawn-bench train` wrote, or released files. Known models: {', '.join(MODELS)}."
+        released = [name for model in MODELS for name in MODELS[model].released_weights]
+        hint = (
+            f"Give the folder that `dawn-bench train` wrote, or released files ({', '.join(released)}). "
+            f"Known models: {', '.join(MODELS)}."
+        )
         raise InputError(what, path=path, hint=hint)
     return MODELS[names[0]]
 

@@ -87,6 +87,10 @@ def differences(
     notes += _lengths(table, fvd_windows)
     if stand_ins := [METRICS[m].title for m in table.metrics if any(m in line.stand_ins for line in lines)]:
         notes.append(f"Metrics: {', '.join(stand_ins)} (*) use stand-in networks: not comparable with a paper.")
+    if others := [METRICS[m].title for m in table.metrics if any(m in line.other_files for line in lines)]:
+        notes.append(
+            f"Metrics: {', '.join(others)} use networks that are not the published files: not comparable with a paper."
+        )
     if SPEED in table.columns:
         notes.append(f"Times: {machine}, without audio features and loading. The paper's: one V100.")
     return (*notes, table.note) if table.note else tuple(notes)
@@ -141,7 +145,7 @@ def _training(run: RunFacts) -> str:
     """How a run was trained, from its checkpoints; published weights have no record of it."""
     facts, audio = run.facts, f"{run.audio_encoder} features"
     if _is_published(run):
-        return f"the published weights, {facts['lfg']['size']} px, {audio}"
+        return f"the published weights by name and layout (no hash is published), {facts['lfg']['size']} px, {audio}"
     parts = []
     for kind, label in (("lfg", "LFG"), ("a2v", "A2V-FDM"), ("coarse", "coarse A2V-FDM"), ("pbnet", "PBNet")):
         if kind in facts:

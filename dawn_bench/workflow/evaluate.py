@@ -159,6 +159,7 @@ def _facts(
         notes.append(
             f"Scores of {', '.join(stand_ins)} use stand-in networks: not comparable with a paper, and not ranked."
         )
+    notes += other_files_notes(rows)
     notes += licence_notes(rows)
     run = job.checkpoint
     notes += report_notes(run) if run is not None else []
@@ -196,6 +197,7 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], p
         changes = evaluation_changes([METRICS[name] for name in stand_ins if name in METRICS], protocol)
         fetch = fetch_command(job="evaluate", changes=changes)
         lines.append(f"* computed with stand-in networks: not comparable with published numbers; get them: {fetch}")
+    lines += other_files_notes(rows)
     lines += licence_notes(rows)
     lines += [f"warning: {text}" for text in appearance_warnings(rows)]
     short: dict[str, dict[str, str]] = {}
@@ -209,6 +211,13 @@ def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], p
             reasons.setdefault((row.method, row.not_ranked.removeprefix("not ranked: ")), []).append(row.metric)
     lines += [f"not ranked: {method}, {', '.join(names)}: {why}" for (method, why), names in reasons.items()]
     return lines
+
+
+def other_files_notes(rows: Iterable[ScoreRow]) -> list[str]:
+    """A sentence on the scores whose networks are other files than the published ones; none where there are none."""
+    names = sorted({row.metric for row in rows if row.weights_state == "user"})
+    what = "use networks that are not the published files: not comparable with a paper"
+    return [f"Scores of {', '.join(names)} {what}."] if names else []
 
 
 def licence_notes(rows: Iterable[ScoreRow]) -> list[str]:

@@ -224,7 +224,10 @@ def _run(
     ours = {r.metric: r.value for r in scored}
     if SPEED in table.columns:
         ours[SPEED] = _seconds(method, clips[0], job, place=folder.relative_to(job.out / OUTPUTS))
-    return replace(line, ours=ours, stand_ins=tuple(r.metric for r in scored if r.weights_state == "seeded"))
+    stand_ins, other_files = (
+        tuple(r.metric for r in scored if r.weights_state == state) for state in ("seeded", "user")
+    )
+    return replace(line, ours=ours, stand_ins=stand_ins, other_files=other_files)
 
 
 def _outputs(store: ResultsStore, method: Method, clips: Sequence[Clip], *, data: str) -> Path:

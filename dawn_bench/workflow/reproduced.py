@@ -28,9 +28,9 @@ class TableRow:
     """One row of the table: our value and the published value by metric.
 
     `made` of `asked` clips (or segments) were generated and scored. `stand_ins` are metrics scored with stand-in
-    networks. `counts` are the frames and windows behind the scores by name, as `FVD16 windows`, in tables whose rows
-    have a length. `reason` says why the row did not run; `remark` is a note on a row that did. `dataset` and `size`
-    (pixels) are its part's.
+    networks, `other_files` those scored with other files than the published ones. `counts` are the frames and windows
+    behind the scores by name, as `FVD16 windows`, in tables whose rows have a length. `reason` says why the row did not
+    run; `remark` is a note on a row that did. `dataset` and `size` (pixels) are its part's.
     """
 
     label: str
@@ -44,6 +44,7 @@ class TableRow:
     counts: Mapping[str, int] = field(default_factory=dict)
     dataset: str = ""
     size: int = 0
+    other_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -101,17 +101,16 @@ def not_installed(package: str, *, alone: bool = True) -> str:
     return f"the package {package} is not installed (pip install 'dawn-bench[faces]'{more})"
 
 
-#: What is lost where dlib stands in for face-alignment.
-DLIB_LOSES = (
-    "it sees fewer faces that are turned, dark, blurred or partly outside the picture, and its 68 points, so crops and "
-    "masks, differ"
-)
+def loss_of(name: str) -> str:
+    """What is lost where a back end stands in for face-alignment, as a clause; empty where it does not."""
+    return str(getattr(FACE_BACKENDS[name], "loses", ""))
 
 
 def stand_in(name: str) -> str | None:
     """What is lost where the back end that `auto` has picked is not face-alignment, as one line; None where it is."""
-    reason = FACE_BACKENDS["face-alignment"].missing() if name == "dlib" else None
-    return None if reason is None else f"faces: dlib stands in for face-alignment: {DLIB_LOSES}; {reason}"
+    loss = loss_of(name)
+    reason = FACE_BACKENDS["face-alignment"].missing() if loss else None
+    return None if reason is None else f"faces: {name} stands in for face-alignment: {loss}; {reason}"
 
 
 @lru_cache(maxsize=4)

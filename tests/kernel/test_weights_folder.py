@@ -14,6 +14,7 @@ from weight_files import layout_of
 
 from dawn_bench import cli, weights, weights_add
 from dawn_bench.errors import InputError
+from dawn_bench.weights_fetch import transfer_bytes
 from dawn_bench.weights_folder import add_folder
 from dawn_bench.weights_kinds import check_kind, checked_names, kind_of
 
@@ -293,3 +294,34 @@ def test_the_checked_entries_exist_and_others_pass(tmp_path: Path) -> None:
     torch.save(unknown, tmp_path / "b.pth")
     for name in ("mraa-vox256", "dawn-lfg-128", "dawn-lfg-256"):
         check_kind(tmp_path / "b.pth", weights.entry(name))
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["DAWN_128.pth", "w600k_r50.onnx", "hubert-large-ls960-ft/config.json", "hubert-large-ls960-ft/model.safetensors"],
+)
+def test_a_web_page_under_a_files_name_is_called_one(
+    tmp_path: Path, folder: Path, file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "download" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("<html>404</html>\n...")
+    code, text = run(monkeypatch, capsys, tmp_path / "download")
+    assert code == 2
+    assert f"{path.name}: is a web page, not " in text
+    assert "Get the file again from its origin." in text
+    assert not (folder / file).exists()
+
+
+def test_files_of_a_folder_that_are_not_the_published_ones_are_named(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"syncnet_v2.model": {"netcnnaud.0.weight": ONE}, "DAWN_128.pth": a2v(1.0)}
+    code, text = run(monkeypatch, capsys, write(tmp_path / "download", files))
+    assert code == 0
+    assert "not the published files: syncnet; scores are marked `user`" in text  # DAWN_128.pth has no published hash
+
+
+def test_files_of_unknown_size_are_not_counted_as_nothing() -> None:
+    names = ("tddfa-v2", "hubert-large-bin", "hubert-large-config")
+    assert transfer_bytes(weights.entry(name) for name in names) == (weights.entry("tddfa-v2").bytes, 2)

@@ -18,7 +18,7 @@ from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.leaderboard import leaderboards
 from dawn_bench.reports.tables import latex, markdown
-from dawn_bench.workflow.evaluate import _summary
+from dawn_bench.workflow.evaluate import _summary, other_files_notes
 
 
 def portrait(n: int = 12) -> np.ndarray:
@@ -122,3 +122,12 @@ def test_a_clip_that_needs_too_much_memory_fails_alone() -> None:
     truth = [Clip(name, name, "test", len(TRUE), {"frames": TRUE}) for name in "ab"]
     (row,) = score_method("m", {"a": load, "b": lambda: truth[1]}, truth, dataset="d", split="test", metrics=["ssim"])
     assert (row.n_clips, row.failures) == (1, {"a": "oom"})
+
+
+def test_the_console_names_scores_of_networks_that_are_not_the_published_ones() -> None:
+    truth = [Clip("a", "a", "test", len(TRUE), {"frames": TRUE})]
+    rows = score_method("mine", truth, truth, dataset="d", split="test", metrics=["psnr"])
+    line = "Scores of fid use networks that are not the published files: not comparable with a paper."
+    other = [row.model_copy(update={"metric": "fid", "weights_state": "user"}) for row in rows]
+    assert line in _summary([*rows, *other], [], protocol("paper-dawn"))
+    assert other_files_notes(rows) == []

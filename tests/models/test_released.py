@@ -73,7 +73,7 @@ def test_files_are_located_by_folder_by_one_of_them_and_by_name(
     assert find_released(published / "DAWN_128.pth") == files
     monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(published))
     assert find_released(Path("released-128")) == files
-    with pytest.raises(InputError, match=r"lacks LFG_256_400ep\.pth, DAWN_256\.pth\. Download .*weights add FOLDER"):
+    with pytest.raises(InputError, match=r"lacks LFG_256_400ep\.pth, DAWN_256\.pth\. By hand: .*add FOLDER$"):
         find_released(Path("released-256"))
     assert find_released(tmp_path) is None
 

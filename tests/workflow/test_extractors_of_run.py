@@ -220,6 +220,15 @@ def test_audio_features_of_another_width_are_refused(tiny_cache: Path, micro_run
         method.check(wide)
 
 
+def test_a_row_of_released_weights_says_that_nothing_proves_them(tiny_cache: Path, micro_run: Path) -> None:
+    clip = Cache(tiny_cache)["c4"]
+    generator = DawnGenerator.load(micro_run)
+    method = dawn_method.Dawn(generator, SamplingOptions(), name="dawn")
+    assert dawn_method.UNPROVEN not in method.remarks(clip)
+    generator.facts = {**generator.facts, "a2v": {**generator.facts["a2v"], "published": True}}
+    assert method.remarks(clip)[0] == dawn_method.UNPROVEN
+
+
 def test_a_piece_of_a_clip_keeps_the_record(tiny_cache: Path, tmp_path: Path) -> None:
     clip = Cache(with_record(tiny_cache, tmp_path / "cache", BOX, PAIR))["c0"]
     for part in (cut_piece(clip, 2, 9), repeated(clip, 40, name="long")):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from weights_server import Served, Server, serving
 
 from dawn_bench import cli, hashes, weights
@@ -241,14 +242,33 @@ def test_all_files_of_a_job_come_with_one_command(
     wanted = ("inception-fid", "i3d", "hubert-large-bin", "hubert-large-config")
     served(monkeypatch, server, *wanted)
     folder.mkdir()
-    (folder / weights.entry("i3d").file).write_bytes(b"a file of my own")
+    own = folder / weights.entry("i3d").file
+    torch.save({"mine": torch.ones(2)}, own)
+    before = own.read_bytes()
     words = ("fetch", "--for", "fid", "--for", "fvd16", "--for", "hubert")
     code, text = run(monkeypatch, capsys, *words)
     assert code == 0 and "3 files to fetch" in text and "i3d: user, present" in text
     assert {path for path, *_ in server.asked} == {"/inception-fid", "/hubert-large-bin", "/hubert-large-config"}
-    assert (folder / weights.entry("i3d").file).read_bytes() == b"a file of my own"
+    assert own.read_bytes() == before
     code, text = run(monkeypatch, capsys, *words)
     assert code == 0 and len(server.asked) == 3 and "hubert-large-bin: canonical, present" in text
+
+
+@pytest.mark.parametrize(("job", "name"), [("csim", "arcface-r50"), ("fid", "inception-fid")])
+def test_a_damaged_file_is_repaired_by_the_command_of_its_job(
+    server: Server,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    job: str,
+    name: str,
+) -> None:
+    served(monkeypatch, server, name)
+    folder.mkdir()
+    (folder / weights.entry(name).file).write_bytes(b"<html>not weights</html>")
+    code, text = run(monkeypatch, capsys, "fetch", "--for", job)
+    assert code == 0 and f"{name}: damaged, is fetched again" in text and f"{name}: canonical, " in text
+    assert weights.resolve(name).state == "canonical"
 
 
 def test_what_could_not_be_fetched_is_said_after_the_rest_is_there(

@@ -24,6 +24,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.metrics.functional.sync import UNUSED, distances, sync
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.reports.store import ResultsStore
+from dawn_bench.workflow import scoring
 from dawn_bench.workflow.differences import LSE_BY_LENGTH
 from dawn_bench.workflow.pairing import paired
 from dawn_bench.workflow.paper_protocol import settings_notes
@@ -249,6 +250,21 @@ def test_the_data_of_published_weights_is_not_known(
     monkeypatch.setattr(dawn_methods, "load_generator", released)
     text = " ".join(run(7, tiny_cache, tmp_path / "b", checkpoint=micro_run).differences)
     assert "Data of the published weights: not known." in text
+
+
+def test_scores_of_other_files_than_the_published_networks_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeded = scoring.score_method
+
+    def of_own_files(*arguments, **settings):  # type: ignore[no-untyped-def]
+        return [r.model_copy(update={"weights_state": "user"}) for r in seeded(*arguments, **settings)]
+
+    cache = cache_of(tmp_path / "cache", "hdtf")
+    sentence = "use networks that are not the published files: not comparable with a paper."
+    assert sentence not in " ".join(run(1, cache, tmp_path / "a").differences)
+    monkeypatch.setattr(scoring, "score_method", of_own_files)
+    assert any(note.endswith(sentence) and "LSE-C" in note for note in run(1, cache, tmp_path / "b").differences)
 
 
 def test_what_a_model_was_not_trained_on_is_a_remark_of_its_row(

@@ -18,8 +18,6 @@ RELEASED: dict[int, Needs] = {
     size: ((f"dawn-lfg-{size}",), (f"dawn-a2v-{size}",), ("pbnet-pose", "pbnet-both"), ("pbnet-blink", "pbnet-both"))
     for size in (128, 256)
 }
-#: The extractors of the data that the released models were trained on.
-EXTRACTORS_OF_RELEASE = ("pose-3ddfa", "blink-one-pair", "hubert")
 
 
 def needs(settings: TrainSettings | None) -> Needs:

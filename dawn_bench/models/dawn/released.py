@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dawn_bench import weights
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, nearest
 from dawn_bench.extractor_record import KEY, Extracted, to_json
 from dawn_bench.files import sha256_file
 from dawn_bench.models.dawn.a2v_config import A2VConfig
@@ -60,6 +60,9 @@ def load_generator(checkpoint: Path, *, device: str = "cpu", stage: str | None =
     """
     files = find_released(checkpoint)
     if files is None:
+        if not checkpoint.exists():
+            hint = nearest(str(checkpoint), [f"released-{size}" for size in RELEASED], label="Released")
+            raise InputError("there is no such run folder.", path=checkpoint, hint=hint)
         return DawnGenerator.load(checkpoint, device=device, stage=stage)
     if stage is not None:
         raise InputError(f"option 'stage' is {stage!r}, but published weights have one stage.", path=checkpoint)

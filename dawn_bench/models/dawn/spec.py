@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dawn_bench.models.dawn.needs import EXTRACTORS_OF_RELEASE, RELEASED
+from dawn_bench.models.dawn.needs import AUDIO, BLINK, POSE, RELEASED
 from dawn_bench.models.spec import CheckpointKind, Lazy, ModelSpec, register
 
 _HERE = "dawn_bench.models.dawn"
@@ -49,7 +49,7 @@ SPEC = register(
         report_notes=Lazy(f"{_HERE}.presets:report_notes"),
         weights=Lazy(f"{_HERE}.needs:needs"),
         released_weights={f"released-{size}": needs for size, needs in RELEASED.items()},
-        released_extractors=EXTRACTORS_OF_RELEASE,
+        released_extractors=(POSE, BLINK, AUDIO),
         signals=Lazy(f"{_HERE}.signals:signals"),
     )
 )
