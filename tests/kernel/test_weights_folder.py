@@ -316,7 +316,7 @@ def test_a_web_page_under_a_files_name_is_called_one(
 def test_files_of_a_folder_that_are_not_the_published_ones_are_named(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {"syncnet_v2.model": {"netcnnaud.0.weight": ONE}, "DAWN_128.pth": a2v(1.0)}
+    files = {"syncnet_v2.model": layout_of("syncnet"), "DAWN_128.pth": a2v(1.0)}
     code, text = run(monkeypatch, capsys, write(tmp_path / "download", files))
     assert code == 0
     assert "not the published files: syncnet; scores are marked `user`" in text  # DAWN_128.pth has no published hash
