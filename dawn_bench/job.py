@@ -195,6 +195,8 @@ def read_job(
         for old in field.old_flags:
             if flags.get(old) is not None:
                 renamed(old, field.name)
+                if flags.get(field.field) is not None and field.shape == "value":
+                    raise InputError(f"{field.name} is given twice, once as {old}.", hint="Give it once.")
                 _check_old_flag(field, old, flags[old], by_key=by_key)
                 _put_flag(job, field, flags[old], Origin(old), defaults=defaults)
         if flags.get(field.field) is not None:
@@ -237,6 +239,9 @@ def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin, *, defa
         before = job.data.get(field.field, default) if field.flag.adds else ()
         job.put((field.field,), [*before, *entries], origin)
     elif field.shape == "mapping":
+        keys = [text.partition("=")[0].strip() for text in given]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise InputError(f"{field.name} {shortened(twice[0])} is given twice.", hint="Give it once.")
         for text in given:
             key, sep, value = text.partition("=")
             where = f"{field.name} {shortened(text)!r}"

@@ -61,6 +61,17 @@ def has_tensors(content: Any) -> bool:
     return any(_parts(content, ()))
 
 
+def first_nan(content: Any) -> str:
+    """The key of the first tensor of a file's content that has a NaN; empty where none has one."""
+    import torch
+
+    for tensors in _parts(content, ()):
+        for key, tensor in tensors.items():
+            if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
+                return key
+    return ""
+
+
 def _parts(content: Any, expected: Collection[str]) -> list[dict[str, torch.Tensor]]:
     """The mappings of a file that hold tensors, outer ones first; their keys are whole paths without inserted parts."""
     import torch

@@ -21,6 +21,8 @@ from dawn_bench.storage import StorageError, writing
 #: Seconds without a byte after which a connection counts as broken.
 TIMEOUT = 60
 _BLOCK = 1 << 20
+#: Most bytes of a file whose size is not known, and of a small one such as a configuration.
+MOST, MOST_SMALL = 8 << 30, 16 << 20
 _STATUS = {
     401: "requires an account",
     403: "access denied",
@@ -39,12 +41,14 @@ class TransferError(Exception):
         super().__init__(reason)
 
 
-def transfer(url: str, partial: Path, *, label: str, size: int | None = None) -> bool:
+def transfer(url: str, partial: Path, *, label: str, size: int | None = None, most: int = MOST) -> bool:
     """Download `url` to `partial`, whose earlier content is continued where the server has the same file still.
 
     A server that has changed the file since (`If-Range`), or does not know ranges, sends all of it, and the earlier
     content is replaced. Web pages, and files of another size than `size` bytes, are refused before anything is
-    written. Returns whether earlier content was continued. Raises `TransferError`, and `StorageError` for a full disk.
+    written; where the size is not known, so are files of more than `most` bytes, by the server's word or as soon as
+    they have become longer. Returns whether earlier content was continued. Raises `TransferError`, and `StorageError`
+    for a full disk.
     """
     have = partial.stat().st_size if partial.is_file() else 0
     if have and size is not None and have >= size:
@@ -53,11 +57,11 @@ def transfer(url: str, partial: Path, *, label: str, size: int | None = None) ->
         discard(partial)
         have = 0
     try:
-        return _transfer(url, partial, have, label=label, size=size)
+        return _transfer(url, partial, have, label=label, size=size, most=most if size is None else size)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # the file there is shorter than what is here
             discard(partial)
-            return transfer(url, partial, label=label, size=size)
+            return transfer(url, partial, label=label, size=size, most=most)
         why = _STATUS.get(error.code, one_line(error.reason) if error.code < 500 else "try again later")
         raise TransferError(
             f"answered {error.code}: {why}", retryable=error.code >= 500 or error.code == 429
@@ -74,7 +78,7 @@ def discard(partial: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | None) -> bool:
+def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | None, most: int) -> bool:
     earlier = _noted(partial, url) if have else ""
     headers = {"User-Agent": "dawn-bench", "Accept-Encoding": "identity"}
     if have:
@@ -86,20 +90,27 @@ def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | Non
         changed = bool(start and earlier and validator and validator != earlier)
         if changed or (have and start not in (0, have)):  # of another file, or another part than was asked for
             discard(partial)
-            return _transfer(url, partial, 0, label=label, size=size)
+            return _transfer(url, partial, 0, label=label, size=size, most=most)
         first = response.read(_BLOCK)
         if "text/html" in response.headers.get("Content-Type", "").lower() or (not start and WEB_PAGE.match(first)):
             raise TransferError(f"sent a web page, {NOT_PUBLISHED}", retryable=False)
         if size is not None and total is not None and total != size:
             raise TransferError(f"has {total:,} bytes, published are {size:,}: {NOT_PUBLISHED}", retryable=False)
+        if size is None and total is not None and total > most:
+            discard(partial)
+            raise TransferError(f"has {total:,} bytes, {_bound(most)}", retryable=False)
         if not start:
             _remember(partial, url, validator)
         whole = total if total is not None else size
-        _write(response, first, partial, start, total=whole, label=label)
+        _write(response, first, partial, start, total=whole, most=most, label=label)
     return start > 0
 
 
-def _write(response: Any, first: bytes, partial: Path, start: int, *, total: int | None, label: str) -> None:
+def _bound(most: int) -> str:
+    return f"more than the {most:,} that a file of unknown size may have: {NOT_PUBLISHED}"
+
+
+def _write(response: Any, first: bytes, partial: Path, start: int, *, total: int | None, most: int, label: str) -> None:
     """Append the rest of a response to `partial` from byte `start`; raises where it is cut off or too long."""
     done = start
     with (
@@ -110,10 +121,13 @@ def _write(response: Any, first: bytes, partial: Path, start: int, *, total: int
         progress.advance(done / 1e6)
         for block in chain([first], iter(lambda: _read(response), b"")):
             done += len(block)
-            if total is not None and done > total:
+            if done > (most if total is None else total):
                 break
             file.write(block)
             progress.advance(len(block) / 1e6)
+    if total is None and done > most:
+        discard(partial)
+        raise TransferError(f"sent {done:,} bytes, {_bound(most)}", retryable=False)
     if total is not None and done > total:
         discard(partial)
         raise TransferError(f"sent more than the {total:,} bytes of the file: {NOT_PUBLISHED}", retryable=False)

@@ -6,6 +6,7 @@ spell some names in two ways, and Google Drive drops folders.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,11 +18,15 @@ from dawn_bench.hashes import hash_file, known_hashes
 from dawn_bench.readers import read_torch
 from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_kinds import Kind, check_kind, checked_names, kind_of
+from dawn_bench.weights_layouts import check_layout, check_numbers
 from dawn_bench.weights_table import Weight
 
 #: Files that may hold tensors, and packed downloads.
 _TENSORS = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".model")
 _PACKED = (".zip", ".7z", ".rar", ".tgz", ".tar.gz")
+
+#: The folder of a snapshot in the cache of the Hugging Face Hub; the last part of the repository's name is the model's.
+_SNAPSHOT = re.compile(r"/models--[^/]+--([^/]+)/snapshots/[^/]+/")
 
 
 class NoEntryError(InputError):
@@ -60,6 +65,8 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> weight
     if not known:
         check_weight(path, weight.file)
         check_kind(path, weight)
+        check_layout(path, weight)
+        check_numbers(path, weight)
         _check_twin(weight, hashes["sha256"], path)
     if target.exists() and not replace:
         if target.is_file() and sha256_file(target) == hashes["sha256"]:
@@ -108,11 +115,15 @@ def identify(path: Path) -> Weight | None:
 
 
 def _by_name(path: Path) -> Weight | None:
-    """The entry whose file has this place and name, or of which it is the only one of that name."""
-    place = _spelling(path.resolve().as_posix())
-    placed = [weight for weight in weights.WEIGHTS if place.endswith(f"/{_spelling(weight.file)}")]
-    if placed:
-        return max(placed, key=lambda weight: len(weight.file))
+    """The entry whose file has this place and name, or of which it is the only one of that name.
+
+    The name as given comes first, then the one that a link leads to: in the cache of the Hugging Face Hub a file is a
+    link to a blob, which is named by its hash.
+    """
+    for name in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100 - `..` is taken out, links stay
+        place = _spelling(_SNAPSHOT.sub(r"/\1/", name.as_posix()))
+        if placed := [weight for weight in weights.WEIGHTS if place.endswith(f"/{_spelling(weight.file)}")]:
+            return max(placed, key=lambda weight: len(weight.file))
     named = [weight for weight in weights.WEIGHTS if _spelling(Path(weight.file).name) == _spelling(path.name)]
     return named[0] if len(named) == 1 and not named[0].file.endswith(".json") else None
 

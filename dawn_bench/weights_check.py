@@ -12,6 +12,9 @@ from dawn_bench.state_dicts import has_tensors
 #: What to do about a damaged file of weights.
 FETCH_AGAIN = "Get the file again from its origin."
 
+#: How the names of files end whose content is tensors.
+TENSOR_FILES = (".pth", ".pt", ".pth.tar", ".bin", ".model", ".ckpt", ".safetensors")
+
 
 def check_weight(path: Path, file: str) -> None:
     """Raise `InputError` unless the file at `path` can be read as the weights called `file` in the table.

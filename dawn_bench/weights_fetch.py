@@ -20,7 +20,7 @@ from dawn_bench.hashes import hash_file
 from dawn_bench.locks import lock_file
 from dawn_bench.progress import console
 from dawn_bench.readers import DamageError, read_json
-from dawn_bench.transfer import NOT_PUBLISHED, TransferError, discard, transfer
+from dawn_bench.transfer import MOST, MOST_SMALL, NOT_PUBLISHED, TransferError, discard, transfer
 from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_needs import Need, by_hand, preferred
 from dawn_bench.weights_table import Weight
@@ -170,11 +170,12 @@ def _checked(weight: Weight, url: str, partial: Path) -> None:
     """Download `url` to `partial` and check it; what an earlier attempt left is dropped where it does not fit."""
     size = weight.archive_bytes if weight.archive else weight.bytes
     label = weight.archive or weight.file
-    continued = transfer(url, partial, label=label, size=size)
+    most = MOST_SMALL if label.endswith((".json", ".txt")) else MOST
+    continued = transfer(url, partial, label=label, size=size, most=most)
     problem = _problem(weight, partial)
     if problem and continued:
         discard(partial)
-        transfer(url, partial, label=label, size=size)
+        transfer(url, partial, label=label, size=size, most=most)
         problem = _problem(weight, partial)
     if problem:
         discard(partial)

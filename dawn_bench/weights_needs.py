@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.progress import console
 from dawn_bench.weights_table import Weight
 
 Need = tuple[str, ...]
@@ -24,8 +25,33 @@ def missing_needs(needs: Iterable[Need]) -> Needs:
 
 
 def first_present(need: Need) -> str:
-    """The first entry of a need whose file is present; the first of all where none is."""
-    return next((name for name in need if weights.resolve(name).path is not None), need[0])
+    """The entry of a need that is used: the first whose file is present and has its network's layout.
+
+    A wrong file does not take the place of a right one. Where none is right, the first that is present, whose use then
+    says what is wrong with it; the first of all where none is.
+    """
+    from dawn_bench.weights_layouts import fits
+
+    present = [resolved for resolved in map(weights.resolve, need) if resolved.path is not None]
+    if len(present) > 1:
+        present = [resolved for resolved in present if fits(resolved)] or present
+    return present[0].weight.name if present else need[0]
+
+
+def check_needs(needs: Iterable[Need]) -> None:
+    """Raise `InputError` for a file, of those that the needs would use, that holds another network.
+
+    A wrong file beside a right one is not used, which is printed.
+    """
+    from dawn_bench.weights_layouts import check_resolved, fits
+
+    for need in needs:
+        used = weights.resolve(first_present(need))
+        check_resolved(used)
+        for name in need[: need.index(used.weight.name)]:
+            other = weights.resolve(name)
+            if other.path is not None and not fits(other):
+                console().print(f"note: {other.path} is not {other.weight.purpose}; {used.path} is used")
 
 
 def preferred(need: Need) -> Weight:

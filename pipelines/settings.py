@@ -78,7 +78,8 @@ class PrepareSettings(Config):
         default="folder", description="Which dataset the folder holds; folder: any videos."
     )
     like: Annotated[str | None, Flag(choices=_recipes)] = Field(
-        default=None, description="Prepare as the paper of this name did; other flags override what it says."
+        default=None,
+        description="Prepare as the paper of this name did; other flags override what it says, --extract adds to it.",
     )
     size: int = Field(default=128, ge=32, le=LARGEST, description="Side of the cached frames in pixels.")
     crop: Literal["auto", "face", "paper", "none"] = Field(
@@ -109,7 +110,8 @@ class PrepareSettings(Config):
     )
     extract: Annotated[tuple[str, ...], Flag(adds=True, choices=_extractors)] = Field(
         default=("pose", "blink", "logmel", "masks"),
-        description="Also compute this, separated by commas. On an existing cache: only this.",
+        description="Also compute this, separated by commas. On an existing cache: only this. "
+        "--set extract=[pose,blink,logmel] replaces the whole list.",
         validate_default=True,
     )
     on_cut: Literal["split", "quarantine", "keep"] = Field(

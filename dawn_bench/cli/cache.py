@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dawn_bench.cli.job import OnceCommand
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Check, count and export a cache written by `dawn-bench prepare`.\n\nExample: dawn-bench cache stats my-cache",
@@ -15,7 +17,7 @@ app = typer.Typer(
 _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache.")]
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def verify(root: _Root) -> None:
     """Read all data and compare every checksum with the index. Exit code 2 when data are damaged.
 
@@ -44,7 +46,7 @@ def verify(root: _Root) -> None:
     screen.print(f"{checked}, all checksums match{left_out}")
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def stats(root: _Root) -> None:
     """Show clips, hours, face coverage, bytes per field, and the reason for every clip that was left out.
 
@@ -86,7 +88,7 @@ def stats(root: _Root) -> None:
             screen.print(f"  {clip_id}  no {name}: {' '.join(why.split())}")
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def export(
     root: _Root,
     out: Annotated[Path, typer.Option(help="New or empty folder to write to.")],

@@ -7,6 +7,7 @@ and `--set key=value`. This module knows no specific command.
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -15,6 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from dawn_bench.config import Config
+from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.job import FieldFlag, Job, field_flags, read_job
 
@@ -66,7 +68,22 @@ def job_command(
     return lambda run: JobFunction(run, kind, settings)
 
 
-class JobCommand(TyperCommand):
+class OnceCommand(TyperCommand):
+    """A command that refuses a flag of one value that is given twice: the parser would keep the last one in silence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; raises `InputError` naming a repeated flag. Switches may be repeated."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        single = {p for p in order if p.param_type_name == "option" and not (p.multiple or p.is_flag or p.count)}
+        for param, times in Counter(order).items():
+            if param in single and times > 1:
+                flag = max(param.opts, key=len)
+                words = "twice" if times == 2 else f"{times} times"
+                raise InputError(f"{flag} is given {words}, and takes one value.", hint="Give it once.")
+        return super().parse_args(ctx, args)
+
+
+class JobCommand(OnceCommand):
     """A command whose help lists the names in registries, which are read only when help is shown."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawn_bench.cli.job import OnceCommand
 from dawn_bench.text import counted
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
+@app.command("list", cls=OnceCommand)
 def list_weights() -> None:
     """Show every network with its file, state, licence and origin.
 
@@ -56,7 +57,7 @@ def list_weights() -> None:
     screen.print("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Names from `weights list`.", show_default=False)] = None,
     jobs: Annotated[
@@ -133,7 +134,7 @@ def fetch(
         raise InputError(left, path=folder(), hint="What to do about each is said above.")
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def verify() -> None:
     """Hash every present file again and compare it with the published sha256.
 
@@ -173,7 +174,7 @@ def verify() -> None:
         raise InputError(f"{'; '.join(faults)}.", path=folder(), hint=how)
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def add(
     path: Annotated[Path, typer.Argument(help="Weight file that you already have, or a folder as you downloaded it.")],
     name: Annotated[

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dawn_bench.errors import InputError
 from dawn_bench.job import Device, Flag, Job
@@ -87,6 +87,20 @@ class Evaluation(Job):
         if isinstance(length, bool) or not str(length).strip().isdecimal() or int(str(length)) < MIN_PIECE_LENGTH:
             raise InputError(f"{length!r} is no length of pieces.", hint="Give frames, such as 200, or whole.")
         return int(str(length))
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        """Refuse a setting that is given in two places, of which one would be left out in silence."""
+        fields = [text.partition("=")[0].strip() for text in self.protocol_set]
+        if self.piece_length is not None and "piece_length" in fields:
+            what = "the length of pieces is given twice, by --piece-length and by --protocol-set piece_length."
+            raise InputError(what, hint="Give one of them.")
+        if twice := [name for name in fields if fields.count(name) > 1]:
+            raise InputError(f"--protocol-set {twice[0]} is given twice.", hint="Give it once.")
+        if self.pass_seconds is not None and "pass_seconds" in self.options:
+            what = "the longest pass is given twice, by --pass-seconds and by --option pass_seconds."
+            raise InputError(what, hint="Give one of them.")
+        return self
 
     @property
     def protocol_changes(self) -> tuple[str, ...]:

@@ -170,16 +170,18 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], Needs]] = {
 
 
 def _job(kind: type[J], changes: Sequence[str]) -> J:
-    """The job with its changes. Entries of a list whose flag adds to the default (`extract`) add as the flag does."""
+    """The job with its changes. A name for a list whose flag adds (`extract`) adds as the flag does.
+
+    A list in brackets replaces, as for the command itself.
+    """
     adding = {key: flag.field for flag in field_flags(kind) if flag.flag.adds for key in flag.keys}
     flags, others = _filled(kind), []
     for change in changes:
         path, value = split_override(change)
-        if (field := adding.get(".".join(path))) is None or not value:  # an empty list replaces
+        if (field := adding.get(".".join(path))) is None or isinstance(value, list) or not value:
             others.append(change)
         else:
-            entries = value if isinstance(value, list) else [value]
-            flags[field] = [*flags.get(field, ()), *map(str, entries)]
+            flags[field] = [*flags.get(field, ()), str(value)]
     return read_job(kind, flags, overrides=others)[0]
 
 

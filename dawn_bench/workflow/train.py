@@ -44,9 +44,10 @@ def train(
 
     `settings` are those of the model (`ModelSpec.preset`). Raises `InputError` when a stage is unknown, when `out`
     lacks the trained stage that it needs, when `out` holds another run, when another process trains a stage there, or
-    when the settings refuse what would take the place of missing features or networks.
+    when the settings refuse what would take the place of missing features or networks, or add a stage to their preset.
     """
     spec = MODELS[model or default_model()]
+    check_stages(spec, settings)
     if not len(cache):
         raise InputError("has no usable clip.", path=cache.root, hint="See dawn-bench cache stats.")
     if (modality := modality_of(next(iter(cache)))) != spec.modality:
@@ -109,6 +110,25 @@ def train(
                 validation_split=holdout_by_stage[name].split,
             )
     return checkpoints
+
+
+def check_stages(spec: ModelSpec, settings: Any) -> None:
+    """Raise `InputError` where the settings have a stage that their preset leaves out.
+
+    One setting of it would create the rest from defaults, at another size than the preset's other stages.
+    """
+    try:
+        preset = spec.preset(settings.preset)
+    except InputError:
+        return  # of the user's own
+    for name in spec.stages:
+        key = stage_key(name)
+        if getattr(preset, key) is None and getattr(settings, key) is not None:
+            having = [p for p in spec.presets if getattr(spec.preset(p), key) is not None]
+            raise InputError(
+                f"preset {settings.preset} has no stage {name}, so {key} cannot be set.",
+                hint=f"Presets that have it: {', '.join(having)}." if having else "",
+            )
 
 
 def _announced(substitutes: Mapping[str, Sequence[Substitute]], holdout_by_stage: Mapping[str, Holdout]) -> list[str]:

@@ -25,7 +25,7 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
-from dawn_bench.weights_needs import Needs, missing_clause, missing_needs
+from dawn_bench.weights_needs import Needs, check_needs, missing_clause, missing_needs
 
 AUDIO, POSE, BLINK = "audio", "pose", "blink"
 #: The convention of head poses that 3DDFA_V2 and DAWN have: scale and translation in a box that follows the face.
@@ -59,6 +59,14 @@ class Extractor(ABC):
         if absent_packages := [name for name in cls.packages if find_spec(name) is None]:
             return f"the package {absent_packages[0]} is not installed"
         return missing_clause(cls.weights, job=cls.name)
+
+    @classmethod
+    def check(cls) -> None:
+        """Raise `InputError` where a file that this extractor would use holds another network.
+
+        `prepare` asks before it decodes anything. The default compares the layout of the files in `weights`.
+        """
+        check_needs(cls.weights)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -118,7 +126,11 @@ def source_of(name: str) -> str:
 
 
 def check_runnable(names: Iterable[str]) -> None:
-    """Raise `InputError` for extractors that cannot run here, all of them in one line with one command."""
+    """Raise `InputError` for extractors that cannot run here, all of them in one line with one command.
+
+    Then the same for the first one whose files hold another network (`Extractor.check`).
+    """
+    names = tuple(names)
     reasons = {name: why for name in names if (why := EXTRACTORS[name].missing())}
     files = [need for name in reasons for need in EXTRACTORS[name].weights]
     if len(reasons) > 1 and all(missing_needs(EXTRACTORS[name].weights) for name in reasons):
@@ -126,3 +138,5 @@ def check_runnable(names: Iterable[str]) -> None:
     if reasons:
         listed = "; ".join(f"the extractor {name!r} cannot run: {why}" for name, why in reasons.items())
         raise InputError(listed)
+    for name in names:
+        EXTRACTORS[name].check()

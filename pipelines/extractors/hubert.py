@@ -40,6 +40,11 @@ class Hubert(Extractor):
     weights = _SNAPSHOT.needs
     packages = ("transformers",)
 
+    @classmethod
+    def check(cls) -> None:
+        """Weights and configuration belong together."""
+        _SNAPSHOT.check()
+
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""
         return f"hubert-1-{_SNAPSHOT.identity}"

@@ -11,7 +11,8 @@ from dawn_bench.errors import InputError
 from dawn_bench.readers import read_json
 from dawn_bench.state_dicts import fit
 from dawn_bench.weights_check import FETCH_AGAIN
-from dawn_bench.weights_needs import Needs, first_present, missing_error, missing_needs
+from dawn_bench.weights_layouts import outline
+from dawn_bench.weights_needs import Needs, check_needs, first_present, missing_error, missing_needs
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,9 @@ _DEFAULTS = {
     "conv_dim": [512] * 7, "conv_stride": [5, 2, 2, 2, 2, 2, 2], "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
     "num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16,
 }  # fmt: skip
+
+#: Tensors that show the width of a speech network, and that it has a layer; more layers than any has.
+_WIDTH, _LAYER, _MOST_LAYERS = "feature_projection.projection.weight", "encoder.layers.{}.layer_norm.weight", 100
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,30 @@ class Snapshot:
         """The weights' entry, state and hash, for fingerprints, and those of a configuration that is not published."""
         network, config = weights.resolve(first_present(self.networks)).identity, weights.resolve(self.config)
         return network if config.path is None or _is_published(config) else f"{network}+{config.identity}"
+
+    def check(self) -> None:
+        """Raise `InputError` where the weights or the configuration are of another network, or of different ones.
+
+        Only names and shapes are read: the network itself takes a gigabyte.
+        """
+        check_needs(self.needs)
+        network, config = weights.resolve(first_present(self.networks)), weights.resolve(self.config)
+        if network.path is None or config.path is None or {network.state, config.state} == {"canonical"}:
+            return
+        content = read_json(config.path, dict, hint=FETCH_AGAIN)
+        kind = content.get("model_type", self.family.lower())
+        if kind != self.family.lower():
+            what = f"is not a {self.family} configuration: its model_type is {kind!r}."
+            raise InputError(what, path=config.path, hint=FETCH_AGAIN)
+        width, layers = content.get("hidden_size"), content.get("num_hidden_layers")
+        state = fit(outline(network.path), (_WIDTH, *(_LAYER.format(n) for n in range(_MOST_LAYERS))))
+        if _WIDTH not in state:
+            return  # loading names what is missing
+        own = len(state[_WIDTH]), sum(_LAYER.format(n) in state for n in range(_MOST_LAYERS))
+        for label, stated, read in zip(("width", "number of layers"), (width, layers), own, strict=True):
+            if stated is not None and stated != read:
+                what = f"does not fit {self.family}: its {label} is {read}, {config.path.name} expects {stated}."
+                raise InputError(what, path=network.path, hint=FETCH_AGAIN)
 
     def load(self, device: str) -> torch.nn.Module:
         """The network on `device`, loaded once per process; raises `InputError` if a file is missing or unfit."""

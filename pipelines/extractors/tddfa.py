@@ -43,6 +43,13 @@ class PoseTddfa(Extractor):
     convention = BOX
     weights = (_NETWORKS, (_PARAMETERS,))
 
+    @classmethod
+    def check(cls) -> None:
+        """Load the network and the table, which are small."""
+        super().check()
+        _network(weights.resolve(first_present(_NETWORKS), "files"), pick_device())
+        _parameters(weights.resolve(_PARAMETERS, "files"))
+
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""
         network, parameters = weights.resolve(first_present(_NETWORKS)), weights.resolve(_PARAMETERS)

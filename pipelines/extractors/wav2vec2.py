@@ -31,6 +31,11 @@ class Wav2Vec2(Extractor):
     weights = _SNAPSHOT.needs
     packages = ("transformers",)
 
+    @classmethod
+    def check(cls) -> None:
+        """Weights and configuration belong together."""
+        _SNAPSHOT.check()
+
     def fingerprint(self) -> str:
         """Identifies code and weights; part of the cache's extractor fingerprint."""
         return f"wav2vec2-1-{_SNAPSHOT.identity}"

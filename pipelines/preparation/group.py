@@ -24,6 +24,7 @@ from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.stopping import end_with
 from dawn_bench.storage import storage_error
+from dawn_bench.weights_needs import check_needs
 
 WORKER_DIED, FAILED = "worker_died", "failed"
 #: Fields whose rows are the frames of the clip; a dataset has pictures or meshes.
@@ -58,11 +59,15 @@ class ClipTools:
     """Decoding, face tracking and extraction of a video clip, as in `Tools`."""
 
     def facts(self, settings: PrepareSettings) -> dict[str, str]:
-        """Fingerprints; raises `InputError` for a back end or extractor that cannot run here."""
+        """Fingerprints; raises `InputError` for a back end or extractor that cannot run here.
+
+        Their files are looked at too, since a cache is bound to the files that it is started with.
+        """
         from dawn_bench.pipelines.extractors.base import EXTRACTORS, check_runnable
-        from dawn_bench.pipelines.faces.base import pick_backend
+        from dawn_bench.pipelines.faces.base import backend_name, declared_weights, pick_backend
         from dawn_bench.pipelines.media.decoders.base import PYAV, check_decoder
 
+        check_needs(declared_weights(backend_name(settings.face)))
         backend = pick_backend(settings.face)
         check_runnable(settings.extract)
         names = {f"extractor {name}": EXTRACTORS[name]().fingerprint() for name in settings.extract}

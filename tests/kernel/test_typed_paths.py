@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
+from weight_files import write_layout
 
 from dawn_bench import api, weights, weights_add
 from dawn_bench.baselines.external.adapter import INSTALLS_VARIABLE, installs, installs_file
@@ -71,7 +71,7 @@ def test_paths_of_look_ups_options_and_the_api(home: Path, monkeypatch: pytest.M
     assert DawnOptions(drive="~/d.mp4").drive == home / "d.mp4"  # type: ignore[arg-type]
     monkeypatch.setenv(weights.ENVIRONMENT, "~/w")
     assert weights.folder() == home / "w"
-    torch.save({"weight": torch.ones(1)}, home / "s3fd.pth")
+    write_layout(home / "s3fd.pth", "s3fd")
     assert weights_add.add(Path("~/s3fd.pth"), "s3fd").path == home / "w" / weights.entry("s3fd").file
     monkeypatch.setenv(INSTALLS_VARIABLE, "~/installs.yaml")
     assert installs_file(None) == home / "installs.yaml"

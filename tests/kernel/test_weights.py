@@ -16,6 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import save_file
+from weight_files import write_layout
 
 from dawn_bench import hashes as hashing
 from dawn_bench import weights, weights_add, weights_fetch
@@ -106,12 +107,12 @@ def test_unsafe_damaged_and_absent_files_are_refused(folder: Path) -> None:
 def test_added_files_are_known_by_hash_then_by_name(published: weights.Weight, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "any.bin").write_bytes(DATA)
     assert weights_add.add(tmp_path / "any.bin").state == "canonical"
-    torch.save({"weight": torch.ones(1)}, tmp_path / published.file)
+    write_layout(tmp_path / published.file, NAME, 1)
     with pytest.raises(InputError, match=r"is there already, with other content\. .*--replace"):
         weights_add.add(tmp_path / published.file)
     assert weights.resolve(NAME).state == "canonical"
     assert weights_add.add(tmp_path / published.file, replace=True).state == "user"
-    torch.save({"weight": torch.ones(2)}, tmp_path / "strange.bin")
+    write_layout(tmp_path / "strange.bin", NAME, 2)
     with pytest.raises(InputError, match="matches no registry entry"):
         weights_add.add(tmp_path / "strange.bin")
     assert weights_add.add(tmp_path / "strange.bin", NAME, replace=True).path == folder / published.file

@@ -285,6 +285,35 @@ def test_a_configuration_without_published_hash_must_have_the_values_of_its_netw
     assert weights_fetch.download(name).path == folder / entry.file
 
 
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize(("name", "bound"), [("hubert-large-config", "MOST_SMALL"), ("hubert-large-bin", "MOST")])
+def test_a_file_of_unknown_size_has_a_bound(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, bound: str, stated: bool
+) -> None:
+    assert (weights_fetch.MOST_SMALL, weights_fetch.MOST) == (16 * 2**20, 8 * 2**30)
+    monkeypatch.setattr(weights_fetch, bound, 100_000)
+    publish(monkeypatch, server, name, sha256=None, bytes=None)
+    server.files["/file"] = Served(b" " * 10_000_000, stated=stated)
+    with pytest.raises(InputError, match=r"more than the 100,000 that a file of unknown size may have") as caught:
+        weights_fetch.download(name)
+    assert "\n" not in str(caught.value) and kept(folder) == [] and len(server.asked) == 1
+
+
+def test_a_bound_counts_what_an_earlier_attempt_left(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "hubert-large-bin"
+    publish(monkeypatch, server, name, sha256=None, bytes=None)
+    file = server.files["/file"] = Served(bytes(range(1, 101)) * 40, etag='"a"', cut_at=2000)
+    with pytest.raises(InputError, match="cut off"):
+        weights_fetch.download(name)
+    file.cut_at = None
+    monkeypatch.setattr(weights_fetch, "MOST", 3000)
+    with pytest.raises(InputError, match=r"has 4,000 bytes, more than the 3,000"):
+        weights_fetch.download(name)
+    assert kept(folder) == [] and server.ranges() == [None, "bytes=2000-"]
+
+
 def test_a_file_that_is_there_is_not_fetched_again(
     server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from foreign import foreign_lightning, lightning
+from weight_files import layout_of
 
 from dawn_bench import cli, weights, weights_add
 from dawn_bench.errors import InputError
@@ -54,7 +56,7 @@ DAWN = {
     "pbnet-seperate/pose/checkpoint_40000.pth.tar": pbnet(6),
     "pbnet-seperate/blink/checkpoint_95000.pth.tar": pbnet(2),
     "pbnet_both/checkpoint_100000.pth.tar": pbnet(8),
-    "hubert-large-ls960-ft/pytorch_model.bin": {"hubert.x": ONE},
+    "hubert-large-ls960-ft/pytorch_model.bin": {f"hubert.{k}": t for k, t in layout_of("hubert-large-bin").items()},
 }
 DAWN_NAMES = {
     "dawn-lfg-256", "dawn-lfg-128", "dawn-a2v-256", "dawn-a2v-128", "pbnet-pose", "pbnet-blink", "pbnet-both",
@@ -119,7 +121,7 @@ def test_the_command_says_what_each_file_is_and_what_is_missing(
     blinks = write(tmp_path / "more", {"checkpoint_95000.pth.tar": pbnet(2)})
     code, text = run(monkeypatch, capsys, blinks)
     assert code == 0 and "released-128: still missing" in text and "hubert" in text and "released-256" not in text
-    speech = write(tmp_path / "hubert-large-ls960-ft", {"pytorch_model.bin": {"hubert.x": ONE}})
+    speech = write(tmp_path / "hubert-large-ls960-ft", {"pytorch_model.bin": layout_of("hubert-large-bin")})
     (speech / "config.json").write_text('{"model_type": "hubert"}')
     code, text = run(monkeypatch, capsys, speech)
     assert code == 0 and "released-128: still missing" in text and "mb1_120x120.pth" in text  # 3DDFA_V2, for the pose
@@ -249,11 +251,38 @@ def test_folders_that_cannot_be_added_say_why(
 def test_a_snapshot_of_hugging_face_is_known_by_its_folder(tmp_path: Path, folder: Path) -> None:
     """Three entries are called pytorch_model.bin: the folder tells which, for one file too."""
     root = tmp_path / "models"
-    write(root / "hubert-base-ls960", {"pytorch_model.bin": {"x": ONE}})
+    write(root / "hubert-base-ls960", {"pytorch_model.bin": layout_of("hubert-base")})
     assert weights_add.add(root / "hubert-base-ls960/pytorch_model.bin").weight.name == "hubert-base"
     write(root / "elsewhere", {"pytorch_model.bin": {"y": ONE}})
     with pytest.raises(InputError, match=r"matches more than one entry.*--name hubert-base"):
         weights_add.add(root / "elsewhere/pytorch_model.bin")
+
+
+@pytest.mark.parametrize("below", ["", "models--Hanbo-Cheng--DAWN", "models--Hanbo-Cheng--DAWN/snapshots/abc"])
+def test_links_of_a_snapshot_are_known_by_the_names_that_are_given(tmp_path: Path, folder: Path, below: str) -> None:
+    """In the Hub's cache every file of a snapshot is a link to a blob, which has a hash for a name."""
+    hub, config = tmp_path / "hub", {"model_type": "hubert", "hidden_size": 4}
+    files = {
+        "models--Hanbo-Cheng--DAWN/snapshots/abc/hubert-large-ls960-ft/pytorch_model.bin": layout_of("hubert-large"),
+        "models--Hanbo-Cheng--DAWN/snapshots/abc/hubert-large-ls960-ft/config.json": config,
+        "models--Hanbo-Cheng--DAWN/snapshots/abc/DAWN_128.pth": a2v(1),
+        "models--facebook--wav2vec2-base-960h/snapshots/22aa/pytorch_model.bin": layout_of("wav2vec2-base", 2.0),
+    }
+    for number, (name, content) in enumerate(files.items()):
+        model, _, _ = name.partition("/")
+        blob = hub / model / "blobs" / f"{number:064x}"
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, dict) and content is config:
+            blob.write_text(json.dumps(content))
+        else:
+            torch.save(content, blob)
+        (hub / name).parent.mkdir(parents=True, exist_ok=True)
+        (hub / name).symlink_to(blob)
+    added = {a.resolved.weight.name for a in add_folder(hub / below) if a.resolved is not None}
+    dawn = {"hubert-large-bin", "hubert-large-config", "dawn-a2v-128"}
+    assert added == (dawn if below else {*dawn, "wav2vec2-base-bin"})
+    place = folder / "hubert-large-ls960-ft/pytorch_model.bin"
+    assert place.is_file() and not place.is_symlink()
 
 
 def test_the_checked_entries_exist_and_others_pass(tmp_path: Path) -> None:
@@ -287,7 +316,7 @@ def test_a_web_page_under_a_files_name_is_called_one(
 def test_files_of_a_folder_that_are_not_the_published_ones_are_named(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {"syncnet_v2.model": {"netcnnaud.0.weight": ONE}, "DAWN_128.pth": a2v(1.0)}
+    files = {"syncnet_v2.model": layout_of("syncnet"), "DAWN_128.pth": a2v(1.0)}
     code, text = run(monkeypatch, capsys, write(tmp_path / "download", files))
     assert code == 0
     assert "not the published files: syncnet; scores are marked `user`" in text  # DAWN_128.pth has no published hash

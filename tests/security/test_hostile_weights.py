@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from weight_files import write_layout
 
 from dawn_bench import cli, hashes, weights, weights_add, weights_fetch
 from dawn_bench.errors import InputError
@@ -93,7 +94,7 @@ def test_a_file_without_tensors_is_no_weights(tmp_path: Path) -> None:
 def test_another_file_is_not_replaced_silently(folder: Path, tmp_path: Path) -> None:
     target = folder / weights.entry("syncnet").file
     target.write_bytes(DATA)
-    torch.save({"w": torch.ones(1)}, tmp_path / "mine.pth")
+    write_layout(tmp_path / "mine.pth", "syncnet")
     with pytest.raises(InputError, match=r"syncnet_v2\.model: is there already, with other content\. .*--replace"):
         weights_add.add(tmp_path / "mine.pth", "syncnet")
     assert target.read_bytes() == DATA

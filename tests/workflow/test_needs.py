@@ -13,6 +13,7 @@ import torch
 from weights_server import Served, Server, serving
 
 from dawn_bench import cli, hashes, weights
+from dawn_bench.cli.prepare import prepare
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
@@ -63,8 +64,19 @@ def test_extractors_that_are_set_add_to_those_of_the_recipe_as_the_flag_does() -
     dawn, wav2vec2 = TDDFA | HUBERT, {"wav2vec2-base", "wav2vec2-base-config"}
     assert names("prepare", "like=dawn") == dawn
     assert names("prepare", "like=dawn", "extract=wav2vec2") == dawn | wav2vec2
-    assert names("prepare", "extract=hubert", "extract=[wav2vec2]") == HUBERT | wav2vec2
+    assert names("prepare", "extract=hubert", "extract=wav2vec2") == HUBERT | wav2vec2
     assert names("prepare", "extract=hubert,wav2vec2", "blink=one-pair") == HUBERT | wav2vec2
+
+
+def test_extractors_in_brackets_replace_those_of_the_recipe_as_they_do_in_the_command(tmp_path: Path) -> None:
+    """The way to a recipe without HuBERT."""
+    assert names("prepare", "like=dawn", "extract=[pose, blink, logmel, masks]") == TDDFA
+    assert names("prepare", "like=dawn", "extract=[pose, blink, logmel]", "pose=landmarks") == set()
+    job, _ = prepare.job(root=str(tmp_path), like="dawn", set_=["extract=[pose, blink, logmel, masks]"])
+    assert job.extract == ("pose-3ddfa", "blink-one-pair", "logmel", "masks")
+    assert prepare.job(root=str(tmp_path), like="dawn", extract=["logmel"])[0].extract == (
+        "pose-3ddfa", "blink-one-pair", "hubert", "masks", "logmel",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("damaged", ["arcface-r50", "inception-fid", "i3d", "syncnet", "lpips-alex", "biwi-lips"])
