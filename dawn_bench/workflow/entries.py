@@ -81,11 +81,18 @@ def check_owner(job: Evaluation) -> None:
 
 
 def entry_builder(
-    name: str, job: Evaluation, clips: Sequence[Clip], *, out: Path, shown: set[str]
+    name: str,
+    job: Evaluation,
+    clips: Sequence[Clip],
+    *,
+    out: Path,
+    shown: set[str],
+    piece_length: int | None = None,
 ) -> Callable[[], list[Entry]]:
     """A function that generates the outputs of `name` into `out`, or reads them.
 
-    Remarks on the method that are not in `shown` are printed.
+    Remarks on the method that are not in `shown` are printed. `piece_length` is that of the pieces in which `clips` are
+    cut, also where all of them are too short for that.
 
     The method is built and validated up front: raises `InputError` for an unknown method, another modality than that of
     the clips, a checkpoint that does not fit, or a folder without outputs.
@@ -94,7 +101,7 @@ def entry_builder(
     if name in METHODS:
         check_modality(name, modalities_of(METHODS[name]), modality)
     if job.outputs is not None and (name not in METHODS or name in bundled()):
-        given = find_piece_outputs(job.outputs, clips, job.mapping, naming=job.naming)
+        given = find_piece_outputs(job.outputs, clips, job.mapping, naming=job.naming, length=piece_length)
         if not given.files:
             names = dict.fromkeys((clips[0].id, clips[0].whole_id))
             expected = " or ".join(f"{job.naming.format(clip=name)}{format_of(clips[0]).suffix}" for name in names)

@@ -67,6 +67,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
     protocol = find_protocol(job.protocol, job.protocol_changes, dataset=str(cache.settings["dataset"]))
     clips = cut_pieces(whole, protocol)
+    length = protocol.piece_length
+    protocol = _of_uncut(protocol, whole, clips, dataset=str(cache.settings["dataset"]))
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
@@ -83,10 +85,22 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     out = owned(job.out, outputs_folder(protocol, str(cache.settings["dataset"])))
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
-    builders = {n: entry_builder(n, job, clips, out=out, shown=shown) for n in names}  # validates all methods up front
+    # validates all methods up front
+    builders = {n: entry_builder(n, job, clips, out=out, shown=shown, piece_length=length) for n in names}
     check_content(cache, [clip.id for clip in whole])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)
+
+
+def _of_uncut(
+    protocol: ScoringProtocol, whole: Sequence[Clip], clips: Sequence[Clip], *, dataset: str
+) -> ScoringProtocol:
+    """The protocol of whole clips where pieces are longer than every clip: the same items have one id.
+
+    The usual pieces of a dataset keep theirs, under which the paper's rows are shown.
+    """
+    usual = protocol.piece_length in (None, PIECE_LENGTHS.get(dataset))
+    return protocol if usual or [c.id for c in clips] != [c.id for c in whole] else protocol.in_pieces(None)
 
 
 def outputs_folder(protocol: ScoringProtocol, dataset: str) -> str:

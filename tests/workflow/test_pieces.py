@@ -176,8 +176,8 @@ def test_rows_from_before_are_kept_and_never_ranked_with_pieces(hdtf: Path, tmp_
         (200, ["still"]),
         (None, ["still"]),
     ]
-    assert "not ranked with scores over pieces of 200 frames" in " ".join(tables[1].notes)
-    assert "not ranked with scores over whole clips" in " ".join(tables[0].notes)
+    assert "not comparable with scores over pieces of 200 frames" in " ".join(tables[1].notes)
+    assert "not comparable with scores over whole clips" in " ".join(tables[0].notes)
     assert "by an earlier version that did not record pieces" in " ".join(tables[1].notes)
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## hdtf, test split, whole clips: sanity rows" in text
