@@ -161,25 +161,26 @@ def _from_table(
     reaches from the clip's start to that piece: its first frames would be scored in the piece's place.
     """
     aliases = {}
-    for clip, own in pieces.items():
+    for whole_id, own in pieces.items():
         for number, piece in enumerate(own):
-            names = (by_frame(clip, piece.first_frame), by_number(clip, number))
-            aliases[piece.id] = [name for name in names if name == piece.id or name not in pieces]
-    called = {clip: replace(own[0], id=clip, meta=_source(own[0])) for clip, own in pieces.items()}
+            other = (by_frame(whole_id, piece.first_frame), by_number(whole_id, number))
+            aliases[piece.id] = [name for name in other if name == piece.id or name not in pieces]
+    called = {whole_id: replace(own[0], id=whole_id, meta=_source(own[0])) for whole_id, own in pieces.items()}
     called |= {clip.id: replace(clip, meta={}) for clip in clips if clip.id not in called}
     table = mapped_outputs(folder, list(called.values()), mapping, aliases=aliases)
-    whole_ids = {clip for clip, own in pieces.items() if own[0].id != clip}
-    wholes = {clip: path for clip, path in table.files.items() if clip in whole_ids}
-    given = {clip: path for clip, path in table.files.items() if clip not in whole_ids}
+    whole_ids = {whole_id for whole_id, own in pieces.items() if own[0].id != whole_id}
+    wholes = {name: path for name, path in table.files.items() if name in whole_ids}
+    given = {name: path for name, path in table.files.items() if name not in whole_ids}
     shares = Counter((clip.whole_id, given[clip.id]) for clip in clips if clip.id in given)
     cut = {path for (_, path), count in shares.items() if count > 1}
     bare = [(_bare(cell, clips[0]), path or Path(cell)) for cell, path in table.named]
     names = FileNames((name, path) for name, path in bare if name not in pieces and path not in cut)
+    uncut = set(pieces) - {whole_id for (whole_id, path) in shares if path in cut}
     frames, numbers = (
-        {clip: {place: paths[0] for place, paths in names.places("{clip}", clip, kind).items()} for clip in pieces}
+        {name: {place: paths[0] for place, paths in names.places("{clip}", name, kind).items()} for name in uncut}
         for kind in (BY_FRAME, BY_NUMBER)
     )
-    numbers = {clip: {} if frames[clip] else own for clip, own in numbers.items()}  # a table may have both
+    numbers = {name: {} if frames[name] else own for name, own in numbers.items()}  # a table may have both
     _check_places(mapping, pieces, frames, numbers, length=length)
     starts = {}
     for clip in clips:

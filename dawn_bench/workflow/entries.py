@@ -51,7 +51,8 @@ class Entry:
 
     `outputs` are files by clip id, `failures` the reasons for clips without output; together they cover every clip.
     `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several styles, whose scores
-    are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`. `notes` are sentences for its rows.
+    are averaged. `videos` are files for the gallery, `cost` and `origins` are as in `ScoreRow`. `notes` are sentences
+    for its rows.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Entry:
     videos: Mapping[str, Path]
     cost: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ranked(self) -> bool:
@@ -180,6 +182,7 @@ def _generated(
         console().print(f"{method.name}: licence {method.licence}", markup=False)
     results = produce(method, clips, out, seed=job.seed)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
+    entry = replace(entry, origins={"": fingerprint([method.fingerprint, job.seed])})
     if not getattr(method, "changes_crop", False):
         return [entry]
     return [entry, *_aligned(entry, job, clips, method.fingerprint, out=out)]
@@ -204,11 +207,21 @@ def _given(name: str, given: GivenOutputs, job: Evaluation, clips: Sequence[Clip
                 outputs[clip.id] = files[clip.id]
     videos = _videos(outputs, clips, folder=out / name, starts=starts)
     loaders = _loaders(outputs, clips, notes=dict.fromkeys(starts, (CUT_FROM_WHOLE,)), starts=starts)
-    entry = Entry(name, method_class, outputs, failures, (loaders,), videos)
+    entry = Entry(
+        name, method_class, outputs, failures, (loaders,), videos, origins=_whole_files(outputs, clips, starts)
+    )
     if adapter is None or not adapter.changes_crop:
         return [entry]
     contents = fingerprint({i: sha256_file(p) for i, p in outputs.items()})
     return [entry, *_aligned(entry, job, clips, contents, out=out, starts=starts)]
+
+
+def _whole_files(outputs: Mapping[str, Path], clips: Sequence[Clip], starts: Mapping[str, int]) -> dict[str, str]:
+    """The hashes of the files of whole clips by their id; clips that are short only where no piece has a file."""
+    in_pieces = any(c.id != c.whole_id and c.id not in starts for c in clips if c.id in outputs)
+    chosen = [c for c in clips if c.id in outputs and (c.id in starts or (c.id == c.whole_id and not in_pieces))]
+    hashes = {path: sha256_file(path)[:16] for path in {outputs[c.id] for c in chosen}}
+    return {c.whole_id: hashes[outputs[c.id]] for c in chosen}
 
 
 def _aligned(
@@ -225,7 +238,7 @@ def _aligned(
         return []
     method = Reframed(entry.name, entry.method_class, entry.outputs, key, starts=starts)
     results = produce(method, clips, out, seed=job.seed)
-    return [replace(entry_of(method, results, clips), cost=entry.cost)]
+    return [replace(entry_of(method, results, clips), cost=entry.cost, origins=entry.origins)]
 
 
 def _loaders(
