@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dawn_bench.baselines.formats import OutputFormat, format_of
@@ -20,8 +21,15 @@ log = logging.getLogger(__name__)
 _JOIN = "Join the pictures of each clip to a video: ffmpeg -framerate 25 -i FOLDER/%05d.png -crf 0 CLIP.mp4"
 
 
-class NoClipNamedError(InputError):
-    """A table of outputs names none of the clips."""
+@dataclass(frozen=True)
+class MappedOutputs:
+    """What a table of outputs states: files by clip id, and the cell for the clip of every row with the row's file.
+
+    The file is None in a row that names no clip.
+    """
+
+    files: dict[str, Path]
+    named: list[tuple[str, Path | None]]
 
 
 def find_outputs(
@@ -36,35 +44,70 @@ def find_outputs(
     Raises `InputError` for a folder without such files, a CSV that does not fit or is ambiguous, two files for one
     clip, and a file outside the folder.
     """
-    if not folder.is_dir():
-        suffix = format_of(clips[0]).suffix.removeprefix(".")
-        raise InputError("is not a folder of outputs.", path=folder, hint=f"Give the folder with your {suffix} files.")
-    wanted = {c.id for c in clips}
     if mapping is not None:
-        return _mapped(folder, clips, mapping)
+        table = mapped_outputs(folder, clips, mapping)
+        report_without_file(mapping, clips, table.files)
+        if shared := shared_files(folder, table.files):
+            log.warning("%s: one file for several clips: %s", mapping, few(shared))
+        return table.files
+    candidates = output_files(folder, clips[0], naming=naming)
+    chosen: dict[str, Path] = {}
+    for clip in sorted({c.id for c in clips}):
+        if (path := the_one(folder, clip, named_files(candidates, naming, clip))) is not None:
+            chosen[clip] = path
+    check_not_shared(folder, chosen, naming=naming)
+    return chosen
+
+
+def output_files(folder: Path, clip: Clip, *, naming: str) -> list[Path]:
+    """All files below `folder` that can be outputs for clips such as `clip`; raises `InputError` where there is none.
+
+    Raises it for a pattern `naming` without `{clip}` too.
+    """
+    files = format_of(clip)
+    check_folder(folder, clip)
     if "{clip}" not in naming:
         raise InputError(f"--naming {naming!r} does not contain {{clip}}.", hint="Example: --naming '{clip}_*'")
-    files = format_of(clips[0])
     candidates = _candidates(folder, files)
     if not candidates:
         if _holds_pictures(folder):
             raise InputError(f"holds pictures, not {files.label}s.", path=folder, hint=_JOIN)
         raise InputError(f"has no {files.label}.", path=folder, hint=f"Looked for {', '.join(sorted(files.suffixes))}.")
-    chosen: dict[str, Path] = {}
-    for clip in sorted(wanted):
-        named = _named(candidates, naming, clip)
-        if len(named) > 1:
-            raise InputError(
-                f"has two files for clip {clip}: {named[0].name} and {named[1].name}.",
-                path=folder,
-                hint="Remove one, or choose with --mapping CSV.",
-            )
-        if named:
-            chosen[clip] = _in_folder(folder, named[0], by=folder)
-    if shared := _shared(folder, chosen):
+    return candidates
+
+
+def check_folder(folder: Path, clip: Clip) -> None:
+    """Raise `InputError` unless `folder` is a folder."""
+    if not folder.is_dir():
+        suffix = format_of(clip).suffix.removeprefix(".")
+        raise InputError("is not a folder of outputs.", path=folder, hint=f"Give the folder with your {suffix} files.")
+
+
+def the_one(folder: Path, clip: str, named: Sequence[Path]) -> Path | None:
+    """The file for a clip of those that fit its name; raises `InputError` for two, and for one outside the folder."""
+    if len(named) > 1:
+        raise InputError(
+            f"has two files for clip {clip}: {named[0].name} and {named[1].name}.",
+            path=folder,
+            hint="Remove one, or choose with --mapping CSV.",
+        )
+    return _in_folder(folder, named[0], by=folder) if named else None
+
+
+def check_not_shared(folder: Path, chosen: Mapping[str, Path], *, naming: str) -> None:
+    """Raise `InputError` where a pattern gives one file to several clips."""
+    if shared := shared_files(folder, chosen):
         what = f"--naming {naming!r} gives one file to several clips: {few(shared)}."
         raise InputError(what, path=folder, hint="Make the pattern narrower, or choose with --mapping CSV.")
-    return chosen
+
+
+def report_unused(folder: Path, files: Sequence[Path], used: Mapping[str, Path], clip: Clip) -> None:
+    """Warn of files in the folder that are no output of any clip."""
+    kept = set(used.values())
+    if names := [path.relative_to(folder).as_posix() for path in files if path not in kept]:
+        verb = "is" if len(names) == 1 else "are"
+        what = f"{counted(len(names), 'file')} {verb} of no clip or piece that is scored in split {clip.split}"
+        log.warning("%s: %s: %s", folder, what, few(names))
 
 
 def _candidates(folder: Path, files: OutputFormat) -> list[Path]:
@@ -72,7 +115,7 @@ def _candidates(folder: Path, files: OutputFormat) -> list[Path]:
     return sorted(p for p in walk(folder) if p.suffix.lower() in files.suffixes)
 
 
-def _named(candidates: Sequence[Path], naming: str, clip: str) -> list[Path]:
+def named_files(candidates: Sequence[Path], naming: str, clip: str) -> list[Path]:
     """The files named by the pattern for one clip: in any Unicode form, and in another letter case if need be."""
     for form in (shape_of, folded):
         parts = (re.escape(form(part.replace("{clip}", clip))) for part in naming.split("*"))
@@ -82,14 +125,21 @@ def _named(candidates: Sequence[Path], naming: str, clip: str) -> list[Path]:
     return []
 
 
-def _mapped(folder: Path, clips: Sequence[Clip], mapping: Path) -> dict[str, Path]:
+def mapped_outputs(
+    folder: Path, clips: Sequence[Clip], mapping: Path, *, aliases: Mapping[str, Sequence[str]] | None = None
+) -> MappedOutputs:
+    """What a table `clip,file` states on clips, which may also be called by their `aliases`.
+
+    Rows that fit nothing are named in warnings. Raises `InputError` as `find_outputs`.
+    """
+    check_folder(folder, clips[0])
     if mapping.is_dir():
         hint = "Give a CSV file with the columns clip,file as --mapping, and the folder of the outputs as --outputs."
         raise InputError("is a folder, not a CSV file.", path=mapping, hint=hint)
     files = format_of(clips[0])
     ids = NameIndex[str](suffixes=files.suffixes)
     for clip in clips:
-        ids.add(clip.id, path=str(clip.meta.get("source") or ""), names=[clip.id])
+        ids.add(clip.id, path=str(clip.meta.get("source") or ""), names=[clip.id, *(aliases or {}).get(clip.id, ())])
     rows = read_list(
         mapping,
         ("clip", "file"),
@@ -102,11 +152,13 @@ def _mapped(folder: Path, clips: Sequence[Clip], mapping: Path) -> dict[str, Pat
     for path in _candidates(folder, files):
         outputs.add(path, path=path.relative_to(folder).as_posix())
     rows_of: dict[str, list[ListRow]] = {}
+    named: list[tuple[str, Path | None]] = []
     strangers: list[ListRow] = []
     for row in rows:
         match ids.find(row["clip"]):
             case []:
                 strangers.append(row)
+                named.append((row["clip"], None))
             case [clip_id]:
                 rows_of.setdefault(clip_id, []).append(row)
             case several:
@@ -130,16 +182,18 @@ def _mapped(folder: Path, clips: Sequence[Clip], mapping: Path) -> dict[str, Pat
             raise InputError(what, path=mapping, hint=hint)
         if file is not None:
             chosen[clip_id] = file
+        named += [(row["clip"], file) for row in own]
     if not chosen and absent:
         there = folder / shape_of(absent[0]["file"])
         raise InputError("names no file that exists.", path=mapping, hint=f"There is no {there}, for example.")
     if not chosen:
         first = min(clip.id for clip in clips)
-        raise NoClipNamedError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
-    _report_gaps(mapping, clips, chosen, strangers, absent, n_rows=len(rows))
-    if shared := _shared(folder, chosen):
-        log.warning("%s: one file for several clips: %s", mapping, few(shared))
-    return chosen
+        raise InputError("names none of the clips.", path=mapping, hint=f"They are called {first}, for example.")
+    for gaps, column, thing in ((strangers, "clip", f"clip of split {clips[0].split}"), (absent, "file", "file")):
+        if gaps:
+            names = few([f"{row[column]} (line {row.line})" for row in gaps])
+            log.warning("%s: %s of %s name no %s: %s", mapping, len(gaps), counted(len(rows), "row"), thing, names)
+    return MappedOutputs(chosen, named)
 
 
 def _located(folder: Path, row: ListRow, outputs: NameIndex[Path], mapping: Path) -> Path | None:
@@ -159,25 +213,13 @@ def _located(folder: Path, row: ListRow, outputs: NameIndex[Path], mapping: Path
             raise InputError(what, path=mapping, hint="Give the whole path below the folder.")
 
 
-def _report_gaps(
-    mapping: Path,
-    clips: Sequence[Clip],
-    chosen: Mapping[str, Path],
-    strangers: Sequence[ListRow],
-    absent: Sequence[ListRow],
-    *,
-    n_rows: int,
-) -> None:
-    """Name the rows that fit no clip or no file, and the clips without an output."""
-    for rows, column, thing in ((strangers, "clip", f"clip of split {clips[0].split}"), (absent, "file", "file")):
-        if rows:
-            names = few([f"{row[column]} (line {row.line})" for row in rows])
-            log.warning("%s: %s of %s name no %s: %s", mapping, len(rows), counted(n_rows, "row"), thing, names)
+def report_without_file(mapping: Path, clips: Sequence[Clip], chosen: Mapping[str, Path]) -> None:
+    """Warn of clips for which a table names no file."""
     if without := [clip.id for clip in clips if clip.id not in chosen]:
         log.warning("%s: %s of %s have no file: %s", mapping, len(without), counted(len(clips), "clip"), few(without))
 
 
-def _shared(folder: Path, chosen: Mapping[str, Path]) -> list[str]:
+def shared_files(folder: Path, chosen: Mapping[str, Path]) -> list[str]:
     """The files that are the output of several clips: `x.mp4 for c1 and c2`."""
     clips_of: dict[Path, list[str]] = {}
     for clip_id, path in chosen.items():

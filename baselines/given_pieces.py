@@ -6,19 +6,41 @@ For the clip `ID` in pieces of 200 frames:
     ID_000.mp4, ID_001.mp4, ...          the same, numbered from 0
     ID.mp4                               the whole clip, of which each piece is read
 
-`--naming` and `--mapping` take these names in place of a clip's id.
+`--naming` and `--mapping` take these names in place of a clip's id. Each clip may have its own kind; a clip no longer
+than a piece is called by any of `ID`, `ID_f00000` and `ID_000`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dawn_bench.baselines.given import NoClipNamedError, find_outputs
+from dawn_bench.baselines.formats import format_of
+from dawn_bench.baselines.given import (
+    check_not_shared,
+    find_outputs,
+    mapped_outputs,
+    named_files,
+    output_files,
+    report_unused,
+    report_without_file,
+    the_one,
+)
+from dawn_bench.baselines.piece_names import (
+    BY_FRAME,
+    BY_NUMBER,
+    FileNames,
+    by_frame,
+    by_number,
+    check_frames,
+    check_numbers,
+    frames_of,
+)
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.text import few
+from dawn_bench.lists import folded
 
 #: What a score's note says of pieces that were cut from the output for a whole clip.
 CUT_FROM_WHOLE = "generated as whole clips and cut into pieces for scoring"
@@ -33,73 +55,155 @@ class GivenOutputs:
 
 
 def find_piece_outputs(
-    folder: Path, clips: Sequence[Clip], mapping: Path | None, *, naming: str = "{clip}"
+    folder: Path, clips: Sequence[Clip], mapping: Path | None, *, naming: str = "{clip}", length: int | None = None
 ) -> GivenOutputs:
-    """A user's files for clips, some or all of which are pieces. Raises `InputError` as `find_outputs`, and for a
-    folder that has both pieces and whole clips.
+    """A user's files for clips that are scored in pieces of `length` frames, or whole where it is None.
+
+    Files that are of no clip are named in a warning. Raises `InputError` as `find_outputs`, for a clip that has both
+    a file for itself and files for its pieces, and for files that are of other pieces than those that are scored.
     """
-    if not any(clip.whole_id != clip.id for clip in clips):
-        return GivenOutputs(find_outputs(folder, clips, mapping, naming=naming))
-    wholes = {clip.whole_id: replace(clip, id=clip.whole_id, meta={}) for clip in clips}
-    for names in (_by_frame(clips), _by_number(clips)):
-        if set(names.values()) & (set(wholes) - {clip.id for clip in clips}):
-            continue  # a clip is called like the piece of another
-        files = _found(folder, clips, names, mapping, naming)
-        if any(clip.whole_id != clip.id for clip in clips if clip.id in files):
-            _check_one_kind(folder, clips, files, wholes, mapping, naming)
-            return GivenOutputs(files)
-    whole = find_outputs(folder, list(wholes.values()), mapping, naming=naming)
-    files = {clip.id: whole[clip.whole_id] for clip in clips if clip.whole_id in whole}
-    return GivenOutputs(files, {c.id: c.first_frame for c in clips if c.id in files and c.whole_id != c.id})
-
-
-def _by_frame(clips: Sequence[Clip]) -> dict[str, str]:
-    """The names of pieces by their first frame: their ids."""
-    return {clip.id: clip.id for clip in clips}
-
-
-def _by_number(clips: Sequence[Clip]) -> dict[str, str]:
-    """The names of pieces by number; clips that are whole keep their id."""
-    numbers: dict[str, int] = {}
-    names = {}
+    if length is None:
+        files = find_outputs(folder, clips, mapping, naming=naming)
+        if mapping is None and files:
+            report_unused(folder, output_files(folder, clips[0], naming=naming), files, clips[0])
+        return GivenOutputs(files)
+    pieces: dict[str, list[Clip]] = {}
     for clip in clips:
-        number = numbers.setdefault(clip.whole_id, 0)
-        names[clip.id] = clip.id if clip.id == clip.whole_id else f"{clip.whole_id}_{number:03d}"
-        numbers[clip.whole_id] += 1
-    return names
+        pieces.setdefault(clip.whole_id, []).append(clip)
+    if mapping is not None:
+        return _from_table(folder, clips, pieces, mapping, length=length)
+    return _from_names(folder, clips, pieces, naming, length=length)
 
 
-def _found(
-    folder: Path, clips: Sequence[Clip], names: Mapping[str, str], mapping: Path | None, naming: str
-) -> dict[str, Path]:
-    """The files of clips under other names, by clip id; empty where a table names none of them."""
-    # without the video that they were prepared from, which all pieces of a clip share
-    called = [replace(clip, id=names[clip.id], meta={}) for clip in clips]
-    try:
-        files = find_outputs(folder, called, mapping, naming=naming)
-    except NoClipNamedError:
-        return {}
-    return {clip.id: files[names[clip.id]] for clip in clips if names[clip.id] in files}
+def _from_names(
+    folder: Path, clips: Sequence[Clip], pieces: Mapping[str, Sequence[Clip]], naming: str, *, length: int
+) -> GivenOutputs:
+    """The files that are named by the pattern, for each clip of its own kind."""
+    candidates = output_files(folder, clips[0], naming=naming)
+    names = FileNames((path.stem, path) for path in candidates)
+    by_place: dict[str, dict[str, dict[int, Path]]] = {"frame": {}, "number": {}}
+    wholes: dict[str, Path] = {}
+    for clip in sorted(pieces):
+        for kind, infix in (("frame", BY_FRAME), ("number", BY_NUMBER)):
+            places = names.places(naming, clip, infix)
+            others = {path for other in _longer(pieces, clip) for path in named_files(candidates, naming, other)}
+            own = {place: [p for p in paths if p not in others] for place, paths in sorted(places.items())}
+            label = by_frame if kind == "frame" else by_number
+            files = {place: the_one(folder, label(clip, place), paths) for place, paths in own.items()}
+            by_place[kind][clip] = {place: path for place, path in files.items() if path is not None}
+        frames, numbers = by_place["frame"][clip], by_place["number"][clip]
+        # a pattern whose names may end with anything fits the pieces of a clip too
+        is_whole = not (frames or numbers) or "*" not in naming
+        whole = the_one(folder, clip, named_files(candidates, naming, clip)) if is_whole else None
+        _check_one_kind(folder, clip, frames, numbers, whole)
+        if whole is not None:
+            wholes[clip] = whole
+    _check_places(folder, pieces, by_place["frame"], by_place["number"], length=length)
+    given: dict[str, Path] = {}
+    for clip, own_pieces in pieces.items():
+        for number, piece in enumerate(own_pieces):
+            path = by_place["frame"][clip].get(piece.first_frame) or by_place["number"][clip].get(number)
+            if path is not None:
+                given[piece.id] = path
+    check_not_shared(folder, wholes | given, naming=naming)
+    outputs = _with_wholes(clips, given, wholes)
+    if outputs.files:
+        report_unused(folder, candidates, outputs.files, clips[0])
+    return outputs
 
 
 def _check_one_kind(
-    folder: Path,
-    clips: Sequence[Clip],
-    files: Mapping[str, Path],
-    wholes: Mapping[str, Clip],
-    mapping: Path | None,
-    naming: str,
+    folder: Path, clip: str, frames: Mapping[int, Path], numbers: Mapping[int, Path], whole: Path | None
 ) -> None:
-    """Raise `InputError` for a folder that also has the whole clips of pieces.
-
-    A pattern for names that may end with anything fits the pieces of a clip too, and a table says what it means.
-    """
-    if mapping is not None or "*" in naming:
+    """Raise `InputError` for a clip with files of more than one kind."""
+    by_kind = [next(iter(files.values()), None) for files in (frames, numbers)]
+    pieces = [path.name for path in by_kind if path is not None]
+    if len(pieces) + (whole is not None) < 2:
         return
-    cut = {clip.whole_id for clip in clips if clip.whole_id != clip.id}
-    also = find_outputs(folder, [wholes[name] for name in sorted(cut)], None, naming=naming)
-    if also:
-        piece = next(path for clip, path in files.items() if clip not in wholes)
-        hint = "Leave one kind in it, or choose with --mapping CSV."
-        what = f"has files of pieces ({piece.name}) and of whole clips ({few([p.name for p in also.values()])})."
-        raise InputError(what, path=folder, hint=hint)
+    kinds = f"of pieces ({pieces[0]}) and of whole clips ({whole.name})" if whole is not None else "named by frame"
+    kinds = kinds if whole is not None else f"{kinds} ({pieces[0]}) and by number ({pieces[1]})"
+    hint = "Leave one kind for each clip, or choose with --mapping CSV."
+    raise InputError(f"has files {kinds} for {clip}.", path=folder, hint=hint)
+
+
+def _longer(pieces: Mapping[str, Sequence[Clip]], clip: str) -> list[str]:
+    """The clips whose own names look like those of this clip's pieces: `ID_001` beside `ID`."""
+    return [other for other in pieces if other != clip and folded(other).startswith(f"{folded(clip)}_")]
+
+
+def _check_places(
+    folder: Path,
+    pieces: Mapping[str, Sequence[Clip]],
+    frames: Mapping[str, Mapping[int, Path]],
+    numbers: Mapping[str, Mapping[int, Path]],
+    *,
+    length: int,
+) -> None:
+    """Raise `InputError` where files are of other pieces than those that are scored."""
+    for clip, own in frames.items():
+        check_frames(folder, pieces[clip], own, length=length)
+    check_numbers(folder, pieces, numbers, length=length)
+
+
+def _with_wholes(clips: Sequence[Clip], given: Mapping[str, Path], wholes: Mapping[str, Path]) -> GivenOutputs:
+    """The files of pieces, and the pieces of whole clips' files where a piece has none of its own."""
+    files = {clip.id: given.get(clip.id) or wholes.get(clip.whole_id) for clip in clips}
+    starts = {c.id: c.first_frame for c in clips if c.id != c.whole_id and c.id not in given and c.whole_id in wholes}
+    return GivenOutputs({clip: path for clip, path in files.items() if path is not None}, starts)
+
+
+def _from_table(
+    folder: Path, clips: Sequence[Clip], pieces: Mapping[str, Sequence[Clip]], mapping: Path, *, length: int
+) -> GivenOutputs:
+    """The files of a table, whose rows are of pieces or of whole clips.
+
+    One file for several pieces of a clip is that of the whole clip. Raises `InputError` where a file for a single piece
+    reaches from the clip's start to that piece: its first frames would be scored in the piece's place.
+    """
+    aliases = {}
+    for whole_id, own in pieces.items():
+        for number, piece in enumerate(own):
+            other = (by_frame(whole_id, piece.first_frame), by_number(whole_id, number))
+            aliases[piece.id] = [name for name in other if name == piece.id or name not in pieces]
+    called = {whole_id: replace(own[0], id=whole_id, meta=_source(own[0])) for whole_id, own in pieces.items()}
+    called |= {clip.id: replace(clip, meta={}) for clip in clips if clip.id not in called}
+    table = mapped_outputs(folder, list(called.values()), mapping, aliases=aliases)
+    whole_ids = {whole_id for whole_id, own in pieces.items() if own[0].id != whole_id}
+    wholes = {name: path for name, path in table.files.items() if name in whole_ids}
+    given = {name: path for name, path in table.files.items() if name not in whole_ids}
+    shares = Counter((clip.whole_id, given[clip.id]) for clip in clips if clip.id in given)
+    cut = {path for (_, path), count in shares.items() if count > 1}
+    bare = [(_bare(cell, clips[0]), path or Path(cell)) for cell, path in table.named]
+    names = FileNames((name, path) for name, path in bare if name not in pieces and path not in cut)
+    uncut = set(pieces) - {whole_id for (whole_id, path) in shares if path in cut}
+    frames, numbers = (
+        {name: {place: paths[0] for place, paths in names.places("{clip}", name, kind).items()} for name in uncut}
+        for kind in (BY_FRAME, BY_NUMBER)
+    )
+    numbers = {name: {} if frames[name] else own for name, own in numbers.items()}  # a table may have both
+    _check_places(mapping, pieces, frames, numbers, length=length)
+    starts = {}
+    for clip in clips:
+        if clip.id not in given or clip.id == clip.whole_id:
+            continue
+        path = given[clip.id]
+        if shares[clip.whole_id, path] > 1:
+            starts[clip.id] = clip.first_frame
+        elif clip.first_frame and (frames_of(path) or 0) >= clip.first_frame + clip.n_frames // 2:
+            what = f"names {path.name} for {clip.id}, and it is long enough to be of the whole clip."
+            hint = f"If it is, write {clip.whole_id},{path.name}; else cut it to {clip.n_frames} frames."
+            raise InputError(what, path=mapping, hint=hint)
+    outputs = _with_wholes(clips, given, wholes)
+    report_without_file(mapping, clips, outputs.files)
+    return replace(outputs, starts={**outputs.starts, **starts})
+
+
+def _source(clip: Clip) -> dict[str, object]:
+    """The video that a clip was prepared from, by which a table may call it."""
+    return {key: clip.meta[key] for key in ("source",) if key in clip.meta}
+
+
+def _bare(cell: str, clip: Clip) -> str:
+    """A name of a table without the suffix of an output."""
+    head, dot, suffix = cell.rpartition(".")
+    return head if dot and f".{suffix.lower()}" in format_of(clip).suffixes else cell

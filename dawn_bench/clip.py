@@ -42,8 +42,8 @@ SAMPLE_RATE = 16_000
 LARGEST = 1024
 #: Sound samples that belong to one frame.
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
-#: Keys of `Clip.meta` of a piece of a clip: that clip's id, and the number of the piece's first frame in it.
-PIECE_OF, PIECE_START = "piece_of", "piece_start"
+#: Keys of `Clip.meta` of a piece of a clip: that clip's id and length, and the number of the piece's first frame in it.
+PIECE_OF, PIECE_OF_FRAMES, PIECE_START = "piece_of", "piece_of_frames", "piece_start"
 
 #: Type and shape of stored fields: T frames, S pixels a side, None for any length. Other fields are of extractors.
 FIELDS: dict[str, tuple[str, tuple[str | int | None, ...]]] = {
@@ -151,6 +151,11 @@ class Clip:
     def whole_id(self) -> str:
         """Id of the clip that this one is a piece of; its own id where it is whole."""
         return str(self.meta.get(PIECE_OF) or self.id)
+
+    @property
+    def whole_frames(self) -> int:
+        """Number of frames of the clip that this one is a piece of; its own where it is whole."""
+        return int(self.meta.get(PIECE_OF_FRAMES) or self.n_frames)
 
     @property
     def first_frame(self) -> int:

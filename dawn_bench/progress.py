@@ -83,7 +83,7 @@ class _Bar:
         self.progress.update(self.task, advance=amount, **({"note": visible(note)} if note else {}))  # type: ignore[arg-type]
 
     def say(self, line: str) -> None:
-        self.progress.console.print(line)
+        self.progress.console.print(line, markup=False)
 
 
 class _Lines:

@@ -43,9 +43,11 @@ class ScoreRow(Config):
     that is over the same frames of the same clips. `frames_missing` maps a clip to its last frames that this method's
     output lacks; the frames that every method of an evaluation is scored without are in `left_out`. `not_ranked` is the
     reason why this score is shown unranked, where there is one. `outputs` maps every clip to the hash of the output
-    that was scored, empty where there was none. `data` is the hash of the split's true clips and `data_name` the name
-    of their cache: two caches of the same kind of dataset are two datasets. `research_only` are the registry names of
-    the weights used whose licence excludes commercial use, or grants none. Rows of earlier versions lack these fields.
+    that was scored, empty where there was none. `origins` are what outputs of every length of pieces come from: the
+    hash of a whole clip's file by its id, or that of a method's settings under ``""``. `data` is the hash of the
+    split's true clips and `data_name` the name of their cache: two caches of the same kind of
+    dataset are two datasets. `research_only` are the registry names of the weights used whose licence excludes
+    commercial use, or grants none. Rows of earlier versions lack these fields.
     """
 
     method: str
@@ -85,6 +87,7 @@ class ScoreRow(Config):
     frames_missing: dict[str, str] = Field(default_factory=dict)
     not_ranked: str = ""
     outputs: dict[str, str] = Field(default_factory=dict)
+    origins: dict[str, str] = Field(default_factory=dict)
     data: str = ""
     data_name: str = ""
     created: str = ""

@@ -1,7 +1,9 @@
 """Which rows of a store are current: the last of each score, for the outputs that were scored last.
 
 A row states the hashes of its outputs. Where a method was evaluated again with other outputs, its earlier rows are
-stale: a table of both would mix scores of two different outputs.
+stale: a table of both would mix scores of two different outputs. Outputs in pieces of two lengths are two sets of
+files; there the rows' `origins` are compared: the files of whole clips that they were cut from, or the method's
+settings.
 """
 
 from __future__ import annotations
@@ -28,12 +30,15 @@ def current(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
         last.pop(key, None)  # so that the order remains that of creation
         last[key] = row
     newest: dict[tuple[object, ...], dict[str, str]] = {}
+    origins: dict[tuple[object, ...], dict[str, str]] = {}
     for row in last.values():
-        newest.setdefault(_of_one_method(row), {}).update(row.outputs)
+        newest.setdefault((*_of_one_method(row), row.piece_length), {}).update(row.outputs)
+        origins.setdefault(_of_one_method(row), {}).update(_origins(row))
     holding, stale = [], []
     for row in last.values():
-        outputs = newest[_of_one_method(row)]
-        if any(outputs[clip] != digest for clip, digest in row.outputs.items()):
+        outputs, latest = newest[(*_of_one_method(row), row.piece_length)], origins[_of_one_method(row)]
+        replaced = any(outputs[clip] != digest for clip, digest in row.outputs.items())
+        if replaced or any(latest[clip] != digest for clip, digest in _origins(row).items()):
             stale.append(row)
         elif outputs and not row.outputs:
             holding.append(row.model_copy(update={"not_ranked": row.not_ranked or UNKNOWN_OUTPUTS}))
@@ -43,7 +48,12 @@ def current(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
 
 
 def _of_one_method(row: ScoreRow) -> tuple[object, ...]:
-    return row.method, row.dataset, row.data, row.split, row.piece_length  # pieces of two lengths are two outputs
+    return row.method, row.dataset, row.data, row.split
+
+
+def _origins(row: ScoreRow) -> dict[str, str]:
+    """What a row's outputs come from; the outputs themselves where these are whole clips."""
+    return row.origins if row.piece_length else row.outputs | row.origins
 
 
 def _with_data(rows: Iterable[ScoreRow]) -> list[ScoreRow]:

@@ -27,6 +27,7 @@ from dawn_bench.config import Config
 from dawn_bench.errors import ItemError
 from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
 from dawn_bench.locks import in_turn
+from dawn_bench.metrics.protocols.base import piece_words
 from dawn_bench.names import check_name, inside, owned
 from dawn_bench.progress import console
 from dawn_bench.readers import finite, fitted, parse_json, read_json, shortened
@@ -163,7 +164,9 @@ class ResultsStore:
         holding, stale = current([row for *_, row in read])
         names: dict[str, list[str]] = {}
         for row in stale:
-            names.setdefault(f"{row.method} on {row.dataset}, {row.split}", []).append(row.label or row.metric)
+            pieces = f", {piece_words(row.piece_length)}" if row.piece_length else ""
+            where = f"{row.method} on {row.dataset}, {row.split}{pieces}"
+            names.setdefault(where, []).append(row.label or row.metric)
         for where, metrics in names.items():
             _warn(
                 f"{where}: the outputs have changed since {', '.join(metrics)} were scored: left out. Evaluate again."

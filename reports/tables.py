@@ -19,7 +19,7 @@ STAND_IN = "stand-in weights — not comparable"
 ORDER = "Methods are in the order of their mean rank over the columns in which they are ranked."
 #: Mappings, series, and texts that are the same in every row of a metric.
 NOT_IN_CSV = (
-    *("versions", "per_clip", "over_time", "failures", "left_out", "frames_missing", "outputs"),
+    *("versions", "per_clip", "over_time", "failures", "left_out", "frames_missing", "outputs", "origins"),
     *("label", "description", "aim", "order", "interval", "not_ranked"),
 )
 GROUP_TITLES = {

@@ -51,7 +51,8 @@ class Entry:
 
     `outputs` are files by clip id, `failures` the reasons for clips without output; together they cover every clip.
     `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several styles, whose scores
-    are averaged. `videos` are files for the gallery, `cost` is as in `ScoreRow`. `notes` are sentences for its rows.
+    are averaged. `videos` are files for the gallery, `cost` and `origins` are as in `ScoreRow`. `notes` are sentences
+    for its rows.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Entry:
     videos: Mapping[str, Path]
     cost: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ranked(self) -> bool:
@@ -81,11 +83,18 @@ def check_owner(job: Evaluation) -> None:
 
 
 def entry_builder(
-    name: str, job: Evaluation, clips: Sequence[Clip], *, out: Path, shown: set[str]
+    name: str,
+    job: Evaluation,
+    clips: Sequence[Clip],
+    *,
+    out: Path,
+    shown: set[str],
+    piece_length: int | None = None,
 ) -> Callable[[], list[Entry]]:
     """A function that generates the outputs of `name` into `out`, or reads them.
 
-    Remarks on the method that are not in `shown` are printed.
+    Remarks on the method that are not in `shown` are printed. `piece_length` is that of the pieces in which `clips` are
+    cut, also where all of them are too short for that.
 
     The method is built and validated up front: raises `InputError` for an unknown method, another modality than that of
     the clips, a checkpoint that does not fit, or a folder without outputs.
@@ -94,7 +103,7 @@ def entry_builder(
     if name in METHODS:
         check_modality(name, modalities_of(METHODS[name]), modality)
     if job.outputs is not None and (name not in METHODS or name in bundled()):
-        given = find_piece_outputs(job.outputs, clips, job.mapping, naming=job.naming)
+        given = find_piece_outputs(job.outputs, clips, job.mapping, naming=job.naming, length=piece_length)
         if not given.files:
             names = dict.fromkeys((clips[0].id, clips[0].whole_id))
             expected = " or ".join(f"{job.naming.format(clip=name)}{format_of(clips[0]).suffix}" for name in names)
@@ -173,6 +182,7 @@ def _generated(
         console().print(f"{method.name}: licence {method.licence}")
     results = produce(method, clips, out, seed=job.seed)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
+    entry = replace(entry, origins={"": fingerprint([method.fingerprint, job.seed])})
     if not getattr(method, "changes_crop", False):
         return [entry]
     return [entry, *_aligned(entry, job, clips, method.fingerprint, out=out)]
@@ -197,11 +207,21 @@ def _given(name: str, given: GivenOutputs, job: Evaluation, clips: Sequence[Clip
                 outputs[clip.id] = files[clip.id]
     videos = _videos(outputs, clips, folder=out / name, starts=starts)
     loaders = _loaders(outputs, clips, notes=dict.fromkeys(starts, (CUT_FROM_WHOLE,)), starts=starts)
-    entry = Entry(name, method_class, outputs, failures, (loaders,), videos)
+    entry = Entry(
+        name, method_class, outputs, failures, (loaders,), videos, origins=_whole_files(outputs, clips, starts)
+    )
     if adapter is None or not adapter.changes_crop:
         return [entry]
     contents = fingerprint({i: sha256_file(p) for i, p in outputs.items()})
     return [entry, *_aligned(entry, job, clips, contents, out=out, starts=starts)]
+
+
+def _whole_files(outputs: Mapping[str, Path], clips: Sequence[Clip], starts: Mapping[str, int]) -> dict[str, str]:
+    """The hashes of the files of whole clips by their id; clips that are short only where no piece has a file."""
+    in_pieces = any(c.id != c.whole_id and c.id not in starts for c in clips if c.id in outputs)
+    chosen = [c for c in clips if c.id in outputs and (c.id in starts or (c.id == c.whole_id and not in_pieces))]
+    hashes = {path: sha256_file(path)[:16] for path in {outputs[c.id] for c in chosen}}
+    return {c.whole_id: hashes[outputs[c.id]] for c in chosen}
 
 
 def _aligned(
@@ -218,7 +238,7 @@ def _aligned(
         return []
     method = Reframed(entry.name, entry.method_class, entry.outputs, key, starts=starts)
     results = produce(method, clips, out, seed=job.seed)
-    return [replace(entry_of(method, results, clips), cost=entry.cost)]
+    return [replace(entry_of(method, results, clips), cost=entry.cost, origins=entry.origins)]
 
 
 def _loaders(

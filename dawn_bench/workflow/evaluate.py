@@ -43,6 +43,9 @@ from dawn_bench.workflow.levelling import Rows, levelled
 from dawn_bench.workflow.pieces import cut_pieces
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
 
+#: Facts on the data that depend on the length of pieces.
+_SCORED_AS, _SOLVED, _FRAMES = "scored as", "clips scored (solved by all methods)", "frames"
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -67,6 +70,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
     protocol = find_protocol(job.protocol, job.protocol_changes, dataset=str(cache.settings["dataset"]))
     clips = cut_pieces(whole, protocol)
+    length = protocol.piece_length
+    protocol = _of_uncut(protocol, whole, clips, dataset=str(cache.settings["dataset"]))
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
@@ -83,10 +88,22 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     out = owned(job.out, outputs_folder(protocol, str(cache.settings["dataset"])))
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
-    builders = {n: entry_builder(n, job, clips, out=out, shown=shown) for n in names}  # validates all methods up front
+    # validates all methods up front
+    builders = {n: entry_builder(n, job, clips, out=out, shown=shown, piece_length=length) for n in names}
     check_content(cache, [clip.id for clip in whole])
     with results_folder(job.out):
         return _evaluated(job, cache, clips, protocol, store, builders)
+
+
+def _of_uncut(
+    protocol: ScoringProtocol, whole: Sequence[Clip], clips: Sequence[Clip], *, dataset: str
+) -> ScoringProtocol:
+    """The protocol of whole clips where pieces are longer than every clip: the same items have one id.
+
+    The usual pieces of a dataset keep theirs, under which the paper's rows are shown.
+    """
+    usual = protocol.piece_length in (None, PIECE_LENGTHS.get(dataset))
+    return protocol if usual or [c.id for c in clips] != [c.id for c in whole] else protocol.in_pieces(None)
 
 
 def outputs_folder(protocol: ScoringProtocol, dataset: str) -> str:
@@ -138,10 +155,28 @@ def _evaluated(
         entries, scores, clips, common, scoring, store, excluded=not_ranked, min_coverage=job.min_coverage
     )
     rows = [row for by_metric in scores.values() for row in by_metric.values()]
-    store.set_facts(_facts(job, cache, protocol, clips, common, rows, timings))
+    facts = _facts(job, cache, protocol, clips, common, rows, timings)
+    store.set_facts(facts.model_copy(update={"dataset": _beside(store.facts().dataset, facts.dataset, protocol)}))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
     return Evaluated(rows, failed, _summary(rows, failed, protocol), page, timings)
+
+
+def _beside(earlier: Mapping[str, Any], facts: dict[str, Any], protocol: ScoringProtocol) -> dict[str, Any]:
+    """Facts on the data with those of earlier runs over pieces of another length: `8 (whole clips); ...`."""
+    pieces, before = protocol.pieces, str(earlier.get(_SCORED_AS, ""))
+    if not before or any(earlier.get(name) != facts[name] for name in ("dataset", "split", "clips")):
+        return facts
+    others = [part for part in before.split("; ") if not part.endswith(pieces)]
+    if not others:
+        return facts
+    joined = {_SCORED_AS: "; ".join([*others, facts[_SCORED_AS]])}
+    for name in (_SOLVED, _FRAMES):
+        value = earlier.get(name, "")
+        parts = value.split("; ") if isinstance(value, str) else [f"{value} ({before.lstrip('0123456789 ')})"]
+        kept = [part for part in parts if part and not part.endswith(f"({pieces})")]
+        joined[name] = "; ".join([*kept, f"{facts[name]} ({pieces})"])
+    return facts | joined
 
 
 def _facts(
@@ -173,9 +208,9 @@ def _facts(
             "dataset": cache.settings["dataset"],
             "split": job.split,
             "clips": len({c.whole_id for c in clips}),
-            "scored as": f"{len(clips)} {protocol.pieces}" if protocol.piece_length else protocol.pieces,
-            "clips scored (solved by all methods)": len(common),
-            "frames": sum(c.n_frames for c in common),
+            _SCORED_AS: f"{len(clips)} {protocol.pieces}" if protocol.piece_length else protocol.pieces,
+            _SOLVED: len(common),
+            _FRAMES: sum(c.n_frames for c in common),
             **_shape(cache, clips[0]),
             "speakers": len({c.speaker for c in clips}),
             "quarantined clips": len(cache.quarantined()),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dawn_bench.baselines.base import modality_of
-from dawn_bench.clip import PIECE_OF, PIECE_START, SAMPLES_PER_FRAME, Clip, LazyArrays
+from dawn_bench.clip import PIECE_OF, PIECE_OF_FRAMES, PIECE_START, SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import Remainder, ScoringProtocol
 from dawn_bench.provenance import fingerprint
@@ -59,7 +59,7 @@ def _is_scored(frames: int, length: int, remainder: Remainder, *, whole: bool) -
 
 def cut_piece(clip: Clip, start: int, stop: int) -> Clip:
     """Frames `start` to `stop` (exclusive) of a clip and their sound; the id ends with `_f` and the first frame."""
-    meta = _facts(clip) | {PIECE_OF: clip.id, PIECE_START: start}
+    meta = _facts(clip) | {PIECE_OF: clip.id, PIECE_OF_FRAMES: clip.n_frames, PIECE_START: start}
     for field in ("frames", "audio"):
         if f"{field}_sha256" in clip.meta:
             meta[f"{field}_sha256"] = fingerprint([clip.meta[f"{field}_sha256"], start, stop], length=64)

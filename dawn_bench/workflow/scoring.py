@@ -96,7 +96,12 @@ def score_entry(
     rows = []
     for row in averaged(takes):
         note = "; ".join(text for text in (not_ranked, row.note, over, *entry.notes) if text)
-        more: dict[str, Any] = {"outputs": outputs, "data": scoring.data, "data_name": scoring.data_name}
+        more: dict[str, Any] = {
+            "outputs": outputs,
+            "origins": dict(entry.origins),
+            "data": scoring.data,
+            "data_name": scoring.data_name,
+        }
         if before is not None:
             old = before[row.metric]
             more |= {"coverage": old.coverage, "failures": old.failures | row.failures}

@@ -102,8 +102,11 @@ def not_installed(package: str, *, alone: bool = True) -> str:
 
 
 def loss_of(name: str) -> str:
-    """What is lost where a back end stands in for face-alignment, as a clause; empty where it does not."""
-    return str(getattr(FACE_BACKENDS[name], "loses", ""))
+    """What is lost where a back end stands in for face-alignment, as a clause; empty where it does not.
+
+    A mesh cache has no back end: its `name` stays `auto`.
+    """
+    return str(getattr(FACE_BACKENDS[name], "loses", "")) if name in FACE_BACKENDS else ""
 
 
 def stand_in(name: str) -> str | None:

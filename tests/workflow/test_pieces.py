@@ -142,6 +142,19 @@ def test_a_protocol_of_before_keeps_its_fingerprint_and_pieces_have_another() ->
 
 
 @pytest.mark.usefixtures("pageless")
+def test_pieces_longer_than_every_clip_are_whole_clips(hdtf: Path, outputs: Path, tmp_path: Path) -> None:
+    whole = _row(_job(hdtf, tmp_path / "w", methods=("mine",), outputs=outputs / "whole", piece_length="whole"))
+    row = _row(_job(hdtf, tmp_path / "l", methods=("mine",), outputs=outputs / "whole", piece_length=9999))
+    assert (row.protocol, row.piece_length, row.fingerprint) == ("paper-dawn", None, whole.fingerprint)
+    folder = tmp_path / "numbered"
+    folder.mkdir()
+    for name in ("c0", "c1"):
+        (folder / f"{name}_000.mp4").write_bytes((outputs / "whole" / f"{name}.mp4").read_bytes())
+    row = _row(_job(hdtf, tmp_path / "n", methods=("mine",), outputs=folder, piece_length=9999))
+    assert row.per_clip == whole.per_clip
+
+
+@pytest.mark.usefixtures("pageless")
 def test_the_rest_of_a_clip_and_its_frame_0_are_fields(hdtf: Path, tmp_path: Path) -> None:
     clips = Cache(hdtf).clips("test")[:1]
 
@@ -176,8 +189,8 @@ def test_rows_from_before_are_kept_and_never_ranked_with_pieces(hdtf: Path, tmp_
         (200, ["still"]),
         (None, ["still"]),
     ]
-    assert "not ranked with scores over pieces of 200 frames" in " ".join(tables[1].notes)
-    assert "not ranked with scores over whole clips" in " ".join(tables[0].notes)
+    assert "not comparable with scores over pieces of 200 frames" in " ".join(tables[1].notes)
+    assert "not comparable with scores over whole clips" in " ".join(tables[0].notes)
     assert "by an earlier version that did not record pieces" in " ".join(tables[1].notes)
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## hdtf, test split, whole clips: sanity rows" in text
@@ -199,6 +212,12 @@ def test_the_papers_rows_stand_only_below_its_pieces(hdtf: Path, tmp_path: Path)
 @pytest.mark.usefixtures("pageless")
 def test_pieces_of_two_lengths_do_not_overwrite_each_other(hdtf: Path, tmp_path: Path) -> None:
     usual, other = (_row(_job(hdtf, tmp_path, piece_length=n)) for n in (200, 150))
+    for _ in range(2):  # the page is about both, and a run again replaces its part
+        facts = ResultsStore(tmp_path).facts().dataset
+        assert facts["scored as"] == "4 pieces of 200 frames; 6 pieces of 150 frames"
+        assert facts["clips scored (solved by all methods)"] == "4 (pieces of 200 frames); 6 (pieces of 150 frames)"
+        assert facts["frames"] == "800 (pieces of 200 frames); 900 (pieces of 150 frames)"
+        _row(_job(hdtf, tmp_path, piece_length=150))
     assert other.protocol == "paper-dawn-pieces-150" and other.n_frames == 2 * 3 * 150
     assert len(read_frames(tmp_path / "outputs" / "still" / "c0_f00000.mp4")) == 200
     assert len(read_frames(tmp_path / "outputs-pieces-150" / "still" / "c0_f00000.mp4")) == 150
@@ -237,6 +256,43 @@ def test_pieces_are_read_from_their_place_in_the_whole_video(hdtf: Path, outputs
     write_video(folder / "c0.mp4", whole[:150], lossless=True)
     done = evaluate_methods(_job(hdtf, tmp_path / "out", methods=("mine",), outputs=tmp_path / "short", max_clips=1))
     assert done.failed == [("mine", "c0_f00200", "bad_output")]
+
+
+@pytest.mark.usefixtures("pageless")
+def test_other_outputs_replace_the_scores_of_every_length(
+    hdtf: Path, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate(folder: Path, length: int | str) -> None:
+        own = {"methods": ("mine",), "outputs": folder, "piece_length": length, "max_clips": 1}
+        evaluate_methods(_job(hdtf, tmp_path / "out", **own))
+
+    def held() -> list[int | None]:
+        return sorted((r.piece_length for r in ResultsStore(tmp_path / "out").rows()), key=str)
+
+    for length in (200, 150, "whole"):
+        evaluate(outputs / "whole", length)
+    assert held() == [150, 200, None]  # one set of files in every length
+    evaluate(outputs / "frame", 200)  # the same pictures in files of their own: nothing is known of the others
+    assert held() == [150, 200, None]
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in (outputs / "whole").iterdir():
+        write_video(other / path.name, 255 - read_frames(path), lossless=True)
+    evaluate(other, 150)
+    assert held() == [150, 200]  # the files of pieces
+    evaluate(outputs / "whole", 200)
+    assert held() == [200, None]
+    assert "pieces of 150 frames: the outputs have changed" in capsys.readouterr().err
+
+
+def test_a_changed_method_replaces_its_scores_in_other_lengths(tmp_path: Path) -> None:
+    store = ResultsStore(tmp_path)
+    fields = {"dataset": "hdtf", "split": "test", "metric": "psnr", "value": 1.0, "n_clips": 1, "n_frames": 1}
+    for length, settings, when in ((200, "a", 1), (100, "a", 2), (50, "b", 3)):
+        row = ScoreRow(**fields, method="dawn", protocol=f"p{length}", fingerprint="f", piece_length=length)
+        row = row.model_copy(update={"outputs": {"c_f00000": f"{length}"}, "origins": {"": settings}})
+        store.append([row.model_copy(update={"created": f"2026-01-0{when}T00:00:00+00:00"})])
+        assert {r.piece_length for r in store.rows()} == ({50} if settings == "b" else {200, length})
 
 
 @pytest.mark.usefixtures("pageless")
