@@ -92,7 +92,8 @@ def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | Non
             discard(partial)
             return _transfer(url, partial, 0, label=label, size=size, most=most)
         first = response.read(_BLOCK)
-        if "text/html" in response.headers.get("Content-Type", "").lower() or (not start and WEB_PAGE.match(first)):
+        kind = response.headers.get("Content-Type", "").lower()
+        if "text/html" in kind or (not start and WEB_PAGE.match(first[:1024])):
             raise TransferError(f"sent a web page, {NOT_PUBLISHED}", retryable=False)
         if size is not None and total is not None and total != size:
             raise TransferError(f"has {total:,} bytes, published are {size:,}: {NOT_PUBLISHED}", retryable=False)

@@ -73,7 +73,7 @@ class OnceCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; raises `InputError` naming a repeated flag. Switches may be repeated."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
         single = {p for p in order if p.param_type_name == "option" and not (p.multiple or p.is_flag or p.count)}
         for param, times in Counter(order).items():
             if param in single and times > 1:
