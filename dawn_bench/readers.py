@@ -312,6 +312,8 @@ WEB_PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s
 
 def is_web_page(path: Path) -> bool:
     """Whether a file is a web page, which is what arrives under a file's name where the file cannot be had."""
+    if not path.is_file():  # a pipe would wait for ever
+        return False
     with suppress(OSError), path.open("rb") as file:
         return WEB_PAGE.match(file.read(4096)) is not None
     return False
