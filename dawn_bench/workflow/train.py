@@ -113,9 +113,10 @@ def train(
 
 
 def check_stages(spec: ModelSpec, settings: Any) -> None:
-    """Raise `InputError` where the settings have a stage that their preset leaves out.
+    """Raise `InputError` where the settings have a part of a stage that their preset leaves out.
 
-    One setting of it would create the rest from defaults, at another size than the preset's other stages.
+    The rest of it would be created from defaults, at another size than the preset's other stages. A whole stage may be
+    added: the settings of a run that was trained with it have all of its sections.
     """
     try:
         preset = spec.preset(settings.preset)
@@ -123,12 +124,19 @@ def check_stages(spec: ModelSpec, settings: Any) -> None:
         return  # of the user's own
     for name in spec.stages:
         key = stage_key(name)
-        if getattr(preset, key) is None and getattr(settings, key) is not None:
+        given = getattr(settings, key)
+        if getattr(preset, key) is None and given is not None and not _whole(given):
             having = [p for p in spec.presets if getattr(spec.preset(p), key) is not None]
             raise InputError(
                 f"preset {settings.preset} has no stage {name}, so {key} cannot be set.",
                 hint=f"Presets that have it: {', '.join(having)}." if having else "",
             )
+
+
+def _whole(stage: Config) -> bool:
+    """Whether all sections of a stage's settings are given, none of them taken from defaults."""
+    sections = {name for name in type(stage).model_fields if isinstance(getattr(stage, name), Config)}
+    return sections <= stage.model_fields_set
 
 
 def _announced(substitutes: Mapping[str, Sequence[Substitute]], holdout_by_stage: Mapping[str, Holdout]) -> list[str]:
