@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -154,7 +155,10 @@ def read_torch(path: Path, *, hint: str = _AGAIN, mapped: bool = False, skip_obj
         except Exception:  # the library raises a dozen types
             raise refusal("is damaged or no checkpoint") from None
         try:
-            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+            with warnings.catch_warnings():
+                # TorchScript is refused here, with a message of ours instead of PyTorch's advice to run it
+                warnings.filterwarnings("ignore", message=".*TorchScript archive", category=UserWarning)
+                return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except Exception as error:  # a dozen types; PyTorch's text advises to load it unsafely
             if skip_objects and (content := _without_objects(path, refusal)) is not None:
                 return content

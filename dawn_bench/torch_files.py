@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -82,7 +83,7 @@ def read_tensors(path: Path) -> tuple[Any, tuple[str, ...]]:
     return content, tuple(names)
 
 
-class _Reader:
+class _Reader(ABC):
     """What both formats share: storages by key, and the pickles."""
 
     def __init__(self, data: mmap.mmap) -> None:
@@ -139,9 +140,9 @@ class _Reader:
         if size:
             storage.bytes.numpy()[:] = np.frombuffer(self.data, np.uint8, size, start)
 
+    @abstractmethod
     def storage(self, key: str, dtype: torch.dtype, count: int) -> _Storage:
         """A new storage."""
-        raise NotImplementedError
 
 
 class _Zip(_Reader):

@@ -78,6 +78,22 @@ _HUBERT_LARGE_VALUES = {
     "conv_bias": True,
 }
 
+
+def _dawn(name: str, file: str, purpose: str, also: tuple[str, ...] = ()) -> Weight:
+    """A file of DAWN's release, which has no address of its own."""
+    return Weight(
+        name=name,
+        file=file,
+        purpose=purpose,
+        also=also,
+        origin="huggingface.co/Hanbo-Cheng/DAWN",
+        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
+        in_folder=True,
+        research_only=True,
+        licence=_DAWN_LICENCE,
+    )
+
+
 WEIGHTS: tuple[Weight, ...] = (
     Weight(
         name="inception-fid",
@@ -405,77 +421,42 @@ WEIGHTS: tuple[Weight, ...] = (
         in_folder=True,
         licence="Snap Inc.: for information only, no licence granted",
     ),
-    Weight(
+    _dawn(
         name="dawn-lfg-128",
         file="LFG_128_1000ep.pth",
         purpose="DAWN's LFG at 128 px",
-        origin="huggingface.co/Hanbo-Cheng/DAWN",
-        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
-        in_folder=True,
-        research_only=True,
-        licence=_DAWN_LICENCE,
     ),
-    Weight(
+    _dawn(
         name="dawn-lfg-256",
         file="LFG_256_400ep.pth",
         purpose="DAWN's LFG at 256 px",
-        origin="huggingface.co/Hanbo-Cheng/DAWN",
-        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
-        in_folder=True,
-        research_only=True,
-        licence=_DAWN_LICENCE,
     ),
-    Weight(
+    _dawn(
         name="dawn-a2v-128",
         file="DAWN_128.pth",
         purpose="DAWN's A2V-FDM at 128 px",
-        origin="huggingface.co/Hanbo-Cheng/DAWN",
-        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
-        in_folder=True,
-        research_only=True,
-        licence=_DAWN_LICENCE,
     ),
-    Weight(
+    _dawn(
         name="dawn-a2v-256",
         file="DAWN_256.pth",
         purpose="DAWN's A2V-FDM at 256 px",
-        origin="huggingface.co/Hanbo-Cheng/DAWN",
-        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
-        in_folder=True,
-        research_only=True,
-        licence=_DAWN_LICENCE,
     ),
-    Weight(
+    _dawn(
         name="pbnet-pose",
         file="pbnet_seperate/pose/checkpoint_40000.pth.tar",
         also=tuple(f"{folder}/pose/checkpoint_40000.pth.tar" for folder in _SPELLINGS),
         purpose="DAWN's PBNet for head pose",
-        origin="huggingface.co/Hanbo-Cheng/DAWN",
-        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
-        in_folder=True,
-        research_only=True,
-        licence=_DAWN_LICENCE,
     ),
-    Weight(
+    _dawn(
         name="pbnet-blink",
         file="pbnet_seperate/blink/checkpoint_95000.pth.tar",
         also=tuple(f"{folder}/blink/checkpoint_95000.pth.tar" for folder in _SPELLINGS),
         purpose="DAWN's PBNet for blinks",
-        origin="huggingface.co/Hanbo-Cheng/DAWN",
-        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
-        in_folder=True,
-        research_only=True,
-        licence=_DAWN_LICENCE,
     ),
-    Weight(
+    _dawn(
         name="pbnet-both",
         file="pbnet_both/checkpoint_100000.pth.tar",
         purpose="DAWN's PBNet for head pose and blinks in one (used where the two networks are absent)",
-        origin="huggingface.co/Hanbo-Cheng/DAWN",
-        by_hand="download the repository huggingface.co/Hanbo-Cheng/DAWN as a folder",
-        in_folder=True,
-        research_only=True,
-        licence=_DAWN_LICENCE,
     ),
     *(
         Weight(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import encodings.cp437  # noqa: F401, zipfile imports it for the first archive, which must not count as the attack's
 import pickle
 import struct
 import sys
@@ -19,6 +20,7 @@ import torch
 from dawn_bench import weights
 from dawn_bench.errors import InputError
 from dawn_bench.inert import Builder, Placeholder
+from dawn_bench.readers import read_torch
 from dawn_bench.state_dicts import fit, has_tensors
 from dawn_bench.torch_files import read_tensors
 from dawn_bench.weights_check import check_weight
@@ -117,6 +119,22 @@ def test_no_name_is_imported_called_or_changed(path: Path, wanted: str) -> None:
         assert type(content.get("x")) in (type(None), dict, Placeholder, tuple, torch.Tensor, list), way
         assert set(sys.modules) == before and not Path("exploded").exists(), way
         assert facts is None or dict(vars(real)) == facts, way
+
+
+def test_torchscript_is_refused_without_pytorchs_advice_to_run_it(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    class Same(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    torch.jit.save(torch.jit.script(Same()), tmp_path / "packed.pt")
+    with ZipFile(tmp_path / "packed.pt") as packed, ZipFile(tmp_path / "script.pt", "w") as stored:
+        for entry in packed.namelist():
+            stored.writestr(entry, packed.read(entry))
+    with pytest.raises(InputError, match="is TorchScript, which runs code"):
+        read_torch(tmp_path / "script.pt", skip_objects=True)
+    assert not [w for w in recwarn if "TorchScript archive" in str(w.message)]
 
 
 @pytest.mark.parametrize("way", ["attribute", "class", "item", "append", "state", "slots"])
