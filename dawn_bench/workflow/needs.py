@@ -152,7 +152,8 @@ def _evaluate(changes: Sequence[str]) -> Needs:
 def _reproduce(changes: Sequence[str]) -> Needs:
     from dawn_bench.workflow.reproduction import Reproduction
 
-    return (*_scoring(None, None, ()), *_of_checkpoint(str(_job(Reproduction, changes).checkpoint)))
+    runs = _job(Reproduction, changes).checkpoints
+    return (*_scoring(None, None, ()), *(need for run in runs for need in _of_checkpoint(str(run))))
 
 
 def _nothing(changes: Sequence[str]) -> Needs:

@@ -342,3 +342,8 @@ def test_the_list_is_not_cut_in_a_narrow_terminal(
     for weight in weights.WEIGHTS:
         for fact in (weight.name, weight.file, weight.origin, weight.licence, weight.purpose):
             assert fact in text
+
+
+def test_reproduce_needs_the_files_of_all_its_released_models() -> None:
+    names = {need[0] for need in job_needs("reproduce", ("checkpoint=[released-128, released-256]",))}
+    assert {"dawn-lfg-128", "dawn-a2v-128", "dawn-lfg-256", "dawn-a2v-256", "pbnet-pose"} <= names
