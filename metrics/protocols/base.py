@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import unknown_name
@@ -139,6 +139,17 @@ class ScoringProtocol(Config):
     # meshes
     mesh_lips: str | None = Field(None, description="the lip vertices: biwi, vocaset, or a file of their indices")
     mesh_upper: str | None = Field(None, description="the upper-face vertices: biwi, vocaset, or a file")
+
+    @field_validator("fvd_batch_norm", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        """A number as the choice that it is: YAML reads `fvd_batch_norm=0.001` as a number."""
+        try:
+            number = float(str(value))
+        except ValueError:
+            return value
+        choices = get_args(cls.model_fields["fvd_batch_norm"].annotation)
+        return next((text for text in choices if float(text) == number), value)
 
     @property
     def fingerprint(self) -> str:

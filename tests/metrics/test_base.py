@@ -134,6 +134,15 @@ def test_protocol_ids_distinguish_variants() -> None:
         protocol("paper-down")
 
 
+@pytest.mark.parametrize("text", ["0.00001", "1e-5", "1.0e-5", "'0.00001'"])
+def test_a_choice_that_looks_like_a_number_is_read_as_written(text: str) -> None:
+    assert protocol("paper-dawn", (f"fvd_batch_norm={text}",)).fvd_batch_norm == "0.00001"
+    assert protocol("paper-dawn", ("fvd_batch_norm=0.001",)) == PAPER_DAWN
+    for wrong in ("0.01", "none", "true", "nan"):
+        with pytest.raises(InputError, match="there is no fvd batch norm"):
+            protocol("paper-dawn", (f"fvd_batch_norm={wrong}",))
+
+
 def test_only_settings_that_matter_change_a_features_fingerprint() -> None:
     inception = FEATURES["inception"]
     base = inception(weights="seeded").fingerprint
