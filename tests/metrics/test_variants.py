@@ -160,8 +160,9 @@ def close(one: float | None, other: float | None) -> bool:
 
 
 def same_numbers(one: ScoreRow, other: ScoreRow) -> bool:
-    numbers = [[r.value, r.low, r.high, *(r.per_clip[k] for k in sorted(r.per_clip)), *r.over_time] for r in (one, other)]
-    counts = [(r.n_clips, r.n_frames, r.coverage, sorted(r.per_clip)) for r in (one, other)]
+    rows = (one, other)
+    numbers = [[r.value, r.low, r.high, *(r.per_clip[k] for k in sorted(r.per_clip)), *r.over_time] for r in rows]
+    counts = [(r.n_clips, r.n_frames, r.coverage, sorted(r.per_clip)) for r in rows]
     return counts[0] == counts[1] and all(close(a, b) for a, b in zip(*numbers, strict=True))
 
 
@@ -325,7 +326,8 @@ def test_scores_of_own_clips_are_those_of_an_evaluation(world: World) -> None:
         for name, score in sets.items():
             assert (score.n_clips, score.n_reference, score.title) == (3, 2, METRICS[name].title)
             if METRICS[name].compares:
-                assert score.value != scores[name].value and score.low <= score.value <= score.high  # type: ignore
+                assert score.value is not None and score.low is not None and score.high is not None
+                assert score.value != scores[name].value and score.low <= score.value <= score.high
                 continue
             assert score.value == scores[name].value and score.reference is not None
             own = world.rows(*settings, outputs="truth")[name].per_clip

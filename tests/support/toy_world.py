@@ -22,6 +22,7 @@ from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.metrics.features import headpose, i3d, identity, inception, landmarks, lpips, pictures, syncnet
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
 from dawn_bench.metrics.scoring import base
+from dawn_bench.metrics.scoring.person import FOUND, TRACKS
 from dawn_bench.pipelines.extractors.head import HEAD
 from dawn_bench.pipelines.extractors.pose import rotation_matrix
 from dawn_bench.weights import Resolved
@@ -38,6 +39,16 @@ WRITE = {
     "pitch": lambda v: 128 + 4 * v, "roll": lambda v: 128 + 4 * v, "face": lambda v: 255 * v,
     "half": lambda v: 20 * v, "person": lambda v: v,
 }  # fmt: skip
+#: First frame of each blink, and the openness of the eyes during it: sharp, slow, short, long, twice without opening.
+BLINKS = (
+    (6, (0.2, 0.08, 0.2)),
+    (18, (0.24, 0.18, 0.12, 0.06, 0.06, 0.12, 0.18, 0.24)),
+    (33, (0.16, 0.16, 0.22)),
+    (46, (0.1, 0.1, 0.1, 0.1, 0.1)),
+    (60, (0.21, 0.13, 0.21)),
+    (74, (0.25, 0.17, 0.15, 0.15, 0.2)),
+    (86, (0.15, 0.15, 0.195, 0.203, 0.15, 0.15, 0.25)),
+)
 
 
 def written(frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,12 +86,7 @@ def talk(name: str, n: int, *, seed: int, damage: float = 0.0, source: bool = Tr
     mouth = np.convolve(rng.random(n + 4), np.ones(5) / 5, "valid")
     mouth = (mouth - mouth.min()) / np.ptp(mouth)
     eyes = np.full(n, 0.3)
-    for k, (start, shape) in enumerate(
-        (
-            (6, (0.2, 0.08, 0.2)), (18, (0.24, 0.18, 0.12, 0.06, 0.06, 0.12, 0.18, 0.24)), (33, (0.16, 0.16, 0.22)),
-            (46, (0.1,) * 5), (60, (0.21, 0.13, 0.21)), (74, (0.25, 0.17, 0.15, 0.15, 0.2)), (86, (0.15, 0.15, 0.195, 0.203, 0.15, 0.15, 0.25)),
-        )
-    ):  # fmt: skip
+    for k, (start, shape) in enumerate(BLINKS):
         first = start + seed % 5 + k % 2
         if (damage == 0 or k % 3 or damage < 0.5) and not (damage > 1 and k != 1):
             eyes[first : first + len(shape)] = shape[: max(0, n - first)]
@@ -214,7 +220,8 @@ def install(patch: pytest.MonkeyPatch) -> dict[str, Any]:
         return Resolved(weights.entry(name), "canonical", Path(f"/{name}"), name * 4)
 
     def find_landmarks(self: Any, clip: Clip, given: Any) -> dict[str, np.ndarray]:
-        return {"landmarks.toy": points_of(clip["frames"]), "landmarks.found": written(clip["frames"])["face"]}
+        points, found = points_of(clip["frames"]), written(clip["frames"])["face"]
+        return {"landmarks.toy": points, FOUND: found, TRACKS: np.array([1])}
 
     def load_i3d(weights: Resolved, device: str, *, eps: float = 1e-3) -> Any:
         def network(x: torch.Tensor) -> torch.Tensor:
