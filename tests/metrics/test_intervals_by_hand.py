@@ -149,25 +149,31 @@ def test_both_bootstraps_cover_the_middle_95_percent_of_all_resamples(
         assert below - 0.012 <= tail <= up_to + 0.012
 
 
-def test_an_interval_follows_its_seed_and_its_clips() -> None:
-    total, weight = np.array([2.0, 3.0, 40.0, 5.0, 1.0, -6.0]), np.ones(6)
-    metric = {seed: METRICS["ssim"](seed=seed) for seed in (0, 1)}
-    for m in metric.values():
-        for k, v in enumerate(total):
-            m.update({"images.ssim": np.array([v])}, {}, clip_id=str(k))
-    intervals = {seed: (m.compute().low, m.compute().high) for seed, m in metric.items()}
-    assert intervals[0] == ratio_interval(total, weight, seed=0) != intervals[1]
-    assert intervals[1] == ratio_interval(total, weight, seed=1)
+class Given(METRICS["ssim"]):  # type: ignore[misc]
+    """A mean of given shares: total, weight and frames of each clip."""
+
+    def measure(self, generated: Mapping[str, Any], true: Mapping[str, Any]) -> Part:
+        return Part(*generated["x"])
+
+
+def given(clips: Mapping[str, tuple[float, float, int]], *, seed: int = 0) -> Given:
+    metric = Given(seed=seed)
+    for clip, share in clips.items():
+        metric.update({"x": share}, {}, clip_id=clip)
+    return metric
+
+
+def test_an_interval_follows_the_seed_and_the_weights_of_the_clips() -> None:
+    clips = {f"{k}": (t, w, 1) for k, (t, w) in enumerate(zip(TOTAL, WEIGHT, strict=True))}
+    scores = [given(clips, seed=seed).compute() for seed in (0, 1)]
+    for seed, score in enumerate(scores):
+        assert (score.low, score.high) == ratio_interval(TOTAL, WEIGHT, seed=seed)
+    assert (scores[0].low, scores[0].high) != (scores[1].low, scores[1].high)
+    assert scores[0].value == scores[1].value == pytest.approx(45 / 20)
 
 
 def test_an_undefined_clip_counts_neither_in_the_mean_nor_in_the_interval() -> None:
-    class Metric(METRICS["ssim"]):  # type: ignore[misc]
-        def measure(self, generated: Mapping[str, Any], true: Mapping[str, Any]) -> Part:
-            return Part(*generated["x"])
-
-    metric = Metric()
-    for clip, (total, weight, frames) in {"a": (6, 2, 10), "b": (0, 0, 7), "c": (5, 1, 3)}.items():
-        metric.update({"x": (total, weight, frames)}, {}, clip_id=clip)
+    metric = given({"a": (6, 2, 10), "b": (0, 0, 7), "c": (5, 1, 3)})
     score = metric.compute()
     assert (score.value, score.n_clips, score.n_frames) == (pytest.approx(11 / 3), 2, 13)
     assert (score.low, score.high) == (3, 5) and score.per_clip == {"a": 3, "b": None, "c": 5}

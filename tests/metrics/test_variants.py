@@ -291,6 +291,10 @@ def test_a_shorter_output_is_compared_over_its_own_frames(world: World) -> None:
         assert same_numbers(row, world.rows()[name] if name in DR else both[name]), name
         assert row.frames_missing == {} and ("a" in row.left_out) == (name not in DR)
         assert "2 clips cut to the frames that all methods have" in row.note
+    quick: dict[str, Any] = {"metrics": ["psnr", "fid"]}
+    later = [[cut(clip, 3, ends[clip.id]) for clip in side] for side in (world.mild, world.truth)]
+    skipped = world.score(world.mild, world.truth, "skip_first=3", lengths={"a": 90, "b": 103}, **quick)
+    assert all(same_numbers(row, skipped[name]) for name, row in world.score(*later, **quick).items())
 
 
 def test_the_picture_of_frame_t_goes_with_the_sound_of_frame_t(world: World) -> None:
