@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,12 @@ import pytest
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.features.lpips import MIN_SIDE
-from dawn_bench.metrics.functional.align import ARCFACE, DLIB, five_points, similarity
-from dawn_bench.metrics.functional.beats import motion_beats, onset_frames
-from dawn_bench.metrics.functional.blinks import closing_edges, closures, online, openness, spans
-from dawn_bench.metrics.functional.facetrack import crop, iou, smoothed, tracks
-from dawn_bench.metrics.functional.sync import window_count
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PAPER_DAWN_TRACKED, protocol
 from dawn_bench.metrics.scoring.appearance import appearance_notes
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric
 from dawn_bench.metrics.scoring.clip_sets import clip_set
 from dawn_bench.metrics.scoring.frames import joined, length_without, missing_end, missing_words, ranges
-from dawn_bench.metrics.scoring.matching import cut, matched
+from dawn_bench.metrics.scoring.matching import FileLoad, Matcher, cut, matched
 from dawn_bench.metrics.scoring.person import Face, Person, clearly_at, face_at, person_of, target_of, which
 from dawn_bench.metrics.scoring.pictures import SHARE, STILL, Pictures
 from dawn_bench.metrics.scoring.scorer import score_method
@@ -32,111 +26,6 @@ def clip(n: int, *, height: int = 16, width: int = 20, name: str = "a", seed: in
     frames = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
     sound = np.arange(n * SAMPLES_PER_FRAME).astype(np.int16)
     return Clip(name, "s", "test", n, {"frames": frames, "audio": sound, **fields})
-
-
-HERE, NOBODY = np.array([[10.0, 12, 50, 60]]), np.zeros((0, 4))
-
-
-@pytest.mark.parametrize(("gap", "joins"), [(24, True), (25, False)])
-def test_a_track_bridges_24_frames_without_a_face(gap: int, joins: bool) -> None:
-    people = tracks([HERE, *[NOBODY] * gap, HERE], more_than=1, larger_than=0)
-    assert [len(track.frames) for track in people] == ([gap + 2] if joins else [])
-    moved = tracks([HERE, NOBODY, NOBODY, NOBODY, HERE + [4, 8, 0, 4]], more_than=1, larger_than=0)  # noqa: RUF005
-    assert moved[0].boxes[1] == pytest.approx(HERE[0] + np.array([1, 2, 0, 1]))
-
-
-def test_a_track_needs_more_detections_and_more_pixels_than_the_limits() -> None:
-    for detections, kept in ((5, 0), (6, 1)):
-        assert len(tracks([HERE] * detections, more_than=5, larger_than=0)) == kept
-    for limit, kept in ((47.9, 1), (48, 0)):  # the face is 40 wide and 48 high: the larger side counts
-        assert len(tracks([HERE] * 3, more_than=1, larger_than=limit)) == kept
-
-
-def test_boxes_join_above_half_of_their_union() -> None:
-    assert iou(np.array([0, 0, 10, 20]), np.array([5, 10, 15, 40])) == pytest.approx(50 / (200 + 300 - 50))
-    assert iou(np.array([0, 0, 1, 1]), np.array([2, 0, 3, 1])) == 0
-    box = np.array([[0.0, 0, 30, 10]])
-    for shift, count in ((9, 1), (10, 2), (11, 2)):  # 21 of 39, 20 of 40, 19 of 41
-        people = tracks([box, box, box + [shift, 0, shift, 0], box + [shift, 0, shift, 0]], more_than=1, larger_than=0)  # noqa: RUF005
-        assert len(people) == count, shift
-
-
-def test_the_crop_is_smoothed_over_13_frames_and_has_more_below() -> None:
-    boxes = np.tile([10.0, 20, 50, 100], (30, 1))
-    boxes[15:21] += [40, 10, 40, 10]  # six frames do not move a median of 13
-    x, y, half = smoothed(boxes)
-    assert x[6:-6].tolist() == [30] * 18 and y[6:-6].tolist() == [60] * 18 and half[6:-6].tolist() == [40] * 18
-    boxes[21] += [40, 10, 40, 10]
-    assert smoothed(boxes)[0].max() == 70
-    frame = np.zeros((200, 160, 3), np.uint8)
-    frame[..., 0], frame[..., 1] = np.arange(160), np.arange(200)[:, None]
-    picture = crop(frame, 80, 90, 30).astype(int)
-    assert picture.shape == (224, 224, 3)
-    assert picture[112, [0, -1], 0] == pytest.approx([80 - 42, 80 + 42], abs=1)
-    assert picture[[0, -1], 112, 1] == pytest.approx([90 - 30, 90 + 30 * 1.8], abs=1)
-    assert crop(frame, 5, 90, 30)[112, 0].tolist() == [110, 110, 110]
-
-
-@pytest.mark.parametrize(("fall", "blinks"), [(0.0719, 0), (0.0721, 1)])
-def test_a_closing_edge_is_a_fall_of_the_limit(fall: float, blinks: int) -> None:
-    ear = np.r_[np.full(6, 0.3), 0.3 - fall, np.full(6, 0.3)]
-    assert len(closing_edges(ear)) == blinks
-
-
-@pytest.mark.parametrize(("apart", "blinks"), [(3, 1), (4, 2)])
-def test_two_blinks_are_four_frames_apart(apart: int, blinks: int) -> None:
-    ear = np.full(20, 0.3)
-    ear[[6, 6 + apart]] = 0.1
-    assert len(closing_edges(ear)) == blinks
-
-
-@pytest.mark.parametrize(("frames", "blinks"), [(1, 0), (2, 1), (3, 1)])
-def test_an_eye_is_shut_for_two_frames_below_the_threshold(frames: int, blinks: int) -> None:
-    ear = np.r_[np.full(4, 0.3), np.full(frames, 0.19), np.full(4, 0.3)]
-    assert len(closures(ear)) == len(online(ear)) == blinks
-    assert len(closures(np.where(ear < 0.2, 0.2, ear))) == len(online(np.where(ear < 0.2, 0.2, ear))) == 0
-    if blinks:
-        assert closures(ear).tolist() == [4] and online(ear)[0][0] == 4 + frames
-
-
-def test_the_online_rule_ends_a_blink_with_a_rise_of_more_than_a_hundredth() -> None:
-    shut = [0.3, 0.15, 0.15]
-    assert online(np.array([*shut, 0.195, 0.204, 0.3])) == [(5, 5)]  # a rise of 0.009 above the threshold is none
-    assert online(np.array([*shut, 0.195, 0.206, 0.3])) == [(4, 4)]
-    assert online(np.array([*shut, 0.17, 0.19])) == []
-
-
-def test_spans_begin_at_the_last_peak_before_an_edge() -> None:
-    ear = np.array([0.2, 0.3, 0.31, 0.3, 0.1, 0.1, 0.3, 0.32, 0.3, 0.29, 0.1, 0.2, 0.25])
-    assert spans(ear, np.array([3, 9])) == [(2, 7), (7, 12)]
-
-
-def test_the_openness_is_the_mean_of_two_eyes_of_unlike_shape() -> None:
-    points = np.zeros((1, 68, 2))
-    for corner, width, lids in ((36, 4, (1, 2, -1, -3)), (42, 5, (0.5, 1, -0.5, -1))):
-        points[0, corner + 3, 0] = width
-        for lid, y in zip((1, 2, 4, 5), lids, strict=True):
-            points[0, corner + lid] = (0, y)
-    assert openness(points)[0] == pytest.approx(((4 + 3) / 8 + (1.5 + 1.5) / 10) / 2)
-
-
-def test_rests_and_onsets_are_strict() -> None:
-    places = np.cumsum([0, 3, 1, 2, 2, 4, 0, 5.0])
-    points = np.stack([places, np.zeros(8)], 1)[:, None]
-    assert motion_beats(points, smooth=0.01).tolist() == [1, 5]  # of the steps 3 1 2 2 4 0 5; none at a plateau
-    assert motion_beats(points[:1]).tolist() == []
-    flat = np.ones(20)
-    flat[10] = 2.0
-    assert onset_frames(flat).tolist() == [10] and onset_frames(np.ones(20)).tolist() == []
-    low = np.r_[np.zeros(8), 0.1, np.zeros(8), 1.0, 0, 0, 0]
-    assert onset_frames(low).tolist() == [8, 17]  # 0.1 - 0.1 / 5 is above 0.07
-    low[8] = 0.085
-    assert onset_frames(low).tolist() == [17]
-
-
-@pytest.mark.parametrize(("frames", "samples", "windows"), [(6, 640 * 6, 1), (5, 640 * 9, 0), (9, 640 * 7 - 1, 1), (3, 0, 0)])  # fmt: skip  # noqa: E501
-def test_windows_of_picture_and_whole_frames_of_sound(frames: int, samples: int, windows: int) -> None:
-    assert window_count(frames, samples) == windows
 
 
 @pytest.mark.parametrize(("windows", "noted"), [(15, True), (16, False)])
@@ -275,6 +164,22 @@ def test_a_cut_keeps_the_sound_with_its_frames_and_whole_fields_whole() -> None:
     assert cut(whole, 0, 10) is whole and cut(whole, 0, 9) is not whole
 
 
+def test_a_file_that_was_read_before_is_compared_with_the_same_frames(tmp_path: Path) -> None:
+    """The second time its arrays are decoded late; those of the true clip begin at the same frame."""
+    (tmp_path / "a.mp4").write_bytes(b"any content")
+    true, ours, decoded = clip(9), clip(7, height=32, width=40, seed=1), []
+    load = FileLoad(tmp_path / "a.mp4", lambda: decoded.append(1) or ours)  # type: ignore[func-returns-value]
+    rules = protocol("paper-dawn", ("skip_first=2",))
+    pairs = [Matcher(rules, tmp_path / "matched")(load, true) for _ in range(2)]
+    assert len(decoded) == 1 and pairs[0][2] == pairs[1][2]
+    for output, cut_true, _ in pairs:
+        assert output.n_frames == cut_true.n_frames == 5
+        assert np.array_equal(cut_true["frames"], true["frames"][2:7])
+        assert cut_true["audio"].tolist() == true["audio"][1280:4480].tolist()
+        assert np.array_equal(output["frames"], matched(ours, true, rules)[0]["frames"])
+        assert output["audio"].tolist() == ours["audio"][1280:4480].tolist()
+
+
 def test_an_output_has_the_size_of_its_true_clip() -> None:
     """Two rows and three columns, area means to shrink; the aspect ratio follows."""
     true, ours = clip(3, height=16, width=20), clip(4, height=32, width=60, seed=1)
@@ -300,6 +205,27 @@ def test_an_output_of_less_than_the_least_share_fails(share: float, fails: bool)
         assert row.coverage == (0.5 if fails else 1) and row.frames_missing == ({} if fails else {"a": "6-9"})
 
 
+def test_frames_that_do_not_count_are_counted_on_the_true_clip() -> None:
+    """Of every fifth frame the second lacks a face; a track leaves out what lies before and after it."""
+    for settings, frames, ends in (((), "5, 15", "0-2, 13-19"), (("skip_first=2",), "7, 17", "2-4, 15-21")):
+        csim, lse = (METRICS[name](protocol("paper-dawn", settings)) for name in ("csim", "lse-d"))
+        found = np.array([True, False, True, False])
+        faces = {"identity.dlib": np.ones((4, 2)), "identity.found": found}
+        csim.update(faces, {**faces, "identity.found": ~(~found & False)}, clip_id="a")
+        windows = {"syncnet.lip": np.ones((5, 2)), "syncnet.audio": np.eye(5)[:, :2]}
+        lse.update({**windows, "syncnet.track": np.array([3, 12, 20])}, {}, clip_id="a")
+        assert (csim.left_out(csim.records["a"]), lse.left_out(lse.records["a"])) == (frames, ends)
+
+
+def test_pieces_keep_their_length_and_remainder_in_the_fields_and_in_the_id() -> None:
+    named = ((5, "half", "-pieces-5"), (7, "drop", "-pieces-7-drop"), (9, "keep", "-pieces-9-keep"))
+    for length, remainder, name in named:
+        rules = PAPER_DAWN.in_pieces(length, remainder)  # type: ignore[arg-type]
+        assert (rules.piece_length, rules.piece_remainder, rules.id) == (length, remainder, f"paper-dawn{name}")
+        assert protocol(rules.id) == rules and rules.in_pieces(None) == PAPER_DAWN
+        assert protocol("paper-dawn", (f"piece_length={length}", f"piece_remainder={remainder}")) == rules
+
+
 def test_rows_state_what_was_given() -> None:
     """Every argument that is a fact of the run is in the row, also the rarely used ones."""
     (row,) = score_method(
@@ -315,6 +241,14 @@ def test_rows_state_what_was_given() -> None:
 def gradient(n: int = 3, height: int = 48, width: int = 64) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     return np.stack([np.stack([20 + 3 * x, 200 - 2 * y, 30 + x + y], -1) + 2 * k for k in range(n)]).astype(np.uint8)
+
+
+def test_a_clip_is_compared_from_its_first_frame_to_its_last() -> None:
+    true = gradient(40)
+    late = true.copy()
+    late[10:] = late[10:, ..., ::-1]
+    assert appearance_notes(late, true) == ["looks wrong: red and blue are swapped"]
+    assert appearance_notes(late[:20], true[:20]) == []  # half of the frames at which one looks
 
 
 @pytest.mark.parametrize("side", ["top", "bottom", "left", "right"])
@@ -357,21 +291,6 @@ def test_sound_is_cut_and_padded_to_the_picture() -> None:
     for given, wanted in ((np.r_[sound, sound[:1000]], sound), (sound[:6000], np.r_[sound[:6000], np.zeros(400)])):
         (one,) = clip_set([(frames, given)], side="generated").clips
         assert np.array_equal(one.read()[0]["audio"], wanted)
-
-
-def corners_of(angle: float) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    turn = 2.5 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return turn, lambda points: points @ turn.T + [7, -3]
-
-
-@pytest.mark.parametrize("template", [ARCFACE, DLIB])
-def test_faces_are_mapped_from_the_frame_to_the_template(template: Any) -> None:
-    turn, move = corners_of(0.4)
-    back = similarity(move(template.points).astype(np.float32), template.points)
-    assert back[:, :2] == pytest.approx(np.linalg.inv(turn), abs=1e-4)
-    points = np.arange(136.0).reshape(68, 2) ** 1.1
-    assert five_points(points)[[2, 3, 4]] == pytest.approx(points[[30, 48, 54]])
-    assert five_points(points)[0] == pytest.approx(points[36:42].mean(axis=0))
 
 
 def test_regions_of_the_protocol_come_before_those_of_the_clip(tmp_path: Path) -> None:

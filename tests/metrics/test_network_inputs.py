@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ from dawn_bench.metrics.features.identity import STRIDE
 from dawn_bench.metrics.features.pictures import motion
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.protocols.base import protocol
-from dawn_bench.metrics.scoring.base import FEATURES, TARGET
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, TARGET
+from dawn_bench.metrics.scoring.extraction import Extraction
+from dawn_bench.metrics.scoring.person import boxes_of
+from dawn_bench.metrics.scoring.pictures import Pictures
 
 RED, GREEN, BLUE = 30, 120, 220
 
@@ -124,7 +128,8 @@ def test_i3d_sees_the_middle_of_the_longer_side(height: int, width: int) -> None
 
 def test_lpips_compares_output_with_truth_frame_by_frame(used: dict[str, Any]) -> None:
     ours, theirs = numbered(35), numbered(35)[::-1]
-    values = FEATURES["lpips"]().run(clip(ours), clip(theirs))["lpips"]  # type: ignore[call-arg]
+    extraction, metric = Extraction([METRICS["lpips"]]), METRICS["lpips"]()
+    values = extraction.arrays(metric, clip(ours), clip(theirs))[0]["lpips"]
     (network,) = used["lpips"]
     one, other = (torch.cat(side) for side in zip(*network.seen, strict=True))
     green = 3.0 * np.arange(35) / 127.5 - 1
@@ -226,6 +231,24 @@ def test_only_the_face_that_is_meant_is_looked_for(used: dict[str, Any]) -> None
     assert FEATURES["pictures"]().run(clip(frames), {TARGET: there})["pictures.face"].all()
     seen = FEATURES["pictures"]().run(clip(frames), {TARGET: away})["pictures.face"]
     assert np.flatnonzero(~seen).tolist() == [4]
+
+
+def test_a_feature_is_given_the_place_of_the_face_in_each_frame(used: dict[str, Any]) -> None:
+    """The true clip's index tells of two faces, and its landmarks say where the one that is meant is."""
+    given: list[np.ndarray] = []
+
+    def record(self: Any, clip: Clip, arrays: Any) -> dict[str, np.ndarray]:
+        given.append(arrays[TARGET])
+        return {"pictures.face": np.zeros(1)}
+
+    frames = talk("a", 12, seed=0)["frames"]
+    true = clip(frames)
+    points = points_of(frames)
+    true = replace(true, arrays={**true.arrays, "landmarks": points}, meta={"tracks": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FEATURES["pictures"], "run", record)
+        Extraction([Pictures]).arrays(Pictures, clip(frames[::-1].copy()), true)
+    assert len(given) == 2 and all(np.array_equal(place, boxes_of(points)) for place in given)
 
 
 def test_the_head_pose_is_that_of_the_points_in_the_frame(used: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from dawn_bench import weights
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.features.landmarks import face_needs
+from dawn_bench.metrics.functional.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PAPER_DAWN_TRACKED
 from dawn_bench.metrics.scoring import base
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS, WEIGHTS_STATES, worst_state
@@ -115,6 +116,14 @@ def test_a_score_is_as_good_as_the_worst_weights_behind_it(
         networks = {"inception", "i3d.16", "i3d.32", "syncnet", "lpips", "identity"}
         used = {name for name in NAMES if networks & set(METRICS[name].needs)}
         assert {name for name, worst in shown.items() if worst == state} == used
+
+
+def test_an_interval_has_the_seed_of_its_row(outputs: dict[str, Clip], truth: dict[str, Clip]) -> None:
+    for seed in (0, 3):
+        row = rows(outputs, truth, metrics=["psnr"], seed=seed)["psnr"]
+        values = np.array([row.per_clip[clip] for clip in "abc"], dtype=float)
+        assert (row.seed, row.low, row.high) == (seed, *ratio_interval(values, np.ones(3), seed=seed))
+        assert row.low == values.min() and row.high == values.max()  # 1 of 27 resamples is one clip alone
 
 
 def test_the_seconds_of_a_feature_count_in_each_row_that_reads_it(
