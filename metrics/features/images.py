@@ -9,8 +9,8 @@ torchmetrics gives other numbers. Its SSIM includes a border padded by reflectio
 scikit-image. Its PSNR takes logarithms in float32 (off by 9e-7 dB), is infinite for identical frames, and by default
 pools the error of all frames (21.15 dB where the mean over frames is 26.52; `psnr_mean=pooled`).
 
-The filters run over several frames at once, in scikit-image's order of operations: the same bits, 1.0 to 1.2 times the speed at 128 px and
-above, 4 to 9 times for frames below 20 px.
+The filters run over several frames at once, in scikit-image's order of operations: the same bits, 1.0 to 1.2 times
+the speed at 128 px and above, 4 to 9 times for frames below 20 px.
 """
 
 from __future__ import annotations
