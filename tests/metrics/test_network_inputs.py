@@ -17,6 +17,7 @@ from dawn_bench.metrics.features import i3d as i3d_module
 from dawn_bench.metrics.features import inception as inception_module
 from dawn_bench.metrics.features.identity import STRIDE
 from dawn_bench.metrics.features.pictures import motion
+from dawn_bench.metrics.functional.beats import onset_envelope
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS, TARGET
@@ -210,6 +211,18 @@ def test_faces_are_embedded_with_their_own_points(used: dict[str, Any], network:
     assert rows[np.searchsorted(every, chosen[1]), 0] == pytest.approx(
         frames[chosen[1], ..., 0].mean() - 30 - 10 * list(STRIDE).index(network), abs=0.01
     )
+
+
+@pytest.mark.parametrize(
+    ("hop", "audio", "median"), [(640, "beat", 0), (640, "onset", 0), (512, "beat", 1), (512, "onset", 0)]
+)
+def test_the_envelope_has_the_hop_and_the_average_of_its_beats(hop: int, audio: str, median: int) -> None:
+    """librosa's beat tracker takes the median over bands at its own hop; its onsets, and ours, the mean."""
+    one = talk("a", 30, seed=0)
+    rules = protocol("paper-dawn", (f"bas_hop={hop}", f"bas_audio={audio}"))
+    wanted = onset_envelope(one["audio"], hop=hop, median=bool(median))
+    assert np.array_equal(FEATURES["onset"](rules).run(one, {})["onset"], wanted)
+    assert not np.array_equal(wanted, onset_envelope(one["audio"], hop=hop, median=not median))
 
 
 def test_a_clip_is_looked_at_from_its_first_frame_to_its_last(used: dict[str, Any]) -> None:

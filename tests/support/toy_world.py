@@ -260,8 +260,9 @@ def install(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     patch.setattr(syncnet, "SyncNet", Recorded)
     for name in ("load_into", "for_inference"):
         patch.setattr(syncnet, name, lambda network, *args, **settings: network)
-    patch.setattr(s3fd, "S3FD", type("S3FD", (), {}))
-    patch.setattr(syncnet, "S3FDWav2Lip", type("S3FDWav2Lip", (), {}))
+    detectors = {"s3fd": type("S3FD", (), {}), "s3fd-wav2lip": type("S3FDWav2Lip", (), {})}
+    patch.setattr(syncnet, "DETECTORS", detectors)
+    patch.setattr(syncnet, "S3FDWav2Lip", detectors["s3fd-wav2lip"])
     patch.setattr(s3fd, "detect", lambda network, frame, *, scale: np.pad(boxes(frame, 1.0), ((0, 0), (0, 1))))
     patch.setattr(s3fd_wav2lip, "detect", lambda network, frame: np.pad(boxes(frame, 1.1), ((0, 0), (0, 1))))
     names = ("arcface", "arcface-r100", "mobilefacenet", "dlib")
