@@ -84,6 +84,7 @@ def test_the_online_rule_ends_a_blink_with_a_rise_of_more_than_a_hundredth() -> 
     assert online(np.array([*shut, 0.195, 0.204, 0.3])) == [(5, 5)]  # a rise of 0.009 above the threshold is none
     assert online(np.array([*shut, 0.195, 0.206, 0.3])) == [(4, 4)]
     assert online(np.array([*shut, 0.17, 0.19])) == []
+    assert online(np.array([0.3, 0.15, 0.3, 0.15, 0.3, 0.15, 0.3])) == []  # never shut for two frames in a row
 
 
 def test_spans_begin_at_the_last_peak_before_an_edge() -> None:
@@ -110,6 +111,10 @@ def test_rests_and_onsets_are_strict() -> None:
     assert onset_frames(flat).tolist() == [10] and onset_frames(np.ones(20)).tolist() == []
     low = np.r_[np.zeros(8), 0.1, np.zeros(8), 1.0, 0, 0, 0]
     assert onset_frames(low).tolist() == [8, 17]  # 0.1 - 0.1 / 5 is above 0.07
+    for large in (6, 10):  # the mean is over two values on either side
+        beside = np.zeros(14)
+        beside[8], beside[large] = 0.3, 1.0
+        assert onset_frames(beside).tolist() == [large]
     low[8] = 0.085
     assert onset_frames(low).tolist() == [17]
 
