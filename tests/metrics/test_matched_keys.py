@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,13 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from scoring_keys import FIELDS, changed, clip, reads, recorded, variants
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.files import sealed, unsealed
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
+from dawn_bench.metrics.scoring import extraction
+from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash, content_sha256
 from dawn_bench.metrics.scoring.matching import FileLoad, Matcher, cut, matched
+from dawn_bench.provenance import NUMERIC_LIBRARIES, versions
 from dawn_bench.workflow.pieces import cut_piece, repeated
 
 TRUE = replace(clip("a", seed=1, n_frames=9), meta={})
@@ -138,10 +144,6 @@ def test_one_matcher_takes_no_piece_of_a_file_for_another(output: Output, tmp_pa
 
 def test_records_of_earlier_versions_are_written_anew(output: Output, tmp_path: Path) -> None:
     """They do not say to which true clip their notes belong."""
-    import json
-
-    from dawn_bench.files import sealed, unsealed
-
     Matcher(PAPER_DAWN, tmp_path / "m")(output.load(), VIDEO)
     (record,) = (tmp_path / "m").glob("*.json")
     facts = unsealed(json.loads(record.read_text()))
@@ -203,3 +205,34 @@ def test_a_feature_is_kept_under_its_name_its_fingerprint_and_its_clip(part: str
     assert failures.get(**other) is None
     with pytest.raises(ItemError, match="nobody"):
         failures.get(**PLACE)
+
+
+def test_a_feature_of_other_libraries_or_another_device_is_computed_again(tmp_path: Path) -> None:
+    """A row states the libraries and the device of all its numbers. What earlier versions kept is used as it is."""
+    mine, others = (FeatureCache(tmp_path, by) for by in ("x", "y"))
+    mine.put(**PLACE, arrays={"x": np.arange(3.0)})
+    mine.put_failure("f", "1", "bad", ItemError("no_face", "nobody"))
+    assert others.get(**PLACE) is None and others.get("f", "1", "bad") is None
+    assert mine.get(**PLACE) is not None
+    with pytest.raises(ItemError, match="nobody"):
+        mine.get("f", "1", "bad")
+    others.put(**PLACE, arrays={"x": np.arange(4.0)})
+    assert mine.get(**PLACE) is None and len(others.get(**PLACE)["x"]) == 4  # type: ignore[index]
+    save_file({"x": np.arange(5.0)}, tmp_path / "f-1" / "old.safetensors")
+    (tmp_path / "f-1" / "older.json").write_text(json.dumps({"reason": "no_face", "detail": "in 2025"}))
+    assert len(mine.get("f", "1", "old")["x"]) == 5  # type: ignore[index]
+    with pytest.raises(ItemError, match="in 2025"):
+        mine.get("f", "1", "older")
+
+
+@pytest.mark.parametrize("ingredient", ["device", "device number", *NUMERIC_LIBRARIES, "dawn-bench", "python"])
+def test_extraction_keeps_features_apart_by_libraries_and_device(
+    ingredient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Extraction([]).cache.computed_by
+    device = {"device": "cuda", "device number": "cpu:1"}.get(ingredient, "cpu")
+    if not ingredient.startswith("device"):
+        installed = versions()
+        monkeypatch.setattr(extraction, "versions", lambda: installed | {ingredient: "0.0.1"})
+    same = ingredient in ("device number", "dawn-bench", "python")
+    assert (Extraction([], device=device).cache.computed_by == own) == same
