@@ -117,7 +117,8 @@ def _against(load: FileLoad, true: Clip) -> str:
 def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN) -> tuple[Clip, Clip, list[str]]:
     """Both clips at the same length and size, and notes on what was changed.
 
-    Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3), or sound is not int16 (n,).
+    Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3), where sound is not int16 (n,), and
+    where a mesh has other vertices than the true one.
     """
     notes = list(generated.notes)
     lengths = generated.n_frames, true.n_frames
@@ -132,6 +133,9 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
             why = f"another frame rate{f', {rate} and not {true.fps} a second' if rate is not None else ''}"
             counts = f"{lengths[0]} frames, the true clip {lengths[1]}"
             raise ItemError("bad_output", f"{generated.id} has {counts}: {why}")
+        ours, theirs = (clip["vertices"].shape[1:] if "vertices" in clip else None for clip in (generated, true))
+        if theirs is not None and ours != theirs:
+            raise ItemError("bad_output", f"the vertices of {generated.id} are {ours}, those of the true clip {theirs}")
     if "frames" in generated and "frames" in true:
         frames = generated["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
