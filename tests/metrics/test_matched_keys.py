@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 from scoring_keys import FIELDS, changed, clip, reads, recorded, variants
 
+from dawn_bench import metrics
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sealed, unsealed
@@ -21,7 +25,7 @@ from dawn_bench.metrics.scoring import extraction
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash, content_sha256
 from dawn_bench.metrics.scoring.matching import FileLoad, Matcher, cut, matched
-from dawn_bench.provenance import NUMERIC_LIBRARIES, versions
+from dawn_bench.provenance import FEATURE_LIBRARIES, NUMERIC_LIBRARIES, versions
 from dawn_bench.workflow.pieces import cut_piece, repeated
 
 TRUE = replace(clip("a", seed=1, n_frames=9), meta={})
@@ -225,14 +229,36 @@ def test_a_feature_of_other_libraries_or_another_device_is_computed_again(tmp_pa
         mine.get("f", "1", "older")
 
 
-@pytest.mark.parametrize("ingredient", ["device", "device number", *NUMERIC_LIBRARIES, "dawn-bench", "python"])
+@pytest.mark.parametrize("ingredient", ["device", "device number", *FEATURE_LIBRARIES, "python"])
 def test_extraction_keeps_features_apart_by_libraries_and_device(
     ingredient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Extraction([]).cache.computed_by
     device = {"device": "cuda", "device number": "cpu:1"}.get(ingredient, "cpu")
     if not ingredient.startswith("device"):
-        installed = versions()
-        monkeypatch.setattr(extraction, "versions", lambda: installed | {ingredient: "0.0.1"})
-    same = ingredient in ("device number", "dawn-bench", "python")
+        monkeypatch.setattr(extraction, "versions", lambda names: versions(names) | {ingredient: "0.0.1"})
+    same = ingredient in ("device number", "python")
     assert (Extraction([], device=device).cache.computed_by == own) == same
+
+
+#: Libraries that scores use without computing anything with them.
+WITHOUT_NUMBERS = {"pydantic", "safetensors"}
+
+
+def test_the_libraries_that_the_metrics_compute_with_are_stated() -> None:
+    """Each by the distribution that brings it; none is left out of what a kept feature was computed by."""
+    trees = [ast.parse(path.read_text()) for path in (Path(metrics.__file__).resolve().parent).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
+    modules = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dawn_bench"}
+    brought_by = packages_distributions()
+    assert {"numpy", "torch", "scipy", "cv2", "skimage", "lpips", "dlib"} <= modules
+    for module in modules - WITHOUT_NUMBERS:
+        distributions = brought_by.get(module, [f"{module}-bin"])  # dlib's wheel does not say what it brings
+        assert set(distributions) & set(FEATURE_LIBRARIES), f"{module}: add its distribution to FEATURE_LIBRARIES"
+    assert (
+        set(versions()) == {"python", "dawn-bench", *NUMERIC_LIBRARIES} <= {"python", "dawn-bench", *FEATURE_LIBRARIES}
+    )
+    decoding = {"av", "torchvision"}  # used below the metrics: pictures, and lpips' backbones
+    assert decoding <= set(NUMERIC_LIBRARIES)

@@ -17,7 +17,7 @@ from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, protocol
 from dawn_bench.metrics.scoring.matching import FileLoad
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.workflow import evaluate, reproduce
-from dawn_bench.workflow.entries import entry_of
+from dawn_bench.workflow.entries import entry_builder, entry_of
 from dawn_bench.workflow.evaluate import outputs_folder
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.pieces import cut_pieces
@@ -114,3 +114,16 @@ def test_a_loader_reads_the_output_of_its_clip_and_knows_its_notes(tiny_cache: P
         output = load()
         assert (output.id, output.n_frames, output.notes[:2]) == (clip.id, 5 + k, load.notes)
         assert abs(int(output["frames"].mean()) - 60 * (k + 1)) <= 1
+
+
+def test_what_outputs_come_from_follows_the_method_and_the_seed(tiny_cache: Path, tmp_path: Path) -> None:
+    """Rows over pieces of another length are stale where it has changed."""
+    clips = Cache(tiny_cache).clips("test")[:1]
+
+    def origins(seed: int, name: str = "ground-truth") -> Any:
+        job = Evaluation(cache=tiny_cache, out=tmp_path / "out", seed=seed, device="cpu")
+        (entry,) = entry_builder(name, job, clips, out=tmp_path / "out" / "outputs", shown=set())()
+        return entry.origins
+
+    assert origins(1) == origins(1) and set(origins(1)) == {""}
+    assert len({str(origins(1)), str(origins(2)), str(origins(1, "ground-truth-reencoded"))}) == 3
