@@ -73,11 +73,12 @@ def test_the_fingerprint_moves_with_counts_libraries_and_names(monkeypatch: pyte
     own = scores()["mve"].fingerprint
     assert scores(generated=meshes(10, last=5))["mve"].fingerprint != own
     names = [
-        {{"a": "e"}.get(name, name): one for name, one in BASE[side].items()} for side in ("generated", "reference")
+        {{"a": "a-2"}.get(name, name): one for name, one in BASE[side].items()} for side in ("generated", "reference")
     ]
     assert scores(generated=names[0], reference=names[1])["mve"].fingerprint != own
     order = [dict(sorted(BASE[side].items())) for side in ("generated", "reference")]
     assert scores(generated=order[0], reference=order[1])["mve"].fingerprint == own
+    assert scores(device="cuda:1")["mve"].fingerprint == scores(device="cuda:0")["mve"].fingerprint
     real = compare.versions()
     for name in real:
         monkeypatch.setattr(compare, "versions", lambda name=name: real | {name: "0.0.1"})

@@ -285,6 +285,9 @@ def test_the_face_that_is_meant_is_part_of_the_keys_of_what_is_measured_on_it(ke
     following = {name for name, extractor in extraction.extractors.items() if getattr(extractor, "follows", "")}
     assert moved(first, second) == after_landmarks | following
     assert moved(first, near) == following  # the same face, looked for at another place
+    later = place(20, tracks=2)
+    later.arrays["landmarks"][20:] += 4  # type: ignore[index]
+    assert moved(first, keys.of(extraction, GENERATED, later)) == following
     alone = [keys.of(extraction, GENERATED, place(x, tracks=1)) for x in (20, 60)]
     told_by_index = {n for n in following if getattr(extraction.extractors[n], "follows", "") == "index"}
     assert moved(*alone) == (after_landmarks | following) - told_by_index

@@ -96,6 +96,11 @@ def test_the_fingerprint_moves_with_an_argument_or_stays(argument: str) -> None:
     assert before["mve"].fingerprint != before["lve"].fingerprint
 
 
+def test_two_cards_of_one_kind_give_comparable_numbers() -> None:
+    first, second = (rows(device=device)["mve"] for device in ("cuda:0", "cuda:1"))
+    assert first.fingerprint == second.fingerprint and (first.device, second.device) == ("the cuda:0", "the cuda:1")
+
+
 def test_the_fingerprint_moves_with_the_clips_that_count() -> None:
     """Their number and their frames; which of equally many they are is in `left_out`."""
     generated = BASE["generated"]
@@ -192,14 +197,11 @@ def test_a_row_states_the_weights_behind_its_metric(name: str, light: Loads, mon
         assert row.weights_state == max(["none", *states], key=order.index), metric
         files = {r.weight.name for r in used if STATES.get(r.weight.name) != "seeded" and r.weight.research_only}
         assert row.research_only == sorted(files), metric
-    assert [scored[m].weights_state for m in ("psnr", "fid", "fvd16", "lpips")] == [
-        "none",
-        "canonical",
-        "user",
-        "seeded",
-    ]
+    assert [scored[m].weights_state for m in ("psnr", "fid", "fvd16", "lpips")] == order
     assert scored["lse-c"].weights_state == ("canonical" if name == "paper-dawn" else "seeded")
-    assert scored["csim"].research_only and not scored["psnr"].research_only
+    assert scored["csim"].research_only == ["arcface-r50", "dlib-68"] and not scored["psnr"].research_only
+    seeded = rows(**PICTURES | {"metrics": ("csim",)}, protocol=chosen, weights="seeded")["csim"]
+    assert "arcface-r50" not in seeded.research_only, "a stand-in is nobody's"
 
 
 def test_the_fingerprint_moves_with_the_weights(light: Loads) -> None:
