@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoring_keys import FIELDS, Everything, Loads, behind, changed, clip, light, run, variants
+from scoring_keys import FIELDS, Everything, FakeFaces, Loads, behind, changed, clip, light, run, variants
 
 from dawn_bench import weights
 from dawn_bench.clip import Clip, LazyArrays
+from dawn_bench.metrics.features import headpose, identity, lpips
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.metrics.scoring.extraction import Extraction
@@ -121,6 +122,58 @@ def test_each_fact_on_the_weights_moves_the_fingerprint(name: str, light: Loads)
     extractor.version = 99  # type: ignore[misc]
     assert extractor.fingerprint != before
     assert len({FEATURES[n]().fingerprint for n in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize("protocol", [PAPER_DAWN, TRACKED], ids=["direct", "tracked"])
+def test_another_face_back_end_moves_the_keys_of_what_it_detects(protocol: ScoringProtocol, light: Loads) -> None:
+    """On the tracked route also SyncNet's, where the file of its own detector is absent."""
+    (weights.folder() / weights.entry("s3fd").file).unlink()
+    detecting = {name for name in NAMES if FakeFaces.name in calls_of(name, protocol, light)}
+    before = {name: prints(name, protocol) for name in NAMES}
+    assert light.faces is not None
+    light.faces.version = "2"
+    assert {name for name in NAMES if prints(name, protocol) != before[name]} == detecting
+    assert ("syncnet" in detecting) == (protocol is TRACKED) and {"landmarks", "pictures", "identity"} <= detecting
+
+
+def calls_of(name: str, protocol: ScoringProtocol, light: Loads) -> set[str]:
+    """What is loaded or asked for the arrays of one clip."""
+    light.calls.clear()
+    run(FEATURES[name](protocol), protocol, GENERATED, TRUE)
+    return {called for called, _ in light.calls}
+
+
+def test_what_is_no_field_and_no_weights_moves_the_keys_too(
+    light: Loads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The pose fit, the stride of the identity network, and the linear weights that LPIPS' package brings."""
+    (tmp_path / "lins").write_bytes(b"others")
+    before = {name: FEATURES[name]().fingerprint for name in NAMES}
+    monkeypatch.setattr(headpose, "FRAME_FIT", "another fit")
+    monkeypatch.setitem(identity.STRIDE, "arcface", 2)
+    monkeypatch.setattr(lpips, "package_lins", lambda net: tmp_path / "lins")
+    assert {n for n in NAMES if FEATURES[n]().fingerprint != before[n]} == {"headpose", "identity", "lpips"}
+
+
+#: Fingerprints under the default protocol, with stand-in weights. Kept features are found by them.
+KEPT = {
+    "i3d.16": "7366d174f71b76be",
+    "i3d.32": "0e15ff8eccdb53e0",
+    "images": "95a2c6ab31222e1f",
+    "inception": "6add405439e07fc2",
+    "lpips": "3dbd56748bc887bf",
+    "mesh": "40487f32bbd22d86",
+    "meshlips": "2a761641457a0f04",
+    "meshrest": "767d27f985d01e65",
+    "meshupper": "bea986ced62d9269",
+    "onset": "3b7957e9c0efdc4b",
+    "syncnet": "73c0102259e4ad39",
+}
+
+
+def test_features_that_users_have_kept_are_found_again() -> None:
+    """A fingerprint changes only together with the arrays: then raise the feature's version, and change it here."""
+    assert {name: FEATURES[name](weights="seeded").fingerprint for name in KEPT} == KEPT
 
 
 class _Watched(Clip):
