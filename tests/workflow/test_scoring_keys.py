@@ -16,6 +16,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.results import ScoreRow
+from dawn_bench.workflow import levelling
 from dawn_bench.workflow import scoring as module
 from dawn_bench.workflow.entries import Entry
 from dawn_bench.workflow.scoring import Scoring, averaged, identity, score_entry
@@ -163,3 +164,32 @@ def test_takes_are_averaged_value_by_value_and_keep_the_rest_of_the_first() -> N
     same = set(ScoreRow.model_fields) - {"value", "low", "high", "per_clip", "left_out", "over_time"}
     assert all(getattr(mean, name) == getattr(one, name) for name in same)
     assert averaged([[one]]) == [one]
+
+
+def test_only_metrics_over_other_clips_are_scored_again_and_over_those_that_all_have(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SSIM is undefined for clip a of one method; the other one's output of clip b ends early, in both metrics."""
+    entries = {name: replace(entry, name=name) for name in ("one", "two")}
+    lost = {"left_out": {"b": "1"}, "frames_missing": {"b": "1"}}
+    rows = {
+        "one": {m: scored_row("one", metric=m, **({"left_out": {"a": "all"}} if m == "ssim" else {}))
+                for m in ("psnr", "ssim", "lpips")},
+        "two": {m: scored_row("two", metric=m, **(lost if m != "lpips" else {})) for m in ("psnr", "ssim", "lpips")},
+    }  # fmt: skip
+    again: list[tuple[Any, ...]] = []
+
+    def scored(entry: Entry, clips: Any, part: Scoring, store: Any, *, common: Any, before: Any, lengths: Any) -> Any:
+        again.append((entry.name, tuple(part.metrics or ()), [c.id for c in common], lengths))
+        assert replace(part, metrics=SCORING.metrics) == SCORING and before is rows[entry.name]
+        return [scored_row(entry.name, metric=m, value=0.25) for m in part.metrics or ()]
+
+    monkeypatch.setattr(levelling, "score_entry", scored)
+    changed = levelling.levelled(entries, rows, CLIPS[:2], CLIPS[:2], SCORING, ResultsStore(tmp_path), excluded={},
+                                 min_coverage=0.5)  # fmt: skip
+    assert sorted(again) == [
+        ("one", ("psnr",), ["a", "b"], {"b": 1}), ("one", ("ssim",), ["b"], {"b": 1}),
+        ("two", ("psnr",), ["a", "b"], {"b": 1}), ("two", ("ssim",), ["b"], {"b": 1}),
+    ]  # fmt: skip
+    values = {name: {m: row.value for m, row in by_metric.items()} for name, by_metric in changed.items()}
+    assert values["one"] == values["two"] == {"psnr": 0.25, "ssim": 0.25, "lpips": 0.5}
