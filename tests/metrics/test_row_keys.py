@@ -165,11 +165,12 @@ def test_the_fingerprint_of_a_metric_moves_with_the_features_behind_it(
     """With those that its features come after, too, and with no other metric's."""
 
     monkeypatch.setattr(Extraction, "arrays", nothing)
-    before = rows(metrics=tuple(METRICS))
+    one = {"metrics": tuple(METRICS), "truth": BASE["truth"][:1], "generated": BASE["generated"][:1]}
+    before = rows(**one)
     for feature in FEATURES:
         with monkeypatch.context() as patch:
             patch.setattr(FEATURES[feature], "version", 99)
-            after = rows(metrics=tuple(METRICS))
+            after = rows(**one)
         moved = {name for name in METRICS if before[name].fingerprint != after[name].fingerprint}
         own = FEATURES[feature].name  # a feature that a test registered may stand under another name
         assert moved == {m for m in METRICS if any(own in behind(need) for need in METRICS[m].needs)}, feature
@@ -205,7 +206,7 @@ def test_a_row_states_the_weights_behind_its_metric(name: str, light: Loads, mon
 
 
 def test_the_fingerprint_moves_with_the_weights(light: Loads) -> None:
-    some = PICTURES | {"metrics": ("fid", "psnr", "lpips")}
+    some = {"generated": GENERATED[:1], "truth": TRUTH[:1], "metrics": ("fid", "psnr", "lpips")}
     before = rows(**some)
     (weights.folder() / weights.entry("inception-fid").file).write_text("others")
     after = rows(**some)
