@@ -142,14 +142,10 @@ class ScoringProtocol(Config):
 
     @field_validator("fvd_batch_norm", mode="before")
     @classmethod
-    def _as_text(cls, value: object) -> object:
-        """A number as the choice that it is: YAML reads `fvd_batch_norm=0.001` as a number."""
-        try:
-            number = float(str(value))
-        except ValueError:
-            return value
-        choices = get_args(cls.model_fields["fvd_batch_norm"].annotation)
-        return next((text for text in choices if float(text) == number), value)
+    def _as_it_is_listed(cls, value: Any) -> Any:
+        """The word for a number: YAML reads an eps without quotation marks as one."""
+        words = get_args(cls.model_fields["fvd_batch_norm"].annotation)
+        return next((word for word in words if isinstance(value, float) and float(word) == value), value)
 
     @property
     def fingerprint(self) -> str:

@@ -134,13 +134,17 @@ def test_protocol_ids_distinguish_variants() -> None:
         protocol("paper-down")
 
 
-@pytest.mark.parametrize("text", ["0.00001", "1e-5", "1.0e-5", "'0.00001'"])
-def test_a_choice_that_looks_like_a_number_is_read_as_written(text: str) -> None:
-    assert protocol("paper-dawn", (f"fvd_batch_norm={text}",)).fvd_batch_norm == "0.00001"
-    assert protocol("paper-dawn", ("fvd_batch_norm=0.001",)) == PAPER_DAWN
-    for wrong in ("0.01", "none", "true", "nan"):
-        with pytest.raises(InputError, match="there is no fvd batch norm"):
-            protocol("paper-dawn", (f"fvd_batch_norm={wrong}",))
+@pytest.mark.parametrize("eps", ["0.00001", "1.0e-5", '"0.00001"'])
+def test_an_eps_is_taken_as_it_is_listed_or_as_a_number(eps: str) -> None:
+    """YAML reads it as a number where it has no quotation marks."""
+    assert protocol(overrides=(f"fvd_batch_norm={eps}",)).fvd_batch_norm == "0.00001"
+    assert protocol(overrides=("fvd_batch_norm=0.001",)) == PAPER_DAWN
+
+
+@pytest.mark.parametrize("eps", ["0.01", "true", "none"])
+def test_an_eps_that_is_not_listed_is_refused(eps: str) -> None:
+    with pytest.raises(InputError, match=r"Known: 0\.001, 0\.00001|Did you mean"):
+        protocol(overrides=(f"fvd_batch_norm={eps}",))
 
 
 def test_only_settings_that_matter_change_a_features_fingerprint() -> None:
