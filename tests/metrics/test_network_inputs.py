@@ -69,6 +69,9 @@ def test_every_frame_reaches_inception_once_in_rgb(used: dict[str, Any], resize:
     for channel, value in ((0, np.full(37, RED)), (1, 3.0 * np.arange(37)), (2, np.full(37, BLUE))):
         assert seen[:, channel].mean(dim=(1, 2)).numpy() == pytest.approx(level(value), abs=1e-5)
     assert features[:, 9] == pytest.approx(level(3.0 * np.arange(37)), abs=1e-5)  # row t is frame t
+    order = [3, 1, 3, 0, 1]  # equal frames pass the network once
+    again = FEATURES["inception"](rules).run(clip(numbered(5)[order]), {})["inception"]
+    assert again[:, 9] == pytest.approx(level(3.0 * np.array(order)), abs=1e-5) and len(used["inception"].seen[-1]) == 3
 
 
 @pytest.mark.parametrize("resize", LEVELS)
