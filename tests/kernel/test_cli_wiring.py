@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -102,8 +103,14 @@ def words_of(command: str) -> tuple[list[str], dict[str, Any]]:
     return words, values
 
 
+@cache
+def loaded(command: str) -> Any:
+    """The parser of a command."""
+    return load(command)
+
+
 def job_of(command: str, words: list[str]) -> Any:
-    parsed = load(command).make_context(command, list(words))
+    parsed = loaded(command).make_context(command, list(words))
     return getattr(JOBS[command], command).job(**parsed.params)[0]
 
 
@@ -122,10 +129,10 @@ def test_every_flag_sets_its_own_field(command: str) -> None:
     assert default == set(), "set these to another value than their default in VALUES"
     required = [f for f in fields if f.info.is_required()]
     needed = [word for k, f in enumerate(required) for word in typed(command, f, k)[0]]
+    bare = job_of(command, needed)
     for number, field in enumerate(fields):
         if not field.info.is_required():
             alone = job_of(command, [*needed, *typed(command, field, number)[0]])
-            bare = job_of(command, needed)
             changed = {name for name in type(job).model_fields if getattr(alone, name) != getattr(bare, name)}
             assert changed - CHOOSES.get((command, field.field), set()) == {field.field}
 
