@@ -105,7 +105,7 @@ from pathlib import Path
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 Path(sys.argv[1]).touch()
-time.sleep(300)
+time.sleep(25)
 """
 
 

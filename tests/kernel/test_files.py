@@ -20,9 +20,12 @@ from dawn_bench.files import (
     git_blob_file,
     is_temporary,
     replacing,
+    sealed,
     sha256_file,
     sweep,
     temporary_path,
+    unsealed,
+    walk,
     write_atomic,
 )
 
@@ -141,3 +144,52 @@ def test_the_writers_of_another_machine_count_as_dead_after_a_day(age: int, stay
     assert is_temporary(path.name)
     sweep(tmp_path)
     assert path.exists() == stays
+
+
+def test_a_sweep_of_one_file_takes_the_temporary_files_of_no_other(tmp_path: Path) -> None:
+    paths = [tmp_path / f".{name}.000000-1-aaaaaa.tmp" for name in ("a.mp4", "a.mp3", "ab.mp4", "a.mp4x", "a")]
+    for path in paths:
+        path.write_bytes(b"x")
+        os.utime(path, (1, 1))
+    sweep(tmp_path, only=tmp_path / "a.mp4")
+    assert [p.exists() for p in paths] == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"), [(ProcessLookupError, False), (PermissionError, True), (OverflowError, True), (None, True)]
+)
+def test_only_a_writer_that_is_surely_dead_is_swept_after(
+    error: type[Exception] | None, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = temporary_path(tmp_path / "a")
+    path.write_bytes(b"x")
+    os.utime(path, (1, 1))
+
+    def kill(pid: int, sign: int) -> None:
+        assert (pid, sign) == (os.getpid(), 0)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    sweep(tmp_path)
+    assert path.exists() == stays
+
+
+def test_a_walk_is_in_order_and_passes_hidden_names(tmp_path: Path) -> None:
+    names = ["b/z", "b/a", "a", "c", ".hidden/x", "b/.y", ".z"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in walk(tmp_path)] == ["a", "c", "b/a", "b/z"]
+    for absent in ("none", "a"):
+        assert list(walk(tmp_path / absent)) == []
+
+
+def test_a_seal_is_of_the_whole_content_and_stays_as_it_was_in_earlier_files() -> None:
+    facts = {"b": 1, "a": [1.5, None, "é"]}
+    known = hashlib.sha256(b'{"a": [1.5, null, "\\u00e9"], "b": 1}').hexdigest()[:32]
+    assert sealed(facts) == {**facts, "seal": known} and unsealed(sealed(facts)) == facts == unsealed(facts)
+    for changed in ({"b": 2}, {"c": 1}, {"seal": known[:-1]}, {"seal": ""}):
+        with pytest.raises(ValueError, match="does not match"):
+            unsealed(sealed(facts) | changed)

@@ -8,6 +8,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,19 @@ def _times_out(waited: list[float]) -> Callable[..., None]:
         raise Timeout("a.lock")
 
     return acquire
+
+
+@pytest.mark.parametrize("ending", [None, KeyError, KeyboardInterrupt])
+def test_a_lock_is_free_after_its_block_however_that_ends(
+    ending: type[BaseException] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Any] = []
+    real = locks.lock_file
+    monkeypatch.setattr(locks, "lock_file", lambda path: taken.append(real(path)) or taken[-1])
+    for hold in (lambda: locks.in_turn(tmp_path / "a.lock"), lambda: locks.exclusive(tmp_path, doing="used", hint="")):
+        with suppress(*([ending] if ending else [])), hold():
+            assert taken[-1].is_locked
+            if ending:
+                raise ending
+        assert not taken[-1].is_locked
+    assert len(taken) == 2 and not (tmp_path / locks.HOLDER_FILE).exists()
