@@ -22,6 +22,7 @@ from finished_files import LOGS, WRITERS, Writer
 from write_sites import LOSSY, OTHERWISE, ROOT, sites
 
 from dawn_bench import config, hashes, locks, transfer, weights_add, weights_fetch
+from dawn_bench.baselines import outputs
 from dawn_bench.baselines.external import stage
 from dawn_bench.metrics.scoring import feature_cache, matching
 from dawn_bench.models import checkpoint
@@ -29,7 +30,8 @@ from dawn_bench.pipelines.datasets import download
 from dawn_bench.pipelines.media import audio, video
 from dawn_bench.pipelines.meshes import files as mesh_readers
 from dawn_bench.pipelines.meshes import write as meshes
-from dawn_bench.pipelines.preparation import export, index, plan, shards
+from dawn_bench.pipelines.preparation import executor, export, group, index, plan, prepare, shards
+from dawn_bench.pipelines.preparation import folder as cache_folder
 from dawn_bench.pipelines.synthetic import write as synthetic
 from dawn_bench.reports import page, store
 from dawn_bench.reports.store import ResultsStore
@@ -43,11 +45,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # of `wave`, when its file fails
 ]
 
-#: The files of the product that give files their names.
+#: The files of the product that give files their names, and those that decide in which order.
 MODULES = (
     config, hashes, locks, transfer, weights_add, weights_fetch, mesh_readers, stage, feature_cache, matching,
     checkpoint, download, audio, video, meshes, export, index, plan, shards, synthetic, page, store, holdout,
-    logger, loop, resume, quickstart, reproduced, train,
+    logger, loop, resume, quickstart, reproduced, train, executor, cache_folder, group, prepare, outputs,
 )  # fmt: skip
 #: Names by which the writers are tried one by one.
 TRIED = [name for name, writer in WRITERS.items() if writer.tried]
