@@ -45,17 +45,21 @@ def another(value: Any, annotation: Any = None) -> Any:
         case int():
             return value + 1
         case float():
-            return value / 2 + 0.125
+            return value + 0.25 if value < 0.5 else value / 2
         case str():
             return f"{value}-other"
         case Path():
             return value / "other"
         case tuple() | list():
-            return type(value)([*value, value[0]]) if value else type(value)(["other"])
+            plain = bool(value) and isinstance(value[0], bool | int | float | str)
+            return type(value)([another(value[0]), *value[1:]] if plain else [*value, *(value[:1] or ["other"])])
         case Mapping():
             return {} if value else {"other": "1"}
     kinds = _kinds(annotation)
-    return next(sample for kind, sample in _SAMPLES.items() if kind in kinds)
+    models = [kind() for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    sample = next((sample for kind, sample in _SAMPLES.items() if kind in kinds), *models or [None])
+    assert sample is not None, f"say in another() what differs from {value!r} of {annotation}"
+    return sample
 
 
 _SAMPLES: dict[type, Any] = {Path: Path("other"), int: 7, float: 0.5, str: "other", bool: True}
