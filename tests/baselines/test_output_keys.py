@@ -13,6 +13,7 @@ import pytest
 import torch
 from walking import another, check_classified, leaves, with_leaf
 
+from dawn_bench.baselines import reframe
 from dawn_bench.baselines.base import METHODS, Context, Generated, Item, Method, modalities_of
 from dawn_bench.baselines.external.adapter import bundled
 from dawn_bench.baselines.methods import dawn, diffspeaker, dit_head
@@ -103,6 +104,13 @@ def test_a_piece_has_a_key_of_its_place_its_length_and_the_clips_content() -> No
     assert len({output_key(plain(), piece, pieces, seed=0) for piece in (*pieces, whole)}) == 5
     assert [piece.meta["piece_start"] for piece in pieces] == [0, 1, 0, 0]
     assert "pose_sha256" not in cut_piece(replace(whole, meta={**whole.meta, "pose_sha256": "p"}), 0, 2).meta
+
+
+def test_the_seed_of_an_item_is_of_the_run_and_the_clip_alone() -> None:
+    items = [Item(clip(name), [], seed) for name in ("a", "b") for seed in (0, 1, 2**62)]
+    seeds = [item.own_seed for item in items]
+    assert len(set(seeds)) == 6 and all(0 <= seed < 2**63 for seed in seeds)
+    assert Item(clip("a"), [clip("b")], 1).own_seed == seeds[1] == 1_000_003 + 3_904_355_907  # that of earlier versions
 
 
 # --- inputs beside the key -------------------------------------------------------------------------------------------
@@ -214,6 +222,8 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
         model.to = lambda device: model
         return model
 
+    backend = SimpleNamespace(name="dlib", fingerprint=lambda: "1")
+    monkeypatch.setattr(dawn, "face_backend", lambda *_: (backend, []))
     monkeypatch.setattr(dawn, "load_generator", generator)
     monkeypatch.setattr(dit_head.DitHeadGenerator, "load", generator)
     monkeypatch.setattr(diffspeaker, "load_checkpoint", lambda *_: (speaker(), {}))
@@ -352,12 +362,18 @@ def test_a_method_reads_no_field_that_is_neither_in_the_key_nor_stated(
         assert "vertices" not in ours.read
 
 
-def test_an_aligned_output_depends_on_its_files_the_true_points_and_where_it_is_read(tmp_path: Path) -> None:
+def test_an_aligned_output_depends_on_its_files_the_true_points_and_where_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = SimpleNamespace(fingerprint=lambda: "dlib-9")
+    monkeypatch.setattr(reframe, "pick_backend", lambda: backend)
+
     def aligned(key: str = "1", **starts: int) -> Reframed:
         return Reframed("mine", "portrait", {"a": tmp_path / "a.mp4"}, key, starts=starts)
 
     assert aligned().fingerprint == aligned(a=25).fingerprint != aligned("2").fingerprint
-    assert aligned().backend.fingerprint() in aligned().fingerprint
+    before, backend.fingerprint = aligned().fingerprint, lambda: "dlib-10"
+    assert aligned().fingerprint != before
     inputs = [shared_inputs(method, []) for method in (aligned(), aligned(a=25), aligned(a=50))]
     assert inputs[0] != inputs[1] != inputs[2] != inputs[0]
     assert clip_inputs(aligned(), clip()).keys() == {"landmarks"}
