@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dawn_bench import weights
+from dawn_bench.errors import InputError
+from dawn_bench.weights_add import add
 from dawn_bench.weights_needs import first_present
 from dawn_bench.weights_table import WEIGHTS, Weight
 
@@ -59,3 +61,17 @@ def test_the_first_network_of_a_need_that_is_there_is_used(folder: Path) -> None
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"cannot be told")
         assert first_present(need) == need[files.index(file)]
+
+
+def test_another_file_of_the_same_size_is_not_taken_for_the_one_that_is_there(folder: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "given" / name for name in ("a.txt", "same.txt", "other.txt")]
+    files[0].parent.mkdir()
+    for file, text in zip(files, ("1, 2", "1, 2", "1, 3"), strict=True):
+        file.write_text(text)
+    first = add(files[0], "biwi-lips")
+    assert add(files[1], "biwi-lips") == first and first.state == "user"
+    with pytest.raises(InputError, match=r"is there already, with other content.*--replace"):
+        add(files[2], "biwi-lips")
+    assert first.file.read_text() == "1, 2"
+    replaced = add(files[2], "biwi-lips", replace=True)
+    assert replaced.file.read_text() == "1, 3" and replaced.sha256 != first.sha256

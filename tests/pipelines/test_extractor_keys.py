@@ -11,11 +11,16 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 from walking import check_classified
 
 from dawn_bench import weights
+from dawn_bench.clip import field_fault
+from dawn_bench.extractor_record import field_of
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
+from dawn_bench.pipelines.extractors.head import FACE_WIDTH, HEAD
+from dawn_bench.pipelines.faces import mmod
 from dawn_bench.pipelines.faces.backends import dlib, face_alignment, insightface, mediapipe
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.weights_needs import first_present
@@ -81,6 +86,19 @@ def test_every_extractor_is_walked_here() -> None:
 @pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
 def test_fingerprints_without_weights_are_those_of_the_arrays_on_users_disks(name: str) -> None:
     assert EXTRACTORS[name]().fingerprint() == WITHOUT_WEIGHTS[name]
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_an_extractor_reads_what_it_needs_and_writes_the_field_that_is_recorded_for_it(name: str) -> None:
+    extractor, rng, n, size = EXTRACTORS[name](), np.random.default_rng(0), 3, 64
+    points = (HEAD[None, :, :2] / FACE_WIDTH * (30, -30) + 32 + rng.normal(size=(n, 68, 2))).astype(np.float32)
+    arrays = {"landmarks": points, "bbox": np.concatenate([points.min(1), points.max(1)], 1)}
+    arrays |= {"audio": rng.integers(-99, 99, n * 640).astype(np.int16)}
+    written = extractor.run({field: arrays[field] for field in extractor.needs}, size=size, n_frames=n)
+    assert written.keys() == ({"face_mask", "lip_mask"} if name == "masks" else {field_of(name)})
+    for field, array in written.items():
+        assert array.shape[0] == n and field_fault(field, np.asarray(array), n_frames=n, size=size) is None
+        assert np.isfinite(np.asarray(array, np.float32)).all()
 
 
 @pytest.mark.parametrize("name", WITH_WEIGHTS)
@@ -246,3 +264,15 @@ def test_the_files_of_dlib_and_which_detector_it_has_are_in_its_fingerprint(
     assert len(set(fingerprints.values())) == len(fingerprints)
     kinds = {name: text.partition("+")[2].split("-")[0] for name, text in fingerprints.items()}
     assert kinds["as installed"] == "mmod" and kinds["no convolutional detector"] == "hog" and kinds["yunet"] == ""
+
+
+def test_the_numbers_in_the_code_of_dlibs_convolutional_detector_are_among_its_settings() -> None:
+    """Those of the network's file, its layers, are not: the file's hash is in the fingerprint."""
+    outside = {"_STRIDE", "_LEAST", "_MEAN", "_EPSILON"}
+    kinds = int | float | tuple | np.ndarray
+    numbers = {k: v for k, v in vars(mmod).items() if k.strip("_").isupper() and isinstance(v, kinds)}
+    inside = numbers.keys() - outside
+    assert outside < numbers.keys() and len(inside) > 7
+    for name in inside:
+        parts = np.ravel(numbers[name]).tolist()
+        assert set(parts) <= set(mmod.SETTINGS), f"{name} is neither in SETTINGS of mmod.py nor outside in {HERE}"

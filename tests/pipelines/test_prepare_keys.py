@@ -126,6 +126,7 @@ def test_each_setting_reaches_the_tools_the_plan_and_the_cache(
     assert recorded["settings"] == plan.settings
     assert (recorded["dataset"], recorded["size"]) == (changed.dataset, changed.size)
     assert recorded["fingerprints"] == {**plan.facts, **plan.added}
+    assert (recorded["root"], recorded["fps"]) == (str(tmp_path / "videos"), 25)
     SpiedTools.seen.clear()
     (tmp_path / "cache" / "parts" / "00001.json").unlink()
     run(tmp_path, changed.model_copy(update={"like": None}))
