@@ -102,7 +102,9 @@ def test_each_setting_refuses_a_cache_of_another_value_or_has_a_reason_not_to(
             assert run(tmp_path, other).resumed == 2
     assert processed == []
     assert run(tmp_path, BASE.model_copy(update={"extract": NAMES["extract"]})).resumed == 2
-    assert processed == [] and "late" in Cache(tmp_path / "cache").fields
+    cache = Cache(tmp_path / "cache")
+    assert processed == [] and "late" in cache.fields
+    assert cache.settings["fingerprints"]["extractor late"] == "1" == cache.settings["fingerprints"]["extractor pose"]
 
 
 def test_the_value_of_a_cache_is_asked_for_again_and_auto_takes_it(listed: list[Source], tmp_path: Path) -> None:
@@ -286,6 +288,9 @@ def test_a_scene_is_not_taken_for_another_stretch_and_its_clips_crop_counts(
     listed[0] = replace(listed[0], crop=(0, 2, 8, 8))
     run(tmp_path, split)
     assert done(processed) == ["a@000", "a@001"]
+    write_video(listed[0].video, frames=24)
+    run(tmp_path, split)
+    assert Cache(tmp_path / "cache").ids() == ["a", "b"]  # no scene of the group that counts no more
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
