@@ -43,9 +43,11 @@ class External:
 
     @cached_property
     def further_inputs(self) -> dict[str, str]:
-        """Hashes of the weights that are folders, which the fingerprint leaves out."""
+        """Hashes of the weights that are folders, and the repository's commit, which the fingerprint leaves out."""
         folders = {name: Path(path) for name, path in self.install.weights.items() if Path(path).is_dir()}
-        return {f"weights {name}": _folder_hash(folder) for name, folder in folders.items()}
+        commit = _commit(self.install.repo)
+        hashes = {f"weights {name}": _folder_hash(folder) for name, folder in folders.items()}
+        return {**hashes, **({"commit": commit} if commit else {})}
 
     def source_key(self, clip: Clip) -> str:
         """The source video that the portrait is best cut from; empty where the cached frame serves as well."""
@@ -138,3 +140,18 @@ def _folder_hash(folder: Path) -> str:
     """Identifies the names and contents of the files below a folder; large files are not read twice."""
     files = [path for path in walk(folder) if path.is_file()]
     return fingerprint({path.relative_to(folder).as_posix(): known_hashes(path)["sha256"] for path in files})
+
+
+def _commit(repo: Path) -> str:
+    """The commit that is checked out in a repository, without running git; empty where that cannot be told."""
+    git = repo / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if head.startswith("ref: "):
+            name = head.removeprefix("ref: ")
+            packed = (git / "packed-refs").read_text() if not (git / name).is_file() else ""
+            lines = [line.split() for line in packed.splitlines()]
+            head = next((line[0] for line in lines if line[1:] == [name]), "") if packed else (git / name).read_text()
+    except (OSError, ValueError):
+        return ""
+    return head.strip() if re.fullmatch("[0-9a-f]{40,64}", head.strip()) else ""

@@ -148,6 +148,34 @@ def test_weights_that_are_a_folder_count_by_content(install: Install, change: Ca
     assert external(ADAPTER, install).fingerprint == before.fingerprint  # that of earlier versions
 
 
+ONE, TWO = "1" * 40, "2" * 40
+
+
+@pytest.mark.parametrize(
+    ("files", "commit"),
+    [
+        ({"HEAD": f"{ONE}\n"}, ONE),
+        ({"HEAD": "ref: refs/heads/main\n", "refs/heads/main": f"{ONE}\n"}, ONE),
+        (
+            {"HEAD": "ref: refs/heads/main", "packed-refs": f"# pack\n{TWO} refs/heads/mains\n{ONE} refs/heads/main\n"},
+            ONE,
+        ),
+        ({"HEAD": "ref: refs/heads/m", "refs/heads/m": ONE, "packed-refs": f"{TWO} refs/heads/m\n"}, ONE),
+        ({"HEAD": "ref: refs/heads/new", "packed-refs": f"{TWO} refs/heads/main\n"}, ""),
+        ({"HEAD": "ref: ../../net.pth"}, ""),
+        ({"HEAD": "ref: refs/heads/main"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_commit_of_the_repository_is_an_input_where_it_is_known(
+    files: dict[str, str], commit: str, install: Install
+) -> None:
+    for name, text in files.items():
+        (install.repo / ".git" / name).parent.mkdir(parents=True, exist_ok=True)
+        (install.repo / ".git" / name).write_text(text)
+    assert external(ADAPTER, install).further_inputs.get("commit", "") == commit
+
+
 def clip(**meta: object) -> Clip:
     arrays = {"frames": np.zeros((12, 32, 32, 3), np.uint8), "audio": np.zeros(12 * 640, np.int16)}
     return Clip("c", "s", "test", 12, arrays, meta={"source_sha256": "video", **meta})
@@ -179,10 +207,17 @@ def test_the_command_runs_again_for_other_weights_seed_and_source_video(
     assert (runs(clip(), seed=1), runs(clip(), seed=1)) == (1, 0)
     Path(install.weights["net"]).write_bytes(b"other weights")
     assert (runs(clip(), seed=1), runs(clip(), seed=1)) == (1, 0)
+    (install.repo / ".git").mkdir()
+    for head, expected in ((ONE, 0), (TWO, 0)):  # of outputs that were generated before there was one
+        (install.repo / ".git" / "HEAD").write_text(head)
+        assert runs(clip(), seed=1) == expected
+    assert (runs(clip(), seed=2), runs(clip(), seed=2)) == (1, 0)
+    (install.repo / ".git" / "HEAD").write_text(ONE)
+    assert (runs(clip(), seed=2), runs(clip(), seed=2)) == (1, 0)
     own_size = ADAPTER.model_copy(update={"portrait_size": None})
     assert runs(clip(), adapter=own_size) == 1
     assert runs(clip(source_sha256="third"), adapter=own_size) == 0  # its portrait is the cached frame
-    assert len((tmp_path / "out" / "mine" / ITEMS_FILE).read_text().splitlines()) == 6
+    assert len((tmp_path / "out" / "mine" / ITEMS_FILE).read_text().splitlines()) == 8
 
 
 def test_a_portrait_is_known_by_the_video_that_it_is_cut_from() -> None:
