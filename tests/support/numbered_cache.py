@@ -1,7 +1,7 @@
 """Caches in which every field of every frame says which clip and which frame it is: what reaches a loss can be named.
 
 Frame k of clip c has multiples of the number `code(c, k)` in its pose, blinks and audio features, (c, k) in the colours
-of its picture, and a face box and lips that no other frame has. No two channels, sides or clips are alike, and the clips
+of its picture, and a face box and lips that no other frame has. No two channels, sides or clips are alike, and clips
 differ in length.
 """
 
@@ -43,6 +43,7 @@ def numbered_clip(clip: int, *, size: int, frames: int) -> dict[str, np.ndarray]
     pictures[..., 2] = 5 * np.arange(size)[:, None] // 2 + 3 * np.arange(size)  # neither side is a mirror of the other
     points = np.tile(_face_points() * size, (frames, 1, 1))
     points[:, 48:] = points[:, 48:] * 0.7 + 0.2 * size
+    points[:, 3:14, 1] += 0.05 * size * np.sin(np.arange(frames))[:, None]  # the jaw moves, the nose does not
     points += np.stack([0.13 * np.arange(frames) - 2, 0.07 * np.arange(frames) + 0.5 * clip], -1)[:, None]
     return {
         "frames": pictures,
