@@ -22,6 +22,8 @@ from dawn_bench.pipelines.preparation.shards import ShardWriter
 LENGTHS = (26, 37, 31, 29, 34)
 SPLITS = ("train", "val", "train", "test", "train")
 STEP = 64
+#: The extractors that the cache of pictures records.
+FINGERPRINTS = {"extractor pose-dense": "p1", "extractor blink-ear": "b1", "extractor logmel": "l1"}
 
 
 def code(clip: int, frame: int | np.ndarray) -> int | np.ndarray:
@@ -77,7 +79,8 @@ def write_numbered(
 ) -> Path:
     """Clips `c0`, `c1`, ... of these lengths and splits."""
     clips = [numbered_clip(c, size=size, frames=n) for c, n in enumerate(lengths)]
-    return _write(root, clips, lengths, splits, {"dataset": "numbered", "size": size, "fps": 25})
+    facts = {"dataset": "numbered", "size": size, "fps": 25, "crop": "paper", "fingerprints": FINGERPRINTS}
+    return _write(root, clips, lengths, splits, facts)
 
 
 def write_numbered_meshes(

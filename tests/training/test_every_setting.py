@@ -5,9 +5,6 @@ A new field fails here until it is classified there. The fields of the loop are 
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +12,13 @@ import pytest
 import setting_labels
 from numbered_cache import write_numbered, write_numbered_meshes
 from setting_labels import BASES, LABELS, OTHER, SPEECH, WHOLE
+from settings_walk import another, changed, config_of, walk
 from stage_probe import EFFECTS, Probe, alike, effect
 
 from dawn_bench.cache import Cache
-from dawn_bench.config import Config
-from dawn_bench.models.dit_head.presets import VQGANTraining
 from dawn_bench.models.spec import MODELS, stage_key
-from dawn_bench.training.stage import LoopConfig
 
-
-def _config_of(annotation: Any) -> type[Config] | None:
-    """The configuration class of a field, of None as well."""
-    kinds = typing.get_args(annotation) if typing.get_origin(annotation) in (types.UnionType, typing.Union) else ()
-    return next((k for k in (annotation, *kinds) if isinstance(k, type) and issubclass(k, Config)), None)
-
-
-def _fields(kind: type[Config], prefix: str = "") -> Iterator[str]:
-    """Every field of a configuration class by dotted name; the parts of a part come after it if it may be None."""
-    for name, field in kind.model_fields.items():
-        inner = _config_of(field.annotation)
-        if inner is LoopConfig:
-            continue
-        if inner is None or inner is not field.annotation:
-            yield prefix + name
-        if inner is not None:
-            yield from _fields(inner, f"{prefix}{name}.")
-
-
-def _walk() -> Iterator[tuple[str, str, str]]:
-    """Each field of each stage; of stages with one class of settings the first (see the last test)."""
-    seen: set[type[Config]] = set()
-    for model in MODELS:
-        settings = type(MODELS[model].preset(MODELS[model].presets[0]))
-        for stage in MODELS[model].stages:
-            inner = _config_of(settings.model_fields[stage_key(stage)].annotation)
-            assert inner is not None, f"{model}.{stage} has no settings"
-            if inner not in seen or inner is VQGANTraining:  # whose stages differ in the mask
-                yield from ((model, stage, name) for name in _fields(inner))
-            seen.add(inner)
-
-
-FIELDS = list(_walk())
-
-
-def another(value: Any, field: Any) -> Any:
-    """Another valid value of a field."""
-    choices = typing.get_args(field.annotation)
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, str) and value in choices:
-        return next(c for c in choices if c != value)
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, float):
-        return value / 2 if value else 0.25
-    if isinstance(value, tuple):
-        return tuple(v + 1 for v in value)
-    raise AssertionError(f"no other value for {value!r}: give one in OTHER of {setting_labels.__file__}")
+FIELDS = list(walk())
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +56,6 @@ def _probe(place: Path, model: str, stage: str, more: tuple[str, ...]) -> Probe:
     return _PROBES[key]
 
 
-def _changed(settings: Any, key: str, name: str, other: Any) -> Any:
-    """The settings with another value of one field."""
-    data = settings.model_dump()
-    *parts, last = (key, *name.split("."))
-    inner = data
-    for part in parts:
-        inner[part] = inner[part] or {}  # a part that the base leaves out
-        inner = inner[part]
-    inner[last] = other
-    return type(settings).model_validate(data)
-
-
 def _effect(place: Path, model: str, stage: str, name: str) -> str:
     key = stage_key(stage)
     more = SPEECH if name == "pretrained" or (name.startswith("model.audio.") and name != "model.audio.encoder") else ()
@@ -128,11 +63,11 @@ def _effect(place: Path, model: str, stage: str, name: str) -> str:
     config: Any = getattr(settings, key)
     *parts, last = name.split(".")
     for part in parts:
-        kind = _config_of(type(config).model_fields[part].annotation)
+        kind = config_of(type(config).model_fields[part].annotation)
         config = getattr(config, part) or kind()  # type: ignore[misc]
     path = f"{key}.{name}"
     other = OTHER[path] if path in OTHER else another(getattr(config, last), type(config).model_fields[last])
-    return effect(_probe(place, model, stage, more), model, _changed(settings, key, name, other), place / "run")
+    return effect(_probe(place, model, stage, more), model, changed(settings, key, name, other), place / "run")
 
 
 @pytest.mark.parametrize(("model", "stage", "name"), FIELDS, ids=[".".join(f) for f in FIELDS])
