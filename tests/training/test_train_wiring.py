@@ -130,8 +130,8 @@ def test_stages_are_trained_in_the_order_that_is_asked_for_and_after_what_they_n
         _, ((second, given),), _ = _train("dawn", caches["video"], tmp_path, ("a2v-2",), seed=seed)
         weights = second.module.state_dict()
         assert all((weights[k] == v).all() for k, v in first.items()) == started and given["seed"] == seed
-    lfg = calls[0][0].module.state_dict()
-    assert all((calls[1][0].lfg.state_dict()[k] == v).all() for k, v in lfg.items())
+    frozen = calls[1][0].lfg.state_dict()
+    assert all((frozen[k] == v).all() for k, v in calls[0][0].module.state_dict().items())
     with pytest.raises(InputError, match="holds no trained lfg"):
         _train("dawn", caches["video"], tmp_path / "empty", ("a2v-2",))
 
