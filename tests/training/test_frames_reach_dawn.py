@@ -148,6 +148,20 @@ def test_a2v_is_trained_on_the_window_and_relative_to_the_source_frame(
     assert 0 < np.mean(dropped) < 1
 
 
+@pytest.mark.parametrize(("probability", "per_frame"), [(0.0, False), (1.0, False), (0.25, False), (0.25, True)])
+def test_conditions_are_dropped_as_often_as_the_settings_say(
+    probability: float, per_frame: bool, cache: Cache, run: Path
+) -> None:
+    """Of whole clips or of single frames; the draws of a step do not depend on it."""
+    model = {"null_probability": probability, "drop_per_frame": per_frame}
+    loop = micro_settings().a2v_1.loop.model_copy(update={"batch_size": 40})
+    batches = [build("a2v-1", cache, run, model=model, loop=loop, frames=3).batch(step) for step in (0, 1)]
+    kept = torch.stack([batch["kept"] for batch in batches])
+    assert kept.shape == (2, 40, 3 if per_frame else 1)
+    assert kept.float().mean().item() == pytest.approx(1 - probability, abs=0.12)
+    assert not per_frame or kept.float().std(dim=2).mean() > 0
+
+
 def test_the_lfg_of_a_run_is_frozen_and_in_evaluation_mode(cache: Cache, run: Path) -> None:
     stage = build("a2v-1", cache, run)
     stage.lfg.train()  # as a stage that trains it would leave it

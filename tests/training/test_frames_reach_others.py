@@ -141,6 +141,13 @@ def test_the_transformer_is_trained_on_a_frame_its_sound_and_a_distant_reference
         assert values["total"].item() == pytest.approx((error * (1 + 3 * hole)).mean().item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
+def test_sound_is_dropped_as_often_as_the_settings_say(probability: float, cache: Cache, run: Path) -> None:
+    changes = (f"dit.model.null_probability={probability}", "dit.loop.batch_size=80")
+    kept = build("dit", cache, run, *changes).batch(0)["kept"]
+    assert kept.float().mean().item() == pytest.approx(1 - probability, abs=0.12)
+
+
 def test_the_scales_of_the_latents_are_those_of_training_frames(cache: Cache, run: Path) -> None:
     """Over the frames that the stage draws for it: zero mean and unit variance in each channel of both latents."""
     stage = build("dit", cache, run, "dit.scale_frames=40")
