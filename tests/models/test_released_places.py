@@ -11,11 +11,14 @@ import pytest
 import torch
 from micro import micro_settings
 from micro_dit_head import micro_settings as dit_head_settings
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dawn_bench import weights
 from dawn_bench.cache import Cache
-from dawn_bench.models.checkpoint import save_checkpoint
+from dawn_bench.errors import InputError
+from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder
@@ -239,6 +242,26 @@ def test_a_dubber_encodes_masked_frames_with_the_masked_network(tmp_path: Path) 
     assert dubber.facts["stage"] == "dit"
 
 
+def test_a_checkpoint_whose_content_was_changed_is_refused(tmp_path: Path) -> None:
+    """By one value of one tensor, or by its configuration; one without a hash, of an earlier version, is read."""
+    config = dit_head_settings().dit.model
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, filled(DiT(config)), config=config, kind="dit-head-dit", provenance={"steps": 4})
+    with safe_open(path, "pt") as file:
+        metadata, state = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert load_checkpoint(path, "dit-head-dit")[1] == {"steps": 4}
+    changed = state | {"offsets": state["offsets"].clone()}
+    changed["offsets"][-1, -1] += 1e-3
+    other = metadata | {"config": metadata["config"].replace('"mouth_weight": 0.0', '"mouth_weight": 1.0')}
+    assert other != metadata
+    for tensors, facts in ((changed, metadata), (state, other)):
+        save_file(tensors, path, metadata=facts)
+        with pytest.raises(InputError, match="its content does not match its hash"):
+            load_checkpoint(path, "dit-head-dit")
+    save_file(changed, path, metadata={k: v for k, v in metadata.items() if k != weights.CONTENT_HASH})
+    assert holds(load_checkpoint(path, "dit-head-dit")[0], changed)
+
+
 def test_vgg_features_are_read_into_their_own_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision's layout: the features' tensors by name, the classifier's left out; and the loss uses them."""
     monkeypatch.setenv(weights.ENVIRONMENT, str(tmp_path))
@@ -254,3 +277,11 @@ def test_vgg_features_are_read_into_their_own_layers(tmp_path: Path, monkeypatch
     same = torch.rand(1, 3, 16, 16)
     assert loss(same, same) == 0 and loss(same, same.flip(-1)) > 0
     assert np.isfinite(float(loss(same, 1 - same)))
+
+
+def test_the_substitute_of_the_perceptual_loss_counts_pixels_and_both_slopes() -> None:
+    """By hand, on a difference whose slopes along rows and along columns are not alike."""
+    off = torch.tensor([[0.0, 1.0, 3.0], [5.0, 6.0, 8.0]]).expand(1, 3, 2, 3) / 10
+    truth = torch.full((1, 3, 2, 3), 0.1)
+    expected = (0 + 1 + 3 + 5 + 6 + 8) / 60 + 15 / 30 + (1 + 2 + 1 + 2) / 40
+    assert picture_loss("seeded")(truth + off, truth).item() == pytest.approx(expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig
 from dawn_bench.models.diffspeaker.generator import DiffSpeakerGenerator, SpeakingOptions
 from dawn_bench.models.diffspeaker.model import DiffSpeaker, mesh_losses, smoothed
 from dawn_bench.models.diffspeaker.rest import read_rest
+from dawn_bench.models.generator import TalkingClip, TalkingStream
 
 CONFIG = DiffSpeakerConfig(
     vertices=5, latent=8, ff=8, heads=2, fps=30, period=30, subjects=("a", "b", "c"), steps=4, sampler="textbook",
@@ -56,6 +58,19 @@ def test_style_steps_and_sampler_reach_the_network(
     assert seen[1:] == [([style], 30)] * steps
     moved = speaker.speak(rest + 7, sound, seed=3, options=SpeakingOptions(**options))
     np.testing.assert_allclose(moved, vertices + 7, rtol=1e-5)
+
+
+def test_a_collected_clip_has_all_that_its_stream_has() -> None:
+    """Every field of a clip that a stream has too, and the frames of all segments in order."""
+    values: dict[str, Any] = {
+        "audio": np.arange(9, dtype=np.int16), "fps": 30, "vertices": np.ones((3, 2, 3), np.float32),
+        "notes": ("the picture was turned", "the sound was converted"),
+    }  # fmt: skip
+    segments = [np.full((n, 2, 2, 3), n, np.uint8) for n in (2, 1)]
+    clip = TalkingStream(iter(segments), 3, **values).collect()
+    assert {f.name for f in fields(TalkingClip)} == {"frames", *values}, "say here what the new field is"
+    assert all(getattr(clip, name) is value for name, value in values.items())
+    assert clip.frames[:, 0, 0, 0].tolist() == [2, 2, 1]
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(16_000, 30), (16_533, 30), (16_534, 31), (15_999, 29)])

@@ -24,6 +24,7 @@ from dawn_bench.models.diffspeaker import presets as diffspeaker_presets
 from dawn_bench.models.diffspeaker.model import DiffSpeaker
 from dawn_bench.models.diffspeaker.stages.diffspeaker import DiffSpeakerStage
 from dawn_bench.models.spec import MODELS
+from dawn_bench.training.mouth import frame_landmarks, mouth_opening
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
 
 LENGTHS = (26, 30, SAMPLE_FRAMES + 6)
@@ -207,3 +208,34 @@ def test_numbered_clips_are_what_the_tests_take_them_for() -> None:
     assert all(len(np.unique(clip[name][5])) == clip[name].shape[1] for name in ("pose", "blink", "bbox"))
     assert not np.array_equal(clip["frames"], clip["frames"][:, :, ::-1])
     assert not np.array_equal(clip["frames"], clip["frames"].swapaxes(1, 2))
+
+
+def test_the_mouths_opening_is_that_of_the_three_inner_pairs_over_the_width_of_the_jaw() -> None:
+    """By hand on points of which no two distances are alike."""
+    points = np.random.default_rng(3).random((4, 68, 2)) * 50
+
+    def apart(t: int, a: int, b: int) -> float:
+        return float(np.hypot(*(points[t, a] - points[t, b])))
+
+    expected = [(apart(t, 61, 67) + apart(t, 62, 66) + apart(t, 63, 65)) / 3 / apart(t, 0, 16) for t in range(4)]
+    np.testing.assert_allclose(mouth_opening(points), expected)
+
+
+def test_a_frame_without_a_detected_face_has_the_box_of_the_frame_before() -> None:
+    """And of several faces the one where the true face of that frame is."""
+    far, near = np.array([0.0, 0, 10, 10]), np.array([50.0, 50, 60, 60])
+    detected = [[], [far, near], [], [far, near], [near, far], [far]]
+
+    class Detector:
+        def detect(self, frame: np.ndarray) -> np.ndarray:
+            return np.array(detected[int(frame[0, 0, 0])]).reshape(-1, 4)
+
+        def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+            return np.tile(box[:2], (68, 1))
+
+    frames = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    corners = ([50, 50], [50, 50], [0, 0], [0, 0])
+    true = np.stack([np.linspace(corner, np.add(corner, 10), 68) for corner in corners])
+    seen = frame_landmarks(frames, Detector(), true)[:, 0, 0]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(seen, [np.nan, 50, 50, 0, 0, 0])  # past the last true face, that one counts
+    np.testing.assert_array_equal(frame_landmarks(frames, Detector())[:, 0, 0], [np.nan, 0, 0, 0, 50, 0])  # type: ignore[arg-type]
