@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.diffusion import Diffusion
+from dawn_bench.models.dawn.networks import Scene
+from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.dawn.passes import stream
 from dawn_bench.models.diffspeaker import presets as diffspeaker_presets
 from dawn_bench.models.diffspeaker.audio import LogMelEncoder
 from dawn_bench.models.diffspeaker.config import AudioConfig
@@ -116,6 +120,30 @@ def test_a_generated_mouth_is_compared_with_the_first_frames(monkeypatch: pytest
     monkeypatch.setattr(talking, "pick_backend", lambda name: None)
     talking.mouth_agreement(clip, np.asarray(clip["frames"][:7]))
     np.testing.assert_array_equal(seen[0], clip["landmarks"][:7])
+
+
+@pytest.mark.parametrize(("length", "passes"), [(60, 1), (61, 2), (110, 2), (111, 3), (160, 3)])
+def test_passes_show_every_frame_once_and_go_on_from_the_same_motion(length: int, passes: int) -> None:
+    """Passes of 60 frames that share 10: the motion of a frame is its number."""
+    calls: list[Any] = []
+
+    class Numbered:
+        def sample(self, scene: Scene, options: Any, *, fixed: Any, progress: Any) -> Tensor:
+            numbers = scene.cond_BFD[0, :, 0]
+            calls.append((numbers, fixed))
+            return numbers.view(1, 1, -1, 1, 1).expand(1, 3, -1, 1, 1)
+
+        def show(self, scene: Scene, z: Tensor, *, precision: str) -> np.ndarray:
+            return z[0, 0, :, 0, 0].numpy()
+
+    scene = Scene(None, torch.zeros(1), torch.arange(float(length)).view(1, -1, 1), torch.Generator())  # type: ignore[arg-type]
+    segments = list(stream(Numbered(), scene, SamplingOptions(), longest=60, overlap=10))  # type: ignore[arg-type]
+    assert np.concatenate(segments).tolist() == list(range(length))
+    assert len(calls) == passes and max(len(numbers) for numbers, _ in calls) <= 60
+    for (before, _), (numbers, fixed) in pairwise(calls):
+        assert fixed[0].tolist() == list(range(10))
+        assert fixed[1][0, 0, :, 0, 0].tolist() == before[-10:].tolist() == numbers[:10].tolist()
+    assert calls[0][1] is None
 
 
 @pytest.mark.parametrize(("start", "hidden"), [(0, None), (1, 2), (40, 41)])
