@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.diffusion import Diffusion
 from dawn_bench.models.dawn.networks import Scene
@@ -57,6 +58,18 @@ def test_a_batch_without_lips_has_no_lip_loss(normalisation: str) -> None:
     inside = noise[0, :, 0, 1, 0].square().sum() + noise[0, :, 1, 0, 1].square().sum()
     assert seen.lip.item() == pytest.approx(inside.item() / (2 if normalisation == "mask" else 24))
     assert seen.total.item() == pytest.approx((seen.eps + 2 * seen.lip).item())
+
+
+@pytest.mark.parametrize(("residual", "scale"), [(False, 1.0), (True, 4.0)])
+def test_motion_is_packed_as_scaled_flow_and_signed_occlusion(residual: bool, scale: float) -> None:
+    """x, then y, then the occlusion map from -1 where nothing is visible to 1."""
+    config = A2VConfig.fixed(dim=8, dim_mults=(1,), residual_flow=residual, flow_scale=scale)
+    flow = torch.tensor([[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]]).view(1, 1, 2, 2, 2)
+    occlusion = torch.tensor([[0.0, 0.25], [0.5, 1.0]]).view(1, 1, 1, 2, 2)
+    z = A2VFDM(config).pack_motion(flow, occlusion)[0, :, 0]
+    grid = torch.tensor([[[-1.0, 1.0], [-1.0, 1.0]], [[-1.0, -1.0], [1.0, 1.0]]]) * residual
+    torch.testing.assert_close(z[:2], (flow[0, 0].movedim(-1, 0) - grid) * scale)
+    assert z[2].tolist() == [[-1.0, -0.5], [0.0, 1.0]]
 
 
 def test_diffspeakers_last_step_ends_at_level_zero() -> None:

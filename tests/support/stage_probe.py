@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache as once
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import torch
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.networks import DawnNetworks
 from dawn_bench.models.spec import MODELS, stage_key
@@ -23,6 +25,12 @@ from dawn_bench.training.validation import Validation
 STEP = 3
 
 
+@once
+def _frozen(path: Path, kind: str) -> Any:
+    """`load_checkpoint`, once for each file: the stages share their frozen networks."""
+    return load_checkpoint(path, kind)
+
+
 class Probe:
     """One stage with one set of settings; each property is computed when it is asked for."""
 
@@ -30,7 +38,10 @@ class Probe:
         self.name, self.cache = stage, cache
         spec = MODELS[model]
         self.settings = spec.fit_to_cache(settings, cache)
-        self.stage = spec.stages[stage](cache, self.settings, run=run, seed=3, device="cpu")
+        with pytest.MonkeyPatch.context() as patch:
+            for place in ("dawn.stages.a2v", "dit_head.stages.dit"):
+                patch.setattr(f"dawn_bench.models.{place}.load_checkpoint", _frozen)
+            self.stage = spec.stages[stage](cache, self.settings, run=run, seed=3, device="cpu")
         config = getattr(self.settings, stage_key(stage))
         assert (self.stage.config, self.stage.loop, self.stage.name) == (config, config.loop, stage)
 

@@ -100,7 +100,7 @@ def test_a2v_is_trained_on_the_window_and_relative_to_the_source_frame(
 
     monkeypatch.setattr(Diffusion, "losses", losses)
     seen_lengths, sources, dropped = set(), [], []
-    for step in range(6):
+    for step in range(4):
         batch = stage.batch(step)
         seen_lengths.add(batch["frames"].shape[1])
         values = stage.losses(batch, torch.Generator())
@@ -356,7 +356,7 @@ def test_every_window_and_every_source_of_a_clip_is_drawn(tmp_path: Path, run: P
     stage = build("a2v-2", small, run, frames=7, min_frames=6, random_source=True)
     starts: set[tuple[int, int, int]] = set()
     sources: set[tuple[int, int]] = set()
-    for step in range(150):
+    for step in range(110):
         batch = stage.batch(step)
         for row in range(len(batch["clip"])):
             frames = batch["frames"][row].movedim(-1, 1) / 255
@@ -377,9 +377,8 @@ def test_every_window_and_every_source_of_a_clip_is_drawn(tmp_path: Path, run: P
 
 @pytest.mark.parametrize("name", list(MODELS["dawn"].stages))
 def test_a_stage_has_the_settings_of_its_own_name(name: str, cache: Cache, run: Path) -> None:
-    """Its part of the settings is its configuration and its loop; that of another stage changes nothing of it."""
+    """Its part of the settings is its configuration and its loop."""
     loop = micro_settings().lfg.loop.model_copy(update={"steps": 77})
     stage = build(name, cache, run, loop=loop)
     assert stage.name == name and stage.config.loop.steps == stage.loop.steps == 77
-    assert build(name, cache, run).loop.steps == 4
     assert isinstance(stage, A2VStage) == name.startswith("a2v")
