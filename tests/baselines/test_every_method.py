@@ -189,6 +189,9 @@ def test_a_method_depends_on_what_it_declares_and_on_nothing_else(
     reads, uses = READS[name, modality], set(method.uses)
     assert {part for part in reads if outputs(changed(clips, part)) == plain} == set()
     assert outputs(reduce(changed, [part for part in parts if part not in reads], clips)) == plain
+    # noise of its own for each clip, where a method draws any; commands have the seed of the run
+    renamed = [replace(clips[0], id="another"), *clips[1:]]
+    assert (outputs(renamed) != plain) == (name in SAMPLES and name not in bundled())
     # what it reads is what it declares
     later = {part for part in reads if part.startswith("later ") and "logmel" not in part}
     assert any(part.startswith("next ") for part in reads) == ("others" in uses)

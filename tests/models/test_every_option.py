@@ -30,7 +30,6 @@ from dawn_bench.models.dit_head import generator as dit_head
 from dawn_bench.models.generator import Generator, TalkingClip
 from dawn_bench.models.inputs import Portrait
 from dawn_bench.models.spec import MODELS
-from dawn_bench.pipelines.extractors.base import BLINK, POSE
 
 CLIP, N = marked_clip(1, 11), 11
 SOUND, FEATURES = np.asarray(CLIP["audio"]), np.asarray(CLIP["logmel"], np.float32)
@@ -123,7 +122,7 @@ def spies(generators: dict[str, Generator], monkeypatch: pytest.MonkeyPatch) -> 
     for module in (dawn, dit_head):
         spies.watch(module, "face_backend", returns=(backend, []))
         spies.watch(module, "read_speech", returns=(SOUND, FEATURES))
-    spies.watch(dawn, "usable", returns=lambda record, field, **_: (field, []))
+    spies.watch(dawn, "usable", returns=lambda record, field, **_: (f"{field}-mine", []))
     spies.watch(dawn, "read_portrait", returns=(PORTRAIT, True))
     for name in ("read_drive", "read_tracks"):
         spies.watch(dawn, name, returns=(CLIP["pose"] + 1, CLIP["blink"] + 2))
@@ -133,6 +132,7 @@ def spies(generators: dict[str, Generator], monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("sample", "blend", "paste", "windows"):
         spies.watch(dubbing, name)
     monkeypatch.setattr(dubbing.torch, "lerp", _noted_lerp(spies))
+    monkeypatch.setattr(diffspeaker, "_RENDERED", 4)
     spies.watch(diffspeaker, "read_rest", returns=(np.ones((5, 3), np.float32), None))
     spies.watch(diffspeaker, "read_sound", returns=SOUND)
     spies.watch(generators["diffspeaker"].model, "generate")  # type: ignore[attr-defined]
@@ -204,12 +204,12 @@ def test_dawn_speaks_with_the_portrait_the_features_and_the_tracks(
             np.testing.assert_array_equal(scene["blink"], CLIP["blink"] + 2)
     portrait = spies.one("read_portrait")
     assert portrait["size"] == 32 and portrait["backend"] is not None
-    assert (portrait["pose"], portrait["blink"], portrait["crop"]) == (POSE, BLINK, "face")
+    assert (portrait["pose"], portrait["blink"], portrait["crop"]) == ("pose-mine", "blink-mine", "face")
     assert spies.one("read_speech")["encoder"] == "logmel"
     spies.calls.clear()
     clip_of(generators["dawn"], drive="d.mp4")
     drive = spies.one("read_drive")
-    assert (drive["size"], drive["n_frames"], drive["pose"], drive["blink"]) == (32, N, POSE, BLINK)
+    assert (drive["size"], drive["n_frames"], drive["pose"], drive["blink"]) == (32, N, "pose-mine", "blink-mine")
     assert drive["backend"] is spies.one("read_portrait")["backend"]
     spies.calls.clear()
     clip_of(generators["dawn"], pose="p.npz")
@@ -322,3 +322,15 @@ def test_diffspeakers_options_as_a_method_arrive(
     assert asked["generator"].initial_seed() == Item(clip, [clip], 5).own_seed
     np.testing.assert_allclose(asked["waveform_BN"][0], clip["audio"] / 32768, atol=1e-6)
     assert asked["frames"] == 6
+
+
+@pytest.mark.parametrize(("speaker", "styles"), [("a", [0]), ("b", [1]), ("unseen", [0, 1])])
+def test_a_subject_has_its_own_style_and_an_unseen_one_a_take_of_each(
+    speaker: str, styles: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spies, clip = Spies(monkeypatch), marked_mesh(0, 6, speaker=speaker)
+    method: Any = METHODS["diffspeaker"](Context(diffspeaker_run(tmp_path / "run"), modality="mesh"))
+    spies.watch(method.model, "generate")
+    output = method.generate(Item(clip, [clip], 5))
+    assert [call["style_B"].tolist() for call in spies.of("generate")] == [[style] for style in styles]
+    assert output.vertices.shape == (len(styles), 6, 5, 3)

@@ -339,5 +339,9 @@ def test_a_cache_takes_the_run_of_its_size_and_sound_and_then_of_its_data(monkey
         "same",
         "kind",
     ]
+    other = cache(128, seed=2)  # of the same dataset
+    theirs = pairing.fingerprint(other.settings)
+    both = run("a", 128, dataset="hdtf", cache=theirs), run("b", 128, dataset="hdtf", cache=mine)
+    assert paired([small, other], *both) == ["b", "a"]
     with pytest.raises(InputError, match="b: was trained at 512 px"):
         paired([small], run("a", 128), run("b", 512))
