@@ -152,13 +152,18 @@ def _noted_lerp(spies: Spies) -> Callable[..., torch.Tensor]:
 
 
 class _Drawing:
-    """In place of the renderer."""
+    """In place of the renderer; keeps what it draws, which may be asked for in several parts."""
+
+    last: _Drawing
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size, self.drawn = size, list[np.ndarray]()
+        _Drawing.last = self
 
     def frames(self, vertices: np.ndarray) -> list[np.ndarray]:
-        return [np.full((self.size, self.size, 3), 10 * k, np.uint8) for k in range(len(vertices))]
+        before = sum(map(len, self.drawn))
+        self.drawn.append(vertices)
+        return [np.full((self.size, self.size, 3), 10 * (before + k), np.uint8) for k in range(len(vertices))]
 
 
 def clip_of(generator: Generator, **given: Any) -> TalkingClip:
@@ -214,6 +219,14 @@ def test_dawn_speaks_with_the_portrait_the_features_and_the_tracks(
     spies.calls.clear()
     clip_of(generators["dawn"], pose="p.npz")
     assert spies.one("read_tracks")["n_frames"] == N
+
+
+def test_two_sources_of_the_head_motion_are_refused(generators: dict[str, Generator], spies: Spies) -> None:
+    with pytest.raises(InputError, match="--drive and --pose both set the head motion"):
+        clip_of(generators["dawn"], drive="d.mp4", pose="p.npz")
+    for given in ({"drive": "d.mp4"}, {"pose": "p.npz"}):
+        with pytest.raises(InputError, match="DiT-Head does not change the head pose"):
+            clip_of(generators["dit-head"], **given)
 
 
 def test_dit_head_dubs_its_video_to_the_features(generators: dict[str, Generator], spies: Spies) -> None:
@@ -289,6 +302,7 @@ def test_diffspeaker_speaks_with_the_sound_as_shares_of_full_scale(
     assert call["frames"] == N and call["style_B"].tolist() == [0]
     assert (clip.frames[:, 0, 0, 0] == 10 * np.arange(N)).all() and clip.frames.shape[1] == 256
     assert clip.vertices is not None and clip.vertices.shape == (N, 5, 3)
+    np.testing.assert_array_equal(np.concatenate(_Drawing.last.drawn), clip.vertices)
     with pytest.raises(InputError, match=r"option 'style' is 'c'.*auto, a, b"):
         clip_of(generators["diffspeaker"], style="c")
 
