@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from pretended.device import pretended_cuda
-from safetensors.torch import save_file
+from pretended.networks import publish_hubert, publish_tddfa, publish_wav2vec2
 
 from dawn_bench import weights
 from dawn_bench.pipelines.extractors import hubert as speech
 from dawn_bench.pipelines.extractors import tddfa
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
-from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 from dawn_bench.pipelines.extractors.snapshot import Snapshot
 from dawn_bench.pipelines.faces.backends.face_alignment import FaceAlignmentBackend
 from dawn_bench.pipelines.faces.backends.insightface import InsightFaceBackend
@@ -35,36 +32,11 @@ ARRAYS = {
 WITHOUT = {"blink", "blink-one-pair", "logmel", "masks", "pose"}
 
 
-def _snapshot(folder: Path, family: str, **changes: Any) -> None:
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{family}Config")(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, **changes,
-    )  # fmt: skip
-    folder.mkdir()
-    (folder / "config.json").write_text(config.to_json_string())
-    state = getattr(transformers, f"{family}Model")(config).state_dict()
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
-
-
-def _hubert(folder: Path) -> None:
-    _snapshot(folder / "hubert-large-ls960-ft", "Hubert", do_stable_layer_norm=True, feat_extract_norm="layer")
-
-
-def _wav2vec2(folder: Path) -> None:
-    _snapshot(folder / "wav2vec2-base-960h", "Wav2Vec2")
-
-
-def _tddfa(folder: Path) -> None:
-    network = MobileNet(width=0.5)
-    weights.seeded_fill(network, salt="any")
-    state = {f"module.{key.replace('fc.', 'fc_param.')}": value for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state}, folder / "mb05_120x120.pth")
-    table = {"mean": np.zeros(62, np.float32), "std": np.ones(62, np.float32)}
-    (folder / "param_mean_std_62d_120x120.pkl").write_bytes(pickle.dumps(table, protocol=3))
-
-
-PUBLISHED: dict[str, Callable[[Path], None]] = {"hubert": _hubert, "wav2vec2": _wav2vec2, "pose-3ddfa": _tddfa}
+PUBLISHED: dict[str, Callable[[Path], None]] = {
+    "hubert": publish_hubert,
+    "wav2vec2": publish_wav2vec2,
+    "pose-3ddfa": publish_tddfa,
+}
 
 
 @pytest.fixture
@@ -109,7 +81,7 @@ def test_a_speech_network_is_kept_for_each_device(name: str, snapshot: Snapshot,
 
 
 def test_the_pose_network_is_kept_for_each_device(folder: Path) -> None:
-    _tddfa(folder)
+    publish_tddfa(folder)
     resolved = weights.resolve(first_present(tddfa._NETWORKS), "files")
     with pretended_cuda():
         for device in ("cpu", "cuda:1", "cuda:0", "cpu"):

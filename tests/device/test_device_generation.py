@@ -62,13 +62,18 @@ def on_cpu(untrained: Folder, clip: Clip) -> Callable[[str], np.ndarray]:
     return cache(lambda strategy: talk(untrained("dawn"), clip, strategy, "cpu"))
 
 
+@cache
+def loaded(run: Path, device: str) -> DawnGenerator:
+    """The networks of a run, loaded once for a device."""
+    return DawnGenerator.load(run, device=device)
+
+
 def talk(run: Path, clip: Clip, strategy: str, device: str, **options: Any) -> np.ndarray:
     """Six frames by one strategy."""
     function, options_class = STRATEGIES[strategy]
     chosen = options_class(**{"steps": 2, **SHORT[strategy], **options})
     backend: Mapping[str, Any] = {"backend": NoFace()} if strategy == "sar" else {}
-    networks = DawnGenerator.load(run, device=device)
-    return function(networks, source_of(clip), clip["logmel"][:FRAMES], seed=3, options=chosen, **backend)
+    return function(loaded(run, device), source_of(clip), clip["logmel"][:FRAMES], seed=3, options=chosen, **backend)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -112,8 +117,7 @@ def test_passes_of_long_speech_stay_on_the_device(
     frames = {}
     for device in ("cpu", DEVICE):
         with pretended_cuda():
-            networks = DawnGenerator.load(run, device=device)
-            frames[device] = nar(networks, source_of(clip), sound, seed=0, options=options)
+            frames[device] = nar(loaded(run, device), source_of(clip), sound, seed=0, options=options)
     assert len(frames["cpu"]) == len(sound)
     assert np.abs(frames["cpu"].astype(int) - frames[DEVICE]).max() <= 1
 
@@ -121,11 +125,11 @@ def test_passes_of_long_speech_stay_on_the_device(
 def test_a_step_of_the_sampler_waits_once(untrained: Folder, clip: Clip) -> None:
     """To bring its timestep; more steps add nothing else."""
     waits = []
-    for steps in (2, 5):
+    for steps in (2, 2, 5):  # the first also loads
         with pretended_cuda() as record:
             talk(untrained("dawn"), clip, "nar", DEVICE, steps=steps)
         waits.append(record.blocking())
-    more = waits[1] - waits[0]
+    more = waits[2] - waits[1]
     assert more == {"models/dawn/a2v.py:A2VFDM._denoiser": 3}
     rest = {
         place: n for place, n in waits[0].items() if place not in ("models/dawn/networks.py:DawnNetworks.__init__",)
@@ -138,6 +142,13 @@ def test_a_step_of_the_sampler_waits_once(untrained: Folder, clip: Clip) -> None
         "models/dawn/pbnet.py:_range": 4,
         "pixels.py:to_frames": 1,
     }
+
+
+@pytest.mark.xfail(strict=True, reason="--precision fp32 leaves convolutions to PyTorch's default, which is TF32")
+def test_generation_in_float32_is_not_rounded(untrained: Folder, clip: Clip) -> None:
+    with pretended_cuda() as record:
+        talk(untrained("dawn"), clip, "nar", DEVICE, precision="fp32")
+    assert record.operations and not record.rounded
 
 
 def test_every_method_is_classified() -> None:
