@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ def exact_inference() -> Iterator[None]:
     used it, for example to allow TF32 in training.
     """
     cudnn = torch.backends.cudnn
-    operations = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    operations: tuple[Any, ...] = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     before = [operation.fp32_precision for operation in operations]
     enabled, benchmark = cudnn.enabled, cudnn.benchmark
     try:

@@ -19,6 +19,7 @@ from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.models.dawn.generator import DawnGenerator
+from dawn_bench.models.dawn.networks import DawnNetworks
 from dawn_bench.models.dawn.options import PassOptions, Precision
 from dawn_bench.models.dawn.passes import OVERLAP
 from dawn_bench.models.dawn.signals import signals
@@ -95,6 +96,21 @@ def test_a_strategy_talks_as_on_the_cpu(
         assert 0 < difference.mean() < 12 and half in products
     positions = {dtype for name, dtype in record.types if name.startswith(("grid_sampler", "cudnn_grid_sampler"))}
     assert positions == {torch.float32}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_decoding_has_the_precision_that_is_asked_for(
+    strategy: str, untrained: Folder, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precisions, real = [], DawnNetworks.show
+
+    def show(self: DawnNetworks, *arguments: Any, precision: Precision = "fp32") -> np.ndarray:
+        precisions.append(precision)
+        return real(self, *arguments, precision=precision)
+
+    monkeypatch.setattr(DawnNetworks, "show", show)
+    talk(untrained("dawn"), clip, strategy, "cpu", precision="bf16")
+    assert set(precisions) == {"bf16"}
 
 
 @pytest.mark.parametrize(
