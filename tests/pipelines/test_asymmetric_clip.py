@@ -92,8 +92,10 @@ def check(
 
 @pytest.mark.parametrize("span", [FULL, LIMITED], ids=["full", "limited"])
 @pytest.mark.parametrize("matrix", [BT709, BT601], ids=["bt709", "bt601"])
-def test_colours_are_those_of_the_stated_matrix_and_range(tmp_path: Path, matrix: int, span: int) -> None:
-    path = write_asymmetric(tmp_path / "c.mkv", [picture(k) for k in range(2)], None, matrix=matrix, span=span)
+@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+def test_colours_are_those_of_the_stated_matrix_and_range(tmp_path: Path, codec: str, matrix: int, span: int) -> None:
+    pictures = [picture(k) for k in range(2)]
+    path = write_asymmetric(tmp_path / "c.mkv", pictures, None, matrix=matrix, span=span, codec=codec)
     shown = next(iter_pictures(path))
     views = {
         "whole": (shown.rgb(), 1, 1),

@@ -24,6 +24,8 @@ from media.marks import number_of, numbered
 
 from dawn_bench.pipelines.extractors.head import HEAD
 from dawn_bench.pipelines.faces.base import box_around
+from dawn_bench.pipelines.media.audio import read_audio
+from dawn_bench.pipelines.media.video import read_frames
 
 WIDTH, HEIGHT = 208, 144
 #: Frames at 25 fps; the file has two pictures for each.
@@ -154,15 +156,21 @@ def write_asymmetric(
     *,
     matrix: int = BT709,
     span: int = FULL,
+    codec: str = "libx264",
     rate: int = PICTURE_RATE,
     start: float = PICTURE_START,
     sound_rate: int = SOUND_RATE,
+    lossless: bool = True,
 ) -> Path:
-    """Write uint8 RGB pictures (H,W,3) from `start` seconds on, and int16 (2,n) stereo sound from 0, without loss."""
+    """Write uint8 RGB pictures (H,W,3) from `start` seconds on, and int16 (2,n) stereo sound from 0.
+
+    Decoders give full-range H.264 (`libx264`) in a pixel format of its own, that of FFV1 (`ffv1`) with a tag alone.
+    """
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=rate)
+        stream: Any = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt, stream.options = "yuv420p", {"qp": "0", "preset": "ultrafast"}
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"qp": "0" if lossless else "10", "preset": "ultrafast"} if codec == "libx264" else {}
         stream.codec_context.colorspace, stream.codec_context.color_range = matrix, span
         speech: Any = None if channels is None else container.add_stream("pcm_s16le", rate=sound_rate, layout="stereo")
         if channels is not None:  # first: the muxer puts the streams in order
@@ -182,6 +190,33 @@ def write_asymmetric(
         if speech is not None:
             container.mux(speech.encode(None))
     return path
+
+
+#: Where `set_in_scene` puts the upper left corner of a video, and by how much its picture is larger.
+CORNER, MARGIN = (50, 10), (80, 24)
+
+
+def set_in_scene(video: Path) -> None:
+    """Rewrite a video with mono speech as an asymmetric one: off-centre, BT.709, a late first picture, stereo.
+
+    The speech is on the left; the right channel has half of it, and a tone before the first picture.
+    """
+    frames, speech = read_frames(video), read_audio(video).astype(np.float64)
+    count, height, width = frames.shape[:3]
+    scene = np.empty((height + MARGIN[1], width + MARGIN[0], 3), np.uint8)
+    scene[:] = np.linspace(60, 150, scene.shape[1]).astype(np.uint8)[:, None]
+    pictures = []
+    for frame in frames:
+        scene[CORNER[1] : CORNER[1] + height, CORNER[0] : CORNER[0] + width] = frame
+        pictures.append(scene.copy())
+    before = round(PICTURE_START * 16_000)
+    left = np.concatenate([np.zeros(before), speech])
+    right = 0.5 * left
+    right[:before] = 9000 * np.sin(2 * np.pi * 700 * np.arange(before) / 16_000)
+    channels = np.stack([left, right]).round().astype(np.int16)
+    write_asymmetric(video.with_suffix(".mkv"), pictures, channels, rate=25, sound_rate=16_000, lossless=False)
+    video.with_suffix(".mkv").replace(video)
+    assert count == len(pictures)
 
 
 @dataclass(frozen=True)
