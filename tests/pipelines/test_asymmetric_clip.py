@@ -204,6 +204,16 @@ def test_a_clip_that_is_seen_twice_is_that_of_the_second_look(
         np.testing.assert_array_equal(once[0][name], twice[0][name])
 
 
+def test_a_clip_of_another_face_than_it_began_with_is_seen_again_whatever_the_crop_holds(
+    asymmetric: AsymmetricClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LOOKAHEAD_BYTES", 6 * PICTURE_BYTES)
+    monkeypatch.setattr(process, "outside_share", lambda *args: 0.0)
+    arrays, meta, _ = run(asymmetric, extract=())
+    assert meta["looks"] == 2
+    check(asymmetric, arrays, meta)
+
+
 # --- a cache of several ----------------------------------------------------------------------------------------------
 
 

@@ -163,6 +163,11 @@ def test_a_row_is_combed_beyond_ten_levels(step: int, kept: bool, sign: int) -> 
     assert (one_field(rows)[[0, 2, 3, 4]] == 100).all()
 
 
+def test_the_last_row_of_two_fields_is_compared_with_the_row_above_it() -> None:
+    rows = np.repeat(np.array([10, 40, 100, 140], np.uint8), 12).reshape(4, 4, 3)
+    assert one_field(rows)[:, 0, 0].tolist() == [10, 40, 100, 100]
+
+
 @pytest.mark.parametrize(("gap", "filled"), [(49, 0), (50, 0), (51, 51)])
 def test_a_gap_of_50_ms_between_blocks_of_sound_is_rounding(tmp_path: Path, gap: int, filled: int) -> None:
     with av.open(str(tmp_path / "s.mkv"), "w") as container:

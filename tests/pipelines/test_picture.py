@@ -15,7 +15,7 @@ from media.picture import write_pictures
 from skimage.data import astronaut
 
 from dawn_bench.pipelines.media.picture import _BRIGHT_FIRST, _DEEP, Converter, Picture
-from dawn_bench.pipelines.media.video import iter_pictures, write_video
+from dawn_bench.pipelines.media.video import iter_pictures, probe, write_video
 
 
 def photo(width: int = 320, height: int = 240) -> np.ndarray:
@@ -76,7 +76,8 @@ def test_all_views_show_the_same_image(video: Path) -> None:
 
 def test_rotation_metadata_is_applied(video: Path) -> None:
     picture, stored = first(turned(video)), first(video)
-    assert (picture.width, picture.height) == (240, 320)
+    facts = probe(turned(video))
+    assert (picture.width, picture.height) == (facts.width, facts.height) == (240, 320) and facts.rotation % 180 == 90
     assert any(np.array_equal(picture.rgb(), np.rot90(stored.rgb(), k)) for k in (1, 3))
     check(picture, weights=WEIGHTS[BT709])
 

@@ -58,6 +58,26 @@ def test_the_cache_has_the_usable_clips_and_the_reasons_of_the_others(root: Path
     assert set(cache.index["split"]) == {"train", "test"}
 
 
+@pytest.mark.parametrize("frames", ["raw", "lossless"])
+def test_every_record_is_that_of_its_clip(root: Path, tmp_path: Path, frames: str) -> None:
+    """Several clips share a shard, and one field comes later; each frame, sample and pose is that of its own clip."""
+    first = SETTINGS.model_copy(update={"frames": frames})
+    for settings in (first, first.model_copy(update={"extract": ("pose", "late")})):
+        prepare(root, tmp_path / "c", settings, tools=FakeTools())
+    cache = Cache(tmp_path / "c")
+    assert len(cache) == 22 and len(set(cache.index["frames.shard"].dropna())) < 22
+    for clip in cache:
+        value = int(clip.id[-2:])
+        rng, count = np.random.default_rng(value), 5 + value
+        noise = np.concatenate([rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8) for _ in range(count)])
+        assert clip.n_frames == count and np.array_equal(np.asarray(clip["frames"]), noise)
+        assert np.array_equal(clip["audio"], np.arange(640 * count) + 7 * value)
+        assert np.array_equal(clip["pose"][:, 0], np.arange(count)) and (clip["pose"][:, 1:3] == (value, 3)).all()
+        if count % 7:  # the extractor refuses the others
+            assert np.array_equal(clip["late"][:, :3], clip["pose"][:, :3]) and (clip["late"][:, 3] == 32).all()
+        assert ("late" in clip) == bool(count % 7)
+
+
 def test_plain_pandas_and_safetensors_read_it(root: Path, tmp_path: Path) -> None:
     prepare(root, tmp_path / "c", SETTINGS, tools=FakeTools())
     index = pd.read_parquet(tmp_path / "c" / "index.parquet").set_index("id")
