@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from media.marks import number_of
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.media.video import iter_pictures, read_frames
 from dawn_bench.pipelines.preparation import process
@@ -266,6 +269,44 @@ def test_a_frame_from_the_source_is_that_frame(cached: tuple[Path, Cache, dict[s
         "b", "s", "t", 5, {"frames": clip["frames"][11:16]}, meta={**clip.meta, "piece_of": "b", "piece_start": 11}
     )
     np.testing.assert_array_equal(source_frame(piece, 3, size=SIZE), source_frame(clip, 14, size=SIZE))
+
+
+class Told(Extractor):
+    """Keeps what it is given in its field: a row a frame."""
+
+    name = "told"
+    needs = ("frames", "landmarks", "audio")
+
+    def fingerprint(self) -> str:
+        """A constant."""
+        return "told-1"
+
+    def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
+        """Colours of the nose, its place, and the loudness of each frame, with `size` and `n_frames`."""
+        return {"told": facts_of(arrays, size=size, n_frames=n_frames)}
+
+
+def facts_of(arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> np.ndarray:
+    nose = arrays["landmarks"][:, 30]
+    places = nose.round().astype(int)
+    colours = np.stack([frame[y, x] for frame, (x, y) in zip(arrays["frames"], places, strict=True)])
+    loud = np.abs(arrays["audio"].astype(np.float32)).reshape(n_frames, -1).mean(axis=1)
+    return np.column_stack([colours, nose, loud, np.full((n_frames, 2), (size, n_frames))]).astype(np.float32)
+
+
+def test_an_extractor_added_later_gets_the_arrays_of_each_clip(
+    cached: tuple[Path, Cache, dict[str, AsymmetricClip]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache, _ = cached
+    assert "pose" in EXTRACTORS
+    monkeypatch.setitem(EXTRACTORS._items, "told", Told)
+    monkeypatch.setitem(FACE_BACKENDS._items, "marked", MarkedFaces)
+    shutil.copytree(root / "cache", tmp_path / "cache")
+    settings = PrepareSettings.model_validate({**cache.settings["settings"], "extract": ("told",)})
+    assert prepare(root / "videos", tmp_path / "cache", settings).resumed == 3
+    for clip in Cache(tmp_path / "cache"):
+        arrays = {name: np.asarray(clip[name]) for name in Told.needs}
+        np.testing.assert_array_equal(clip["told"], facts_of(arrays, size=SIZE, n_frames=clip.n_frames))
 
 
 def test_windows_of_the_cache_keep_sound_and_frames_together(

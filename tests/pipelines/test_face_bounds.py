@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from media.asymmetric import AsymmetricClip, MarkedFaces
+from media.asymmetric import AsymmetricClip, MarkedFaces, speaker_at
 
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import box_around
@@ -89,6 +89,16 @@ def test_a_gap_as_long_as_the_limit_is_filled_and_no_longer_one(first: int | Non
     for number in range(count):  # on the line between the frames around it, and still at the ends
         there = float(np.clip(number, known[0], known[-1]))
         np.testing.assert_allclose(points[number], faces.shape + np.array([50 + 2 * there, 60 + there]), atol=1e-3)
+
+
+@pytest.mark.parametrize("seen", [0, 9])
+def test_a_clip_is_given_up_in_the_first_frame_past_the_limit(seen: int) -> None:
+    """The rest of a long clip is not decoded for nothing."""
+    tracker = Tracker(Visible([number < seen for number in range(20)]), max_gap=LIMIT)  # type: ignore[arg-type]
+    for number in range(seen + LIMIT):
+        tracker.step(np.full((300, 200), number, np.uint8))
+    with pytest.raises(ItemError, match="no face"):
+        tracker.step(np.full((300, 200), seen + LIMIT, np.uint8))
 
 
 @pytest.mark.parametrize(("gap", "tracks"), [(LIMIT - 1, 2), (LIMIT, 2), (LIMIT + 1, 3)])
@@ -219,7 +229,9 @@ def test_a_face_is_at_a_place_up_to_three_quarters_of_its_side(axis: int, away: 
 def test_speech_is_seen_from_eleven_frames_on(frames: int, speaking: int) -> None:
     points = np.zeros((frames, 68, 2))
     points[:, 8, 1] = 100
-    points[::2, [67, 66, 65], 1] = 10
+    points[:, [61, 67], 0], points[:, [63, 65], 0] = 0, 20
+    points[:, [62, 66], 0] = 10
+    points[::2, [67, 66, 65], 1] = 3  # straight below 61, 62 and 63: crosswise, the gap would hardly change
     assert speaking_frames(points) == speaking
 
 
@@ -231,6 +243,17 @@ def test_faces_are_looked_at_in_every_twelfth_frame(frames: int, looks: int, mon
     for number in range(frames):
         looking.step(number, np.zeros((80, 80), np.uint8), [(0, points)])
     assert len(seen) == looks
+
+
+@pytest.mark.parametrize("blurred", [0, 1])
+def test_looks_are_those_of_the_face_that_is_asked_for(blurred: int) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (200, 400), dtype=np.uint8)
+    frame[:, 200 * blurred : 200 * blurred + 200] = 90
+    faces = [(face, speaker_at(0) + np.array([-18 + 200 * face, 30])) for face in (0, 1)]
+    looking = FaceLooks()
+    looking.step(0, frame, faces)
+    sharp = [looking.facts(face, points[None], width=400, height=200)["sharpness"] for face, points in faces]
+    assert sharp[blurred] < 0.01 < sharp[1 - blurred]
 
 
 GOOD = {"mouth_covered": 0.0, "yaw": 0.0, "face_height": 99.0, "face_in_frame": 1.0, "sharpness": 0.5}

@@ -226,3 +226,39 @@ def test_channels_may_cancel_in_a_tenth_of_the_time(cancelled: int, alone: int |
         planes = np.stack([tones[0], right])
         levels.add(planes, planes.mean(axis=0), rate=1000)
     assert levels.result().alone == alone and levels.samples == 10_000
+
+
+# --- meshes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ratio", "fps", "rate"),
+    [(1.23, 25, 30), (1.2301, 25, None), (1.1701, 25, 30), (1.1699, 25, None), (1.1, 23, None), (1.1001, 23, 25),
+     (1 / 1.1, 27.5, None), (1 / 1.1001, 27.5, 25), (2, 25, 50), (0.5, 60, 30)],
+)  # fmt: skip
+def test_another_usual_rate_is_recognised(ratio: float, fps: float, rate: int | None) -> None:
+    assert checks.other_rate(ratio, fps=fps) == rate
+
+
+@pytest.mark.parametrize(("scale", "large"), [(1.299, False), (1.301, True), (1 / 1.299, False), (1 / 1.301, True)])
+@pytest.mark.parametrize("count", [checks.FEWEST, checks.FEWEST - 1])
+def test_a_sequence_may_be_a_third_larger_or_smaller_than_its_face(scale: float, large: bool, count: int) -> None:
+    """Fewer vertices than twenty say nothing about scale or order."""
+    face = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+    with pytest.raises(ItemError) as caught:  # scaled vertices are too far away in any case
+        checks.check_template(scale * face[None], face, subject="s")
+    assert ("times as large" in str(caught.value)) == (large and count == checks.FEWEST)
+
+
+@pytest.mark.parametrize(("share", "near"), [(0.0999, True), (0.1001, False)])
+def test_a_sequence_may_lie_a_tenth_of_its_size_away(share: float, near: bool) -> None:
+    face = np.random.default_rng(0).normal(size=(40, 3))
+    size = float(np.sqrt(np.square(face - face.mean(axis=0)).sum(axis=1).mean()))
+    moved = face + np.array([0, share * size, 0])
+    assert passes(lambda: checks.check_template(moved[None], face, subject="s")) == near
+
+
+@pytest.mark.parametrize(("scale", "usable"), [(7.9, True), (8.1, False), (1 / 7.9, True), (1 / 8.1, False)])
+def test_an_output_may_be_eight_times_as_large_or_small(scale: float, usable: bool) -> None:
+    face = np.random.default_rng(0).normal(size=(40, 3))
+    assert (checks.output_fault(scale * face[None], face) == "") == usable
