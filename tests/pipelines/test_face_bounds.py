@@ -9,7 +9,7 @@ import pytest
 from media.asymmetric import AsymmetricClip, MarkedFaces, speaker_at
 
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.faces.base import box_around
+from dawn_bench.pipelines.faces.base import box_around, extended
 from dawn_bench.pipelines.faces.choice import Face, choose, nearest
 from dawn_bench.pipelines.faces.gaps import moved, verified_points
 from dawn_bench.pipelines.faces.quality import EVERY, FaceLooks, check_face, flags
@@ -189,6 +189,18 @@ def test_a_cut_is_a_difference_above_the_threshold(step: int, cut: bool) -> None
     is_cut = CutDetector()
     assert not is_cut(np.full((64, 96), 100, np.uint8))
     assert is_cut(np.full((64, 96), 100 + step, np.uint8)) == cut
+
+
+@pytest.mark.parametrize(
+    ("first", "stop"),
+    [((-3, 2), (5, 9)), ((4, -2), (8, 5)), ((6, 3), (16, 8)), ((2, 5), (7, 14)), ((-4, -2), (15, 12))],
+)
+def test_a_part_beyond_a_picture_repeats_the_nearest_pixels(first: tuple[int, int], stop: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    (x0, y0), (x1, y1) = first, stop
+    wide = np.pad(frame, ((10, 10), (10, 10), (0, 0)), mode="edge")
+    expected = wide[10 + y0 : 10 + y1, 10 + x0 : 10 + x1]
+    np.testing.assert_array_equal(extended(frame, np.array(first), np.array(stop)), expected)
 
 
 # --- which face ------------------------------------------------------------------------------------------------------
