@@ -210,6 +210,16 @@ def test_a_clip_that_is_seen_twice_is_that_of_the_second_look(
         np.testing.assert_array_equal(once[0][name], twice[0][name])
 
 
+def test_how_many_frames_are_read_and_written_at_once_changes_nothing(
+    asymmetric: AsymmetricClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = run(asymmetric, extract=())[0]
+    monkeypatch.setattr(process, "_CHUNK", 7)
+    monkeypatch.setattr(process, "_BATCH", 3)
+    other = run(asymmetric, extract=())[0]
+    assert usual.keys() == other.keys() and all(np.array_equal(usual[name], other[name]) for name in usual)
+
+
 def test_a_clip_of_another_face_than_it_began_with_is_seen_again_whatever_the_crop_holds(
     asymmetric: AsymmetricClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,8 +44,14 @@ def publish(folder: Path, name: str, width: float) -> MobileNet:
     return network
 
 
-@pytest.mark.parametrize(("name", "width"), [("mb1_120x120.pth", 1.0), ("mb05_120x120.pth", 0.5)])
-def test_pose_matches_the_published_network(folder: Path, name: str, width: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "width", "batch"),
+    [("mb1_120x120.pth", 1.0, 32), ("mb05_120x120.pth", 0.5, 2), ("mb05_120x120.pth", 0.5, 1)],
+)
+def test_pose_matches_the_published_network(
+    folder: Path, name: str, width: float, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dawn_bench.pipelines.extractors.tddfa._BATCH", batch)
     network = publish(folder, name, width)
     extractor = EXTRACTORS["pose-3ddfa"]()
     pose = extractor.run({"frames": FRAMES, "landmarks": POINTS}, size=128, n_frames=3)["pose"]
