@@ -40,6 +40,17 @@ def remembered_hashes(tmp_path_factory: pytest.TempPathFactory) -> Generator[Non
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Generator[None]:
+    """`os.fsync` of this process returns at once: thousands of files that no power cut will meet.
+
+    Tests of durability record the calls, which they can as before.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference material next to the checkout; the test skips where it is absent."""

@@ -15,6 +15,7 @@ all clips of up to 100 frames.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -35,11 +36,13 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.choice import NEAR, distance
-from dawn_bench.weights import Policy, load_into
+from dawn_bench.weights import Policy, Resolved, load_into
 from dawn_bench.weights_needs import Needs
 
 #: Windows of the lip network per block of frames: limits memory, does not change the result.
 BLOCK = 32
+#: Face detectors of the tracked route by the registry names of their weights.
+DETECTORS: dict[str, type[s3fd.S3FD] | type[S3FDWav2Lip]] = {"s3fd": s3fd.S3FD, "s3fd-wav2lip": S3FDWav2Lip}
 
 
 @FEATURES.register("syncnet")
@@ -57,19 +60,31 @@ class SyncNetFeature(Feature):
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
-        self.network = SyncNet()
-        load_into(self.network, self.use_weights("syncnet"))
-        self.network.eval().to(device)
-        self.detector: s3fd.S3FD | S3FDWav2Lip | None = None
+        self.weights = self.use_weights("syncnet")
+        self.detector_weights: Resolved | None = None
         if protocol.lse_route == "tracked":
             self.follows = "tracked"
-            weights_s3fd = self.use_weights(_detector(protocol))
-            if weights_s3fd.path is not None:
-                self.detector = S3FDWav2Lip() if protocol.lse_detector == "wav2lip" else s3fd.S3FD()
-                load_into(self.detector, weights_s3fd)
-                for_inference(self.detector, device=device)
+            chosen = self.use_weights(_detector(protocol))
+            if chosen.path is not None:
+                self.detector_weights = chosen
             else:
                 self.resolved += face_weights(pick_backend())
+
+    @cached_property
+    def network(self) -> SyncNet:
+        """SyncNet with its weights, loaded when the first clip needs it."""
+        network = SyncNet()
+        load_into(network, self.weights)
+        return network.eval().to(self.device)
+
+    @cached_property
+    def detector(self) -> s3fd.S3FD | S3FDWav2Lip:
+        """The face detector of the tracked route with its weights."""
+        assert self.detector_weights is not None
+        network = DETECTORS[_detector(self.protocol)]()
+        load_into(network, self.detector_weights)
+        for_inference(network, device=self.device)
+        return network
 
     @classmethod
     def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
@@ -83,7 +98,7 @@ class SyncNetFeature(Feature):
         p = self.protocol
         if p.lse_route == "direct":
             return {"route": "direct"}
-        faces = type(self.detector).__name__ if self.detector is not None else pick_backend().fingerprint()
+        faces = pick_backend().fingerprint() if self.detector_weights is None else DETECTORS[_detector(p)].__name__
         return {"route": "tracked", "track": [p.lse_min_track, p.lse_min_face], "faces": faces}
 
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
@@ -144,9 +159,9 @@ class SyncNetFeature(Feature):
 
     def _detect(self, frames: np.ndarray) -> list[np.ndarray]:
         """Boxes (n,4) of every frame."""
-        if isinstance(self.detector, S3FDWav2Lip):
-            return [s3fd_wav2lip.detect(self.detector, frame)[:, :4] for frame in frames]
-        if self.detector is not None:
+        if self.detector_weights is not None:
+            if isinstance(self.detector, S3FDWav2Lip):
+                return [s3fd_wav2lip.detect(self.detector, frame)[:, :4] for frame in frames]
             # The canonical scale is 0.25, for large frames; smaller ones keep a short side of 128 px.
             scale = min(1.0, max(0.25, 128 / min(frames.shape[1:3])))
             return [s3fd.detect(self.detector, frame, scale=scale)[:, :4] for frame in frames]

@@ -20,7 +20,7 @@ MICRO = Plan(
     seconds=1.6,
     source_size=192,
     size=64,
-    scored_clips=2,
+    scored_clips=1,
     training=("lfg.loop.steps=12", "a2v_1.loop.steps=12", "pbnet.loop.steps=12", "pbnet.frames=24"),
 )
 

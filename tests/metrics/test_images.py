@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.metrics.features.images import ssim_per_frame
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.extraction import Extraction
 
@@ -56,3 +58,19 @@ def test_pictures_too_small_for_a_window_fail_in_one_line() -> None:
     for name in ("ssim", "lpips"):
         with pytest.raises(ItemError, match="too_small"):
             Extraction([METRICS[name]], weights="seeded").arrays(METRICS[name], small, small)
+
+
+@pytest.mark.parametrize("shape", [(40, 16, 20, 3), (5, 11, 23), (2, 300, 260, 3)], ids=str)
+@pytest.mark.parametrize(
+    ("window", "options"),
+    [("gaussian", {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}), ("uniform", {})],
+)
+def test_blocks_of_frames_give_the_bits_of_scikit_image(shape: tuple[int, ...], window: str, options: dict) -> None:
+    true = RNG.integers(0, 256, shape).astype(np.uint8)
+    generated = noisy(true // 2 + 40, 25)
+    axis = 2 if len(shape) == 4 else None
+    by_frame = [
+        structural_similarity(a, b, data_range=255.0, channel_axis=axis, **options)
+        for a, b in zip(generated, true, strict=True)
+    ]
+    assert np.array_equal(ssim_per_frame(generated, true, window=window), by_frame)

@@ -131,7 +131,10 @@ def _tracks(true: np.ndarray, drawn: np.ndarray, title: str) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 1 + true.shape[1] * 0.7), dpi=80, layout="constrained")
+    height = 1 + true.shape[1] * 0.7  # inches
+    figure = Figure(figsize=(6, height), dpi=80)
+    # Fixed margins: a constrained layout draws the figure several times.
+    figure.subplots_adjust(left=0.1, right=0.98, top=1 - 0.35 / height, bottom=0.25 / height, hspace=0.25)
     canvas = FigureCanvasAgg(figure)
     time = np.arange(len(true)) / FPS
     column = figure.subplots(true.shape[1], 1, sharex=True, squeeze=False)[:, 0]

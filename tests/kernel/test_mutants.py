@@ -1,0 +1,39 @@
+"""The list of faults in tools/mutants fits the code as it is now."""
+
+from __future__ import annotations
+
+import pytest
+from faults import ROOT, Fault, FaultError, load_faults
+
+FILES = sorted({fault.file for fault in load_faults()})
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_fault_fits_its_file(file: str) -> None:
+    source = (ROOT / file).read_text()
+    wrong = []
+    for fault in load_faults():
+        try:
+            if fault.file == file:
+                fault.apply(source)
+        except FaultError as error:
+            wrong.append(str(error))
+    assert not wrong, "adapt tools/mutants/faults to the changed code:\n" + "\n".join(wrong)
+
+
+def test_a_fault_that_changes_nothing_is_refused() -> None:
+    fault = Fault("same", "key", "x.py", "", old="a = 1", new="a = (1)")
+    with pytest.raises(FaultError, match="means the same"):
+        fault.apply("a = 1\n")
+
+
+def test_a_fault_must_stand_once() -> None:
+    fault = Fault("twice", "key", "x.py", "", old="1", new="2")
+    with pytest.raises(FaultError, match="stands 2 times"):
+        fault.apply("a = 1\nb = 1\n")
+
+
+def test_a_statement_in_a_function_does_not_run_at_import() -> None:
+    source = "LIMIT = 3\n\ndef check(x):\n    return (\n        x < LIMIT\n    )\n"
+    assert Fault("a", "key", "x.py", "", "x < LIMIT", "x <= LIMIT").statement(source) == (range(4, 7), False)
+    assert Fault("b", "key", "x.py", "", "LIMIT = 3", "LIMIT = 4").statement(source) == (range(1, 2), True)
