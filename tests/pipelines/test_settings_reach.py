@@ -252,6 +252,13 @@ def _labels(bench: Bench) -> None:
     table.write_text("file,speaker,split\na.mp4,anna,val\nb.mp4,ben,train\n")
     listed = bench.sources(["a.mp4", "b.mp4"], labels=table)
     assert {i: (s.speaker, s.split) for i, s in listed.items()} == {"a": ("anna", "val"), "b": ("ben", "train")}
+    names = [f"c{k:02d}.mp4" for k in range(36)]
+    table.write_text("\n".join(["file,speaker", *(f"{name},p{k % 12}" for k, name in enumerate(names))]))
+    splits: dict[str, set[str]] = {}
+    for source in bench.sources(names, labels=table).values():
+        splits.setdefault(source.speaker, set()).add(source.split)
+    people = {f"p{k}" for k in range(12)}  # each in one part alone, and both parts have some
+    assert all(len(splits[name]) == 1 for name in people) and {*map(min, splits.values())} == {"train", "test"}
 
 
 def _seed(bench: Bench) -> None:
