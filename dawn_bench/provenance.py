@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 #: The libraries whose version can change a number.
 NUMERIC_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "av", "dlib-bin")
+
+#: Those that compute the features of scores. The last two are in no row's fingerprint, which must not change.
+FEATURE_LIBRARIES = (*NUMERIC_LIBRARIES, "scikit-image", "lpips")
 
 
 def fingerprint(facts: Any, *, length: int = 16) -> str:
@@ -18,10 +22,13 @@ def fingerprint(facts: Any, *, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, dawn-bench and the libraries that can change a number, by name; missing ones are left out."""
+def versions(names: Sequence[str] = ("dawn-bench", *NUMERIC_LIBRARIES)) -> dict[str, str]:
+    """Versions of Python, dawn-bench and the libraries that can change a number, by name; missing ones are left out.
+
+    With `names`: of Python and of these distributions.
+    """
     installed = {"python": platform.python_version()}
-    for name in ("dawn-bench", *NUMERIC_LIBRARIES):
+    for name in names:
         try:
             installed[name] = version(name)
         except PackageNotFoundError:

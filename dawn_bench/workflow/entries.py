@@ -254,8 +254,9 @@ def _loaders(
     for clip in clips:
         if clip.id in outputs:
             path, start = outputs[clip.id], (starts or {}).get(clip.id)
-            read = partial(read_output, path, clip, take=take, notes=(notes or {}).get(clip.id, ()), start=start)
-            loaders[clip.id] = FileLoad(path, read, start or 0) if modality_of(clip) == "video" else read
+            own = (notes or {}).get(clip.id, ())
+            read = partial(read_output, path, clip, take=take, notes=own, start=start)
+            loaders[clip.id] = FileLoad(path, read, start or 0, own) if modality_of(clip) == "video" else read
     return loaders
 
 

@@ -25,7 +25,7 @@ import torch
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.features.landmarks import face_needs, face_weights
-from dawn_bench.metrics.functional.facetrack import FaceTrack, crop, smoothed, tracks
+from dawn_bench.metrics.functional.facetrack import MEDIAN, FaceTrack, crop, smoothed, tracks
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.functional.sync import window_count
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
@@ -142,6 +142,8 @@ class SyncNetFeature(Feature):
         candidates = tracks(
             self._detect(frames), more_than=self.protocol.lse_min_track, larger_than=self.protocol.lse_min_face
         )
+        # shorter than half the smoothing filter, a track would be smoothed to a box without a size
+        candidates = [track for track in candidates if len(track.frames) > MEDIAN // 2]
         if target is not None:
             candidates = [track for track in candidates if _is_at(track, target)]
         if not candidates:

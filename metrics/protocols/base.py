@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import unknown_name
@@ -139,6 +139,13 @@ class ScoringProtocol(Config):
     # meshes
     mesh_lips: str | None = Field(None, description="the lip vertices: biwi, vocaset, or a file of their indices")
     mesh_upper: str | None = Field(None, description="the upper-face vertices: biwi, vocaset, or a file")
+
+    @field_validator("fvd_batch_norm", mode="before")
+    @classmethod
+    def _as_it_is_listed(cls, value: Any) -> Any:
+        """The word for a number: YAML reads an eps without quotation marks as one."""
+        words = get_args(cls.model_fields["fvd_batch_norm"].annotation)
+        return next((word for word in words if isinstance(value, float) and float(word) == value), value)
 
     @property
     def fingerprint(self) -> str:

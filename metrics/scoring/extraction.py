@@ -36,7 +36,7 @@ from dawn_bench.metrics.scoring.person import (
     target_of,
     which,
 )
-from dawn_bench.provenance import fingerprint
+from dawn_bench.provenance import FEATURE_LIBRARIES, fingerprint, versions
 from dawn_bench.weights import Policy
 
 #: The arrays of a feature, or why the clip has none.
@@ -75,7 +75,10 @@ class Extraction:
     ) -> None:
         # always on disk: metrics then keep views of files, and memory does not grow with the number of clips
         self._own = TemporaryDirectory(prefix="dawn-bench-features-") if features_dir is None else None
-        self.cache = FeatureCache(features_dir or Path(self._own.name if self._own else ""))
+        # the version of dawn-bench is not among them: that of each feature is in its fingerprint
+        libraries = {name: number for name, number in versions(FEATURE_LIBRARIES).items() if name != "python"}
+        computed_by = fingerprint([device.split(":")[0], libraries])
+        self.cache = FeatureCache(features_dir or Path(self._own.name if self._own else ""), computed_by)
         self.extractors: dict[str, Feature | PairFeature] = {}
         self.seconds: dict[str, float] = {}
         waiting = [need for metric in metrics for need in metric.needs]

@@ -3,8 +3,9 @@
     <folder>/<feature>-<fingerprint>/<clip hash>.safetensors    the arrays
     <folder>/<feature>-<fingerprint>/<clip hash>.json           why there are none (`reason`, `detail`)
 
-Both carry a hash of their content: a file that was damaged since counts as absent, and is computed again. Equal frames
-have equal hashes, so methods share the features of true clips and sanity rows are not computed twice.
+Both carry a hash of their content: a file that was damaged since counts as absent, and is computed again. So does one
+that other libraries or another kind of device computed: a row states those in use. Equal frames have equal hashes, so
+methods share the features of true clips and sanity rows are not computed twice.
 Arrays are views of memory-mapped files: a metric may keep those of all clips.
 """
 
@@ -41,6 +42,8 @@ def content_hash(clip: Clip, field: str) -> str:
 
 #: Key of the seal in a feature file's metadata; files of earlier versions have none.
 SEAL = "seal"
+#: Key of what computed a feature, in its file's metadata or record; files of earlier versions have none and count.
+COMPUTED_BY = "computed_by"
 
 
 def arrays_seal(arrays: Mapping[str, np.ndarray]) -> str:
@@ -53,23 +56,29 @@ def arrays_seal(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 class FeatureCache:
-    """Arrays by (feature, fingerprint, hash of the clip)."""
+    """Arrays by (feature, fingerprint, hash of the clip).
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `computed_by` stands for libraries and device; files of others count as absent.
+    """
+
+    def __init__(self, folder: Path, computed_by: str = "") -> None:
+        self.folder, self.computed_by = folder, computed_by
 
     def get(self, name: str, fingerprint: str, key: str) -> dict[str, np.ndarray] | None:
         """The arrays, or None; raises a stored `ItemError`. A damaged file counts as absent."""
         path = self._path(name, fingerprint, key)
         try:
             if path.is_file():
-                arrays = open_shard(path)
-                seal = shard_facts(path).get(SEAL)
-                return arrays if seal in (None, arrays_seal(arrays)) else None
+                arrays, facts = open_shard(path), shard_facts(path)
+                if facts.get(COMPUTED_BY, self.computed_by) != self.computed_by:
+                    return None
+                return arrays if facts.get(SEAL) in (None, arrays_seal(arrays)) else None
             failure = path.with_suffix(".json")
             if not failure.is_file():
                 return None
             stored = unsealed(read_json(failure, dict))
+            if stored.get(COMPUTED_BY, self.computed_by) != self.computed_by:
+                return None
             error = ItemError(str(stored["reason"]), str(stored["detail"]))
         except (OSError, ValueError, KeyError):  # InputError is a ValueError
             return None
@@ -80,11 +89,13 @@ class FeatureCache:
         from safetensors.numpy import save
 
         whole = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
-        self._write(self._path(name, fingerprint, key), save(whole, metadata={SEAL: arrays_seal(whole)}))
+        facts = {SEAL: arrays_seal(whole), COMPUTED_BY: self.computed_by}
+        self._write(self._path(name, fingerprint, key), save(whole, metadata=facts))
 
     def put_failure(self, name: str, fingerprint: str, key: str, error: ItemError) -> None:
         """Store the reason why this clip has no such feature."""
-        text = json.dumps(sealed({"reason": error.reason, "detail": error.detail}))
+        facts = {"reason": error.reason, "detail": error.detail, COMPUTED_BY: self.computed_by}
+        text = json.dumps(sealed(facts))
         self._write(self._path(name, fingerprint, key).with_suffix(".json"), text.encode())
 
     def _write(self, path: Path, data: bytes) -> None:

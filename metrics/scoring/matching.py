@@ -37,6 +37,8 @@ from dawn_bench.readers import read_json
 Load = Callable[[], Clip]
 #: Fields of one row for the whole clip.
 WHOLE_FIELDS = frozenset({"template", "lips", "upper", "triangles"})
+#: Fields of a true clip that an output is read and matched with.
+_COMPARED = WHOLE_FIELDS | {"frames", "audio", "vertices"}
 #: Incremented whenever the code below changes its output.
 VERSION = 3
 
@@ -49,6 +51,8 @@ class FileLoad:
     read: Load
     #: The frame of the file at which the clip begins, where the file holds a longer one.
     start: int = 0
+    #: Notes that `read` adds to those on the file.
+    notes: tuple[str, ...] = ()
 
     def __call__(self) -> Clip:
         return self.read()
@@ -57,8 +61,8 @@ class FileLoad:
 class Matcher:
     """Loads generated clips and matches them to the true ones.
 
-    With a folder it stores length, notes and the hash of every array of each file. A later run then returns a clip
-    whose arrays are decoded only when a feature needs them.
+    With a folder it stores length, notes and the hash of every array of each file. A later run against the same true
+    clip then returns a clip whose arrays are decoded only when a feature needs them.
     """
 
     def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, folder: Path | None = None) -> None:
@@ -76,11 +80,11 @@ class Matcher:
         if self.folder is None or not isinstance(load, FileLoad):
             return matched(load(), true, self.protocol)
         path = self.folder / f"{self._key(load, true)}.json"
-        known = _read(path)
-        if known is None:
+        known, against = _read(path), _against(load, true)
+        if known is None or known["against"] != against:
             output, true, notes = matched(load(), true, self.protocol)
             hashes = {name: content_sha256(output[name]) for name in output.arrays}
-            _write(path, {"n_frames": output.n_frames, "notes": notes, "sha256": hashes})
+            _write(path, {"n_frames": output.n_frames, "notes": notes, "sha256": hashes, "against": against})
             return _hashed(output, output.arrays, hashes), true, notes
         decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first access to one of them
         late = LazyArrays(known["sha256"], lambda name: decoded()[name])
@@ -101,10 +105,20 @@ class Matcher:
         return fingerprint([*facts, load.start] if load.start else facts)
 
 
+def _against(load: FileLoad, true: Clip) -> str:
+    """What the notes on a file depend on beside the file: the content of the true clip, and the loader's own notes.
+
+    Records of earlier versions lack it and are written anew: their notes may be of another true clip of this size.
+    """
+    content = {name: content_hash(true, name) for name in sorted(_COMPARED & set(true.arrays))}
+    return fingerprint([content, true.fps, load.notes])
+
+
 def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN) -> tuple[Clip, Clip, list[str]]:
     """Both clips at the same length and size, and notes on what was changed.
 
-    Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3), or sound is not int16 (n,).
+    Raises `ItemError("bad_output")` where frames are missing or not uint8 (T,H,W,3), where sound is not int16 (n,), and
+    where a mesh has other vertices than the true one.
     """
     notes = list(generated.notes)
     lengths = generated.n_frames, true.n_frames
@@ -119,6 +133,9 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
             why = f"another frame rate{f', {rate} and not {true.fps} a second' if rate is not None else ''}"
             counts = f"{lengths[0]} frames, the true clip {lengths[1]}"
             raise ItemError("bad_output", f"{generated.id} has {counts}: {why}")
+        ours, theirs = (clip["vertices"].shape[1:] if "vertices" in clip else None for clip in (generated, true))
+        if theirs is not None and ours != theirs:
+            raise ItemError("bad_output", f"the vertices of {generated.id} are {ours}, those of the true clip {theirs}")
     if "frames" in generated and "frames" in true:
         frames = generated["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) != lengths[0]:
@@ -192,7 +209,7 @@ def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, s
 def _read(path: Path) -> dict | None:
     try:
         known = unsealed(read_json(path, dict))
-        return known if {"n_frames", "notes", "sha256"} <= set(known) else None
+        return known if {"n_frames", "notes", "sha256", "against"} <= set(known) else None
     except ValueError:  # InputError is a ValueError
         return None  # absent or damaged: matched again
 

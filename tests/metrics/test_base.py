@@ -134,6 +134,19 @@ def test_protocol_ids_distinguish_variants() -> None:
         protocol("paper-down")
 
 
+@pytest.mark.parametrize("eps", ["0.00001", "1.0e-5", '"0.00001"'])
+def test_an_eps_is_taken_as_it_is_listed_or_as_a_number(eps: str) -> None:
+    """YAML reads it as a number where it has no quotation marks."""
+    assert protocol(overrides=(f"fvd_batch_norm={eps}",)).fvd_batch_norm == "0.00001"
+    assert protocol(overrides=("fvd_batch_norm=0.001",)) == PAPER_DAWN
+
+
+@pytest.mark.parametrize("eps", ["0.01", "true", "none"])
+def test_an_eps_that_is_not_listed_is_refused(eps: str) -> None:
+    with pytest.raises(InputError, match=r"Known: 0\.001, 0\.00001|Did you mean"):
+        protocol(overrides=(f"fvd_batch_norm={eps}",))
+
+
 def test_only_settings_that_matter_change_a_features_fingerprint() -> None:
     inception = FEATURES["inception"]
     base = inception(weights="seeded").fingerprint

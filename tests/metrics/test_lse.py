@@ -104,6 +104,19 @@ def test_routes_have_different_fingerprints():
     assert caught.value.reason == "no_face"
 
 
+@pytest.mark.parametrize("n_frames", [6, 7])
+def test_a_track_shorter_than_half_the_smoothing_costs_its_clip_only(n_frames: int, monkeypatch) -> None:
+    """The median over 13 frames of a box that is seen in 6 is a box without a size."""
+    feature, short = SyncNetFeature(TRACKED, weights="seeded"), noise_clip(n_frames)
+    boxes = [np.array([[4.0, 4, 28, 28]])] * n_frames
+    monkeypatch.setattr(feature, "_detect", lambda frames: boxes)
+    if n_frames == 7:
+        assert feature.run(short, {})["syncnet.track"].tolist() == [0, 6, 7]
+        return
+    with pytest.raises(ItemError, match="no_face"):
+        feature.run(short, {})
+
+
 def test_the_tracked_crop_of_a_face_is_another_picture_than_the_frame(embedded_clips):
     c = embedded_clips[0].clip
     part = clip(c["frames"][:10], c["audio"][: 10 * SAMPLES_PER_FRAME])

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -57,32 +56,51 @@ def copy_project(target: Path) -> None:
         (target.parent / "shared").symlink_to(shared.resolve())
 
 
-def run_tests(copy: Path, tests: list[str], timeout: float) -> tuple[bool, str]:
-    """Run `tests` in `copy` until the first fails. Returns whether one failed, and which or why."""
-    names = copy.parent / f"{copy.name}.txt"
-    names.write_text("\n".join(tests))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", f"@{names}"]
-    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
-    try:
-        output, _ = child.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
-        return True, f"the tests did not end in {timeout:.0f} s"
-    failed = [line for line in output.decode(errors="replace").splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    if child.returncode == 0:
-        return False, ""
-    if child.returncode in (4, 5) and not failed:
-        return False, "the tests could not be run: " + output.decode(errors="replace").strip().splitlines()[-1]
-    return True, failed[0].split(" - ")[0].split(" ", 1)[1] if failed else f"pytest ended with {child.returncode}"
+class Copy:
+    """A copy of the project with a process that runs tests in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        copy_project(folder)
+        environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        self.worker = subprocess.Popen(
+            [sys.executable, HERE / "worker.py"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, tests: list[str], timeout: float) -> tuple[bool, str]:
+        """Run `tests` until the first fails. Returns whether one failed, and which or why."""
+        assert self.worker.stdin is not None and self.worker.stdout is not None
+        names, log = self.folder.with_suffix(".txt"), self.folder.with_suffix(".log")
+        names.write_text("\n".join(tests))
+        order = {"tests": str(names), "log": str(log), "timeout": timeout}
+        self.worker.stdin.write(json.dumps(order) + "\n")
+        self.worker.stdin.flush()
+        code = int(self.worker.stdout.readline())
+        output = log.read_text(errors="replace").splitlines()
+        failed = [line for line in output if line.startswith(("FAILED ", "ERROR "))]
+        if code == 0:
+            return False, ""
+        if code == -1:
+            return True, f"the tests did not end in {timeout:.0f} s"
+        if code in (4, 5) and not failed:
+            return False, "the tests could not be run: " + (output or [""])[-1]
+        return True, failed[0].split(" - ")[0].split(" ", 1)[1] if failed else f"pytest ended with {code}"
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.worker.stdin is not None
+        self.worker.stdin.close()
+        self.worker.wait()
 
 
-def try_fault(fault: Fault, copy: Path, chosen: list[str], seconds: dict[str, float], budget: float) -> Outcome:
+def try_fault(fault: Fault, copy: Copy, chosen: list[str], seconds: dict[str, float], budget: float) -> Outcome:
     """Apply `fault` to `copy`, run the chosen tests for about `budget` seconds of their recorded time, restore."""
-    path, began = copy / fault.file, time.monotonic()
+    path, began = copy.folder / fault.file, time.monotonic()
     original, stamp = path.read_text(), path.stat().st_mtime
     tests, planned = [], 0.0
     for test in chosen:
@@ -95,7 +113,7 @@ def try_fault(fault: Fault, copy: Path, chosen: list[str], seconds: dict[str, fl
     try:
         path.write_text(fault.apply(original))
         os.utime(path, (stamp + 10, stamp + 10))  # compiled files are known by time and size
-        killed, by = run_tests(copy, tests, timeout=6 * max(planned, 20) + 120)
+        killed, by = copy.run(tests, timeout=6 * max(planned, 20) + 120)
     finally:
         path.write_text(original)
         os.utime(path, (stamp, stamp))
@@ -155,11 +173,9 @@ def main() -> int:
     recorded = Map(args.map) if args.map.is_dir() and not args.tests else None
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        copies: SimpleQueue[Path] = SimpleQueue()
+        copies: SimpleQueue[Copy] = SimpleQueue()
         for number in range(min(args.jobs, max(1, len(faults)))):
-            copy = Path(scratch) / f"copy{number}"
-            copy_project(copy)
-            copies.put(copy)
+            copies.put(Copy(Path(scratch) / f"copy{number}"))
 
         def attempt(fault: Fault) -> Outcome:
             source = (ROOT / fault.file).read_text()
@@ -175,6 +191,8 @@ def main() -> int:
                 outcomes.append(outcome)
                 word = "killed  " if outcome.killed else "SURVIVED"
                 print(f"{word} {outcome.seconds:5.0f} s {outcome.fault.id}: {outcome.by}", flush=True)
+        while not copies.empty():
+            copies.get().close()
     print("\n" + table(outcomes))
     if args.out:
         args.out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
