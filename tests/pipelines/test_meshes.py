@@ -255,3 +255,14 @@ def test_rendering_shows_the_mouth_and_points_without_triangles(written: Path) -
 def test_numbers_out_of_range_are_rejected(wrong: dict[str, float], match: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=match):
         write_meshes(tmp_path, **wrong)  # type: ignore[arg-type]
+
+
+def test_vertices_of_every_layout_are_the_same(tmp_path: Path) -> None:
+    vertices = np.arange(4 * 7 * 3, dtype=np.float32).reshape(4, 7, 3)
+    for name, stored in {
+        "flat": vertices.reshape(4, 21),
+        "points": vertices,
+        "axes": vertices.transpose(0, 2, 1),
+    }.items():
+        np.save(tmp_path / f"{name}.npy", stored)
+        assert np.array_equal(read_vertices(tmp_path / f"{name}.npy", vertices=7), vertices), name
