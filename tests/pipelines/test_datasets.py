@@ -303,6 +303,6 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
 def test_hdtf_crops_stay_square_and_inside() -> None:
     assert hdtf_module.scale_box((100, 20, 400, 400), 720, 1080) == (150, 30, 600, 600)
     assert hdtf_module.scale_box((0, 321, 401, 401), 722, 361) == (0, 160, 200, 200)
-    assert hdtf_module.scale_box((0, 80, 20, 20), 100, 33) == (0, 26, 7, 7)  # rounded, it would end below the picture
+    assert hdtf_module.scale_box((0, 81, 20, 20), 100, 33) == (0, 26, 7, 7)  # rounded, it would end below the picture
     _, y, width, height = hdtf_module.scale_box((3, 0, 719, 719), 719, 240)
     assert width == height and y + height <= 240
