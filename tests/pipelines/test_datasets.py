@@ -79,6 +79,13 @@ def test_safe_ids_survive_random_names() -> None:
     assert all(tarfile.TarInfo(i).name == i and i.encode() for i in ids)
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "口"])
+def test_long_names_give_ids_that_a_file_can_have(letter: str) -> None:
+    names = [letter * 200 + end for end in "xy"]
+    ids = [safe_id(name) for name in names]
+    assert len(set(ids)) == 2 and all(len(i.encode()) < 140 and i.startswith(letter * 30) for i in ids)
+
+
 def test_folder_splits_nine_to_one_and_keeps_one_of_each(tmp_path: Path) -> None:
     for k in range(300):
         touch(tmp_path / f"{k}.mp4")
