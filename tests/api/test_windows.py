@@ -143,3 +143,9 @@ def test_a_copy_by_pickle_is_small_and_equal(cache: Cache) -> None:
     assert len(data) < 2000
     again = pickle.loads(data)
     assert torch.equal(again[5]["frames"], windows[5]["frames"])
+
+
+def test_splits_that_are_changed_twice_keep_both_changes(cache: Cache) -> None:
+    moved = cache.resplit({"c0": "val"}).resplit({"c4": "train"})
+    assert (moved.ids("val"), moved.ids("test")) == (["c0"], ["c5"]) and "c4" in moved.ids("train")
+    assert pickle.loads(pickle.dumps(moved)).ids("val") == ["c0"] and cache.ids("test") == ["c4", "c5"]
