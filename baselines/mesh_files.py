@@ -9,10 +9,9 @@ import numpy as np
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.meshes.checks import output_fault
-from dawn_bench.pipelines.meshes.files import interleaved
+from dawn_bench.pipelines.meshes.files import interleaved, write_npy
 from dawn_bench.pipelines.meshes.render import MeshRenderer
 from dawn_bench.readers import read_array
 
@@ -29,8 +28,7 @@ def write_mesh(path: Path, vertices: np.ndarray, truth: Clip) -> None:
     if vertices.ndim != 4 or vertices.shape[2:] != (expected, 3) or 0 in vertices.shape:
         raise ItemError("bad_output", f"vertices are {vertices.shape}, not (takes, frames, {expected}, 3)")
     path.with_suffix(".mp4").unlink(missing_ok=True)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, vertices.astype(np.float32, copy=False))
+    write_npy(path, vertices.astype(np.float32, copy=False))
 
 
 def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = ()) -> Clip:

@@ -70,10 +70,15 @@ def replacing(path: Path, *, durable: bool = True, sole: bool = False) -> Iterat
 def filling(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder in `folder`, which is new or empty; its content moves into `folder` when the block ends.
 
-    If the block raises, nothing of it stays. Raises `InputError` when `folder` has content of its own or is no
-    folder, and `StorageError` when the disk is full.
+    The content is on disk before it has its names. If the block raises, or a file cannot be moved, nothing stays; what
+    a killed process left is removed by the next one. Raises `InputError` when `folder` has content of its own or is
+    no folder, and `StorageError` when the disk is full.
     """
     partial = folder / f".partial{TEMPORARY}"
+    moving = partial / _MOVING
+    with suppress(OSError, ValueError):
+        names = json.loads(moving.read_text())  # the process was killed while it moved these
+        _remove(folder, names if isinstance(names, list) else ())
     if folder.exists() and (not folder.is_dir() or any(path != partial for path in folder.iterdir())):
         raise InputError("already exists and is not an empty folder.", path=folder, hint="Give a new or empty --out.")
     with writing(folder):
@@ -81,15 +86,41 @@ def filling(folder: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
     try:
         yield partial
+        names = sorted(path.name for path in partial.iterdir())
         with writing(folder):
-            for path in sorted(partial.iterdir()):
-                path.rename(folder / path.name)
+            for top, _, files in os.walk(partial):
+                for name in files:
+                    sync(Path(top, name))
+                sync(Path(top))
+            write_atomic(moving, json.dumps(names).encode())
+            try:
+                for name in names:
+                    (partial / name).rename(folder / name)
+                sync(folder)
+            except BaseException:
+                _remove(folder, names)
+                raise
     except OSError as error:
         if (refused := storage_error(error, path=folder)) is not None:
             raise refused from error
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+#: In the hidden folder of `filling`: the names of what is being moved, as JSON.
+_MOVING = ".moving"
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    """Remove the entries of a folder that have one of these names; a link is removed, not what it leads to."""
+    for path in list(folder.iterdir()):
+        if path.name not in names:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -121,18 +152,18 @@ def sweep(folder: Path, *names: str, only: Path | None = None, written: Collecti
     """
     if only is not None:
         prefix = f".{only.name}."
-        _remove(path for path in folder.glob(".*") if path.name.startswith(prefix) and _is_dead(path))
+        _unlink(path for path in folder.glob(".*") if path.name.startswith(prefix) and _is_dead(path))
         return
     fixed = {f".{name}{TEMPORARY}" for name in written}
     checkpoints = any(name.endswith(".safetensors") for name in written)
-    _remove(
+    _unlink(
         path
         for path in folder.glob(".*")
         if path.name in fixed or _is_dead(path) or (checkpoints and _FOREIGN.match(path.name))
     )
     for name in names:
         for top, _, files in os.walk(folder / name):
-            _remove(Path(top, file) for file in files if file.startswith(".") and _is_dead(Path(top, file)))
+            _unlink(Path(top, file) for file in files if file.startswith(".") and _is_dead(Path(top, file)))
 
 
 #: The names that `temporary_path` gives, those that it gave in earlier versions, and those of safetensors' own writer.
@@ -159,7 +190,7 @@ def _is_dead(path: Path) -> bool:
     return False
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def _unlink(paths: Iterable[Path]) -> None:
     for path in list(paths):
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -208,10 +239,10 @@ def commit(temporary: Path, path: Path, *, durable: bool = True) -> None:
     """
     with writing(path):
         if durable:
-            _sync(temporary)
+            sync(temporary)
         temporary.replace(path)
         if durable:
-            _sync(path.parent)
+            sync(path.parent)
 
 
 def walk(root: Path) -> Iterator[Path]:
@@ -263,8 +294,8 @@ def git_blob_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Flush a file's content, or a folder's renames, to disk."""
+def sync(path: Path) -> None:
+    """Flush a file's content, or a folder's names, to disk. Raises OSError where the system refuses."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

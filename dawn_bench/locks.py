@@ -50,13 +50,15 @@ def exclusive(folder: Path, *, doing: str, hint: str) -> Iterator[None]:
             write_atomic(note, f"{_this_process()}\n".encode(), durable=False)  # in place of a link, not through it
         yield
     finally:
-        with suppress(OSError):
-            note.unlink(missing_ok=True)
-        if new and {p.name for p in folder.iterdir()} <= {LOCK_FILE}:  # nothing was written: leave no trace
+        try:
             with suppress(OSError):
-                (folder / LOCK_FILE).unlink(missing_ok=True)
-                folder.rmdir()
-        lock.release()
+                note.unlink(missing_ok=True)
+            if new and {p.name for p in folder.iterdir()} <= {LOCK_FILE}:  # nothing was written: leave no trace
+                with suppress(OSError):
+                    (folder / LOCK_FILE).unlink(missing_ok=True)
+                    folder.rmdir()
+        finally:  # also where a second Ctrl-C comes in between
+            lock.release()
 
 
 @contextmanager

@@ -21,7 +21,8 @@ _REFUSED = FULL | {errno.EROFS}
 #: Full disks as reported without an error number, by safetensors (Rust), PyTorch and numpy.
 _TEXT = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|os error (?:28|122|27|30)\b"
-    r"|inline_container.*(?:unexpected pos|file write failed|open file failed)|^\d+ requested and \d+ written"
+    r"|inline_container.*(?:unexpected pos|file write failed|open file failed)|basic_ios::clear: iostream error"
+    r"|^\d+ requested and \d+ written"
 )
 _READ_ONLY = re.compile(r"Read-only file system|os error 30\b")
 KEPT = "run it again: finished work is kept."

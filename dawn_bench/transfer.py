@@ -101,6 +101,7 @@ def _transfer(url: str, partial: Path, have: int, *, label: str, size: int | Non
             discard(partial)
             raise TransferError(f"has {total:,} bytes, {_bound(most)}", retryable=False)
         if not start:
+            discard(partial)  # first the bytes, then their origin: the new one must not be noted for the old ones
             _remember(partial, url, validator)
         whole = total if total is not None else size
         _write(response, first, partial, start, total=whole, most=most, label=label)

@@ -16,6 +16,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.files import replacing, sha256_file, user_path
 from dawn_bench.hashes import hash_file, known_hashes
 from dawn_bench.readers import read_torch
+from dawn_bench.storage import StorageError
 from dawn_bench.weights_check import check_weight
 from dawn_bench.weights_kinds import Kind, check_kind, checked_names, kind_of
 from dawn_bench.weights_layouts import check_layout, check_numbers
@@ -76,6 +77,8 @@ def add(path: Path, name: str | None = None, *, replace: bool = False) -> weight
     try:
         with replacing(target) as temporary:
             shutil.copyfile(path, temporary)
+    except StorageError:
+        raise  # it ends a run over many files
     except OSError as error:
         raise InputError(f"could not be written ({error.strerror}).", path=target) from error
     return weights.resolve(weight.name)

@@ -25,7 +25,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from dawn_bench.config import Config
 from dawn_bench.errors import ItemError
-from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, unsealed, write_atomic
+from dawn_bench.files import VIDEO_SUFFIXES, replacing, sealed, sync, unsealed, write_atomic
 from dawn_bench.locks import in_turn
 from dawn_bench.metrics.protocols.base import piece_words
 from dawn_bench.names import check_name, inside, owned
@@ -143,6 +143,7 @@ class ResultsStore:
                     os.truncate(self._file, before)  # half a line of a full disk would be reported for ever
                     raise
                 os.fsync(file.fileno())
+            sync(self._file.parent)  # the file may be new
 
     def rows(self) -> list[ScoreRow]:
         """The rows that hold (`reports.current`), in order of creation.
@@ -235,7 +236,7 @@ class ResultsStore:
         self._make(target.parent)
         if target.exists() and target.samefile(source):
             return target
-        with replacing(target, durable=False) as temporary:
+        with replacing(target) as temporary:
             try:
                 os.link(source.resolve(), temporary)
             except OSError:  # another file system
@@ -248,7 +249,7 @@ class ResultsStore:
             return self._relative(log)
         target = self.root / "curves" / f"{check_name(name, what='the curve')}{CURVE_SUFFIX}"
         self._make(target.parent)
-        write_atomic(target, "".join(f"{json.dumps(point)}\n" for point in _points(log)).encode(), durable=False)
+        write_atomic(target, "".join(f"{json.dumps(point)}\n" for point in _points(log)).encode())
         return self._relative(target)
 
     def _make(self, folder: Path) -> None:

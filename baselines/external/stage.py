@@ -62,7 +62,7 @@ def staged(adapter: Adapter, install: Install, item: Item, portrait: np.ndarray)
         image, sound = inputs / "portrait.png", inputs / "sound.wav"
         encoded = cv2.imencode(".png", cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))[1]
         image.write_bytes(encoded.tobytes())  # unlike imwrite it raises when the disk is full
-        write_wav(sound, audio)
+        write_wav(sound, audio, durable=False)
         overlay(install.repo, work, adapter.scratch)
         values: dict[str, Any] = {
             "image": image,

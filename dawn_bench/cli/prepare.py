@@ -41,10 +41,11 @@ def prepare(job: Preparation) -> None:
     settings = job.settings
     if settings.like is not None:
         _show_recipe(settings)
-    if settings.dataset == "embedded-mesh" and not job.root.exists():
-        from dawn_bench.pipelines.meshes.write import write_meshes
+    if settings.dataset == "embedded-mesh":
+        from dawn_bench.pipelines.meshes.write import is_to_be_written, write_meshes
 
-        write_meshes(job.root, seed=settings.seed)
+        if is_to_be_written(job.root):
+            write_meshes(job.root, seed=settings.seed)
     report = run(
         job.root,
         job.cache,

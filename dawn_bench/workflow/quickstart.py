@@ -20,7 +20,7 @@ from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config, resolve_config
 from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.files import sweep, write_atomic
+from dawn_bench.files import is_temporary, sweep, write_atomic
 from dawn_bench.locks import exclusive
 from dawn_bench.models.spec import MODELS, default_model
 from dawn_bench.names import check_links, owned
@@ -145,7 +145,7 @@ def _claim(out: Path, plan: Plan) -> None:
                 "holds a quickstart with another preset or seed.", path=out, hint="Choose another --out, or remove it."
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or not all(is_temporary(path.name) for path in out.iterdir())):
         raise InputError("is not an empty folder.", path=out, hint="Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(mark, json.dumps(plan.model_dump(mode="json")).encode())

@@ -112,9 +112,9 @@ def fit_length(audio: np.ndarray, n_frames: int) -> np.ndarray:
     return np.pad(audio[:n], (0, max(0, n - len(audio))))
 
 
-def write_wav(path: Path | str, audio: np.ndarray) -> None:
-    """Write int16 (n,) 16 kHz mono as a wav file."""
-    with replacing(Path(path), durable=False) as temporary, wave.open(str(temporary), "wb") as file:
+def write_wav(path: Path | str, audio: np.ndarray, *, durable: bool = True) -> None:
+    """Write int16 (n,) 16 kHz mono as a wav file; `durable` as in `dawn_bench.files.replacing`."""
+    with replacing(Path(path), durable=durable) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Readers for mesh dataset files: vertices, templates, vertex indices, triangles. Code in a file is never executed.
+"""Mesh dataset files: vertices, templates, vertex indices, triangles. Code in a file is never executed.
 
 V vertices, T frames, F triangles. Units are those of the files.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import replacing
 from dawn_bench.pickles import read_arrays
 from dawn_bench.readers import guarded, read_array, read_text
 
@@ -53,6 +55,21 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     if not np.isfinite(coordinates).all():
         raise ItemError("not_finite", f"{path.name}: has NaN or infinite coordinates")
     return coordinates
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write an npy file. Raises `StorageError` where the disk is full."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(_Written(file), array)
+
+
+class _Written:
+    """A file as far as numpy writes to it. Of a real file numpy takes the C stream, and ignores that closing it fails:
+    on a full disk the last four kilobytes would be lost without an error.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
 
 
 def interleaved(array: np.ndarray, *, vertices: int) -> np.ndarray:

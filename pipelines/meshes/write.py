@@ -9,9 +9,11 @@ from typing import Literal
 import numpy as np
 
 from dawn_bench.errors import InputError
+from dawn_bench.files import write_atomic
 from dawn_bench.pipelines.datasets import biwi, vocaset
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.meshes.face import MeshFace, draw_shape, make_face
+from dawn_bench.pipelines.meshes.files import write_npy
 from dawn_bench.pipelines.synthetic.motion import RATE, closure, draw_blinks, draw_speech, draw_voice
 from dawn_bench.pipelines.synthetic.sound import synthesise
 from dawn_bench.progress import Meter
@@ -21,6 +23,8 @@ Synthetic talking meshes in the layout of {layout}, written by dawn-bench (seed 
 face is parametric, the sound is synthesised, and subjects and sentences only follow {layout}'s names. Use them to try
 out and test software, never to measure quality. The face is one unit wide; frames are stored at {fps} fps.
 """
+#: A file that is there while the dataset is being written.
+UNFINISHED = ".unfinished"
 #: Stored frame rate by layout.
 _STORED_FPS = {"biwi": 25, "vocaset": 60}
 
@@ -49,8 +53,10 @@ def write_meshes(
             f"{subjects} subjects with {train} + {test} sequences of {seconds} s cannot be written.",
             hint="Use 1-6 subjects, 1-32 training and 1-4 test sequences of at least 1 s.",
         )
+    root.mkdir(parents=True, exist_ok=True)
+    write_atomic(root / UNFINISHED, b"")
     for folder in ("wav", "vertices_npy", "regions"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder).mkdir(exist_ok=True)
     templates = {}
     for k, (subject, sentences) in enumerate(_cast(layout, subjects, train, test)):
         face = make_face(draw_shape(np.random.default_rng([seed, 11, k])))
@@ -58,16 +64,25 @@ def write_meshes(
         for sentence in sentences:
             name = f"{subject}_{sentence:02d}" if layout == "biwi" else f"{subject}_sentence{sentence:02d}"
             vertices, sound = _sequence(face, seconds, _STORED_FPS[layout], seed=seed, subject=k, sentence=sentence)
-            np.save(root / "vertices_npy" / f"{name}.npy", vertices.reshape(len(vertices), -1))
+            write_npy(root / "vertices_npy" / f"{name}.npy", vertices.reshape(len(vertices), -1))
             write_wav(root / "wav" / f"{name}.wav", sound)
             if progress is not None:
                 progress.advance()
-    (root / "templates.pkl").write_bytes(pickle.dumps(templates, protocol=4))
-    (root / "regions" / "lve.txt").write_text(", ".join(map(str, face.lips)))
-    (root / "regions" / "fdd.txt").write_text(", ".join(map(str, face.upper)))
+    write_atomic(root / "templates.pkl", pickle.dumps(templates, protocol=4))
+    write_atomic(root / "regions" / "lve.txt", ", ".join(map(str, face.lips)).encode())
+    write_atomic(root / "regions" / "fdd.txt", ", ".join(map(str, face.upper)).encode())
     _write_ply(root / "mesh.ply", face.rest, face.triangles)
-    (root / "README.txt").write_text(README.format(layout=layout.upper(), seed=seed, fps=_STORED_FPS[layout]))
+    readme = README.format(layout=layout.upper(), seed=seed, fps=_STORED_FPS[layout])
+    write_atomic(root / "README.txt", readme.encode())
+    (root / UNFINISHED).unlink()
     return root
+
+
+def is_to_be_written(root: Path) -> bool:
+    """Whether the dataset does not exist yet, or `write_meshes` was interrupted while it wrote it."""
+    if not root.is_dir():
+        return not root.exists()
+    return (root / UNFINISHED).is_file() or not any(root.iterdir())
 
 
 def _cast(layout: str, subjects: int, train: int, test: int) -> list[tuple[str, list[int]]]:
@@ -103,4 +118,4 @@ def _write_ply(path: Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
     header += [f"element face {len(triangles)}", "property list uchar int vertex_indices", "end_header"]
     rows = [" ".join(f"{value:.6f}" for value in row) for row in vertices]
     rows += [f"3 {' '.join(map(str, row))}" for row in triangles]
-    path.write_text("\n".join([*header, *rows, ""]))
+    write_atomic(path, "\n".join([*header, *rows, ""]).encode())

@@ -195,17 +195,18 @@ def _render_clip(spec: ClipSpec) -> None:
     write_wav(spec.root / "AudioWAV" / f"{spec.name}.wav", sound)
     moves = Expression(opening[:, None], rounding[:, None], shut[:, None])
     landmarks = renderer.face.landmarks(moves, np.stack(turns), sway)
-    np.savez(
-        spec.root / "truth" / f"{spec.name}.npz",
-        pose=pose.astype(np.float32),
-        sway=sway.astype(np.float32),
-        opening=opening.astype(np.float32),
-        rounding=rounding.astype(np.float32),
-        closure=shut.astype(np.float32),
-        blinks=blinks,
-        blink_frames=np.floor(blinks * FPS).astype(np.int64),
-        syllables=np.array([(s.start, s.length) for s in speech.syllables]).reshape(-1, 2),
-        landmarks=landmarks.astype(np.float32),
-        face_width=np.float32(renderer.face.fw),
-        sound_offset=np.int64(0),
-    )
+    with replacing(spec.root / "truth" / f"{spec.name}.npz") as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            pose=pose.astype(np.float32),
+            sway=sway.astype(np.float32),
+            opening=opening.astype(np.float32),
+            rounding=rounding.astype(np.float32),
+            closure=shut.astype(np.float32),
+            blinks=blinks,
+            blink_frames=np.floor(blinks * FPS).astype(np.int64),
+            syllables=np.array([(s.start, s.length) for s in speech.syllables]).reshape(-1, 2),
+            landmarks=landmarks.astype(np.float32),
+            face_width=np.float32(renderer.face.fw),
+            sound_offset=np.int64(0),
+        )

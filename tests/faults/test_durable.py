@@ -1,87 +1,237 @@
-"""A file whose name says that it is finished is on disk before it has that name, and the name is on disk too."""
+"""A file whose name says that it is finished is on disk before it has that name, and the name is on disk too.
+
+The writers are in `tests/support/finished_files.py`, the places of the product in `write_sites.py`.
+"""
 
 from __future__ import annotations
 
+import errno
+import fnmatch
 import os
+import resource
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from fake_tools import FakeTools, write_video
+from disk_recorder import Disk, Event, Killed, recording, snapshot, unfinished
+from finished_files import LOGS, WRITERS, Writer
+from write_sites import LOSSY, OTHERWISE, ROOT, sites
 
-from dawn_bench.config import Config
-from dawn_bench.locks import HOLDER_FILE
-from dawn_bench.models.checkpoint import save_checkpoint
-from dawn_bench.pipelines.preparation.prepare import prepare
-from dawn_bench.pipelines.preparation.shards import ShardWriter
-from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.training.resume import save_state
+from dawn_bench import config, hashes, locks, transfer, weights_add, weights_fetch
+from dawn_bench.baselines import outputs
+from dawn_bench.baselines.external import stage
+from dawn_bench.metrics.scoring import feature_cache, matching
+from dawn_bench.models import checkpoint
+from dawn_bench.pipelines.datasets import download
+from dawn_bench.pipelines.media import audio, video
+from dawn_bench.pipelines.meshes import files as mesh_readers
+from dawn_bench.pipelines.meshes import write as meshes
+from dawn_bench.pipelines.preparation import executor, export, group, index, plan, prepare, shards
+from dawn_bench.pipelines.preparation import folder as cache_folder
+from dawn_bench.pipelines.synthetic import write as synthetic
+from dawn_bench.reports import page, store
+from dawn_bench.reports.store import ResultsStore
+from dawn_bench.results import ScoreRow
+from dawn_bench.storage import StorageError
+from dawn_bench.training import holdout, logger, loop, resume
+from dawn_bench.workflow import quickstart, reproduced, train
 
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # of `wave`, when its file fails
+]
 
-class _Order:
-    """What is synced, and what is renamed, in order."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.events: list[tuple[str, Path]] = []
-        fsync, replace = os.fsync, Path.replace
-
-        def synced(handle: int) -> None:
-            self.events.append(("sync", Path(f"/proc/self/fd/{handle}").readlink()))
-            fsync(handle)
-
-        def renamed(path: Path, target: Path) -> Path:
-            self.events.append(("named", Path(target)))
-            before = [event for event in self.events if event == ("sync", path.resolve())]
-            assert before or target.name == HOLDER_FILE, f"{target} was named before its content was on disk"
-            return replace(path, target)
-
-        monkeypatch.setattr("os.fsync", synced)
-        monkeypatch.setattr("pathlib.Path.replace", renamed)
-
-    def check(self, *names: str) -> None:
-        """Each file got its name, and its folder was synced after it."""
-        for name in names:
-            at = max(k for k, (kind, path) in enumerate(self.events) if kind == "named" and path.name == name)
-            folder = self.events[at][1].resolve().parent
-            assert ("sync", folder) in self.events[at:], name
+#: The files of the product that give files their names, and those that decide in which order.
+MODULES = (
+    config, hashes, locks, transfer, weights_add, weights_fetch, mesh_readers, stage, feature_cache, matching,
+    checkpoint, download, audio, video, meshes, export, index, plan, shards, synthetic, page, store, holdout,
+    logger, loop, resume, quickstart, reproduced, train, executor, cache_folder, group, prepare, outputs,
+)  # fmt: skip
+#: Names by which the writers are tried one by one.
+TRIED = [name for name, writer in WRITERS.items() if writer.tried]
 
 
-def _checkpoint(folder: Path) -> None:
-    save_checkpoint(folder / "m.safetensors", torch.nn.Linear(2, 2), config=Config(), kind="x", provenance={})
+def in_place(path: Path) -> bool:
+    """Whether a file is a log, or a row of the results store."""
+    return path.name.endswith(LOGS) or path.parent.name == "rows"
 
 
-def _state(folder: Path) -> None:
-    module = torch.nn.Linear(2, 2)
-    save_state(folder / "state.pt", 1, module, [torch.optim.AdamW(module.parameters())], None, {})
+def prepared(writer: Writer, folder: Path) -> Path:
+    """The folder at version 0, and a copy of it to come back to."""
+    folder.mkdir()
+    writer.write(folder, 0)
+    return Path(shutil.copytree(folder, folder.with_name("base"), symlinks=True))
 
 
-def _shard(folder: Path) -> None:
-    with ShardWriter(folder, number=0, ids=["a"]) as writer:
-        writer.begin("a")
-        writer.append("pose", np.ones((3, 7), np.float32))
-        writer.finish()
-        writer.close()
+def back(folder: Path, base: Path) -> dict[Path, str]:
+    """Bring the folder back to version 0; returns its finished files."""
+    shutil.rmtree(folder)
+    shutil.copytree(base, folder, symlinks=True)
+    return snapshot(folder)
 
 
-def _cache(folder: Path) -> None:
-    write_video(folder / "v" / "a.mp4", frames=6, value=1)
-    prepare(folder / "v", folder / "c", PrepareSettings(size=32, extract=("pose",)), tools=FakeTools())
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
-@pytest.mark.parametrize(
-    ("write", "names"),
-    [
-        (_checkpoint, ["m.safetensors"]),
-        (_state, ["state.pt"]),
-        (_shard, ["pose-00000.safetensors"]),
-        (_cache, ["plan.json", "frames-00000.safetensors", "00000.json", "index.parquet", "cache.json"]),
-    ],
-)
-def test_finished_files_are_on_disk_before_they_are_named(
-    write: Callable[[Path], None], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order = _Order(monkeypatch)
-    write(tmp_path)
-    order.check(*names)
+def test_every_writer_is_tried() -> None:
+    naming, direct = sites()
+    tried = {site for writer in WRITERS.values() for site in writer.sites}
+    support = "tests/support/write_sites.py"
+    assert {s.name for s in naming} - tried - set(LOSSY) == set(), (
+        "add a writer to WRITERS in tests/support/finished_files.py"
+    )
+    assert {s.name for s in direct} - set(OTHERWISE) == set(), (
+        f"write through dawn_bench.files, or say in OTHERWISE in {support} why this needs no care"
+    )
+    assert {s.name for s in naming if not s.durable} == set(LOSSY) & {s.name for s in naming}, (
+        f"`durable=False` needs a reason in LOSSY in {support}"
+    )
+    assert {s.name for s in direct} == set(OTHERWISE) and tried <= {s.name for s in naming}  # nothing of the past
+    assert {Path(str(m.__file__)).resolve() for m in MODULES} >= {(ROOT / s.name.split(":")[0]) for s in naming}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_is_on_disk_before_it_is_named_and_so_is_its_name(name: str, tmp_path: Path) -> None:
+    writer, folder = WRITERS[name], tmp_path / "x"
+    prepared(writer, folder)
+    before = snapshot(folder)
+    with recording(folder) as disk:
+        writer.write(folder, 1)
+    assert set(writer.sites) <= disk.sites, "these do not name the files here"
+    faults = disk.check(before, in_place=in_place)
+    assert [f for f in faults if not (writer.lossy and ("on the disk" in f or "not synced" in f))] == []
+    check_order(disk, writer)
+
+
+def check_order(disk: Disk, writer: Writer) -> None:
+    """What speaks of other files is named after them."""
+    placed = []
+    for pattern in writer.names:
+        places = [
+            number
+            for number, event in enumerate(disk.events)
+            if event.kind in ("name", "open") and fnmatch.fnmatch(str(event.path.relative_to(disk.root)), pattern)
+        ]
+        assert places, f"{pattern} was not written"
+        placed.append((pattern, places[0], places[-1]))
+    for (earlier, _, last), (later, first, _) in pairwise(placed):
+        assert last < first, f"{later} was named before {earlier}"
+
+
+def _ends(disk: Disk, number: int, error: BaseException, *, dies: bool) -> Callable[[int, Event], None]:
+    def fail(current: int, event: Event) -> None:
+        if current == number:
+            disk.dead = dies
+            raise error
+
+    return fail
+
+
+def _wanted(writer: Writer, folder: Path, base: Path) -> tuple[dict[Path, str], list[Event]]:
+    """The finished files of version 1 and the operations that lead there."""
+    back(folder, base)
+    with recording(folder) as disk:
+        writer.write(folder, 1)
+    return snapshot(folder), disk.events
+
+
+def _check_again(writer: Writer, folder: Path, wanted: dict[Path, str], where: object) -> None:
+    """The same command after a failure gives what it would have given without."""
+    with recording(folder):  # without the time of real syncs
+        writer.write(folder, 1)
+    now = snapshot(folder)
+    if writer.same:
+        odd = {p.name for p in wanted.keys() | now.keys() if wanted.get(p) != now.get(p) and not in_place(p)}
+        assert not odd, where
+    assert now.keys() == wanted.keys(), where
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_writer_that_is_killed_leaves_whole_files_and_goes_on(name: str, dead: int, tmp_path: Path) -> None:
+    """Killed before each of its operations in turn: nothing that it does afterwards reaches the disk."""
+    writer, folder = WRITERS[name], tmp_path / "x"
+    base = prepared(writer, folder)
+    wanted, events = _wanted(writer, folder, base)
+    for number, event in list(enumerate(events))[:: writer.every]:
+        before = back(folder, base)
+        with pytest.raises(BaseException), recording(folder) as disk:  # noqa: B017
+            disk.fail = _ends(disk, number, Killed(), dies=True)
+            writer.write(folder, 1)
+        after = snapshot(folder)
+        halves = {p.name for p, at in after.items() if before.get(p) != at != disk.named(p) and not in_place(p)}
+        assert halves == set(), event
+        removed = {p for p in before if p not in after} - {e.path for e in events if e.kind == "remove"}
+        assert removed == set(), event
+        for path in folder.rglob(".*.tmp"):  # its process is dead
+            path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{dead}-")))
+        _check_again(writer, folder, wanted, event)
+        if writer.sweeps:
+            assert [p for p in folder.rglob(".*") if p.suffix == ".tmp"] == [], event
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_disk_that_fails_leaves_the_old_file_and_no_litter(name: str, tmp_path: Path) -> None:
+    """Each open, sync and renaming fails in turn, once."""
+    writer, folder = WRITERS[name], tmp_path / "x"
+    base = prepared(writer, folder)
+    wanted, events = _wanted(writer, folder, base)
+    litter = {p for p in folder.rglob(".*") if p.suffix == ".tmp"}
+    for number, event in [(k, e) for k, e in enumerate(events) if e.kind != "remove"][:: writer.every]:
+        before, full = back(folder, base), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(event.path))
+        try:
+            with recording(folder) as disk:
+                disk.fail = _ends(disk, number, full, dies=False)
+                writer.write(folder, 1)
+        except StorageError:
+            after = snapshot(folder)
+            halves = {p.name for p, at in after.items() if before.get(p) != at != disk.named(p) and not in_place(p)}
+            assert halves == set(), event
+        else:  # of a file that is made again, or that names the holder of a lock
+            assert writer.lossy or unfinished(event.path, folder), event
+        assert {p for p in folder.rglob(".*") if p.suffix == ".tmp"} <= litter, event
+        _check_again(writer, folder, wanted, event)
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_disk_that_fills_up_in_the_middle_of_a_file(name: str, tmp_path: Path) -> None:
+    """The system itself refuses the end of the largest file, whatever library writes it."""
+    writer, folder = WRITERS[name], tmp_path / "x"
+    base = prepared(writer, folder)
+    wanted, _ = _wanted(writer, folder, base)
+    before = back(folder, base)
+    size = max(path.stat().st_size for path, now in _wanted(writer, folder, base)[0].items() if before.get(path) != now)
+    if size < 4096:
+        pytest.skip("other output than this file's would be refused too")
+    back(folder, base)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, limits[1]))
+        with pytest.raises(StorageError, match="the disk is full"):
+            writer.write(folder, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    changed = [p for p, at in snapshot(folder).items() if at not in (before.get(p), wanted.get(p)) and not in_place(p)]
+    assert changed == [] and [p for p in folder.rglob(".*") if p.suffix == ".tmp"] == []
+    _check_again(writer, folder, wanted, "after a full disk")
+
+
+def test_rows_are_on_disk_when_append_returns(tmp_path: Path) -> None:
+    facts = dict.fromkeys(("method", "dataset", "split", "protocol", "metric", "fingerprint"), "x")
+    row = ScoreRow.model_validate({**facts, "value": 1.0, "n_clips": 1, "n_frames": 2})
+    results = ResultsStore(tmp_path / "r")
+    for _ in range(2):
+        with recording(tmp_path) as disk:
+            results.append([row])
+        (path,) = (tmp_path / "r" / "rows").iterdir()
+        assert disk.is_synced(path)
+        assert Event("sync", path.parent) in disk.events, "the name of the file may be lost"
+    assert len(path.read_bytes().splitlines()) == 2

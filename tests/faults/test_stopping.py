@@ -18,6 +18,7 @@ from fake_tools import FakeTools, write_video
 from micro import losses, micro_train
 
 from dawn_bench import stopping
+from dawn_bench.baselines.external import guard, process
 from dawn_bench.baselines.external.process import run
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
@@ -95,6 +96,142 @@ def test_a_command_that_ends_leaves_no_child(tmp_path: Path) -> None:
     assert run(words, cwd=tmp_path, environment={}, log=tmp_path / "log", timeout=3).code is None
     pids = [int(p.name) for p in (tmp_path / "a").iterdir()]
     assert pids and eventually(lambda: not any(map(is_running, pids)))
+
+
+#: Ignores being asked to end, and says when it does.
+STUBBORN = """
+import signal, sys, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+Path(sys.argv[1]).touch()
+time.sleep(25)
+"""
+
+
+@linux
+@pytest.mark.parametrize("stubborn", [True, False])
+def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(
+    stubborn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs: list[tuple[int, float]] = []
+    monkeypatch.setattr(process, "GRACE", 0.4)
+    real = os.killpg
+
+    def killpg(group: int, sign: int) -> None:
+        signs.append((sign, time.monotonic()))
+        real(group, sign)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    script = STUBBORN if stubborn else STUBBORN.replace("SIG_IGN", "SIG_DFL")
+    (tmp_path / "command.py").write_text(script)
+    words = [sys.executable, str(tmp_path / "command.py"), str(tmp_path / "ready")]
+    ended = run(words, cwd=tmp_path, environment={}, log=tmp_path / "log", timeout=2, ready="ready")
+    assert ended.code is None and ended.ready_after is not None and ended.tail == "ready\n"
+    assert signs[0][0] == signal.SIGTERM
+    if stubborn:
+        assert [sign for sign, _ in signs] == [signal.SIGTERM, signal.SIGKILL]
+        assert signs[1][1] - signs[0][1] >= 0.4
+
+
+@linux
+def test_the_guard_kills_a_command_that_ignores_sigterm(tmp_path: Path) -> None:
+    """Its owner is killed: the pipe to the guard closes. The command has dropped the mark in its environment."""
+    (tmp_path / "command.py").write_text(STUBBORN)
+    (tmp_path / "kept").mkdir(), (tmp_path / "gone").mkdir()
+    words = [sys.executable, str(tmp_path / "command.py")]
+    children = [
+        subprocess.Popen([*words, str(tmp_path / f"ready{k}")], start_new_session=True, stdout=subprocess.DEVNULL,
+                         env={**os.environ, **({guard.TOKEN: "token1"} if k else {})})
+        for k in range(2)
+    ]  # fmt: skip
+    try:
+        assert eventually(lambda: len(list(tmp_path.glob("ready*"))) == 2)
+        lines = [f"run token{k} {child.pid}" for k, child in enumerate(children)]
+        lines += [f"folder {tmp_path / name}" for name in ("gone", "kept")]
+        lines += ["done token1", f"done {tmp_path / 'kept'}"]
+        subprocess.run(
+            [sys.executable, "-I", "-S", guard.__file__], input="\n".join([*lines, ""]), text=True, timeout=30
+        )
+        assert children[0].wait(10) == -signal.SIGKILL
+        assert children[1].poll() is None, "it was done"
+        assert not (tmp_path / "gone").exists() and (tmp_path / "kept").exists()
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+@pytest.mark.parametrize(("seconds", "acts"), [(4.99, False), (5.0, True), (5.01, True)])
+def test_a_repeated_signal_counts_again_after_five_seconds(
+    seconds: float, acts: bool, handlers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: clock[0])
+    with pytest.raises(Stopped, match="SIGTERM"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stopping.stopped_by() == signal.SIGTERM
+    clock[0] += seconds
+    if acts:
+        with pytest.raises(Stopped, match="SIGHUP"):
+            os.kill(os.getpid(), signal.SIGHUP)
+    else:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert stopping.stopped_by() == (signal.SIGHUP if acts else signal.SIGTERM)
+
+
+@pytest.mark.parametrize("ignored", ["SIGHUP", "SIGTERM"])
+def test_a_signal_that_is_ignored_stays_so(ignored: str) -> None:
+    number = getattr(signal, ignored)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        stop_on_signals()
+        assert signal.getsignal(number) == signal.SIG_IGN
+        with deferred() as request:
+            os.kill(os.getpid(), number)
+            assert not request.pending
+    finally:
+        signal.signal(number, before)
+        for other in stopping.SIGNALS:
+            signal.signal(other, signal.SIG_DFL)
+
+
+def test_signals_are_held_back_until_the_step_ends(handlers: None) -> None:
+    with deferred() as request:
+        request.stop()  # nothing has come
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.pending and request.number == signal.SIGTERM
+        with pytest.raises(Stopped, match="SIGTERM"):
+            request.stop()
+        assert not request.pending
+    assert stopping.stopped_by() == signal.SIGTERM
+    stopping._first = None
+    with pytest.raises(Stopped), deferred(enabled=False):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it acts at once")
+
+
+@linux
+def test_a_worker_ends_with_its_owner_only(tmp_path: Path) -> None:
+    """The middle process starts a worker and dies; the worker's clock is not its end."""
+    script = (
+        "import os, subprocess, sys, time\n"
+        "from dawn_bench.stopping import end_with\n"
+        "owner = int(sys.argv[1]) or os.getppid()\n"
+        "end_with(owner); end_with(owner)\n"
+        "open(sys.argv[2], 'w').write(str(os.getpid()))\n"
+        "time.sleep(300)\n"
+    )
+    start = f"subprocess.Popen([sys.executable, '-c', {script!r}, '0', sys.argv[1]])"
+    owner = f"import subprocess, sys; {start}; sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", owner, str(tmp_path / "pid")], stdin=subprocess.PIPE)
+    assert eventually(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    time.sleep(2 * stopping._WATCH)
+    assert is_running(pid), "its owner lives"
+    process.kill()
+    process.wait()
+    assert eventually(lambda: not is_running(pid), 10)
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])

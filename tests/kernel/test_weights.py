@@ -279,3 +279,11 @@ def test_every_entry_is_fully_described() -> None:
         assert weight.purpose and weight.origin and weight.licence, weight.name
         assert weight.sha256 is None or len(weight.sha256) == 64, weight.name
         assert (weight.member is None) == (weight.archive_sha256 is None), weight.name
+
+
+def test_every_stand_in_has_a_salt_of_its_own_which_identifies_it(folder: Path) -> None:
+    resolved = {w.name: weights.resolve(w.name, "seeded") for w in WEIGHTS}
+    assert {name: one.sha256 for name, one in resolved.items()} == {
+        name: f"{weights.SEEDED_SALT}{name}" for name in resolved
+    }
+    assert {(one.state, one.path) for one in resolved.values()} == {("seeded", None)}

@@ -108,6 +108,19 @@ def test_a_second_run_requests_only_missing_videos(root: Path, fake: type[FakeDo
     assert (root / "raw" / LOG_FILE).read_text().count("\n") == 1
 
 
+def test_the_log_keeps_the_reasons_of_videos_that_are_still_missing_and_no_other(
+    root: Path, fake: type[FakeDownloader]
+) -> None:
+    fake.refusals.update({"B" * 11: "Private video.", "C" * 11: "Video unavailable."})
+    command("--root", str(root))
+    stems = [f"WDA_{name} [{key * 11}]" for name, key in (("One", "A"), ("Two", "B"), ("Three", "C"))]
+    assert set(stems[1:]) < read_log(root / "raw").keys()
+    (root / "raw" / f"{stems[2]}.mkv").write_bytes(b"got elsewhere")
+    (root / "raw" / f"{stems[0]}.mp4").unlink()
+    command("--root", str(root), "--only", "WDA_One")
+    assert stems[1] in (log := read_log(root / "raw")) and not {stems[0], stems[2]} & log.keys()
+
+
 def test_videos_elsewhere_below_the_root_are_not_requested(root: Path, fake: type[FakeDownloader]) -> None:
     (root / "mine").mkdir()
     (root / "mine" / "WDA_One.mp4").write_bytes(b"video")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from dawn_bench.pipelines.extractors.compatibility import (
     face_backend,
     usable,
 )
+from dawn_bench.pipelines.faces import base as faces
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -141,6 +143,28 @@ def test_another_version_of_the_face_back_end_is_noted_as_for_every_field() -> N
         record, {"face": Extracted("dlib", here)}, fields=["face"]
     )
     assert "dlib-0" in notes[0] and here in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "requested", "chosen"),
+    [
+        ("mediapipe", "auto", "mediapipe"),  # that of the training data, not what auto takes here
+        ("insightface", "auto", "auto"),  # it cannot run here
+        ("of-nobody", "auto", "auto"),
+        ("mediapipe", "dlib", "dlib"),  # asked for by name
+        (None, "auto", "auto"),
+    ],
+)
+def test_faces_are_detected_by_the_recorded_back_end_unless_another_is_asked_for(
+    recorded: str | None, requested: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: SimpleNamespace(missing=lambda: None) for name in ("dlib", "mediapipe")}
+    known["insightface"] = SimpleNamespace(missing=lambda: "the package insightface is not installed")
+    monkeypatch.setattr(faces, "FACE_BACKENDS", known)
+    monkeypatch.setattr(faces, "pick_backend", lambda name: SimpleNamespace(name=name, fingerprint=lambda: "1"))
+    record = {} if recorded is None else {"face": Extracted(recorded, "1")}
+    backend, notes = face_backend(record, requested)
+    assert backend.name == chosen and bool(notes) == (recorded not in (None, chosen))
 
 
 def test_a_version_that_is_gone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
