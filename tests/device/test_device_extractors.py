@@ -28,10 +28,9 @@ ARRAYS = {
     "frames": np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8),
     "landmarks": np.random.default_rng(2).uniform(15, 45, (3, 68, 2)).astype(np.float32),
 }
-#: Extractors with a network in PyTorch, and those without.
+#: Extractors without a network in PyTorch.
 WITHOUT = {"blink", "blink-one-pair", "logmel", "masks", "pose"}
-
-
+#: Those with one, and what writes a small one in its published layout.
 PUBLISHED: dict[str, Callable[[Path], None]] = {
     "hubert": publish_hubert,
     "wav2vec2": publish_wav2vec2,
@@ -138,6 +137,7 @@ def test_a_face_package_is_given_the_device(
     start, expected = BACKENDS[name]
     seen: list[Any] = []
     if there == "cpu":
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # also where there is one
         start(seen, monkeypatch, folder)
     else:
         with pretended_cuda():
