@@ -19,10 +19,14 @@ from dawn_bench.errors import InputError
 from dawn_bench.files import sha256_file
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.matching import FileLoad
+from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.dawn.strategies import SarOptions
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow import entries, pairing, scoring
+from dawn_bench.workflow.differences import RunFacts, _sampling
 from dawn_bench.workflow.entries import Entry, entry_of
 from dawn_bench.workflow.levelling import level_of
+from dawn_bench.workflow.paper_rows import NO_WINDOW
 from dawn_bench.workflow.pieces import cut_piece, cut_pieces, pieces_of, repeated
 from dawn_bench.workflow.scoring import Scoring, averaged, clip_failures, common_clips, score_entry
 
@@ -199,6 +203,26 @@ def test_the_ground_truth_counts_where_it_is_the_target() -> None:
         {"a": row("a", left_out={"c0": "all", "c1": "all"}), "b": row("b", left_out={"c2": "all", "c3": "all"})}
     )
     assert not none.shared and set(none.apart) == {"a", "b"}
+
+
+def test_windows_and_segments_that_just_hold_the_longest_clip_are_named() -> None:
+    """13 frames: the first is the source, so 12 to either side are all that a frame can attend to."""
+    longest = max(c.n_frames for c in CLIPS)
+    windows = {
+        f"w{n}": SamplingOptions(window=n) for n in (longest - 2, longest - 1, longest, NO_WINDOW - 1, NO_WINDOW)
+    }
+    runs = {label: RunFacts("nar", options, {}, "hubert") for label, options in windows.items()}
+    (sentence,) = _sampling("d", CLIPS, runs)
+    assert longest == 13 and sentence == (
+        "Windows: no clip is longer than 13 frames, so these see all of it: w12; w13; w999999."
+    )
+    for segment, whole in ((12, False), (13, True), (14, True)):
+        notes = _sampling("d", CLIPS, {"s": RunFacts("sar", SarOptions(segment=segment), {}, "hubert")})
+        assert f"SAR: segments of {segment} frames" in notes[0]
+        assert any("each is one segment" in note for note in notes) == whole
+    for steps, noted in ((19, True), (20, False), (21, True)):
+        notes = _sampling("d", CLIPS, {"n": RunFacts("nar", SamplingOptions(steps=steps), {}, "hubert")})
+        assert notes == ([f"Sampling: {steps} steps. The released code: 20."] if noted else [])
 
 
 class Mine:
