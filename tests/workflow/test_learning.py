@@ -154,7 +154,7 @@ def test_clips_that_failed_either_way_are_left_out_and_an_equal_score_does_not_p
 def test_the_networks_of_a_run_rebuild_pairs_of_frames_of_one_clip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two clips of two frames, which differ by 51 of 255: copying has a PSNR of 14 dB, and the network is given both."""
+    """Two clips of two frames, which differ by 51 of 255: copying has a PSNR of 14 dB."""
     clips = [marked_clip(k, 2, size=4) for k in range(2)]
     for k, clip in enumerate(clips):
         clip.arrays["frames"][:] = (100 * k + 51 * np.arange(2, dtype=np.uint8))[:, None, None, None]  # type: ignore[index]
