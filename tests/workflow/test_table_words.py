@@ -247,3 +247,8 @@ def test_every_field_of_a_table_is_kept_and_shown(tmp_path: Path) -> None:
     assert [row.ours["fid"] for row in again.lines] == [12346.6, 12350.6] and again.parts == table.parts
     all_made = replace(one, made=4, stand_ins=())
     assert "| DAWN | 4 | 12346 (9.6) |" in replace(table, parts=(parts[0],), lines=(all_made,)).markdown()
+    beside = [replace(parts[0], dataset="mead"), replace(parts[0], size=64)]  # the same size, and the same dataset
+    for part in beside:
+        table = table.with_part(part, [filled("DAWN")])
+    wanted = [("crema", 64), ("hdtf", 64), ("hdtf", 128), ("mead", 128)]
+    assert [(row.dataset, row.size) for row in table.lines] == wanted == [part.key for part in table.parts]
