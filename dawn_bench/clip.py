@@ -42,6 +42,8 @@ SAMPLE_RATE = 16_000
 LARGEST = 1024
 #: Sound samples that belong to one frame.
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+#: Digits after the point of a number of frames: floating point misses a whole number by less than this.
+_FRAME_DIGITS = 6
 #: Keys of `Clip.meta` of a piece of a clip: that clip's id and length, and the number of the piece's first frame in it.
 PIECE_OF, PIECE_OF_FRAMES, PIECE_START = "piece_of", "piece_of_frames", "piece_start"
 
@@ -62,6 +64,14 @@ FIELDS: dict[str, tuple[str, tuple[str | int | None, ...]]] = {
     "upper": ("int32", (1, None)),
     "triangles": ("int32", (1, None, 3)),
 }
+
+
+def whole_frames(length: float, rate: float = 1, *, fps: float = FPS) -> int:
+    """The number of whole frames in `length` / `rate` seconds: 1.16 s are 29, although 1.16 * 25 is 28.999999999999996.
+
+    `length` is in units of which `rate` are a second: samples, steps, frames of another rate; seconds by default.
+    """
+    return int(round(length * fps / rate, _FRAME_DIGITS))
 
 
 def field_fault(field: str, array: np.ndarray, *, n_frames: int, size: int) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from dawn_bench.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, whole_frames
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.extractor_record import field_of
 from dawn_bench.npz import read_npz
@@ -234,8 +234,7 @@ def read_sound(
     if notes is not None:
         notes += [f"{escape_invalid(path.name)}: {note}" for note in sound.notes]
     if max_seconds is not None:
-        # rounded first: 1.16 s are 29 frames, although 1.16 * 25 is 28.999999999999996
-        audio = audio[: int(round(max_seconds * FPS, 6)) * SAMPLES_PER_FRAME]
+        audio = audio[: whole_frames(max_seconds) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
     if n_frames < MIN_FRAMES:
         raise InputError(

@@ -16,7 +16,7 @@ import numpy as np
 
 from dawn_bench.baselines.formats import FORMATS, read_output
 from dawn_bench.cache import Cache
-from dawn_bench.clip import FPS, SAMPLE_RATE, Clip
+from dawn_bench.clip import FPS, SAMPLE_RATE, Clip, whole_frames
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import user_path, walk
 from dawn_bench.lists import folded, shape_of
@@ -61,7 +61,7 @@ class SetClip:
         arrays, notes = dict(self.source), []
         shown = next(name for name in ("frames", "vertices") if name in arrays)
         if shown == "frames" and self.fps != FPS:
-            count = max(1, int(len(arrays["frames"]) * FPS / self.fps + 1e-6))
+            count = max(1, whole_frames(len(arrays["frames"]), self.fps))
             # as files are read: the picture on screen just before the middle of each frame
             on_screen = np.ceil((np.arange(count) + 0.5) * self.fps / FPS - 1e-6).astype(int) - 1
             arrays["frames"] = arrays["frames"][on_screen.clip(0, len(arrays["frames"]) - 1)]

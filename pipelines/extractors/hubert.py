@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dawn_bench.clip import FPS, SAMPLE_RATE
+from dawn_bench.clip import SAMPLE_RATE, whole_frames
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.extractors.base import AUDIO, EXTRACTORS, Extractor
 from dawn_bench.pipelines.extractors.snapshot import Snapshot
@@ -94,7 +94,7 @@ def chunked(
     steps = np.concatenate(segments).astype(np.float32)
     expected = (len(audio) - OVERHANG) // _STEP
     steps = np.pad(steps[:expected], ((0, max(0, expected - len(steps))), (0, 0)))
-    frames = n_frames if n_frames is not None else int(len(audio) / SAMPLE_RATE * FPS)
+    frames = n_frames if n_frames is not None else whole_frames(len(audio), SAMPLE_RATE)
     return _resample(steps, frames)
 
 

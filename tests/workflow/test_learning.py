@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from marked import marked_clip
 
 from dawn_bench.baselines.outputs import Output
 from dawn_bench.cache import Cache
+from dawn_bench.clip import Clip
 from dawn_bench.models.checkpoint import load_checkpoint
+from dawn_bench.models.dawn import signals as dawn_signals
 from dawn_bench.models.dawn.signals import lfg_beats_copying
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.store import LearningSignal
 from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_opening
 from dawn_bench.training.signals import loss_falls, read_curve
+from dawn_bench.workflow import learning
 from dawn_bench.workflow.learning import lips_follow_sound
 
 
@@ -103,6 +108,83 @@ def test_lips_that_follow_the_sound_pass(tiny_cache: Path, tmp_path: Path) -> No
     assert not lips_follow_sound(bad, good, clips, _Mouth()).passed  # type: ignore[arg-type]
     none = {c.id: Output(c.id, "crash", None, 0, "") for c in clips}
     assert lips_follow_sound(good, none, clips, _Mouth()).value is None  # type: ignore[arg-type]
+
+
+def test_clips_that_failed_either_way_are_left_out_and_an_equal_score_does_not_pass(
+    tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shorter output is compared with the beginning of the truth."""
+    clips = Cache(tiny_cache).clips("test")[:2]
+    tracks = {clip.id: mouth_opening(clip["landmarks"]) for clip in clips}
+
+    def read(path: Path, clip: Clip) -> dict[str, np.ndarray]:
+        opening = tracks[path.stem][:12] * (-1 if path.parent.name == "reversed" else 1)
+        return {"frames": np.repeat(opening[:, None], 68, 1)}
+
+    def landmarks(frames: np.ndarray, backend: object, truth: np.ndarray) -> np.ndarray:
+        assert any(np.array_equal(truth, clip["landmarks"]) for clip in clips)
+        points = np.zeros((len(frames), 68, 2))
+        points[:, 16, 0], points[:, 65:68, 1] = 1, frames[:, :1]
+        return points
+
+    monkeypatch.setattr(learning, "read_output", read)
+    monkeypatch.setattr(learning, "frame_landmarks", landmarks)
+    # a norm has no sign: reversed lips are those of the other clip
+    monkeypatch.setattr(learning, "mouth_opening", lambda p: p[:, 66, 1] if p[0, 16, 0] == 1 else mouth_opening(p))
+
+    def outputs(folder: str, *failed: int) -> dict[str, Output]:
+        return {
+            c.id: Output(c.id, "crash" if k in failed else "ok", Path(folder, f"{c.id}.mp4"), 0, "")
+            for k, c in enumerate(clips)
+        }
+
+    good, bad = outputs("right"), outputs("reversed")
+    signal = lips_follow_sound(good, bad, clips, _Mouth())  # type: ignore[arg-type]
+    assert (signal.value, signal.baseline) == (pytest.approx(1), pytest.approx(-1)) and signal.passed
+    assert signal.note.startswith("2 held-out clips")
+    equal = lips_follow_sound(good, good, clips, _Mouth())  # type: ignore[arg-type]
+    assert equal.value == equal.baseline and not equal.passed
+    for pair in ((outputs("right", 0), bad), (good, outputs("reversed", 0))):
+        signal = lips_follow_sound(*pair, clips, _Mouth())  # type: ignore[arg-type]
+        assert signal.note.startswith("1 held-out clips") and signal.passed
+    none = lips_follow_sound(outputs("right", 0), outputs("reversed", 1), clips, _Mouth())  # type: ignore[arg-type]
+    assert none.value is None and not none.passed
+
+
+def test_the_networks_of_a_run_rebuild_pairs_of_frames_of_one_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clips of two frames, which differ by 51 of 255: copying has a PSNR of 14 dB."""
+    clips = [marked_clip(k, 2, size=4) for k in range(2)]
+    for k, clip in enumerate(clips):
+        clip.arrays["frames"][:] = (100 * k + 51 * np.arange(2, dtype=np.uint8))[:, None, None, None]  # type: ignore[index]
+    calls: list[tuple[float, float]] = []
+
+    class Lfg(torch.nn.Module):
+        error = 0.1
+
+        def forward(self, source: torch.Tensor, driving: torch.Tensor) -> SimpleNamespace:
+            assert source.shape == driving.shape == (1, 3, 4, 4) and not self.training
+            calls.append((round(255 * source.mean().item()), round(255 * driving.mean().item())))
+            return SimpleNamespace(prediction_BCSS=driving + self.error * torch.where(driving > 0.3, -1, 1))
+
+    loaded: list[tuple[Path, str]] = []
+    monkeypatch.setattr(
+        dawn_signals, "load_checkpoint", lambda path, kind: (loaded.append((path, kind)), (Lfg(), {}))[1]
+    )
+    (signal,) = dawn_signals.signals(tmp_path, clips, seed=3, device="cpu")
+    assert loaded == [(tmp_path / "lfg/model.safetensors", "lfg")]
+    assert len(calls) == 32 and {frozenset(pair) for pair in calls} == {frozenset((0, 51)), frozenset((100, 151))}
+    assert len({*calls}) == 4  # both ways
+    assert signal.value == pytest.approx(20) and signal.baseline == pytest.approx(13.9794, abs=1e-3) and signal.passed
+    assert signal.note == "32 pairs of 2 held-out clips"
+    first = list(calls)
+    for seed, same in ((3, True), (4, False)):
+        calls.clear()
+        dawn_signals.signals(tmp_path, clips, seed=seed, device="cpu")
+        assert (calls == first) == same
+    monkeypatch.setattr(Lfg, "error", 0.2001)
+    assert not lfg_beats_copying(Lfg(), clips, pairs=1).passed  # type: ignore[arg-type]
 
 
 def test_an_lfg_is_compared_with_copying_its_source(

@@ -347,3 +347,13 @@ def test_the_list_is_not_cut_in_a_narrow_terminal(
 def test_reproduce_needs_the_files_of_all_its_released_models() -> None:
     names = {need[0] for need in job_needs("reproduce", ("checkpoint=[released-128, released-256]",))}
     assert {"dawn-lfg-128", "dawn-a2v-128", "dawn-lfg-256", "dawn-a2v-256", "pbnet-pose"} <= names
+
+
+@pytest.mark.parametrize("released", ["released-128", "released-256"])
+def test_every_command_with_a_checkpoint_needs_the_files_of_a_released_one(released: str) -> None:
+    own = {need[0] for need in MODELS["dawn"].released_weights[released]}
+    for command, flag in (("generate", "checkpoint"), ("evaluate", "checkpoint"), ("reproduce", "checkpoint")):
+        plain, chosen = names(command), names(command, f"{flag}={released}")
+        assert not own & plain and own | HUBERT | TDDFA <= chosen and plain <= chosen, command
+    assert names("evaluate", "metrics=psnr", "protocol=paper-dawn-tracked", f"checkpoint={released}") == names(released)
+    assert "s3fd" in names("evaluate", "metrics=lse-c", "protocol=paper-dawn-tracked")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dawn_bench.clip import SAMPLE_RATE
+from dawn_bench.clip import SAMPLE_RATE, whole_frames
 from dawn_bench.models.diffspeaker.config import AudioConfig
 
 #: Output rate of all encoders in Hz.
@@ -64,7 +64,7 @@ def resample(features_BSC: Tensor, frames: int) -> Tensor:
 
 def frames_of(steps: int, fps: int) -> int:
     """Number of mesh frames for `steps` encoder steps, where no ground truth gives the length."""
-    return int(steps / RATE * fps)
+    return whole_frames(steps, RATE, fps=fps)
 
 
 class LogMelEncoder(nn.Module):

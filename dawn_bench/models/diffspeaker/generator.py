@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dawn_bench.clip import SAMPLE_RATE
+from dawn_bench.clip import SAMPLE_RATE, whole_frames
 from dawn_bench.config import Config
 from dawn_bench.errors import InputError, nearest
 from dawn_bench.files import user_path
@@ -95,7 +95,7 @@ class DiffSpeakerGenerator(Generator):
         """Vertices float32 (T,V,3) for a neutral face (V,3) and sound int16 (n,) at 16 kHz."""
         config = self.model.config
         waveform_BN = torch.from_numpy(np.asarray(sound, np.float32) / 32768)[None].to(self.device)
-        frames = int(len(sound) * config.fps / SAMPLE_RATE)
+        frames = whole_frames(len(sound), SAMPLE_RATE, fps=config.fps)
         offsets = self.model.generate(
             waveform_BN,
             torch.tensor([config.subjects.index(self._style(options))], device=self.device),
