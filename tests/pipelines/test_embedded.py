@@ -6,6 +6,7 @@ import csv
 import hashlib
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ import soundfile
 from dawn_bench.clip import FPS, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import probe, read_frames
-from dawn_bench.pipelines.synthetic import write_embedded
+from dawn_bench.pipelines.synthetic import write, write_embedded
 from dawn_bench.pipelines.synthetic.face import Expression, Face, rotation
 from dawn_bench.pipelines.synthetic.identity import draw_look, make_portrait
+from dawn_bench.pipelines.synthetic.motion import Speech, Voice
 from dawn_bench.pipelines.synthetic.write import SENTENCES, TEST_ACTORS, cast_actors
 
 SECONDS = 4.0
@@ -105,6 +107,23 @@ def test_another_seed_gives_another_dataset(tmp_path) -> None:
     )
     names = [next((root / "AudioWAV").iterdir()) for root in (first, other)]
     assert names[0].name == names[1].name and names[0].read_bytes() != names[1].read_bytes()
+
+
+def test_a_speaker_has_one_voice_and_each_clip_its_own_words(tmp_path, monkeypatch) -> None:
+    spoken: list[tuple[Speech, Voice]] = []
+
+    def synthesise(rng: np.random.Generator, speech: Speech, voice: Voice) -> np.ndarray:
+        spoken.append((speech, voice))
+        return np.zeros(16_000, np.int16)
+
+    face = SimpleNamespace(fw=1.0, landmarks=lambda *moves: np.zeros((25, 68, 2)))
+    monkeypatch.setattr(write, "_renderer", lambda *which: SimpleNamespace(face=face))  # drawing takes seconds
+    monkeypatch.setattr(write, "synthesise", synthesise)
+    monkeypatch.setattr(write, "write_video", lambda *args, **how: None)
+    write.write_embedded(tmp_path, speakers=2, clips=6, seconds=1, size=96)
+    voices = {k: {voice for _, voice in spoken[k::2]} for k in range(2)}
+    assert len(spoken) == 6 and all(len(own) == 1 for own in voices.values()) and voices[0] != voices[1]
+    assert len({speech.syllables for speech, _ in spoken}) == 6
 
 
 def test_landmarks_agree_with_dlib(seen, truth) -> None:
