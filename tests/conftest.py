@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Workers of pytest-xdist share the cores; threads of several workers on one core would mostly wait for each other.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
@@ -13,6 +14,9 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 
 import pytest
 from goldens import SHARED
+
+if TYPE_CHECKING:
+    from media.asymmetric import AsymmetricClip
 
 # A run in the background of a shell ignores Ctrl-C, and would pass that on to the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,6 +63,14 @@ def shared() -> Path:
 def clips_dir(shared: Path) -> Path:
     """Real talking-head clips."""
     return shared / "data" / "clips"
+
+
+@pytest.fixture(scope="session")
+def asymmetric(tmp_path_factory: pytest.TempPathFactory) -> AsymmetricClip:
+    """A clip in which a mix-up of channels, axes, frames, colours, faces or times shows; tests must not change it."""
+    from media.asymmetric import asymmetric_clip
+
+    return asymmetric_clip(tmp_path_factory.mktemp("asymmetric"))
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.datasets.base import DATASETS
-from dawn_bench.pipelines.datasets.download import LOG_FILE, PATIENCE, read_log, reason_of
+from dawn_bench.pipelines.datasets.download import LOG_FILE, PATIENCE, Video, download, read_log, reason_of
 from dawn_bench.pipelines.datasets.hdtf import raw_videos
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -141,6 +141,22 @@ def test_a_network_failure_ends_the_run(root: Path, fake: type[FakeDownloader]) 
         and "Failed to resolve" in str(error)
     )
     assert len(fake.asked) == 3 + PATIENCE
+
+
+def test_a_video_between_failures_begins_the_count_again(tmp_path: Path) -> None:
+    good = PATIENCE - 1
+    asked: list[str] = []
+
+    def fetch(video: Video, folder: Path) -> None:
+        asked.append(video.name)
+        if len(asked) - 1 != good:
+            raise ItemError("no_network", "timed out")
+
+    videos = [Video(f"v{k}", f"{k:011d}", None) for k in range(2 * PATIENCE - 1)]
+    failed = download(videos, tmp_path / "raw", fetch=fetch)
+    assert asked == [video.name for video in videos] and len(failed) == 2 * PATIENCE - 2
+    with pytest.raises(InputError, match="consecutive"):
+        download([*videos, Video("v99", "x" * 11, None)], tmp_path / "raw", fetch=fetch)
 
 
 @pytest.mark.parametrize(

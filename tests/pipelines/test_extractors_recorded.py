@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from media.asymmetric import MarkedFaces
 
 from dawn_bench import weights
 from dawn_bench.cache import Cache
@@ -23,7 +24,7 @@ from dawn_bench.pipelines.extractors.compatibility import (
     usable,
 )
 from dawn_bench.pipelines.faces import base as faces
-from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
 from dawn_bench.pipelines.settings import PrepareSettings
 
 FRAME = Extracted("pose", "pose-2-weak-perspective-68")
@@ -189,3 +190,14 @@ def test_blinks_of_one_pair_are_a_choice_of_prepare() -> None:
         PrepareSettings(extract=("blink-one-pair",))
     with pytest.raises(ValueError, match=r"no source of the blinks called 'one'\. Known: two-pairs, one-pair"):
         PrepareSettings(blink="one")
+
+
+def test_auto_takes_the_back_end_that_the_model_was_trained_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "dlib" in FACE_BACKENDS  # the built-in ones are registered first
+    monkeypatch.setitem(FACE_BACKENDS._items, "marked", MarkedFaces)
+    record = {"face": Extracted("marked", "marked/1")}
+    backend, notes = face_backend(record, "auto")
+    assert backend.name == "marked" and not notes
+    backend, notes = face_backend(record, "dlib")
+    assert backend.name == "dlib" and "trained on marked" in notes[0]
+    assert face_backend({}, "marked")[0].name == "marked"

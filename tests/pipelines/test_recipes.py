@@ -36,6 +36,18 @@ def test_dawns_recipe_is_that_of_its_paper_and_code() -> None:
     assert dawn == PrepareSettings(like="dawn")
 
 
+def test_the_other_recipes_are_those_of_their_papers() -> None:
+    dit_head = settings(like="dit-head")
+    assert (dit_head.size, dit_head.crop) == (256, "face")
+    assert dit_head.extract == ("pose", "blink", "wav2vec2", "masks")
+    assert (settings(like="diffspeaker").dataset, settings(like="diffspeaker").extract) == ("biwi", ())
+    assert (settings(like="diffused-heads").dataset, settings(like="diffused-heads").size) == ("crema", 128)
+    portraits = ("audio2head", "sadtalker", "dreamtalk", "hallo", "echomimic")
+    assert [(settings(like=name).size, settings(like=name).crop) for name in portraits] == [
+        (256, "paper"), (256, "paper"), (256, "face"), (512, "paper"), (512, "face")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_is_valid_and_says_whose_it_is(name: str) -> None:
     chosen = PrepareSettings(like=name)
