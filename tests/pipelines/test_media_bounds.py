@@ -17,7 +17,7 @@ from media.asymmetric import DRAWN, AsymmetricClip, MarkedFaces
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.hubert import chunked
-from dawn_bench.pipelines.media import limits, picture
+from dawn_bench.pipelines.media import limits, picture, wholeness
 from dawn_bench.pipelines.media.audio import decode_sound, is_silent, read_audio
 from dawn_bench.pipelines.media.display import one_field, pixel_aspect
 from dawn_bench.pipelines.media.downmix import Levels, judge
@@ -262,3 +262,14 @@ def test_a_sequence_may_lie_a_tenth_of_its_size_away(share: float, near: bool) -
 def test_an_output_may_be_eight_times_as_large_or_small(scale: float, usable: bool) -> None:
     face = np.random.default_rng(0).normal(size=(40, 3))
     assert (checks.output_fault(scale * face[None], face) == "") == usable
+
+
+@pytest.mark.parametrize("lengths", [(40,), (41,), (40, 50), (41, 50), (40, 51), (41, 51, 33)])
+def test_an_avi_file_of_several_parts_ends_with_the_last_of_them(lengths: tuple[int, ...], tmp_path: Path) -> None:
+    """Parts of odd length have a pad byte; bytes behind the last part are not the file's own."""
+    path = tmp_path / "clip.avi"
+    parts = [b"RIFF" + n.to_bytes(4, "little") + b"AVI ".ljust(n + n % 2, b"x") for n in lengths]
+    whole = b"".join(parts)
+    for content, lacks in ((whole, False), (whole[:-2], True), (whole + b"another program's", False)):
+        path.write_bytes(content)
+        assert wholeness._lacks_bytes(str(path)) == lacks, len(content)
