@@ -160,18 +160,6 @@ def test_points_are_verified(backend: DlibBackend, portrait: np.ndarray, box: np
     assert verified_points(backend, np.full_like(portrait, 90), box, thumbnail=thumbnail) is None
 
 
-@pytest.mark.parametrize(("x", "y"), [(240, 0), (0, 240)], ids=["wide", "tall"])
-def test_points_are_verified_anywhere_in_a_picture_that_is_not_square(
-    x: int, y: int, backend: DlibBackend, portrait: np.ndarray, box: np.ndarray
-) -> None:
-    picture = np.full((240 + y, 240 + x), 90, np.uint8)
-    picture[y:, x:] = portrait
-    points = verified_points(backend, portrait, box, thumbnail=None)
-    moved_points = verified_points(backend, picture, box + np.array([x, y, x, y], np.float32), thumbnail=None)
-    assert points is not None and moved_points is not None
-    assert np.abs(moved_points - points - (x, y)).mean() < 2
-
-
 def test_a_face_may_move_by_its_own_width() -> None:
     box = np.array([100, 100, 200, 200], np.float32)
     assert moved(box, [box + 300, box + 60, box + 20], missed=0) == 2
