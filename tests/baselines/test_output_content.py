@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,15 +123,7 @@ def test_each_modality_has_a_format_of_its_own() -> None:
     assert (FORMATS["video"].field, FORMATS["mesh"].field) == ("frames", "vertices")
 
 
-def test_the_seed_of_a_clip_is_of_its_name_and_of_the_run() -> None:
-    """As earlier versions drew it: outputs on users' disks stay what they are."""
-    clips = [marked_clip(k, 2) for k in range(3)]
-    seeds = [Item(clip, clips, seed).own_seed for seed in (0, 1, 7) for clip in clips]
-    assert seeds == [s * 1_000_003 + zlib.crc32(f"c{k}".encode()) for s in (0, 1, 7) for k in range(3)]
-    assert Item(clips[0], clips[::-1], 7).own_seed == seeds[6] and len(set(seeds)) == 9
-
-
-def test_sound_of_the_next_clip_is_never_the_own() -> None:
+def test_shuffled_sound_is_that_of_the_next_clip() -> None:
     """In the order of the set, the last takes the first's; a shorter sound is repeated, a longer one cut."""
     clips = [marked_clip(0, 6), marked_clip(1, 4), marked_clip(2, 9)]
     for number, clip in enumerate(clips):
@@ -180,14 +171,14 @@ def test_faces_are_aligned_in_the_file_and_at_the_place_of_the_clip(monkeypatch:
     spies.watch(reframe, "place", returns=lambda *_, **__: clip["frames"])
     files = {"c1": Path("theirs.mp4"), "c2": Path("other.mp4")}
     method = Reframed("mine", "portrait", files, "key", starts={"c1": 40})
-    made: Any = method.generate(Item(clip, [clip], 0))
+    generated: Any = method.generate(Item(clip, [clip], 0))
     read, placed = spies.one("read_output"), spies.one("place")
     assert (read["path"], read["truth"] is clip, read["start"]) == (Path("theirs.mp4"), True, 40)
     target = np.median([box_around(points) for points in clip["landmarks"]], axis=0)
     np.testing.assert_allclose(placed["target"], target, atol=1e-4)
     np.testing.assert_allclose(spies.one("face_of_output")["near"], target * 2, atol=1e-4)
     assert placed["box"] is ours and placed["size"] == 32 and placed["frames"] is output["frames"]
-    assert made.audio is output["audio"]
+    assert generated.audio is output["audio"]
     with pytest.raises(ItemError, match="no output to align"):
         method.generate(Item(marked_clip(3, 2), [], 0))
 

@@ -27,8 +27,8 @@ def unit(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], 1) * np.arange(1, len(degrees) + 1)[:, None]
 
 
-def faces(embeddings: np.ndarray, found: list[bool]) -> Arrays:
-    return {"identity.arcface": embeddings, "identity.found": np.array(found)}
+def faces(embeddings: np.ndarray, detected: list[bool]) -> Arrays:
+    return {"identity.arcface": embeddings, "identity.found": np.array(detected)}
 
 
 def eyes(ear: list[float]) -> Arrays:

@@ -288,7 +288,7 @@ def test_segments_have_their_own_seed_sound_head_and_source(
     spies.watch(strategies, "next_source")
     backend = NoFaces()
     options = SarOptions(segment=5)
-    made = strategies.sar(
+    generated = strategies.sar(
         talker,
         SOURCE,
         SOUND,
@@ -298,7 +298,7 @@ def test_segments_have_their_own_seed_sound_head_and_source(
         blink=BLINK,
         backend=backend,  # type: ignore[arg-type]
     )
-    np.testing.assert_array_equal(made, frames)
+    np.testing.assert_array_equal(generated, frames)
     segments, spans = spies.of("talk"), (slice(0, 5), slice(5, 10), slice(10, 14))
     assert [call["seed"] for call in segments] == [40, 41, 42]
     for call, span in zip(segments, spans, strict=True):
@@ -314,7 +314,8 @@ def test_segments_have_their_own_seed_sound_head_and_source(
     asked = spies.of("next_source")
     assert len(asked) == 2 and all(call["backend"] is backend for call in asked)
     for length, count in ((14, 1), (13, 2), (15, 1), (7, 2)):
-        spies.calls.clear(), shown.clear()
+        spies.calls.clear()
+        shown.clear()
         strategies.sar(
             talker,
             SOURCE,
@@ -329,7 +330,7 @@ def test_segments_have_their_own_seed_sound_head_and_source(
 
 
 class NoFaces:
-    """Detects nothing, and keeps what it was shown."""
+    """Detects nothing."""
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
         return np.zeros((0, 4), np.float32)

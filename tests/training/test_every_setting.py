@@ -81,7 +81,7 @@ def test_a_setting_changes_what_it_should(model: str, stage: str, name: str, pla
 
 def test_no_label_is_of_a_field_that_is_gone() -> None:
     known = {(stage_key(stage), name) for _, stage, name in FIELDS}
-    assert {(stage, name) for stage, names in LABELS.items() for name in names} == known
+    assert {(stage, name) for stage, names in LABELS.items() for name in names} <= known
 
 
 @pytest.mark.parametrize("model", list(MODELS))

@@ -223,11 +223,13 @@ def test_an_entry_has_the_outputs_that_are_good_and_what_they_cost() -> None:
         "c2": Output("c2", OK, Path("c2.mp4"), 7.0, "", load_seconds=2.0),
         "c3": Output("c3", "crash", Path("c3.mp4"), 7.0, ""),
     }
-    made = entry_of(Mine(), results, CLIPS, build_seconds=4.0)  # type: ignore[arg-type]
-    assert dict(made.outputs) == {"c0": Path("c0.mp4"), "c2": Path("c2.mp4")} and made.videos == made.outputs
-    assert made.failures == {"c1": "oom", "c3": "crash"} and made.ranked and made.notes == ("remark on c0",)
-    assert made.cost == pytest.approx({"generate_s_per_s": (5 + 7 - 3) / 0.88, "load_s": 4 + 3 / 2})
-    (loads,) = made.takes
+    scorable = entry_of(Mine(), results, CLIPS, build_seconds=4.0)  # type: ignore[arg-type]
+    assert (
+        dict(scorable.outputs) == {"c0": Path("c0.mp4"), "c2": Path("c2.mp4")} and scorable.videos == scorable.outputs
+    )
+    assert scorable.failures == {"c1": "oom", "c3": "crash"} and scorable.ranked and scorable.notes == ("remark on c0",)
+    assert scorable.cost == pytest.approx({"generate_s_per_s": (5 + 7 - 3) / 0.88, "load_s": 4 + 3 / 2})
+    (loads,) = scorable.takes
     assert set(loads) == {"c0", "c2"} and all(isinstance(load, FileLoad) for load in loads.values())
     for clip, load in loads.items():
         call = load.read.keywords | dict(zip(("path", "truth"), load.read.args, strict=True))  # type: ignore[union-attr]
@@ -241,13 +243,13 @@ def test_meshes_have_a_loader_for_each_take(monkeypatch: pytest.MonkeyPatch) -> 
     drawn = Spies(monkeypatch)
     drawn.watch(entries, "draw_mesh", returns=None)
     results = {c.id: Output(c.id, OK, Path(f"{c.id}.npy"), 1.0, "", facts={"takes": 3}) for c in clips}
-    made = entry_of(Mine("mesh"), results, clips)  # type: ignore[arg-type]
-    assert [{load.keywords["take"] for load in loads.values()} for loads in made.takes] == [{0}, {1}, {2}]  # type: ignore[union-attr]
+    scorable = entry_of(Mine("mesh"), results, clips)  # type: ignore[arg-type]
+    assert [{load.keywords["take"] for load in loads.values()} for loads in scorable.takes] == [{0}, {1}, {2}]  # type: ignore[union-attr]
     calls = drawn.of("draw_mesh")
     assert [(c["path"], c["truth"].id, c["target"]) for c in calls] == [
         (Path(f"m{k}.npy"), f"m{k}", Path(f"m{k}.mp4")) for k in range(3)
     ]
-    assert set(made.videos) == {"m0", "m1", "m2"}
+    assert set(scorable.videos) == {"m0", "m1", "m2"}
 
 
 def test_pieces_of_a_users_whole_file_are_read_at_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
