@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 from media.asymmetric import DRAWN, AsymmetricClip, MarkedFaces
+from media.colour import HLG, PQ, on_screen, shown_light
 
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.hubert import chunked
 from dawn_bench.pipelines.media import limits, picture, wholeness
 from dawn_bench.pipelines.media.audio import decode_sound, is_silent, read_audio
+from dawn_bench.pipelines.media.colours import tone_mapped
 from dawn_bench.pipelines.media.display import one_field, pixel_aspect
 from dawn_bench.pipelines.media.downmix import Levels, judge
 from dawn_bench.pipelines.media.sound_blocks import Reading
@@ -273,3 +275,14 @@ def test_an_avi_file_of_several_parts_ends_with_the_last_of_them(lengths: tuple[
     for content, lacks in ((whole, False), (whole[:-2], True), (whole + b"another program's", False)):
         path.write_bytes(content)
         assert wholeness._lacks_bytes(str(path)) == lacks, len(content)
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+@pytest.mark.parametrize("rgb", [(0.5, 0.1, 0.1), (0.1, 0.5, 0.1), (0.1, 0.1, 0.5), (0.4, 0.4, 0.1), (0.2, 0.3, 0.6)])
+def test_strong_colours_of_high_dynamic_range_have_their_brightness(
+    rgb: tuple[float, float, float], transfer: int
+) -> None:
+    """Each component has its own share in the luminance by which HLG is brightened."""
+    signal = np.round(np.array(rgb) * 65535).astype(np.uint16).reshape(1, 1, 3)
+    shown = tone_mapped(signal, transfer=transfer, primaries=9)[0, 0]
+    np.testing.assert_allclose(shown, on_screen(shown_light(rgb, transfer)), atol=1)
