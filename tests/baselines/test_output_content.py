@@ -117,6 +117,18 @@ def test_meshes_of_every_layout_are_the_same_and_each_take_is_its_own(tmp_path: 
         np.testing.assert_allclose(MeshFormat().read(path, clip)["vertices"], clip["vertices"], atol=1e-6)
 
 
+def test_an_output_that_is_written_again_has_no_drawing_of_the_one_before(tmp_path: Path) -> None:
+    """The gallery draws only what has no drawing yet."""
+    for clip in (marked_mesh(0, 6), marked_clip(0, 6)):
+        kind, drawing = format_of(clip), tmp_path / f"{clip.id}.mp4"
+        drawing.write_bytes(b"the one before")
+        new = (
+            Generated(clip["frames"], clip["audio"]) if "frames" in clip else Generated(vertices=clip["vertices"][None])
+        )
+        kind.write(tmp_path / f"{clip.id}{kind.suffix}", new, clip)
+        assert not drawing.exists() or drawing.read_bytes() != b"the one before"
+
+
 def test_each_modality_has_a_format_of_its_own() -> None:
     assert {name: kind.suffix for name, kind in FORMATS.items()} == {"video": ".mp4", "mesh": ".npy"}
     assert format_of(WHOLE) is FORMATS["video"] and format_of(marked_mesh(0, 2)) is FORMATS["mesh"]

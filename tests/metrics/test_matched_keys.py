@@ -229,6 +229,17 @@ def test_a_feature_of_other_libraries_or_another_device_is_computed_again(tmp_pa
     assert len(mine.get("f", "1", "old")["x"]) == 5  # type: ignore[index]
     with pytest.raises(ItemError, match="in 2025"):
         mine.get("f", "1", "older")
+    careful = FeatureCache(tmp_path, "x", trusted=False)
+    assert careful.get("f", "1", "old") is None and careful.get("f", "1", "older") is None
+
+
+@pytest.mark.parametrize(("device", "counts"), [("cpu", True), ("cuda", False), ("cuda:1", False)])
+def test_features_of_earlier_versions_count_on_the_processor_alone(device: str, counts: bool, tmp_path: Path) -> None:
+    """On a GPU earlier versions rounded some of them to TF32."""
+    (tmp_path / "f-1").mkdir()
+    save_file({"x": np.arange(5.0)}, tmp_path / "f-1" / "old.safetensors")
+    cache = Extraction([], device=device, features_dir=tmp_path).cache
+    assert (cache.get("f", "1", "old") is not None) == counts
 
 
 @pytest.mark.parametrize("ingredient", ["device", "device number", *FEATURE_LIBRARIES, "python"])

@@ -377,6 +377,22 @@ def test_key_frames_are_sampled_by_the_coarse_model_and_then_fixed(
     assert spies.of("sample")[2]["model"] is talker.a2v
 
 
+@pytest.mark.parametrize("model", ["a2v", "coarse"])
+@pytest.mark.parametrize("units", [{"flow_scale": 3.0}, {"residual_flow": True}, {"residual_flow": False}], ids=str)
+def test_key_frames_are_fixed_in_the_units_of_the_model_that_takes_them(
+    units: dict[str, Any], model: str, talker: DawnGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: Any = getattr(talker, model)
+    monkeypatch.setattr(networks, "config", networks.config.model_copy(update=units))
+    spies, motion = Spies(monkeypatch), torch.rand(1, 3, 5, 8, 8)
+    spies.watch(talker, "sample", returns=motion)
+    spies.watch(talker, "show", returns=np.zeros((14, 2, 2, 3), np.uint8))
+    strategies.ttr(talker, SOURCE, SOUND, seed=3, options=TtrOptions(stride=4), pose=POSE, blink=BLINK)
+    taken, given = talker.a2v.unpack_motion(spies.of("sample")[1]["fixed"][1]), talker.coarse.unpack_motion(motion)  # type: ignore[union-attr]
+    for ours, theirs in zip(taken, given, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_the_source_is_frame_0_of_the_clip_in_every_array() -> None:
     source = source_of(CLIP)
     for name in ("frame", "pose", "blink", "bbox"):

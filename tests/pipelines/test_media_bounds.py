@@ -24,6 +24,7 @@ from dawn_bench.pipelines.media.colours import tone_mapped
 from dawn_bench.pipelines.media.display import one_field, pixel_aspect
 from dawn_bench.pipelines.media.downmix import Levels, judge
 from dawn_bench.pipelines.media.sound_blocks import Reading
+from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.pipelines.meshes import checks
 from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.process import crop_of, outside_share, process_clip
@@ -168,6 +169,33 @@ def test_a_row_is_combed_beyond_ten_levels(step: int, kept: bool, sign: int) -> 
 def test_the_last_row_of_two_fields_is_compared_with_the_row_above_it() -> None:
     rows = np.repeat(np.array([10, 40, 100, 140], np.uint8), 12).reshape(4, 4, 3)
     assert one_field(rows)[:, 0, 0].tolist() == [10, 40, 100, 100]
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi"])
+def test_a_file_that_ends_between_two_packets_lacks_those_after(tmp_path: Path, lost: int, name: str) -> None:
+    """Every packet that is left is whole, so only their number tells; the index is at the front, or not needed."""
+    path = tmp_path / name
+    frames = np.random.default_rng(4).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    write_video(path, frames) if path.suffix == ".mp4" else _write_avi(path, frames)
+    with av.open(str(path)) as container:
+        ends = sorted((packet.pos, packet.size) for packet in container.demux(video=0) if packet.size)
+    assert len(ends) == 8
+    if lost:
+        position, size = ends[-1 - lost]
+        path.write_bytes(path.read_bytes()[: position + size])
+        with pytest.raises(ItemError, match=f"is cut off; {8 - lost} of its 8 frames are there"):
+            list(read_frames(path))
+    else:
+        assert len(list(read_frames(path))) == 8
+
+
+def _write_avi(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25, width=32, height=32, pix_fmt="yuvj420p")
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 @pytest.mark.parametrize(("gap", "filled"), [(49, 0), (50, 0), (51, 51)])

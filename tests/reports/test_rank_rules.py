@@ -305,7 +305,7 @@ def film(path: Path, *, height: int, width: int) -> np.ndarray:
     return frames
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 46), (47, 33)])
+@pytest.mark.parametrize(("height", "width"), [(32, 46), (47, 33), (45, 34), (34, 45)])
 def test_players_show_the_picture_upright_in_its_own_colours(tmp_path: Path, height: int, width: int) -> None:
     frames = film(tmp_path / "a.mp4", height=height, width=width)
     data, tall, wide = browser_copy(tmp_path / "a.mp4")
