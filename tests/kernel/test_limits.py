@@ -281,12 +281,15 @@ def test_numbers_of_files_are_finite(value: object, good: bool) -> None:
     assert finite(value) == good
 
 
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
 @pytest.mark.parametrize(("links", "full"), [(0, True), (7, True), (8, False)])
-def test_a_full_disk_is_looked_for_in_eight_errors(links: int, full: bool) -> None:
+def test_a_full_disk_is_looked_for_in_eight_errors(links: int, full: bool, link: str) -> None:
+    """Also behind an error that arose while it was handled, as that of a library's `close`."""
     error: BaseException = OSError(28, "No space left on device")
     for _ in range(links):
         outer = RuntimeError("while writing")
-        outer.__cause__, error = error, outer
+        setattr(outer, link, error)
+        error = outer
     assert (storage.storage_error(error) is not None) == full
 
 

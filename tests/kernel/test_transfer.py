@@ -162,6 +162,19 @@ def test_the_new_origin_is_never_noted_for_the_old_bytes(server: Server, tmp_pat
         assert partial.read_bytes() == DATA, number
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("obeys", [True, False])
+def test_bytes_of_two_versions_are_never_joined(obeys: bool, known: bool, server: Server, tmp_path: Path) -> None:
+    """Also where the server sends the rest of a new file to whoever asks for that of the old one."""
+    partial = tmp_path / "f.part"
+    server.files["/f"] = Served(bytes(SIZE), etag='"old"', cut_at=100)
+    with pytest.raises(TransferError, match="cut off"):
+        transfer(f"{server.url}/f", partial, label="f")
+    server.files["/f"] = Served(DATA, etag='"new"', if_range=obeys)
+    assert not transfer(f"{server.url}/f", partial, label="f", size=SIZE if known else None)
+    assert partial.read_bytes() == DATA
+
+
 @pytest.mark.parametrize("wrong", [1, 2, 3])
 def test_each_address_is_asked_once_until_one_serves_the_file(
     wrong: int, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
