@@ -134,11 +134,11 @@ class ResultsStore:
         owned(self.root, "rows")
         with writing(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("ab") as file:
+            with self._file.open("ab", buffering=0) as file:  # closing a buffer would write its rest after all
                 before = file.tell()
                 try:
-                    file.write(data)
-                    file.flush()
+                    while data:
+                        data = data[file.write(data) :]
                 except OSError:
                     os.truncate(self._file, before)  # half a line of a full disk would be reported for ever
                     raise
