@@ -100,7 +100,9 @@ class Method(Protocol):
     Optional members: `changes_crop = True` for a method that frames the face differently from its portrait, which
     is then also scored with its faces aligned to the true ones; `check(clip)`, called with the first clip before any
     work, which raises `InputError` when the cache does not fit the model; `remarks(clip)`, which returns sentences for
-    the rows on how the cache differs from the data that the model was trained on.
+    the rows on how the cache differs from the data that the model was trained on; `reads`, the fields of the clip that
+    its outputs depend on besides the frames or vertices and the sound; `further_inputs`, hashes by name of what else
+    they depend on and the fingerprint leaves out. An output is generated again when one of these has changed.
 
     A method that takes files from outside the cache also has both of `source_key(clip)`, which identifies those that
     the clip is best generated from, empty for none, and `has_source(clip)`, whether they are there and as the cache

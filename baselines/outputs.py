@@ -1,14 +1,15 @@
 """The output store: one file per clip in a normal form, and one line of facts about each.
 
     <out>/<method>/<clip>.mp4      videos, or <clip>.npy for meshes (`dawn_bench.baselines.formats`)
-    <out>/<method>/items.jsonl     clip, status, detail, seconds, key (what it depends on), notes, facts, sha256
+    <out>/<method>/items.jsonl     clip, status, detail, seconds, key, inputs (what it depends on), notes, facts, sha256
 
-An output whose key is unchanged and whose file has the recorded hash is not generated again, so a killed run resumes
-and a damaged file is replaced.
+An output whose key and inputs are unchanged and whose file has the recorded hash is not generated again, so a killed
+run resumes and a damaged file is replaced.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -16,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dawn_bench.baselines.base import Item, Method, modality_of
 from dawn_bench.baselines.formats import format_of
@@ -37,7 +40,7 @@ class Output:
     """The result for one item: `status` is ok, or why it failed: no_face, bad_input, timeout, oom, crash, bad_output.
 
     `seconds` is the wall time of generating it, `load_seconds` the part of it spent loading models. `sha256` is that of
-    its file as it was written; records of earlier versions lack it.
+    its file as it was written, `inputs` are as in `clip_inputs`; records of earlier versions lack both.
     """
 
     clip: str
@@ -50,6 +53,7 @@ class Output:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def takes(self) -> int:
@@ -74,11 +78,14 @@ def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> d
     earlier = read_items(folder)
     results: dict[str, Output] = {}
     with meter(f"generate {method.name}", total=sum(c.n_frames for c in clips), unit="frames") as progress:
+        shared = shared_inputs(method, clips)
         for clip in clips:
-            key, output = _key_and_kept(method, clip, clips, folder, earlier.get(clip.id), seed=seed)
+            inputs = {**clip_inputs(method, clip), **shared}
+            of_inputs = _of_inputs(earlier.get(clip.id), inputs)
+            key, output = _key_and_kept(method, clip, clips, folder, of_inputs, seed=seed)
             if output is None:
                 path = folder / f"{clip.id}{format_of(clip).suffix}"
-                output = _generate_one(method, Item(clip, clips, seed), path, key)
+                output = replace(_generate_one(method, Item(clip, clips, seed), path, key), inputs=inputs)
                 append_item(folder, output)
                 if output.status != OK:
                     progress.say(f"{method.name}, {clip.id}: {output.status}: {output.detail}")
@@ -107,10 +114,39 @@ def output_key(method: Method, clip: Clip, clips: Sequence[Clip], *, seed: int, 
     `source` identifies files outside the cache, where the output depends on any.
     """
     prefix = ["mesh"] if modality_of(clip) == "mesh" else []
-    content = [clip.meta.get(f"{field}_sha256") for field in (format_of(clip).field, "audio")]
+    content = _content(clip)
     others = [c.id for c in clips] if "others" in method.uses else []
     outside = [source] if source else []
     return fingerprint([*prefix, method.fingerprint, clip.id, clip.n_frames, content, others, seed, *outside])
+
+
+def clip_inputs(method: Method, clip: Clip) -> dict[str, str]:
+    """Hashes of the fields of a clip that the method's outputs depend on and its key leaves out, by field.
+
+    They are recorded beside the key, so that outputs of earlier versions keep theirs.
+    """
+    fields = [field for field in getattr(method, "reads", ()) if field in clip]
+    return {field: hashlib.sha256(np.ascontiguousarray(clip[field]).data).hexdigest()[:16] for field in fields}
+
+
+def shared_inputs(method: Method, clips: Sequence[Clip]) -> dict[str, str]:
+    """Hashes of what all outputs of a method depend on and their keys leave out: the clips it mixes, its own files."""
+    inputs = dict(getattr(method, "further_inputs", {}))
+    if "others" in method.uses:
+        inputs["others"] = fingerprint([[_content(clip), clip_inputs(method, clip)] for clip in clips])
+    return inputs
+
+
+def _content(clip: Clip) -> list[Any]:
+    """The hashes of a clip's frames or vertices and of its sound, as its cache states them."""
+    return [clip.meta.get(f"{field}_sha256") for field in (format_of(clip).field, "audio")]
+
+
+def _of_inputs(output: Output | None, inputs: Mapping[str, str]) -> Output | None:
+    """An earlier output, or None where it was generated from other inputs; what it does not state is not compared."""
+    if output is None or any(inputs.get(name, digest) != digest for name, digest in output.inputs.items()):
+        return None
+    return output
 
 
 def _kept(folder: Path, output: Output | None, key: str, clip: Clip) -> Output | None:
@@ -170,6 +206,8 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
 def append_item(folder: Path, output: Output) -> None:
     """Append one result to the folder's list. Raises `StorageError` when the disk is full."""
     line = asdict(output) | {"path": output.path.name if output.path else None}
+    if not output.inputs:  # nothing is compared, as with records of earlier versions
+        del line["inputs"]
     with writing(folder / ITEMS_FILE), (folder / ITEMS_FILE).open("a+b") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
         truncated = file.read(1) not in (b"", b"\n")  # a kill cut the last line: it must not swallow this one

@@ -19,6 +19,7 @@ from dawn_bench.baselines.formats import read_output
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import FaceBackend, box_around, pick_backend
 from dawn_bench.pipelines.faces.choice import distance
+from dawn_bench.provenance import fingerprint
 
 #: Frames of a clip in which faces are detected.
 SAMPLED_FRAMES = 15
@@ -32,6 +33,7 @@ class Reframed:
 
     licence = "of the method"
     uses: tuple[str, ...] = ("truth",)
+    reads: tuple[str, ...] = ("landmarks",)
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Reframed:
         self.name, self.method_class, self.files = f"{method}-aligned", method_class, files
         self.backend = pick_backend()
         self.fingerprint = f"aligned/1/{self.backend.fingerprint()}/{key}"
+        self.further_inputs = {"starts": fingerprint(self.starts)}
 
     def generate(self, item: Item) -> Generated:
         """Raises `ItemError`: `no_face` where no face is detected in the output, `bad_output` where there is none."""

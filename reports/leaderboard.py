@@ -262,12 +262,13 @@ def _ranked(column: Column, rows: Sequence[ScoreRow]) -> dict[str, Cell]:
     reasons = {r.method: difference(r, first) for r in able if first is not None and r.scope != first.scope}
     odd = set(reasons)
     truth = next((r for r in rows if r.method == GROUND_TRUTH and r.weights_state != SEEDED), None)
+    target = truth.value if truth is not None and truth.value is not None and math.isfinite(truth.value) else None
     if column.aim == "truth" and truth is not None:
         # the ground truth's value is a target only for scores over the same clips
         elsewhere = {r.method for r in equal if clips_of(r) != clips_of(truth)}
         reasons |= dict.fromkeys(elsewhere, "the ground truth was scored over other clips")
         equal = [r for r in equal if r.method not in elsewhere]
-    merits = {r.method: merit(r.value, column.aim, truth.value if truth else None) for r in equal}
+    merits = {r.method: merit(r.value, column.aim, target) for r in equal}
     ranked = {m: v for m, v in merits.items() if v is not None}
     ranks = {m: 1 + sum(other > v for other in ranked.values()) for m, v in ranked.items()} if len(ranked) > 1 else {}
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from dawn_bench.baselines.external.process import Run, run
 from dawn_bench.baselines.external.stage import Staged, staged
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.files import sha256_file
+from dawn_bench.files import sha256_file, walk
+from dawn_bench.hashes import known_hashes
 from dawn_bench.pipelines.media.video import probe, read_frames
 from dawn_bench.provenance import fingerprint
 from dawn_bench.storage import StorageError, storage_error
@@ -38,6 +40,14 @@ class External:
         facts = [adapter.model_dump(mode="json"), install.options, weights]
         self.fingerprint = f"external/{adapter.name}/{fingerprint(facts)}"
         self._portrait: tuple[Clip, MethodPortrait] | None = None
+
+    @cached_property
+    def further_inputs(self) -> dict[str, str]:
+        """Hashes of the weights that are folders, and the repository's commit, which the fingerprint leaves out."""
+        folders = {name: Path(path) for name, path in self.install.weights.items() if Path(path).is_dir()}
+        commit = _commit(self.install.repo)
+        hashes = {f"weights {name}": _folder_hash(folder) for name, folder in folders.items()}
+        return {**hashes, **({"commit": commit} if commit else {})}
 
     def source_key(self, clip: Clip) -> str:
         """The source video that the portrait is best cut from; empty where the cached frame serves as well."""
@@ -124,3 +134,24 @@ class External:
             raise ItemError("crash", f"exit code {ended.code}: {ended.last_words()}; log: {log}")
         names = ", ".join(p.name for p in matches[:3]) or "none"
         raise ItemError("bad_output", f"{len(matches)} files match {relative} instead of one ({names}); log: {log}")
+
+
+def _folder_hash(folder: Path) -> str:
+    """Identifies the names and contents of the files below a folder; large files are not read twice."""
+    files = [path for path in walk(folder) if path.is_file()]
+    return fingerprint({path.relative_to(folder).as_posix(): known_hashes(path)["sha256"] for path in files})
+
+
+def _commit(repo: Path) -> str:
+    """The commit that is checked out in a repository, without running git; empty where that cannot be told."""
+    git = repo / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if head.startswith("ref: "):
+            name = head.removeprefix("ref: ")
+            packed = (git / "packed-refs").read_text() if not (git / name).is_file() else ""
+            lines = [line.split() for line in packed.splitlines()]
+            head = next((line[0] for line in lines if line[1:] == [name]), "") if packed else (git / name).read_text()
+    except (OSError, ValueError):
+        return ""
+    return head.strip() if re.fullmatch("[0-9a-f]{40,64}", head.strip()) else ""

@@ -59,6 +59,11 @@ class Dawn:
         self.uses = ("source", "audio", *tracks, *sounds)
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The state of the head in the source frame, and the sound as the model hears it."""
+        return "pose", "blink", "bbox", self.generator.audio_encoder
+
+    @property
     def fingerprint(self) -> str:
         """Identifies checkpoint, options and strategy."""
         options = self.options.model_dump()

@@ -33,6 +33,7 @@ class DiffSpeakerMethod:
     method_class: MethodClass = "mesh"
     licence = "Apache-2.0 (weights: of whoever trained them; the released ones have no licence)"
     uses: tuple[str, ...] = ("source", "audio")
+    reads: tuple[str, ...] = ("template",)
 
     def __init__(self, model: DiffSpeaker, options: DiffSpeakerMethodOptions, *, identity: str, device: str) -> None:
         changes = {k: v for k, v in (("sampler", options.sampler), ("steps", options.steps)) if v is not None}

@@ -38,6 +38,11 @@ class DitHeadMethod:
         self.uses = (*sight, "audio", *(("others",) if swap_sound else ()))
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The points that place the mask, and the sound as the model hears it."""
+        return "landmarks", self.dubber.audio_encoder
+
+    @property
     def fingerprint(self) -> str:
         """Identifies checkpoint, options and mode."""
         facts = [self.options.model_dump(), self.mode, self.swap_sound]

@@ -40,6 +40,7 @@ class ShuffledSound:
 class ShuffledMotion(ShuffledSound):
     """The true motion of the next clip on this clip's face, as if it spoke to the wrong sound."""
 
+    reads: tuple[str, ...] = ("template",)
     fingerprint = "mesh-shuffled-sound/1"
 
     def generate(self, item: Item) -> Generated:

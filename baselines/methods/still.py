@@ -26,6 +26,7 @@ class StillMesh(Still):
     """The face at rest in every frame."""
 
     uses: tuple[str, ...] = ("source",)
+    reads: tuple[str, ...] = ("template",)
     fingerprint = "mesh-still/1"
 
     def generate(self, item: Item) -> Generated:

@@ -234,7 +234,8 @@ def read_sound(
     if notes is not None:
         notes += [f"{escape_invalid(path.name)}: {note}" for note in sound.notes]
     if max_seconds is not None:
-        audio = audio[: int(max_seconds * FPS) * SAMPLES_PER_FRAME]
+        # rounded first: 1.16 s are 29 frames, although 1.16 * 25 is 28.999999999999996
+        audio = audio[: int(round(max_seconds * FPS, 6)) * SAMPLES_PER_FRAME]
     n_frames = len(audio) // SAMPLES_PER_FRAME
     if n_frames < MIN_FRAMES:
         raise InputError(

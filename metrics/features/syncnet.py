@@ -29,7 +29,7 @@ from dawn_bench.metrics.functional.facetrack import MEDIAN, FaceTrack, crop, smo
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.functional.sync import window_count
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
-from dawn_bench.metrics.networks.inference import for_inference
+from dawn_bench.metrics.networks.inference import exact_inference, for_inference
 from dawn_bench.metrics.networks.s3fd_wav2lip import S3FDWav2Lip
 from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
@@ -113,7 +113,7 @@ class SyncNetFeature(Feature):
             raise ItemError(
                 "too_short", f"{clip.id} has {len(frames)} frames, {len(sound)} samples; SyncNet needs 6 frames of both"
             )
-        with torch.inference_mode():
+        with exact_inference():
             return {"syncnet.lip": self._lips(frames, count), "syncnet.audio": self._audio(sound, count), **track}
 
     def _lips(self, frames: np.ndarray, count: int) -> np.ndarray:

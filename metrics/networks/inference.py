@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
+
+from dawn_bench.exact import exact_inference
+
+__all__ = ["ConvUnit", "exact_inference", "for_inference"]
 
 
 class ConvUnit(nn.Module):
@@ -42,10 +43,3 @@ def for_inference(network: nn.Module, *, device: str) -> nn.Module:
         elif isinstance(module, nn.Conv3d):
             module.to(memory_format=torch.channels_last_3d)
     return network
-
-
-@contextmanager
-def exact_inference() -> Iterator[None]:
-    """No gradients and full float32: TF32 products are disabled on CUDA, so that scores agree between devices."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
-        yield

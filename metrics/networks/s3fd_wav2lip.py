@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dawn_bench.exact import exact_inference
 from dawn_bench.metrics.networks.s3fd import L2Norm, decode, suppress
 
 #: Subtracted from red, green, blue: the means of blue, green, red.
@@ -72,7 +73,7 @@ class S3FDWav2Lip(nn.Module):
 def detect(network: S3FDWav2Lip, frame: np.ndarray, *, confidence: float = 0.5) -> np.ndarray:
     """Faces of one frame uint8 (H,W,3) RGB: float64 (n,5) x0, y0, x1, y1 and the probability, highest first."""
     picture = torch.from_numpy(frame).float().sub(torch.tensor(MEAN)).permute(2, 0, 1)[None]
-    with torch.inference_mode():
+    with exact_inference():
         maps = network(picture.to(next(network.parameters()).device))
     parts = []
     for i, (score, offsets) in enumerate(zip(maps[0::2], maps[1::2], strict=True)):

@@ -96,6 +96,8 @@ def face_facts(seen: list[tuple[bool, float]], points: np.ndarray, *, width: int
     low, high = points.min(axis=1), points.max(axis=1)
     inside = np.minimum(high, (width - 1, height - 1)) - np.maximum(low, 0)
     share = inside.clip(0).prod(axis=1) / (high - low).clip(1e-6).prod(axis=1)
+    whole = ((low >= 0) & (high <= (width - 1, height - 1))).all(axis=1)
+    share[whole] = 1  # not a rounding error less: the limit may be 1
     return {
         "mouth_covered": float(np.mean([not visible for visible, _ in seen])) if seen else 0.0,
         "yaw": float(np.median(np.abs(fit_pose(points, size=max(width, height))[:, 0]))),

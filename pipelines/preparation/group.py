@@ -17,7 +17,7 @@ import numpy as np
 from dawn_bench.cache import OK, QUARANTINED, shard_array
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.pipelines.preparation.origin import DATASET_CROP, origin
+from dawn_bench.pipelines.preparation.origin import DATASET_CROP, crop_text, origin
 from dawn_bench.pipelines.preparation.plan import listed_id, part_path, read_part, write_part
 from dawn_bench.pipelines.preparation.shards import ShardWriter
 from dawn_bench.pipelines.preparation.sinks import ClipSink
@@ -233,7 +233,7 @@ def _clip_row(job: GroupJob, source: Source, writer: ShardWriter, faults: list[s
     if source.stop is not None or source.start:  # part of a file, seconds
         facts |= {"start": source.start, "stop": source.stop}
     if source.crop is not None:
-        facts[DATASET_CROP] = " ".join(map(str, source.crop))
+        facts[DATASET_CROP] = crop_text(source)
     facts |= {key: source.meta[key] for key in ("scene_of", "scene") if key in source.meta}
     try:
         if source.id in job.killers:

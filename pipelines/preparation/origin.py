@@ -29,11 +29,13 @@ def origin(source: Source, *, root: Path) -> dict[str, str]:
 
 
 def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: int) -> bool:
-    """Whether the files of `source` differ from those that `row` of the index was computed from.
+    """Whether the files of `source`, or its stretch or crop of them, differ from what `row` of the index is of.
 
     A file is hashed only when its name is new or its change time (ctime, which no copying tool can set back) is after
-    `since`, in nanoseconds. A missing file counts as unchanged.
+    `since`, in nanoseconds. A missing file counts as unchanged, as does a stretch or crop that the row does not state.
     """
+    if _other_part(row, source):
+        return True
     for name, path in _files(source):
         recorded = row.get(f"{name}_sha256")
         if path is None or recorded is None:
@@ -45,6 +47,20 @@ def has_changed(row: Mapping[str, Any], source: Source, *, root: Path, since: in
         if not untouched and file_hash(path) != recorded:
             return True
     return False
+
+
+def crop_text(source: Source) -> str:
+    """The dataset's own crop as the index states it; empty without one."""
+    return "" if source.crop is None else " ".join(map(str, source.crop))
+
+
+def _other_part(row: Mapping[str, Any], source: Source) -> bool:
+    """Whether a row states another stretch or crop of its file; the stretch of a scene is not the listed clip's."""
+    if DATASET_CROP in row and row[DATASET_CROP] != crop_text(source):
+        return True
+    if "start" not in row or "scene_of" in row:
+        return False
+    return (row["start"], row.get("stop")) != (source.start, source.stop)
 
 
 def relative(path: Path, root: Path) -> str:

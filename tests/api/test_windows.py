@@ -65,6 +65,26 @@ def test_drawn_windows_depend_on_seed_epoch_and_index_alone(cache: Cache) -> Non
     assert starts(one) == first
 
 
+@pytest.mark.parametrize("frames", [28, 29, 30])
+def test_every_start_of_a_clip_can_be_drawn_and_no_other(cache: Cache, frames: int) -> None:
+    windows = cache.windows(frames=frames, fields=("valid",), seed=0)
+    starts = set()
+    for epoch in range(12):
+        windows.set_epoch(epoch)
+        starts |= {windows[k]["start"] for k in range(len(windows))}
+    assert len(windows) == 4 and starts == set(range(31 - frames))
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_sound_of_a_window_is_that_of_its_frames(cache: Cache, seed: int | None) -> None:
+    windows = cache.windows(frames=5, stride=3, step=7, fields=("audio", "logmel"), split=None, seed=seed)
+    for k in range(len(windows)):
+        item = windows[k]
+        clip, start = cache[item["clip"]], item["start"]
+        assert np.array_equal(item["audio"], clip["audio"][640 * start : 640 * (start + 13)])
+        assert np.array_equal(item["logmel"], clip["logmel"][start : start + 13 : 3].astype(np.float32))
+
+
 def test_what_cannot_be_had_is_named_with_the_nearest(cache: Cache) -> None:
     with pytest.raises(InputError, match=r"has no field 'frame'. Did you mean frames"):
         cache.windows(fields=("frame",))
@@ -123,3 +143,9 @@ def test_a_copy_by_pickle_is_small_and_equal(cache: Cache) -> None:
     assert len(data) < 2000
     again = pickle.loads(data)
     assert torch.equal(again[5]["frames"], windows[5]["frames"])
+
+
+def test_splits_that_are_changed_twice_keep_both_changes(cache: Cache) -> None:
+    moved = cache.resplit({"c0": "val"}).resplit({"c4": "train"})
+    assert (moved.ids("val"), moved.ids("test")) == (["c0"], ["c5"]) and "c4" in moved.ids("train")
+    assert pickle.loads(pickle.dumps(moved)).ids("val") == ["c0"] and cache.ids("test") == ["c4", "c5"]

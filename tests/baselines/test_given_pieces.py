@@ -167,3 +167,10 @@ def test_a_pattern_fits_pieces_and_whole_clips(tmp_path: Path) -> None:
         path.unlink()
     outputs = given(folder, naming="{clip}_y")
     assert names(outputs) == {**dict.fromkeys(IDS[:3], "long_y"), "even_f00000": "EVEN_F0_y"}
+
+
+def test_a_piece_with_a_line_of_its_own_is_not_cut_from_the_whole_clips_file(tmp_path: Path) -> None:
+    folder = write(tmp_path / "out", {"whole": 65, "own": 20})
+    outputs = given(folder, table="long,whole.mp4\nlong_f00020,own.mp4\n")
+    assert names(outputs) == {"long_f00000": "whole", "long_f00020": "own", "long_f00040": "whole"}
+    assert outputs.starts == {"long_f00000": 0, "long_f00040": 40}

@@ -120,3 +120,13 @@ def test_a_pattern_gives_no_file_to_two_clips(tmp_path: Path) -> None:
     (tmp_path / "c10.mp4").touch()
     with pytest.raises(InputError, match=r"'\{clip\}\*' gives one file to several clips: c10\.mp4 for c1 and c10"):
         find_outputs(tmp_path, [clip("c1"), clip("c10")], None, naming="{clip}*")
+
+
+@pytest.mark.parametrize("letter", [".", "+", "[x]", "("])
+def test_letters_of_a_clips_name_stand_for_themselves(letter: str, tmp_path: Path) -> None:
+    """In a pattern `*` alone stands for others."""
+    clips = [clip(f"a{letter}b"), clip("axb")]
+    for one in clips:
+        (tmp_path / f"{one.id}_1.mp4").touch()
+    chosen = find_outputs(tmp_path, clips, None, naming="{clip}_*")
+    assert {name: path.name for name, path in chosen.items()} == {one.id: f"{one.id}_1.mp4" for one in clips}

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from dawn_bench.baselines import reframe
 from dawn_bench.baselines.base import Item
 from dawn_bench.baselines.reframe import Reframed, face_of_output, place
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces.base import box_around, pick_backend
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.synthetic.portrait import LANDMARKS
 
@@ -57,3 +58,39 @@ def test_an_output_without_a_face_fails_alone(tmp_path: Path) -> None:
     clip = Clip("c", "s", "test", 3, {"frames": frames, "landmarks": marks, "audio": np.zeros(3 * 640, np.int16)})
     with pytest.raises(ItemError, match="no face in 15 frames"):
         Reframed("m", "portrait", {"c": tmp_path / "c.mp4"}, "1").generate(Item(clip, [clip], seed=0))
+
+
+class TwoFaces:
+    """A back end that sees a large face beside the true one, in every frame."""
+
+    def __init__(self, true: np.ndarray) -> None:
+        self.faces = {"large": true * 1.5 + (60, 0), "true": true}
+        self.boxes = {name: box_around(points) for name, points in self.faces.items()}
+
+    def fingerprint(self) -> str:
+        return "1"
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        return np.stack(list(self.boxes.values()))
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        return next(self.faces[name] for name, own in self.boxes.items() if (own == box).all())
+
+
+@pytest.mark.parametrize("start", [None, 0, 7])
+def test_the_true_face_is_aligned_at_the_place_that_is_read(
+    start: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output is the truth itself, so that nothing moves: its frames come back, from the piece's first one on."""
+    points = ((LANDMARKS - LANDMARKS.min(axis=0)) / 4 + (20, 30)).astype(np.float32)
+    monkeypatch.setattr(reframe, "pick_backend", lambda: TwoFaces(points))
+    whole = np.random.default_rng(0).integers(0, 255, (12, 96, 96, 3), dtype=np.uint8)
+    write_video(tmp_path / "c.mp4", whole, lossless=True)
+    arrays = {"frames": whole[:4], "landmarks": np.stack([points] * 4), "audio": np.zeros(4 * 640, np.int16)}
+    clip = Clip("c", "s", "test", 4, arrays)
+    starts = {} if start is None else {"c": start, "other": 3}
+    method = Reframed("mine", "portrait", {"c": tmp_path / "c.mp4"}, "1", starts=starts)
+    generated = method.generate(Item(clip, [clip], seed=0))
+    first = start or 0
+    np.testing.assert_array_equal(generated.frames[:4], whole[first : first + 4])
+    assert generated.facts["face_box"] == generated.facts["true_face_box"]

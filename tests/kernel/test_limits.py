@@ -339,11 +339,11 @@ def test_a_lock_that_is_held_for_too_long_is_an_error_and_is_waited_for_so_long(
     waited: list[float] = []
     monkeypatch.setattr(type(locks.lock_file(tmp_path / "a.lock")), "acquire", _times_out(waited))
     for seconds in ({"seconds": 7}, {}):
-        said = f"is locked by another process for {seconds.get('seconds', 60)} s"
-        with pytest.raises(InputError, match=said), locks.in_turn(tmp_path / "a.lock", **seconds):
+        message = f"is locked by another process for {seconds.get('seconds', 60)} s"
+        with pytest.raises(InputError, match=message), locks.in_turn(tmp_path / "a.lock", **seconds):
             pytest.fail("another process holds it")
-    said = "is being used by another run"
-    with pytest.raises(InputError, match=said), locks.exclusive(tmp_path, doing="used", hint=""):
+    message = "is being used by another run"
+    with pytest.raises(InputError, match=message), locks.exclusive(tmp_path, doing="used", hint=""):
         pytest.fail("another process holds it")
     assert waited == [7, 60, 0]
 

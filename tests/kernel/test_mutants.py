@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from faults import ROOT, Fault, FaultError, load_faults
+from faults import KINDS, ROOT, Fault, FaultError, load_faults
 
-FILES = sorted({fault.file for fault in load_faults()})
+FAULTS = load_faults()
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_fault_fits_its_file(file: str) -> None:
+@pytest.mark.parametrize("file", sorted({fault.file for fault in FAULTS}))
+def test_every_fault_fits_its_file_and_is_listed_once(file: str) -> None:
     source = (ROOT / file).read_text()
-    wrong = []
-    for fault in load_faults():
+    wrong: list[str] = []
+    results: dict[str, str] = {}
+    for fault in [fault for fault in FAULTS if fault.file == file]:
         try:
-            if fault.file == file:
-                fault.apply(source)
+            first = results.setdefault(fault.apply(source), fault.id)
         except FaultError as error:
             wrong.append(str(error))
+        else:
+            wrong += [f"{fault.id}: the same change as {first}"] if first != fault.id else []
     assert not wrong, "adapt tools/mutants/faults to the changed code:\n" + "\n".join(wrong)
 
 
@@ -37,3 +39,8 @@ def test_a_statement_in_a_function_does_not_run_at_import() -> None:
     source = "LIMIT = 3\n\ndef check(x):\n    return (\n        x < LIMIT\n    )\n"
     assert Fault("a", "key", "x.py", "", "x < LIMIT", "x <= LIMIT").statement(source) == (range(4, 7), False)
     assert Fault("b", "key", "x.py", "", "LIMIT = 3", "LIMIT = 4").statement(source) == (range(1, 2), True)
+
+
+def test_there_are_faults_of_every_kind() -> None:
+    assert len(FAULTS) >= 120
+    assert {fault.kind for fault in FAULTS} == set(KINDS)

@@ -325,6 +325,18 @@ def test_a_file_that_is_there_is_not_fetched_again(
     )
 
 
+@pytest.mark.parametrize("there", [OTHER, DATA[:-1], b""])
+def test_another_file_in_its_place_is_replaced_by_the_published_one(
+    there: bytes, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same size too: only the hash tells."""
+    publish(monkeypatch, server)
+    server.files["/file"] = Served(DATA)
+    (folder / FILE).parent.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_bytes(there)
+    assert weights_fetch.download(NAME).state == "canonical" and (folder / FILE).read_bytes() == DATA
+
+
 FETCH = """
 import sys
 from dataclasses import replace

@@ -29,7 +29,8 @@ def onset(sound: np.ndarray) -> float:
 
 
 def write_shifted(path: Path, *, picture: float, sound: float) -> None:
-    """A file whose picture starts at `picture`, and at `sound` its 48 kHz stereo sound with a click after 1 s."""
+    """A file whose picture starts at `picture`, and at `sound` its 48 kHz stereo sound: a click on the left after 1 s,
+    one on the right after 1.6 s."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("mpeg4", rate=25)
         video.width = video.height = 64
@@ -38,7 +39,7 @@ def write_shifted(path: Path, *, picture: float, sound: float) -> None:
             frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 4 * k, np.uint8), format="rgb24")
             frame.pts, frame.time_base = k + round(picture * 25), Fraction(1, 25)
             container.mux(video.encode(frame))
-        samples = np.repeat(click_at(1.0, rate=48_000), 2)[None]
+        samples = np.stack([click_at(1.0, rate=48_000), click_at(1.6, rate=48_000)], axis=1).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48_000, round(sound * 48_000), Fraction(1, 48_000)
         container.mux(audio.encode(frame))
@@ -51,6 +52,8 @@ def test_sound_keeps_step_with_the_first_picture(tmp_path: Path, picture: float,
     heard = read_audio(tmp_path / "clip.mkv")
     assert heard.dtype == np.int16
     assert onset(heard) == pytest.approx(1.0 + sound - picture, abs=0.001)
+    between = round(16_000 * (1.3 + sound - picture))
+    assert onset(heard[between:]) == pytest.approx(0.3, abs=0.001)  # the other channel
     assert len(heard) / 16_000 == pytest.approx(2.0 + sound - picture, abs=0.002)
 
 
@@ -79,9 +82,11 @@ def test_wav_files_come_back_bit_exactly(tmp_path: Path) -> None:
 def test_other_rates_and_formats_are_resampled(tmp_path: Path) -> None:
     t = np.arange(44_100) / 44_100
     tone = 0.5 * np.sin(2 * np.pi * 440 * t)
-    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    other = 0.3 * np.sin(2 * np.pi * 700 * t)
+    at = 2 * np.pi * np.arange(16_000) / 16_000
+    expected = (0.5 * np.sin(440 * at) + 0.3 * np.sin(700 * at)) / 2
     for subtype in ("PCM_U8", "PCM_24", "FLOAT"):
-        soundfile.write(tmp_path / "tone.wav", np.stack([tone, tone], axis=1), 44_100, subtype=subtype)
+        soundfile.write(tmp_path / "tone.wav", np.stack([tone, other], axis=1), 44_100, subtype=subtype)
         heard = read_audio(tmp_path / "tone.wav") / 32768
         assert len(heard) == 16_000
         assert np.abs(heard - expected)[100:-100].max() < 0.01

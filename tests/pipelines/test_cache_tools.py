@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import itertools
 import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import typer
@@ -17,10 +20,12 @@ from typer.testing import CliRunner
 import dawn_bench.pipelines.preparation.export as export_module
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.preparation import plan
 from dawn_bench.pipelines.preparation.export import export
-from dawn_bench.pipelines.preparation.maintain import stats, verify
+from dawn_bench.pipelines.preparation.maintain import check_content, stats, verify
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.readers import DamageError
 
 SETTINGS = PrepareSettings(size=32, extract=("pose",))
 
@@ -57,6 +62,25 @@ def test_verify_finds_swapped_shards(cache: Path) -> None:
     assert any("cannot be read" in what for _, _, what in verify(cache).faults)
 
 
+def test_each_entry_of_an_array_in_the_index_is_compared(cache: Path) -> None:
+    """Of each field in turn: an index that says something else of it is a fault of that clip and field."""
+    index = pd.read_parquet(cache / "index.parquet")
+    first, last = index.index[0], index.index[-1]
+    ids = [str(index.at[k, "id"]) for k in (first, last)]
+    entries = [entry.name for entry in dataclasses.fields(plan._Stored)]
+    for field, entry in itertools.product(Cache(cache).fields, entries):
+        changed = index.copy()
+        one, other = (changed.at[k, f"{field}.{entry}"] for k in (first, last))
+        another = {"dtype": "float16", "shape": [1, *list(one)], "key": "nobody"}.get(entry, other)
+        changed.at[first, f"{field}.{entry}"] = another
+        changed.to_parquet(cache / "index.parquet")
+        with pytest.raises(DamageError, match=f"{field} of clip {ids[0]}"):
+            check_content(Cache(cache), ids[::-1])
+        check_content(Cache(cache), ids[1:])
+        if field == "pose":
+            assert [(i, f) for i, f, _ in verify(cache).faults] == [(ids[0], field)], entry
+
+
 def test_stats_count_what_is_there(cache: Path) -> None:
     facts = stats(cache)
     frames = sum(5 + k for k in range(20) if k != 3)
@@ -78,6 +102,7 @@ def test_exported_files_are_the_arrays(cache: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(sound, clip["audio"])
         facts = json.loads((folder / "clip.json").read_text())
         assert rate == 16000 and facts["n_frames"] == clip.n_frames and facts["meta"]["face"] == "dlib"
+        assert all(facts[name] == getattr(clip, name) for name in ("id", "speaker", "split", "fps"))
     with pytest.raises(InputError, match="already exists"):
         export(cache, tmp_path / "out")
 
@@ -99,6 +124,17 @@ def test_exported_tars_are_webdataset_samples(cache: Path, tmp_path: Path, monke
     for clip in Cache(cache):
         assert set(samples[clip.id]) == {"frames.npy", "pose.npy", "valid.npy", "audio.wav", "json"}
         np.testing.assert_array_equal(np.load(io.BytesIO(samples[clip.id]["frames.npy"])), clip["frames"])
+
+
+def test_a_tar_that_is_exactly_full_takes_no_more(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(cache, tmp_path / "whole", format="webdataset")
+    with tarfile.open(next((tmp_path / "whole").iterdir())) as tar:
+        sizes = [entry.size for entry in tar]
+    for few, count in ((sum(sizes[:10]), 2), (sum(sizes[:10]) + 1, 3)):  # five files a clip
+        monkeypatch.setattr(export_module, "TAR_BYTES", few)
+        export(cache, tmp_path / str(few), format="webdataset")
+        with tarfile.open(sorted((tmp_path / str(few)).iterdir())[0]) as tar:
+            assert len(tar.getmembers()) == 5 * count
 
 
 def test_a_folder_that_is_no_cache_is_refused(tmp_path: Path) -> None:

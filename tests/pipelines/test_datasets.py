@@ -79,6 +79,13 @@ def test_safe_ids_survive_random_names() -> None:
     assert all(tarfile.TarInfo(i).name == i and i.encode() for i in ids)
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "口"])
+def test_long_names_give_ids_that_a_file_can_have(letter: str) -> None:
+    names = [letter * 200 + end for end in "xy"]
+    ids = [safe_id(name) for name in names]
+    assert len(set(ids)) == 2 and all(len(i.encode()) < 140 and i.startswith(letter * 30) for i in ids)
+
+
 def test_folder_splits_nine_to_one_and_keeps_one_of_each(tmp_path: Path) -> None:
     for k in range(300):
         touch(tmp_path / f"{k}.mp4")
@@ -303,5 +310,6 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
 def test_hdtf_crops_stay_square_and_inside() -> None:
     assert hdtf_module.scale_box((100, 20, 400, 400), 720, 1080) == (150, 30, 600, 600)
     assert hdtf_module.scale_box((0, 321, 401, 401), 722, 361) == (0, 160, 200, 200)
+    assert hdtf_module.scale_box((0, 81, 20, 20), 100, 33) == (0, 26, 7, 7)  # rounded, it would end below the picture
     _, y, width, height = hdtf_module.scale_box((3, 0, 719, 719), 719, 240)
     assert width == height and y + height <= 240

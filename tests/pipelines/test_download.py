@@ -11,9 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.datasets.base import DATASETS
-from dawn_bench.pipelines.datasets.download import LOG_FILE, PATIENCE, read_log, reason_of
+from dawn_bench.pipelines.datasets.download import LOG_FILE, PATIENCE, Video, download, read_log, reason_of
 from dawn_bench.pipelines.datasets.hdtf import raw_videos
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -108,6 +108,19 @@ def test_a_second_run_requests_only_missing_videos(root: Path, fake: type[FakeDo
     assert (root / "raw" / LOG_FILE).read_text().count("\n") == 1
 
 
+def test_the_log_keeps_the_reasons_of_videos_that_are_still_missing_and_no_other(
+    root: Path, fake: type[FakeDownloader]
+) -> None:
+    fake.refusals.update({"B" * 11: "Private video.", "C" * 11: "Video unavailable."})
+    command("--root", str(root))
+    stems = [f"WDA_{name} [{key * 11}]" for name, key in (("One", "A"), ("Two", "B"), ("Three", "C"))]
+    assert set(stems[1:]) < read_log(root / "raw").keys()
+    (root / "raw" / f"{stems[2]}.mkv").write_bytes(b"got elsewhere")
+    (root / "raw" / f"{stems[0]}.mp4").unlink()
+    command("--root", str(root), "--only", "WDA_One")
+    assert stems[1] in (log := read_log(root / "raw")) and not {stems[0], stems[2]} & log.keys()
+
+
 def test_videos_elsewhere_below_the_root_are_not_requested(root: Path, fake: type[FakeDownloader]) -> None:
     (root / "mine").mkdir()
     (root / "mine" / "WDA_One.mp4").write_bytes(b"video")
@@ -128,6 +141,22 @@ def test_a_network_failure_ends_the_run(root: Path, fake: type[FakeDownloader]) 
         and "Failed to resolve" in str(error)
     )
     assert len(fake.asked) == 3 + PATIENCE
+
+
+def test_a_video_between_failures_begins_the_count_again(tmp_path: Path) -> None:
+    good = PATIENCE - 1
+    asked: list[str] = []
+
+    def fetch(video: Video, folder: Path) -> None:
+        asked.append(video.name)
+        if len(asked) - 1 != good:
+            raise ItemError("no_network", "timed out")
+
+    videos = [Video(f"v{k}", f"{k:011d}", None) for k in range(2 * PATIENCE - 1)]
+    failed = download(videos, tmp_path / "raw", fetch=fetch)
+    assert asked == [video.name for video in videos] and len(failed) == 2 * PATIENCE - 2
+    with pytest.raises(InputError, match="consecutive"):
+        download([*videos, Video("v99", "x" * 11, None)], tmp_path / "raw", fetch=fetch)
 
 
 @pytest.mark.parametrize(

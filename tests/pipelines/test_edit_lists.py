@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def test_many_short_parts_do_not_add_up_to_a_delay(whole: bytes, tmp_path: Path)
     heard = onsets_of_sound(read_audio(path))
     for beep in answer_of(spans).beeps:
         assert np.abs(np.array(heard) - beep).min() < 0.004
+
+
+def test_a_pause_in_the_list_takes_its_time(whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(whole)
+    rows = [of_pictures(10, 20), (Fraction(8, 25), None), of_pictures(50, 63)]
+    set_edits(path, {"vide": rows, "soun": rows})
+    assert numbers(path) == [*range(10, 20), *[19] * 8, *range(50, 63)]
+    beeps = [0.7 - 10 / 25, 2.2 - 50 / 25 + 18 / 25]
+    np.testing.assert_allclose(onsets_of_sound(read_audio(path)), beeps, atol=0.004)
 
 
 def test_a_stretch_of_an_edited_file(whole: bytes, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from media.asymmetric import MarkedFaces
 
 from dawn_bench import weights
 from dawn_bench.cache import Cache
@@ -21,7 +23,8 @@ from dawn_bench.pipelines.extractors.compatibility import (
     face_backend,
     usable,
 )
-from dawn_bench.pipelines.faces.base import pick_backend
+from dawn_bench.pipelines.faces import base as faces
+from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
 from dawn_bench.pipelines.settings import PrepareSettings
 
 FRAME = Extracted("pose", "pose-2-weak-perspective-68")
@@ -142,6 +145,28 @@ def test_another_version_of_the_face_back_end_is_noted_as_for_every_field() -> N
     assert "dlib-0" in notes[0] and here in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("recorded", "requested", "chosen"),
+    [
+        ("mediapipe", "auto", "mediapipe"),  # that of the training data, not what auto takes here
+        ("insightface", "auto", "auto"),  # it cannot run here
+        ("of-nobody", "auto", "auto"),
+        ("mediapipe", "dlib", "dlib"),  # asked for by name
+        (None, "auto", "auto"),
+    ],
+)
+def test_faces_are_detected_by_the_recorded_back_end_unless_another_is_asked_for(
+    recorded: str | None, requested: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: SimpleNamespace(missing=lambda: None) for name in ("dlib", "mediapipe")}
+    known["insightface"] = SimpleNamespace(missing=lambda: "the package insightface is not installed")
+    monkeypatch.setattr(faces, "FACE_BACKENDS", known)
+    monkeypatch.setattr(faces, "pick_backend", lambda name: SimpleNamespace(name=name, fingerprint=lambda: "1"))
+    record = {} if recorded is None else {"face": Extracted(recorded, "1")}
+    backend, notes = face_backend(record, requested)
+    assert backend.name == chosen and bool(notes) == (recorded not in (None, chosen))
+
+
 def test_a_version_that_is_gone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EXTRACTORS["pose"], "fingerprint", lambda self: "pose-3-of-a-box")
     with pytest.raises(InputError, match=r"pose-2-weak-perspective-68.* no longer computed.*Train the model again"):
@@ -165,3 +190,14 @@ def test_blinks_of_one_pair_are_a_choice_of_prepare() -> None:
         PrepareSettings(extract=("blink-one-pair",))
     with pytest.raises(ValueError, match=r"no source of the blinks called 'one'\. Known: two-pairs, one-pair"):
         PrepareSettings(blink="one")
+
+
+def test_auto_takes_the_back_end_that_the_model_was_trained_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "dlib" in FACE_BACKENDS  # the built-in ones are registered first
+    monkeypatch.setitem(FACE_BACKENDS._items, "marked", MarkedFaces)
+    record = {"face": Extracted("marked", "marked/1")}
+    backend, notes = face_backend(record, "auto")
+    assert backend.name == "marked" and not notes
+    backend, notes = face_backend(record, "dlib")
+    assert backend.name == "dlib" and "trained on marked" in notes[0]
+    assert face_backend({}, "marked")[0].name == "marked"

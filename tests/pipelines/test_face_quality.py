@@ -142,6 +142,14 @@ def test_every_threshold(
     check_face(good, PrepareSettings())
 
 
+@pytest.mark.parametrize("x", np.linspace(100, 300, 12))
+def test_a_face_wholly_in_the_picture_is_so_to_the_last_digit(x: float) -> None:
+    points = head_points(5, x=x).astype(np.float32)
+    measured = face_facts([(True, 0.1)], points, width=400, height=400)
+    assert measured["face_in_frame"] == 1
+    check_face(measured, PrepareSettings(min_face_in_frame=1))
+
+
 def test_the_index_names_what_is_left_out(talk: np.ndarray, points: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     for name, frames in (("good", talk), ("covered", covered(talk, points, (200, 170, 150)))):

@@ -14,7 +14,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.extractors.blink import eye_aspect_ratio
 from dawn_bench.pipelines.extractors.head import HEAD, WEIGHTS
-from dawn_bench.pipelines.extractors.hubert import normalise
+from dawn_bench.pipelines.extractors.hubert import chunked, normalise
 from dawn_bench.pipelines.extractors.logmel import log_mel
 from dawn_bench.pipelines.extractors.pose import fit_pose, rotation_matrix
 
@@ -171,3 +171,39 @@ def test_normalise() -> None:
     samples = normalise(np.random.default_rng(0).integers(-3000, 5000, 16_000).astype(np.int16))
     assert samples.dtype == np.float32
     assert abs(samples.mean()) < 1e-6 and abs(samples.std() - 1) < 1e-4
+
+
+def test_log_mel_of_long_sound_is_that_of_each_part() -> None:
+    """Sound of 44 s is computed in blocks of about 41 s."""
+    sound = np.random.default_rng(0).integers(-9000, 9000, 1100 * 640).astype(np.int16)
+    sound *= np.repeat(np.arange(1100) % 7 > 2, 640)
+    whole = log_mel(sound, 1100)
+    for first in (0, 500, 1000):
+        part = log_mel(sound[640 * first : 640 * (first + 100)], 100)
+        np.testing.assert_array_equal(whole[first + 1 : first + 99], part[1:99])
+
+
+def steps_of(samples: np.ndarray) -> np.ndarray:
+    """A stand-in for a speech network whose samples are their own numbers: (steps,1), the first sample of each step."""
+    return samples[: (len(samples) - 80) // 320 * 320 : 320, None]
+
+
+@pytest.mark.parametrize("rest", [0, 399, 400, 720, 16_000, 319_999])
+@pytest.mark.parametrize("frames", [None, 7])
+def test_features_of_long_sound_are_those_of_their_own_instant(rest: int, frames: int | None) -> None:
+    """Across the ends of the chunks of 20 s; a remainder of fewer than 400 samples has no feature of its own."""
+    sound = np.arange(2 * 320_000 + rest, dtype=np.float32)
+    lengths: list[int] = []
+
+    def encode(part: np.ndarray) -> np.ndarray:
+        lengths.append(len(part))
+        return steps_of(part)
+
+    features = chunked(sound, encode, n_frames=frames)
+    assert lengths == [320_080, 320_000 + min(rest, 80), *([rest] if rest >= 400 else [])]
+    known = 320.0 * np.arange(sum((length - 80) // 320 for length in lengths))
+    steps = np.zeros((len(sound) - 80) // 320)
+    steps[: len(known)] = known[: len(steps)]
+    count = len(sound) // 640 if frames is None else frames
+    expected = np.interp(np.linspace(0, len(steps) - 1, count), np.arange(len(steps)), steps)
+    np.testing.assert_allclose(features[:, 0], expected, rtol=1e-5)

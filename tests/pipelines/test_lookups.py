@@ -9,7 +9,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.config import resolve_config
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets.base import DATASETS
-from dawn_bench.pipelines.extractors.base import audio_encoder_of, audio_encoders, pose_sources
+from dawn_bench.pipelines.extractors.base import EXTRACTORS, audio_encoder_of, audio_encoders, pose_sources
 from dawn_bench.pipelines.settings import PrepareSettings
 
 
@@ -57,3 +57,11 @@ def test_unknown_names_in_settings_get_the_nearest(override: str, error: str) ->
 def test_a_dataset_without_a_published_list_is_an_error(tmp_path: object) -> None:
     with pytest.raises(InputError, match="'folder' has no published list"):
         DATASETS["folder"]().missing(tmp_path, PrepareSettings())  # type: ignore[arg-type]
+
+
+def test_the_best_substitute_for_audio_features_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = type("Encoder", (EXTRACTORS["logmel"],), {"name": "better", "fallback": 0})
+    monkeypatch.setitem(EXTRACTORS._items, "better", encoder)
+    assert audio_encoder_of(clip("logmel", "better")) == "better"
+    assert audio_encoder_of(clip("logmel", "better", "hubert")) == "hubert"
+    assert audio_encoder_of(clip("logmel", "wav2vec2")) == "logmel"

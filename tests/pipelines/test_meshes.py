@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -18,6 +19,8 @@ from dawn_bench.pipelines.datasets import biwi, vocaset
 from dawn_bench.pipelines.meshes.files import read_templates, read_triangles, read_vertices
 from dawn_bench.pipelines.meshes.render import BACKGROUND, MeshRenderer
 from dawn_bench.pipelines.meshes.write import UNFINISHED, is_to_be_written, write_meshes
+from dawn_bench.pipelines.preparation.export import export
+from dawn_bench.pipelines.preparation.maintain import stats
 from dawn_bench.pipelines.preparation.prepare import list_sources, prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -81,6 +84,15 @@ def test_vocaset_takes_every_second_frame(tmp_path: Path) -> None:
     assert (len(stored), clip.n_frames, clip.fps) == (60, 30, 30)
     assert np.array_equal(clip["vertices"].reshape(30, -1), stored[::2])
     assert {cache[i].speaker for i in cache.ids("test")} == {vocaset.TEST_SUBJECTS[0]}
+    facts = stats(tmp_path / "cache")  # in seconds of 30 frames
+    assert facts["hours"] == pytest.approx(facts["frames"] / 30 / 3600)
+    assert facts["splits"]["test"]["hours"] == pytest.approx(facts["splits"]["test"]["frames"] / 30 / 3600)
+    export(tmp_path / "cache", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / clip.id / "clip.json").read_text())["fps"] == 30
+    window = cache.windows(frames=6, stride=2, step=7, fields=("vertices", "audio"), split=None)[1]
+    assert window["start"] == 7 and len(window["audio"]) == round(11 * 16_000 / 30)
+    first = round(7 * 16_000 / 30)
+    assert np.array_equal(window["audio"], cache[window["clip"]]["audio"][first : first + len(window["audio"])])
 
 
 def test_published_splits() -> None:
@@ -257,3 +269,14 @@ def test_rendering_shows_the_mouth_and_points_without_triangles(written: Path) -
 def test_numbers_out_of_range_are_rejected(wrong: dict[str, float], match: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=match):
         write_meshes(tmp_path, **wrong)  # type: ignore[arg-type]
+
+
+def test_vertices_of_every_layout_are_the_same(tmp_path: Path) -> None:
+    vertices = np.arange(4 * 7 * 3, dtype=np.float32).reshape(4, 7, 3)
+    for name, stored in {
+        "flat": vertices.reshape(4, 21),
+        "points": vertices,
+        "axes": vertices.transpose(0, 2, 1),
+    }.items():
+        np.save(tmp_path / f"{name}.npy", stored)
+        assert np.array_equal(read_vertices(tmp_path / f"{name}.npy", vertices=7), vertices), name

@@ -5,15 +5,17 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
-from media.colour import PQ
+from media.asymmetric import BT709, write_asymmetric
+from media.colour import PQ, WEIGHTS
 from media.picture import write_pictures
 from skimage.data import astronaut
 
-from dawn_bench.pipelines.media.picture import Picture
-from dawn_bench.pipelines.media.video import iter_pictures, write_video
+from dawn_bench.pipelines.media.picture import _BRIGHT_FIRST, _DEEP, Converter, Picture
+from dawn_bench.pipelines.media.video import iter_pictures, probe, write_video
 
 
 def photo(width: int = 320, height: int = 240) -> np.ndarray:
@@ -32,19 +34,20 @@ def turned(path: Path) -> Path:
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    write_video(tmp_path / "clip.mp4", np.stack([photo()] * 3))
-    return tmp_path / "clip.mp4"
+    """BT.709 in full range, the first picture at 0.4 s."""
+    return write_asymmetric(tmp_path / "clip.mp4", [photo()] * 3, None)
 
 
 def first(path: Path) -> Picture:
     return next(iter(iter_pictures(path)))
 
 
-def check(picture: Picture) -> None:
-    """Gray, crops and resized crops agree with the whole RGB frame."""
+def check(picture: Picture, *, weights: tuple[float, float] = (0.299, 0.114)) -> None:
+    """Gray, crops and resized crops agree with the whole RGB frame; `weights` of red and blue in brightness."""
+    red, blue = weights
     rgb, gray = picture.rgb().astype(int), picture.gray().astype(float)
     assert rgb.shape[:2] == gray.shape == (picture.height, picture.width)
-    brightness = rgb @ [0.299, 0.587, 0.114]
+    brightness = rgb @ [red, 1 - red - blue, blue]
     assert np.corrcoef(gray.ravel(), brightness.ravel())[0, 1] > 0.999
     part = picture.within((20, 30, 180, 160))
     assert part is not None and (part.width, part.height) == (180, 160)
@@ -67,14 +70,16 @@ def check(picture: Picture) -> None:
 def test_all_views_show_the_same_image(video: Path) -> None:
     picture = first(video)
     assert (picture.width, picture.height) == (320, 240)
-    check(picture)
+    assert np.abs(picture.rgb().astype(int) - photo()).mean() < 2
+    check(picture, weights=WEIGHTS[BT709])
 
 
 def test_rotation_metadata_is_applied(video: Path) -> None:
     picture, stored = first(turned(video)), first(video)
-    assert (picture.width, picture.height) == (240, 320)
+    facts = probe(turned(video))
+    assert (picture.width, picture.height) == (facts.width, facts.height) == (240, 320) and facts.rotation % 180 == 90
     assert any(np.array_equal(picture.rgb(), np.rot90(stored.rgb(), k)) for k in (1, 3))
-    check(picture)
+    check(picture, weights=WEIGHTS[BT709])
 
 
 def test_ten_bits_give_the_same_views(tmp_path: Path) -> None:
@@ -129,3 +134,16 @@ def test_a_crop_must_lie_inside_the_frame(video: Path) -> None:
     assert part is not None and part.within((10, 10, 45, 10)) is None
     inner = part.within((10, 10, 40, 10))
     assert inner is not None and np.array_equal(inner.rgb(), picture.rgb()[110:120, 110:150])
+
+
+@pytest.mark.parametrize("kind", sorted(_BRIGHT_FIRST | _DEEP.keys()))
+def test_gray_is_the_stored_brightness_in_eight_bits(kind: str) -> None:
+    """Of every pixel format whose brightness is read without conversion."""
+    frame = av.VideoFrame(48, 32, kind)
+    codes = (np.arange(32)[:, None] * 5 + np.arange(48)).astype(np.uint16)
+    plane = frame.planes[0]
+    stored = (codes << _DEEP.get(kind, 0)).astype("<u2" if kind in _DEEP else np.uint8)
+    rows = np.zeros((plane.height, plane.line_size // stored.itemsize), stored.dtype)
+    rows[:, :48] = stored
+    plane.update(rows.tobytes())
+    np.testing.assert_array_equal(Picture(frame, Converter()).gray(), codes)

@@ -14,8 +14,10 @@ from safetensors.numpy import load_file
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.preparation.executor import Engine, run
-from dawn_bench.pipelines.preparation.group import GroupJob
+from dawn_bench.pipelines.preparation.group import GroupJob, process_group
+from dawn_bench.pipelines.preparation.plan import read_part
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -56,6 +58,50 @@ def test_the_cache_has_the_usable_clips_and_the_reasons_of_the_others(root: Path
         ("s1__clip07", "failed", "RuntimeError: a fault of the decoder"),
     ]
     assert set(cache.index["split"]) == {"train", "test"}
+
+
+@pytest.mark.parametrize("frames", ["raw", "lossless"])
+def test_every_record_is_that_of_its_clip(root: Path, tmp_path: Path, frames: str) -> None:
+    """Several clips share a shard, and one field comes later; each frame, sample and pose is that of its own clip."""
+    first = SETTINGS.model_copy(update={"frames": frames})
+    for settings in (first, first.model_copy(update={"extract": ("pose", "late")})):
+        prepare(root, tmp_path / "c", settings, tools=FakeTools())
+    cache = Cache(tmp_path / "c")
+    assert len(cache) == 22 and len(set(cache.index["frames.shard"].dropna())) < 22
+    for clip in cache:
+        value = int(clip.id[-2:])
+        rng, count = np.random.default_rng(value), 5 + value
+        noise = np.concatenate([rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8) for _ in range(count)])
+        assert clip.n_frames == count and np.array_equal(np.asarray(clip["frames"]), noise)
+        assert np.array_equal(clip["audio"], np.arange(640 * count) + 7 * value)
+        assert np.array_equal(clip["pose"][:, 0], np.arange(count)) and (clip["pose"][:, 1:3] == (value, 3)).all()
+        if count % 7:  # the extractor refuses the others
+            assert np.array_equal(clip["late"][:, :3], clip["pose"][:, :3]) and (clip["late"][:, 3] == 32).all()
+        assert ("late" in clip) == bool(count % 7)
+
+
+def test_a_row_states_which_part_of_a_file_its_clip_is(tmp_path: Path) -> None:
+    write_video(tmp_path / "v.mp4", frames=20)
+    parts = {
+        "whole": {},
+        "end": {"start": 0.4},
+        "begin": {"stop": 0.8},
+        "middle": {"start": 0.2, "stop": 0.6, "crop": (3, 1, 40, 20)},
+    }
+    sources = {name: Source(name, f"s-{name}", "val", tmp_path / "v.mp4", **part) for name, part in parts.items()}
+    job = GroupJob(tmp_path / "c", tmp_path, 0, tuple(parts), sources, SETTINGS, FakeTools())
+    process_group(job)
+    stated = {
+        row["id"]: [row.get(key, "-") for key in ("start", "stop", "dataset_crop")] for row in read_part(job.part)
+    }
+    assert stated == {
+        "whole": ["-", "-", "-"],
+        "end": [0.4, None, "-"],
+        "begin": [0.0, 0.8, "-"],
+        "middle": [0.2, 0.6, "3 1 40 20"],
+    }
+    facts = {(row["speaker"], row["split"], row["source"]) for row in read_part(job.part)}
+    assert facts == {(f"s-{name}", "val", "v.mp4") for name in parts}
 
 
 def test_plain_pandas_and_safetensors_read_it(root: Path, tmp_path: Path) -> None:

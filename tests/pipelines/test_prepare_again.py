@@ -61,6 +61,19 @@ def test_a_clip_with_cuts_becomes_its_scenes(root: Path, tmp_path: Path) -> None
     assert cache.settings["settings"]["on_cut"] == "split"
 
 
+def test_scenes_have_the_facts_of_their_clip(tmp_path: Path) -> None:
+    write_video(tmp_path / "v" / "1001_DFA_ANG_XX.mp4", frames=30, value=1, then="cut2")
+    write_video(tmp_path / "v" / "1015_IEO_SAD_HI.mp4", frames=30, value=2, then="cut2")
+    again(tmp_path / "v", tmp_path / "c", SPLIT.model_copy(update={"dataset": "crema"}))
+    facts = {c.id: [c.meta[k] for k in ("sentence", "emotion", "level", "scene")] for c in Cache(tmp_path / "c")}
+    assert facts == {
+        "1001_DFA_ANG_XX@000": ["DFA", "ANG", "XX", 0],
+        "1001_DFA_ANG_XX@001": ["DFA", "ANG", "XX", 1],
+        "1015_IEO_SAD_HI@000": ["IEO", "SAD", "HI", 0],
+        "1015_IEO_SAD_HI@001": ["IEO", "SAD", "HI", 1],
+    }
+
+
 def test_scenes_are_the_same_for_any_number_of_jobs_and_after_any_stop(root: Path, tmp_path: Path) -> None:
     late = SPLIT.model_copy(update={"extract": ("pose", "late")})
     again(root, tmp_path / "one", late)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from walking import another
 
 import dawn_bench
 from dawn_bench import weights
@@ -35,11 +36,47 @@ def test_dawns_recipe_is_that_of_its_paper_and_code() -> None:
     assert dawn == PrepareSettings(like="dawn")
 
 
+def test_the_other_recipes_are_those_of_their_papers() -> None:
+    dit_head = settings(like="dit-head")
+    assert (dit_head.size, dit_head.crop) == (256, "face")
+    assert dit_head.extract == ("pose", "blink", "wav2vec2", "masks")
+    assert (settings(like="diffspeaker").dataset, settings(like="diffspeaker").extract) == ("biwi", ())
+    assert (settings(like="diffused-heads").dataset, settings(like="diffused-heads").size) == ("crema", 128)
+    portraits = ("audio2head", "sadtalker", "dreamtalk", "hallo", "echomimic")
+    assert [(settings(like=name).size, settings(like=name).crop) for name in portraits] == [
+        (256, "paper"), (256, "paper"), (256, "face"), (512, "paper"), (512, "face")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_is_valid_and_says_whose_it_is(name: str) -> None:
     chosen = PrepareSettings(like=name)
     assert chosen.model_dump() != PrepareSettings(like=None).model_dump() | {"like": name}
     assert RECIPES[name].title and all(key in PrepareSettings.model_fields for key in RECIPES[name].settings)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_each_setting_of_a_recipe_is_taken_and_gives_way_to_one_that_is_given(name: str) -> None:
+    chosen, plain, recipe = PrepareSettings(like=name), PrepareSettings(), RECIPES[name].settings
+    sources = {"pose": f"pose-{chosen.pose}", "blink": f"blink-{chosen.blink}"}
+    for key in PrepareSettings.model_fields.keys() - {"like"}:
+        expected = recipe.get(key, getattr(plain, key))
+        if key == "extract":
+            named = [sources.get(x, x) if chosen.model_dump().get(x) in ("3ddfa", "one-pair") else x for x in expected]
+            expected = tuple(named)
+        assert getattr(chosen, key) == expected, key
+    for key, value in recipe.items():
+        other = {
+            "dataset": "vocaset",
+            "crop": "none",
+            "pose": "landmarks",
+            "blink": "two-pairs",
+            "extract": ("logmel",),
+        }
+        given = PrepareSettings(like=name, **{key: other.get(key, another(value))})
+        assert getattr(given, key) != getattr(chosen, key), key
+        rest = (recipe.keys() | {"seed"}) - {key, "extract"}
+        assert all(getattr(given, k) == getattr(chosen, k) for k in rest)
 
 
 def test_what_is_given_overrides_a_recipe(tmp_path: Path) -> None:

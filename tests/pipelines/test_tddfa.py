@@ -13,6 +13,7 @@ from skimage.data import astronaut
 
 from dawn_bench import weights
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.extractors import tddfa
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.extractors.networks.mobilenet import MobileNet
 from dawn_bench.pipelines.extractors.pose import decode_matrix, fit_pose
@@ -56,6 +57,32 @@ def test_pose_matches_the_published_network(folder: Path, name: str, width: floa
     assert pose.shape == (3, 7) and pose.dtype == np.float32 and np.ptp(pose[:, 0]) > 0
     np.testing.assert_allclose(pose, decode_matrix((raw * SPREAD + MEAN)[:, :12].reshape(3, 3, 4)), rtol=1e-3)
     assert name.split("_")[0].replace("mb1", "v2:").replace("mb05", "small:") in extractor.fingerprint()
+
+
+class Told(torch.nn.Module):
+    """In place of the network: its parameters are colours of the picture that it is given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(T,62) from (T,3,120,120)."""
+        places = [x[:, :, 20, 70], x[:, :, 60, 60], x[:, :, 90, 40], x.mean(dim=(2, 3))]
+        return torch.cat([*places, x.flatten(1)[:, :50]], dim=1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 32])
+def test_the_network_is_given_the_face_of_each_frame_in_bgr(
+    folder: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(folder, "mb05_120x120.pth", 0.5)
+    monkeypatch.setattr(tddfa, "_network", lambda *args: Told())
+    monkeypatch.setattr(tddfa, "_BATCH", batch)
+    boxes = square(detector_box(POINTS))
+    blue_first = np.stack([cut(frame, box)[..., ::-1] for frame, box in zip(FRAMES, boxes, strict=True)])
+    x = torch.from_numpy((blue_first.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128)
+    assert not np.allclose(x[0], x[1], atol=0.1) and not np.allclose(x[:, 0], x[:, 2], atol=0.1)
+    raw = Told()(x).numpy()
+    np.testing.assert_allclose(predict(FRAMES, POINTS), raw, atol=1e-6)
+    pose = EXTRACTORS["pose-3ddfa"]().run({"frames": FRAMES, "landmarks": POINTS}, size=128, n_frames=3)["pose"]
+    np.testing.assert_allclose(pose, decode_matrix((raw * SPREAD + MEAN)[:, :12].reshape(3, 3, 4)), rtol=1e-3)
 
 
 def test_the_large_network_is_preferred(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Which field of a row tells two scores apart: in the store, in a table, and between the runs of a gallery.
 
-Every field is walked. A new one has to be classified in `OTHER` and `ROLES`.
+Every field is walked. A new one has to be classified in `OTHER`, and in the sets below it where it tells scores apart.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNRANKED = {"rankable", "not_ranked"}
 
 
 def test_every_field_of_a_row_is_classified() -> None:
-    assert set(OTHER) == set(ScoreRow.model_fields)
+    assert set(OTHER) == set(ScoreRow.model_fields), "give OTHER another value of the new field; see the sets below it"
     assert not (IDENTITY | SCOPE | TABLE | COLUMN | UNRANKED) - set(OTHER)
 
 

@@ -63,6 +63,18 @@ def test_hashes_are_remembered_in_a_folder_of_the_users_own(folder: Path, monkey
     notes.chmod(0o777)  # anybody may have written the note
     hashes.known_hashes(path)
     assert len(counted) == 2
+    for count, mode in enumerate((0o720, 0o702), start=3):  # the group may have, or others
+        notes.chmod(mode)
+        hashes.known_hashes(path)
+        assert len(counted) == count
+    notes.chmod(0o755)  # all may read
+    assert hashes.known_hashes(path) == original(path) and len(counted) == 4
+    path.with_name("b.pth").write_bytes(DATA)
+    hashes.known_hashes(path.with_name("b.pth"))
+    path.unlink()
+    path.write_bytes(DATA)  # another file of the same content
+    hashes.known_hashes(path)
+    assert len(counted) == 6
 
 
 def test_eight_digits_of_a_hash_are_no_proof() -> None:

@@ -88,8 +88,8 @@ class FakeTools:
         for k in range(frames):
             time.sleep(self.pause)
             sink.append("frames", noise.integers(0, 256, (1, settings.size, settings.size, 3), dtype=np.uint8))
-            sink.append("pose", np.full((1, 7), k, np.float32))
-        sink.append("audio", np.arange(frames * 640, dtype=np.int16))
+            sink.append("pose", np.array([[k, value, 3, 4, 5, 6, 7]], np.float32))
+        sink.append("audio", (np.arange(frames * 640) + 7 * value).astype(np.int16))
         sink.append("valid", np.ones(frames, bool))
         match then:
             case "no_face":
@@ -119,7 +119,7 @@ class FakeTools:
             os.kill(os.getpid(), signal.SIGKILL)
         if n_frames % 7 == 0:
             raise ItemError("no_audio", "seven is no good")
-        return {name: np.repeat(arrays["pose"][:, :1], 4, axis=1).astype(np.float16)}
+        return {name: np.concatenate([arrays["pose"][:, :3], np.full((n_frames, 1), size)], axis=1).astype(np.float16)}
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def tiny_clip(seed: int, *, size: int, frames: int) -> dict[str, np.ndarray]:
     time = np.arange(frames) / 25
     mouth = 0.5 + 0.5 * np.sin(2 * np.pi * (2 + 0.3 * seed) * time + seed)
     sway = 0.06 * size * np.sin(2 * np.pi * 0.7 * time + seed)
+    nod = 0.03 * size * np.cos(2 * np.pi * 1.1 * time + seed)  # y and x move by other amounts at other times
     loud = np.repeat(mouth, SAMPLES_PER_FRAME)
     audio = (8000 * loud * np.sin(2 * np.pi * 200 * np.arange(len(loud)) / 16000)).astype(np.int16)
     tones = rng.standard_normal((2, 80)) * 0.3
@@ -64,22 +65,25 @@ def tiny_clip(seed: int, *, size: int, frames: int) -> dict[str, np.ndarray]:
     skin, back = rng.integers(120, 220, 3), rng.integers(20, 100, 3)
     pictures = np.empty((frames, size, size, 3), np.uint8)
     for k in range(frames):
-        u, v = x - 0.5 - sway[k] / size, y - 0.5
+        u, v = x - 0.5 - sway[k] / size, y - 0.5 - nod[k] / size
         face = (u / 0.3) ** 2 + (v / 0.4) ** 2 < 1
         lips = (u / 0.12) ** 2 + ((v - 0.18) / (0.02 + 0.08 * mouth[k])) ** 2 < 1
         pictures[k] = np.where(face[..., None], skin, back + (60 * x)[..., None])
         pictures[k][lips] = (90, 20, 30)
     landmarks = np.tile(_face_points() * size, (frames, 1, 1))
     landmarks[..., 0] += sway[:, None]
+    landmarks[..., 1] += nod[:, None]
     landmarks[:, 48:, 1] += 0.05 * size * mouth[:, None] * np.linspace(-1, 1, 20)
     pose = np.zeros((frames, 7))
-    pose[:, 0], pose[:, 4:6] = sway, size / 2
+    pose[:, 0], pose[:, 1], pose[:, 2], pose[:, 3] = sway, 2 * nod, -0.5 * sway, 4.6e-4
+    pose[:, 4], pose[:, 5], pose[:, 6] = size / 2 + 0.2 * sway, size / 2 + 2 + 0.3 * nod, -66.67
+    shut = np.arange(frames) % 15
     return {
         "frames": pictures,
         "audio": audio,
         "logmel": (np.stack([mouth, sway], 1) @ tones).astype(np.float16),
         "pose": pose.astype(np.float32),
-        "blink": np.repeat(0.3 - 0.2 * (np.arange(frames) % 15 == 7), 2).reshape(-1, 2).astype(np.float32),
+        "blink": np.stack([0.3 - 0.2 * (shut == 7), 0.27 - 0.15 * (shut == 8)], axis=1).astype(np.float32),
         "landmarks": landmarks.astype(np.float32),
         "bbox": np.concatenate([landmarks.min(1), landmarks.max(1)], 1).astype(np.float32),
         "valid": np.ones(frames, bool),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -44,7 +45,7 @@ class Fault:
             raise FaultError(f"{self.id}: its old text stands {count} times in {self.file}, not once")
         changed = source.replace(self.old, self.new)
         try:
-            same = ast.dump(ast.parse(changed)) == ast.dump(ast.parse(source))
+            same = ast.dump(ast.parse(changed)) == _tree(source)
         except SyntaxError as error:
             raise FaultError(f"{self.id}: {self.file} does not compile with it: {error}") from error
         if same:
@@ -69,9 +70,16 @@ class Fault:
         return lines, at_import
 
 
+@lru_cache(maxsize=4)
+def _tree(source: str) -> str:
+    return ast.dump(ast.parse(source))
+
+
 def load_faults(folder: Path = FAULTS, pattern: str = "*.yaml") -> list[Fault]:
     """Every fault of the lists in `folder`. Raises `FaultError` for a record that is wrong in itself."""
-    faults = [Fault(**record) for path in sorted(folder.glob(pattern)) for record in yaml.safe_load(path.read_text())]
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    paths = sorted(folder.glob(pattern))
+    faults = [Fault(**record) for path in paths for record in yaml.load(path.read_text(), Loader=loader)]
     seen: set[str] = set()
     for fault in faults:
         if fault.id in seen:

@@ -93,14 +93,15 @@ class LFGLoss(nn.Module):
         pairs = [(down(out.prediction_BCSS), down(driving_BCSS)) for down in self.scales]
         picture = torch.stack([self.picture(ours, theirs) for ours, theirs in pairs]).sum()
 
-        # Equivariance: regions of the deformed frame, mapped by the deformation, must match those of the frame.
+        # Equivariance: regions of the deformed frame, mapped by the deformation, must match those of the frame. In
+        # float32, as the regions themselves: bfloat16 rounds the products of the affine maps to 1 part in 256.
         driving = out.motion.driving
         with torch.autocast(driving_BCSS.device.type, enabled=False):
             deformed = lfg.region_predictor(deformation.warp(driving_BCSS, align_corners=lfg.config.align_corners))
-        shift = (driving.shift_BK2 - deformation.move(deformed.shift_BK2)).abs().mean()
-        turn = inverse_2x2(driving.affine_BK22) @ deformation.slope(deformed.shift_BK2) @ deformed.affine_BK22
-        turn = turn * torch.sign(turn[..., :1, :1])
-        affine = (turn - torch.eye(2, dtype=turn.dtype, device=turn.device)).abs().mean()
+            shift = (driving.shift_BK2 - deformation.move(deformed.shift_BK2)).abs().mean()
+            turn = inverse_2x2(driving.affine_BK22) @ deformation.slope(deformed.shift_BK2) @ deformed.affine_BK22
+            turn = turn * torch.sign(turn[..., :1, :1])
+            affine = (turn - torch.eye(2, dtype=turn.dtype, device=turn.device)).abs().mean()
 
         losses = {
             "picture": self.config.picture_weight * picture,

@@ -127,7 +127,8 @@ def ttr(
     z_keys = networks.sample(replace(scene, cond_BFD=scene.cond_BFD[:, keys]), options, model=coarse)
     with torch.no_grad():
         z_keys = networks.a2v.pack_motion(*coarse.unpack_motion(z_keys))
-    return networks.show(scene, networks.sample(scene, options, fixed=(keys, z_keys)))
+    motion = networks.sample(scene, options, fixed=(keys, z_keys))
+    return networks.show(scene, motion, precision=options.precision)
 
 
 #: Strategies by their names in the paper, each with its options class.
