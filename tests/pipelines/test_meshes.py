@@ -14,6 +14,7 @@ import pytest
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import temporary_path
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets import biwi, vocaset
 from dawn_bench.pipelines.media.audio import Sound, decode_sound
@@ -21,7 +22,7 @@ from dawn_bench.pipelines.media.limits import SPARE_SOUND
 from dawn_bench.pipelines.meshes import tools
 from dawn_bench.pipelines.meshes.files import read_templates, read_triangles, read_vertices
 from dawn_bench.pipelines.meshes.render import BACKGROUND, MeshRenderer
-from dawn_bench.pipelines.meshes.write import write_meshes
+from dawn_bench.pipelines.meshes.write import UNFINISHED, is_to_be_written, write_meshes
 from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.maintain import stats
 from dawn_bench.pipelines.preparation.prepare import list_sources, prepare
@@ -44,6 +45,19 @@ def root(written: Path, tmp_path: Path) -> Path:
 
 def names(root: Path, dataset: str) -> dict[str, str]:
     return {s.id: s.split for s in list_sources(root, PrepareSettings(dataset=dataset))}
+
+
+def test_a_set_is_written_where_none_is_or_a_cut_off_one(root: Path, tmp_path: Path) -> None:
+    assert not is_to_be_written(root)
+    (root / UNFINISHED).touch()
+    assert is_to_be_written(root)
+    assert is_to_be_written(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    assert is_to_be_written(tmp_path / "new")
+    temporary_path(tmp_path / "new" / UNFINISHED).touch()  # killed before the mark had its name
+    assert is_to_be_written(tmp_path / "new")
+    (tmp_path / "new" / "mine.txt").touch()
+    assert not is_to_be_written(tmp_path / "new") and not is_to_be_written(tmp_path / "new" / "mine.txt")
 
 
 def test_prepared_meshes_equal_the_files(written: Path, tmp_path: Path) -> None:
