@@ -18,12 +18,15 @@ from walking import another, check_classified, leaves, with_leaf
 from dawn_bench.baselines.base import Generated, Item
 from dawn_bench.baselines.external import method as external_method
 from dawn_bench.baselines.external.adapter import (
+    INSTALLS_VARIABLE,
+    OLD_INSTALLS_VARIABLE,
     Adapter,
     Install,
     MatlabTrack,
     Refusal,
     bundled,
     installs,
+    installs_file,
     read_adapter,
 )
 from dawn_bench.baselines.external.method import External
@@ -244,3 +247,15 @@ def test_an_unknown_weight_is_refused_before_a_key_is_made_of_it(install: Instal
     (tmp_path / "installs.yaml").write_text(yaml.safe_dump({"mine": entry}))
     with pytest.raises(InputError, match=r"net: .*gone\.pth does not exist"):
         installs(tmp_path / "installs.yaml")
+
+
+def test_the_installs_file_that_is_given_comes_before_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in (INSTALLS_VARIABLE, OLD_INSTALLS_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    assert installs_file(None) is None and installs_file(tmp_path / "given") == tmp_path / "given"
+    monkeypatch.setenv(OLD_INSTALLS_VARIABLE, str(tmp_path / "old"))
+    assert installs_file(None) == tmp_path / "old"
+    monkeypatch.setenv(INSTALLS_VARIABLE, str(tmp_path / "new"))
+    assert installs_file(None) == tmp_path / "new" and installs_file(tmp_path / "given") == tmp_path / "given"

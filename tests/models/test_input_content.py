@@ -13,7 +13,17 @@ from spies import Spies
 from dawn_bench.errors import InputError
 from dawn_bench.models import inputs
 from dawn_bench.models.dit_head import files as dit_head_files
-from dawn_bench.models.inputs import Portrait, portrait_notes, read_drive, read_portrait, read_sound, read_speech
+from dawn_bench.models.inputs import (
+    Portrait,
+    clip_arrays,
+    own_video,
+    portrait_notes,
+    read_drive,
+    read_portrait,
+    read_sound,
+    read_speech,
+    read_tracks,
+)
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.media.video import resize
@@ -224,3 +234,47 @@ def test_a_portrait_to_dub_is_one_frame_with_its_points(picture: Path, spies: Sp
     assert any("shows 2 faces" in note for note in notes)
     call = spies.one("face_window")
     assert (call["width"], call["height"]) == (120, 200)
+
+
+def test_a_users_video_is_processed_as_a_clip_and_what_it_lacks_is_extracted_from_its_frames(spies: Spies) -> None:
+    stored = {"frames": np.full((4, 32, 32, 3), 5, np.uint8), "landmarks": np.ones((4, 68, 2)), "pose": np.ones((4, 7))}
+
+    def process(source: Any, settings: Any, backend: Any, sink: Any) -> dict[str, Any]:
+        for field, rows in stored.items():
+            sink.append(field, rows)
+        return {"face_flags": "the mouth is covered"}
+
+    spies.watch(inputs, "process_clip", returns=process)
+    for name in ("pose", "blink"):
+        spies.watch(EXTRACTORS[name], "run", returns={name: f"{name} of its frames"}, label=name)
+    settings, backend, notes = (
+        own_video(size=32, n_frames=4, person=None, extract=("pose", "blink")),
+        OffCentre(),
+        ["n"],
+    )
+    arrays = clip_arrays(Path("d/x.mp4"), settings, backend=backend, notes=notes)  # type: ignore[arg-type]
+    assert not spies.of("pose") and arrays.pop("blink") == "blink of its frames"
+    assert arrays.keys() == stored.keys() and all(np.array_equal(arrays[field], rows) for field, rows in stored.items())
+    call = spies.one("blink")
+    given = next(value for value in call.values() if isinstance(value, dict))
+    assert np.array_equal(given["frames"], stored["frames"]) and (call["size"], call["n_frames"]) == (32, 4)
+    call = spies.one("process_clip")
+    source = call["source"]
+    assert (source.id, source.video, call["settings"], call["backend"]) == ("x", Path("d/x.mp4"), settings, backend)
+    assert notes == ["n", "d/x.mp4: the mouth is covered; the result may be poor"]
+
+
+@pytest.mark.parametrize(("columns", "length", "fits"), [(7, 10, True), (6, 10, True), (5, 10, False), (7, 9, False)])
+def test_tracks_have_six_columns_and_as_many_frames_as_the_speech(
+    columns: int, length: int, fits: bool, tmp_path: Path
+) -> None:
+    """Poses of six columns are those of models without the last one."""
+    pose, blink = np.arange(length * columns * 1.0).reshape(length, columns), np.arange(24.0).reshape(12, 2)
+    for name, given in (("a", (pose, blink)), ("b", (np.ones((12, columns)), blink[:length]))):
+        np.savez(tmp_path / f"{name}.npz", pose=given[0], blink=given[1])
+        if fits:
+            read = read_tracks(tmp_path / f"{name}.npz", n_frames=10)
+            assert all(np.array_equal(ours, theirs[:10]) for ours, theirs in zip(read, given, strict=True))
+        else:
+            with pytest.raises(InputError, match=r"Needed: \(10, 6 or 7\) and \(10, 2\)"):
+                read_tracks(tmp_path / f"{name}.npz", n_frames=10)

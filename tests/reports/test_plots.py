@@ -109,3 +109,17 @@ def test_titles_tell_dataset_split_pieces_and_class_apart(row: Make) -> None:
         }  # fmt: skip
         pieces = f"pieces of {place['piece_length']} frames" if place["piece_length"] else "whole clips"
         assert heading == f"{place['dataset']}, {place['split']} split, {pieces}: {place['method_class']} methods"
+
+
+def test_ranked_methods_and_references_have_colours_of_their_own(shown: Shown, figures: list[Figure]) -> None:
+    plots.score_plots(shown.board)
+    groups = {line.method: line.group for line in shown.board.lines}
+    colours: dict[str, set[str]] = {}
+    for figure in figures:
+        (axes,) = figure.axes
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        for drawn in axes.lines:
+            y = drawn.get_ydata()
+            if drawn.get_linestyle() != "--" and y[0] == y[-1]:  # a value, or its interval
+                colours.setdefault(groups[names[int(y[0])]], set()).add(drawn.get_color())
+    assert colours == {"ranked": {plots.SERIES[0]}, "sanity": {plots.SOFT}}

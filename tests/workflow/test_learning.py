@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,18 +11,21 @@ import numpy as np
 import pytest
 import torch
 from marked import marked_clip
+from spies import Spies
 
+from dawn_bench.baselines.base import Context
 from dawn_bench.baselines.outputs import Output
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn import signals as dawn_signals
 from dawn_bench.models.dawn.signals import lfg_beats_copying
+from dawn_bench.models.spec import MODELS, default_model
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.store import LearningSignal
 from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_opening
 from dawn_bench.training.signals import loss_falls, read_curve
-from dawn_bench.workflow import learning
+from dawn_bench.workflow import learning, quickstart
 from dawn_bench.workflow.learning import lips_follow_sound
 
 
@@ -201,3 +205,38 @@ def test_an_lfg_is_compared_with_copying_its_source(
 
     monkeypatch.setattr(type(lfg), "forward", lambda self, source, driving: Perfect(driving))
     assert lfg_beats_copying(lfg, clips, pairs=4).passed
+
+
+def test_a_quickstart_compares_its_own_sound_with_anothers_on_the_scored_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every stage has its loss, in the order of their names; the model's own signals are on all held-out clips."""
+    spies, clips, spec = Spies(monkeypatch), [marked_clip(k, 6) for k in range(4)], MODELS[default_model()]
+    run = tmp_path / "run"
+    for stage in ("lfg", "a2v-1"):
+        (run / stage).mkdir(parents=True)
+        (run / stage / "metrics.jsonl").touch()
+    names = (spec.name, f"{spec.name}-shuffled")
+    monkeypatch.setattr(quickstart, "METHODS", {n: lambda context, n=n: (n, context) for n in names})
+    own = replace(spec, signals=lambda run, clips, *, seed, device: [("model", run, clips, seed, device)])
+    monkeypatch.setattr(quickstart, "MODELS", {spec.name: own})
+    spies.watch(quickstart, "produce", returns=lambda method, *_, **__: {"of": method[0]})
+    spies.watch(quickstart, "loss_falls", returns=lambda run, stage: (run, stage))
+    spies.watch(quickstart, "lips_follow_sound", returns="lips")
+    spies.watch(quickstart, "pick_backend", returns="faces")
+    plan = quickstart.PLANS["tiny"].model_copy(update={"seed": 9, "scored_clips": 2})
+    cache = SimpleNamespace(clips=lambda split: clips if split == "test" else [])
+    signals = quickstart._signals(tmp_path, cache, plan, device="meta")  # type: ignore[arg-type]
+    assert signals == [(run, "a2v-1"), (run, "lfg"), ("model", run, clips, 9, "meta"), "lips"]
+    lips = spies.one("lips_follow_sound")
+    assert (lips["generated"], lips["shuffled"]) == ({"of": names[0]}, {"of": names[1]})
+    assert lips["clips"] == clips[:2] and lips["backend"] == "faces"
+    for call in spies.of("produce"):
+        assert call["method"][1] == Context(run, "meta", 9) and call["clips"] == clips[:2]
+        assert call["out"] == tmp_path / "results" / "outputs" and call["seed"] == 9
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_summary_line_says_whether_a_signal_was_shown(passed: bool) -> None:
+    signal = LearningSignal(signal="s", value=0.12345, baseline=None, passed=passed, note="n")
+    assert quickstart._line(signal) == f"{'ok' if passed else 'NOT SHOWN'}: s: 0.123, baseline – (n)"

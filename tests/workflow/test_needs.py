@@ -15,7 +15,7 @@ from weights_server import Served, Server, serving
 from dawn_bench import cli, hashes, weights
 from dawn_bench.cli.prepare import prepare
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.protocols.base import protocol
+from dawn_bench.metrics.protocols.base import PROTOCOLS, protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
 from dawn_bench.models.spec import MODELS
@@ -357,3 +357,16 @@ def test_every_command_with_a_checkpoint_needs_the_files_of_a_released_one(relea
         assert not own & plain and own | HUBERT | TDDFA <= chosen and plain <= chosen, command
     assert names("evaluate", "metrics=psnr", "protocol=paper-dawn-tracked", f"checkpoint={released}") == names(released)
     assert "s3fd" in names("evaluate", "metrics=lse-c", "protocol=paper-dawn-tracked")
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_settings_that_bring_the_files_of_an_evaluation_are_those_that_differ_from_its_protocol(name: str) -> None:
+    """Pieces need no other network, and a named protocol brings its own fields."""
+    every, named = [METRICS[n] for n in METRICS], [] if name == "paper-dawn" else [f"protocol={name}"]
+    assert evaluation_changes(every, protocol(name)) == named
+    rules = protocol(name, ("lpips_net=vgg", "piece_length=40"))
+    changes = evaluation_changes(every, rules)
+    assert changes == [*named, "protocol_set=[lpips_net=vgg]"] and job_needs("evaluate", changes) == metric_needs(
+        every, rules
+    )
+    assert evaluation_changes(every[:2], rules)[0] == f"metrics={every[0].name},{every[1].name}"

@@ -13,6 +13,7 @@ import pytest
 from marked import marked_clip, marked_mesh
 from spies import Spies
 
+from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.outputs import OK, Output
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
@@ -371,3 +372,23 @@ def test_a_cache_takes_the_run_of_its_size_and_sound_and_then_of_its_data(monkey
     assert paired([small, other], *both) == ["b", "a"]
     with pytest.raises(InputError, match="b: was trained at 512 px"):
         paired([small], run("a", 128), run("b", 512))
+
+
+class Theirs(External):
+    """An external method, which loads its models for every item."""
+
+    def __init__(self) -> None:
+        self.name, self.method_class = "theirs", "portrait"
+
+
+def test_an_external_method_is_not_charged_for_the_start_of_the_suite() -> None:
+    results = {"c0": Output("c0", OK, Path("c0.mp4"), 5.0, "", load_seconds=1.5)}
+    assert entry_of(Theirs(), results, CLIPS, build_seconds=40.0).cost["load_s"] == 1.5
+
+
+def test_a_mesh_method_has_as_many_takes_as_its_richest_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training subject is spoken for in one style, an unseen one in each."""
+    monkeypatch.setattr(entries, "draw_mesh", lambda *_: None)
+    clips, takes = [marked_mesh(k, 6) for k in range(3)], {"m0": 1, "m1": 4, "m2": 2}
+    results = {c.id: Output(c.id, OK, Path(f"{c.id}.npy"), 1.0, "", facts={"takes": takes[c.id]}) for c in clips}
+    assert len(entry_of(Mine("mesh"), results, clips).takes) == 4  # type: ignore[arg-type]
