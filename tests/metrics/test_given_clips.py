@@ -18,7 +18,6 @@ from dawn_bench.metrics.scoring import compare, extraction, scorer
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.clip_sets import clip_set
 from dawn_bench.metrics.scoring.compare import compute_metrics
-from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.models.generator import TalkingClip
 
@@ -35,12 +34,16 @@ def test_of_two_sets_each_side_is_measured_as_its_own(metric: str, monkeypatch: 
     def matched(generated: Clip, true: Clip, protocol: Any) -> tuple[Clip, Clip, list[str]]:
         return replace(generated, id="output"), replace(true, id="true"), []
 
-    def arrays(self: Extraction, metric: Any, clip: Clip, other: Clip) -> Any:
-        seen[int(clip["frames"][0, 0, 0, 0])] = f"{clip.id} {other.id}"
-        raise ItemError("seen", "as far as this goes")
+    class Looking(SimpleNamespace):
+        """In place of the features: notes which clip is looked at, by the level of its first frame."""
 
+        def arrays(self, metric: Any, clip: Clip, other: Clip) -> Any:
+            seen[int(clip["frames"][0, 0, 0, 0])] = f"{clip.id} {other.id}"
+            raise ItemError("seen", "as far as this goes")
+
+    facts = {"fingerprints": lambda metric: {}, "weights_state": lambda metric: "none"}
     monkeypatch.setattr(compare, "matched", matched)
-    monkeypatch.setattr(Extraction, "arrays", arrays)
+    monkeypatch.setattr(compare, "Extraction", lambda *_, **__: Looking(**facts))
     given = {"paired": False, "weights": "seeded", "device": "cpu", "metrics": metric}
     score = compute_metrics(
         generated=[pictures(level=10), pictures(level=20)], reference=[pictures(level=30)], **given

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dawn_bench import weights
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.fdd import Fdd
-from dawn_bench.metrics.functional.meshes import named_region, read_masks, region
+from dawn_bench.metrics.functional.meshes import REGIONS, named_region, read_masks, region, region_needs
 from dawn_bench.metrics.lve import Lve
 from dawn_bench.metrics.mve import Mve
 from dawn_bench.metrics.protocols.base import protocol
@@ -100,3 +101,21 @@ def test_a_pickle_with_code_in_it_is_refused(tmp_path):
     path.write_bytes(pickle.dumps({"lips": Path("x")}))
     with pytest.raises(InputError, match="vertex groups"):
         read_masks(path)
+
+
+def test_every_named_region_is_read_from_the_file_of_its_own_part(monkeypatch, tmp_path):
+    """The file that is fetched for a part is the one that is read, and no two regions are equal."""
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
+    flame_masks(tmp_path, lips=[3, 1], forehead=[4, 2], eye_region=[2, 0])
+    for number, entry in enumerate(("biwi-lips", "biwi-upper")):
+        (tmp_path / weights.entry(entry).file).write_text(f"{number}, 5")
+    wanted = {
+        ("biwi", "lips"): [0, 5], ("biwi", "upper"): [1, 5],
+        ("vocaset", "lips"): [1, 3], ("vocaset", "upper"): [0, 2, 4],
+    }  # fmt: skip
+    assert wanted.keys() == REGIONS.keys(), "say here which vertices the new region has"
+    for (name, part), vertices in wanted.items():
+        assert named_region(name, part, n_vertices=6).tolist() == vertices
+        assert region_needs({part: name}) == (("flame-masks" if name == "vocaset" else f"{name}-{part}",),)
+        with pytest.raises(InputError, match=f"{vertices[-1]} vertices"):
+            named_region(name, part, n_vertices=vertices[-1])
