@@ -206,6 +206,8 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
 def append_item(folder: Path, output: Output) -> None:
     """Append one result to the folder's list. Raises `StorageError` when the disk is full."""
     line = asdict(output) | {"path": output.path.name if output.path else None}
+    if not output.inputs:  # nothing is compared, as with records of earlier versions
+        del line["inputs"]
     with writing(folder / ITEMS_FILE), (folder / ITEMS_FILE).open("a+b") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
         truncated = file.read(1) not in (b"", b"\n")  # a kill cut the last line: it must not swallow this one

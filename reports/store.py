@@ -134,11 +134,11 @@ class ResultsStore:
         owned(self.root, "rows")
         with writing(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("ab") as file:
-                before = file.tell()
+            with self._file.open("ab", buffering=0) as file:  # a buffer would be written again when it is closed
+                before, rest = file.tell(), memoryview(data)
                 try:
-                    file.write(data)
-                    file.flush()
+                    while rest:
+                        rest = rest[file.write(rest) :]
                 except OSError:
                     os.truncate(self._file, before)  # half a line of a full disk would be reported for ever
                     raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Workers of pytest-xdist share the cores; threads of several workers on one core would mostly wait for each other.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
@@ -15,11 +15,15 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 import pytest
 from goldens import SHARED
 
+from dawn_bench.registry import Registry
+
 if TYPE_CHECKING:
     from media.asymmetric import AsymmetricClip
 
-# A run in the background of a shell ignores Ctrl-C, and would pass that on to the programs that the tests interrupt.
+# A run in the background of a shell ignores Ctrl-C, one under nohup ignores SIGHUP; the programs that the tests
+# interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,6 +53,28 @@ def no_waiting_for_the_disk() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def registries_as_before(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """What a test registers is gone after it: tests that walk a registry expect the built-in items."""
+    registered: list[tuple[Registry[Any], str]] = []
+    register = Registry.register
+
+    def noted(registry: Registry[Any], name: str) -> Callable[[Any], Any]:
+        put = register(registry, name)
+
+        def put_and_note(item: Any) -> Any:
+            if not getattr(item, "__module__", "").startswith("dawn_bench."):
+                registered.append((registry, name))
+            return put(item)
+
+        return put_and_note
+
+    monkeypatch.setattr(Registry, "register", noted)
+    yield
+    for registry, name in registered:
+        registry._items.pop(name, None)
 
 
 @pytest.fixture(scope="session")

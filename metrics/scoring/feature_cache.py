@@ -58,11 +58,13 @@ def arrays_seal(arrays: Mapping[str, np.ndarray]) -> str:
 class FeatureCache:
     """Arrays by (feature, fingerprint, hash of the clip).
 
-    `computed_by` stands for libraries and device; files of others count as absent.
+    `computed_by` stands for libraries and device; files of others count as absent, and so do files of earlier versions,
+    which do not state it, unless they are `trusted`.
     """
 
-    def __init__(self, folder: Path, computed_by: str = "") -> None:
+    def __init__(self, folder: Path, computed_by: str = "", *, trusted: bool = True) -> None:
         self.folder, self.computed_by = folder, computed_by
+        self.unstated = computed_by if trusted else None
 
     def get(self, name: str, fingerprint: str, key: str) -> dict[str, np.ndarray] | None:
         """The arrays, or None; raises a stored `ItemError`. A damaged file counts as absent."""
@@ -70,14 +72,14 @@ class FeatureCache:
         try:
             if path.is_file():
                 arrays, facts = open_shard(path), shard_facts(path)
-                if facts.get(COMPUTED_BY, self.computed_by) != self.computed_by:
+                if facts.get(COMPUTED_BY, self.unstated) != self.computed_by:
                     return None
                 return arrays if facts.get(SEAL) in (None, arrays_seal(arrays)) else None
             failure = path.with_suffix(".json")
             if not failure.is_file():
                 return None
             stored = unsealed(read_json(failure, dict))
-            if stored.get(COMPUTED_BY, self.computed_by) != self.computed_by:
+            if stored.get(COMPUTED_BY, self.unstated) != self.computed_by:
                 return None
             error = ItemError(str(stored["reason"]), str(stored["detail"]))
         except (OSError, ValueError, KeyError):  # InputError is a ValueError

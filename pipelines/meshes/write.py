@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dawn_bench.errors import InputError
-from dawn_bench.files import write_atomic
+from dawn_bench.files import is_temporary, write_atomic
 from dawn_bench.pipelines.datasets import biwi, vocaset
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.meshes.face import MeshFace, draw_shape, make_face
@@ -82,7 +82,7 @@ def is_to_be_written(root: Path) -> bool:
     """Whether the dataset does not exist yet, or `write_meshes` was interrupted while it wrote it."""
     if not root.is_dir():
         return not root.exists()
-    return (root / UNFINISHED).is_file() or not any(root.iterdir())
+    return (root / UNFINISHED).is_file() or all(is_temporary(path.name) for path in root.iterdir())
 
 
 def _cast(layout: str, subjects: int, train: int, test: int) -> list[tuple[str, list[int]]]:

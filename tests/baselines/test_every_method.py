@@ -207,7 +207,7 @@ def test_the_seed_the_order_of_clips_and_a_stop_in_between(
     """Another seed is another output only of methods that sample; all else is the same bytes, of every right clip."""
     method, clips = build(name, modality), a_set(modality)[:2]
 
-    def made(folder: str, of: list[Clip], *, seed: int = 0) -> dict[str, str]:
+    def hashes(folder: str, of: list[Clip], *, seed: int = 0) -> dict[str, str]:
         outputs = produce(method, of, tmp_path / folder, seed=seed)
         assert [o.status for o in outputs.values()] == [OK] * len(of), outputs
         for clip in of:
@@ -217,9 +217,9 @@ def test_the_seed_the_order_of_clips_and_a_stop_in_between(
             assert length == clip.n_frames
         return {clip: sha256_file(output.path) for clip, output in outputs.items() if output.path is not None}
 
-    first = made("first", clips)
+    first = hashes("first", clips)
     assert len(set(first.values())) == len(clips)
-    other = made("other", clips, seed=1)
+    other = hashes("other", clips, seed=1)
     assert {clip for clip in first if first[clip] != other[clip]} == (set(first) if name in SAMPLES else set())
     real = type(method).generate
 
@@ -231,18 +231,18 @@ def test_the_seed_the_order_of_clips_and_a_stop_in_between(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(type(method), "generate", stopped)
         produce(method, clips[::-1], tmp_path / "stopped", seed=0)
-    assert made("stopped", clips[::-1]) == first
+    assert hashes("stopped", clips[::-1]) == first
 
 
 def modules_of(holder: Any) -> list[torch.nn.Module]:
     """The networks of a method, or of the generator that it holds."""
-    held = [
+    inside = [
         value
         for name in ("generator", "dubber")
         if (inner := getattr(holder, name, None))
         for value in vars(inner).values()
     ]
-    return [value for value in (*vars(holder).values(), *held) if isinstance(value, torch.nn.Module)]
+    return [value for value in (*vars(holder).values(), *inside) if isinstance(value, torch.nn.Module)]
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in bundled()])

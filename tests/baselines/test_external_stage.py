@@ -182,8 +182,8 @@ def test_what_a_failing_command_has_written_is_taken_from_nine_tenths_on(
     generated = method.generate(one)
     assert generated.frames[:, 0, 0, 0].tolist() == list(range(min(frames, 20)))
     np.testing.assert_array_equal(generated.audio, one.clip["audio"])
-    told = {19: "fewer frames than requested", 45: "more frames than requested: cut"}.get(frames)
-    assert generated.notes[0].startswith("the command failed after") and (told is None or told in generated.notes)
+    note = {19: "fewer frames than requested", 45: "more frames than requested: cut"}.get(frames)
+    assert generated.notes[0].startswith("the command failed after") and (note is None or note in generated.notes)
 
 
 def test_python_numpy_and_torch_are_seeded_before_the_script(tmp_path: Path) -> None:

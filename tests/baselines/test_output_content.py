@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,21 +117,25 @@ def test_meshes_of_every_layout_are_the_same_and_each_take_is_its_own(tmp_path: 
         np.testing.assert_allclose(MeshFormat().read(path, clip)["vertices"], clip["vertices"], atol=1e-6)
 
 
+def test_an_output_that_is_written_again_has_no_drawing_of_the_one_before(tmp_path: Path) -> None:
+    """The gallery draws only what has no drawing yet."""
+    for clip in (marked_mesh(0, 6), marked_clip(0, 6)):
+        kind, drawing = format_of(clip), tmp_path / f"{clip.id}.mp4"
+        drawing.write_bytes(b"the one before")
+        new = (
+            Generated(clip["frames"], clip["audio"]) if "frames" in clip else Generated(vertices=clip["vertices"][None])
+        )
+        kind.write(tmp_path / f"{clip.id}{kind.suffix}", new, clip)
+        assert not drawing.exists() or drawing.read_bytes() != b"the one before"
+
+
 def test_each_modality_has_a_format_of_its_own() -> None:
     assert {name: kind.suffix for name, kind in FORMATS.items()} == {"video": ".mp4", "mesh": ".npy"}
     assert format_of(WHOLE) is FORMATS["video"] and format_of(marked_mesh(0, 2)) is FORMATS["mesh"]
     assert (FORMATS["video"].field, FORMATS["mesh"].field) == ("frames", "vertices")
 
 
-def test_the_seed_of_a_clip_is_of_its_name_and_of_the_run() -> None:
-    """As earlier versions drew it: outputs on users' disks stay what they are."""
-    clips = [marked_clip(k, 2) for k in range(3)]
-    seeds = [Item(clip, clips, seed).own_seed for seed in (0, 1, 7) for clip in clips]
-    assert seeds == [s * 1_000_003 + zlib.crc32(f"c{k}".encode()) for s in (0, 1, 7) for k in range(3)]
-    assert Item(clips[0], clips[::-1], 7).own_seed == seeds[6] and len(set(seeds)) == 9
-
-
-def test_sound_of_the_next_clip_is_never_the_own() -> None:
+def test_shuffled_sound_is_that_of_the_next_clip() -> None:
     """In the order of the set, the last takes the first's; a shorter sound is repeated, a longer one cut."""
     clips = [marked_clip(0, 6), marked_clip(1, 4), marked_clip(2, 9)]
     for number, clip in enumerate(clips):
@@ -180,14 +183,14 @@ def test_faces_are_aligned_in_the_file_and_at_the_place_of_the_clip(monkeypatch:
     spies.watch(reframe, "place", returns=lambda *_, **__: clip["frames"])
     files = {"c1": Path("theirs.mp4"), "c2": Path("other.mp4")}
     method = Reframed("mine", "portrait", files, "key", starts={"c1": 40})
-    made: Any = method.generate(Item(clip, [clip], 0))
+    generated: Any = method.generate(Item(clip, [clip], 0))
     read, placed = spies.one("read_output"), spies.one("place")
     assert (read["path"], read["truth"] is clip, read["start"]) == (Path("theirs.mp4"), True, 40)
     target = np.median([box_around(points) for points in clip["landmarks"]], axis=0)
     np.testing.assert_allclose(placed["target"], target, atol=1e-4)
     np.testing.assert_allclose(spies.one("face_of_output")["near"], target * 2, atol=1e-4)
     assert placed["box"] is ours and placed["size"] == 32 and placed["frames"] is output["frames"]
-    assert made.audio is output["audio"]
+    assert generated.audio is output["audio"]
     with pytest.raises(ItemError, match="no output to align"):
         method.generate(Item(marked_clip(3, 2), [], 0))
 

@@ -181,18 +181,18 @@ def test_a_method_generates_as_on_the_cpu(name: str, cache_of: Folder, untrained
     options = (
         {"steps": 2} | ({"segment": 4} if name == "dawn-sar" else {}) | ({"stride": 3} if name == "dawn-ttr" else {})
     )
-    made = {}
+    outputs = {}
     for device in ("cpu", DEVICE):
         with pretended_cuda() as record:
             modality = MODELS[model].modality
             method = METHODS[name](Context(untrained(model), device=device, options=options, modality=modality))
-            made[device] = method.generate(Item(clips[0], clips, 0))
+            outputs[device] = method.generate(Item(clips[0], clips, 0))
         assert set(record.devices) == ({1} if device == DEVICE else set())
     for field in ("frames", "vertices", "audio"):
-        ours, theirs = getattr(made[DEVICE], field), getattr(made["cpu"], field)
+        ours, theirs = getattr(outputs[DEVICE], field), getattr(outputs["cpu"], field)
         assert type(ours) is np.ndarray and ours.shape == theirs.shape
         np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=1 if field == "frames" else 1e-5)
-    assert made[DEVICE].frames.size + made[DEVICE].vertices.size
+    assert outputs[DEVICE].frames.size + outputs[DEVICE].vertices.size
 
 
 @pytest.mark.parametrize("model", list(MODELS))

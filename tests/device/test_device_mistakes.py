@@ -93,8 +93,9 @@ def test_a_file_of_the_device_is_a_plain_file_elsewhere(tmp_path: Path) -> None:
     with pretended_cuda():
         torch.save(nn.Linear(2, 1).to("cuda:1").state_dict(), tmp_path / "state.pt")
     assert torch.load(tmp_path / "state.pt", map_location="cpu", weights_only=True)["weight"].shape == (1, 2)
-    with pytest.raises(RuntimeError):
-        torch.load(tmp_path / "state.pt", weights_only=True)
+    if torch.cuda.device_count() < 2:  # else there is such a device
+        with pytest.raises(RuntimeError):
+            torch.load(tmp_path / "state.pt", weights_only=True)
 
 
 def test_a_buffer_moves_with_its_module_and_an_attribute_does_not(record: Record) -> None:

@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -60,18 +62,57 @@ def in_place(path: Path) -> bool:
     return path.name.endswith(LOGS) or path.parent.name == "rows"
 
 
-def prepared(writer: Writer, folder: Path) -> Path:
-    """The folder at version 0, and a copy of it to come back to."""
-    folder.mkdir()
-    writer.write(folder, 0)
-    return Path(shutil.copytree(folder, folder.with_name("base"), symlinks=True))
+@dataclass(frozen=True)
+class Run:
+    """A writer's folder, a copy of it at version 0, and what its way from there to version 1 was.
+
+    Args:
+        wanted: the finished files of version 1.
+        faults: all that is wrong with the recorded operations.
+    """
+
+    writer: Writer
+    folder: Path
+    base: Path
+    disk: Disk
+    wanted: dict[Path, str]
+    faults: list[str]
+
+    def back(self) -> dict[Path, str]:
+        """Bring the folder back to version 0; returns its finished files."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.base, self.folder, symlinks=True)
+        return snapshot(self.folder)
+
+    def check_again(self, where: object) -> None:
+        """The same command after a failure gives what it would have given without."""
+        with recording(self.folder):  # without the time of real syncs
+            self.writer.write(self.folder, 1)
+        now = snapshot(self.folder)
+        if self.writer.same:
+            both = self.wanted.keys() | now.keys()
+            odd = {p.name for p in both if self.wanted.get(p) != now.get(p) and not in_place(p)}
+            assert not odd, where
+        assert now.keys() == self.wanted.keys(), where
 
 
-def back(folder: Path, base: Path) -> dict[Path, str]:
-    """Bring the folder back to version 0; returns its finished files."""
-    shutil.rmtree(folder)
-    shutil.copytree(base, folder, symlinks=True)
-    return snapshot(folder)
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """Each writer runs once for all tests."""
+
+    @cache
+    def run(name: str) -> Run:
+        writer, folder = WRITERS[name], tmp_path_factory.mktemp("writer") / "x"
+        folder.mkdir()
+        with recording(folder):
+            writer.write(folder, 0)
+        base = Path(shutil.copytree(folder, folder.with_name("base"), symlinks=True))
+        before = snapshot(folder)
+        with recording(folder) as disk:
+            writer.write(folder, 1)
+        return Run(writer, folder, base, disk, snapshot(folder), disk.check(before, in_place=in_place))
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +141,11 @@ def test_every_writer_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_is_on_disk_before_it_is_named_and_so_is_its_name(name: str, tmp_path: Path) -> None:
-    writer, folder = WRITERS[name], tmp_path / "x"
-    prepared(writer, folder)
-    before = snapshot(folder)
-    with recording(folder) as disk:
-        writer.write(folder, 1)
+def test_a_file_is_on_disk_before_it_is_named_and_so_is_its_name(name: str, run_of: Callable[[str], Run]) -> None:
+    run = run_of(name)
+    writer, disk = run.writer, run.disk
     assert set(writer.sites) <= disk.sites, "these do not name the files here"
-    faults = disk.check(before, in_place=in_place)
-    assert [f for f in faults if not (writer.lossy and ("on the disk" in f or "not synced" in f))] == []
+    assert [f for f in run.faults if not (writer.lossy and ("on the disk" in f or "not synced" in f))] == []
     check_order(disk, writer)
 
 
@@ -136,57 +173,38 @@ def _ends(disk: Disk, number: int, error: BaseException, *, dies: bool) -> Calla
     return fail
 
 
-def _wanted(writer: Writer, folder: Path, base: Path) -> tuple[dict[Path, str], list[Event]]:
-    """The finished files of version 1 and the operations that lead there."""
-    back(folder, base)
-    with recording(folder) as disk:
-        writer.write(folder, 1)
-    return snapshot(folder), disk.events
-
-
-def _check_again(writer: Writer, folder: Path, wanted: dict[Path, str], where: object) -> None:
-    """The same command after a failure gives what it would have given without."""
-    with recording(folder):  # without the time of real syncs
-        writer.write(folder, 1)
-    now = snapshot(folder)
-    if writer.same:
-        odd = {p.name for p in wanted.keys() | now.keys() if wanted.get(p) != now.get(p) and not in_place(p)}
-        assert not odd, where
-    assert now.keys() == wanted.keys(), where
-
-
 @pytest.mark.parametrize("name", TRIED)
-def test_a_writer_that_is_killed_leaves_whole_files_and_goes_on(name: str, dead: int, tmp_path: Path) -> None:
+def test_a_writer_that_is_killed_leaves_whole_files_and_goes_on(
+    name: str, dead: int, run_of: Callable[[str], Run]
+) -> None:
     """Killed before each of its operations in turn: nothing that it does afterwards reaches the disk."""
-    writer, folder = WRITERS[name], tmp_path / "x"
-    base = prepared(writer, folder)
-    wanted, events = _wanted(writer, folder, base)
-    for number, event in list(enumerate(events))[:: writer.every]:
-        before = back(folder, base)
+    run = run_of(name)
+    writer, folder = run.writer, run.folder
+    for number, event in list(enumerate(run.disk.events))[:: writer.every]:
+        before = run.back()
         with pytest.raises(BaseException), recording(folder) as disk:  # noqa: B017
             disk.fail = _ends(disk, number, Killed(), dies=True)
             writer.write(folder, 1)
         after = snapshot(folder)
         halves = {p.name for p, at in after.items() if before.get(p) != at != disk.named(p) and not in_place(p)}
         assert halves == set(), event
-        removed = {p for p in before if p not in after} - {e.path for e in events if e.kind == "remove"}
+        removed = {p for p in before if p not in after} - {e.path for e in run.disk.events if e.kind == "remove"}
         assert removed == set(), event
         for path in folder.rglob(".*.tmp"):  # its process is dead
             path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{dead}-")))
-        _check_again(writer, folder, wanted, event)
+        run.check_again(event)
         if writer.sweeps:
             assert [p for p in folder.rglob(".*") if p.suffix == ".tmp"] == [], event
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_a_disk_that_fails_leaves_the_old_file_and_no_litter(name: str, tmp_path: Path) -> None:
+def test_a_disk_that_fails_leaves_the_old_file_and_no_litter(name: str, run_of: Callable[[str], Run]) -> None:
     """Each open, sync and renaming fails in turn, once."""
-    writer, folder = WRITERS[name], tmp_path / "x"
-    base = prepared(writer, folder)
-    wanted, events = _wanted(writer, folder, base)
-    litter = {p for p in folder.rglob(".*") if p.suffix == ".tmp"}
-    for number, event in [(k, e) for k, e in enumerate(events) if e.kind != "remove"][:: writer.every]:
-        before, full = back(folder, base), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(event.path))
+    run = run_of(name)
+    writer, folder = run.writer, run.folder
+    litter = {p.relative_to(run.base) for p in run.base.rglob(".*") if p.suffix == ".tmp"}
+    for number, event in [(k, e) for k, e in enumerate(run.disk.events) if e.kind != "remove"][:: writer.every]:
+        before, full = run.back(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(event.path))
         try:
             with recording(folder) as disk:
                 disk.fail = _ends(disk, number, full, dies=False)
@@ -197,31 +215,33 @@ def test_a_disk_that_fails_leaves_the_old_file_and_no_litter(name: str, tmp_path
             assert halves == set(), event
         else:  # of a file that is made again, or that names the holder of a lock
             assert writer.lossy or unfinished(event.path, folder), event
-        assert {p for p in folder.rglob(".*") if p.suffix == ".tmp"} <= litter, event
-        _check_again(writer, folder, wanted, event)
+        assert {p.relative_to(folder) for p in folder.rglob(".*") if p.suffix == ".tmp"} <= litter, event
+        run.check_again(event)
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_a_disk_that_fills_up_in_the_middle_of_a_file(name: str, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_in_the_middle_of_a_file(name: str, run_of: Callable[[str], Run]) -> None:
     """The system itself refuses the end of the largest file, whatever library writes it."""
-    writer, folder = WRITERS[name], tmp_path / "x"
-    base = prepared(writer, folder)
-    wanted, _ = _wanted(writer, folder, base)
-    before = back(folder, base)
-    size = max(path.stat().st_size for path, now in _wanted(writer, folder, base)[0].items() if before.get(path) != now)
+    run = run_of(name)
+    folder, before = run.folder, run.back()
+    run.check_again("before the disk was full")
+    now = snapshot(folder)
+    size = max(path.stat().st_size for path, at in now.items() if before.get(path) != at)
     if size < 4096:
         pytest.skip("other output than this file's would be refused too")
-    back(folder, base)
+    run.back()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, limits[1]))
         with pytest.raises(StorageError, match="the disk is full"):
-            writer.write(folder, 1)
+            run.writer.write(folder, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    changed = [p for p, at in snapshot(folder).items() if at not in (before.get(p), wanted.get(p)) and not in_place(p)]
+    changed = [
+        p for p, at in snapshot(folder).items() if at not in (before.get(p), run.wanted.get(p)) and not in_place(p)
+    ]
     assert changed == [] and [p for p in folder.rglob(".*") if p.suffix == ".tmp"] == []
-    _check_again(writer, folder, wanted, "after a full disk")
+    run.check_again("after a full disk")
 
 
 def test_rows_are_on_disk_when_append_returns(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,6 +159,29 @@ def test_the_command_line_says_it_in_one_line(
         cli.main()
     lines = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2 and len(lines) == 1 and lines[0].startswith("error: the disk is full")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files")
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_rows_that_a_full_disk_cuts_leave_no_half_line(share: float, tmp_path: Path) -> None:
+    """A limit on file size stands for the disk: it takes a part of the rows before it refuses the rest."""
+    facts = dict.fromkeys(("method", "dataset", "split", "protocol", "fingerprint"), "x")
+    rows = [
+        ScoreRow.model_validate({**facts, "metric": f"m{k}", "value": k, "n_clips": 1, "n_frames": 2}) for k in range(3)
+    ]
+    store = ResultsStore(tmp_path)
+    store.append(rows[:1])
+    (path,) = (tmp_path / "rows").iterdir()
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + int(share * len(before)), limits[1]))
+        with pytest.raises(StorageError, match="the disk is full"):
+            store.append(rows[1:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    store.append(rows[1:])
+    assert [row.metric for row in store.rows()] == ["m0", "m1", "m2"]
 
 
 def test_it_survives_the_way_from_a_worker() -> None:

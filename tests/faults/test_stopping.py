@@ -55,6 +55,14 @@ with tempfile.TemporaryDirectory(dir=alive + "-tmp") as folder, removed_with_us(
 """
 
 
+@pytest.fixture(autouse=True)
+def hang_up() -> Iterator[None]:
+    """SIGHUP ends a process that does not handle it, also where the tests themselves run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def eventually(true: object, seconds: float = 30) -> bool:
     """Whether `true()` becomes true in time."""
     end = time.monotonic() + seconds

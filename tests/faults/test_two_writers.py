@@ -18,6 +18,7 @@ from dawn_bench.files import replacing, sweep, temporary_path
 from dawn_bench.locks import exclusive
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.store import Facts, GalleryItem, ResultsStore
+from dawn_bench.training import holdout, logger, resume
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 from dawn_bench.workflow.folders import results_folder, run_folder
 from dawn_bench.workflow.quickstart import plan_for, run_quickstart
@@ -96,6 +97,21 @@ def test_a_sweep_takes_what_dead_writers_left_and_nothing_else(tmp_path: Path) -
     assert {p for p in tmp_path.rglob(".*")} == {living, elsewhere, mine, foreign}
     sweep(tmp_path, "sub", written=("model.safetensors",))
     assert {p for p in tmp_path.rglob(".*")} == {living, elsewhere, mine}
+
+
+def test_what_a_killed_training_left_of_any_file_is_removed(tmp_path: Path) -> None:
+    """Under the names that earlier versions gave, which say nothing of the writer."""
+    kinds = (".json", ".yaml", ".pt", ".safetensors")
+    constants = [value for module in (resume, holdout, logger) for value in vars(module).values()]
+    names = {value for value in constants if isinstance(value, str) and value.endswith(kinds)}
+    assert len(names) > 5
+    for name in names:
+        (tmp_path / f".{name}.tmp").touch()
+    with run_folder(tmp_path):
+        assert not {p.name for p in tmp_path.iterdir()} & {f".{name}.tmp" for name in names}
+        for name in names:
+            (tmp_path / f".{name}.tmp").touch()
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_two_writers_of_one_output_leave_one_whole_file(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Every option of every command, and every argument of the public functions, arrives under its own name.
 
-Values are generated from the fields, all different from each other and from the defaults: a new field is covered
-without a line here. A field whose values cannot be guessed has one in `VALUES`.
+Values are generated from the fields, all different from each other and from the defaults. A field whose values cannot
+be guessed has one in `VALUES`; a new one is entered in `FOLLOWED` once a test compares it with what the command runs.
 """
 
 from __future__ import annotations
@@ -199,6 +199,29 @@ def test_every_value_reaches_what_the_command_runs(command: str, monkeypatch: py
     result = CliRunner().invoke(app, [command, *words_of(command)[0]])
     assert isinstance(result.exception, Reached), result.exception
     check(got, job)
+
+
+#: The fields of each job that a test of this file compares with what the command runs. Those of the other jobs are
+#: followed further, in `tests/workflow/test_job_wiring.py`.
+FOLLOWED: dict[str, set[str]] = {
+    "prepare": {*PrepareSettings.model_fields, "root", "cache", "jobs", "engine", "address", "overwrite"},
+    "train": {"cache", "out", "model", "stage", "preset", "resume", "seed", "device"},
+    "report": {"results", "out", "format", "clips", "published"},
+    "quickstart": {"out", "preset", "jobs", "seed", "device"},
+    "download": {"root", "dataset", "only", "cookies"},
+}
+#: Fields that the command itself acts on.
+OF_THE_COMMAND = {"prepare": {"strict", "list_missing"}}
+
+
+@pytest.mark.parametrize("command", JOBS)
+def test_every_field_of_a_job_is_followed_to_what_the_command_runs(command: str) -> None:
+    if RUNS.get(command, ("", None))[1] is _whole:
+        return
+    fields = set(getattr(JOBS[command], command).kind.model_fields)
+    assert fields == FOLLOWED[command] | OF_THE_COMMAND.get(command, set()), (
+        f"compare the new field with what {command} runs, in `_{command}` above, and enter it in FOLLOWED"
+    )
 
 
 def test_download_takes_its_list_from_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def test_clips_have_the_frame_rate_of_their_cache(fps: int, good: bool, folder: 
 def test_a_second_change_of_splits_keeps_the_first(folder: Path) -> None:
     moved = Cache(folder).resplit({"c1": "val"}).resplit({"c2": "train"})
     assert {split: moved.ids(split) for split in moved.splits} == {"train": ["c0", "c2"], "val": ["c1"]}
+
+
+def test_a_worker_has_the_splits_of_the_cache_it_is_sent(folder: Path) -> None:
+    moved = pickle.loads(pickle.dumps(Cache(folder, splits={"c1": "val"}).resplit({"c2": "train"})))
+    assert {split: moved.ids(split) for split in moved.splits} == {"train": ["c0", "c2"], "val": ["c1"]}
+    again = pickle.loads(pickle.dumps(moved.windows(frames=2, split="val")))
+    assert {again[k]["clip"] for k in range(len(again))} == {"c1"}
 
 
 def test_weights_are_identified_by_entry_state_and_sixteen_digits() -> None:

@@ -281,12 +281,15 @@ def test_numbers_of_files_are_finite(value: object, good: bool) -> None:
     assert finite(value) == good
 
 
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
 @pytest.mark.parametrize(("links", "full"), [(0, True), (7, True), (8, False)])
-def test_a_full_disk_is_looked_for_in_eight_errors(links: int, full: bool) -> None:
+def test_a_full_disk_is_looked_for_in_eight_errors(links: int, full: bool, link: str) -> None:
+    """Also behind an error that arose while it was handled, as that of a library's `close`."""
     error: BaseException = OSError(28, "No space left on device")
     for _ in range(links):
         outer = RuntimeError("while writing")
-        outer.__cause__, error = error, outer
+        setattr(outer, link, error)
+        error = outer
     assert (storage.storage_error(error) is not None) == full
 
 
@@ -339,11 +342,11 @@ def test_a_lock_that_is_held_for_too_long_is_an_error_and_is_waited_for_so_long(
     waited: list[float] = []
     monkeypatch.setattr(type(locks.lock_file(tmp_path / "a.lock")), "acquire", _times_out(waited))
     for seconds in ({"seconds": 7}, {}):
-        said = f"is locked by another process for {seconds.get('seconds', 60)} s"
-        with pytest.raises(InputError, match=said), locks.in_turn(tmp_path / "a.lock", **seconds):
+        message = f"is locked by another process for {seconds.get('seconds', 60)} s"
+        with pytest.raises(InputError, match=message), locks.in_turn(tmp_path / "a.lock", **seconds):
             pytest.fail("another process holds it")
-    said = "is being used by another run"
-    with pytest.raises(InputError, match=said), locks.exclusive(tmp_path, doing="used", hint=""):
+    message = "is being used by another run"
+    with pytest.raises(InputError, match=message), locks.exclusive(tmp_path, doing="used", hint=""):
         pytest.fail("another process holds it")
     assert waited == [7, 60, 0]
 

@@ -47,6 +47,38 @@ def test_a_table_reads_the_same_however_it_was_written(content: str | bytes, tmp
     assert rows(tmp_path / "t.csv", content) == ROWS
 
 
+NUMBERED = {
+    "plain": ("file\na\nb\n", [2, 3]),
+    "blank lines": ("\n\nfile\n\na\n \n\nb", [5, 8]),
+    "separator stated": ("sep=;\nfile;x\na;1\nb;2\n", [3, 4]),
+    "separator stated after a blank line": ("\r\nsep=;\r\nfile;x\r\na;1\r\nb;2\r\n", [4, 5]),
+    "cells of several lines": ('file,x\na,"1\n2\n3"\nb,"4\n5"\nc,6\n', [2, 5, 7]),
+    "several lines in the first": ('"x\ny",file\n1,a\n2,b\n', [3, 4]),
+}
+
+
+@pytest.mark.parametrize(("content", "lines"), NUMBERED.values(), ids=NUMBERED)
+def test_rows_have_the_numbers_of_the_lines_on_which_they_begin(content: str, lines: list[int], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    table = read_list(tmp_path / "t.csv", ["file"])
+    assert [(row.line, row["file"], row.headed) for row in table] == [
+        (line, name, True) for line, name in zip(lines, "abc", strict=False)
+    ]
+
+
+def test_without_names_of_columns_the_separator_is_that_of_the_most_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a.mp4;Smith, Anna;test\nb.mp4;;val\n")
+    table = read_list(
+        tmp_path / "t.csv",
+        ["file"],
+        optional=["speaker", "split"],
+        is_row=lambda cells: cells[0].startswith("a") or cells[0] == "b.mp4",
+    )
+    assert [(r.line, r.headed, r["file"], r["speaker"], r["split"]) for r in table] == [
+        (1, False, "a.mp4", "Smith, Anna", "test"), (2, False, "b.mp4", "", "val"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_table_without_a_first_line_of_names(separator: str, tmp_path: Path) -> None:
     text = separator.join(("a.mp4", "anna", "test")) + "\n" + separator.join(("b.mp4", "", "")) + "\n"
@@ -116,6 +148,14 @@ def test_an_exact_name_precedes_a_similar_one_and_what_fits_two_is_both() -> Non
     assert names.find("d.mp4") == ["x/d.mp4", "y/d.mp4"] and names.find("y/d") == ["y/d.mp4"]
     assert set(names.find("e")) == {"e.mp4", "e.mov", "x/e.mp4"} and names.find("./e.mp4") == ["e.mp4"]
     assert index(r"a\b.mp4", "a/b.mp4").find(r"a\b.mp4") == [r"a\b.mp4"]
+
+
+@pytest.mark.parametrize("form", ["{}", " {} ", "{}\u200b", "\ufeff{}"])
+def test_blanks_and_invisible_characters_leave_letter_case_alone(form: str) -> None:
+    names = index("C2.mp4", "c2.mp4", "c2.mov", "X/a.mp4", "x/a.mp4")
+    for name in ("C2.mp4", "c2.mp4", "X/a.mp4", "x/a.mp4"):
+        assert names.find(form.format(name)) == names.find(form.format(name.replace("/", "\\"))) == [name]
+    assert names.find(form.format("c2")) == ["c2.mp4", "c2.mov"] and names.find(form.format("C2")) == ["C2.mp4"]
 
 
 def test_forms_of_names() -> None:

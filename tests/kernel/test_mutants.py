@@ -9,15 +9,17 @@ FAULTS = load_faults()
 
 
 @pytest.mark.parametrize("file", sorted({fault.file for fault in FAULTS}))
-def test_every_fault_fits_its_file(file: str) -> None:
+def test_every_fault_fits_its_file_and_is_listed_once(file: str) -> None:
     source = (ROOT / file).read_text()
-    wrong = []
-    for fault in FAULTS:
+    wrong: list[str] = []
+    results: dict[str, str] = {}
+    for fault in [fault for fault in FAULTS if fault.file == file]:
         try:
-            if fault.file == file:
-                fault.apply(source)
+            first = results.setdefault(fault.apply(source), fault.id)
         except FaultError as error:
             wrong.append(str(error))
+        else:
+            wrong += [f"{fault.id}: the same change as {first}"] if first != fault.id else []
     assert not wrong, "adapt tools/mutants/faults to the changed code:\n" + "\n".join(wrong)
 
 

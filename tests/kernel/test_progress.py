@@ -36,6 +36,24 @@ def test_the_last_line_comes_once_and_unknown_totals_are_left_out(capsys: pytest
     assert re.fullmatch(r"letters: 3 it, [\d.]+ it/s, 0 s\n", capsys.readouterr().err)
 
 
+def test_each_item_counts_after_its_work_and_a_note_stays(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
+    for number, item in enumerate(track(["a", "b", "c"], "letters")):
+        assert item == "abc"[number]
+        shown = capsys.readouterr().err
+        assert shown.startswith(f"letters: {number}/3 it") if number else shown == ""
+    assert capsys.readouterr().err.startswith("letters: 3/3 it")
+    with meter("work", total=None) as bar:
+        for note in ("loss 1", "", "loss 2", ""):
+            bar.advance(2, note=note)
+    lines = capsys.readouterr().err.splitlines()
+    assert [(line.split(",")[0], line.rpartition("  ")[2]) for line in lines] == [
+        ("work: 2 it", "loss 1"), ("work: 4 it", "loss 1"), ("work: 6 it", "loss 2"), ("work: 8 it", "loss 2"),
+    ]  # fmt: skip
+
+
 def test_nothing_goes_to_standard_output_and_brackets_stay(capsys: pytest.CaptureFixture[str]) -> None:
     with meter("work", total=1) as bar:
         bar.say("[red]clip[/red] failed")

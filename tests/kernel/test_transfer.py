@@ -89,19 +89,19 @@ def test_a_file_of_unknown_size_has_at_most_so_many_bytes(
 
 
 @pytest.mark.parametrize("block", [SIZE, 100])
-@pytest.mark.parametrize(("more", "said"), [(-1, "cut off|has"), (0, ""), (1, "sent more than|has")])
+@pytest.mark.parametrize(("more", "message"), [(-1, "cut off|has"), (0, ""), (1, "sent more than|has")])
 @pytest.mark.parametrize("stated", [True, False])
 def test_a_file_of_known_size_has_that_size(
-    more: int, said: str, stated: bool, block: int, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: int, message: str, stated: bool, block: int, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_BLOCK", block)
     server.files["/f"] = Served((DATA + b"!")[: SIZE + more], stated=stated)
     partial = tmp_path / "f.part"
-    if not said:
+    if not message:
         transfer(f"{server.url}/f", partial, label="f", size=SIZE, most=1)  # which is for unknown sizes
         assert partial.read_bytes() == DATA
         return
-    with pytest.raises(TransferError, match=said) as caught:
+    with pytest.raises(TransferError, match=message) as caught:
         transfer(f"{server.url}/f", partial, label="f", size=SIZE)
     assert caught.value.retryable == (more < 0 and not stated)
     assert partial.exists() == caught.value.retryable
@@ -160,6 +160,19 @@ def test_the_new_origin_is_never_noted_for_the_old_bytes(server: Server, tmp_pat
         else:
             assert number > 4, "there were operations to be killed at"
         assert partial.read_bytes() == DATA, number
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("obeys", [True, False])
+def test_bytes_of_two_versions_are_never_joined(obeys: bool, known: bool, server: Server, tmp_path: Path) -> None:
+    """Also where the server sends the rest of a new file to whoever asks for that of the old one."""
+    partial = tmp_path / "f.part"
+    server.files["/f"] = Served(bytes(SIZE), etag='"old"', cut_at=100)
+    with pytest.raises(TransferError, match="cut off"):
+        transfer(f"{server.url}/f", partial, label="f")
+    server.files["/f"] = Served(DATA, etag='"new"', if_range=obeys)
+    assert not transfer(f"{server.url}/f", partial, label="f", size=SIZE if known else None)
+    assert partial.read_bytes() == DATA
 
 
 @pytest.mark.parametrize("wrong", [1, 2, 3])

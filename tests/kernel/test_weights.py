@@ -273,6 +273,16 @@ def test_files_of_installed_packages_are_used_after_those_in_the_folder(folder: 
     assert weights.resolve("dlib-68").state == "user"
 
 
+@pytest.mark.parametrize("weight", [w for w in WEIGHTS if w.also], ids=lambda w: w.name)
+def test_a_file_is_seen_under_each_of_its_names_its_own_first(weight: weights.Weight, folder: Path) -> None:
+    assert weights.locate(weight) is None
+    for file in (*reversed(weight.also), weight.file):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(file.encode())
+        assert weights.locate(weight) == folder / file
+        assert weights.resolve(weight.name).sha256 == hashlib.sha256(file.encode()).hexdigest()
+
+
 def test_every_entry_is_fully_described() -> None:
     assert len({w.name for w in WEIGHTS}) == len({w.file for w in WEIGHTS}) == len(WEIGHTS)
     for weight in WEIGHTS:

@@ -131,6 +131,22 @@ def test_the_command_says_what_each_file_is_and_what_is_missing(
     assert code == 0 and "released-128: complete" in text
 
 
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_another_file_is_replaced_where_that_is_asked_for_and_nowhere_else(
+    given: str, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "DAWN_128.pth"
+    target = folder / weights.entry("dawn-a2v-128").file
+    run(monkeypatch, capsys, write(tmp_path / "old", {name: a2v(2)}))
+    old = target.read_bytes()
+    new = write(tmp_path / "new", {name: a2v(3)})
+    path = new if given == "folder" else new / name
+    code, text = run(monkeypatch, capsys, path)
+    assert code == 2 and "is there already, with other content" in text and target.read_bytes() == old
+    code, _ = run(monkeypatch, capsys, path, "--replace")
+    assert code == 0 and target.read_bytes() == (new / name).read_bytes() != old
+
+
 def test_a_network_that_no_entry_takes_is_named_and_the_folder_is_added(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Clips of the embedded dataset with their truth, written once per session."""
+"""Fixtures of metrics: clips of the embedded dataset with their truth, written once per session; light networks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scoring_keys import light
 
 from dawn_bench.clip import Clip
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.pipelines.synthetic.write import write_embedded
+
+__all__ = ["light"]
 
 
 @dataclass(frozen=True)

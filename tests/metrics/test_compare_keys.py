@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoring_keys import Loads, clip, light
+from scoring_keys import Loads, clip
 
 from dawn_bench import weights
+from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring import compare
-from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.metrics.scoring.compare import MetricScore, compute_metrics
-
-__all__ = ["light"]
 
 FIELDS = ("vertices", "template", "lips")
 
@@ -58,7 +57,8 @@ def scores(**changes: Any) -> dict[str, MetricScore]:
 
 
 def test_every_argument_is_classified() -> None:
-    assert list(inspect.signature(compute_metrics).parameters) == list(ARGUMENTS)
+    names = list(inspect.signature(compute_metrics).parameters)
+    assert list(ARGUMENTS) == names, "say in ARGUMENTS whether the fingerprint moves with the new one"
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
@@ -114,10 +114,32 @@ def test_every_field_of_a_score_states_what_was_compared() -> None:
         "weights_state": "none", "protocol": chosen.id, "per_clip": own.per_clip, "failures": {"b": "bad_output"},
         "frames_missing": {"c": "5"}, "reference": None, "distance": None,
     }  # fmt: skip
-    assert {field.name for field in fields(MetricScore)} == set(expected) | {"fingerprint", "note"}
+    names = {field.name for field in fields(MetricScore)}
+    assert names == set(expected) | {"fingerprint", "note"}, "say in `expected` what the new field states"
     assert {name: getattr(score, name) for name in expected} == expected
     assert score.note.startswith(own.note) and "5 of c" in score.note
     other = scores(**given, seed=9)["lve"]
     assert replace(other, low=None, high=None) == replace(score, low=None, high=None)
     bounds = {(s.low, s.high) for s in (scores(seed=seed)["mve"] for seed in range(4))}
     assert len(bounds) > 1, "the seed is that of the interval"
+
+
+def test_clips_and_frames_of_two_sets_are_counted_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are the generated ones, whichever set is the larger. A distance is the same from either side."""
+
+    def numbers(self: Any, one: Clip, given: Any) -> dict[str, np.ndarray]:
+        rng, count = np.random.default_rng(one["frames"][0, 0, 0, 0]), one.n_frames // getattr(self, "length", 1)
+        return {self.name: rng.normal(size=(count, 3)).astype(np.float32)}
+
+    names = [name for name in METRICS if METRICS[name].unpaired]
+    for feature in {need for name in names for need in METRICS[name].needs}:
+        monkeypatch.setattr(FEATURES[feature], "run", numbers)
+    few, many = ({f"{k}": np.full((36, 4, 4, 3), first + k, np.uint8) for k in range(count)}
+                 for first, count in ((0, 2), (9, 3)))  # fmt: skip
+    given: dict[str, Any] = {"metrics": names, "paired": False}
+    one, two = scores(generated=few, reference=many, **given), scores(generated=many, reference=few, **given)
+    for name in names:
+        each = getattr(METRICS[name], "frames_each", 1)
+        assert (one[name].n_clips, one[name].n_reference) == (2, 3) == (two[name].n_reference, two[name].n_clips)
+        assert (one[name].n_frames, two[name].n_frames) == (2 * (36 // each * each), 3 * (36 // each * each)), name
+        assert one[name].value == pytest.approx(two[name].value, rel=1e-6)

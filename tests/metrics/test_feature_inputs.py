@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoring_keys import FIELDS, Everything, FakeFaces, Loads, behind, changed, clip, light, run, variants
+from scoring_keys import FIELDS, Everything, FakeFaces, Loads, behind, changed, clip, run, variants
 
 from dawn_bench import weights
 from dawn_bench.clip import Clip, LazyArrays
@@ -23,8 +23,6 @@ from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache
 from dawn_bench.weights import Resolved
-
-__all__ = ["light"]
 
 GENERATED, TRUE = clip("a", seed=1), clip("a", seed=2)
 NAMES = [name for name in FEATURES if FEATURES[name].name == name]

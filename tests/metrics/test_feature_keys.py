@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from scoring_keys import FIELDS, Loads, Result, changed, clip, computed, light, reads, recorded, same, variants
+from scoring_keys import FIELDS, Loads, Result, changed, clip, computed, reads, recorded, same, variants
 
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES
-
-__all__ = ["light"]
 
 GENERATED, TRUE = clip(seed=1), clip(seed=2)
 NAMES = [name for name in FEATURES if FEATURES[name].name == name]

@@ -205,6 +205,17 @@ def test_an_output_of_less_than_the_least_share_fails(share: float, fails: bool)
         assert row.coverage == (0.5 if fails else 1) and row.frames_missing == ({} if fails else {"a": "6-9"})
 
 
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_the_frames_that_all_methods_have_are_counted_from_the_first_of_the_true_clip(skipped: int) -> None:
+    """Of ten frames the others have eight; those that the protocol skips are among them."""
+    given: dict[str, Any] = {"dataset": "d", "split": "test", "metrics": ["psnr"], "lengths": {"a": 8}}
+    rules = protocol("paper-dawn", (f"skip_first={skipped}",))
+    (row,) = score_method("m", [clip(10, seed=1), clip(10, name="b")], [clip(10), clip(10, name="b", seed=1)],
+                          protocol=rules, **given)  # fmt: skip
+    assert row.n_frames == (8 - skipped) + (10 - skipped) and row.left_out == {"a": "8-9"}
+    assert row.frames_missing == {} and "1 clip cut to the frames that all methods have" in row.note
+
+
 def test_frames_that_do_not_count_are_counted_on_the_true_clip() -> None:
     """Of every fifth frame the second lacks a face; a track leaves out what lies before and after it."""
     for settings, frames, ends in (((), "5, 15", "0-2, 13-19"), (("skip_first=2",), "7, 17", "2-4, 15-21")):

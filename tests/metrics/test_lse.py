@@ -11,6 +11,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.metrics.features.syncnet import SyncNetFeature
 from dawn_bench.metrics.functional.facetrack import tracks
 from dawn_bench.metrics.lse import LseC, LseD, LseOffset
+from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
 from dawn_bench.metrics.networks.syncnet import LIP_WINDOW, SyncNet
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.weights import seeded_fill
@@ -135,3 +136,41 @@ def test_tracks_join_across_gaps_and_split_where_faces_jump():
     assert np.allclose(people[0].boxes[:, 0], [10, 12, 14, 16, 18])
     assert tracks([here, nobody, nobody, nobody, here], more_than=1, larger_than=0, max_gap=2) == []
     assert tracks([here] * 5, more_than=2, larger_than=100) == []
+
+
+#: Frames that are wider than high, and a cell (row, column) of each of the six maps that reports a face.
+ROWS, COLUMNS = 128, 384
+CELLS = ((5, 60), (3, 30), (2, 13), (1, 9), (0, 4), (0, 2))
+
+
+class Hot(torch.nn.Module):
+    """In place of a detector: one map reports one face of the size of its priors, exactly at one of its cells."""
+
+    def __init__(self, number: int, kind: str) -> None:
+        super().__init__()
+        self.number, self.kind, self.device = number, kind, torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, pictures: torch.Tensor) -> object:
+        assert pictures.shape == (1, 3, ROWS, COLUMNS)
+        shapes = [(ROWS // step, COLUMNS // step) for step in s3fd.STEPS]
+        scores = [torch.tensor([9.0, -9.0]).reshape(1, 2, 1, 1).repeat(1, 1, *shape) for shape in shapes]
+        row, column = CELLS[self.number]
+        scores[self.number][0, :, row, column] = torch.tensor([-9.0, 9.0])
+        offsets = [torch.zeros(1, 4, *shape) for shape in shapes]
+        if self.kind == "wav2lip":
+            return [part for pair in zip(scores, offsets, strict=True) for part in pair]
+        flat = [torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in several], 1) for several in (offsets, scores)]
+        return flat[0], flat[1].softmax(dim=2), s3fd._priors((ROWS, COLUMNS), shapes)
+
+
+@pytest.mark.parametrize("kind", ["syncnet", "wav2lip"])
+@pytest.mark.parametrize("number", range(len(CELLS)))
+def test_a_detected_face_lies_at_the_cell_of_its_map(kind: str, number: int) -> None:
+    """Both detectors of the tracked route, map by map, on frames whose sides differ."""
+    frame, network = np.zeros((ROWS, COLUMNS, 3), np.uint8), Hot(number, kind)
+    faces = s3fd_wav2lip.detect(network, frame) if kind == "wav2lip" else s3fd.detect(network, frame, scale=1.0)
+    row, column = CELLS[number]
+    step, half = s3fd.STEPS[number], s3fd.SIZES[number] / 2
+    x, y = (column + 0.5) * step, (row + 0.5) * step
+    assert faces[:, :4] == pytest.approx(np.array([[x - half, y - half, x + half, y + half]]), abs=1e-3)
+    assert faces[0, 4] > 0.999

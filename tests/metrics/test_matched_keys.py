@@ -93,7 +93,8 @@ TRUE_CLIPS: dict[str, tuple[Clip, bool]] = {
 
 
 def test_every_fact_on_a_true_clip_is_classified() -> None:
-    assert set(TRUE_CLIPS) == {field.name for field in fields(Clip)}
+    names = {field.name for field in fields(Clip)}
+    assert set(TRUE_CLIPS) == names, "say in TRUE_CLIPS whether an output is matched again when the new field differs"
 
 
 @pytest.mark.parametrize("fact", [*TRUE_CLIPS, "audio", "size"])
@@ -136,7 +137,8 @@ def test_an_output_is_matched_again_where_its_file_or_its_loader_differs(
 
 
 def test_every_fact_on_a_file_is_tried() -> None:
-    assert {field.name for field in fields(FileLoad)} == {"path", "read", "start", "notes"}
+    names = {field.name for field in fields(FileLoad)}
+    assert names == {"path", "read", "start", "notes"}, "try the new field in the test above, and name it here"
 
 
 def test_one_matcher_takes_no_piece_of_a_file_for_another(output: Output, tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_records_of_earlier_versions_are_written_anew(output: Output, tmp_path: 
 
 HASHED = replace(TRUE, meta={f"{name}_sha256": content_sha256(TRUE[name]) for name in TRUE.arrays} | {"tracks": 2})
 #: What makes another clip of a clip.
-MADE: dict[str, Callable[[Clip], Clip]] = {
+CHANGES: dict[str, Callable[[Clip], Clip]] = {
     "first frames": lambda c: cut(c, 0, 4),
     "later frames": lambda c: cut(c, 4, 8),
     "last frames": lambda c: cut(c, 5, 9),
@@ -175,13 +177,13 @@ MADE: dict[str, Callable[[Clip], Clip]] = {
 def test_clips_of_other_content_have_other_hashes(field: str) -> None:
     """Also where they were cut from a clip whose cache states its hash."""
     video = replace(HASHED, arrays={k: v for k, v in HASHED.arrays.items() if k in ("frames", "audio", "vertices")})
-    made = {"whole": video} | {name: change(video) for name, change in MADE.items()}
-    hashes = {name: content_hash(one, field) for name, one in made.items()}
-    for name, one in made.items():
-        for other, two in made.items():
+    clips = {"whole": video} | {name: change(video) for name, change in CHANGES.items()}
+    hashes = {name: content_hash(one, field) for name, one in clips.items()}
+    for name, one in clips.items():
+        for other, two in clips.items():
             if not np.array_equal(one[field], two[field]):
                 assert hashes[name] != hashes[other], (name, other)
-    assert all(one.meta.get("tracks") == 2 for one in made.values())
+    assert all(one.meta.get("tracks") == 2 for one in clips.values())
     assert content_hash(cut(cut_piece(video, 0, 8), 2, 6), field) == content_hash(cut(video, 2, 6), field)
 
 
@@ -227,6 +229,17 @@ def test_a_feature_of_other_libraries_or_another_device_is_computed_again(tmp_pa
     assert len(mine.get("f", "1", "old")["x"]) == 5  # type: ignore[index]
     with pytest.raises(ItemError, match="in 2025"):
         mine.get("f", "1", "older")
+    careful = FeatureCache(tmp_path, "x", trusted=False)
+    assert careful.get("f", "1", "old") is None and careful.get("f", "1", "older") is None
+
+
+@pytest.mark.parametrize(("device", "counts"), [("cpu", True), ("cuda", False), ("cuda:1", False)])
+def test_features_of_earlier_versions_count_on_the_processor_alone(device: str, counts: bool, tmp_path: Path) -> None:
+    """On a GPU earlier versions rounded some of them to TF32."""
+    (tmp_path / "f-1").mkdir()
+    save_file({"x": np.arange(5.0)}, tmp_path / "f-1" / "old.safetensors")
+    cache = Extraction([], device=device, features_dir=tmp_path).cache
+    assert (cache.get("f", "1", "old") is not None) == counts
 
 
 @pytest.mark.parametrize("ingredient", ["device", "device number", *FEATURE_LIBRARIES, "python"])

@@ -16,7 +16,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.metrics.features import i3d as i3d_module
 from dawn_bench.metrics.features import inception as inception_module
 from dawn_bench.metrics.features.identity import STRIDE
-from dawn_bench.metrics.features.pictures import motion
+from dawn_bench.metrics.features.pictures import MOMENTS, motion
 from dawn_bench.metrics.functional.beats import onset_envelope
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.protocols.base import protocol
@@ -277,3 +277,26 @@ def test_the_head_pose_is_that_of_the_points_in_the_frame(used: dict[str, Any]) 
         assert np.abs(pose[:, column] - code[name]).mean() < 2.5, name
     across, up = np.polyfit(code["x"], pose[:, 4], 1)[0], np.polyfit(code["y"], pose[:, 5], 1)[0]
     assert across == pytest.approx(120 / HEIGHT, rel=0.1) and up == pytest.approx(-120 / HEIGHT, rel=0.1)
+
+
+@pytest.mark.parametrize("n", [MOMENTS - 4, MOMENTS, 3 * MOMENTS + 1])
+def test_the_face_that_is_meant_is_looked_for_where_it_is_at_that_moment(n: int, used: dict[str, Any]) -> None:
+    """Of fewer, as many and more frames than moments; the target is elsewhere at every other moment only."""
+    frames = talk("a", n, seed=0)["frames"]
+    at = np.unique(np.linspace(0, n - 1, MOMENTS).round().astype(int))
+    target = np.concatenate([boxes(frame, 1.0) for frame in frames]).astype(np.float32)
+    target[at[1::2]] += 40
+    seen = FEATURES["pictures"]().run(clip(frames), {TARGET: target})["pictures.face"]
+    assert at[~seen].tolist() == at[1::2].tolist()
+
+
+def test_what_stands_beside_the_head_does_not_change_its_pose(used: dict[str, Any]) -> None:
+    """Frames higher than wide, square, and wider than high: the unit of the pose is their height."""
+    frames = talk("a", 12, seed=1)["frames"]
+    poses = [
+        FEATURES["headpose"]().run(
+            clip(np.pad(frames, ((0, 0), (0, 0), (0, more), (0, 0)))), {"landmarks.toy": points_of(frames)}
+        )["headpose"]
+        for more in (0, HEIGHT - WIDTH, 2 * WIDTH)
+    ]
+    assert HEIGHT > WIDTH and all(np.array_equal(poses[0], pose) for pose in poses)

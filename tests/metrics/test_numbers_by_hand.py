@@ -27,8 +27,8 @@ def unit(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], 1) * np.arange(1, len(degrees) + 1)[:, None]
 
 
-def faces(embeddings: np.ndarray, found: list[bool]) -> Arrays:
-    return {"identity.arcface": embeddings, "identity.found": np.array(found)}
+def faces(embeddings: np.ndarray, detected: list[bool]) -> Arrays:
+    return {"identity.arcface": embeddings, "identity.found": np.array(detected)}
 
 
 def eyes(ear: list[float]) -> Arrays:
@@ -55,8 +55,8 @@ def spread(parts: list[list[float]], mean: float, deviation: float) -> list[list
 
 
 ONE = [[0.0, 1, 5], [2.0, 9], [4.0, 4.5, 3, 8]]
-TWO = [[1.0, 1, 2], [7.0, 3], [0.0, 6, 2, 2.5]]
-#: Samples of mean 3 and deviation 2 against mean 1 and deviation 5: (3 - 1)² + (2 - 5)².
+TWO = [[1.0, 1, 2], [7.0, 3, 4], [0.0, 6, 2, 2.5]]
+#: Nine samples of mean 3 and deviation 2 against ten of mean 1 and deviation 5: (3 - 1)² + (2 - 5)².
 PLUS = [lines(*part) for part in spread(ONE, 3, 2)], [lines(*part) for part in spread(TWO, 1, 5)]
 
 
@@ -114,13 +114,20 @@ def db(mse: float) -> float:
 SHUT = [0.3] * 6 + [0.2, 0.1, 0.2] + [0.3] * 6
 CASES: dict[str, list[Case]] = {
     "fid": [
-        Case({k: ({"inception": a}, {"inception": b}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 9),
+        Case(
+            {k: ({"inception": a}, {"inception": b}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 9,
+            note="9 frames, at least 2049 are needed",
+        ),
+        Case(
+            {k: ({"inception": b}, {"inception": a}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 10,
+            note="9 frames, at least 2049 are needed",
+        ),
     ],
     "fvd16": [
         Case({k: ({"i3d.16": a}, {"i3d.16": b}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 144),
         Case(
             {k: ({"i3d.16": a}, {"i3d.16": b}) for k, a, b in zip("abc", *PLUS, strict=True)},
-            4 + 9 * 8 / 9, 144, settings=("fvd_covariance=biased",),
+            4 + (2 * math.sqrt(8 / 9) - 5 * math.sqrt(9 / 10)) ** 2, 144, settings=("fvd_covariance=biased",),
         ),
     ],
     "fvd32": [Case({k: ({"i3d.32": a}, {"i3d.32": b}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 288)],

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scoring_keys import FIELDS, Loads, changed, clip, light, reads, recorded, run, variants
+from scoring_keys import FIELDS, Loads, changed, clip, reads, recorded, run, variants
 
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PIECE_LENGTHS, PROTOCOLS, ScoringProtocol, protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS, PairFeature
 from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.workflow.pieces import cut_pieces
-
-__all__ = ["light"]
 
 #: Long enough for DR25.
 GENERATED, TRUE = clip("a", seed=1, n_frames=50), clip("a", seed=2, n_frames=50)
@@ -116,4 +114,5 @@ def test_every_field_is_read_by_something_that_scores(sides: list[dict[str, Any]
         known |= own
         if name.startswith("metric"):
             assert own <= set(FIELDS), f"{name} depends on the name of the protocol"
+    assert not set(FIELDS) - known, f"no feature or metric reads {sorted(set(FIELDS) - known)}: use it, or leave it out"
     assert known - {"id"} == set(FIELDS)

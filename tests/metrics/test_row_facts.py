@@ -81,6 +81,8 @@ def test_own_clips_state_missing_ends_and_failures(outputs: dict[str, Clip], tru
         failures = {"a": "frames_missing", "b": "too_short"} if name == "dr25" else {}
         assert score.failures == failures and score.coverage == pytest.approx(1 - len(failures) / 3)
         assert (score.n_clips, score.n_reference) == ((1, 1) if failures else (3, 3 if METRICS[name].compares else 0))
+        values = [value for value in score.per_clip.values() if value is not None]
+        assert not values or (score.low, score.high) == (pytest.approx(min(values)), pytest.approx(max(values))), name
     sets = compute_metrics(
         generated=outputs, reference={**truth, "s": cut(truth["c"], 0, 20)}, metrics=["fid", "fvd32"], paired=False,
         device="cpu",

@@ -288,7 +288,7 @@ def test_segments_have_their_own_seed_sound_head_and_source(
     spies.watch(strategies, "next_source")
     backend = NoFaces()
     options = SarOptions(segment=5)
-    made = strategies.sar(
+    generated = strategies.sar(
         talker,
         SOURCE,
         SOUND,
@@ -298,7 +298,7 @@ def test_segments_have_their_own_seed_sound_head_and_source(
         blink=BLINK,
         backend=backend,  # type: ignore[arg-type]
     )
-    np.testing.assert_array_equal(made, frames)
+    np.testing.assert_array_equal(generated, frames)
     segments, spans = spies.of("talk"), (slice(0, 5), slice(5, 10), slice(10, 14))
     assert [call["seed"] for call in segments] == [40, 41, 42]
     for call, span in zip(segments, spans, strict=True):
@@ -314,7 +314,8 @@ def test_segments_have_their_own_seed_sound_head_and_source(
     asked = spies.of("next_source")
     assert len(asked) == 2 and all(call["backend"] is backend for call in asked)
     for length, count in ((14, 1), (13, 2), (15, 1), (7, 2)):
-        spies.calls.clear(), shown.clear()
+        spies.calls.clear()
+        shown.clear()
         strategies.sar(
             talker,
             SOURCE,
@@ -329,7 +330,7 @@ def test_segments_have_their_own_seed_sound_head_and_source(
 
 
 class NoFaces:
-    """Detects nothing, and keeps what it was shown."""
+    """Detects nothing."""
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
         return np.zeros((0, 4), np.float32)
@@ -374,6 +375,22 @@ def test_key_frames_are_sampled_by_the_coarse_model_and_then_fixed(
     monkeypatch.setattr(talker, "coarse", None)
     strategies.ttr(talker, SOURCE, SOUND, seed=3, options=options, pose=POSE, blink=BLINK)
     assert spies.of("sample")[2]["model"] is talker.a2v
+
+
+@pytest.mark.parametrize("model", ["a2v", "coarse"])
+@pytest.mark.parametrize("units", [{"flow_scale": 3.0}, {"residual_flow": True}, {"residual_flow": False}], ids=str)
+def test_key_frames_are_fixed_in_the_units_of_the_model_that_takes_them(
+    units: dict[str, Any], model: str, talker: DawnGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: Any = getattr(talker, model)
+    monkeypatch.setattr(networks, "config", networks.config.model_copy(update=units))
+    spies, motion = Spies(monkeypatch), torch.rand(1, 3, 5, 8, 8)
+    spies.watch(talker, "sample", returns=motion)
+    spies.watch(talker, "show", returns=np.zeros((14, 2, 2, 3), np.uint8))
+    strategies.ttr(talker, SOURCE, SOUND, seed=3, options=TtrOptions(stride=4), pose=POSE, blink=BLINK)
+    taken, given = talker.a2v.unpack_motion(spies.of("sample")[1]["fixed"][1]), talker.coarse.unpack_motion(motion)  # type: ignore[union-attr]
+    for ours, theirs in zip(taken, given, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_the_source_is_frame_0_of_the_clip_in_every_array() -> None:

@@ -26,14 +26,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _defaults(kind: type[Config], found: dict[str, Any]) -> None:
+def _defaults(kind: type[Config], defaults: dict[str, Any]) -> None:
     """The defaults of a configuration class, and of those of its fields, by class."""
     stated = {n: f.get_default() for n, f in kind.model_fields.items() if not f.is_required()}
     plain = {n: list(v) if isinstance(v, tuple) else v for n, v in stated.items() if not isinstance(v, Config)}
-    found[kind.__name__] = plain
+    defaults[kind.__name__] = plain
     for value in stated.values():
-        if isinstance(value, Config) and type(value).__name__ not in found:
-            _defaults(type(value), found)
+        if isinstance(value, Config) and type(value).__name__ not in defaults:
+            _defaults(type(value), defaults)
 
 
 def record(model: str) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def test_smoothing_is_a_mean_of_three_with_the_ends_kept() -> None:
 
 
 @pytest.mark.parametrize("coding", ["ascii", "binary_little_endian"])
-def test_coordinates_of_a_mesh_file_are_read_by_their_names(coding: str, tmp_path: Path) -> None:
+def test_coordinates_of_a_mesh_file_are_read_by_their_names(
+    coding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a vertex with colours between its coordinates, which come as z, x, y."""
     rows = np.array([[3.5, 1.5, 9, 2.5], [6.5, 4.5, 9, 5.5]])
     header = (
@@ -128,8 +130,6 @@ def test_coordinates_of_a_mesh_file_are_read_by_their_names(coding: str, tmp_pat
     body = b"".join(b"%g %g %d %g\n" % tuple(row) for row in rows) if coding == "ascii" else packed
     path = tmp_path / "rest.ply"
     path.write_bytes(header.encode() + body)
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setattr("dawn_bench.models.diffspeaker.rest.read_triangles", lambda path, *, vertices: None)
-        rest, _ = read_rest(path, vertices=2)
+    monkeypatch.setattr("dawn_bench.models.diffspeaker.rest.read_triangles", lambda path, *, vertices: None)
+    rest, _ = read_rest(path, vertices=2)
     np.testing.assert_array_equal(rest, [[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]])

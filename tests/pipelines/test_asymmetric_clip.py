@@ -27,6 +27,7 @@ from media.asymmetric import (
     picture,
     skin_of,
     speaker_at,
+    turns_once,
     write_asymmetric,
 )
 from media.colour import FULL, LIMITED
@@ -58,7 +59,9 @@ def run(
     """The arrays and facts of the clip, or a part of it, and the back end that has seen its pictures."""
     faces = MarkedFaces(takes_gray=gray, origin=(part or {}).get("crop", (0, 0))[:2])
     chosen, sink = PrepareSettings.model_validate({"size": SIZE, **DRAWN, **settings}), MemorySink()
-    meta = process_clip(Source("talk", "s", "test", clip.path, **(part or {})), chosen, faces, sink)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "turns_to_upright", turns_once)
+        meta = process_clip(Source("talk", "s", "test", clip.path, **(part or {})), chosen, faces, sink)
     return sink.arrays, meta, faces
 
 

@@ -15,11 +15,13 @@ import pytest
 import soundfile
 import typer
 from fake_tools import FakeTools, write_video
+from numbered_cache import LENGTHS, SPLITS, write_numbered_meshes
 from typer.testing import CliRunner
 
 import dawn_bench.pipelines.preparation.export as export_module
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
+from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.preparation import plan
 from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.maintain import check_content, stats, verify
@@ -92,6 +94,14 @@ def test_stats_count_what_is_there(cache: Path) -> None:
     assert facts["bytes"]["frames"] > frames * 32 * 32 * 3
 
 
+@pytest.mark.parametrize("fps", [25, 30])
+def test_hours_are_counted_at_the_rate_of_the_cache(tmp_path: Path, fps: int) -> None:
+    facts = stats(write_numbered_meshes(tmp_path, fps=fps))
+    assert facts["hours"] == pytest.approx(sum(LENGTHS) / fps / 3600)
+    of = {split: sum(n for n, own in zip(LENGTHS, SPLITS, strict=True) if own == split) for split in SPLITS}
+    assert {split: row["hours"] * 3600 * fps for split, row in facts["splits"].items()} == pytest.approx(of)
+
+
 def test_exported_files_are_the_arrays(cache: Path, tmp_path: Path) -> None:
     assert export(cache, tmp_path / "out") == 19
     for clip in Cache(cache):
@@ -100,6 +110,8 @@ def test_exported_files_are_the_arrays(cache: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.load(folder / "valid.npy"), clip["valid"])
         sound, rate = soundfile.read(folder / "audio.wav", dtype="int16")
         np.testing.assert_array_equal(sound, clip["audio"])
+        write_wav(tmp_path / "same.wav", clip["audio"])  # by another writer: every number of the head
+        assert (folder / "audio.wav").read_bytes() == (tmp_path / "same.wav").read_bytes()
         facts = json.loads((folder / "clip.json").read_text())
         assert rate == 16000 and facts["n_frames"] == clip.n_frames and facts["meta"]["face"] == "dlib"
         assert all(facts[name] == getattr(clip, name) for name in ("id", "speaker", "split", "fps"))

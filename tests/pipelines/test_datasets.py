@@ -56,7 +56,7 @@ def test_folder_ids_are_unique_and_safe_for_any_names(tmp_path: Path) -> None:
     names = [
         "-rf.mp4", "--help.mp4", "with space.mp4", "ünï 人.mp4", "a/b.mp4", "a__b.mp4", "a.b.mp4", "a_b.mp4",
         "x.mp4", "x.mov", "X.mp4", "quote'\".mp4", "new\nline.mp4", "tab\t.mp4", "dots...mp4", "~.mp4", "$(x).mp4",
-        "%2e.mp4", "n" * 200 + ".mp4",
+        "Y.mp4", "Y.mov", "Ab.mp4", "aB.mp4", "%2e.mp4", "n" * 200 + ".mp4",
         "…/…/clip.mp4", "é.mp4", "e\u0301.mp4", "😀.mp4", "CON.mp4",
     ]  # fmt: skip
     for name in names:

@@ -10,13 +10,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from media.face import ANY_QUALITY, AnyFace
 from skimage.data import astronaut
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.media.decoders.base import DECODERS, DIFFERS
 from dawn_bench.pipelines.media.video import iter_frames, probe, read_frames, write_video
+from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.prepare import prepare
+from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), dtype=np.uint8)
@@ -202,3 +206,33 @@ def test_the_package_gives_the_pixels_of_real_clips(name: str, clips_dir: Path) 
         assert np.array_equal(theirs, read_frames(path, max_frames=40)), path.name
         equal += 1
     assert equal >= READS[name]
+
+
+class Negative(Pretended):
+    """Other pictures than PyAV's from the second on: every reading with another decoder shows."""
+
+    def picture(self, number: int) -> tuple[float, np.ndarray]:
+        seconds, rgb = super().picture(number)
+        return seconds, 255 - rgb if number else rgb
+
+
+def test_a_clip_that_is_seen_twice_is_seen_with_the_same_decoder(
+    install: Callable[[type], None], video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(Negative)
+    settings = PrepareSettings(
+        decoder="other", size=32, crop="face", extract=(), require_audio=False, min_frames=1, **ANY_QUALITY
+    )
+
+    def seen() -> tuple[np.ndarray, int]:
+        sink = MemorySink()
+        meta = process.process_clip(Source("c", "s", "train", video), settings, AnyFace(), sink)
+        return sink.arrays["frames"], meta["looks"]
+
+    once, looks = seen()
+    assert looks == 1 and not np.array_equal(once[1], once[0])
+    monkeypatch.setattr(process, "LOOKAHEAD_BYTES", 1)
+    shares = iter([1.0, 0.0])  # the face leaves the first crop
+    monkeypatch.setattr(process, "outside_share", lambda *args: next(shares))
+    again, looks = seen()
+    assert looks == 2 and np.array_equal(again, once)

@@ -143,6 +143,24 @@ def test_a_network_failure_ends_the_run(root: Path, fake: type[FakeDownloader]) 
     assert len(fake.asked) == 3 + PATIENCE
 
 
+@pytest.mark.parametrize("reason", ["removed", "private", "failed", "no_address"])
+def test_a_failure_of_the_video_itself_begins_the_count_again(tmp_path: Path, reason: str) -> None:
+    """The network and the site answered: only failures in a row without such an answer end the run."""
+    other = PATIENCE - 1
+    asked: list[str] = []
+
+    def fetch(video: Video, folder: Path) -> None:
+        asked.append(video.name)
+        raise ItemError(reason if video.name == f"v{other}" else "refused", "429")
+
+    addresses = ["" if k == other and reason == "no_address" else f"{k:011d}" for k in range(2 * PATIENCE - 1)]
+    videos = [Video(f"v{k}", address, None) for k, address in enumerate(addresses)]
+    failed = download(videos, tmp_path / "raw", fetch=fetch)
+    assert [name for name, *_ in failed] == sorted(video.name for video in videos)
+    assert {name: why for name, why, _ in failed}[f"v{other}"] == reason
+    assert len(asked) == len(videos) - (reason == "no_address")
+
+
 def test_a_video_between_failures_begins_the_count_again(tmp_path: Path) -> None:
     good = PATIENCE - 1
     asked: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media.boxes import set_edits
+from media.boxes import set_edits, with_long_times
 from media.cuts import PICTURES, answer_of, edited, of_pictures, write_numbers
 from media.marks import number_of, onsets_of_sound
 
@@ -108,6 +108,18 @@ def test_a_file_that_was_cut_off_is_refused_with_any_list(tmp_path: Path, spans:
     path.write_bytes(head + movie + data[body - 4 : body - 4 + size // 4])
     with pytest.raises(ItemError, match=rf"is cut off; \d+ of its {end - first} frames are there"):
         numbers(path)
+
+
+@pytest.mark.parametrize("track", [1, 2])
+def test_times_of_64_bits_change_nothing(whole: bytes, tmp_path: Path, track: int) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(whole)
+    set_edits(path, {"vide": [of_pictures(10, 30), of_pictures(50, 70)], "soun": [of_pictures(0, 9)] * 3})
+    before, shown = parts_of(path, track), numbers(path)
+    with_long_times(path)
+    after = parts_of(path, track)
+    assert len(after) == track + 1 and [(p.begin, p.length) for p in after] == [(p.begin, p.length) for p in before]
+    assert shown == numbers(path) == [*range(10, 30), *range(50, 70)]
 
 
 def test_all_pictures_without_a_list(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import soundfile
 from dawn_bench.clip import FPS, SAMPLES_PER_FRAME
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import probe, read_frames
-from dawn_bench.pipelines.synthetic import write_embedded
+from dawn_bench.pipelines.synthetic import write, write_embedded
 from dawn_bench.pipelines.synthetic.face import Expression, Face, rotation
 from dawn_bench.pipelines.synthetic.identity import draw_look, make_portrait
+from dawn_bench.pipelines.synthetic.motion import Voice, draw_speech
 from dawn_bench.pipelines.synthetic.write import SENTENCES, TEST_ACTORS, cast_actors
 
 SECONDS = 4.0
@@ -107,9 +108,37 @@ def test_another_seed_gives_another_dataset(tmp_path) -> None:
     assert names[0].name == names[1].name and names[0].read_bytes() != names[1].read_bytes()
 
 
+def test_each_speaker_has_a_voice_and_each_clip_its_own_speech_and_motion(tmp_path, monkeypatch) -> None:
+    voices: list[Voice] = []
+
+    def spoken(rng: np.random.Generator, voice: Voice, **more: float) -> object:
+        voices.append(voice)
+        return draw_speech(rng, voice, **more)
+
+    monkeypatch.setattr(write, "draw_speech", spoken)
+    monkeypatch.setattr(write, "write_video", lambda *given, **more: None)  # pictures take longest
+    write_embedded(tmp_path, speakers=2, clips=4, seconds=1, size=96)
+    assert voices[0] == voices[2] != voices[1] == voices[3], "clips go to the speakers in turn"
+    sounds = [path.read_bytes() for path in sorted((tmp_path / "AudioWAV").iterdir())]
+    truths = [dict(np.load(path)) for path in sorted((tmp_path / "truth").iterdir())]
+    assert len(set(sounds)) == len(truths) == 4
+    for name in ("pose", "sway", "opening", "rounding", "blinks", "syllables", "landmarks"):
+        assert len({truth[name].tobytes() for truth in truths}) == 4, f"two clips share their {name}"
+
+
+def test_landmarks_are_those_of_the_recorded_motion(truth) -> None:
+    face = Face(make_portrait(draw_look(np.random.default_rng([3, 1, 0]), 0), size=256))
+    moves = Expression(*(truth[name][:, None].astype(float) for name in ("opening", "rounding", "closure")))
+    turns = np.stack([rotation(*angles) for angles in truth["pose"].astype(float)])
+    assert np.abs(truth["sway"]).max() > 1
+    np.testing.assert_allclose(truth["landmarks"], face.landmarks(moves, turns, truth["sway"]), atol=0.01)
+
+
 def test_landmarks_agree_with_dlib(seen, truth) -> None:
     error = np.linalg.norm(seen - truth["landmarks"], axis=-1).mean() / truth["face_width"]
     assert error < 0.025
+    off, sway = (a - a.mean(axis=0) for a in ((seen - truth["landmarks"]).mean(axis=1), truth["sway"]))
+    assert np.abs((off * sway).sum(axis=0) / (sway**2).sum(axis=0)).max() < 0.5, "the error follows the sway"
 
 
 def test_mouth_agrees_with_dlib_frame_by_frame(seen, truth) -> None:

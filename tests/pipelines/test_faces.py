@@ -232,6 +232,24 @@ def test_cuts_are_detected_and_the_face_is_reacquired() -> None:
     assert points[12, :, 0].mean() < 80 < points[13, :, 0].mean()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_after_a_cut_the_largest_face_continues_the_longest_track(first: int) -> None:
+    """The longest track began first, or was found beside a face that had begun before it and was lost in between."""
+    long, short = (15, 30, 10), (45, 20, 8)
+    alone = [frame_of(long) for _ in range(10)] if first == 0 else [frame_of(short)]
+    lost = [] if first == 0 else [frame_of(long) for _ in range(10)]
+    both = [frame_of(long, short) for _ in range(10)]
+    cut = [frame_of((30, 50, 7), (30, 10, 12), gray=90) for _ in range(6)]
+    frames = alone + lost + both + cut
+    tracker, *_ = track(frames, max_gap=12)
+    assert tracker.cuts == [len(frames) - 6]
+    lengths = [len(face.points) for face in tracker.tracks]
+    kept, other = tracker.tracks[int(np.argmax(lengths))], tracker.tracks[int(np.argmin(lengths))]
+    assert len(tracker.tracks) == 2 and len(kept.points) > len(other.points)
+    assert np.abs(kept.points[len(frames) - 1].mean(axis=0) - (120, 40)).max() < 6
+    assert np.abs(other.points[len(frames) - 1].mean(axis=0) - (120, 200)).max() < 6
+
+
 @pytest.mark.real
 def test_yunet_replaces_hog_where_present(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray, backend: FaceBackend

@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 import soundfile
 from media.asymmetric import DRAWN, AsymmetricClip, MarkedFaces
+from media.colour import HLG, PQ, on_screen, shown_light
 
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.hubert import chunked
-from dawn_bench.pipelines.media import limits, picture
+from dawn_bench.pipelines.media import limits, picture, wholeness
 from dawn_bench.pipelines.media.audio import decode_sound, is_silent, read_audio
+from dawn_bench.pipelines.media.colours import tone_mapped
 from dawn_bench.pipelines.media.display import one_field, pixel_aspect
 from dawn_bench.pipelines.media.downmix import Levels, judge
 from dawn_bench.pipelines.media.sound_blocks import Reading
+from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.pipelines.meshes import checks
 from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.process import crop_of, outside_share, process_clip
@@ -168,6 +171,33 @@ def test_the_last_row_of_two_fields_is_compared_with_the_row_above_it() -> None:
     assert one_field(rows)[:, 0, 0].tolist() == [10, 40, 100, 100]
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2])
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi"])
+def test_a_file_that_ends_between_two_packets_lacks_those_after(tmp_path: Path, lost: int, name: str) -> None:
+    """Every packet that is left is whole, so only their number tells; the index is at the front, or not needed."""
+    path = tmp_path / name
+    frames = np.random.default_rng(4).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    write_video(path, frames) if path.suffix == ".mp4" else _write_avi(path, frames)
+    with av.open(str(path)) as container:
+        ends = sorted((packet.pos, packet.size) for packet in container.demux(video=0) if packet.size)
+    assert len(ends) == 8
+    if lost:
+        position, size = ends[-1 - lost]
+        path.write_bytes(path.read_bytes()[: position + size])
+        with pytest.raises(ItemError, match=f"is cut off; {8 - lost} of its 8 frames are there"):
+            list(read_frames(path))
+    else:
+        assert len(list(read_frames(path))) == 8
+
+
+def _write_avi(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25, width=32, height=32, pix_fmt="yuvj420p")
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
 @pytest.mark.parametrize(("gap", "filled"), [(49, 0), (50, 0), (51, 51)])
 def test_a_gap_of_50_ms_between_blocks_of_sound_is_rounding(tmp_path: Path, gap: int, filled: int) -> None:
     with av.open(str(tmp_path / "s.mkv"), "w") as container:
@@ -262,3 +292,25 @@ def test_a_sequence_may_lie_a_tenth_of_its_size_away(share: float, near: bool) -
 def test_an_output_may_be_eight_times_as_large_or_small(scale: float, usable: bool) -> None:
     face = np.random.default_rng(0).normal(size=(40, 3))
     assert (checks.output_fault(scale * face[None], face) == "") == usable
+
+
+@pytest.mark.parametrize("lengths", [(40,), (41,), (40, 50), (41, 50), (40, 51), (41, 51, 33)])
+def test_an_avi_file_of_several_parts_ends_with_the_last_of_them(lengths: tuple[int, ...], tmp_path: Path) -> None:
+    """Parts of odd length have a pad byte; bytes behind the last part are not the file's own."""
+    path = tmp_path / "clip.avi"
+    parts = [b"RIFF" + n.to_bytes(4, "little") + b"AVI ".ljust(n + n % 2, b"x") for n in lengths]
+    whole = b"".join(parts)
+    for content, lacks in ((whole, False), (whole[:-2], True), (whole + b"another program's", False)):
+        path.write_bytes(content)
+        assert wholeness._lacks_bytes(str(path)) == lacks, len(content)
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+@pytest.mark.parametrize("rgb", [(0.5, 0.1, 0.1), (0.1, 0.5, 0.1), (0.1, 0.1, 0.5), (0.4, 0.4, 0.1), (0.2, 0.3, 0.6)])
+def test_strong_colours_of_high_dynamic_range_have_their_brightness(
+    rgb: tuple[float, float, float], transfer: int
+) -> None:
+    """Each component has its own share in the luminance by which HLG is brightened."""
+    signal = np.round(np.array(rgb) * 65535).astype(np.uint16).reshape(1, 1, 3)
+    shown = tone_mapped(signal, transfer=transfer, primaries=9)[0, 0]
+    np.testing.assert_allclose(shown, on_screen(shown_light(rgb, transfer)), atol=1)

@@ -7,17 +7,22 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.files import temporary_path
 from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets import biwi, vocaset
+from dawn_bench.pipelines.media.audio import Sound, decode_sound
+from dawn_bench.pipelines.media.limits import SPARE_SOUND
+from dawn_bench.pipelines.meshes import tools
 from dawn_bench.pipelines.meshes.files import read_templates, read_triangles, read_vertices
 from dawn_bench.pipelines.meshes.render import BACKGROUND, MeshRenderer
-from dawn_bench.pipelines.meshes.write import write_meshes
+from dawn_bench.pipelines.meshes.write import UNFINISHED, is_to_be_written, write_meshes
 from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.maintain import stats
 from dawn_bench.pipelines.preparation.prepare import list_sources, prepare
@@ -40,6 +45,19 @@ def root(written: Path, tmp_path: Path) -> Path:
 
 def names(root: Path, dataset: str) -> dict[str, str]:
     return {s.id: s.split for s in list_sources(root, PrepareSettings(dataset=dataset))}
+
+
+def test_a_set_is_written_where_none_is_or_a_cut_off_one(root: Path, tmp_path: Path) -> None:
+    assert not is_to_be_written(root)
+    (root / UNFINISHED).touch()
+    assert is_to_be_written(root)
+    assert is_to_be_written(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    assert is_to_be_written(tmp_path / "new")
+    temporary_path(tmp_path / "new" / UNFINISHED).touch()  # killed before the mark had its name
+    assert is_to_be_written(tmp_path / "new")
+    (tmp_path / "new" / "mine.txt").touch()
+    assert not is_to_be_written(tmp_path / "new") and not is_to_be_written(tmp_path / "new" / "mine.txt")
 
 
 def test_prepared_meshes_equal_the_files(written: Path, tmp_path: Path) -> None:
@@ -79,6 +97,30 @@ def test_vocaset_takes_every_second_frame(tmp_path: Path) -> None:
     assert window["start"] == 7 and len(window["audio"]) == round(11 * 16_000 / 30)
     first = round(7 * 16_000 / 30)
     assert np.array_equal(window["audio"], cache[window["clip"]]["audio"][first : first + len(window["audio"])])
+
+
+@pytest.mark.parametrize("layout", ["biwi", "vocaset"])
+@pytest.mark.parametrize("most", [None, 12])
+def test_sound_is_judged_by_the_seconds_of_the_sequence_that_is_used(
+    layout: Literal["biwi", "vocaset"], most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In seconds of the prepared rate, whatever rate is stored; more is read, to see at which rate it was stored."""
+    asked: list[dict[str, Any]] = []
+
+    def decoded(path: Path, **more: Any) -> Sound:
+        asked.append(more)
+        return decode_sound(path, **more)
+
+    monkeypatch.setattr(tools, "decode_sound", decoded)
+    root = write_meshes(tmp_path / "set", subjects=1, train=1, test=1, seconds=1.0, layout=layout)
+    settings = PrepareSettings(dataset=layout, max_frames=most, min_frames=10, audio_track=1)
+    prepare(root, tmp_path / "cache", settings)
+    cache = Cache(tmp_path / "cache")
+    fps = {"biwi": 25, "vocaset": 30}[layout]
+    assert len(asked) == len(cache.ids()) > 1 and {clip.n_frames for clip in cache} == {most or fps}
+    for given in asked:
+        assert given["used"] == pytest.approx((most or fps) / fps)
+        assert given["stop"] == pytest.approx(5 + SPARE_SOUND) and given["track"] == 1
 
 
 def test_published_splits() -> None:

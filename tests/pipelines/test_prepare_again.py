@@ -77,6 +77,9 @@ def test_scenes_have_the_facts_of_their_clip(tmp_path: Path) -> None:
 def test_scenes_are_the_same_for_any_number_of_jobs_and_after_any_stop(root: Path, tmp_path: Path) -> None:
     late = SPLIT.model_copy(update={"extract": ("pose", "late")})
     again(root, tmp_path / "one", late)
+    computed = {clip.id: "late" in clip for clip in Cache(tmp_path / "one")}
+    assert computed == {clip.id: clip.n_frames % 7 != 0 for clip in Cache(tmp_path / "one")}
+    assert any(computed[clip_id] for clip_id in computed if "@" in clip_id)
     again(root, tmp_path / "two", SPLIT, jobs=2)
     for number in (0, 3, 9, 15):
         (tmp_path / "two" / "parts" / f"{number:05d}.json").unlink()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from media.asymmetric import DRAWN, HEIGHT, STRIP, AsymmetricClip, MarkedFaces, picture, write_asymmetric
+from media.asymmetric import DRAWN, HEIGHT, STRIP, AsymmetricClip, MarkedFaces, picture, turns_once, write_asymmetric
 from media.marks import numbered
 from pydantic import ValidationError
 
@@ -24,6 +24,7 @@ from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import BLINK, EXTRACTORS, POSE, Extractor
 from dawn_bench.pipelines.faces.base import FACE_BACKENDS
 from dawn_bench.pipelines.media.decoders.base import DECODERS
+from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.group import ClipTools
 from dawn_bench.pipelines.preparation.prepare import list_sources, prepare
 from dawn_bench.pipelines.preparation.process import process_clip
@@ -326,6 +327,7 @@ def test_every_setting_has_an_effect_that_is_tested() -> None:
 def test_a_setting_has_its_effect(
     name: str, asymmetric: AsymmetricClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(process, "turns_to_upright", turns_once)
     EFFECTS[name](Bench(asymmetric, tmp_path, monkeypatch))
 
 

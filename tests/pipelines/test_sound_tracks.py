@@ -18,6 +18,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.models.inputs import read_sound
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.media.audio import check_audio, decode_sound, read_audio
+from dawn_bench.pipelines.media.downmix import Levels, mixed
 from dawn_bench.pipelines.preparation.group import ClipTools
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.preparation.process import process_clip
@@ -103,6 +104,21 @@ def test_of_a_part_only_the_part_used_decides(tmp_path: Path) -> None:
     assert decode_sound(tmp_path / "s.wav", used=1.0).mix == "ok"
     assert decode_sound(tmp_path / "s.wav").mix == "phase_cancelled"
     assert decode_sound(tmp_path / "s.wav", start=1.5).mix == "phase_cancelled"
+
+
+@pytest.mark.parametrize("effects", ["LFE", "LFE2", "AMBI1"])
+@pytest.mark.parametrize("cancelled", [2, 10])
+def test_a_channel_that_does_not_count_is_never_used_alone(effects: str, cancelled: int) -> None:
+    """However loud it is, and whether the others cancel in a fifth of the time or in all of it."""
+    speech = np.sin(np.arange(10 * 1000) / 9) / 8
+    opposite = np.where(np.arange(len(speech)) < cancelled * 1000, -speech, speech)
+    layout = ("FL", effects, "FR")
+    planes = np.stack([speech, np.sin(np.arange(len(speech)) / 50) / 2, 1.1 * opposite])
+    levels = Levels(layout)
+    for second in np.split(planes, 10, axis=1):
+        levels.add(second, mixed(second, layout), rate=1000)
+    result = levels.result()
+    assert (result.verdict, result.alone) == ("phase_cancelled", 2)
 
 
 def test_sound_after_the_last_picture_is_not_used(tmp_path: Path) -> None:

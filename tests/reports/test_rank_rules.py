@@ -228,9 +228,9 @@ def test_five_common_clips_are_compared(row: Make, common: int, compared: int) -
     theirs = {"undefined": None, "yours": -50.0} | {f"c{k}": 1.0 + k - k / 10 for k in range(common)[::-1]}
     psnr = {"metric": "psnr", "higher_is_better": True}
     rows = [row("a", 9.0, per_clip=ours, **psnr), row("b", 8.0, per_clip=theirs, **psnr)]
-    found = comparisons(leaderboards(rows)[0])
-    assert len(found) == compared
-    for c in found:
+    differences = comparisons(leaderboards(rows)[0])
+    assert len(differences) == compared
+    for c in differences:
         assert (c.best, c.other, c.n_clips) == ("a", "b", common)
         gaps = np.array([1 + k / 10 for k in range(common)])
         assert c.difference == pytest.approx(gaps.mean()) and c.significant
@@ -305,7 +305,7 @@ def film(path: Path, *, height: int, width: int) -> np.ndarray:
     return frames
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 46), (47, 33)])
+@pytest.mark.parametrize(("height", "width"), [(32, 46), (47, 33), (45, 34), (34, 45)])
 def test_players_show_the_picture_upright_in_its_own_colours(tmp_path: Path, height: int, width: int) -> None:
     frames = film(tmp_path / "a.mp4", height=height, width=width)
     data, tall, wide = browser_copy(tmp_path / "a.mp4")

@@ -141,7 +141,7 @@ class Page(HTMLParser):
 
 def test_the_page_shows_the_rows(shown: Shown) -> None:
     page = Page(shown.text["html"])
-    lines = {row["data-method"]: found for row, found in page.rows if "data-method" in row}
+    lines = {row["data-method"]: entries for row, entries in page.rows if "data-method" in row}
     assert list(lines) == [line.method for line in shown.board.lines]
     names = [c.metric for c in shown.board.columns]
     for method, metric, cell in cells(shown):
@@ -162,13 +162,13 @@ def test_the_page_shows_the_rows(shown: Shown) -> None:
         if line.cost:
             assert cost[1] == [f"{line.cost['generate_s_per_s']:.2f}"]
             assert cost[0]["title"] == f"loading took {line.cost['load_s']} s"
-    listed = [[" ".join(words) for _, words in found] for _, found in page.rows if len(found) == 11]
+    listed = [[" ".join(words) for _, words in entries] for _, entries in page.rows if len(entries) == 11]
     provenance = {(words[0], words[2]): words for words in listed}
     for key, row in shown.rows.items():
         assert provenance[key][3:9] == [
             row.protocol, row.weights_state, row.fingerprint, row.device, str(row.seed), f"{row.wall_seconds:.1f}",
         ]  # fmt: skip
-    drilled = [found for _, found in page.rows if found and re.match(r"clip\d\d$", "".join(found[0][1]))]
+    drilled = [entries for _, entries in page.rows if entries and re.match(r"clip\d\d$", "".join(entries[0][1]))]
     assert len(drilled) == sum(len(drill["lines"]) - 1 for drill in per_clip(shown.board))
 
 

@@ -1,13 +1,13 @@
 """Which field of a row tells two scores apart: in the store, in a table, and between the runs of a gallery.
 
-Every field is walked. A new one has to be classified in `OTHER` and `ROLES`.
+Every field is walked. A new one has to be classified in `OTHER`, and in the sets below it where it tells scores apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 
@@ -40,7 +40,7 @@ UNRANKED = {"rankable", "not_ranked"}
 
 
 def test_every_field_of_a_row_is_classified() -> None:
-    assert set(OTHER) == set(ScoreRow.model_fields)
+    assert set(OTHER) == set(ScoreRow.model_fields), "give OTHER another value of the new field; see the sets below it"
     assert not (IDENTITY | SCOPE | TABLE | COLUMN | UNRANKED) - set(OTHER)
 
 
@@ -133,3 +133,19 @@ def test_a_video_of_the_gallery_replaces_that_of_the_same_clip_and_method(field:
     assert other_file.replaces(old) == (field not in {"clip_id", "method", "data"})
     assert new.replaces(old) == (field not in {"clip_id", "method"})  # the file itself was overwritten
     assert other_file.replaces(old.model_copy(update={"data": ""})) == (field not in {"clip_id", "method"})
+
+
+@pytest.mark.parametrize("field", [n for n, f in ScoreRow.model_fields.items() if get_origin(f.annotation) is dict])
+@pytest.mark.parametrize("aim", ["lower", "truth"])
+def test_the_order_in_which_a_row_names_things_tells_nothing_apart(field: str, aim: str, row: Make) -> None:
+    """Rows that were levelled, averaged or merged list the same clips in another order."""
+    entries = [*OTHER[field].items(), ("q", next(iter(OTHER[field].values())))]
+    forth, back = ({field: dict(several)} for several in (entries, entries[::-1]))
+    fields: dict[str, Any] = {"aim": aim, "outputs": {}}
+    rows = [plain(row, "a", **fields | forth), plain(row, "b", **fields | back)]
+    truth = plain(row, "ground-truth", **fields | {"rankable": False} | back)
+    assert rows[0].scope == rows[1].scope
+    (table,) = leaderboards([*rows, truth])
+    cells = {line.method: line.cells[0] for line in table.lines}
+    assert [(c.rank, c.other_settings, c.reason) for m in "ab" if (c := cells[m])] == [(1, False, "")] * 2
+    assert current([rows[0], rows[1].model_copy(update={"method": "a", "metric": "ssim"})])[1] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from dawn_bench.errors import InputError
 from dawn_bench.reports.store import Facts, GalleryItem, LearningSignal, ResultsStore
 from dawn_bench.results import ScoreRow
+from dawn_bench.storage import StorageError
 
 Make = Callable[..., ScoreRow]
 
@@ -93,3 +95,21 @@ def test_unfit_facts_are_one_clear_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match=r"facts\.json") as caught:
         ResultsStore(tmp_path).facts()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("room", [0, 40])
+def test_a_disk_that_fills_up_costs_only_the_rows_that_are_being_stored(room: int, tmp_path: Path, row: Make) -> None:
+    """The same run stored rows before: those of its earlier methods and metrics."""
+    store = ResultsStore(tmp_path)
+    store.append([row("dawn", 9.0), row("still", 20.0)])
+    (path,) = (tmp_path / "rows").iterdir()
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
+    try:
+        with pytest.raises(StorageError):
+            store.append([row("dit-head", 10.0)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    store.append([row("dit-head", 11.0)])
+    assert {r.method: r.value for r in ResultsStore(tmp_path).rows()} == {"dawn": 9.0, "still": 20.0, "dit-head": 11.0}

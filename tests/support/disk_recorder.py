@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +203,14 @@ def _callers() -> set[str]:
     names: set[str] = set()
     frame = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename).resolve()
-        if ROOT in path.parents and (inside := path.relative_to(ROOT)).parts[0] != "tests":
-            names.add(f"{inside.as_posix()}:{frame.f_code.co_qualname.replace('.<locals>', '')}")
+        if inside := _inside(frame.f_code.co_filename):
+            names.add(f"{inside}:{frame.f_code.co_qualname.replace('.<locals>', '')}")
         frame = frame.f_back  # type: ignore[assignment]
     return names
+
+
+@cache
+def _inside(file: str) -> str:
+    """The path of a file of the product in the checkout; empty for other files."""
+    path = Path(file).resolve()
+    return path.relative_to(ROOT).as_posix() if ROOT in path.parents and ROOT / "tests" not in path.parents else ""

@@ -39,7 +39,7 @@ from dawn_bench.models.checkpoint import save_checkpoint
 from dawn_bench.pipelines.datasets.download import Video, download
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.media.video import write_video
-from dawn_bench.pipelines.meshes.write import write_meshes
+from dawn_bench.pipelines.meshes.write import is_to_be_written, write_meshes
 from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -284,7 +284,7 @@ def _embedded(folder: Path, version: int) -> None:
 
 
 def _meshes(folder: Path, version: int) -> None:
-    if version:
+    if version and is_to_be_written(folder):
         write_meshes(folder, subjects=1, train=1, test=1, seconds=1.0)
 
 
@@ -327,10 +327,10 @@ WRITERS = {
         ("c/plan.json", "c/frames/*", "c/parts/?????.json", "c/late/*-00000.*", "c/parts/late/00000.json",
          "c/late/*-00001.*", "c/parts/late/00001.json", "c/index.parquet",
          "c/cache.json"),
-        every=5,
+        every=9,
         sweeps=True,
     ),
-    "export of files": Writer(_export, (f"{_FILES}/export.py:export",), ("out/c?",), every=4, sweeps=True),
+    "export of files": Writer(_export, (f"{_FILES}/export.py:export",), ("out/c?",), every=7, sweeps=True),
     "export of tars": Writer(
         lambda folder, version: _export(folder, version, form="webdataset"),
         (f"{_FILES}/export.py:export",),
@@ -345,7 +345,8 @@ WRITERS = {
         ("a.wav",),
     ),
     "features": Writer(
-        _features, ("metrics/scoring/feature_cache.py:FeatureCache._write",), ("*/key.safetensors", "*/other.json")
+        _features, ("metrics/scoring/feature_cache.py:FeatureCache._write",), ("*/key.safetensors", "*/other.json"),
+        same=False,  # safetensors writes the facts in any order
     ),
     "matched outputs": Writer(_matched, ("metrics/scoring/matching.py:_write",), ("*.json",)),
     "gallery and facts": Writer(
@@ -385,6 +386,6 @@ WRITERS = {
         ("pipelines/meshes/write.py:write_meshes", "pipelines/meshes/write.py:_write_ply",
          "pipelines/meshes/files.py:write_npy"),
         ("vertices_npy/*.npy", "templates.pkl", "README.txt"),
-        every=6,
+        every=13,
     ),
 }  # fmt: skip

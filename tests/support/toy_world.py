@@ -220,8 +220,8 @@ def install(patch: pytest.MonkeyPatch) -> dict[str, Any]:
         return Resolved(weights.entry(name), "canonical", Path(f"/{name}"), name * 4)
 
     def find_landmarks(self: Any, clip: Clip, given: Any) -> dict[str, np.ndarray]:
-        points, found = points_of(clip["frames"]), written(clip["frames"])["face"]
-        return {"landmarks.toy": points, FOUND: found, TRACKS: np.array([1])}
+        points, detected = points_of(clip["frames"]), written(clip["frames"])["face"]
+        return {"landmarks.toy": points, FOUND: detected, TRACKS: np.array([1])}
 
     def load_i3d(weights: Resolved, device: str, *, eps: float = 1e-3) -> Any:
         def network(x: torch.Tensor) -> torch.Tensor:

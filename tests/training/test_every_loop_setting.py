@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from dawn_bench.config import Config
 from dawn_bench.errors import InputError
 from dawn_bench.training import loop as loop_module
 from dawn_bench.training.loop import fit
+from dawn_bench.training.resume import STATE_FILE, saved_step
 from dawn_bench.training.stage import LoopConfig
 from dawn_bench.training.validation import Validation
 
@@ -303,3 +305,16 @@ def test_a_process_of_a_group_has_its_own_device(
     with loop_module.distributed(device) as mine:
         assert mine == own
     assert calls == [*([own] if device == "cuda" else []), backend, "left"]
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_run_that_is_stopped_keeps_its_last_step(step: int, cache: Cache, tmp_path: Path) -> None:
+    class Stopped(StandIn):
+        def batch(self, number: int) -> dict[str, Tensor]:
+            if number == step:
+                signal.raise_signal(signal.SIGINT)
+            return super().batch(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Stopped(BASE, cache), out=tmp_path, seed=2, device="cpu", resume=False, provenance={})
+    assert saved_step(tmp_path / STATE_FILE) == step + 1

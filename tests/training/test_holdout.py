@@ -18,10 +18,11 @@ from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.loading import report_notes
-from dawn_bench.models.spec import MODELS
+from dawn_bench.models.spec import MODELS, stage_key
 from dawn_bench.training.data import ClipPool
 from dawn_bench.training.holdout import HOLDOUT_FILE, Holdout, hold_out, write_holdout
 from dawn_bench.training.validation import held_out
+from dawn_bench.workflow import training_setup
 from dawn_bench.workflow.training_setup import holdouts
 
 EVERY = tuple(f"{key}.loop.validate_every=2" for key in ("lfg", "a2v_1", "pbnet"))
@@ -128,7 +129,7 @@ def test_a_run_goes_on_with_the_clips_it_began_with(
         micro_train(tiny_cache, tmp_path, *EVERY, stage="lfg", resume=True)
 
 
-def test_a_later_stage_holds_out_what_the_earlier_ones_did(run: Path, tiny_cache: Path, tmp_path: Path) -> None:
+def test_a_later_stage_holds_out_what_the_earlier_ones_did(tmp_path: Path) -> None:
     """Also where another number of clips is asked for, and where only some of the earlier stages have a record."""
     cache = Cache(write_tiny_cache(tmp_path / "cache", splits=("train",) * 6 + ("test",) * 3))
     spec, settings = MODELS["dawn"], micro_settings(*EVERY, "a2v_1.loop.validation_clips=3")
@@ -140,8 +141,35 @@ def test_a_later_stage_holds_out_what_the_earlier_ones_did(run: Path, tiny_cache
     write_holdout(tmp_path / "pbnet", chosen)
     assert holdouts(spec, settings, cache, ["a2v-1", "a2v-2"], tmp_path) == {"a2v-1": chosen, "a2v-2": chosen}
     assert holdouts(spec, settings, cache, ["lfg"], tmp_path) == {"lfg": Holdout(split="test")}  # began without
+    own = Holdout(clips=("c2",), speakers=("s2",))
+    write_holdout(tmp_path / "lfg", own)
+    assert holdouts(spec, settings, cache, ["pbnet", "lfg"], tmp_path) == {"pbnet": chosen, "lfg": own}
+    (tmp_path / "lfg" / HOLDOUT_FILE).unlink()
     write_holdout(tmp_path / "pbnet", Holdout())  # of a run without validation: there is nothing to share
     assert holdouts(spec, settings, cache, ["a2v-1"], tmp_path)["a2v-1"].clips
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if len(MODELS[name].stages) > 1])
+def test_stages_that_are_trained_alone_hold_out_for_all_of_them(
+    model: str, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first stage decides for the later ones, which may ask for more clips than it does."""
+    spec, cache, counts = MODELS[model], Cache(tiny_cache), list[int]()
+    monkeypatch.setattr(training_setup, "hold_out", lambda cache, count: counts.append(count) or Holdout())
+    preset = spec.preset(spec.presets[0])
+    named = {name: config for name in spec.stages if (config := getattr(preset, stage_key(name))) is not None}
+    for asking in named:
+        clips = {name: 9 if name == asking else 1 for name in named}
+        loops = {name: {"validate_every": 5, "validation_clips": clips[name]} for name in named}
+        settings = preset.model_copy(
+            update={
+                stage_key(name): config.model_copy(update={"loop": config.loop.model_copy(update=loops[name])})
+                for name, config in named.items()
+            }
+        )
+        for alone in named:
+            holdouts(spec, settings, cache, [alone], tmp_path)
+    assert counts == [9] * len(named) ** 2
 
 
 def test_a_run_of_an_earlier_version_goes_on_as_it_was(

@@ -92,13 +92,13 @@ def test_every_stage_is_trained_on_its_clips_in_its_folder_with_its_facts(
     answer, calls, settings = _train(model, cache, tmp_path, settings=_validated(plain, names))
     assert [stage.name for stage, _ in calls] == names
     assert answer == {name: tmp_path / name / "model.safetensors" for name in names}
-    held = read_holdout(tmp_path / names[0])
-    assert held is not None and len(held.clips) == 1 and held.clips[0] in {"c0", "c2", "c3", "c4"}
-    trained_on = [c for c in ("c0", "c2", "c3", "c4") if c not in held.clips]
-    fitted = spec.fit_to_cache(settings, held.apply_to(Cache(cache)))
+    holdout = read_holdout(tmp_path / names[0])
+    assert holdout is not None and len(holdout.clips) == 1 and holdout.clips[0] in {"c0", "c2", "c3", "c4"}
+    trained_on = [c for c in ("c0", "c2", "c3", "c4") if c not in holdout.clips]
+    fitted = spec.fit_to_cache(settings, holdout.apply_to(Cache(cache)))
     expected_preset = {"diffspeaker": "tiny"}.get(model, "micro")
     for stage, given in calls:
-        assert stage.ids == trained_on and stage.cache.ids("val") == list(held.clips)
+        assert stage.ids == trained_on and stage.cache.ids("val") == list(holdout.clips)
         assert stage.seed == 11 and stage.config == getattr(fitted, stage_key(stage.name))
         rest = {k: v for k, v in given.items() if k != "provenance"}
         assert rest == {
@@ -109,7 +109,7 @@ def test_every_stage_is_trained_on_its_clips_in_its_folder_with_its_facts(
         assert notes == [s.report_note for s in spec.substitutes(settings, Cache(cache), stage.name)]
         assert facts == {
             "model": model, "preset": expected_preset, "cache": fingerprint(Cache(cache).settings),
-            "clips": len(trained_on), "dataset": "numbered", "validation": held.facts(), **FACTS[model],
+            "clips": len(trained_on), "dataset": "numbered", "validation": holdout.facts(), **FACTS[model],
         }  # fmt: skip
         with safe_open(tmp_path / stage.name / "model.safetensors", "pt") as file:
             assert json.loads(file.metadata()["config"]) == json.loads(stage.config.model.model_dump_json())

@@ -141,8 +141,8 @@ def test_pbnet_is_validated_on_whole_tracks_from_their_first_state(
     monkeypatch.setattr(PBNet, "generate", generate)
     drawn: list[tuple[np.ndarray, np.ndarray, str]] = []
 
-    def tracks(true: np.ndarray, made: np.ndarray, title: str) -> np.ndarray:
-        drawn.append((true, made, title))
+    def tracks(true: np.ndarray, generated: np.ndarray, title: str) -> np.ndarray:
+        drawn.append((true, generated, title))
         return np.zeros((2, 2, 3), np.uint8)
 
     monkeypatch.setattr(pbnet_stage, "_tracks", tracks)

@@ -110,18 +110,18 @@ def job_of(kind: type[Config], base: Mapping[str, Any], changes: Mapping[str, An
     return kind.model_validate({**given, "device": "cpu"}).model_copy(update={"device": device})
 
 
-#: The calls of a job without the field, by what is given beside it; most fields share them.
+#: The calls of a job without the field, by job and by what is given beside the field; most fields share them.
 _WITHOUT: dict[str, list[tuple[str, dict[str, Any]]]] = {}
 
 
-def check(field: str, place_of: Place, run: Callable[[dict[str, Any]], Any], spies: Spies) -> None:
+def check(job: str, field: str, place_of: Place, run: Callable[[dict[str, Any]], Any], spies: Spies) -> None:
     """The value is at its place, and not where the field is not given."""
     value, beside, place, expected = place_of
     run({**beside, **({} if value is None else {field: value})})
     assert place(spies) == expected
     if value is None:
         return
-    key = f"{sorted(spies.labels)[0]} {dict(beside)}"
+    key = f"{job} {dict(beside)}"
     if key not in _WITHOUT:
         spies.calls.clear()
         with suppress(InputError):  # outputs of a method that is not given any
@@ -240,7 +240,13 @@ def test_every_setting_of_an_evaluation_arrives(field: str, spies: Spies, tiny_c
     spies.watch(entries, "_whole_files", returns={})
     spies.watch(VideoFormat, "check", returns=None)
     base = {"cache": tiny_cache, "out": "results", **STILL}
-    check(field, EVALUATED[field], lambda given: evaluate.evaluate_methods(job_of(Evaluation, base, given)), spies)
+    check(
+        "evaluate",
+        field,
+        EVALUATED[field],
+        lambda given: evaluate.evaluate_methods(job_of(Evaluation, base, given)),
+        spies,
+    )
 
 
 def _produced(method: Any, clips: Any, out: Path, *, seed: int) -> dict[str, Output]:
@@ -289,7 +295,8 @@ REPRODUCED: dict[str, Place] = {
 @pytest.mark.parametrize("field", list(Reproduction.model_fields))
 def test_every_setting_of_a_reproduction_arrives(field: str, spies: Spies, tiny_cache: Path) -> None:
     assert field in REPRODUCED, f"Say in REPRODUCED of this file where {field} arrives."
-    Path("run").mkdir(), Path("i.yaml").touch()
+    Path("run").mkdir()
+    Path("i.yaml").touch()
     for name in ("paper_table", "Cache", "paired", "identity", "Scoring", "ResultsStore"):
         spies.watch(reproduce, name)
     spies.watch(row_runs, "Context")
@@ -297,7 +304,13 @@ def test_every_setting_of_a_reproduction_arrives(field: str, spies: Spies, tiny_
     spies.watch(reproduce, "produce", returns=lambda *_, **__: {})
     spies.watch(reproduce, "device_name", returns="a device")
     base = {"table": 1, "cache": tiny_cache, "out": "results"}
-    check(field, REPRODUCED[field], lambda given: reproduce.reproduce(job_of(Reproduction, base, given)), spies)
+    check(
+        "reproduce",
+        field,
+        REPRODUCED[field],
+        lambda given: reproduce.reproduce(job_of(Reproduction, base, given)),
+        spies,
+    )
 
 
 def test_each_row_has_its_own_length_options_and_pieces(spies: Spies, tiny_cache: Path) -> None:

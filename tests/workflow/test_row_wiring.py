@@ -102,12 +102,12 @@ def test_a_users_files_are_the_entrys_outputs_of_their_own_clips(
     monkeypatch.setattr("dawn_bench.baselines.formats.VideoFormat.check", check)
     job = Evaluation(cache=Path("c"), out=tmp_path, methods=("sadtalker",), device="cpu", seed=3)
     given, starts = GivenOutputs(files, {"c3": 40}), {"c3": 40}
-    made, aligned = entries._given("sadtalker", given, job, CLIPS, out=tmp_path)
-    assert dict(made.outputs) == {"c0": files["c0"], "c3": files["c3"]}
-    assert made.failures == {"c1": "bad_output", "c2": "missing"} and made.method_class == "portrait"
-    assert made.takes[0]["c3"].start == 40 and made.takes[0]["c0"].start == 0  # type: ignore[union-attr]
+    own, aligned = entries._given("sadtalker", given, job, CLIPS, out=tmp_path)
+    assert dict(own.outputs) == {"c0": files["c0"], "c3": files["c3"]}
+    assert own.failures == {"c1": "bad_output", "c2": "missing"} and own.method_class == "portrait"
+    assert own.takes[0]["c3"].start == 40 and own.takes[0]["c0"].start == 0  # type: ignore[union-attr]
     call = spies.one("produce")
-    assert call["method"].files == dict(made.outputs) and call["method"].starts == starts and call["seed"] == 3
+    assert call["method"].files == dict(own.outputs) and call["method"].starts == starts and call["seed"] == 3
     assert call["clips"] is CLIPS and aligned.name == "sadtalker-aligned"
     key = call["method"].fingerprint
     (tmp_path / "c0.mp4").write_bytes(b"other")

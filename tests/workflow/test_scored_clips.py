@@ -19,10 +19,14 @@ from dawn_bench.errors import InputError
 from dawn_bench.files import sha256_file
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.matching import FileLoad
+from dawn_bench.models.dawn.options import SamplingOptions
+from dawn_bench.models.dawn.strategies import SarOptions
 from dawn_bench.results import ScoreRow
 from dawn_bench.workflow import entries, pairing, scoring
+from dawn_bench.workflow.differences import RunFacts, _sampling
 from dawn_bench.workflow.entries import Entry, entry_of
 from dawn_bench.workflow.levelling import level_of
+from dawn_bench.workflow.paper_rows import NO_WINDOW
 from dawn_bench.workflow.pieces import cut_piece, cut_pieces, pieces_of, repeated
 from dawn_bench.workflow.scoring import Scoring, averaged, clip_failures, common_clips, score_entry
 
@@ -201,6 +205,26 @@ def test_the_ground_truth_counts_where_it_is_the_target() -> None:
     assert not none.shared and set(none.apart) == {"a", "b"}
 
 
+def test_windows_and_segments_that_just_hold_the_longest_clip_are_named() -> None:
+    """13 frames: the first is the source, so 12 to either side are all that a frame can attend to."""
+    longest = max(c.n_frames for c in CLIPS)
+    windows = {
+        f"w{n}": SamplingOptions(window=n) for n in (longest - 2, longest - 1, longest, NO_WINDOW - 1, NO_WINDOW)
+    }
+    runs = {label: RunFacts("nar", options, {}, "hubert") for label, options in windows.items()}
+    (sentence,) = _sampling("d", CLIPS, runs)
+    assert longest == 13 and sentence == (
+        "Windows: no clip is longer than 13 frames, so these see all of it: w12; w13; w999999."
+    )
+    for segment, whole in ((12, False), (13, True), (14, True)):
+        notes = _sampling("d", CLIPS, {"s": RunFacts("sar", SarOptions(segment=segment), {}, "hubert")})
+        assert f"SAR: segments of {segment} frames" in notes[0]
+        assert any("each is one segment" in note for note in notes) == whole
+    for steps, noted in ((19, True), (20, False), (21, True)):
+        notes = _sampling("d", CLIPS, {"n": RunFacts("nar", SamplingOptions(steps=steps), {}, "hubert")})
+        assert notes == ([f"Sampling: {steps} steps. The released code: 20."] if noted else [])
+
+
 class Mine:
     """A method of which only its name and class are looked at."""
 
@@ -223,11 +247,13 @@ def test_an_entry_has_the_outputs_that_are_good_and_what_they_cost() -> None:
         "c2": Output("c2", OK, Path("c2.mp4"), 7.0, "", load_seconds=2.0),
         "c3": Output("c3", "crash", Path("c3.mp4"), 7.0, ""),
     }
-    made = entry_of(Mine(), results, CLIPS, build_seconds=4.0)  # type: ignore[arg-type]
-    assert dict(made.outputs) == {"c0": Path("c0.mp4"), "c2": Path("c2.mp4")} and made.videos == made.outputs
-    assert made.failures == {"c1": "oom", "c3": "crash"} and made.ranked and made.notes == ("remark on c0",)
-    assert made.cost == pytest.approx({"generate_s_per_s": (5 + 7 - 3) / 0.88, "load_s": 4 + 3 / 2})
-    (loads,) = made.takes
+    scorable = entry_of(Mine(), results, CLIPS, build_seconds=4.0)  # type: ignore[arg-type]
+    assert (
+        dict(scorable.outputs) == {"c0": Path("c0.mp4"), "c2": Path("c2.mp4")} and scorable.videos == scorable.outputs
+    )
+    assert scorable.failures == {"c1": "oom", "c3": "crash"} and scorable.ranked and scorable.notes == ("remark on c0",)
+    assert scorable.cost == pytest.approx({"generate_s_per_s": (5 + 7 - 3) / 0.88, "load_s": 4 + 3 / 2})
+    (loads,) = scorable.takes
     assert set(loads) == {"c0", "c2"} and all(isinstance(load, FileLoad) for load in loads.values())
     for clip, load in loads.items():
         call = load.read.keywords | dict(zip(("path", "truth"), load.read.args, strict=True))  # type: ignore[union-attr]
@@ -241,13 +267,13 @@ def test_meshes_have_a_loader_for_each_take(monkeypatch: pytest.MonkeyPatch) -> 
     drawn = Spies(monkeypatch)
     drawn.watch(entries, "draw_mesh", returns=None)
     results = {c.id: Output(c.id, OK, Path(f"{c.id}.npy"), 1.0, "", facts={"takes": 3}) for c in clips}
-    made = entry_of(Mine("mesh"), results, clips)  # type: ignore[arg-type]
-    assert [{load.keywords["take"] for load in loads.values()} for loads in made.takes] == [{0}, {1}, {2}]  # type: ignore[union-attr]
+    scorable = entry_of(Mine("mesh"), results, clips)  # type: ignore[arg-type]
+    assert [{load.keywords["take"] for load in loads.values()} for loads in scorable.takes] == [{0}, {1}, {2}]  # type: ignore[union-attr]
     calls = drawn.of("draw_mesh")
     assert [(c["path"], c["truth"].id, c["target"]) for c in calls] == [
         (Path(f"m{k}.npy"), f"m{k}", Path(f"m{k}.mp4")) for k in range(3)
     ]
-    assert set(made.videos) == {"m0", "m1", "m2"}
+    assert set(scorable.videos) == {"m0", "m1", "m2"}
 
 
 def test_pieces_of_a_users_whole_file_are_read_at_their_place(monkeypatch: pytest.MonkeyPatch) -> None:

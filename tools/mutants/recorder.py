@@ -33,6 +33,7 @@ class Recorder:
         self.context = ""
 
     def switch(self, context: str) -> str:
+        """Count lines for another test or fixture from now on; returns the one before."""
         previous, self.context = self.context, context
         self.coverage.switch_context(context)
         return previous
@@ -72,6 +73,7 @@ class Recorder:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Record this process, unless it only distributes tests to workers."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker or not config.getoption("numprocesses", None):
         folder = Path(os.environ["MUTANTS_MAP"])

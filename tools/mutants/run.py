@@ -156,6 +156,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def main() -> int:
+    """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", choices=("record", "try"), default="try")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="lists, kinds, areas, files or ids")

@@ -32,6 +32,34 @@ def box(name: bytes, payload: bytes) -> bytes:
     return struct.pack(">I4s", len(payload) + 8, name) + payload
 
 
+def with_long_times(path: Path) -> None:
+    """Rewrite the headers and edit lists of an mp4 file with times of 64 bits (version 1), as of a very long film."""
+    top = list(boxes(path.read_bytes()))
+    assert top[-1][0] == b"moov", [name for name, _ in top]
+    top[-1] = b"moov", _long(top[-1][1])
+    path.write_bytes(b"".join(box(*part) for part in top))
+
+
+def _long(data: bytes) -> bytes:
+    """The boxes of a movie with those that have a version 1 in it."""
+    parts = []
+    for name, payload in boxes(data):
+        if name in (b"trak", b"mdia", b"edts"):
+            payload = _long(payload)
+        elif name in (b"mvhd", b"tkhd", b"mdhd") and payload[0] == 0:
+            flags, created, changed, *numbers = struct.unpack_from(">3sIIIII", payload, 1)
+            # a track has its number and four unused bytes before the length, the others a unit of time
+            own = numbers[:2] if name == b"tkhd" else numbers[:1]
+            times, length = struct.pack(">QQ", created, changed), numbers[len(own)]
+            rest = payload[16 + 4 * len(own) :]
+            payload = b"\1" + flags + times + struct.pack(f">{len(own)}IQ", *own, length) + rest
+        elif name == b"elst" and payload[0] == 0:
+            rows = struct.iter_unpack(">IiI", payload[8:])
+            payload = b"\1" + payload[1:8] + b"".join(struct.pack(">QqI", *row) for row in rows)
+        parts.append(box(name, payload))
+    return b"".join(parts)
+
+
 def set_edits(path: Path, edits: Mapping[str, Sequence[Edit]]) -> None:
     """Replace the edit lists of the tracks of an mp4 file, by handler (`vide`, `soun`); an empty list removes one.
 

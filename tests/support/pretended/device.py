@@ -35,10 +35,10 @@ class PretendedGenerator(_Generator):
     """A generator that says `cuda` and draws on the CPU."""
 
     def __new__(cls, device: Any = "cpu") -> Any:
-        made = super().__new__(cls, device="cpu")
+        generator = super().__new__(cls, device="cpu")
         kind = torch.device(device)
-        made.location = on_device(kind) if kind.type == "cuda" else kind
-        return made
+        generator.location = on_device(kind) if kind.type == "cuda" else kind
+        return generator
 
     def __init__(self, device: Any = "cpu") -> None:
         pass

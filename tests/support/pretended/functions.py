@@ -38,10 +38,10 @@ class Functions(TorchFunctionMode):
         if device.type == "cpu":
             out = func(*args, **kwargs)
             return replaced(numbers_of, out)
-        return _made_on(on_device(device), func, args, kwargs)
+        return _created_on(on_device(device), func, args, kwargs)
 
 
-def _made_on(device: torch.device, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def _created_on(device: torch.device, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """The result of a factory on the device."""
     name = getattr(func, "__name__", str(func))
     if kwargs.get("pin_memory"):
@@ -65,9 +65,9 @@ def _constructed(func: Any, device: torch.device | None, args: Any, kwargs: dict
         return func(*args, **kwargs)
     if isinstance(data, torch.Tensor):
         return move(data, device=device, dtype=kwargs.get("dtype"))
-    made = func(*args, **(kwargs | {"device": torch.device("cpu")}))
+    values = func(*args, **(kwargs | {"device": torch.device("cpu")}))
     RECORD.copies["from Python", place()] += 1
-    return PretendedTensor(made.clone(), device)
+    return PretendedTensor(values.clone(), device)
 
 
 def _new_tensor(like: torch.Tensor, data: Any, **kwargs: Any) -> torch.Tensor:

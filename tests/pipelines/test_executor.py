@@ -1,0 +1,136 @@
+"""Workers that die: how often they are started again, and which clip is blamed. No process is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_tools import FakeTools
+
+from dawn_bench.errors import InputError
+from dawn_bench.pipelines.preparation import executor
+from dawn_bench.pipelines.preparation.executor import MOST_FRUITLESS
+from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport, summary
+from dawn_bench.pipelines.settings import PrepareSettings
+
+
+class TerminatedWorkerError(Exception):
+    """As loky names it."""
+
+
+#: What the workers do with a set of jobs; None: they die.
+Behaviour = Callable[[list[GroupJob]], list[GroupReport] | None]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[GroupJob]:
+    job = GroupJob(tmp_path, tmp_path, 0, ("a", "b", "c"), {}, PrepareSettings(size=32), FakeTools())
+    job.marker.parent.mkdir(parents=True)
+    return [replace(job, number=k) for k in range(3)]
+
+
+def behave(monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour) -> list[list[GroupJob]]:
+    """Replace the workers. Returns the list of what each start of them gets."""
+    started: list[list[GroupJob]] = []
+
+    def parallel(jobs: list[GroupJob], work: object, **other: object) -> Iterator[GroupReport]:
+        if jobs:
+            started.append(list(jobs))
+            assert len(started) < 20, "they are started without end"
+            reports = behaviour(list(jobs))
+            if reports is None:
+                raise TerminatedWorkerError
+            yield from reports
+
+    monkeypatch.setattr(executor, "_parallel", parallel)
+    return started
+
+
+def report(job: GroupJob) -> GroupReport:
+    return summary(job.number, [], clips=len(job.ids))
+
+
+def test_workers_that_die_before_their_first_clip_are_started_so_often(
+    jobs: list[GroupJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = behave(monkeypatch, lambda given: None)
+    with pytest.raises(InputError, match="die before their first clip"):
+        list(executor.run(jobs, workers=2))
+    assert [len(given) for given in started] == [3] * MOST_FRUITLESS
+
+
+def test_the_count_begins_again_with_each_group_that_is_done(
+    jobs: list[GroupJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(100))
+
+    def mostly_dies(given: list[GroupJob]) -> list[GroupReport] | None:
+        if next(calls) % MOST_FRUITLESS == MOST_FRUITLESS - 1:  # the last time that is allowed
+            given[0].part.write_text("[]")  # finished, but the report was lost
+        return None
+
+    started = behave(monkeypatch, mostly_dies)
+    assert sorted(r.number for r in executor.run(jobs, workers=2)) == [0, 1, 2]
+    assert [len(given) for given in started] == [3] * MOST_FRUITLESS + [2] * MOST_FRUITLESS + [1] * MOST_FRUITLESS
+
+
+@pytest.mark.parametrize("clips", [("a",), ("a", "b"), ("c", "a", "b")])
+def test_each_clip_on_which_a_worker_dies_twice_is_left_out(
+    clips: tuple[str, ...], jobs: list[GroupJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(given: list[GroupJob]) -> list[GroupReport] | None:
+        (job,) = given
+        left = [clip for clip in clips if clip not in job.killers]
+        if not left:
+            return [report(job)]
+        job.marker.write_text(left[0])
+        return None
+
+    started = behave(monkeypatch, dies)
+    jobs[1].marker.write_text(clips[0])  # an earlier run with one worker died here
+    assert [r.number for r in executor.run(jobs[1:2], workers=1)] == [1]
+    assert [given[0].killers for given in started] == [frozenset(clips[:k]) for k in range(len(clips) + 1)]
+    assert {given[0].owner for given in started} != {None}
+
+
+@pytest.mark.parametrize("marks", [(), ("a", "a")])
+def test_a_group_that_never_ends_is_given_up(
+    marks: tuple[str, ...], jobs: list[GroupJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker dies on no clip, or on one that is left out already."""
+    left = iter(marks)
+
+    def dies(given: list[GroupJob]) -> None:
+        if mark := next(left, ""):
+            given[0].marker.write_text(mark)
+
+    started = behave(monkeypatch, dies)
+    jobs[0].marker.write_text("a")
+    with pytest.raises(InputError, match="dies on group 0 before its first clip"):
+        list(executor.run(jobs[:1], workers=1))
+    assert len(started) == max(1, len(marks))
+
+
+def test_only_the_group_whose_worker_was_busy_runs_alone(jobs: list[GroupJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies_once(given: list[GroupJob]) -> list[GroupReport] | None:
+        if len(given) == 3:
+            given[1].marker.write_text("a")
+            return None
+        return [report(job) for job in given]
+
+    started = behave(monkeypatch, dies_once)
+    assert sorted(r.number for r in executor.run(jobs, workers=2)) == [0, 1, 2]
+    assert [[job.number for job in given] for given in started] == [[0, 1, 2], [1], [0, 2]]
+    assert started[1][0].killers == frozenset()  # it may have been another's fault
+
+
+def test_other_errors_end_the_run_at_once(jobs: list[GroupJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(given: list[GroupJob]) -> None:
+        raise KeyError
+
+    started = behave(monkeypatch, fails)
+    with pytest.raises(KeyError):
+        list(executor.run(jobs, workers=2))
+    assert len(started) == 1
