@@ -56,8 +56,11 @@ def no_waiting_for_the_disk() -> Generator[None]:
 
 
 @pytest.fixture(autouse=True)
-def registries_as_before(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """What a test registers is gone after it: tests that walk a registry expect the built-in items."""
+def registries_as_before() -> Generator[None]:
+    """What a test registers is gone after it: tests that walk a registry expect the built-in items.
+
+    It does not take `monkeypatch`, which would then be built before a test's other fixtures and undone after them.
+    """
     registered: list[tuple[Registry[Any], str]] = []
     register = Registry.register
 
@@ -71,8 +74,9 @@ def registries_as_before(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
 
         return put_and_note
 
-    monkeypatch.setattr(Registry, "register", noted)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "register", noted)
+        yield
     for registry, name in registered:
         registry._items.pop(name, None)
 

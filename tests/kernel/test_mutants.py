@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import yaml
+from faults import FAULTS as FOLDER
 from faults import KINDS, ROOT, Fault, FaultError, load_faults
 
 FAULTS = load_faults()
@@ -44,3 +46,8 @@ def test_a_statement_in_a_function_does_not_run_at_import() -> None:
 def test_there_are_faults_of_every_kind() -> None:
     assert len(FAULTS) >= 120
     assert {fault.kind for fault in FAULTS} == set(KINDS)
+
+
+def test_the_weekly_job_tries_every_list() -> None:
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text())["jobs"]["mutants"]
+    assert job["strategy"]["matrix"]["list"] == sorted(path.stem for path in FOLDER.glob("*.yaml"))

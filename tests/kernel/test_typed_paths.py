@@ -107,3 +107,10 @@ def test_a_path_of_another_kind_is_named(tmp_path: Path, tiny_cache: Path) -> No
     job = Evaluation(cache=tiny_cache, out=tmp_path / "file", methods=("still",), metrics=("psnr",), device="cpu")
     with pytest.raises(InputError, match=r"file: is a file, not a folder\. Give another folder\."):
         evaluate_methods(job)
+
+
+def test_a_file_of_labels_is_remembered_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache is continued from any folder."""
+    monkeypatch.chdir(tmp_path)
+    job = Preparation(root=Path("videos"), labels=Path("labels.csv"))
+    assert job.labels == job.settings.labels == tmp_path.resolve() / "labels.csv"

@@ -120,15 +120,15 @@ def try_fault(fault: Fault, copy: Copy, chosen: list[str], seconds: dict[str, fl
     return Outcome(fault, killed, by, len(tests), time.monotonic() - began)
 
 
-def record(folder: Path) -> None:
-    """Run the whole suite on two workers with the recorder."""
+def record(folder: Path) -> int:
+    """Run the whole suite on two workers with the recorder; returns pytest's exit code."""
     shutil.rmtree(folder, ignore_errors=True)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), str(HERE), os.environ.get("PYTHONPATH")))),
         "MUTANTS_MAP": str(folder.resolve()),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "recorder", "-p", "no:cacheprovider"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def chosen_faults(words: list[str]) -> list[Fault]:
@@ -164,12 +164,16 @@ def main() -> int:
     parser.add_argument("--map", type=Path, default=Path("mutants-map"), help="the folder that `record` writes")
     parser.add_argument("--budget", type=float, default=120, metavar="SECONDS", help="recorded test time per fault")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--least", type=float, default=0.85, help="exit with 1 below this share of killed faults")
+    parser.add_argument(
+        "--least",
+        type=float,
+        default=0.85,
+        help="exit with 1 below this share of killed faults, or if a survivor has no explanation",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write outcomes as JSON")
     args = parser.parse_args()
     if args.command == "record":
-        record(args.map)
-        return 0
+        return record(args.map)
     faults = chosen_faults(args.only)
     recorded = Map(args.map) if args.map.is_dir() and not args.tests else None
     outcomes: list[Outcome] = []
@@ -198,7 +202,8 @@ def main() -> int:
     if args.out:
         args.out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     killed = sum(outcome.killed for outcome in outcomes)
-    return int(killed < args.least * len(outcomes))
+    unexplained = [outcome for outcome in outcomes if not outcome.killed and not outcome.fault.survives]
+    return int(killed < args.least * len(outcomes) or bool(unexplained))
 
 
 if __name__ == "__main__":
