@@ -340,15 +340,19 @@ def test_each_synthetic_subject_has_a_face_and_a_voice_and_each_sequence_its_own
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voices: list[Any] = []
+    words: list[bytes] = []
 
     def spoken(rng: np.random.Generator, voice: Any, **more: float) -> Any:
         voices.append(voice)
-        return draw_speech(rng, voice, **more)
+        speech = draw_speech(rng, voices[0], **more)  # by one voice, equal draws would be equal words
+        words.append(speech.opening.tobytes())
+        return speech
 
     monkeypatch.setattr(write, "draw_speech", spoken)
     monkeypatch.setattr(write, "synthesise", lambda rng, speech, voice: np.zeros(16_000, np.int16))
     write_meshes(tmp_path / "set", subjects=2, train=1, test=1, seconds=1.0)
     assert voices[0] == voices[1] == voices[2] != voices[3] == voices[4] == voices[5]
+    assert len(set(words)) == 6
     templates = read_templates(written / "templates.pkl")
     assert not np.allclose(templates["F2"], templates["F3"], atol=1e-3)
     moves, sounds = [], []
