@@ -237,10 +237,12 @@ def _aligned(
                 position += gap
         silence += missing / rate
         check_sound(position / rate, silence=silence, name=name)
-        for begin in range(0, missing, rate):
-            yield rate, np.zeros(min(rate, missing - begin), np.float32)
+        last = math.inf if stop is None else round((stop - start) * rate)
+        silent = range(position - missing, int(min(position, last)), rate)  # none of it lies behind the stretch
+        for begin in silent:
+            yield rate, np.zeros(min(rate, silent.stop - begin), np.float32)
         end = position + len(mono)
-        limit = end if stop is None else min(end, round((stop - start) * rate))
+        limit = int(min(end, last))
         if limit > max(position, 0):
             first = max(0, -position)
             until = math.inf if stretch.used is None else round((stretch.used - start) * rate) - position

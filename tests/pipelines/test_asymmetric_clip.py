@@ -183,6 +183,7 @@ def test_the_facts_of_the_clip(asymmetric: AsymmetricClip) -> None:
     width, height = np.median(np.ptp(asymmetric.landmarks, axis=1), axis=0)
     assert meta["face_px"] == pytest.approx(width, rel=0.01) and meta["face_height"] == pytest.approx(height, rel=0.01)
     assert meta["yaw"] == pytest.approx(np.median([angles_at(k / 25)[0] for k in range(40)]), abs=3)
+    assert meta["face_in_frame"] == 1  # at the right of a wide picture
 
 
 @pytest.mark.parametrize("looks", [1, 2])
@@ -196,6 +197,7 @@ def test_a_part_of_a_file_has_its_own_frames_and_sound(
     arrays, meta, _ = run(asymmetric, part=STRETCH, max_frames=max_frames, crop="face", person="right")
     assert meta["n_frames"] == len(arrays["frames"]) == (max_frames or 34) and meta["looks"] == looks
     check(asymmetric, arrays, meta, first=1, corner=(8, 10))
+    assert meta["audio_seconds"] == pytest.approx(1.4 - 0.04, abs=1e-3)  # of the stretch, however much is used
 
 
 def test_a_clip_that_is_seen_twice_is_that_of_the_second_look(

@@ -64,6 +64,35 @@ def test_a_stretch_is_cut_exactly(tmp_path: Path) -> None:
     assert onset(heard) == pytest.approx(0.1, abs=0.001)
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "expected"),
+    [
+        (0.0, None, [(0.1, 0), (0.2, 900), (0.3, 0), (0.2, 1500)]),
+        (0.4, None, [(0.2, 0), (0.2, 1500)]),  # begins within the gap
+        (0.0, 0.45, [(0.1, 0), (0.2, 900), (0.15, 0)]),  # ends within it
+        (0.35, 0.5, [(0.15, 0)]),
+        (0.0, 0.05, [(0.05, 0)]),  # ends before the first sound
+        (0.25, 0.7, [(0.05, 900), (0.3, 0), (0.1, 1500)]),
+    ],
+)
+@pytest.mark.parametrize("rate", [16_000, 32_000])
+def test_a_stretch_has_no_more_silence_than_lies_in_it(
+    tmp_path: Path, rate: int, start: float, stop: float | None, expected: list[tuple[float, int]]
+) -> None:
+    """Pictures from 0 s on; sound from 0.1 to 0.3 s and from 0.6 to 0.8 s."""
+    with av.open(str(tmp_path / "s.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for begin, level in ((0.1, 900), (0.6, 1500)):
+            block = av.AudioFrame.from_ndarray(np.full((1, rate // 5), level, np.int16), format="s16", layout="mono")
+            block.sample_rate, block.pts, block.time_base = rate, round(begin * rate), Fraction(1, rate)
+            container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    heard = read_audio(tmp_path / "s.mkv", start=start, stop=stop, origin=0.0)
+    levels = np.concatenate([np.full(round(seconds * 16_000), level) for seconds, level in expected])
+    assert len(heard) == len(levels)
+    assert np.median(np.abs(heard - levels)) == 0 and (np.abs(heard - levels) > 30).mean() < 0.02  # but for ringing
+
+
 def test_aac_in_mp4_comes_back_in_step(tmp_path: Path) -> None:
     sound = click_at(0.5)
     write_video(tmp_path / "clip.mp4", np.zeros((50, 32, 32, 3), np.uint8), audio=sound)

@@ -26,6 +26,7 @@ from dawn_bench.pipelines.preparation import plan
 from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.maintain import check_content, stats, verify
 from dawn_bench.pipelines.preparation.prepare import prepare
+from dawn_bench.pipelines.preparation.shards import ShardWriter, shard_name
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.readers import DamageError
 
@@ -92,6 +93,32 @@ def test_stats_count_what_is_there(cache: Path) -> None:
     assert [row[1] for row in facts["quarantined"]] == ["no_face"]
     assert facts["clips_with"] == {"audio": 19, "frames": 19, "pose": 19, "valid": 19}
     assert facts["bytes"]["frames"] > frames * 32 * 32 * 3
+
+
+def test_stats_count_people_faces_and_fields_of_clips_that_differ(tmp_path: Path) -> None:
+    """By clip: speaker, split, frames, frames with a face, and whether it has a pose."""
+    clips = {"a": ("anna", "train", 10, 4, True), "b": ("anna", "train", 7, 7, False), "c": ("ben", "test", 5, 2, True)}
+    rows = []
+    with ShardWriter(tmp_path, number=0, ids=list(clips)) as writer:
+        for name, (speaker, split, frames, seen, posed) in clips.items():
+            writer.begin(name)
+            writer.append("frames", np.zeros((frames, 32, 32, 3), np.uint8))
+            writer.append("valid", np.arange(frames) < seen)
+            if posed:
+                writer.append("pose", np.zeros((frames, 7), np.float32))
+            stored = {f"{f}.{k}": v for f, entry in writer.finish().items() for k, v in entry.items()}
+            row = {"id": name, "speaker": speaker, "split": split, "n_frames": frames, "status": "ok"}
+            rows.append(row | {"reason": "", "detail": ""} | stored)
+        writer.close()
+    pd.DataFrame(rows).to_parquet(tmp_path / "index.parquet")
+    (tmp_path / "cache.json").write_text(json.dumps({"schema": 1, "dataset": "mine", "size": 32, "fps": 25}))
+    facts = stats(tmp_path)
+    assert [facts[k] for k in ("dataset", "size", "clips", "speakers", "frames")] == ["mine", 32, 3, 2, 22]
+    assert facts["frames_with_face"] == pytest.approx(13 / 22)
+    counted = {split: [row[k] for k in ("clips", "speakers", "frames")] for split, row in facts["splits"].items()}
+    assert counted == {"train": [2, 1, 17], "test": [1, 1, 5]}
+    assert facts["clips_with"] == {"frames": 3, "pose": 2, "valid": 3}
+    assert facts["bytes"] == {f: (tmp_path / shard_name(f, 0)).stat().st_size for f in ("frames", "pose", "valid")}
 
 
 @pytest.mark.parametrize("fps", [25, 30])

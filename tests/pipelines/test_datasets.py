@@ -265,6 +265,7 @@ def _video(path: Path, *, width: int, height: int) -> None:
     import av
     import numpy as np
 
+    path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -305,6 +306,30 @@ def test_hdtf_cuts_raw_downloads_by_the_published_lists(tmp_path: Path) -> None:
     touch(lists / "WDA_annotion_time.txt", b"First.mp4 ten-twenty\n")
     with pytest.raises(InputError, match="lists are malformed at First"):
         sources("hdtf", tmp_path)
+
+
+def test_hdtf_prefers_clips_that_are_cut_and_videos_of_the_own_subset(tmp_path: Path) -> None:
+    """Two subsets have a talk of one name, and one of its clips has been cut already."""
+    for subset, key in (("WDA", "A"), ("RD", "B")):
+        lists = {
+            "video_url": f"Same https://youtu.be/{11 * key}",
+            "annotion_time": "Same.mp4 0:05-0:10 0:20-0:30",
+            "crop_wh": "Same_0.mp4 10 100 20 100\nSame_1.mp4 30 100 40 100",
+            "resolution": "Same.mp4 360",
+        }
+        for name, text in lists.items():
+            touch(tmp_path / f"{subset}_{name}.txt", text.encode())
+    cut = touch(tmp_path / "cut" / "WDA_Same_000.mp4")
+    for name in ("Same", "WDA_Same", "RD_Same"):
+        _video(tmp_path / "raw" / f"{name}.mp4", width=640, height=360)
+    listed = sources("hdtf", tmp_path)
+    facts = {i: (s.video.name, s.start, s.stop, s.crop) for i, s in listed.items()}
+    assert facts == {
+        "RD_Same_000": ("RD_Same.mp4", 5.0, 10.0, (10, 20, 100, 100)),
+        "RD_Same_001": ("RD_Same.mp4", 20.0, 30.0, (30, 40, 100, 100)),
+        "WDA_Same_000": (cut.name, 0.0, None, None),
+        "WDA_Same_001": ("WDA_Same.mp4", 20.0, 30.0, (30, 40, 100, 100)),
+    }
 
 
 def test_hdtf_crops_stay_square_and_inside() -> None:

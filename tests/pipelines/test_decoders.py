@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+import torch
 from media.face import ANY_QUALITY, AnyFace
 from skimage.data import astronaut
 
@@ -206,6 +211,84 @@ def test_the_package_gives_the_pixels_of_real_clips(name: str, clips_dir: Path) 
         assert np.array_equal(theirs, read_frames(path, max_frames=40)), path.name
         equal += 1
     assert equal >= READS[name]
+
+
+def package(name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Put a stand-in for a package in place, with its documented interface; returns how its reader is made."""
+    made: list[dict[str, Any]] = []
+
+    class Reader:
+        def __init__(self, name: str, **options: Any) -> None:
+            made.append({"path": name, **options})
+            self.rows = list(iter_frames(path, fps=probe(path).fps))
+
+        def __len__(self) -> int:
+            return len(self.rows)
+
+        def __getitem__(self, number: int) -> Any:
+            return SimpleNamespace(asnumpy=lambda: self.rows[number])
+
+        def get_frame_timestamp(self, number: int) -> np.ndarray:
+            """Begin and end, seconds."""
+            return np.array([number, number + 1]) / 25
+
+        def get_frame_at(self, number: int) -> Any:
+            """Pixels (3,H,W) and the second."""
+            return SimpleNamespace(data=torch.from_numpy(self.rows[number]).permute(2, 0, 1), pts_seconds=number / 25)
+
+    quiet = SimpleNamespace(set_level=lambda level: None, QUIET=-8)
+    modules = {
+        "decord": SimpleNamespace(logging=quiet, cpu=lambda number: f"cpu {number}", VideoReader=Reader),
+        "torchcodec": SimpleNamespace(),
+        "torchcodec.decoders": SimpleNamespace(VideoDecoder=Reader),
+    }
+    for key in modules if name == "torchcodec" else ("decord",):
+        monkeypatch.setitem(sys.modules, key, modules[key])
+    return made
+
+
+@pytest.mark.parametrize("name", ["decord", "torchcodec"])
+def test_the_times_and_pixels_of_a_package_are_those_that_it_documents(
+    name: str, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a picture that is wider than high, whose colours differ."""
+    made = package(name, video, monkeypatch)
+    np.testing.assert_array_equal(read_frames(video, decoder=name), FRAMES)
+    (options,) = made
+    threads = {"decord": "num_threads", "torchcodec": "num_ffmpeg_threads"}[name]
+    assert options["path"] == str(video) and options[threads] == 1
+
+
+def test_a_decoder_is_given_the_number_of_the_stream_in_the_file(
+    tmp_path: Path, install: Callable[[type], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound is the first stream, pictures are the second."""
+    path = tmp_path / "sound-first.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        stream = container.add_stream("libx264rgb", rate=25)
+        stream.height, stream.width = FRAMES.shape[1:3]
+        stream.pix_fmt, stream.options = "rgb24", {"crf": "0", "bf": "0"}
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 3200), np.int16), "s16", "mono")
+        block.sample_rate, block.pts, block.time_base = 16_000, 0, Fraction(1, 16_000)
+        container.mux(sound.encode(block))
+        for number, row in enumerate(FRAMES[:5]):
+            frame = av.VideoFrame.from_ndarray(row, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux([*stream.encode(None), *sound.encode(None)])
+    given: list[int] = []
+
+    class Second(Pretended):
+        def __init__(self, path: Path, *, stream: int) -> None:
+            given.append(stream)
+            super().__init__(path, stream=0)
+
+    install(Second)
+    np.testing.assert_array_equal(read_frames(path, decoder="other"), FRAMES[:5])
+    made = package("torchcodec", path, monkeypatch)
+    np.testing.assert_array_equal(read_frames(path, decoder="torchcodec"), FRAMES[:5])
+    assert given == [1] and made[0]["stream_index"] == 1
 
 
 class Negative(Pretended):

@@ -121,6 +121,20 @@ def test_the_log_keeps_the_reasons_of_videos_that_are_still_missing_and_no_other
     assert stems[1] in (log := read_log(root / "raw")) and not {stems[0], stems[2]} & log.keys()
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_what_yt_dlp_is_asked_for(root: Path, tmp_path: Path, fake: type[FakeDownloader], given: bool) -> None:
+    """One video with its sound as mp4, unfinished parts in a folder of their own, the user's cookies if any."""
+    cookies = tmp_path / "cookies.txt"
+    cookies.touch()
+    assert command("--root", str(root), *(["--cookies", str(cookies)] if given else [])).exit_code == 0
+    assert fake.asked
+    for key, settings in fake.asked:
+        assert settings["cookiefile"] == (str(cookies) if given else None)
+        assert settings["paths"] == {"home": str(root / "raw"), "temp": str(root / "raw" / ".partial")}
+        assert (settings["format"], settings["merge_output_format"]) == ("bestvideo*+bestaudio/best", "mp4")
+        assert settings["noplaylist"] and settings["outtmpl"]["default"].endswith(f"[{key}].%(ext)s")
+
+
 def test_videos_elsewhere_below_the_root_are_not_requested(root: Path, fake: type[FakeDownloader]) -> None:
     (root / "mine").mkdir()
     (root / "mine" / "WDA_One.mp4").write_bytes(b"video")

@@ -20,6 +20,7 @@ from dawn_bench.pipelines.extractors.compatibility import (
     check_extractors,
     convention,
     differences,
+    encoder_notes,
     face_backend,
     usable,
 )
@@ -116,6 +117,21 @@ def test_a_record_that_is_missing_on_one_side_is_said() -> None:
     (note,) = check_extractors({"pose": TDDFA}, {}, fields=("pose", "blink"), what="the cache of clip c0")
     assert note == "the extractors of the head pose of the cache of clip c0 are not recorded"
     assert check_extractors({}, {}, fields=("pose", "blink")) == []
+
+
+def test_published_weights_are_asked_for_what_they_record_alone() -> None:
+    given = {"pose": TDDFA, "blink": PAIR}
+    assert check_extractors({"pose": TDDFA}, given, fields=("pose", "blink"), published=True) == []
+    assert len(check_extractors({"pose": TDDFA}, given, fields=("pose", "blink"))) == 1
+
+
+def test_audio_features_of_another_version_are_a_note() -> None:
+    here = EXTRACTORS["logmel"]().fingerprint()
+    for version, notes in ((here, 0), ("logmel-0", 1), ("", 0)):
+        record = {"logmel": Extracted("logmel", version), "hubert": Extracted("hubert", "hubert-1-a")}
+        said = encoder_notes(record, "logmel")
+        assert len(said) == notes and all("logmel-0" in note and here in note for note in said)
+    assert encoder_notes({}, "logmel") == []
 
 
 def test_generation_uses_the_recorded_extractor_or_says_why_not(

@@ -257,6 +257,13 @@ def test_faces_are_looked_at_in_every_twelfth_frame(frames: int, looks: int, mon
     assert len(seen) == looks
 
 
+def test_the_facts_of_a_face_are_those_of_the_frames_that_are_looked_at() -> None:
+    points = np.tile(speaker_at(0), (2 * EVERY + 1, 1, 1))
+    points[::EVERY, :, 1] = (points[::EVERY, :, 1] - 60) * 1.5 + 60
+    height = FaceLooks().facts(0, points, width=400, height=300)["face_height"]
+    assert height == pytest.approx(1.5 * np.ptp(speaker_at(0)[:, 1]))
+
+
 @pytest.mark.parametrize("blurred", [0, 1])
 def test_looks_are_those_of_the_face_that_is_asked_for(blurred: int) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (200, 400), dtype=np.uint8)

@@ -250,6 +250,64 @@ def test_after_a_cut_the_largest_face_continues_the_longest_track(first: int) ->
     assert np.abs(other.points[len(frames) - 1].mean(axis=0) - (120, 200)).max() < 6
 
 
+def test_a_face_that_comes_late_in_a_new_shot_is_still_that_of_the_last_one() -> None:
+    """The first frames after the cut show nobody."""
+    frames = [frame_of((15, 30, 10)) for _ in range(10)] + [frame_of(gray=90) for _ in range(2)]
+    frames += [frame_of((45, 20, 12), gray=90) for _ in range(9)]
+    tracker, points, valid, _ = track(frames)
+    assert tracker.cuts == [10] and len(tracker.tracks) == 1
+    assert np.flatnonzero(~valid).tolist() == [10, 11]
+    assert np.abs(points[12:].mean(axis=1) - (180, 80)).max() < 12
+
+
+def test_a_face_that_is_away_does_not_take_the_points_of_another() -> None:
+    """The landmarks of a back end are on some face, and between two detections nothing else tells."""
+    away, other = (15, 30, 10), (45, 20, 12)
+    frames = [frame_of(other) if 12 <= k < 16 else frame_of(away, other) for k in range(24)]
+    tracker, *_ = track(frames)
+    assert len(tracker.tracks) == 2
+    for one in tracker.tracks:
+        middles = np.stack([points.mean(axis=0) for points in one.points.values()])
+        assert np.ptp(middles, axis=0).max() < 1
+    assert sorted(len(one.points) for one in tracker.tracks) == [20, 24]
+
+
+class Drifting:
+    """One face of 100 px that stays; its landmarks lie 4 px to the right of the middle of the box that is given."""
+
+    name = "drifting"
+
+    def __init__(self) -> None:
+        shape = np.random.default_rng(0).uniform(-0.5, 0.5, (68, 2))
+        around = box_around(shape)
+        self.shape = (shape - (around[:2] + around[2:]) / 2) * 100 / (around[2] - around[0])
+
+    def detect(self, frame: np.ndarray, *, expect: float | None = None) -> np.ndarray:
+        return np.array([[150, 100, 250, 200]], np.float32)
+
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        return (self.shape + (box[:2] + box[2:]) / 2 + (4, 0)).astype(np.float32)
+
+
+def test_landmarks_that_have_drifted_are_placed_anew_and_others_are_kept() -> None:
+    """In the detector's box where that has less than half in common with them, and in the five frames after that; a
+    detector's box is coarse, so that the points in it are refined by a second pass."""
+    tracker = Tracker(Drifting(), max_gap=5)  # type: ignore[arg-type]
+    for _ in range(17):
+        tracker.step(np.full((300, 400), 90, np.uint8))
+    (one,) = tracker.tracks
+    drifts = [round(float((box_around(one.points[k])[[0, 2]].mean()) - 200)) for k in range(17)]
+    assert drifts == [*range(8, 45, 4), 8, 8, 8, 8, 8, 4, 8]
+
+
+def test_after_a_cut_points_are_refined_in_the_detectors_box() -> None:
+    tracker = Tracker(Drifting(), max_gap=5)  # type: ignore[arg-type]
+    for number in range(5):
+        tracker.step(np.full((300, 400), 30 if number < 3 else 90, np.uint8))
+    (one,) = tracker.tracks
+    assert [round(float(box_around(one.points[k])[[0, 2]].mean() - 200)) for k in range(5)] == [8, 12, 16, 8, 12]
+
+
 @pytest.mark.real
 def test_yunet_replaces_hog_where_present(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray, backend: FaceBackend

@@ -314,3 +314,29 @@ def test_strong_colours_of_high_dynamic_range_have_their_brightness(
     signal = np.round(np.array(rgb) * 65535).astype(np.uint16).reshape(1, 1, 3)
     shown = tone_mapped(signal, transfer=transfer, primaries=9)[0, 0]
     np.testing.assert_allclose(shown, on_screen(shown_light(rgb, transfer)), atol=1)
+
+
+#: x and y of red, green and blue by H.273's number of primaries: BT.709, BT.2020, and P3 with a D65 white.
+PRIMARIES = {
+    1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+}
+
+
+def to_xyz(primaries: int) -> np.ndarray:
+    """XYZ (3,3) of linear R, G, B, which are white (D65) together."""
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in PRIMARIES[primaries]]).T
+    white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
+    return columns * np.linalg.solve(columns, white)
+
+
+@pytest.mark.parametrize(("stated", "meant"), [(1, 1), (9, 9), (12, 12), (2, 9)])
+def test_colours_of_high_dynamic_range_are_those_of_their_primaries(stated: int, meant: int) -> None:
+    """Not stated, they are those of BT.2020. The light is below the one from which it is compressed."""
+    rgb = (0.42, 0.36, 0.33)
+    light = np.linalg.solve(to_xyz(1), to_xyz(meant) @ np.array(shown_light(rgb, PQ))) / 203
+    assert light.min() > 0 and light.max() < 0.5
+    signal = np.round(np.array(rgb) * 65535).astype(np.uint16).reshape(1, 1, 3)
+    shown = tone_mapped(signal, transfer=PQ, primaries=stated)[0, 0]
+    np.testing.assert_allclose(shown, 255 * light ** (1 / 2.4), atol=0.75)

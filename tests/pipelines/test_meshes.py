@@ -19,7 +19,7 @@ from dawn_bench.pickles import read_arrays
 from dawn_bench.pipelines.datasets import biwi, vocaset
 from dawn_bench.pipelines.media.audio import Sound, decode_sound
 from dawn_bench.pipelines.media.limits import SPARE_SOUND
-from dawn_bench.pipelines.meshes import tools
+from dawn_bench.pipelines.meshes import tools, write
 from dawn_bench.pipelines.meshes.files import read_templates, read_triangles, read_vertices
 from dawn_bench.pipelines.meshes.render import BACKGROUND, MeshRenderer
 from dawn_bench.pipelines.meshes.write import UNFINISHED, is_to_be_written, write_meshes
@@ -27,6 +27,7 @@ from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.maintain import stats
 from dawn_bench.pipelines.preparation.prepare import list_sources, prepare
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.pipelines.synthetic.motion import draw_speech
 
 MESHES = PrepareSettings(dataset="embedded-mesh")
 
@@ -308,3 +309,56 @@ def test_vertices_of_every_layout_are_the_same(tmp_path: Path) -> None:
     }.items():
         np.save(tmp_path / f"{name}.npy", stored)
         assert np.array_equal(read_vertices(tmp_path / f"{name}.npy", vertices=7), vertices), name
+
+
+def test_neutral_faces_stored_by_axis_are_the_same(tmp_path: Path) -> None:
+    faces = {name: np.arange(21, dtype=np.float64).reshape(7, 3) + k for k, name in enumerate(("F2", "F3", "F4"))}
+    stored = {"F2": faces["F2"], "F3": faces["F3"].T, "F4": faces["F4"].reshape(-1)}
+    (tmp_path / "t.pkl").write_bytes(pickle.dumps(stored))
+    read = read_templates(tmp_path / "t.pkl")
+    assert all(np.array_equal(read[name], face.astype(np.float32)) for name, face in faces.items())
+
+
+@pytest.mark.parametrize("drawn", ["points", "triangles"])
+def test_a_mesh_is_drawn_from_the_front_the_nearest_on_top(drawn: str) -> None:
+    """x to the right, y up; two patches at one place, and the nearer one is brighter or the only one that is seen."""
+    template = np.stack([*np.meshgrid(np.linspace(-1, 1, 20), np.linspace(-1, 1, 20)), np.zeros((20, 20))], -1)
+    patch = np.array([[0.4, 0.5, 0.0], [0.8, 0.5, 0.0], [0.6, 0.8, 0.0]])  # counter-clockwise from the front
+    vertices = np.concatenate([patch + np.array([0, 0, 0.1]), patch, patch * [-1, 1, 1] - [0, 0, 0.2]])
+    triangles = np.arange(9).reshape(3, 3)  # the last is seen from behind
+    draw = MeshRenderer(template.reshape(-1, 3), triangles if drawn == "triangles" else None, size=100)
+    picture = draw(vertices).astype(int)
+    rows, columns = np.nonzero((picture != BACKGROUND).any(axis=2))
+    right = columns > 50
+    assert right.any() and rows.max() < 35 and (drawn == "points") == (~right).any()
+    if drawn == "points":
+        brightest = picture[:, 50:].max(axis=(0, 1))
+        assert np.abs(brightest - [214, 200, 190]).max() < 8 and picture[:, :50].max() < 110
+
+
+def test_each_synthetic_subject_has_a_face_and_a_voice_and_each_sequence_its_own_speech(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices: list[Any] = []
+    words: list[bytes] = []
+
+    def spoken(rng: np.random.Generator, voice: Any, **more: float) -> Any:
+        voices.append(voice)
+        speech = draw_speech(rng, voices[0], **more)  # by one voice, equal draws would be equal words
+        words.append(speech.opening.tobytes())
+        return speech
+
+    monkeypatch.setattr(write, "draw_speech", spoken)
+    monkeypatch.setattr(write, "synthesise", lambda rng, speech, voice: np.zeros(16_000, np.int16))
+    write_meshes(tmp_path / "set", subjects=2, train=1, test=1, seconds=1.0)
+    assert voices[0] == voices[1] == voices[2] != voices[3] == voices[4] == voices[5]
+    assert len(set(words)) == 6
+    templates = read_templates(written / "templates.pkl")
+    assert not np.allclose(templates["F2"], templates["F3"], atol=1e-3)
+    moves, sounds = [], []
+    for path in sorted((written / "vertices_npy").iterdir()):
+        moves.append(np.load(path).reshape(-1, *templates["F2"].shape)[:, :, 1] - templates[path.stem[:2]][:, 1])
+        sounds.append((written / "wav" / f"{path.stem}.wav").read_bytes())
+    openings = [np.ptp(move, axis=1) / np.ptp(move) for move in moves]
+    assert len(openings) == 6 == len(set(sounds))
+    assert all(np.abs(a - b).max() > 0.1 for k, a in enumerate(openings) for b in openings[:k])

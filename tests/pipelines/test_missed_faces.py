@@ -14,7 +14,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.backends.dlib import DlibBackend, model_file
 from dawn_bench.pipelines.faces.base import box_around, overlap, pick_backend
 from dawn_bench.pipelines.faces.gaps import moved, thumbnail_of, verified_points
-from dawn_bench.pipelines.faces.mmod import MmodDetector, read_layers
+from dawn_bench.pipelines.faces.mmod import Layer, MmodDetector, read_layers
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.pipelines.media.video import iter_frames
 
@@ -100,6 +100,29 @@ def test_the_network_sees_nothing_where_there_is_no_face(network: MmodDetector, 
     noise = np.random.default_rng(0).integers(0, 256, (240, 240, 3), dtype=np.uint8)
     for picture in (np.full((240, 320), 90, np.uint8), noise, cv2.GaussianBlur(noise, (0, 0), 9)):
         assert not len(network.whole(picture)) and not len(network.near(picture, box))
+
+
+@pytest.mark.parametrize(("row", "column"), [(3, 9), (8, 2)])
+def test_a_peak_of_the_scores_is_a_face_at_its_place(row: int, column: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores lie 8 px apart in a picture in which the face has 80; the first one is of the place 17, 18.5."""
+    scores = np.full((12, 12), -1.0)
+    scores[row, column] = 0.9
+    detector = MmodDetector.__new__(MmodDetector)
+    monkeypatch.setattr(detector, "scores", lambda picture: scores, raising=False)
+    (found,) = detector.near(np.zeros((300, 400), np.uint8), np.array([130, 90, 230, 190], np.float32))
+    middle = (np.array([column, row]) * 8 + (17.5, 19)) / 0.8 - 0.5 + (80, 40)
+    np.testing.assert_allclose(found, [*(middle - 50), *(middle + 50)], atol=1e-3)
+
+
+def test_each_colour_has_its_own_mean_in_the_network() -> None:
+    """dlib's, of red, green and blue."""
+    detector = MmodDetector.__new__(MmodDetector)
+    detector.layers = [Layer(np.array([[1.0], [2.0], [4.0]], np.float32), np.zeros(1, np.float32), 1, 1, 0, False)]
+    picture = np.array([[[200, 30, 90], [10, 250, 160]]], np.uint8)
+    means = np.array([122.782, 117.001, 104.298])
+    np.testing.assert_allclose(detector.scores(picture), (picture - means) @ [1, 2, 4] / 256, rtol=1e-5)
+    gray = np.array([[40, 170]], np.uint8)
+    np.testing.assert_allclose(detector.scores(gray), (gray[..., None] - means) @ [1, 2, 4] / 256, rtol=1e-5)
 
 
 def test_a_file_of_another_layout_is_refused() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets.base import Source
-from dawn_bench.pipelines.preparation.plan import CachePlan, check_same, make_groups
+from dawn_bench.pipelines.preparation import plan as plan_module
+from dawn_bench.pipelines.preparation.plan import CachePlan, check_same, estimate_seconds, make_groups
 from dawn_bench.pipelines.settings import PrepareSettings
 
 
@@ -72,6 +74,30 @@ def test_a_plan_survives_the_disk_and_grows_at_its_end(tmp_path: Path) -> None:
     assert grown.groups[: len(plan.groups)] == plan.groups
     assert [i for group in grown.groups[len(plan.groups) :] for i in group] == ["clip0018", "clip0019"]
     assert CachePlan.load(tmp_path / "elsewhere") is None
+
+
+def test_a_plan_grows_by_groups_of_the_size_of_its_own_frames() -> None:
+    sources = _sources([10.0] * 60)
+    plan = CachePlan("/videos", PrepareSettings(size=512).model_dump(mode="json"), {}, (), {})
+    assert plan.grown(sources).groups == plan.redone(sources).groups == make_groups(sources, size=512)
+    assert len(plan.grown(sources).groups) > 2 * len(make_groups(sources, size=128))
+
+
+def test_lengths_of_whole_files_are_estimated_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the median of the rates of files that are opened, less what lies before the clip; parts state theirs."""
+    seconds = {"a": 10.0, "b": 10.0, "c": 60.0}
+    monkeypatch.setattr(plan_module, "_container_seconds", lambda video: seconds.get(video.stem))
+    for name, size in {"a": 1000, "b": 2000, "c": 3000, "d": 700}.items():
+        (tmp_path / f"{name}.mp4").write_bytes(bytes(size))
+
+    def source(name: str, video: str, **more: Any) -> Source:
+        return Source(id=name, speaker="s", split="train", video=tmp_path / f"{video}.mp4", **more)
+
+    sources = [source(name, name) for name in "abd"]
+    sources += [source("late", "c", start=4.0), source("part", "a", start=1.0, stop=3.5)]
+    sources.append(source("broken", "a", problem=("empty_file", "")))
+    expected = {"a": 10.0, "b": 20.0, "d": 7.0, "late": 26.0, "part": 2.5, "broken": 1e-3}
+    assert estimate_seconds(sources) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.preparation.executor import Engine, run
 from dawn_bench.pipelines.preparation.group import GroupJob, process_group
+from dawn_bench.pipelines.preparation.maintain import stats
 from dawn_bench.pipelines.preparation.plan import read_part
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -209,6 +212,35 @@ def test_when_no_clip_can_be_used_the_reasons_are_given(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of 4 clips could be used \(1 empty_file, 3 no_face\)"):
         prepare(tmp_path / "v", tmp_path / "c", SETTINGS, tools=FakeTools())
     assert len(Cache(tmp_path / "c").quarantined()) == 4
+
+
+class Greedy(FakeTools):
+    """Needs more memory than there is for one clip, and one extractor for another."""
+
+    def process(self, source: Source, settings: PrepareSettings, sink: Any) -> dict[str, Any]:
+        """Fails once a part of the clip is written."""
+        meta = super().process(source, settings, sink)
+        if source.id == "s2__clip05":
+            raise MemoryError
+        return meta
+
+    def extract(
+        self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
+    ) -> dict[str, np.ndarray]:
+        """Fails for the clip of 15 frames."""
+        if n_frames == 15:
+            raise MemoryError
+        return super().extract(name, arrays, size=size, n_frames=n_frames)
+
+
+def test_a_clip_that_needs_too_much_memory_is_left_out_alone(root: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"extract": ("pose", "late")})
+    report = prepare(root, tmp_path / "c", settings, tools=Greedy())
+    assert report.quarantined == {"no_face": 1, "failed": 1, "oom": 1} and report.ok == 21
+    cache = Cache(tmp_path / "c")
+    assert ("s2__clip05", "oom", "it needs more memory than there is") in cache.quarantined()
+    assert "late" not in cache["s1__clip10"] and "late" in cache["s2__clip11"]
+    assert ("s1__clip10", "late", "oom: it needs more memory than there is") in stats(tmp_path / "c")["without"]
 
 
 def test_a_file_that_vanished_after_planning_is_quarantined(root: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from media.asymmetric import DRAWN, HEIGHT, STRIP, AsymmetricClip, MarkedFaces, picture, turns_once, write_asymmetric
 from media.marks import numbered
 from pydantic import ValidationError
+from walking import check_classified
 
 from dawn_bench.cache import Cache, shard_facts
 from dawn_bench.errors import ItemError
@@ -329,6 +330,44 @@ def test_a_setting_has_its_effect(
 ) -> None:
     monkeypatch.setattr(process, "turns_to_upright", turns_once)
     EFFECTS[name](Bench(asymmetric, tmp_path, monkeypatch))
+
+
+#: Of each setting that is a number: its default, the least and the largest value; None for no limit.
+NUMBERS: dict[str, tuple[float | None, float | None, float | None]] = {
+    "size": (128, 32, 1024),
+    "max_gap": (5, 0, None),
+    "min_frames": (10, 1, None),
+    "max_frames": (None, 1, None),
+    "max_mouth_covered": (0.8, 0, 1),
+    "max_yaw": (45, 0, 180),
+    "min_face_height": (20, 0, None),
+    "min_face_in_frame": (0.6, 0, 1),
+    "min_sharpness": (0, 0, None),
+    "audio_track": (None, 1, None),
+    "seed": (0, None, None),
+}
+#: The defaults of the others.
+USUAL: dict[str, Any] = {
+    "dataset": "folder", "like": None, "crop": "auto", "face": "auto", "person": "speaking", "frames": "raw",
+    "pose": "landmarks", "blink": "two-pairs", "extract": ("pose", "blink", "logmel", "masks"), "on_cut": "keep",
+    "decoder": "pyav", "require_audio": True, "split": "published", "labels": None,
+}  # fmt: skip
+
+
+def test_defaults_and_limits_of_the_settings_are_those_of_the_guide() -> None:
+    check_classified(list(PrepareSettings.model_fields), f"{Path(__file__).name}, NUMBERS or USUAL", NUMBERS, USUAL)
+    usual = PrepareSettings()
+    assert {name: getattr(usual, name) for name in USUAL} == USUAL
+    for name, (default, least, most) in NUMBERS.items():
+        assert getattr(usual, name) == default, name
+        step = 0.001 if isinstance(getattr(usual, name), float) or name == "max_yaw" else 1
+        for limit, beyond in ((least, -step), (most, step)):
+            if limit is None:
+                assert getattr(PrepareSettings.model_validate({name: beyond * 10**6}), name) == beyond * 10**6, name
+                continue
+            assert getattr(PrepareSettings.model_validate({name: limit}), name) == limit
+            with pytest.raises(ValidationError):
+                PrepareSettings.model_validate({name: limit + beyond})
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

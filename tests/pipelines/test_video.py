@@ -95,6 +95,16 @@ def test_written_files_are_reproducible_and_faithful(tmp_path: Path) -> None:
     assert info.has_audio and info.start_time == 0
 
 
+def test_the_quality_asked_for_is_that_of_the_file(tmp_path: Path) -> None:
+    frames = np.stack([picture(k) for k in range(4)])
+    errors, sizes = [], []
+    for crf in (2, 18, 40):
+        write_video(tmp_path / f"{crf}.mp4", frames, **({} if crf == 18 else {"crf": crf}))
+        errors.append(float(np.abs(read_frames(tmp_path / f"{crf}.mp4").astype(int) - frames).mean()))
+        sizes.append((tmp_path / f"{crf}.mp4").stat().st_size)
+    assert errors[0] < errors[1] < errors[2] and sizes[0] > 1.3 * sizes[1] > 1.7 * sizes[2]
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no frames"):
         write_video(tmp_path / "a.mp4", [])
