@@ -6,6 +6,7 @@ import pytest
 import yaml
 from faults import FAULTS as FOLDER
 from faults import KINDS, ROOT, Fault, FaultError, load_faults
+from selection import nearest
 
 FAULTS = load_faults()
 
@@ -51,3 +52,10 @@ def test_there_are_faults_of_every_kind() -> None:
 def test_the_weekly_job_tries_every_list() -> None:
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text())["jobs"]["mutants"]
     assert job["strategy"]["matrix"]["list"] == sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def test_without_a_map_every_fault_has_tests_that_exist() -> None:
+    for fault in FAULTS:
+        tests = nearest(fault)
+        assert tests and all((ROOT / test).exists() for test in tests), fault.id
+        assert fault.kind != "device" or "tests/device" in tests

@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from faults import FAULTS, ROOT, Fault, load_faults
-from selection import Map, importers
+from selection import Map, nearest
 
 HERE = Path(__file__).resolve().parent
 
@@ -184,7 +184,7 @@ def main() -> int:
 
         def attempt(fault: Fault) -> Outcome:
             source = (ROOT / fault.file).read_text()
-            tests = args.tests or (recorded.tests(fault, source) if recorded else sorted(importers(fault.file)))
+            tests = args.tests or (recorded.tests(fault, source) if recorded else nearest(fault))
             copy = copies.get()
             try:
                 return try_fault(fault, copy, tests, recorded.seconds if recorded else {}, args.budget)

@@ -52,6 +52,13 @@ class Map:
         return self.data.contexts_by_lineno(str((self.root / file).resolve()))
 
 
+def nearest(fault: Fault) -> list[str]:
+    """What to run without a recorded map: files that import the changed one, else the tests of its layer."""
+    layer = ROOT / "tests" / fault.area
+    files = sorted(importers(fault.file)) or ([layer.relative_to(ROOT).as_posix()] if layer.is_dir() else ["tests"])
+    return (["tests/device"] if fault.kind == "device" else []) + files
+
+
 @cache
 def importers(file: str) -> frozenset[str]:
     """Test files, relative to the checkout, that import the module of `file` by name."""
