@@ -77,10 +77,11 @@ class Extraction:
         self._own = TemporaryDirectory(prefix="dawn-bench-features-") if features_dir is None else None
         # the version of dawn-bench is not among them: that of each feature is in its fingerprint
         libraries = {name: number for name, number in versions(FEATURE_LIBRARIES).items() if name != "python"}
-        computed_by = fingerprint([device.split(":")[0], libraries])
+        kind = device.split(":")[0]
+        computed_by = fingerprint([kind, libraries])
         folder = features_dir or Path(self._own.name if self._own else "")
         # earlier versions computed some features in TF32 on a GPU
-        self.cache = FeatureCache(folder, computed_by, trusted=device.split(":")[0] == "cpu")
+        self.cache = FeatureCache(folder, computed_by, trusted=kind == "cpu")
         self.extractors: dict[str, Feature | PairFeature] = {}
         self.seconds: dict[str, float] = {}
         waiting = [need for metric in metrics for need in metric.needs]

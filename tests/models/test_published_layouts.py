@@ -9,12 +9,12 @@ import pytest
 import torch
 import transformers
 from foreign import foreign_lightning, lightning
+from small_configs import A2V_CONFIG, LFG_CONFIG
 
 from dawn_bench import weights
 from dawn_bench.metrics.networks.syncnet import SyncNet
 from dawn_bench.models.dawn.a2v import A2VFDM
-from dawn_bench.models.dawn.a2v_config import A2VConfig
-from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
+from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
 from dawn_bench.models.diffspeaker.config import AudioConfig, DiffSpeakerConfig
@@ -119,16 +119,6 @@ def test_3ddfas_data_parallel_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     torch.save({"epoch": 49, "state_dict": state}, path, _use_new_zipfile_serialization=zipped)
     loaded = tddfa._network(weights.resolve("tddfa-v2-small", "files"), "cpu")
     assert_equal(loaded, source.state_dict())
-
-
-SMALL = HourglassConfig(block_expansion=4, max_features=8, num_blocks=2)
-LFG_CONFIG = LFGConfig.reference(
-    num_regions=2, block_expansion=4, max_features=16, num_bottleneck_blocks=1, region=SMALL, flow=SMALL,
-    background=SMALL,
-)  # fmt: skip
-A2V_CONFIG = A2VConfig.reference(
-    dim=8, dim_mults=(1, 2), heads=2, head_dim=4, cross_heads=2, cross_head_dim=4, source_dim=16, audio_dim=12
-)
 
 
 def optimizer_of(module: torch.nn.Module, kind: str) -> dict[str, Any]:

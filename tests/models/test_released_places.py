@@ -13,6 +13,7 @@ from micro import micro_settings
 from micro_dit_head import micro_settings as dit_head_settings
 from safetensors import safe_open
 from safetensors.torch import save_file
+from small_configs import A2V_CONFIG, LFG_CONFIG
 from torch import Tensor, nn
 
 from dawn_bench import weights
@@ -20,10 +21,9 @@ from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
-from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder
 from dawn_bench.models.dawn.generator import DawnGenerator
-from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
+from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, SeparatePBNets
 from dawn_bench.models.dawn.presets import fit_to_cache
 from dawn_bench.models.dawn.published import load_published_a2v, load_published_lfg, load_published_pbnet
@@ -37,14 +37,6 @@ from dawn_bench.models.dit_head.generator import DitHeadGenerator
 from dawn_bench.models.dit_head.vqgan import VQGAN
 from dawn_bench.models.perceptual import VGGLoss, picture_loss
 
-SMALL = HourglassConfig(block_expansion=4, max_features=8, num_blocks=2)
-LFG_CONFIG = LFGConfig.reference(
-    num_regions=2, block_expansion=4, max_features=16, num_bottleneck_blocks=1, region=SMALL, flow=SMALL,
-    background=SMALL,
-)  # fmt: skip
-A2V_CONFIG = A2VConfig.reference(
-    dim=8, dim_mults=(1, 2), heads=2, head_dim=4, cross_heads=2, cross_head_dim=4, source_dim=16, audio_dim=12
-)
 PBNET = {"audio_dim": 12, "audio_latent_dim": 16, "pose_latent_dim": 8, "latent_dim": 8, "ff_size": 8}
 SPEECH = AudioConfig(
     encoder="hubert", hidden=16, layers=1, heads=2, ff=16, conv=8, position_kernel=4, position_groups=2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from media.asymmetric import AsymmetricClip, MarkedFaces, speaker_at
+from refusals import passes
 
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.faces.base import box_around, extended
@@ -18,15 +19,6 @@ from dawn_bench.pipelines.faces.tracking import DETECT_EVERY, MAX_TRACKS, CutDet
 from dawn_bench.pipelines.settings import PrepareSettings
 
 LIMIT = 3
-
-
-def passes(check: Callable[[], object]) -> bool:
-    """Whether a check does not raise `ItemError`."""
-    try:
-        check()
-    except ItemError:
-        return False
-    return True
 
 
 # --- gaps ------------------------------------------------------------------------------------------------------------

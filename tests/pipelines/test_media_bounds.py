@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from media.asymmetric import DRAWN, AsymmetricClip, MarkedFaces
 from media.colour import HLG, PQ, on_screen, shown_light
+from refusals import passes
 
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
@@ -30,16 +31,6 @@ from dawn_bench.pipelines.preparation import process
 from dawn_bench.pipelines.preparation.process import crop_of, outside_share, process_clip
 from dawn_bench.pipelines.preparation.sinks import MemorySink
 from dawn_bench.pipelines.settings import PrepareSettings
-
-
-def passes(check: Callable[[], object]) -> bool:
-    """Whether a check does not raise `ItemError`."""
-    try:
-        check()
-    except ItemError:
-        return False
-    return True
-
 
 # --- the crop --------------------------------------------------------------------------------------------------------
 
