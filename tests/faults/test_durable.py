@@ -39,7 +39,7 @@ from dawn_bench.reports import page, store
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.storage import StorageError
-from dawn_bench.training import holdout, logger, loop, resume
+from dawn_bench.training import board, holdout, logger, loop, resume
 from dawn_bench.workflow import quickstart, reproduced, train
 
 pytestmark = [
@@ -59,7 +59,7 @@ TRIED = [name for name, writer in WRITERS.items() if writer.tried]
 
 def in_place(path: Path) -> bool:
     """Whether a file is a log, or a row of the results store."""
-    return path.name.endswith(LOGS) or path.parent.name == "rows"
+    return path.name.endswith(LOGS) or path.parent.name in ("rows", board.FOLDER)
 
 
 @dataclass(frozen=True)
