@@ -56,6 +56,8 @@ def prepare(
     jobs: int = 2,
     engine: Engine = "loky",
     address: str | None = None,
+    device: str = "auto",
+    devices: str | Sequence[str] = (),
     overwrite: bool = False,
 ) -> PrepareReport:
     """Prepare a cache from the videos below `root`: faces cropped, 25 fps, 16 kHz sound, pose, blinks, audio features.
@@ -95,6 +97,8 @@ def prepare(
         jobs: worker processes; the bytes do not depend on their number.
         engine: `loky` on this machine, `dask` or `ray` on a cluster.
         address: the cluster's scheduler.
+        device: of the networks: `auto` (every GPU of a worker's machine, else its CPU), `cpu`, `cuda:1`.
+        devices: several, over which the workers are spread, at least one on each: `("cuda:0", "cuda:1")` or `all`.
         overwrite: replace an existing cache.
 
     Returns:
@@ -111,37 +115,15 @@ def prepare(
     from dawn_bench.pipelines.preparation.prepare import prepare as run
     from dawn_bench.pipelines.settings import PrepareSettings
 
-    arguments: dict[str, Any] = {
-        "dataset": dataset,
-        "like": like,
-        "size": size,
-        "crop": crop,
-        "face": face,
-        "frames": frames,
-        "pose": pose,
-        "blink": blink,
-        "extract": None if extract is None else as_names(extract),
-        "on_cut": on_cut,
-        "max_gap": max_gap,
-        "min_frames": min_frames,
-        "max_frames": max_frames,
-        "person": person,
-        "max_mouth_covered": max_mouth_covered,
-        "max_yaw": max_yaw,
-        "min_face_height": min_face_height,
-        "min_face_in_frame": min_face_in_frame,
-        "min_sharpness": min_sharpness,
-        "require_audio": require_audio,
-        "audio_track": audio_track,
-        "decoder": decoder,
-        "split": split,
-        "labels": as_optional_path(labels, "labels"),
-        "seed": seed,
-    }
-    given = {name: value for name, value in arguments.items() if value is not None}
+    if extract is not None:
+        extract = as_names(extract)
+    labels = as_optional_path(labels, "labels")
+    arguments = locals()
+    given = {name: arguments[name] for name in PrepareSettings.model_fields if arguments[name] is not None}
     settings = validated(PrepareSettings, given, what="argument")
     folders = as_path(root, "root"), as_path(cache, "cache")
-    return run(*folders, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite)
+    where: Any = {"device": device, "devices": as_names(devices)}
+    return run(*folders, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite, **where)
 
 
 def open_cache(path: str | Path) -> Cache:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -104,16 +105,15 @@ class DevicePool:
         The claim is a file lock, which ends with the process, however it ends.
         """
         global _taken
-        if _taken is not None and _taken.run == self.run:
-            return _taken.device
-        names = self.names or cuda_devices() or [CPU]
-        lock, device = None, names[0]
-        if len(names) > 1:
-            lock, device = _claim(names, self._folder)
-        if _taken is not None and _taken.lock is not None:
-            _taken.lock.release()
-        _taken = _Taken(self.run, device, lock)
-        return device
+        with _taking:
+            if _taken is not None and _taken.run == self.run:
+                return _taken.device
+            names = self.names or cuda_devices() or [CPU]
+            lock, device = _claim(names, self._folder) if len(names) > 1 else (None, names[0])
+            if _taken is not None and _taken.lock is not None:
+                _taken.lock.release()
+            _taken = _Taken(self.run, device, lock)
+            return device
 
     def clear(self) -> None:
         """Remove what the claims left on this machine, after the run."""
@@ -134,6 +134,28 @@ class _Taken:
 
 
 _taken: _Taken | None = None
+_taking = threading.Lock()
+
+
+def workers_on(device: str, devices: Sequence[str], *, jobs: int, engine: str) -> tuple[str | DevicePool, int]:
+    """Where `jobs` worker processes of a command compute, and their number: at least one for each of `devices`.
+
+    Without `devices` all workers use `device`, and with `auto` they are spread over the GPUs. Where `engine` is not
+    `loky` the workers may be on other machines, whose devices are not known here. One process does not ask for a pool.
+    Raises `InputError` where both are given, and as `device_list`.
+    """
+    if devices and device != AUTO:
+        raise InputError("a device and a list of devices are both given.", hint="Give --device or --devices.")
+    if engine != "loky":
+        names = () if list(devices) == [ALL] else tuple(devices)
+        return (DevicePool(names) if device == AUTO else device), max(jobs, len(names))
+    names = tuple(device_list(",".join(devices))) if devices else ()
+    jobs = max(jobs, len(names))
+    if device != AUTO:
+        return checked_device(device), jobs
+    if jobs > 1:
+        return DevicePool(names), jobs
+    return (names[0] if names else device), jobs
 
 
 def _claim(names: Sequence[str], folder: Path) -> tuple[FileLock, str]:

@@ -22,6 +22,8 @@ def prepare(job: Preparation) -> None:
 
     Example: dawn-bench prepare --root my-videos --cache my-cache --jobs 4
 
+    On eight GPUs: dawn-bench prepare --root my-videos --cache my-cache --devices all --jobs 32
+
     As DAWN prepared CREMA-D: dawn-bench prepare --like dawn --dataset crema --root CREMA-D --cache crema
 
     Synthetic meshes, written to --root where it does not exist yet:
@@ -50,10 +52,12 @@ def prepare(job: Preparation) -> None:
         job.root,
         job.cache,
         settings,
-        jobs=job.jobs or cpu_count(),
+        jobs=job.jobs or (1 if job.devices else cpu_count()),
         engine=job.engine,
         address=job.address,
         overwrite=job.overwrite,
+        device=job.device,
+        devices=job.devices,
     )
     _show(report)
     if job.strict and report.quarantined:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from dawn_bench.config import Config, validated
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.extractor_record import Extracted, of_provenance
 from dawn_bench.files import user_path
@@ -72,6 +73,8 @@ class Generator(ABC):
     """A loaded model. `options_class` declares the options that `generate` and `stream` take as keywords."""
 
     options_class: ClassVar[type[Config]]
+    #: Where its networks are; face back ends and speech networks run there too.
+    device: str = "auto"
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -102,6 +105,7 @@ class Generator(ABC):
     ) -> TalkingStream:
         """As `generate`, but inputs and options are checked now, and frames are generated as they are read."""
 
+    @on_its_device
     def generate(
         self,
         image: str | Path | None,

@@ -20,6 +20,7 @@ from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
@@ -61,6 +62,7 @@ class Evaluated:
     timings: dict[str, float]
 
 
+@on_its_device
 def evaluate_methods(job: Evaluation) -> Evaluated:
     """Run an evaluation. Raises `InputError` when the cache, a method, its checkpoint or its outputs cannot be used."""
     cache = Cache(job.cache)

@@ -23,9 +23,20 @@ class _Folders(Job):
 class Preparation(PrepareSettings, _Folders):
     """Settings of a preparation: those of the cache, and of the workers."""
 
-    jobs: int | None = Field(None, ge=1, description="Number of worker processes. Default: number of cores.")
+    jobs: int | None = Field(
+        None,
+        ge=1,
+        description="Number of worker processes. Default: number of cores; with --devices one per device, which is the "
+        "minimum.",
+    )
     engine: Literal["loky", "dask", "ray"] = Field("loky", description="loky: this machine; dask or ray: a cluster.")
     address: str | None = Field(None, description="Scheduler of the cluster: tcp://host:8786.")
+    device: Device = Field(
+        "auto", description="Device of the networks: auto (every GPU of a worker's machine, else its CPU), cpu, cuda:1."
+    )
+    devices: tuple[str, ...] = Field(
+        (), description="Spread the workers over these devices: cuda:0,cuda:1, or all for every GPU."
+    )
     overwrite: bool = Field(False, description="Replace an existing cache.")
     list_missing: bool = Field(False, description="Only list the published clips that are missing, with the reason.")
     strict: bool = Field(False, description="Exit with code 3 when a clip could not be used.")

@@ -19,6 +19,7 @@ from dawn_bench.baselines.base import METHODS, Context
 from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config, resolve_config
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.files import is_temporary, sweep, write_atomic
 from dawn_bench.locks import exclusive
@@ -78,6 +79,7 @@ class Quickstarted:
     report: Path
 
 
+@on_its_device
 def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstarted:
     """Run the whole job in `out`; steps that an earlier run finished are not repeated.
 
@@ -99,7 +101,8 @@ def _quickstarted(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstar
     with _timed("dataset", timings):
         _dataset(out / "dataset", plan, jobs=jobs)
     with _timed("prepare", timings):
-        prepare(out / "dataset", out / "cache", PrepareSettings(dataset="embedded", size=plan.size), jobs=jobs)
+        picked = PrepareSettings(dataset="embedded", size=plan.size)
+        prepare(out / "dataset", out / "cache", picked, jobs=jobs, device=device)
     cache = Cache(out / "cache")
     settings = resolve_config(MODELS[default_model()].preset(plan.preset), overrides=plan.training)
     with _timed("train", timings):

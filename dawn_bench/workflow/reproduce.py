@@ -19,6 +19,7 @@ from dawn_bench.baselines.methods.dawn import Dawn
 from dawn_bench.baselines.outputs import OK, Output, produce
 from dawn_bench.cache import Cache
 from dawn_bench.clip import FPS, Clip
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
@@ -51,6 +52,7 @@ OUTPUTS = "outputs"
 _NOT_YET = "stopped before this row; run the same command again to continue."
 
 
+@on_its_device
 def reproduce(job: Reproduction) -> Reproduced:
     """Run a table on each cache. Raises `InputError` for an unknown table, variant or option, a run or installs file
     that does not exist, a cache without clips in the split, and two caches of one dataset and frame size.

@@ -10,6 +10,7 @@ from typing import Any
 from dawn_bench.baselines.base import modality_of
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.extractor_record import KEY, SHARED_FIELDS, of_provenance, to_json
 from dawn_bench.files import replacing
@@ -29,6 +30,7 @@ from dawn_bench.workflow.folders import run_folder
 from dawn_bench.workflow.training_setup import checked_substitutes, has_started, holdouts
 
 
+@on_its_device
 def train(
     cache: Cache,
     settings: Any,

@@ -15,6 +15,7 @@ from typing import Any
 from scipy.stats import wasserstein_distance
 
 from dawn_bench.clip import Clip
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import user_path
 from dawn_bench.metrics.protocols.base import ScoringProtocol
@@ -71,6 +72,7 @@ class MetricScore:
     distance: float | None = None
 
 
+@on_its_device
 def compute_metrics(
     *,
     generated: ClipSetLike,

@@ -52,6 +52,11 @@ class Extractor(ABC):
     weights: ClassVar[Needs] = ()
     #: Packages beyond those that dawn-bench requires, by import name.
     packages: ClassVar[tuple[str, ...]] = ()
+    #: Where its networks run; `auto`: on the device of the running command (`dawn_bench.devices`).
+    device: str = "auto"
+
+    def __init__(self, *, device: str = "auto") -> None:
+        self.device = device
 
     @classmethod
     def missing(cls) -> str | None:

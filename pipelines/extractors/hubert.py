@@ -51,7 +51,7 @@ class Hubert(Extractor):
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`hubert` (T,1024) from `audio` int16 (n,) at 16 kHz; raises `InputError` without the weights."""
-        device = pick_device()
+        device = pick_device(self.device)
         model = _SNAPSHOT.load(device)
         steps = partial(hidden_states, model, device=device)
         return {"hubert": chunked(normalise(arrays["audio"]), steps, n_frames=n_frames).astype(np.float16)}

@@ -58,12 +58,13 @@ class PoseTddfa(Extractor):
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`pose` (T,7) from `frames` and `landmarks`; raises `InputError` without the weights."""
         mean, spread = _parameters(weights.resolve(_PARAMETERS, "files"))
-        parameters = predict(arrays["frames"], arrays["landmarks"]) * spread + mean
+        device = pick_device(self.device)
+        parameters = predict(arrays["frames"], arrays["landmarks"], device=device) * spread + mean
         matrices = parameters[:, :12].reshape(-1, 3, 4).astype(np.float64)
         return {"pose": decode_matrix(matrices).astype(np.float32)}
 
 
-def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def predict(frames: np.ndarray, landmarks: np.ndarray, *, device: str = "auto") -> np.ndarray:
     """Standardised parameters float32 (T,62) from frames uint8 (T,H,W,3) RGB and their landmarks (T,68,2).
 
     Raises `InputError` if the network's file is missing or belongs to another network.
@@ -72,7 +73,7 @@ def predict(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
     from dawn_bench.exact import exact_inference
 
-    network = _network(weights.resolve(first_present(_NETWORKS), "files"), device := pick_device())
+    network = _network(weights.resolve(first_present(_NETWORKS), "files"), device := pick_device(device))
     squares = square(detector_box(landmarks))
     rows = []
     for start in range(0, len(frames), _BATCH):

@@ -42,6 +42,6 @@ class Wav2Vec2(Extractor):
 
     def run(self, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int) -> dict[str, np.ndarray]:
         """`wav2vec2` (T,768) from `audio` int16 (n,) at 16 kHz; raises `InputError` without the weights."""
-        device = pick_device()
+        device = pick_device(self.device)
         steps = partial(hidden_states, _SNAPSHOT.load(device), device=device)
         return {"wav2vec2": chunked(normalise(arrays["audio"]), steps, n_frames=n_frames).astype(np.float16)}

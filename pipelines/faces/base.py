@@ -6,7 +6,9 @@ numbers in any worker and in any order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,7 @@ import cv2
 import numpy as np
 
 from dawn_bench import weights
+from dawn_bench.devices import chosen_device
 from dawn_bench.errors import InputError
 from dawn_bench.registry import Registry
 from dawn_bench.weights_needs import Needs
@@ -22,7 +25,8 @@ from dawn_bench.weights_needs import Needs
 class FaceBackend(Protocol):
     """Boxes are x0, y0, x1, y1 and points x, y, float32 pixels of the frame given (uint8 RGB (H,W,3)).
 
-    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_needs`).
+    A back end whose files are in the weights registry declares them as `weights` (`dawn_bench.weights_needs`). One
+    whose networks can run on a GPU is constructed with `device`.
     """
 
     name: str
@@ -66,8 +70,10 @@ FACE_BACKENDS: Registry[type[FaceBackend]] = Registry(
 )
 
 
-def pick_backend(name: str = "auto") -> FaceBackend:
+def pick_backend(name: str = "auto", *, device: str = "auto") -> FaceBackend:
     """The back end called `name`, loaded once per process; `auto` is face-alignment where it can run, else dlib.
+
+    `device` is for back ends whose networks can run on a GPU; `auto` is that of the running command.
 
     Raises `InputError` for an unknown name, and naming what is missing where the back end cannot run.
     """
@@ -75,7 +81,8 @@ def pick_backend(name: str = "auto") -> FaceBackend:
     if reason := FACE_BACKENDS[name].missing():
         other = "" if name == "dlib" else " (without it: --face dlib)"
         raise InputError(f"the face back end {name!r} cannot run{other}: {reason}")
-    return _loaded(name, weights.folder())
+    takes_device = "device" in signature(FACE_BACKENDS[name]).parameters
+    return _loaded(name, weights.folder(), chosen_device(device) if takes_device else "")
 
 
 def backend_name(name: str = "auto") -> str:
@@ -117,9 +124,10 @@ def stand_in(name: str) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str, folder: Path) -> FaceBackend:
-    """One back end per process and weights folder: loading takes a second and a hundred megabytes."""
-    return FACE_BACKENDS[name]()
+def _loaded(name: str, folder: Path, device: str) -> FaceBackend:
+    """One back end per process, weights folder and device: loading takes a second and a hundred megabytes."""
+    kind: Callable[..., FaceBackend] = FACE_BACKENDS[name]
+    return kind(device=device) if device else kind()
 
 
 def box_around(points: np.ndarray) -> np.ndarray:

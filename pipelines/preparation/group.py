@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dawn_bench.cache import OK, QUARANTINED, shard_array
+from dawn_bench.devices import AUTO, DevicePool, computing_on
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.preparation.origin import DATASET_CROP, crop_text, origin
@@ -117,6 +118,7 @@ class GroupJob:
         extractor: None to process `sources`; else the extractor whose fields are added to the finished group.
         owner: process whose death ends the work; None where it may run on another machine.
         killers: clips on which a worker process died.
+        device: that its networks run on, or those over which the workers are spread.
     """
 
     cache: Path
@@ -129,6 +131,7 @@ class GroupJob:
     extractor: str | None = None
     owner: int | None = None
     killers: frozenset[str] = frozenset()
+    device: str | DevicePool = AUTO
 
     @property
     def part(self) -> Path:
@@ -168,7 +171,8 @@ def process_group(job: GroupJob) -> GroupReport:
     faults: list[str] = []
     try:
         job.part.parent.mkdir(parents=True, exist_ok=True)
-        rows = _process_clips(job, faults) if job.extractor is None else _extract_clips(job, faults)
+        with computing_on(job.device):
+            rows = _process_clips(job, faults) if job.extractor is None else _extract_clips(job, faults)
         write_part(job.part, rows)
     except OSError as error:
         raise storage_error(error, path=job.cache) or error from None

@@ -17,6 +17,7 @@ from typing import Any
 
 from dawn_bench.cache import OK
 from dawn_bench.clip import FPS
+from dawn_bench.devices import CPU, DevicePool, computing_on, workers_on
 from dawn_bench.errors import InputError
 from dawn_bench.locks import exclusive
 from dawn_bench.names import check_name
@@ -87,10 +88,13 @@ def prepare(
     address: str | None = None,
     overwrite: bool = False,
     tools: Tools | None = None,
+    device: str = AUTO,
+    devices: Sequence[str] = (),
 ) -> PrepareReport:
     """Prepare the dataset at `root` into the folder `cache` with `jobs` worker processes.
 
-    The bytes of every shard depend on the sources and the settings, not on `jobs`, `engine` or interruptions.
+    The bytes of every shard depend on the sources and the settings, not on `jobs`, `engine`, interruptions or which of
+    several equal cards computes.
 
     Args:
         root: folder of the dataset.
@@ -101,11 +105,15 @@ def prepare(
         address: of the Dask or Ray cluster; None starts a local one.
         overwrite: delete an existing cache first, even one with other settings.
         tools: what is done to a clip; chosen by the dataset unless given.
+        device: that the networks of every worker run on; `auto`: every GPU of the worker's machine, else its CPU.
+        devices: those over which the workers are spread, at least one on each; `all`: every GPU.
 
     Raises `InputError` when there is nothing to prepare, no clip could be used, another run is using the cache, the
     disk is full, or the cache was prepared with other settings.
     """
     begun = time.monotonic()
+    where, jobs = workers_on(device, devices, jobs=jobs, engine=engine)
+    elsewhere = jobs > 1 or engine != "loky"  # in other processes
     root, cache = root.resolve(), cache.resolve()
     sources = list_sources(root, settings)
     tools = tools or mesh_tools(root, settings) or ClipTools()
@@ -115,7 +123,8 @@ def prepare(
         if overwrite:
             empty(cache)
         sweep(cache)
-        plan = _planned(root, cache, sources, settings, tools)
+        with computing_on(CPU if elsewhere else where):  # fingerprints alone, which need no GPU
+            plan = _planned(root, cache, sources, settings, tools)
         planned = PrepareSettings.model_validate(plan.settings)
         changed = _changed(root, cache, plan, sources)
         if changed:
@@ -125,8 +134,8 @@ def prepare(
 
         def job(number: int, extractor: str | None = None) -> GroupJob:
             ids = tuple(i for i in plan.groups[number] if owners[i] == number)
-            here = {i: by_id[i] for i in ids if i in by_id}
-            return GroupJob(cache, root, number, ids, here if extractor is None else {}, planned, tools, extractor)
+            here = {i: by_id[i] for i in ids if i in by_id} if extractor is None else {}
+            return GroupJob(cache, root, number, ids, here, planned, tools, extractor, device=where)
 
         def work(numbers: Sequence[int], label: str, extractor: str | None = None) -> None:
             todo = [job(n, extractor) for n in numbers if not part_path(cache, n, extractor=extractor).exists()]
@@ -146,6 +155,8 @@ def prepare(
                 incomplete[name] = sum(row["status"] != OK for row in current_rows(parts, owners))
         finally:
             sweep(cache, ended=True)
+            if isinstance(where, DevicePool):
+                where.clear()
         rows = write_index(cache, plan, by_id)
         drop_superseded(cache, plan)
     report = PrepareReport(

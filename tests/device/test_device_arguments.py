@@ -53,15 +53,15 @@ CUDA = {
     "training/processes.py:distributed",
     "cli/doctor.py:doctor",
 }
-#: Functions that pick a device themselves: the first GPU where there is one, whatever the command was told.
+#: Functions that ask for a device: that of the command that calls them, or the one that they are given.
 PICKS = {
     "models/loading.py:load_model",
     "metrics/scoring/compare.py:compute_metrics",
     "cli/doctor.py:doctor",
-    # faults: `--device` does not reach them (test_device_extractors.py)
     "pipelines/extractors/hubert.py:Hubert.run",
     "pipelines/extractors/wav2vec2.py:Wav2Vec2.run",
     "pipelines/extractors/tddfa.py:PoseTddfa.check",
+    "pipelines/extractors/tddfa.py:PoseTddfa.run",
     "pipelines/extractors/tddfa.py:predict",
     "pipelines/faces/backends/face_alignment.py:FaceAlignmentBackend.__init__",
     "pipelines/faces/backends/insightface.py:InsightFaceBackend.__init__",

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from dawn_bench.clip import FPS
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.extractor_record import SHARED_FIELDS, of_provenance
 from dawn_bench.files import sha256_file, user_path
@@ -109,6 +110,7 @@ class DawnGenerator(DawnNetworks, Generator):
         _check_stages(facts, run=run)
         return cls(**modules, device=device, identity=fingerprint(hashes), facts=facts)
 
+    @on_its_device
     def stream(
         self,
         image: str | Path | None,

@@ -72,7 +72,7 @@ def sar(
     if pose is None or blink is None:
         drawn_pose, drawn_blink = networks.tracks(source, audio, seed=seed)
         pose, blink = (drawn_pose if pose is None else pose), (drawn_blink if blink is None else blink)
-    backend = backend or pick_backend()
+    backend = backend or pick_backend(device=networks.device)
     parts: list[np.ndarray] = []
     for number, start in enumerate(range(0, len(audio), options.segment)):
         span = slice(start, start + options.segment)

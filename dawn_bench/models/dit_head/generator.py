@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from dawn_bench.clip import FPS
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import sha256_file, user_path
 from dawn_bench.models.checkpoint import load_checkpoint
@@ -108,6 +109,7 @@ class DitHeadGenerator(DitHeadNetworks, Generator):
             hashes.append(sha256_file(path))
         return cls(*modules, device=device, identity=fingerprint(hashes), facts=facts)
 
+    @on_its_device
     def stream(
         self,
         image: str | Path | None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,17 @@ from dawn_bench.weights_needs import fetch_command
 #: Registry names.
 _DETECTOR, _POINTS = "scrfd-10g", "insightface-68"
 _INPUT = (640, 640)
+#: What runs the networks, and the settings without which numbers are rounded or depend on the card.
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_EXACT = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 @FACE_BACKENDS.register("insightface")
 class InsightFaceBackend:
-    """SCRFD detection, and x, y of the 68 3-D landmarks."""
+    """SCRFD detection, and x, y of the 68 3-D landmarks, on the device of the running command, in full float32.
+
+    On a GPU this needs onnxruntime-gpu; onnxruntime without it computes on the CPU.
+    """
 
     name = "insightface"
     weights = ((_DETECTOR,), (_POINTS,))
@@ -43,16 +50,23 @@ class InsightFaceBackend:
         places = f"{'is' if len(absent) == 1 else 'are'} not in {weights.folder()} nor in {_pack()}"
         return f"{files} {places}; get the pack with: {fetch_command(job=InsightFaceBackend.name)}"
 
-    def __init__(self) -> None:
+    def __init__(self, *, device: str = "auto") -> None:
         from insightface.model_zoo import get_model
         from onnxruntime import get_available_providers
 
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")[pick_device() != "cuda" :]
+        kind, _, index = (pick_device() if device == "auto" else device).partition(":")
+        wanted: dict[str, dict[str, Any]] = {_CPU: {}}
+        if kind == "cuda":
+            wanted = {_CUDA: {**_EXACT, "device_id": int(index or 0)}, **wanted}
         providers = [name for name in wanted if name in get_available_providers()]
         files = [path for name in (_DETECTOR, _POINTS) if (path := _file(name))]
         self._hashes = [sha256_file(path) for path in files]
-        self._detector, self._points = (get_model(str(path), providers=providers) for path in files)
-        context = 0 if "CUDAExecutionProvider" in providers else -1
+        settings: dict[str, Any] = {"providers": providers}
+        context = -1
+        if _CUDA in providers:
+            context = wanted[_CUDA]["device_id"]
+            settings["provider_options"] = [wanted[name] for name in providers]
+        self._detector, self._points = (get_model(str(path), **settings) for path in files)
         self._detector.prepare(context, input_size=_INPUT, det_thresh=0.5)
         self._points.prepare(context)
 

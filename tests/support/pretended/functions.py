@@ -33,7 +33,7 @@ class Functions(TorchFunctionMode):
             return getattr(first.numbers, func.__name__)()
         if isinstance(first, PretendedTensor) and func is torch.Tensor.numpy:
             return first.numpy()
-        if device is None:
+        if device is None or device.type == "meta":
             return func(*args, **kwargs)
         if device.type == "cpu":
             out = func(*args, **kwargs)
