@@ -22,6 +22,7 @@ from pydantic import ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from dawn_bench.config import Config, Origin, Values, split_override, typed_value
+from dawn_bench.devices import checked_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.progress import console
@@ -74,23 +75,8 @@ class Job(Config):
         names = list(cls.model_fields)
         name = info.field_name or ""
         if DEVICE in cls.model_fields[name].metadata and info.data.keys() >= set(names[: names.index(name)]):
-            return _device(value)
+            return checked_device(value)
         return value
-
-
-def _device(name: str) -> str:
-    """The device called `name`; `auto` becomes `cuda` where there is a CUDA device, else `cpu`."""
-    import torch
-
-    from dawn_bench.provenance import pick_device
-
-    try:
-        kind = torch.device(chosen := pick_device(name)).type
-    except RuntimeError as error:
-        raise InputError(f"there is no device {name!r}.", hint="Examples: auto, cpu, cuda, cuda:1.") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here.", hint="Leave it out, or choose cpu.")
-    return chosen
 
 
 #: Marks the field of a job that names a torch device.

@@ -10,6 +10,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from dawn_bench.devices import chosen_device
+
 #: The libraries whose version can change a number.
 NUMERIC_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "av", "dlib-bin")
 
@@ -51,7 +53,5 @@ def device_name(device: str = "cpu") -> str:
 
 
 def pick_device(device: str = "auto") -> str:
-    """`auto` becomes `cuda` if a CUDA device is available, else `cpu`."""
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    """`device`, where `auto` is that of the command (`dawn_bench.devices`): without one `cuda` where there is a GPU."""
+    return chosen_device(device)

@@ -47,15 +47,14 @@ ON_THE_CPU = {
 }
 #: Functions that use `torch.cuda`, and only where there is a CUDA device.
 CUDA = {
-    "job.py:_device",
+    "devices.py:checked_device",
+    "devices.py:cuda_devices",
     "provenance.py:device_name",
-    "provenance.py:pick_device",
     "training/processes.py:distributed",
     "cli/doctor.py:doctor",
 }
 #: Functions that pick a device themselves: the first GPU where there is one, whatever the command was told.
 PICKS = {
-    "job.py:_device",
     "models/loading.py:load_model",
     "metrics/scoring/compare.py:compute_metrics",
     "cli/doctor.py:doctor",

@@ -11,8 +11,8 @@ import torch
 from pretended.device import Record, pretended_cuda
 from pretended.smallest import smallest, train_stage
 
+from dawn_bench.devices import checked_device
 from dawn_bench.errors import InputError
-from dawn_bench.job import _device
 from dawn_bench.models.diffspeaker.generator import DiffSpeakerOptions, load_generator
 from dawn_bench.models.perceptual import VGGLoss
 from dawn_bench.models.spec import MODELS
@@ -85,7 +85,7 @@ def test_each_of_two_processes_keeps_to_its_own_device(
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
 def test_a_device_may_have_an_index(device: str, tiny_cache: Path, untrained: Folder, record: Record) -> None:
     index = int(device.partition(":")[2] or 0)
-    assert _device(device) == device and device_name(device) == f"Pretended GPU {index}"
+    assert checked_device(device) == device and device_name(device) == f"Pretended GPU {index}"
     assert pick_device(device) == device and pick_device("auto") == "cuda" and pick_device("cpu") == "cpu"
     from dawn_bench.cache import Cache
 
@@ -101,9 +101,9 @@ def test_without_cuda_it_is_not_chosen() -> None:
         pytest.skip("this machine has a GPU")
     assert pick_device("auto") == "cpu" and pick_device("cuda") == "cuda"
     with pytest.raises(InputError, match="no CUDA device here"):
-        _device("cuda:1")
+        checked_device("cuda:1")
     with pytest.raises(InputError, match="no device 'gpu'"):
-        _device("gpu")
+        checked_device("gpu")
 
 
 def test_batches_are_pinned_for_a_gpu_alone(record: Record) -> None:
