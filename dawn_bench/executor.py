@@ -12,7 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -20,8 +21,7 @@ from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from dawn_bench.errors import InputError
 from dawn_bench.stopping import end_with
@@ -34,8 +34,9 @@ Kind = Literal["cpu", "gpu"]
 MOST_FRUITLESS = 3
 #: Environment variables that limit the threads of one process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
-#: Seconds between two looks for a device that another worker gives back.
-_LOOK = 0.1
+
+#: Longest time in seconds that a pool takes to hand out its jobs.
+_HANDED_OUT = 2.0
 
 
 class Report(Protocol):
@@ -106,21 +107,21 @@ class Workers:
         number: of processes for jobs that need no GPU.
         engine: `loky` for processes of this machine, `dask` or `ray`.
         address: of a Dask or Ray cluster; None starts a local one.
-        devices: of this machine: each gets one process more, for the jobs that need a GPU. One that is not listed
-            runs as the others do; on a cluster, jobs that need a GPU ask for one of its resource `GPU`.
-        threads: of each process, for those of this machine.
+        gpus: of this machine: so many processes more, for the jobs that need a GPU. Without, these run as the others
+            do. On a cluster they ask for one of its resource `GPU`.
+        threads: of each process of this machine.
     """
 
     number: int = 1
     engine: Engine = "loky"
     address: str | None = None
-    devices: tuple[str, ...] = ()
+    gpus: int = 0
     threads: int = 1
 
     @property
     def in_process(self) -> bool:
         """Whether the jobs run in this process, one after the other."""
-        return self.engine == "loky" and self.number == 1 and not self.devices
+        return self.engine == "loky" and self.number == 1 and not self.gpus
 
 
 def run(
@@ -186,7 +187,7 @@ def run(
 def _run_alone(job: J, work: Callable[[J], Any] | None, places: Workers) -> Any:
     """Process one job in a process of its own; repeat it without each clip on which the process dies."""
     job = replace(job, owner=os.getpid())  # type: ignore[type-var]
-    here = Workers(2, devices=places.devices[:1], threads=places.threads)
+    here = Workers(2, gpus=min(places.gpus, 1), threads=places.threads)
     while True:
         job.marker.unlink(missing_ok=True)
         try:
@@ -223,7 +224,7 @@ def _own_work(job: Job[R]) -> R:
     return job.work()
 
 
-class _Order(TopologicalSorter[int]):
+class _Order(TopologicalSorter[int], Generic[J]):
     """Hands out jobs as soon as those that they need have ended."""
 
     def __init__(self, jobs: Sequence[J]) -> None:
@@ -231,35 +232,50 @@ class _Order(TopologicalSorter[int]):
         super().__init__({n: [m for m in job.after if m in self.jobs] for n, job in self.jobs.items()})
         self.prepare()
 
-    def ready(self) -> list[Any]:
+    def ready(self) -> list[J]:
         """The jobs that may begin and were not handed out yet."""
         return [self.jobs[number] for number in self.get_ready()]
 
 
 def _loky(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Iterator[Any]:
-    """On processes of this machine: one pool for each kind of job that there is, with a process for each device."""
+    """On processes of this machine: one pool for each kind of job that there is."""
     from joblib.externals.loky import ProcessPoolExecutor
 
+    def kind_of(job: J) -> Kind:
+        return job.kind if places.gpus else "cpu"
+
     environment = dict.fromkeys(_THREADS, str(places.threads))
-    kinds = {job.kind if places.devices else "cpu" for job in jobs}
-    order, finished = _Order(jobs), SimpleQueue[Future[Any]]()
+    order, finished, submitted = _Order(jobs), SimpleQueue[Future[Any]](), set[Future[Any]]()
+    numbers: dict[Kind, int] = {"cpu": places.number, "gpu": places.gpus}
     with ExitStack() as stack:
-        pools = {}
-        for kind in sorted(kinds):
-            number = len(places.devices) if kind == "gpu" else places.number
-            begin: dict[str, Any] = {}
-            if kind == "gpu":
-                locks = stack.enter_context(TemporaryDirectory(prefix="dawn-bench-devices-"))
-                begin = {"initializer": _take_device, "initargs": (Path(locks), places.devices)}
-            pools[kind] = ProcessPoolExecutor(min(number, len(jobs)), env=environment, **begin)
+        pools, waiting, free = {}, {}, {}
+        for kind in sorted({kind_of(job) for job in jobs}):
+            number = min(numbers[kind], len(jobs))
+            pools[kind] = ProcessPoolExecutor(number, env=environment)
             stack.callback(pools[kind].shutdown, wait=True, kill_workers=True)
+            waiting[kind], free[kind] = deque[J](), 2 * number  # what a pool can hand out at once
+        stack.callback(_all_begun, submitted)
         while order.is_active():
             for job in order.ready():
-                pool = pools[job.kind if places.devices else "cpu"]
-                pool.submit(_in_worker, work, job, places.threads).add_done_callback(finished.put)
-            report = finished.get().result()
+                waiting[kind_of(job)].append(job)
+            for kind, pool in pools.items():
+                while waiting[kind] and free[kind]:
+                    future = pool.submit(_in_worker, work, waiting[kind].popleft(), places.threads)
+                    submitted.add(future)
+                    future.add_done_callback(finished.put)
+                    free[kind] -= 1
+            submitted.discard(future := finished.get())
+            report = future.result()
+            free[kind_of(order.jobs[report.number])] += 1
             order.done(report.number)
             yield report
+
+
+def _all_begun(futures: Collection[Future[Any]]) -> None:
+    """Wait until a pool has handed out its jobs: loky fails when it is stopped before (joblib 1.6)."""
+    late = time.monotonic() + _HANDED_OUT
+    while time.monotonic() < late and not all(future.running() or future.done() for future in futures):
+        time.sleep(0.001)
 
 
 def _dask(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Iterator[Any]:
@@ -287,9 +303,7 @@ def _dask(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Itera
                 ready = order.ready()
                 for kind, resources in (("cpu", None), ("gpu", {"GPU": 1})):
                     if chosen := [job for job in ready if job.kind == kind]:
-                        futures.update(
-                            client.map(partial(_in_worker, work), chosen, pure=False, resources=resources)
-                        )
+                        futures.update(client.map(partial(_in_worker, work), chosen, pure=False, resources=resources))
                 report = next(futures).result()
                 order.done(report.number)
                 yield report
@@ -364,32 +378,6 @@ def check_owner(owner: int | None) -> None:
     """Exit a worker whose run was killed: another run may already be writing the same files."""
     if owner is not None and owner not in (os.getpid(), os.getppid()):
         os._exit(1)
-
-
-#: The device of this worker process, and the lock that keeps others from it until the process ends.
-_own: tuple[str, Any] | None = None
-
-
-def own_device() -> str | None:
-    """The device that this worker process has for itself; None where it was given none."""
-    return _own[0] if _own is not None else None
-
-
-def _take_device(locks: Path, devices: Sequence[str]) -> None:
-    """Take a device that no other process has; the system gives it back with the process, however that ends."""
-    global _own
-    from filelock import FileLock, Timeout
-
-    while _own is None:
-        for number, device in enumerate(devices):
-            lock = FileLock(locks / f"{number}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            _own = device, lock
-            return
-        time.sleep(_LOOK)
 
 
 def _is_worker_death(error: Exception) -> bool:
