@@ -124,6 +124,7 @@ def _is_torchscript(path: Path) -> bool:
 
 class _Windows(Feature):
     fields = ("frames",)
+    device_bound = True
     length: ClassVar[int]
 
     def __init__(

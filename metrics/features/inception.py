@@ -104,6 +104,7 @@ class Inception(Feature):
     """`inception` float32 (T,2048)."""
 
     name, fields = "inception", ("frames",)
+    device_bound = True
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"

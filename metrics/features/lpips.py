@@ -82,6 +82,7 @@ class LpipsFrames(PairFeature):
     """`lpips` float64 (T,)."""
 
     name, fields, version = "lpips", ("frames",), 2
+    device_bound = True
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"

@@ -55,6 +55,7 @@ class SyncNetFeature(Feature):
     """
 
     name, fields, version = "syncnet", ("frames", "audio"), 1
+    device_bound = True
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"

@@ -104,6 +104,8 @@ class FeatureExtractor(ABC):
     fields: ClassVar[tuple[str, ...]]
     #: Incremented whenever the code changes the arrays.
     version: ClassVar[int] = 1
+    #: Whether `run` uses a network on `device`. The others need processors alone, and may run ahead of it.
+    device_bound: ClassVar[bool] = False
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"

@@ -1,1 +1,1 @@
-"""Building a cache: plan, executor, per-clip processing, shard writing, maintenance."""
+"""Building a cache: plan, per-clip processing, shard writing, maintenance."""

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from dawn_bench.cache import OK, QUARANTINED, shard_array
 from dawn_bench.devices import AUTO, DevicePool, computing_on
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.executor import Kind, check_owner
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.preparation.origin import DATASET_CROP, crop_text, origin
 from dawn_bench.pipelines.preparation.plan import listed_id, part_path, read_part, write_part
 from dawn_bench.pipelines.preparation.shards import ShardWriter
 from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
-from dawn_bench.stopping import end_with
 from dawn_bench.storage import storage_error
 from dawn_bench.weights_needs import check_needs
 
@@ -132,6 +130,18 @@ class GroupJob:
     owner: int | None = None
     killers: frozenset[str] = frozenset()
     device: str | DevicePool = AUTO
+    after: ClassVar[tuple[int, ...]] = ()
+    kind: ClassVar[Kind] = "cpu"
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return f"group {self.number}"
+
+    @property
+    def folder(self) -> Path:
+        """The cache, for messages."""
+        return self.cache
 
     @property
     def part(self) -> Path:
@@ -142,6 +152,14 @@ class GroupJob:
     def marker(self) -> Path:
         """A file that exists while a worker processes the group; it names the current clip."""
         return self.part.with_suffix(".running")
+
+    def work(self) -> GroupReport:
+        """Process it (`process_group`)."""
+        return process_group(self)
+
+    def report(self) -> GroupReport:
+        """Its report, once it is finished."""
+        return summary(self.number, read_part(self.part), clips=len(self.ids))
 
 
 @dataclass(frozen=True)
@@ -166,8 +184,7 @@ class GroupReport:
 def process_group(job: GroupJob) -> GroupReport:
     """Process one group and commit it: shards first, then its part. Raises `InputError` when the disk is full."""
     if job.part.exists():  # a cluster may send a job twice
-        return summary(job.number, read_part(job.part), clips=len(job.ids))
-    _set_up_worker(job)
+        return job.report()
     faults: list[str] = []
     try:
         job.part.parent.mkdir(parents=True, exist_ok=True)
@@ -354,18 +371,6 @@ class _GroupSink:
         self.frames = 0
 
 
-def _set_up_worker(job: GroupJob) -> None:
-    """In a worker process: leave Ctrl-C to the parent, and use one core."""
-    if job.owner in (None, os.getpid()) or threading.current_thread() is not threading.main_thread():
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(job.owner)
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
 def _check_owner(job: GroupJob) -> None:
     """Exit a worker whose run was killed: another run may already be writing the same group."""
-    if job.owner is not None and job.owner not in (os.getpid(), os.getppid()):
-        os._exit(1)
+    check_owner(job.owner)

@@ -19,12 +19,12 @@ from dawn_bench.cache import OK
 from dawn_bench.clip import FPS
 from dawn_bench.devices import CPU, DevicePool, computing_on, workers_on
 from dawn_bench.errors import InputError
+from dawn_bench.executor import Engine, run
 from dawn_bench.locks import exclusive
 from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
 from dawn_bench.pipelines.faces.base import stand_in
 from dawn_bench.pipelines.meshes.tools import mesh_tools
-from dawn_bench.pipelines.preparation.executor import Engine, run
 from dawn_bench.pipelines.preparation.folder import check_folders, drop_superseded, empty, make_folder, sweep
 from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob, GroupReport, Tools
 from dawn_bench.pipelines.preparation.index import current_rows, write_index

@@ -70,6 +70,7 @@ def test_every_feature_is_classified() -> None:
     assert all(FEATURES[name].run is FEATURES[other].run for name, other in SAME.items())
     for name in WITHOUT & set(FEATURES):
         assert not hasattr(sys.modules[FEATURES[name].__module__], "torch"), f"{name} now belongs to NETWORKS"
+    assert {name for name in FEATURES if FEATURES[name].device_bound} == set(NETWORKS) | set(SAME)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from disk_recorder import Disk, Event, Killed, recording, snapshot, unfinished
 from finished_files import LOGS, WRITERS, Writer
 from write_sites import LOSSY, OTHERWISE, ROOT, sites
 
-from dawn_bench import config, hashes, locks, transfer, weights_add, weights_fetch
+from dawn_bench import config, executor, hashes, locks, transfer, weights_add, weights_fetch
 from dawn_bench.baselines import outputs
 from dawn_bench.baselines.external import stage
 from dawn_bench.metrics.scoring import feature_cache, matching
@@ -32,7 +32,7 @@ from dawn_bench.pipelines.datasets import download
 from dawn_bench.pipelines.media import audio, video
 from dawn_bench.pipelines.meshes import files as mesh_readers
 from dawn_bench.pipelines.meshes import write as meshes
-from dawn_bench.pipelines.preparation import executor, export, group, index, plan, prepare, shards
+from dawn_bench.pipelines.preparation import export, group, index, plan, prepare, shards
 from dawn_bench.pipelines.preparation import folder as cache_folder
 from dawn_bench.pipelines.synthetic import write as synthetic
 from dawn_bench.reports import page, store

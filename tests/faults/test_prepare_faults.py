@@ -19,7 +19,7 @@ from fake_tools import FakeTools, dies, write_video
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.preparation.executor import run
+from dawn_bench.executor import run
 from dawn_bench.pipelines.preparation.group import GroupJob
 from dawn_bench.pipelines.preparation.maintain import verify
 from dawn_bench.pipelines.preparation.prepare import prepare

@@ -10,7 +10,7 @@ import pytest
 from fake_tools import FakeTools
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from dawn_bench.pipelines.preparation.executor import run
+from dawn_bench.executor import run
 from dawn_bench.pipelines.preparation.folder import drop_superseded, sweep
 from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport
 from dawn_bench.pipelines.preparation.plan import CachePlan, part_path

@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 from dawn_bench import cli, weights
 from dawn_bench.cache import INDEX_FILE, QUARANTINED
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.preparation.executor import Engine, run
+from dawn_bench.executor import Engine, run
 from dawn_bench.pipelines.preparation.group import GroupJob
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.progress import meter

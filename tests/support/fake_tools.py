@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dawn_bench.devices import chosen_device
 from dawn_bench.errors import ItemError
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.extractors.base import EXTRACTORS, Extractor
@@ -120,6 +121,34 @@ class FakeTools:
         if n_frames % 7 == 0:
             raise ItemError("no_audio", "seven is no good")
         return {name: np.concatenate([arrays["pose"][:, :3], np.full((n_frames, 1), size)], axis=1).astype(np.float16)}
+
+
+@dataclass(frozen=True)
+class Witness(FakeTools):
+    """Notes in files which process used which device, and for what."""
+
+    notes: Path = Path()
+
+    def _note(self, what: str) -> None:
+        with (self.notes / str(os.getpid())).open("a") as file:
+            file.write(f"{what} {chosen_device()}\n")
+
+    def facts(self, settings: PrepareSettings) -> dict[str, str]:
+        """Notes the device of the planning process."""
+        self._note("plan")
+        return super().facts(settings)
+
+    def process(self, source: Source, settings: PrepareSettings, sink: Any) -> dict[str, Any]:
+        """Notes the device of a clip."""
+        self._note("process")
+        return super().process(source, settings, sink)
+
+    def extract(
+        self, name: str, arrays: Mapping[str, np.ndarray], *, size: int, n_frames: int
+    ) -> dict[str, np.ndarray]:
+        """Notes the device of an extractor."""
+        self._note("extract")
+        return super().extract(name, arrays, size=size, n_frames=n_frames)
 
 
 @dataclass(frozen=True)
