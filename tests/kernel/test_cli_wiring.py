@@ -153,7 +153,7 @@ def _spied(monkeypatch: pytest.MonkeyPatch, place: str) -> dict[str, Any]:
 def _prepare(got: Mapping[str, Any], job: Any) -> None:
     settings = got["settings"]
     assert all(getattr(settings, name) == getattr(job, name) for name in PrepareSettings.model_fields)
-    names = ("root", "cache", "jobs", "engine", "address", "overwrite")
+    names = ("root", "cache", "jobs", "engine", "address", "device", "devices", "overwrite")
     assert {name: got[name] for name in names} == {name: getattr(job, name) for name in names}
 
 
@@ -204,7 +204,9 @@ def test_every_value_reaches_what_the_command_runs(command: str, monkeypatch: py
 #: The fields of each job that a test of this file compares with what the command runs. Those of the other jobs are
 #: followed further, in `tests/workflow/test_job_wiring.py`.
 FOLLOWED: dict[str, set[str]] = {
-    "prepare": {*PrepareSettings.model_fields, "root", "cache", "jobs", "engine", "address", "overwrite"},
+    "prepare": {
+        *PrepareSettings.model_fields, "root", "cache", "jobs", "engine", "address", "device", "devices", "overwrite",
+    },
     "train": {"cache", "out", "model", "stage", "preset", "resume", "seed", "device"},
     "report": {"results", "out", "format", "clips", "published"},
     "quickstart": {"out", "preset", "jobs", "seed", "device"},
@@ -252,7 +254,7 @@ def test_without_values_the_command_line_has_the_defaults_of_the_functions() -> 
     )  # fmt: skip
     assert shown["formats"].default == tuple(FORMATS) and page.format is None
     cache = Preparation(root=Path("r"))
-    for name in ("engine", "address", "overwrite"):
+    for name in ("engine", "address", "device", "devices", "overwrite"):
         assert inspect.signature(api.prepare).parameters[name].default == getattr(cache, name)
 
 
