@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -33,11 +34,26 @@ class Meter(Protocol):
         """Print one line above the bar."""
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def without_meters() -> Iterator[None]:
+    """Meters inside show nothing: one around them does, or another process."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 @contextmanager
 def meter(label: str, *, total: float | None, unit: str = "it") -> Iterator[Meter]:
     """Show the progress of a task called `label`, of `total` units (None: unknown)."""
     screen = console()
-    if screen.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb":
+    if _silent.get():
+        yield _Nothing()
+    elif screen.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb":
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
@@ -73,6 +89,14 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f} {self.unit}/s" if speed else f"- {self.unit}/s")
+
+
+class _Nothing:
+    def advance(self, amount: float = 1, *, note: str = "") -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        console().print(line, markup=False)
 
 
 class _Bar:

@@ -1,6 +1,8 @@
-"""`dawn-bench generate`: a talking clip from a portrait and speech."""
+"""`dawn-bench generate`: talking clips from portraits and speech."""
 
 from __future__ import annotations
+
+import typer
 
 from dawn_bench.cli.job import job_command
 from dawn_bench.workflow.generate import Generation
@@ -13,7 +15,21 @@ def generate(job: Generation) -> None:
     Example: dawn-bench generate --image me.png --audio speech.wav --checkpoint demo/run --out talk.mp4
 
     Another head's motion: add --drive video.mp4. DAWN's published weights: --checkpoint released-128
-    """
-    from dawn_bench.workflow.generate import generate as run
 
-    run(job)
+    Many clips on every GPU: dawn-bench generate --list items.csv --checkpoint demo/run --devices all
+    """
+    if job.items is None:
+        from dawn_bench.workflow.generate import generate as run
+
+        run(job)
+        return
+    from dawn_bench.errors import EXIT_STRICT
+    from dawn_bench.progress import console
+    from dawn_bench.training.processes import rank
+    from dawn_bench.workflow.generate_list import generate_list
+
+    done = generate_list(job)
+    if rank() == 0:
+        console().print(done.summary)
+    if job.strict and done.failed:
+        raise typer.Exit(EXIT_STRICT)

@@ -1,20 +1,25 @@
-"""Generate: one talking clip from a user's files, written as an mp4."""
+"""Generate: one talking clip from a user's files, written as an mp4; `generate_list` generates many."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from dawn_bench.config import validated
+from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import sweep
 from dawn_bench.job import Device, Flag, Job
 from dawn_bench.pipelines.faces.choice import CHOICES, separated
 from dawn_bench.progress import console
 from dawn_bench.text import counted
+
+if TYPE_CHECKING:
+    from dawn_bench.models.generator import Generator, TalkingStream
+    from dawn_bench.models.spec import ModelSpec
 
 
 def _models() -> Iterable[str]:
@@ -41,11 +46,16 @@ class Generation(Job):
         description="A picture with one face; a video, for models that dub; a face at rest (.ply, .npy), for models of "
         "meshes.",
     )
-    audio: Path = Field(description="Speech: any sound or video file, of any length.")
+    audio: Path | None = Field(None, description="Speech: any sound or video file, of any length.")
     audio_track: int | None = Field(
         None, ge=1, description="Number of the sound track to read, from 1. Default: as a player does."
     )
-    out: Path = Field(description="The mp4 file to write.")
+    out: Path | None = Field(None, description="The mp4 file to write.")
+    items: Annotated[Path | None, Flag("--list")] = Field(
+        None,
+        description="CSV file with a clip a row, in place of --image, --audio and --out: columns image,audio,out, and "
+        "any other of these flags for one clip: seed, pose, steps, ... Its relative paths are below its own folder.",
+    )
     checkpoint: Path = Field(
         description="Folder of a trained run or of released files, a released file, or released-128 or released-256: "
         "the published files in the weights folder."
@@ -87,7 +97,12 @@ class Generation(Job):
         None, description="The same for the driving video alone."
     )
     seed: int = Field(0, description="The same seed gives the same clip.")
-    device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+    device: Device = Field("auto", description="auto, cpu or cuda.")
+    jobs: int = Field(1, ge=1, description="With --list: number of worker processes, at least one for each device.")
+    devices: tuple[str, ...] = Field(
+        (), description="With --list: spread the workers over these devices: cuda:0,cuda:1, or all for every GPU."
+    )
+    strict: bool = Field(False, description="With --list: exit with code 3 when a clip could not be generated.")
 
     @model_validator(mode="before")
     @classmethod
@@ -118,27 +133,57 @@ _COMMON = (
 )
 
 
+@on_its_device
 def generate(job: Generation) -> int:
     """Generate the clip and write it; returns its number of frames.
 
-    Raises `InputError` for unusable files, for a checkpoint of no known model, and for options that the model does not
-    have. Notes on the clip are printed to the console.
+    Raises `InputError` for unusable or missing files, for a checkpoint of no known model, and for options that the
+    model does not have. Notes on the clip are printed to the console.
     """
-    from dawn_bench.models.loading import find_model, load_model
+    from dawn_bench.models.loading import load_model
+
+    if job.jobs > 1 or job.devices:
+        raise InputError("--jobs and --devices are for several clips.", hint="Give --list items.csv.")
+    check_given(job)
+    spec = model_of(job)
+    check_clip(job, spec)  # before large files are loaded
+    clip = written(job, load_model(job.checkpoint, device=job.device, model=spec.name))
+    for note in clip.notes:
+        console().print(note)
+    console().print(f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s")
+    return clip.n_frames
+
+
+def model_of(job: Generation) -> ModelSpec:
+    """The model that is named, or that of the checkpoint; raises `InputError` where there is none."""
+    from dawn_bench.models.loading import find_model
     from dawn_bench.models.spec import MODELS
 
-    if job.out.suffix.lower() != ".mp4":
+    return MODELS[job.model] if job.model is not None else find_model(job.checkpoint)
+
+
+def check_given(job: Generation) -> None:
+    """Raise `InputError` where the sound or the output of a clip is not given."""
+    for name in ("audio", "out"):
+        if getattr(job, name) is None:
+            text = str(Generation.model_fields[name].description)
+            raise InputError(f"--{name} is required: {text[:1].lower()}{text[1:]}")
+
+
+def check_clip(job: Generation, spec: ModelSpec) -> None:
+    """Raise `InputError` for an output that is no mp4 file, and for options that the model does not have."""
+    if job.out is None or job.out.suffix.lower() != ".mp4":
         raise InputError("is not an mp4 file name.", path=job.out, hint="Example: --out talk.mp4")
-    spec = MODELS[job.model] if job.model is not None else find_model(job.checkpoint)
+    validated(spec.options.resolve(), job.model_options, what="option")
+
+
+def written(job: Generation, generator: Generator) -> TalkingStream:
+    """The clip of a job, generated by a loaded model and written to `job.out`."""
+    assert job.audio is not None and job.out is not None
     options = job.model_options
-    validated(spec.options.resolve(), options, what="option")  # before large files are loaded
-    generator = load_model(job.checkpoint, device=job.device, model=spec.name)
     if job.audio_track is not None:
         options["audio_track"] = job.audio_track  # left out otherwise: a model of another distribution may not know it
     clip = generator.stream(job.image, job.audio, seed=job.seed, max_seconds=job.max_seconds, face=job.face, **options)
-    for note in clip.notes:
-        console().print(note)
     sweep(job.out.parent, only=job.out)  # of runs that were killed
     clip.save(job.out)
-    console().print(f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s")
-    return clip.n_frames
+    return clip

@@ -54,7 +54,7 @@ VALUES = {
     "options": "steps=3", "out": "/x/out.mp4",
 }  # fmt: skip
 #: Fields that change the defaults of others; they have tests of their own.
-APART = {("prepare", "like"), ("prepare", "list_missing")}
+APART = {("prepare", "like"), ("prepare", "list_missing"), ("generate", "items")}
 #: Fields that choose entries of another.
 CHOOSES = {("prepare", "pose"): {"extract"}, ("prepare", "blink"): {"extract"}}
 
@@ -205,7 +205,15 @@ def test_every_value_reaches_what_the_command_runs(command: str, monkeypatch: py
 #: followed further, in `tests/workflow/test_job_wiring.py`.
 FOLLOWED: dict[str, set[str]] = {
     "prepare": {
-        *PrepareSettings.model_fields, "root", "cache", "jobs", "engine", "address", "device", "devices", "overwrite",
+        *PrepareSettings.model_fields,
+        "root",
+        "cache",
+        "jobs",
+        "engine",
+        "address",
+        "device",
+        "devices",
+        "overwrite",
     },
     "train": {"cache", "out", "model", "stage", "preset", "resume", "seed", "device"},
     "report": {"results", "out", "format", "clips", "published"},
