@@ -37,11 +37,11 @@ import numpy as np
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import ItemError
+from dawn_bench.executor import run
 from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.faces.base import FaceBackend, pick_backend
 from dawn_bench.pipelines.media import audio, video
 from dawn_bench.pipelines.preparation import process
-from dawn_bench.executor import run
 from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.preparation.shards import ShardWriter

@@ -15,10 +15,10 @@ from dawn_bench.arguments import as_names, as_optional_path, as_path
 if TYPE_CHECKING:
     from dawn_bench.baselines.base import MethodClass
     from dawn_bench.cache import Cache
+    from dawn_bench.executor import Engine
     from dawn_bench.metrics.scoring.clip_sets import ClipSetLike
     from dawn_bench.metrics.scoring.compare import MetricScore
     from dawn_bench.models.generator import Generator
-    from dawn_bench.executor import Engine
     from dawn_bench.pipelines.preparation.prepare import PrepareReport
     from dawn_bench.weights import Policy
     from dawn_bench.workflow.evaluate import Evaluated

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fake_tools import FakeTools
 
-from dawn_bench.errors import InputError
 from dawn_bench import executor
+from dawn_bench.errors import InputError
 from dawn_bench.executor import MOST_FRUITLESS
 from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport, summary
 from dawn_bench.pipelines.settings import PrepareSettings

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
-from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.executor import Engine, run
+from dawn_bench.pipelines.datasets.base import Source
 from dawn_bench.pipelines.preparation.group import GroupJob, process_group
 from dawn_bench.pipelines.preparation.maintain import stats
 from dawn_bench.pipelines.preparation.plan import read_part
