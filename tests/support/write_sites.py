@@ -39,7 +39,6 @@ OTHERWISE = {
     "dawn_bench/models/dawn/released.py:load_released": "no file",
     "dawn_bench/workflow/train.py:train": "no file",
     "reports/plots.py:_svg": "into memory",
-    "metrics/scoring/feature_cache.py:FeatureCache.put": "into memory",
     "pipelines/media/animations.py:quicktime_of": "into memory",
     "pipelines/media/sound_files.py:rereadable": "a copy in a temporary folder",
     "baselines/external/stage.py:staged": "inputs of an external command in a temporary folder",
@@ -69,8 +68,7 @@ LOSSY = {
     "dawn_bench/hashes.py:known_hashes": "a hash that is lost is computed again",
     "dawn_bench/locks.py:exclusive": "the name of a lock's holder, for a message",
     "dawn_bench/transfer.py:_remember": "a download without it starts again",
-    "metrics/scoring/feature_cache.py:FeatureCache._write": "a damaged file counts as absent",
-    "metrics/scoring/matching.py:_write": "a damaged file counts as absent",
+    "metrics/scoring/shards.py:_write": "a damaged entry counts as absent",
     "baselines/external/stage.py:staged": "in a temporary folder",
 }
 
