@@ -123,6 +123,8 @@ def _check(
         if not isinstance(args[0], PretendedTensor):
             _refuse(name, tensors)
         RECORD.waits["index on the CPU", place()] += 1
+    elif foreign and ours and name.startswith("_fused_adam"):
+        _refuse(name, tensors)  # step counters too
     elif foreign and func not in _COPIES and ours:
         into_number = (
             name.endswith("_") and isinstance(args[0], torch.Tensor) and not isinstance(args[0], PretendedTensor)
