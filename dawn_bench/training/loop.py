@@ -229,7 +229,7 @@ def _one_step(
     norms = {}
     for number, parameters in enumerate(stage.parameter_groups()):
         limit = loop.clip_norm if loop.clip_norm is not None and number == 0 else math.inf
-        norms["grad_norm" if number == 0 else f"grad_norm_{number}"] = nn.utils.clip_grad_norm_(parameters, limit)
+        norms["grad_norm" if number == 0 else f"grad_norm_{number}"] = _clipped(parameters, limit, like=numbers)
     logged = dict(zip([*totals, *norms], torch.cat([numbers, torch.stack(list(norms.values()))]).tolist(), strict=True))
     bad = [name for name, value in logged.items() if not math.isfinite(value)]
     if bad:
@@ -241,6 +241,13 @@ def _one_step(
     for optimizer in optimizers:
         optimizer.step()
     return logged
+
+
+def _clipped(parameters: list[nn.Parameter], limit: float, *, like: Tensor) -> Tensor:
+    """Limit the norm of gradients; returns the norm before, on the device, 0 where there is no gradient."""
+    if all(parameter.grad is None for parameter in parameters):
+        return like.new_zeros(())  # PyTorch's is on the CPU
+    return nn.utils.clip_grad_norm_(parameters, limit)
 
 
 def _key(stage: Stage) -> str:

@@ -13,7 +13,7 @@ from pretended.device import DeviceMismatch, pretended_cuda
 from pretended.smallest import STAGES, log, train_stage
 
 from dawn_bench.readers import read_torch
-from dawn_bench.training.loop import MODEL_FILE, STATE_FILE
+from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, distributed
 
 LOOP = (
     "loop.decay_steps=2", "loop.warmup=0", "loop.batch_size=2", "loop.log_every=1", "loop.save_every=1",
@@ -65,6 +65,10 @@ def test_a_run_moves_between_processor_and_gpu(
         assert set(record.devices) == ({1} if second == "cuda:1" else set())
         if second == "cuda:1":
             assert of_steps(record.blocking(), steps=1) == STEP_WAITS["dawn pbnet"]
+        saved = torch.load(run / "pbnet" / STATE_FILE, weights_only=True)["optimizers"]
+    assert {group["fused"] for each in saved for group in each["param_groups"]} == {True if second != "cpu" else None}
+    counters = {str(state["step"].device) for each in saved for state in each["state"].values()}
+    assert len(saved) == 2 and counters == {second}
     assert_same(ours, expected)
 
 
@@ -86,6 +90,15 @@ def test_a_rank_of_several_goes_on_on_its_own_device(
         shutil.copytree(run, tmp_path / "other", symlinks=True)
         train_stage("dawn", "pbnet", cache, tmp_path / "other", *TWO, before=before, device="cuda", resume=True)
         assert set(record.devices) == {1} and record.reduced["gradient", "training/loop.py:_one_step"] > 10
+
+
+def test_the_device_of_a_single_process_is_the_current_one_while_it_trains() -> None:
+    """Memory is pinned for the current device, and cuDNN's handles belong to it."""
+    with pretended_cuda():
+        for device, index in (("cuda:1", 1), ("cuda", 0), ("cpu", 0)):
+            with distributed(device) as own:
+                assert (own, torch.cuda.current_device()) == (device, index)
+            assert torch.cuda.current_device() == 0
 
 
 def test_a_counter_that_stays_on_the_cpu_is_refused() -> None:

@@ -129,7 +129,8 @@ def _check(
         into_number = (
             name.endswith("_") and isinstance(args[0], torch.Tensor) and not isinstance(args[0], PretendedTensor)
         )
-        if any(t.dim() for t in foreign) or into_number:  # single numbers of the CPU may be operands
+        joined = name in ("stack", "cat")
+        if any(t.dim() for t in foreign) or into_number or joined:  # single numbers of the CPU may be operands
             _refuse(name, tensors)
     generator = kwargs.get("generator")
     if generator is not None:
