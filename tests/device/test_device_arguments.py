@@ -50,6 +50,8 @@ CUDA = {
     "devices.py:checked_device",
     "devices.py:cuda_devices",
     "provenance.py:device_name",
+    "training/memory.py:free_bytes",
+    "training/processes.py:_current",
     "training/processes.py:distributed",
     "cli/doctor.py:doctor",
 }

@@ -22,6 +22,7 @@ import torch.distributed
 from pretended import autocast, files
 from pretended.dispatch import Dispatch
 from pretended.functions import Functions
+from pretended.parallel import PretendedDataParallel
 from pretended.pinned import PINNED
 from pretended.record import RECORD, DeviceMismatch, Record, place
 from pretended.tensor import Current, PretendedTensor, on_device
@@ -109,6 +110,9 @@ def _replacements() -> dict[str, Any]:
         "torch.cuda.synchronize": _nothing,
         "torch.cuda.reset_peak_memory_stats": _nothing,
         "torch.cuda.max_memory_allocated": lambda *_: 0,
+        "torch.cuda.memory_allocated": lambda *_: 0,
+        "torch.cuda.memory_reserved": lambda *_: 0,
+        "torch.cuda.mem_get_info": lambda *_: (80 * 2**30, 80 * 2**30),
         "torch.cuda.manual_seed_all": _nothing,
         "torch.cuda.get_device_capability": lambda *_: (9, 0),
         "torch.accelerator.is_available": lambda: True,
@@ -121,6 +125,7 @@ def _replacements() -> dict[str, Any]:
         "torch.serialization._package_registry": files.packages(torch.serialization._package_registry),
         "torch.load": files.loading(torch.load),
         "torch.jit.load": files.loading_script(torch.jit.load),
+        "torch.nn.parallel.DistributedDataParallel": PretendedDataParallel,
         "torch.distributed.all_reduce": _collective("all_reduce", torch.distributed.all_reduce),
         "torch.distributed.broadcast": _collective("broadcast", torch.distributed.broadcast),
     }
