@@ -47,10 +47,20 @@ def fake_gpu() -> Iterator[None]:
         mock.patch("torch.cuda._lazy_init", lambda: None),
         mock.patch.object(torch.nn.Module, "to", _moved),
         mock.patch.object(torch.Tensor, "new_tensor", lambda like, data: like.new_empty(np.shape(data))),
+        mock.patch("torch.nn.functional.scaled_dot_product_attention", _fused_attention),
         FakeTensorMode(allow_non_fake_inputs=True),
         _Assumed(),
     ):
         yield
+
+
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **_: Any) -> Tensor:
+    """The kernel that PyTorch chooses on a GPU, by whether there is a mask; without a GPU it chooses none."""
+    gradient = any(t is not None and t.requires_grad for t in (q, k, v, attn_mask))
+    if attn_mask is None and q.dtype != torch.float32:
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
+    bias = None if attn_mask is None else attn_mask.expand(*q.shape[:-1], k.shape[-2])
+    return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, bias, gradient)[0]
 
 
 class _Assumed(TorchDispatchMode):
@@ -177,7 +187,7 @@ def _apply(node: Any, slots: Mapping[int, Tensor]) -> tuple[Tensor | None, ...]:
         return (None,) * len(node.next_functions)
     width = len(node._input_metadata)
     inputs = [slots.get(i) for i in range(width)]
-    result = node(*inputs)
+    result = node(*inputs) if callable(node) else node.apply(*inputs)  # PyTorch's own, or an autograd.Function
     return result if isinstance(result, tuple) else (result,)
 
 
