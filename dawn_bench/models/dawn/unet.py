@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dawn_bench.models.dawn import fused
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.attention import (
     RelativePositionBias,
@@ -38,8 +39,8 @@ class UNet3D(nn.Module):
     """Predicts the noise in a noisy motion clip from source features and per-frame conditions.
 
     All convolutions act within a frame. Frames interact in the temporal attention and in the group norms, whose
-    statistics span the whole clip. This is the reference form for training and tests; `fast.unet.FastUNet` is used at
-    inference.
+    statistics span the whole clip. This is the reference form, which a CPU trains; `fused.unet` trains on a GPU, and
+    `fast.unet.FastUNet` is used at inference. With `recompute` the backward pass computes the inside of blocks again.
     """
 
     def __init__(self, config: A2VConfig) -> None:
@@ -106,7 +107,7 @@ class UNet3D(nn.Module):
         eyes of each frame (all zero: unconditional); `win_width`: number of frames that each frame attends to in either
         direction (None: all, as in training).
         """
-        if win_width is None and x_B3FHW.is_cuda and torch.is_grad_enabled():
+        if win_width is None and fused.suits(x_B3FHW):
             from dawn_bench.models.dawn.fused.unet import predict
 
             inputs = {"source_BCHW": source_BCHW, "mask_BMHW": mask_BMHW, "cond_BFD": cond_BFD}

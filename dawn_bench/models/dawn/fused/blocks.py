@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dawn_bench.models.dawn.fast.blocks import convolve, in_float32
+from dawn_bench.models.dawn.fused import widened
 from dawn_bench.models.dawn.fused.cross import add_cross_attention
 from dawn_bench.models.dawn.unet_blocks import ConditionedBlock, Conditions, NormedConv
 
@@ -22,7 +23,7 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y_BLGc: Tensor) -> tuple[Tensor, Tensor]:
-        variance, mean = torch.var_mean(y_BLGc.float(), dim=(1, 3), unbiased=False)
+        variance, mean = torch.var_mean(widened(y_BLGc), dim=(1, 3), unbiased=False)
         ctx.save_for_backward(y_BLGc, mean)
         return mean, variance
 
@@ -42,7 +43,7 @@ def group_norm(y_BLC: Tensor, norm: nn.GroupNorm, scale_shift_BC: tuple[Tensor, 
     factor_BC = (variance_BG + norm.eps).rsqrt().repeat_interleave(width, dim=1) * norm.weight
     summand_BC = norm.bias - mean_BG.repeat_interleave(width, dim=1) * factor_BC
     if scale_shift_BC is not None:
-        scale, shift = (part.float() for part in scale_shift_BC)
+        scale, shift = (widened(part) for part in scale_shift_BC)
         factor_BC, summand_BC = factor_BC * (scale + 1), summand_BC * (scale + 1) + shift
     return torch.addcmul(summand_BC[:, None].to(y_BLC.dtype), y_BLC, factor_BC[:, None].to(y_BLC.dtype))
 

@@ -64,6 +64,7 @@ def predict(
     outputs = []
     for head in (unet.final_conv, unet.occlusion_map):
         h = call(conditioned_block, head[0], x, (hw[0], hw[1]), batch, dtype)
+        assert isinstance(head[1], nn.Conv3d)
         outputs.append(convolve(h.to(dtype), head[1], (hw[0], hw[1])))
     out_BFPC = torch.cat(outputs, dim=-1).unflatten(0, (batch, frames))
     return out_BFPC.permute(0, 3, 1, 2).unflatten(-1, tuple(hw))
