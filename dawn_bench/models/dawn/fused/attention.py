@@ -18,7 +18,6 @@ from dawn_bench.models.dawn.attention import (
     TemporalAttention,
 )
 from dawn_bench.models.dawn.fast.blocks import in_float32
-from dawn_bench.models.dawn.fused import widened
 from dawn_bench.models.dawn.unet_blocks import Residual
 
 #: Sequences of one call: CUDA's grid has no more blocks along the axis on which the kernels place them.
@@ -87,11 +86,12 @@ def _attended(attention: SequenceAttention, x_bFC: Tensor, bias_NFJ: Tensor | No
 
 
 def rotate(x_bFiND: Tensor, freqs: Tensor) -> Tensor:
-    """Rotary embedding by the position on axis 1, of queries and keys at once, by unit complex numbers."""
-    angle = torch.arange(x_bFiND.shape[1], device=freqs.device)[:, None] * freqs
-    turn = torch.polar(torch.ones_like(angle), angle)[:, None, None]
-    pairs = torch.view_as_complex(widened(x_bFiND).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2).to(x_bFiND.dtype)
+    """Rotary embedding by the position on axis 1, of queries and keys at once; as `RotaryEmbedding`."""
+    angle = (torch.arange(x_bFiND.shape[1], device=freqs.device)[:, None] * freqs)[:, None, None]
+    cos, sin = angle.cos().to(x_bFiND.dtype), angle.sin().to(x_bFiND.dtype)
+    even, odd = x_bFiND.unflatten(-1, (-1, 2)).unbind(-1)
+    pairs = torch.addcmul(even * cos, odd, -sin), torch.addcmul(even * sin, odd, cos)
+    return torch.stack(pairs, dim=-1).flatten(-2)
 
 
 def _normed(x_nPC: Tensor, residual: Residual) -> Tensor:

@@ -2,8 +2,8 @@
 
 With one key and the null, the softmax is a gate σ(8 q̂·(k̂ − k̂₀)) per head, and the query's layer norm and the variance
 of the outputs fold into products of small matrices: `fast.attention.FastCross` has the derivation. Nothing as wide as
-the output is written but the output. Both gates of a head, that of the condition and that of the null, are rows here: as
-one and its difference from a half, gradients of saturated gates lost three digits in float32.
+the output is written but the output. Both gates of a head, that of the condition and that of the null, are rows here:
+as one and its difference from a half, gradients of saturated gates lost three digits in float32.
 
 Shape suffixes: n pictures, P pixels, C channels, N heads, D width of a head, c conditions,
 r = 2 N rows (condition and null of each head), J = c·N, R = c·r, Q = c·N·D, K = N·D or the width of a context.
