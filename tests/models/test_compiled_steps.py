@@ -41,6 +41,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     backend = Counting()
     monkeypatch.setattr(compiled, "BACKEND", backend)
     compiled._say.cache_clear()
+    compiled.STEPS.clear()
     torch._dynamo.reset()
     yield backend
     torch._dynamo.reset()
@@ -67,6 +68,7 @@ def test_twelve_shapes_are_twelve_graphs(counting: Counting, caplog: pytest.LogC
         x = torch.randn(3, count, 2, 2)
         assert torch.equal(Compiled(Doubling())(x, torch.tensor([5])), x * 2 + 5)
     assert (counting.graphs, counting.runs) == (12, 24)
+    assert compiled.STEPS == {"compiled": 24}
     assert not [record for record in caplog.records if record.name == compiled.__name__]
 
 
@@ -89,7 +91,8 @@ def test_what_does_not_compile_runs_all_the_same_and_is_said_once(
     said = [record.getMessage() for record in caplog.records if record.name == compiled.__name__]
     assert len(said) == 1 and said[0].startswith("the U-Net runs without the compiler (")
     assert ("no C++ compiler" if cause == "backend" else "recompile limit") in said[0]
-    assert counting.runs == (0 if cause == "backend" else 4)
+    assert counting.runs == compiled.STEPS["compiled"] == (0 if cause == "backend" else 4)
+    assert compiled.STEPS.total() == 10
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dawn_bench.models.dawn import fast
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder, condition_scales, drop_conditions, identity_grid
 from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
+from dawn_bench.models.dawn.fast.captured import captured
 from dawn_bench.models.dawn.fast.compiled import Compiled, compiled_clip
 from dawn_bench.models.dawn.fast.unet import FastUNet
 from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS, UNet3D
@@ -168,7 +169,8 @@ class A2VFDM(nn.Module):
             if fast_unet is None:
                 plain = plain_clip(unet, **inputs)
                 return Compiled(plain) if compiled else plain
-            return compiled_clip(fast_unet, **inputs) if compiled else fast_unet.prepare(**inputs)
+            step = compiled_clip(fast_unet, **inputs) if compiled else fast_unet.prepare(**inputs)
+            return captured(step, frames=len(cond), device=cond.device)
 
         conditioned = clip(cond_FD)
         null = clip(torch.zeros_like(cond_FD)) if cond_scale != 1 else None

@@ -9,6 +9,7 @@ Shape suffixes: F frames of the clip, L frames after padding, H, W latent size, 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 Step = Callable[[Tensor, Tensor], Tensor]
 #: Compiled graphs that are kept: 28 padded lengths up to a minute, with several windows and precisions.
 GRAPHS = 256
+#: How many steps that should be compiled were, and how many ran without: `compiled` and `eager`.
+STEPS: Counter[str] = Counter()
 #: The compiler behind the graphs; tests count with another.
 BACKEND: Any = "inductor"
 
@@ -49,11 +52,17 @@ class Compiled:
         if self.compiled is not None:
             try:
                 with config.patch(recompile_limit=GRAPHS, accumulated_recompile_limit=4 * GRAPHS):
-                    return self.compiled(x_3FHW, t_B)
-            except (exc.TorchDynamoException, exc.FailOnRecompileLimitHit) as error:
+                    result = self.compiled(x_3FHW, t_B)
+                STEPS["compiled"] += 1
+                return result
+            except (
+                RuntimeError,
+                exc.FailOnRecompileLimitHit,
+            ) as error:  # what fails without the compiler too is raised
                 cause = getattr(error, "inner_exception", None) or error.__cause__ or error
                 _say(f"{type(cause).__name__}: {cause}".splitlines()[0])
                 self.compiled = None
+        STEPS["eager"] += 1
         return self.step(x_3FHW, t_B)
 
 
