@@ -52,7 +52,6 @@ class TrainingLogger:
         for name in (LOG_FILE, VALIDATION_FILE):
             drop_after(out / name, start)
         self.board = Board(out, start=start)
-        self.validates = stage.loop.validate_every is not None and isinstance(stage, Validates)
         if start == 0:  # what an abandoned run left behind is not this run's best
             for name in (BEST_NOTE, BEST_FILE):
                 (out / name).unlink(missing_ok=True)
@@ -62,11 +61,6 @@ class TrainingLogger:
         """Log a step's losses and the share of time spent waiting for data."""
         self._append(LOG_FILE, {"step": step, **values, "data_share": round(data_share, 4)})
         self.board.scalars(values | {"data_share": data_share}, step, under="train")
-
-    def due(self, step: int) -> bool:
-        """Whether to validate after this step: at the interval, and at the end."""
-        every = self.stage.loop.validate_every
-        return self.validates and every is not None and (step % every == 0 or step == self.stage.loop.steps)
 
     def validate(self, module: nn.Module, step: int, *, device: str) -> None:
         """Validate on held-out clips; logs values, images and videos, and keeps the best checkpoint so far."""

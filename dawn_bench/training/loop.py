@@ -2,15 +2,14 @@
 
 The data and random numbers of a step are functions of (seed, step). On one CPU process a resumed run therefore has
 bit-identical losses, and the number of loader workers changes nothing. Several processes or micro-batches share the
-batch and noise of a step, and their mean loss is that of the whole batch. Exceptions: batch norm, dropout and means
-over a mask (lips, padded frames) are computed per micro-batch.
+batch and noise of a step, evenly or not, and their mean loss, weighted by rows, is that of the whole batch. Exceptions:
+batch norm, dropout and means over a mask (lips, padded frames) are computed per micro-batch.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dawn_bench.errors import InputError
 from dawn_bench.files import replacing
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, versions
@@ -27,10 +25,22 @@ from dawn_bench.stopping import deferred
 from dawn_bench.training.data import Batch, batches
 from dawn_bench.training.logger import LOG_FILE, TrainingLogger
 from dawn_bench.training.memory import TrainingError, explain_out_of_memory
-from dawn_bench.training.processes import average, average_gradients, barrier, distributed, rank, world_size
+from dawn_bench.training.micro_batches import micro_batches
+from dawn_bench.training.processes import (
+    Losses,
+    average,
+    barrier,
+    distributed,
+    parallel,
+    rank,
+    without_exchange,
+    world_size,
+)
 from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE, claim, restore, save_state, write_model
 from dawn_bench.training.schedule import learning_rate
+from dawn_bench.training.shares import parts
 from dawn_bench.training.stage import LoopConfig, Stage
+from dawn_bench.training.validation import due
 
 __all__ = [
     "CONFIG_FILE",
@@ -68,12 +78,6 @@ def fit(
     seed or another cache; `TrainingError` when a loss or a gradient becomes NaN or infinite, or memory runs out.
     """
     loop: LoopConfig = stage.loop
-    if loop.batch_size % (world_size() * loop.accumulate):
-        raise InputError(
-            f"batch_size {loop.batch_size} cannot be shared by {world_size()} processes with {loop.accumulate} "
-            "micro-batches each.",
-            hint=f"Set it with --set {_key(stage)}.loop.batch_size=…",
-        )
     claim(out, stage.config, resume=resume)
     origin = {"seed": seed, "cache": provenance.get("cache"), **getattr(stage, "origin", {})}
     facts = {"stage": stage.name, "seed": seed, "device": device_name(device), "versions": versions()}
@@ -85,10 +89,7 @@ def fit(
 
     with explain_out_of_memory(stage, key=_key(stage), device=device):
         module = stage.module.to(device).train()
-        optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(p, lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay)
-            for p in stage.parameter_groups()
-        ]
+        optimizers = _optimizers(stage, device)
         mean = (
             AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True) if loop.ema else None
         )
@@ -99,11 +100,15 @@ def fit(
         if rank() == 0:
             _write_folder(stage, out)
         barrier()
+        accumulate = micro_batches(stage, optimizers, device=device)
+    facts |= {"processes": world_size(), "accumulate": accumulate}
+    with explain_out_of_memory(stage, key=_key(stage), device=device, accumulate=accumulate):
         if start < loop.steps:
             watch = TrainingLogger(stage, out, start=start, save=save, split=validation_split) if rank() == 0 else None
             _steps(
-                stage, module, optimizers, mean, watch, start=start, out=out, seed=seed, device=device, origin=origin
-            )
+                stage, module, optimizers, mean, watch,
+                start=start, out=out, seed=seed, device=device, origin=origin, accumulate=accumulate,
+            )  # fmt: skip
     if rank() == 0:
         result = mean.module if mean is not None else module
         finished = start == loop.steps
@@ -124,9 +129,11 @@ def _steps(
     seed: int,
     device: str,
     origin: dict[str, Any],
+    accumulate: int,
 ) -> None:
     loop = stage.loop
     cuda = device.startswith("cuda")
+    losses = parallel(stage)
     loader = batches(stage.batch, start=start, stop=loop.steps, workers=loop.workers, pin=cuda)
     waiting = time.perf_counter()
     spent = {"data": 0.0, "total": 0.0}
@@ -149,7 +156,10 @@ def _steps(
                 raise
             began = time.perf_counter()
             spent["data"] += began - waiting
-            values = _one_step(stage, module, optimizers, batch, step=step, seed=seed, device=device)
+            values = _one_step(
+                stage, module, optimizers, batch,
+                losses=losses, accumulate=accumulate, step=step, seed=seed, device=device,
+            )  # fmt: skip
             if mean is not None:
                 mean.update_parameters(module)
             spent["total"] += time.perf_counter() - waiting
@@ -157,11 +167,13 @@ def _steps(
             if watch is not None:
                 if done % loop.log_every == 0 or done == loop.steps or step == 0:
                     watch.step(done, values, data_share=spent["data"] / spent["total"])
-                if watch.due(done):
+                if due(stage, done):
                     watch.validate(mean.module if mean is not None else module, done, device=device)
                 if done % loop.save_every == 0 or done == loop.steps:
                     save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
                     saved = done
+            if due(stage, done) or done % loop.save_every == 0:
+                barrier()  # while rank 0 validates and saves, the others do not wait in an exchange with a time-out
             if request.pending:
                 break
             waiting = time.perf_counter()
@@ -180,33 +192,41 @@ def _one_step(
     optimizers: list[torch.optim.Optimizer],
     batch: Batch,
     *,
+    losses: Losses | nn.parallel.DistributedDataParallel,
+    accumulate: int,
     step: int,
     seed: int,
     device: str,
 ) -> dict[str, float]:
-    """One optimiser step over `accumulate` micro-batches; returns the mean of each loss and the gradient norm."""
+    """One optimiser step over this process's parts of the batch; returns the mean of each loss and the gradient norm.
+
+    The host waits for the device once, when it reads them.
+    """
     loop = stage.loop
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(loop, step)
     totals: dict[str, Tensor] = {}
-    for index, part in _parts(batch, loop.accumulate):
-        torch.manual_seed(_mix(seed + index, step))  # dropout draws from the global generator
+    mine = parts(len(batch["clip"]), process=rank(), processes=world_size(), accumulate=accumulate)
+    for part in mine:
+        torch.manual_seed(_mix(seed + part.index, step))  # dropout draws from the global generator
         generator = torch.Generator(device=device).manual_seed(_mix(seed + 1, step))
-        on_device = {k: v.to(device, non_blocking=True) for k, v in part.items()}
-        with _precision(loop, device):
-            losses = stage.losses(on_device, generator)
-        (losses["total"] / loop.accumulate).backward()
-        for name, value in losses.items():
-            totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() / loop.accumulate
-    average(totals)
-    average_gradients(module)
+        on_device = {k: v[part.rows].to(device, non_blocking=True) for k, v in batch.items()}
+        with nullcontext() if part is mine[-1] else without_exchange(losses):
+            with _precision(loop, device):
+                values = losses(on_device, generator)
+            (values["total"] / part.divisor).backward()
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + value.detach().float() / part.divisor
+    numbers = torch.stack(list(totals.values()))
+    average(numbers)
+    norms = {}
     for number, parameters in enumerate(stage.parameter_groups()):
         limit = loop.clip_norm if loop.clip_norm is not None and number == 0 else math.inf
-        totals["grad_norm" if number == 0 else f"grad_norm_{number}"] = nn.utils.clip_grad_norm_(parameters, limit)
-    values = {name: float(value) for name, value in totals.items()}
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
+        norms["grad_norm" if number == 0 else f"grad_norm_{number}"] = nn.utils.clip_grad_norm_(parameters, limit)
+    logged = dict(zip([*totals, *norms], torch.cat([numbers, torch.stack(list(norms.values()))]).tolist(), strict=True))
+    bad = [name for name, value in logged.items() if not math.isfinite(value)]
     if bad:
         clips = ", ".join(dict.fromkeys(stage.ids[i] for i in batch["clip"].tolist()))
         raise TrainingError(
@@ -215,7 +235,7 @@ def _one_step(
         )
     for optimizer in optimizers:
         optimizer.step()
-    return values
+    return logged
 
 
 def _key(stage: Stage) -> str:
@@ -223,11 +243,13 @@ def _key(stage: Stage) -> str:
     return stage.name.replace("-", "_")
 
 
-def _parts(batch: Batch, accumulate: int) -> Iterator[tuple[int, Batch]]:
-    """This process's share of a step's batch, cut into numbered micro-batches."""
-    count = world_size() * accumulate
-    for index in range(rank() * accumulate, (rank() + 1) * accumulate):
-        yield index, {k: v.chunk(count)[index] for k, v in batch.items()}
+def _optimizers(stage: Stage, device: str) -> list[torch.optim.Optimizer]:
+    """AdamW for each group of parameters: on CUDA in one kernel, which keeps its step counters on the GPU."""
+    loop, fused = stage.loop, True if device.startswith("cuda") else None
+    return [
+        torch.optim.AdamW(p, lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay, fused=fused)
+        for p in stage.parameter_groups()
+    ]
 
 
 def _precision(loop: LoopConfig, device: str) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,24 +29,28 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def explain_out_of_memory(stage: Stage, *, key: str, device: str) -> Iterator[None]:
-    """Turn out-of-memory errors into a `TrainingError` that says what to lower."""
+def explain_out_of_memory(stage: Stage, *, key: str, device: str, accumulate: int | None = None) -> Iterator[None]:
+    """Turn out-of-memory errors into a `TrainingError` that says what to lower; `accumulate` as in `advice`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise TrainingError(
-            f"{stage.name}: out of memory on {device}. {advice(stage, key=key, device=device)}"
+            f"{stage.name}: out of memory on {device}. {advice(stage, key=key, device=device, accumulate=accumulate)}"
         ) from error
 
 
-def advice(stage: Stage, *, key: str, device: str) -> str:
-    """Settings to lower, ordered by how little they change the training."""
+def advice(stage: Stage, *, key: str, device: str, accumulate: int | None = None) -> str:
+    """Settings to lower, ordered by how little they change the training.
+
+    `accumulate` is the number of micro-batches that was too low, by default that of the settings.
+    """
     loop = stage.loop
-    share = loop.batch_size // world_size()
+    share = math.ceil(loop.batch_size / world_size())
     ways = []
-    finer = next((n for n in range(loop.accumulate + 1, share + 1) if share % n == 0), None)
+    now = accumulate or loop.accumulate or 1
+    finer = next((n for n in range(now + 1, share + 1) if loop.batch_size % n == 0), None)
     if finer is not None:
         ways.append(f"--set {key}.loop.accumulate={finer} (same batch, in smaller micro-batches)")
     if not loop.amp and device.startswith("cuda"):
@@ -58,3 +63,9 @@ def advice(stage: Stage, *, key: str, device: str) -> str:
     if loop.workers:
         ways.append(f"--set {key}.loop.workers=0")
     return f"Lower one of: {', '.join(ways)}." if ways else "Use a smaller model or a larger machine."
+
+
+def free_bytes(device: str) -> int:
+    """Bytes of a GPU that this process can still take: what no process uses, and what PyTorch keeps for itself."""
+    unused, _ = torch.cuda.mem_get_info(device)
+    return unused + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -125,9 +125,9 @@ def restore(
     try:
         module.load_state_dict(state["module"])
         for optimizer, saved, groups in zip(optimizers, state["optimizers"], options, strict=True):
-            optimizer.load_state_dict(saved)
-            for group, own in zip(optimizer.param_groups, groups, strict=True):
+            for group, own in zip(saved["param_groups"], groups, strict=True):
                 group |= {name: value for name, value in own.items() if name != "params"}  # those of the settings
+            optimizer.load_state_dict(saved)  # puts step counters where these options want them
             _check_moments(optimizer)
         if mean is not None:
             mean.load_state_dict(state["average"])

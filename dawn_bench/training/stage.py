@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self, runtime_checkable
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
@@ -31,7 +31,11 @@ class LoopConfig(Config):
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(None, gt=0, description="maximum gradient norm")
-    accumulate: int = Field(1, ge=1, description="gradient accumulation: micro-batches per step")
+    accumulate: int | None = Field(
+        None,
+        ge=1,
+        description="micro-batches per step and process; None: one, on CUDA as many as the free memory asks for",
+    )
     ema: float | None = Field(
         None,
         gt=0,
@@ -49,7 +53,7 @@ class LoopConfig(Config):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.batch_size % self.accumulate:
+        if self.accumulate is not None and self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
         if self.decay_steps is not None and self.decay_steps < self.warmup:
             raise ValueError(f"decay_steps {self.decay_steps} is within the warmup of {self.warmup} steps")
@@ -62,6 +66,7 @@ class Stage(Protocol):
     `module` holds everything that is optimised and saved. `batch(step)` must depend only on (seed, step): this makes
     training independent of the number of loader workers, and resuming bit-identical. A batch is split along its first
     axis among processes and micro-batches, so random values that differ between items (noise, timesteps) belong to it.
+    A loss that is a mean over items is then exactly that of the whole batch, however uneven the parts are.
 
     A stage may have an `origin`, a mapping of texts: what its losses depend on besides its settings, such as the
     weights of a frozen network. A run is not resumed with another.
@@ -87,3 +92,12 @@ class Stage(Protocol):
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         """Write the trained module as a checkpoint that `dawn_bench.models.checkpoint` loads."""
+
+
+@runtime_checkable
+class KnowsItsMemory(Protocol):
+    """A stage that knows what a micro-batch of it takes, so that the loop can fit micro-batches to a GPU."""
+
+    def saved_bytes(self, batch: int) -> int | None:
+        """Bytes that `losses` saves for the backward pass of `batch` rows, the longest there are; None: unknown."""
+        ...

@@ -13,6 +13,7 @@ from dawn_bench import pixels
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.training.data import training_ids
+from dawn_bench.training.stage import Stage
 
 #: Maximum length of sample videos in frames: two seconds.
 SAMPLE_FRAMES = 50
@@ -45,6 +46,12 @@ class Validates(Protocol):
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
         """Validate `module`, in evaluation mode on `device`, on held-out `clips`."""
         ...
+
+
+def due(stage: Stage, step: int) -> bool:
+    """Whether a stage is validated after this step: at its interval, and at the end."""
+    every = stage.loop.validate_every
+    return every is not None and isinstance(stage, Validates) and (step % every == 0 or step == stage.loop.steps)
 
 
 def held_out(cache: Cache, count: int, *, split: str | None = None) -> tuple[str, list[Clip]]:
