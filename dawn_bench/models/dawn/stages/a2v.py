@@ -102,8 +102,7 @@ class A2VStage:
         """The source's latent and the motion of every frame, by the frozen LFG in evaluation mode."""
         self.lfg.eval()
         batch, frames = frames_BFCSS.shape[:2]
-        sources = source_BCSS.repeat_interleave(frames, dim=0)
-        flow, occlusion = self.lfg.motion(sources, frames_BFCSS.flatten(0, 1))
+        flow, occlusion = self.lfg.motion(source_BCSS, frames_BFCSS.flatten(0, 1))
         z = model.pack_motion(flow.unflatten(0, (batch, frames)), occlusion.unflatten(0, (batch, frames)))
         return self.lfg.encode(source_BCSS).features_BChh, z
 
