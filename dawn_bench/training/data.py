@@ -104,21 +104,25 @@ def windows(
 
 
 def sequences(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: int) -> Batch:
-    """Sequences of `frames` frames without pictures: `clip` (B,), `audio` (B,N,A), `pose` (B,N,7), `blink` (B,N,2),
-    float32 in raw units, and `mask` bool (B,N).
+    """Sequences of `frames` frames without pictures: `clip` (B,), `audio` (B,N,A), `pose` (B,N,7), `blink` (B,N,2) in
+    raw units, and `mask` bool (B,N).
 
-    Clips shorter than `frames` are used whole and zero-padded (`mask` False), as in DAWN's released code.
+    Tracks are float32, or float16 where the cache has them so: half of what is moved. Clips shorter than `frames` are
+    used whole and zero-padded (`mask` False), as in DAWN's released code.
     """
-    items: list[dict[str, np.ndarray]] = []
     clips, places = pool.draw(rng, count, min_frames=2)
-    for clip in clips:
-        length = min(frames, clip.n_frames)
-        start = int(rng.integers(clip.n_frames - length + 1))
-        span, pad = slice(start, start + length), ((0, frames - length), (0, 0))
-        fields = {"audio": audio_encoder_of(clip), "pose": "pose", "blink": "blink"}
-        tracks = {k: np.pad(np.asarray(clip[field][span], np.float32), pad) for k, field in fields.items()}
-        items.append(tracks | {"mask": np.arange(frames) < length})
-    return {"clip": places} | {k: torch.from_numpy(np.stack([i[k] for i in items])) for k in items[0]}
+    lengths = [min(frames, clip.n_frames) for clip in clips]
+    starts = [int(rng.integers(clip.n_frames - n + 1)) for clip, n in zip(clips, lengths, strict=True)]
+    batch = {"clip": places}
+    for name, field in {"audio": audio_encoder_of(clips[0]), "pose": "pose", "blink": "blink"}.items():
+        tracks = [clip[field] for clip in clips]
+        kind = torch.float16 if all(track.dtype == np.float16 for track in tracks) else torch.float32
+        batch[name] = values = torch.empty((count, frames, *tracks[0].shape[1:]), dtype=kind)
+        filled = values.numpy()
+        for i, (track, start, length) in enumerate(zip(tracks, starts, lengths, strict=True)):
+            filled[i, :length] = track[start : start + length]
+            filled[i, length:] = 0
+    return batch | {"mask": torch.arange(frames) < torch.tensor(lengths)[:, None]}
 
 
 class _Steps(Dataset[Batch]):

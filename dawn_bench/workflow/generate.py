@@ -79,7 +79,7 @@ class Generation(Job):
         description="Cut longer speech into passes of at most so many seconds; none: never, which needs memory for all "
         "of it. Default: the model's, 60 for DAWN.",
     )
-    precision: str | None = Field(None, description="fp32, or bf16 or fp16 where the device supports it.")
+    precision: str | None = Field(None, description="fp32 (exact), or tf32, bf16 or fp16 where the device supports it.")
     compile: bool | None = Field(None, description="Compile the network; pays off for long clips on CUDA.")
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Another option of the model: window=200. Repeatable."

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from micro_mesh import write_mesh_cache
 from pretended.smallest import smallest, write_untrained
 
@@ -33,3 +34,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory, cache_of: Callable[[str]
         return runs[model]
 
     return run_of
+
+
+@pytest.fixture(autouse=True)
+def fused_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's runs train DAWN's U-Net in the GPU's form too: `test_fused_unet.py` compares the two forms."""
+    monkeypatch.setattr("dawn_bench.models.dawn.fused.suits", lambda _: torch.is_grad_enabled())

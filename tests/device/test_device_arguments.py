@@ -25,13 +25,12 @@ ON_THE_CPU = {
     "metrics/networks/s3fd.py:_priors",
     "metrics/networks/s3fd_wav2lip.py:detect",
     "models/dawn/lfg_loss.py:Deformation.draw",
-    "models/diffspeaker/denoiser.py:Denoiser._biases",
-    "models/diffspeaker/denoiser.py:near_bias",
     # of pictures before they are moved
     "metrics/networks/s3fd.py:detect",
     # batches, which the loop moves
     "models/dawn/stages/lfg.py:LFGStage.batch",
     "models/dawn/stages/pbnet.py:PBNetStage.batch",
+    "training/data.py:sequences",
     "models/dit_head/stages/vqgan.py:VQGANStage.batch",
     # weights and buffers, made with their module
     "models/dawn/conditions.py:FaceMaskEncoder.draw_as_training_script",

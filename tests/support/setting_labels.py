@@ -88,6 +88,7 @@ LABELS: dict[str, dict[str, str]] = {
         "min_frames": "batches",
         "stride": "batches",
         "random_source": "batches",
+        "recompute": "memory against time: test_fused_unet.py shows the same numbers to the last bit",
     },
     "pbnet": {
         "model.pos_dim": "weights discriminator pbnet",

@@ -7,6 +7,7 @@ Motion z has 3 channels: flow x, flow y (sampling positions, −1…1 over the i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from dawn_bench.models.dawn import fast
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import FaceMaskEncoder, condition_scales, drop_conditions, identity_grid
 from dawn_bench.models.dawn.diffusion import A2VLosses, Diffusion
+from dawn_bench.models.dawn.fast.captured import captured
+from dawn_bench.models.dawn.fast.compiled import Compiled, compiled_clip
 from dawn_bench.models.dawn.fast.unet import FastUNet
 from dawn_bench.models.dawn.unet import FLOW_CHANNELS, MOTION_CHANNELS, UNet3D
 from dawn_bench.models.diffusion.levels import sampling_steps
@@ -120,8 +123,8 @@ class A2VFDM(nn.Module):
         [n, B, 3, F, H, W]: the initial noise, then one for each step but the last. `progress` advances by one per step.
 
         `fixed` is (indices [n], motion z_B3nHW) of frames with known motion: these are kept, and the other frames are
-        sampled consistently with them. `compiled` runs the U-Net through `torch.compile`, which recompiles for each
-        clip length.
+        sampled consistently with them. `compiled` runs the fast U-Net through the compiler, in clips padded to one of
+        a few lengths.
         """
         window = self.config.win_width if win_width is None else win_width
         clips = []
@@ -162,13 +165,12 @@ class A2VFDM(nn.Module):
         fast_unet = FastUNet(unet) if fast.enabled() else None
 
         def clip(cond: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+            inputs: Any = {"source_CHW": source_CHW, "mask_MHW": mask_MHW, "cond_FD": cond, "win_width": win_width}
             if fast_unet is None:
-                network: Callable[[Tensor, Tensor], Tensor] = plain_clip(
-                    unet, source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width
-                )
-            else:
-                network = fast_unet.prepare(source_CHW=source_CHW, mask_MHW=mask_MHW, cond_FD=cond, win_width=win_width)
-            return torch.compile(network, dynamic=False) if compiled else network
+                plain = plain_clip(unet, **inputs)
+                return Compiled(plain) if compiled else plain
+            step = compiled_clip(fast_unet, **inputs) if compiled else fast_unet.prepare(**inputs)
+            return captured(step, frames=len(cond), device=cond.device)
 
         conditioned = clip(cond_FD)
         null = clip(torch.zeros_like(cond_FD)) if cond_scale != 1 else None

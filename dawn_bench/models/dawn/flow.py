@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dawn_bench.models.dawn.lfg_blocks import AntiAliasDown, Hourglass
-from dawn_bench.models.dawn.region import Regions, coordinate_grid, inverse_2x2
+from dawn_bench.models.dawn.region import Regions, coordinate_grid, inverse_2x2, repeated
 
 
 def warp(x_BCHW: Tensor, flow_BHW2: Tensor, *, align_corners: bool) -> Tensor:
@@ -66,9 +66,13 @@ class FlowPredictor(nn.Module):
     def forward(
         self, picture_BCHW: Tensor, source: Regions, driving: Regions, background_B23: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Flow (B, H, W, 2) and occlusion map (B, 1, H, W) in (0, 1), at 1/factor of the source image size."""
-        small = self.down(picture_BCHW)
-        batch, _, height, width = small.shape
+        """Flow (B, H, W, 2) and occlusion map (B, 1, H, W) in (0, 1), at 1/factor of the source image size.
+
+        A source image belongs to as many driving frames in succession as there are for each.
+        """
+        batch = len(background_B23)
+        small = repeated(self.down(picture_BCHW), batch)
+        height, width = small.shape[-2:]
         grid = coordinate_grid(height, width, small)
         heat = region_heat(driving, grid) - region_heat(source, grid)
         heat = F.pad(heat, (0, 0, 0, 0, 1, 0))[:, :, None]  # the background has no heat

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.lfg_config import HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.lfg_generator import EncodedSource, LFGGenerator
-from dawn_bench.models.dawn.region import BackgroundPredictor, RegionPredictor, Regions
+from dawn_bench.models.dawn.region import BackgroundPredictor, RegionPredictor, Regions, repeated
 
 __all__ = ["LFG", "EncodedSource", "HourglassConfig", "LFGConfig", "LFGOutput", "Motion"]
 
@@ -78,7 +78,10 @@ class LFG(nn.Module):
         return self.generator.encode(source_BCSS)
 
     def motion(self, source_BCSS: Tensor, driving_BCSS: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow (B, h, h, 2) and occlusion (B, 1, h, h); a source batch of 1 broadcasts over the driving frames."""
+        """Flow (B, h, h, 2) and occlusion (B, 1, h, h); each source is of B / sources driving frames in succession.
+
+        What depends on a source alone is computed once for it.
+        """
         motion = self.motion_details(source_BCSS, driving_BCSS)
         return motion.flow_Bhh2, motion.occlusion_B1hh
 
@@ -92,8 +95,7 @@ class LFG(nn.Module):
         with torch.autocast(driving_BCSS.device.type, enabled=False):
             source = self.region_predictor(source_BCSS).expand(batch)
             driving = self.region_predictor(driving_BCSS)
-            source_BCSS = source_BCSS.expand(batch, -1, -1, -1)
-            background = self.bg_predictor(source_BCSS, driving_BCSS)
+            background = self.bg_predictor(repeated(source_BCSS, batch), driving_BCSS)
             flow, occlusion = self.generator.pixelwise_flow_predictor(source_BCSS, source, driving, background)
         return Motion(flow, occlusion, background, source, driving)
 

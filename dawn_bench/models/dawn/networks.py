@@ -5,12 +5,14 @@ T frames, S picture side, h latent side. One diffusion sample covers the whole c
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from dawn_bench.exact import float32_products
 from dawn_bench.masks import released_box_mask
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.conditions import POSE_DIM, build_condition, head_state
@@ -77,6 +79,7 @@ class DawnNetworks:
         return self.show(scene, self.sample(scene, options, progress=progress), precision=options.precision)
 
     @torch.no_grad()
+    @float32_products("ieee")
     def scene(
         self,
         source: Portrait,
@@ -86,7 +89,7 @@ class DawnNetworks:
         pose: np.ndarray | None = None,
         blink: np.ndarray | None = None,
     ) -> Scene:
-        """Encode the source and build the conditions of every frame; arguments as in `talk`."""
+        """Encode the source and build the conditions of every frame, in float32; arguments as in `talk`."""
         device = self.device
         generator = torch.Generator(device=device).manual_seed(seed)
         audio_BFA = self._tensor(audio)
@@ -114,6 +117,7 @@ class DawnNetworks:
         )
 
     @torch.no_grad()
+    @float32_products("ieee")
     def tracks(self, source: Portrait, audio: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Head pose (T,6) and blinks (T,2), float32, that `talk` uses with this seed.
 
@@ -171,7 +175,13 @@ class DawnNetworks:
             truncate = self.lfg.config.truncate_pixels
             return np.concatenate([to_frames(pictures.float(), truncate=truncate) for pictures in batches])
 
-    def _in(self, precision: Precision) -> AbstractContextManager[object]:
-        """A context in which convolutions and matrix products run in `precision`; sums, norms and warps in float32."""
-        kind = torch.device(self.device).type
-        return nullcontext() if precision == "fp32" else torch.autocast(kind, dtype=_TYPES[precision])
+    @contextmanager
+    def _in(self, precision: Precision) -> Iterator[None]:
+        """A context in which convolutions and matrix products run in `precision`; sums, norms and warps in float32.
+
+        What `bf16` and `fp16` leave in float32 is exact.
+        """
+        kind, half = torch.device(self.device).type, _TYPES.get(precision)
+        autocast = nullcontext() if half is None else torch.autocast(kind, dtype=half)
+        with float32_products("tf32" if precision == "tf32" else "ieee"), autocast:
+            yield

@@ -12,7 +12,7 @@ from dawn_bench.errors import InputError, nearest
 from dawn_bench.models.diffusion.solvers import SolverName
 from dawn_bench.models.inputs import PERSON, Crop, checked_person
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 #: Seconds of a pass of `generate`, and the least that an option may ask for: twice what neighbouring passes share.
 PASS_SECONDS, SHORTEST_PASS = 60.0, 4.0
@@ -41,9 +41,10 @@ class SamplingOptions(Config):
         None, ge=1, description="frames attended to in each direction; None: as in the checkpoint"
     )
     precision: Precision = Field(
-        "fp32", description="precision of convolutions and matrix products; bf16 and fp16 are for GPUs"
+        "fp32",
+        description="precision of convolutions and matrix products: fp32 is exact; tf32, bf16 and fp16 are for GPUs",
     )
-    compile: bool = Field(False, description="compile the U-Net; pays off on a GPU for several clips of equal length")
+    compile: bool = Field(False, description="compile the U-Net; pays off on a GPU for several clips of like length")
 
 
 class PassOptions(SamplingOptions):

@@ -14,6 +14,7 @@ from dawn_bench.errors import unknown_name
 from dawn_bench.models.dawn.ablations import ABLATIONS, TTR_STRIDE
 from dawn_bench.models.dawn.published_presets import (
     dawn_128,
+    dawn_128_24gb,
     dawn_128_crema,
     dawn_128_fixed,
     dawn_128_paper,
@@ -36,6 +37,7 @@ PRESETS: dict[str, Callable[[], TrainSettings]] = {
     "tiny": tiny,
     "small": small,
     "dawn-128": dawn_128,
+    "dawn-128-24gb": dawn_128_24gb,
     "dawn-128-fixed": dawn_128_fixed,
     "dawn-128-paper": dawn_128_paper,
     "dawn-256": dawn_256,

@@ -45,6 +45,13 @@ def principal_axes(covar: Tensor) -> tuple[Tensor, Tensor]:
     return axes, torch.stack([middle + radius, (middle - radius).clamp_min(1e-12)], -1)
 
 
+def repeated(x: Tensor, batch: int) -> Tensor:
+    """Each item of the first axis in succession, `batch` in all; a single item, or `batch` of them, are not copied."""
+    if len(x) == batch:
+        return x
+    return x.expand(batch, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(batch // len(x), dim=0)
+
+
 @dataclass(frozen=True)
 class Regions:
     """The regions of a batch of images."""
@@ -61,11 +68,9 @@ class Regions:
         return self.axes_BK22 * self.spread_BK2.sqrt()[..., None, :]
 
     def expand(self, batch: int) -> Regions:
-        """Broadcast a batch of 1 to `batch` (a view); any other batch size is returned unchanged."""
-        if self.shift_BK2.shape[0] != 1:
-            return self
+        """The regions of each image `batch / B` times in succession."""
         fields = (self.shift_BK2, self.covar_BK22, self.axes_BK22, self.spread_BK2, self.heat_BKHW)
-        return Regions(*(t.expand(batch, *t.shape[1:]) for t in fields))
+        return Regions(*(repeated(t, batch) for t in fields))
 
 
 class RegionPredictor(nn.Module):

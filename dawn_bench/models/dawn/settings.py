@@ -48,6 +48,11 @@ class A2VTraining(Config):
     min_frames: int | None = Field(None, ge=2, description="shortest window; None: always `frames`")
     stride: int = Field(1, ge=1, description="frame stride: 1 for all frames, more for a coarse temporal resolution")
     random_source: bool = Field(False, description="source is any frame of the clip, not the window's first")
+    recompute: bool = Field(
+        False,
+        description="the backward pass computes the inside of the U-Net's blocks again: a sixth of the memory, a third"
+        " more time, the same numbers",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

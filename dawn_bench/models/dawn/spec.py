@@ -27,6 +27,7 @@ SPEC = register(
             "tiny",
             "small",
             "dawn-128",
+            "dawn-128-24gb",
             "dawn-128-fixed",
             "dawn-128-paper",
             "dawn-256",

@@ -6,13 +6,15 @@ M face-mask channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from dawn_bench.models.dawn import fused
 from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.attention import (
     RelativePositionBias,
@@ -37,13 +39,14 @@ class UNet3D(nn.Module):
     """Predicts the noise in a noisy motion clip from source features and per-frame conditions.
 
     All convolutions act within a frame. Frames interact in the temporal attention and in the group norms, whose
-    statistics span the whole clip. This is the reference form for training and tests; `fast.unet.FastUNet` is used at
-    inference.
+    statistics span the whole clip. This is the reference form, which a CPU trains; `fused.unet` trains on a GPU, and
+    `fast.unet.FastUNet` is used at inference. With `recompute` the backward pass computes the inside of blocks again.
     """
 
     def __init__(self, config: A2VConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
         dim = config.dim
         widths = [dim, *(dim * mult for mult in config.dim_mults)]
         levels = list(pairwise(widths))
@@ -104,31 +107,42 @@ class UNet3D(nn.Module):
         eyes of each frame (all zero: unconditional); `win_width`: number of frames that each frame attends to in either
         direction (None: all, as in training).
         """
+        if win_width is None and fused.suits(x_B3FHW):
+            from dawn_bench.models.dawn.fused.unet import predict
+
+            inputs = {"source_BCHW": source_BCHW, "mask_BMHW": mask_BMHW, "cond_BFD": cond_BFD}
+            return predict(self, x_B3FHW, t_B, **inputs, call=self._call)
         frames = x_B3FHW.shape[2]
         bias = windowed_bias(self.time_rel_pos_bias(frames), win_width)
         time = self.time_mlp(t_B)
         audio, pose, eye = self.split_conditions(cond_BFD)
-        conditions = (audio, pose, eye)
+        conditions, call = (audio, pose, eye), self._call
         static = torch.cat((source_BCHW, mask_BMHW), dim=1)[:, :, None].expand(-1, -1, frames, -1, -1)
 
         x = self.init_conv(torch.cat((x_B3FHW, static), dim=1))
         first = x
-        x = self.init_temporal_attn(x, bias)
+        x = call(self.init_temporal_attn, x, bias)
         skips = []
         for block1, block2, spatial, temporal, resample in unet_levels(self.downs):
-            x = block2(block1(x, time, conditions), time, conditions)
-            x = temporal(spatial(x), bias)
+            x = call(block2, call(block1, x, time, conditions), time, conditions)
+            x = call(temporal, call(spatial, x), bias)
             skips.append(x)
             x = resample(x)
-        x = self.mid_block1(x, time, conditions)
-        x = self.mid_temporal_attn(self.mid_spatial_attn(x), bias)
-        x = self.mid_block2(x, time, conditions)
+        x = call(self.mid_block1, x, time, conditions)
+        x = call(self.mid_temporal_attn, call(self.mid_spatial_attn, x), bias)
+        x = call(self.mid_block2, x, time, conditions)
         for block1, block2, spatial, temporal, resample in unet_levels(self.ups):
             x = torch.cat((x, skips.pop()), dim=1)
-            x = block2(block1(x, time, conditions), time, conditions)
-            x = resample(temporal(spatial(x), bias))
+            x = call(block2, call(block1, x, time, conditions), time, conditions)
+            x = resample(call(temporal, call(spatial, x), bias))
         x = torch.cat((x, first), dim=1)
         return torch.cat((self.final_conv(x), self.occlusion_map(x)), dim=1)
+
+    def _call(self, part: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`part(*inputs)`, whose inside backward computes again where `recompute` is set."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
     def split_conditions(self, cond: Tensor) -> tuple[Tensor, ...]:
         """Split conditions [..., D] into audio, pose and eyes."""

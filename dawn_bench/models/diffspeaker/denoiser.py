@@ -7,6 +7,7 @@ the released checkpoints. Bias and positions are computed for the given length, 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -130,24 +131,37 @@ class Denoiser(nn.Module):
     def _biases(self, x_BTV: Tensor, valid_BT: Tensor | None) -> tuple[Tensor, Tensor]:
         """Additive attention masks of self- and cross-attention, (B·H,T,2+T) each."""
         batch, frames = x_BTV.shape[:2]
-        own = near_bias(frames, self.config.heads, self.config.period).to(x_BTV)
-        other = torch.full((frames, frames), -math.inf).fill_diagonal_(0).to(x_BTV)
         both = []
-        for bias_HTT in (own, other.expand_as(own)):
-            bias = bias_HTT.expand(batch, *bias_HTT.shape)
+        for bias_HTC in _fixed_biases(frames, self.config.heads, self.config.period, x_BTV.device, x_BTV.dtype):
+            bias = bias_HTC.expand(batch, *bias_HTC.shape)
             if valid_BT is not None:
-                bias = bias.masked_fill(~valid_BT.bool()[:, None, None, :], -math.inf)
-            both.append(F.pad(bias, (CONDITIONS, 0)).flatten(0, 1))
+                hidden = F.pad(~valid_BT.bool(), (CONDITIONS, 0))
+                bias = bias.masked_fill(hidden[:, None, None, :], -math.inf)
+            both.append(bias.flatten(0, 1))
         return both[0], both[1]
 
 
-def near_bias(frames: int, heads: int, period: int) -> Tensor:
+@lru_cache(maxsize=4)
+def _fixed_biases(
+    frames: int, heads: int, period: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What the masks of clips of one length share, (H,T,2+T) each: every layer, step and clip of that length has them.
+
+    They are computed on the device, without waiting for it, and must not be changed.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        own = near_bias(frames, heads, period, device=device).to(dtype)
+        other = torch.full((frames, frames), -math.inf, device=device, dtype=dtype).fill_diagonal_(0)
+        return F.pad(own, (CONDITIONS, 0)), F.pad(other, (CONDITIONS, 0)).expand(heads, -1, -1)
+
+
+def near_bias(frames: int, heads: int, period: int, *, device: torch.device | None = None) -> Tensor:
     """Attention bias float32 (H,T,T): minus each head's slope times the whole periods between query and key; distances
     to future keys count one frame less."""
-    place = torch.arange(frames)
+    place = torch.arange(frames, device=device)
     gap = place[:, None] - place[None, :]
     periods = torch.where(gap >= 0, gap, -gap - 1) // period
-    return -torch.tensor(slopes(heads))[:, None, None] * periods
+    return torch.stack([periods * -slope for slope in slopes(heads)])
 
 
 def slopes(heads: int) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dawn_bench.exact import float32_products
 from dawn_bench.models.diffspeaker.audio import build_encoder, encode, frames_of, normalise, resample
 from dawn_bench.models.diffspeaker.config import DiffSpeakerConfig, Sampler
 from dawn_bench.models.diffspeaker.denoiser import Denoiser
@@ -48,6 +49,7 @@ class DiffSpeaker(nn.Module):
         return mesh_losses(predicted, offsets_BTV, valid_BT)
 
     @torch.no_grad()
+    @float32_products("ieee")
     def generate(
         self,
         waveform_BN: Tensor,
@@ -59,7 +61,7 @@ class DiffSpeaker(nn.Module):
         steps: int | None = None,
     ) -> Tensor:
         """Sample offsets (B,T,V) for the sound, with the configured smoothing; `sampler` and `steps` as configured by
-        default."""
+        default. Always in full float32."""
         memory = self.encode_audio(waveform_BN, frames=frames)
         shape = (*memory.shape[:2], self.config.vertices * 3)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(memory.device)

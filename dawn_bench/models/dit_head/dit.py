@@ -92,6 +92,7 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim)
         self.out = nn.Linear(dim, patch * patch * config.latent_channels)
+        self._places: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -123,8 +124,15 @@ class DiT(nn.Module):
     def tokens(self, x_BZhh: Tensor, reference_BZhh: Tensor, masked_BZhh: Tensor) -> Tensor:
         """Image tokens (B,N,D) of the three aligned latents, with positional encoding."""
         grid_BDnn = self.patchify(torch.cat([x_BZhh, reference_BZhh, masked_BZhh], dim=1))
-        side = grid_BDnn.shape[-1]
-        return grid_BDnn.flatten(2).transpose(1, 2) + places(side, self.config.dim).to(x_BZhh)
+        return grid_BDnn.flatten(2).transpose(1, 2) + self._places_like(grid_BDnn.shape[-1], x_BZhh)
+
+    def _places_like(self, side: int, like: Tensor) -> Tensor:
+        """`places` with the type of `like`; computed once for each size and device, not in every step."""
+        key = (side, like.device, like.dtype)
+        if key not in self._places:
+            with torch.inference_mode(False):
+                self._places[key] = places(side, self.config.dim).to(like)
+        return self._places[key]
 
     def forward(
         self,

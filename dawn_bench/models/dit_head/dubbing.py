@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dawn_bench.config import Config
+from dawn_bench.exact import float32_products
 from dawn_bench.models.dit_head.audio import windows
 from dawn_bench.models.dit_head.config import OURS, PAPER, origin
 from dawn_bench.models.dit_head.diffusion import sample
@@ -53,6 +54,7 @@ class DitHeadNetworks:
         self.device = device
 
     @torch.no_grad()
+    @float32_products("ieee")
     def dub(
         self,
         frames: np.ndarray,
@@ -68,7 +70,7 @@ class DitHeadNetworks:
 
         A video shorter than the speech plays in ping-pong; a longer video is cut. `landmarks` (T',68,2) define the
         mask; `reference` (S,S,3), by default the first frame, shows the unmasked face. Pixels outside the mask are
-        unchanged. The same seed gives the same clip.
+        unchanged. The same seed gives the same clip. Always in full float32.
         """
         order = ping_pong(len(frames), len(audio))
         given = np.asarray(frames)[order]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-#: Places that wait once per run, for reading or writing weights.
+#: Places that wait once per run, for reading or writing weights, or for what all steps share.
 ONCE = (
     "models/checkpoint.py:save_checkpoint",
     "training/loop.py:fit",
@@ -18,6 +18,7 @@ ONCE = (
     "models/dawn/stages/lfg.py:LFGStage.__init__",
     "models/dit_head/stages/dit.py:DiTStage.__init__",
     "models/dit_head/stages/dit.py:_frozen",
+    "models/dit_head/dit.py:DiT._places_like",
 )
 
 
@@ -64,7 +65,6 @@ STEP_WAITS: dict[str, dict[str, float]] = {
         "training/loop.py:_one_step": 3,  # the masks of two losses in the backward pass
     },
     "diffspeaker diffspeaker": {
-        "models/diffspeaker/denoiser.py:Denoiser._biases": 2,
         "models/diffspeaker/schedule.py:add_noise": 1,
         "training/loop.py:_one_step": 1,
     },
@@ -79,7 +79,6 @@ STEP_WAITS: dict[str, dict[str, float]] = {
         "training/loop.py:_one_step": 1,
     },
     "dit-head dit": {
-        "models/dit_head/dit.py:DiT.tokens": 1,
         "training/loop.py:_one_step": 1,
     },
 }
@@ -113,7 +112,6 @@ VALIDATION_WAITS: dict[str, dict[str, float]] = {
         "models/dawn/stages/pbnet.py:PBNetStage.validate": 6,
     },
     "diffspeaker diffspeaker": {
-        "models/diffspeaker/denoiser.py:Denoiser._biases": 4,
         "models/diffspeaker/stages/diffspeaker.py:DiffSpeakerStage.validate": 3,
     },
     "dit-head vqgan-face": {
@@ -127,7 +125,6 @@ VALIDATION_WAITS: dict[str, dict[str, float]] = {
     "dit-head dit": {
         "models/diffusion/levels.py:sampling_steps": 2,
         "models/dit_head/diffusion.py:sample": 20,
-        "models/dit_head/dit.py:DiT.tokens": 20,
         "models/dit_head/dubbing.py:DitHeadNetworks._latents": 4,
         "models/dit_head/dubbing.py:DitHeadNetworks._picture": 4,
         "pixels.py:to_frames": 2,

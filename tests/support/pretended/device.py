@@ -12,14 +12,14 @@ two devices; `cuda` means the first. A test that uses the second also sees where
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
 import torch
 import torch._dynamo  # before anything is replaced: it has tables of PyTorch's functions
 import torch.distributed
-from pretended import autocast, files
+from pretended import autocast, files, graphs
 from pretended.dispatch import Dispatch
 from pretended.functions import Functions
 from pretended.parallel import PretendedDataParallel
@@ -94,6 +94,13 @@ def _set_device(device: Any) -> None:
     Current.index = device if isinstance(device, int) else on_device(device).index
 
 
+def _inference_mode(mode: Any = True) -> Any:
+    """Without gradients alone: wrapped tensors have no version in PyTorch's own."""
+    if callable(mode):
+        return torch.no_grad()(mode)
+    return torch.no_grad() if mode else nullcontext()
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     return None
 
@@ -108,6 +115,9 @@ def _replacements() -> dict[str, Any]:
         "torch.cuda.set_device": _set_device,
         "torch.cuda.current_device": lambda: Current.index,
         "torch.cuda.synchronize": _nothing,
+        "torch.cuda.device": graphs.device,
+        "torch.cuda.CUDAGraph": graphs.PretendedGraph,
+        "torch.cuda.graph": graphs.recording,
         "torch.cuda.reset_peak_memory_stats": _nothing,
         "torch.cuda.max_memory_allocated": lambda *_: 0,
         "torch.cuda.memory_allocated": lambda *_: 0,
@@ -117,7 +127,7 @@ def _replacements() -> dict[str, Any]:
         "torch.cuda.get_device_capability": lambda *_: (9, 0),
         "torch.accelerator.is_available": lambda: True,
         "torch.accelerator.current_accelerator": lambda *_, **__: torch.device("cuda"),
-        "torch.inference_mode": torch.no_grad,  # wrapped tensors have no version there
+        "torch.inference_mode": _inference_mode,
         "torch.Generator": PretendedGenerator,
         "torch.autocast": autocast.PretendedAutocast,
         "torch.amp.autocast": autocast.PretendedAutocast,

@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from pretended import autocast
+from pretended import autocast, graphs
+from pretended.graphs import Recording
 from pretended.kernels import REPLACED
 from pretended.pinned import is_pinned
 from pretended.record import RECORD, DeviceMismatch, note_operation, place
@@ -64,6 +65,8 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten.copy_.default:
         note_copy(args[1], args[0].device)
     out = _compute(func, name, args, kwargs, tensors)
+    if Recording.graph is not None:
+        graphs.note(lambda: _compute(func, name, args, kwargs, tensors), out, copies=not _aliases(func))
     if func in _COPIES and not isinstance(args[0], PretendedTensor) and wanted is None:
         return args[0]  # a CPU tensor took the numbers
     known = {id(t.numbers): t for t in ours}
@@ -154,6 +157,12 @@ def _refuse(name: str, tensors: list[torch.Tensor]) -> None:
 @cache
 def _writes(func: Any) -> bool:
     return any(a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments)
+
+
+@cache
+def _aliases(func: Any) -> bool:
+    """Whether the result is an operand, or a view of one."""
+    return any(r.alias_info is not None for r in func._schema.returns) or _writes(func)
 
 
 def _is_mask(value: torch.Tensor) -> bool:

@@ -37,13 +37,14 @@ GATED_CPU, GATED_GPU = 4096, 1 << 20
 class Bands:
     """Windowed attention without its n² matrix: for each query block of a clip its key range and bias.
 
-    Without a window each block covers all keys, and memory is quadratic in the frames.
+    Without a window each block covers all keys, and memory is quadratic in the frames. The first `real` frames do not
+    attend to those after, which are padding.
     """
 
-    def __init__(self, bias: RelativePositionBias, frames: int, win_width: int | None) -> None:
+    def __init__(self, bias: RelativePositionBias, frames: int, win_width: int | None, real: int | None = None) -> None:
         reach = frames if win_width is None else win_width
         weight = bias.relative_attention_bias.weight
-        known: dict[tuple[int, int, int], Tensor] = {}
+        known: dict[tuple[int, ...], Tensor] = {}
         self.blocks: list[tuple[slice, slice, Tensor]] = []
         step = frames if frames <= min(2 * reach, ONE_BLOCK) else QUERY_BLOCK
         for start in range(0, frames, step):
@@ -52,10 +53,14 @@ class Bands:
             high = min(frames, high + -(high - low) % KEY_MULTIPLE)
             low = max(0, low - -(high - low) % KEY_MULTIPLE)
             shape = (start - low, stop - start, high - low)
+            if real is not None:
+                shape = (start, *shape)  # no sharing: it would depend on `real`, and the compiled graph on the sharing
             if shape not in known:  # all inner blocks share one bias
                 query = torch.arange(start, stop, device=weight.device)
                 key = torch.arange(low, high, device=weight.device)
                 far = (query[:, None] - key[None, :]).abs() > reach
+                if real is not None:
+                    far |= (query[:, None] < real) & (key[None, :] >= real)
                 known[shape] = bias.between(query, key).masked_fill(far, float("-inf")).contiguous()
             self.blocks.append((slice(start, stop), slice(low, high), known[shape]))
 

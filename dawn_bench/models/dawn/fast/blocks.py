@@ -108,13 +108,17 @@ class GroupStatistics:
 
     def __init__(self, norm: nn.GroupNorm, bias: Tensor | None) -> None:
         self.norm, self.bias = norm, torch.zeros_like(norm.bias) if bias is None else bias
-        self.count = 0
+        self.count: float | Tensor = 0
         self.first = self.second = norm.weight.new_zeros((), dtype=torch.float64)
 
-    def add(self, y_nPC: Tensor) -> None:
-        """Accumulate a chunk, in float64."""
-        mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
-        count = y_nPC.shape[0] * y_nPC.shape[1]
+    def add(self, y_nPC: Tensor, real_n: Tensor | None = None) -> None:
+        """Accumulate a chunk, in float64, without frames where `real_n` is 0."""
+        count: float | Tensor = y_nPC.shape[0] * y_nPC.shape[1]
+        if real_n is None:
+            mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
+        else:
+            mean, variance = _masked_statistics(y_nPC.float(), real_n)
+            count = real_n.sum().double() * y_nPC.shape[1]
         mean, variance = mean.double() + self.bias, variance.double()
         self.count += count
         self.first = self.first + count * mean
@@ -132,6 +136,14 @@ class GroupStatistics:
             scale, shift = scale_shift.chunk(2)
             factor, summand = factor * (scale + 1), summand * (scale + 1) + shift
         return factor.to(norm.weight.dtype), summand.to(norm.weight.dtype)
+
+
+def _masked_statistics(y_nPC: Tensor, real_n: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance [C] over the pixels of the frames where `real_n` is 1; zeros if there are none."""
+    real_n11 = real_n[:, None, None]
+    count = (real_n.sum() * y_nPC.shape[1]).clamp(min=1)
+    mean = (y_nPC * real_n11).sum(dim=(0, 1)) / count
+    return mean, ((y_nPC - mean).square() * real_n11).sum(dim=(0, 1)) / count
 
 
 def activated(y: Tensor, factor: Tensor, summand: Tensor, memory: Tensor) -> Tensor:
@@ -156,10 +168,12 @@ class FastBlock:
         *,
         time_E: Tensor | None = None,
         clip: CrossKeys | None = None,
+        real_F: Tensor | None = None,
     ) -> Tensor:
         """The output [F, P, C]. One tensor of this size holds the intermediates between passes, and finally the output.
 
-        Passes alternate the direction through `slices`, since the latest chunks may still be in the cache.
+        Passes alternate the direction through `slices`, since the latest chunks may still be in the cache. Frames where
+        `real_F` is 0 do not enter the norms.
         """
         block = self.block
         scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
@@ -169,7 +183,7 @@ class FastBlock:
         conv = self.convolutions.over(len(middle), block.block1.proj, hw)
         for frames in slices:
             conv(source(frames), middle[frames])
-            stats.add(middle[frames])
+            stats.add(middle[frames], None if real_F is None else real_F[frames])
         factor, summand = stats.affine(scale_shift)
         stats = GroupStatistics(block.block2.norm, block.block2.proj.bias)
         conv = self.convolutions.over(len(middle), block.block2.proj, hw)
@@ -181,7 +195,7 @@ class FastBlock:
                 with in_float32(h):
                     self.cross(h, source(frames), clip, frames)
             conv(h, y)
-            stats.add(y)
+            stats.add(y, None if real_F is None else real_F[frames])
         factor, summand = stats.affine(None)
         for frames in slices:
             y = middle[frames]

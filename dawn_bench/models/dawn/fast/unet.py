@@ -50,22 +50,41 @@ class FastUNet:
         self.heads = FastBlock(side_by_side(heads), convolutions, self.work)  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def prepare(self, *, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None) -> FastClip:
-        """Precompute what the diffusion steps of a clip share; returns a noise predictor."""
+    def prepare(
+        self,
+        *,
+        source_CHW: Tensor,
+        mask_MHW: Tensor,
+        cond_FD: Tensor,
+        win_width: int | None,
+        real: int | None = None,
+    ) -> FastClip:
+        """Precompute what the diffusion steps of a clip share; returns a noise predictor.
+
+        Frames from `real` on are padding, which changes nothing in those before.
+        """
         with in_float32(source_CHW):
-            return FastClip(self, source_CHW, mask_MHW, cond_FD, win_width)
+            return FastClip(self, source_CHW, mask_MHW, cond_FD, win_width, real)
 
 
 class FastClip:
     """The U-Net for one clip: call it once per diffusion step with the noisy motion and the timestep."""
 
     def __init__(
-        self, fast: FastUNet, source_CHW: Tensor, mask_MHW: Tensor, cond_FD: Tensor, win_width: int | None
+        self,
+        fast: FastUNet,
+        source_CHW: Tensor,
+        mask_MHW: Tensor,
+        cond_FD: Tensor,
+        win_width: int | None,
+        real: int | None,
     ) -> None:
         unet = self.unet = fast.unet
         self.blocks, self.heads, self.work, self.convolutions = fast.blocks, fast.heads, fast.work, fast.convolutions
         self.frames, self.hw = len(cond_FD), (source_CHW.shape[1], source_CHW.shape[2])
-        self.bands = Bands(unet.time_rel_pos_bias, self.frames, win_width)
+        self.bands = Bands(unet.time_rel_pos_bias, self.frames, win_width, real)
+        #: 1 for frames of the clip, 0 for padding.
+        self.real_F = None if real is None else (torch.arange(self.frames, device=cond_FD.device) < real).float()
         weight = unet.init_conv.weight.squeeze(2)[:, MOTION_CHANNELS:]
         static = F.conv2d(torch.cat((source_CHW, mask_MHW))[None], weight, unet.init_conv.bias, padding=3)
         self.static_1PC = static.flatten(2).transpose(1, 2).contiguous()
@@ -132,13 +151,13 @@ class FastClip:
         slices = list(self._chunks(x))
         if name.endswith(".1"):  # the first block of the level ended with the last frames
             slices.reverse()
-        return self.blocks[name](source, slices, hw, time_E=self.time_E, clip=self.cross[name])
+        return self.blocks[name](source, slices, hw, time_E=self.time_E, clip=self.cross[name], real_F=self.real_F)
 
     def _output(self, x: Tensor, first: Tensor) -> Tensor:
         def source(frames: slice) -> Tensor:
             return self._joined(x[frames], first[frames])
 
-        y = self.heads(source, list(self._chunks(x)), self.hw)
+        y = self.heads(source, list(self._chunks(x)), self.hw, real_F=self.real_F)
         last = [self.unet.get_submodule(f"{name}.1") for name in HEADS]
         parts = zip(y.chunk(len(last), dim=-1), last, strict=True)
         return torch.cat([convolve(y_FPC, conv, self.hw) for y_FPC, conv in parts], dim=-1)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.masks import released_box_mask
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
+from dawn_bench.models.dawn.a2v_config import A2VConfig
 from dawn_bench.models.dawn.conditions import build_condition, head_state
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.models.dawn.settings import A2VTraining, TrainSettings
@@ -29,6 +30,10 @@ from dawn_bench.training.data import ClipPool, step_rng, windows
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.talking import compare_with_truth
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
+
+#: Bytes that a pixel of the latent and a frame save for backward at the published widths, by `amp` and `recompute`;
+#: counted, see `docs/design/benchmarks.md`. Other widths are taken to save in proportion to `dim`.
+SAVED = {(True, False): 30_500, (False, False): 52_500, (True, True): 4_500, (False, True): 5_000}
 
 
 class A2VStage:
@@ -43,7 +48,9 @@ class A2VStage:
         self.ids, self.size = self.pool.ids, cache.size
         self.lfg: LFG = load_checkpoint(run / "lfg" / "model.safetensors", "lfg")[0].to(device).requires_grad_(False)
         torch.manual_seed(seed)
-        self.module: nn.Module = A2VFDM(config.model)
+        model = A2VFDM(config.model)
+        model.diffusion.denoise_fn.recompute = config.recompute
+        self.module: nn.Module = model
         if start is not None:
             self.module.load_state_dict(load_checkpoint(start, "a2v")[0].state_dict())
 
@@ -84,13 +91,18 @@ class A2VStage:
         )
         return losses._asdict()
 
+    def saved_bytes(self, batch: int) -> int:
+        """Bytes that the longest windows of `batch` items save for backward on a GPU. See `KnowsItsMemory`."""
+        side = self.size // self.lfg.config.factor
+        per_position = SAVED[self.loop.amp, self.config.recompute] * self.config.model.dim // A2VConfig().dim
+        return batch * self.config.frames * side**2 * per_position
+
     @torch.no_grad()
     def targets(self, model: A2VFDM, source_BCSS: Tensor, frames_BFCSS: Tensor) -> tuple[Tensor, Tensor]:
         """The source's latent and the motion of every frame, by the frozen LFG in evaluation mode."""
         self.lfg.eval()
         batch, frames = frames_BFCSS.shape[:2]
-        sources = source_BCSS.repeat_interleave(frames, dim=0)
-        flow, occlusion = self.lfg.motion(sources, frames_BFCSS.flatten(0, 1))
+        flow, occlusion = self.lfg.motion(source_BCSS, frames_BFCSS.flatten(0, 1))
         z = model.pack_motion(flow.unflatten(0, (batch, frames)), occlusion.unflatten(0, (batch, frames)))
         return self.lfg.encode(source_BCSS).features_BChh, z
 

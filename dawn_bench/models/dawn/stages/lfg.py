@@ -27,6 +27,8 @@ from dawn_bench.training.validation import SAMPLE_FRAMES, Validation, psnr, rows
 
 #: Number of frames that validation decodes at once.
 BATCH = 8
+#: Bytes that a pixel of a pair saves for backward at the published widths, with the losses of VGG-19; counted.
+SAVED = 10_700
 
 
 class LFGStage:
@@ -61,6 +63,10 @@ class LFGStage:
         bend = Deformation(batch["theta"], batch["bend"], self.config.loss.bend_points)
         assert isinstance(self.module, LFG)
         return self.criterion(self.module, source, driving, deformation=bend)[0]
+
+    def saved_bytes(self, batch: int) -> int:
+        """Bytes that `batch` pairs save for backward on a GPU. See `KnowsItsMemory`."""
+        return batch * self.cache.size**2 * SAVED * self.config.model.block_expansion // LFGConfig().block_expansion
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:

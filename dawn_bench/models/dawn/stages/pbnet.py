@@ -67,7 +67,7 @@ class PBNetStage:
         losses, _ = pbnet_losses(
             networks.pbnet,
             x_BND,
-            batch["audio"],
+            batch["audio"].float(),
             mask_BN,
             epoch=int(batch["epoch"][0]),
             noise_NBZ=batch["noise"].transpose(0, 1),

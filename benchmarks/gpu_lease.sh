@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Everything that a short lease of a GPU must tell, in one call of at most 540 s.
+#
+#   benchmarks/gpu_lease.sh --make FILE              on any machine: writes the CPU's numbers to FILE (about a minute)
+#   benchmarks/gpu_lease.sh FILE OUT [WHEEL ...]     on the leased machine; wheels are installed without network
+#   LEASE="--tiny --pretended" LEASE_TIMES=4 benchmarks/gpu_lease.sh FILE OUT      without a GPU: shows that it starts
+#
+# It needs PyTorch, the wheel of the project and what that depends on, but no av, dlib or network. Every line appears at
+# once and is also in OUT/lease.log. A part that fails or exceeds its own limit is named, and the next one begins.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+python=${PYTHON:-python3}
+options=${LEASE:-}
+times=${LEASE_TIMES:-1} # all limits are multiplied by this, for a slow machine
+total=$((540 * times))
+export PYTHONUNBUFFERED=1
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if [ "${1:-}" = --make ]; then
+    # shellcheck disable=SC2086
+    exec "$python" benchmarks/lease/run.py make --device cpu --folder "$work" --reference "$2" ${options//--pretended/}
+fi
+reference=$1 out=$2
+shift 2
+mkdir -p "$out"
+log=$out/lease.log
+: >"$log"
+say() { echo "$*" | tee -a "$log"; }
+
+if [ $# -gt 0 ]; then
+    timeout 60 "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$work/site" "$@" 2>&1 | tee -a "$log"
+    export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
+elif [ -d dawn_bench ]; then
+    export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+fi
+
+failed=0
+part() { # seconds, name of the part, its arguments
+    local limit=$(($1 * times)) left=$((total - SECONDS - 5)) began=$SECONDS
+    shift
+    [ "$limit" -gt "$left" ] && limit=$left
+    if [ "$limit" -lt 10 ]; then
+        say "== $*: left out, $left s are left"
+        failed=$((failed + 1))
+        return
+    fi
+    say "== $* (at most $limit s)"
+    # shellcheck disable=SC2086
+    timeout --kill-after=5 "$limit" "$python" benchmarks/lease/run.py "$@" --seconds "$limit" --folder "$work" \
+        --reference "$reference" $options 2>&1 | tee -a "$log"
+    local code=${PIPESTATUS[0]}
+    [ "$code" -eq 124 ] && say "== $*: stopped at its limit"
+    [ "$code" -ne 0 ] && failed=$((failed + 1))
+    say "== $*: $((SECONDS - began)) s, exit status $code"
+}
+
+part 80 correctness
+part 75 clips eager
+for stage in dawn:lfg dawn:a2v-1 dawn:a2v-2 dawn:pbnet dit-head:vqgan-face dit-head:vqgan-masked dit-head:dit \
+    diffspeaker:diffspeaker; do
+    part 35 stages "$stage"
+done
+part 45 scoring
+part 45 profiles
+part 120 clips compiled
+say "$failed parts failed or were left out; $SECONDS s in all"
+[ "$failed" -eq 0 ]
