@@ -22,13 +22,17 @@ from dawn_bench.cache import open_shard, shard_facts
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sealed, unsealed, write_atomic
+from dawn_bench.lazy import MOST_ROWS, row_blocks
 from dawn_bench.names import name_fault, owned
 from dawn_bench.readers import read_json
 
 
 def content_sha256(array: np.ndarray) -> str:
     """The sha256 of an array's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    digest = hashlib.sha256()
+    for rows in row_blocks(array, most=MOST_ROWS):
+        digest.update(rows.data)
+    return digest.hexdigest()
 
 
 def content_hash(clip: Clip, field: str) -> str:
