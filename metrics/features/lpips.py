@@ -24,7 +24,7 @@ import torch
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sha256_file
-from dawn_bench.metrics.networks.inference import exact_inference, for_inference
+from dawn_bench.metrics.networks.inference import exact_inference, for_inference, uploaded
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.pixels import to_signed
@@ -37,17 +37,20 @@ MIN_SIDE = 32
 
 
 def lpips_per_frame(generated: np.ndarray, true: np.ndarray, network: torch.nn.Module) -> np.ndarray:
-    """uint8 (T,H,W,3) twice -> the distance of each pair of frames, float64 (T,)."""
+    """uint8 (T,H,W,3) twice -> the distance of each pair of frames, float64 (T,).
+
+    A batch whose pairs are all equal is not run: its distances are exactly 0.
+    """
     device = next(network.parameters()).device
-    rows = []
+    distances = np.zeros(len(generated))
     with exact_inference():
         for start in range(0, len(generated), BATCH):
-            x, y = (
-                to_signed(torch.tensor(frames[start : start + BATCH], device=device).permute(0, 3, 1, 2))
-                for frames in (np.ascontiguousarray(generated), np.ascontiguousarray(true))
-            )
-            rows.append(network(x, y).double().mean(dim=(1, 2, 3)).cpu().numpy())
-    return np.concatenate(rows)
+            stop = start + BATCH
+            a, b = (np.ascontiguousarray(frames[start:stop]) for frames in (generated, true))
+            if not np.array_equal(a, b):
+                x, y = (to_signed(uploaded(frames, device).permute(0, 3, 1, 2)) for frames in (a, b))
+                distances[start:stop] = network(x, y).double().mean(dim=(1, 2, 3)).cpu().numpy()
+    return distances
 
 
 def package_network(net: str, *, spatial: bool = False) -> torch.nn.Module:

@@ -18,6 +18,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import argrelextrema, get_window
 
 SAMPLE_RATE, HOP, FFT, MELS = 16_000, 640, 2048, 128
+#: Windows that are transformed at once: nearly 3 min of sound at the default hop.
+BLOCK = 1 << 12
 RATE = SAMPLE_RATE / HOP  # values per second: the frame rate of the video
 TEMPO_WINDOW = 8.0  # seconds of envelope per autocorrelation window
 START_BPM, MAX_BPM, OCTAVES, TIGHTNESS = 120.0, 320.0, 1.0, 100.0
@@ -36,12 +38,18 @@ def onset_envelope(sound: np.ndarray, *, hop: int = HOP, median: bool = False) -
     """
     padded = np.pad(sound.astype(np.float32) / 32768, FFT // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::hop]
-    power = np.abs(rfft(windows * get_window("hann", FFT).astype(np.float32), axis=1)) ** 2
-    level = 10 * np.log10(np.maximum(power @ _mel_filters().T, 1e-10))
+    parts = np.array_split(windows, -(-len(windows) // BLOCK))
+    level = np.concatenate([10 * np.log10(np.maximum(_mel_power(part), 1e-10)) for part in parts])
     level = np.maximum(level, level.max() - 80)
     rise = (np.median if median else np.mean)(np.maximum(level[1:] - level[:-1], 0), axis=1)
     # One for the difference, one because a window reaches 1024 samples ahead of its centre.
     return np.pad(rise, (1 + FFT // (2 * hop), 0))[: len(level)].astype(np.float32)
+
+
+def _mel_power(windows: np.ndarray) -> np.ndarray:
+    """Power in each mel band (n,128) of windows (n,2048) of sound."""
+    power = np.abs(rfft(windows * get_window("hann", FFT).astype(np.float32), axis=1)) ** 2
+    return power @ _mel_filters().T
 
 
 def beat_frames(envelope: np.ndarray, *, rate: float = RATE) -> np.ndarray:

@@ -54,6 +54,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -161,6 +162,13 @@ class Feature(FeatureExtractor):
     #: face that is meant, as tracking finds the faces (`tracked`), or only where the true clip's index tells of
     #: several (`index`), which costs nothing.
     follows: str = ""
+    #: Parts of its work that read fewer fields, by name. Clips that share these fields share them, as the same pictures
+    #: with another sound do. `run` is then given their arrays.
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+    def run_part(self, part: str, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
+        """The arrays of one of the `parts`; `given` is as for `run`. Raises `ItemError`."""
+        raise NotImplementedError(part)
 
     @abstractmethod
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:

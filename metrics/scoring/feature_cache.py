@@ -25,6 +25,7 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import unsealed
+from dawn_bench.lazy import MOST_ROWS, row_blocks
 from dawn_bench.metrics.scoring.shards import Entry, Place, ShardFolder, arrays_seal
 from dawn_bench.names import name_fault, owned
 from dawn_bench.readers import DamageError, read_json, read_shard_header
@@ -33,7 +34,10 @@ from dawn_bench.storage import raise_if_refused
 
 def content_sha256(array: np.ndarray) -> str:
     """The sha256 of an array's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    digest = hashlib.sha256()
+    for rows in row_blocks(array, most=MOST_ROWS):
+        digest.update(rows.data)
+    return digest.hexdigest()
 
 
 def content_hash(clip: Clip, field: str) -> str:
