@@ -113,8 +113,9 @@ class Index:
         """What the index says of the array of `field` of a clip; None where the clip has none."""
         if not self.text(f"{field}.shard")[row].is_valid:
             return None
-        entries = (f"{field}.{name}" for name in Stored._fields)
-        shard, key, dtype, shape, sha256 = (self.value(n, row) if n in self.columns else None for n in entries)
+        entries = [f"{field}.{name}" for name in Stored._fields]
+        values: list[Any] = [self.value(name, row) if name in self.columns else None for name in entries]
+        shard, key, dtype, shape, sha256 = values
         return Stored(
             shard,
             key,

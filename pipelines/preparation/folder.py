@@ -91,7 +91,7 @@ def empty(cache: Path) -> None:
 
 def drop_superseded(cache: Path, plan: CachePlan) -> None:
     """Remove the shards of groups whose clips were all processed again by later groups."""
-    current = set(plan.owners().values())
+    current = set(plan.current())
     for number in range(len(plan.groups)):
         if number not in current:
             for shard in _own(cache, f"*/*-{number:05d}.safetensors"):

@@ -123,6 +123,10 @@ class CachePlan:
         """By clip id, the number of the latest group that the clip is in: the one that counts."""
         return {clip_id: number for number, ids in enumerate(self.groups) for clip_id in ids}
 
+    def current(self) -> list[int]:
+        """The numbers of the groups that have clips that count, in order."""
+        return sorted(set(self.owners().values()))
+
 
 def make_groups(
     sources: Sequence[Source], *, size: int, shard_bytes: int = SHARD_BYTES, min_groups: int = MIN_GROUPS
