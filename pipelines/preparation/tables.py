@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Rows that are held as Python objects at a time, and rows that are written at a time.
-_BATCH, _WRITTEN = 1024, 16_384
+_BATCH, _WRITTEN = 512, 8_192
 
 
 class Rows:
