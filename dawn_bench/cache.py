@@ -123,6 +123,7 @@ class Cache:
             raise DamageError(f"{what} {fault}.", path=self.root / INDEX_FILE, hint="Do not use this cache.")
         self._moved = dict(splits or {})
         self.shards = Shards(self.root)
+        self._now: Cache | None = None  # the cache as it is now, once an array of this index was moved
         self._clips: WeakValueDictionary[str, Clip] = WeakValueDictionary()
 
     def __reduce__(self) -> tuple[partial[Cache], tuple[Path]]:
@@ -276,7 +277,12 @@ class Cache:
         stored = None if row is None else self._index.stored(row, field)
         assert row is not None and stored is not None, f"{clip_id} has no {field}"
         path = self.root / stored.shard
-        array = self.shards.array(stored.shard, stored.key)
+        try:
+            array = self.shards.array(stored.shard, stored.key)
+        except DamageError:
+            if path.exists() or not self._index.columns.replaced():
+                raise
+            return self._moved_array(clip_id, field, stored)
         expected = [stored.dtype, *stored.shape] if stored.dtype is not None and stored.shape is not None else None
         if expected not in (None, [str(array.dtype), *array.shape]):
             what = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
@@ -285,6 +291,19 @@ class Cache:
         if fault is not None:
             raise DamageError(f"{field} of clip {clip_id} {fault}.", path=path, hint=cache_hint(path))
         return array
+
+    def _moved_array(self, clip_id: str, field: str, stored: Stored) -> np.ndarray:
+        """An array that is in another shard by now, where the index was replaced since it was opened.
+
+        Raises `InputError` where the array itself is another one, or none.
+        """
+        if self._now is None or self._now._index.columns.replaced():
+            self._now = Cache(self.root)
+        now = self._now.stored(clip_id, field)
+        if now is None or now.sha256 is None or now.sha256 != stored.sha256:
+            what = f"was prepared again since it was opened: {field} of clip {clip_id} is another."
+            raise InputError(what, path=self.root, hint="Open it again.")
+        return self._now._array(clip_id, field)
 
     def windows(
         self,

@@ -22,6 +22,7 @@ from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
 from dawn_bench.pipelines.faces.base import stand_in
 from dawn_bench.pipelines.meshes.tools import mesh_tools
+from dawn_bench.pipelines.preparation.compact import settle
 from dawn_bench.pipelines.preparation.executor import Engine, run
 from dawn_bench.pipelines.preparation.folder import check_folders, drop_superseded, empty, make_folder, sweep
 from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob, GroupReport, Tools
@@ -114,6 +115,7 @@ def prepare(
         if overwrite:
             empty(cache)
         sweep(cache)
+        settle(cache)
         plan = _planned(root, cache, sources, settings, tools)
         planned = PrepareSettings.model_validate(plan.settings)
         changed = _changed(root, cache, plan, sources)
