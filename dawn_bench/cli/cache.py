@@ -1,4 +1,4 @@
-"""`dawn-bench cache`: check, count and export a prepared cache. A look-up: it has no job and takes no `--config`."""
+"""`dawn-bench cache`: check, count, compact and export a prepared cache. It has no job and takes no `--config`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dawn_bench.cli.job import OnceCommand
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Check, count and export a cache written by `dawn-bench prepare`.\n\nExample: dawn-bench cache stats my-cache",
+    help="Check, count, compact and export a prepared cache.\n\nExample: dawn-bench cache stats my-cache",
 )
 
 _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache.")]
@@ -86,6 +86,22 @@ def stats(root: _Root) -> None:
         screen.print("\nclips that lack the output of an extractor")
         for clip_id, name, why in facts["without"]:
             screen.print(f"  {clip_id}  no {name}: {' '.join(why.split())}")
+
+
+@app.command(cls=OnceCommand)
+def compact(root: _Root) -> None:
+    """Merge the small shards of a cache that grew in many steps. Nothing is computed again; a stopped run goes on.
+
+    Example: dawn-bench cache compact my-cache
+    """
+    from dawn_bench.pipelines.preparation.compact import compact as merge
+    from dawn_bench.progress import console
+
+    report = merge(root)
+    if report.before == report.after:
+        console().print("nothing to merge")
+    else:
+        console().print(f"merged: {report.after} shards of each field in place of {report.before}")
 
 
 @app.command(cls=OnceCommand)
