@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dawn_bench.pipelines.preparation.prepare import PrepareReport
     from dawn_bench.weights import Policy
     from dawn_bench.workflow.evaluate import Evaluated
+    from dawn_bench.workflow.generate_list import ListedClips
 
 
 def prepare(
@@ -170,6 +171,47 @@ def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | Non
     return load(as_path(checkpoint, "checkpoint"), device=device, model=model)
 
 
+def generate_list(
+    items: str | Path,
+    checkpoint: str | Path,
+    *,
+    model: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    device: str = "auto",
+    devices: str | Sequence[str] = (),
+) -> ListedClips:
+    """Generate a clip for each row of a CSV file with the columns image, audio, out, and others of its settings.
+
+    Clips that are there are kept. A row that fails is in `failed`. See `dawn-bench generate --help`.
+
+    Args:
+        items: the file; its relative paths are below its own folder.
+        checkpoint: as in `load_model`.
+        model: name of the model where the checkpoint has several.
+        options: options of the model for all rows, such as `{"steps": 10}`.
+        seed: of the rows without their own.
+        jobs: worker processes; the clips do not depend on their number.
+        device: `auto`, `cpu`, `cuda`.
+        devices: several, over which the workers are spread, at least one on each: `("cuda:0", "cuda:1")` or `all`.
+
+    Raises:
+        InputError: the list or the checkpoint cannot be used, or none of the rows.
+
+    >>> done = generate_list("items.csv", "runs/crema", options={"steps": 2}, device="cpu")
+    >>> done.summary
+    '2 clips: 2 generated'
+    """
+    from dawn_bench.config import validated
+    from dawn_bench.workflow.generate import Generation
+    from dawn_bench.workflow.generate_list import generate_list as run
+
+    names = {"model": model, "options": dict(options or {}), "seed": seed, "devices": as_names(devices)}
+    paths = {"items": as_path(items, "items"), "checkpoint": as_path(checkpoint, "checkpoint")}
+    return run(validated(Generation, {**paths, **names, "jobs": jobs, "device": device}, what="argument"))
+
+
 def compute_metrics(
     *,
     generated: ClipSetLike,
@@ -230,21 +272,10 @@ def compute_metrics(
     >>> print(f"{scores['psnr'].value:.1f} dB over {scores['psnr'].n_clips} clips")
     34.2 dB over 2 clips
     """
+    arguments = locals()
     from dawn_bench.metrics.scoring.compare import compute_metrics as run
 
-    return run(
-        generated=generated,
-        reference=reference,
-        metrics=metrics,
-        paired=paired,
-        protocol=protocol,
-        protocol_set=protocol_set,
-        weights=weights,
-        device=device,
-        fps=fps,
-        features=features,
-        seed=seed,
-    )
+    return run(**arguments)
 
 
 def evaluate(
@@ -311,36 +342,18 @@ def evaluate(
     >>> done.report.name
     'report.html'
     """
+    given = locals() | {
+        "methods": as_names(methods),
+        "metrics": None if metrics is None else as_names(metrics),
+        "protocol_set": tuple(protocol_set),
+        "options": dict(options or {}),
+        "notes": tuple(notes),
+    }
     from dawn_bench.config import validated
     from dawn_bench.workflow.evaluate import evaluate_methods
     from dawn_bench.workflow.evaluation import Evaluation
 
-    job = {
-        "cache": cache,
-        "out": out,
-        "methods": as_names(methods),
-        "checkpoint": checkpoint,
-        "outputs": outputs,
-        "mapping": mapping,
-        "naming": naming,
-        "method_class": method_class,
-        "installs": installs,
-        "min_coverage": min_coverage,
-        "split": split,
-        "metrics": None if metrics is None else as_names(metrics),
-        "max_clips": max_clips,
-        "protocol": protocol,
-        "protocol_set": tuple(protocol_set),
-        "piece_length": piece_length,
-        "weights": weights,
-        "options": dict(options or {}),
-        "pass_seconds": pass_seconds,
-        "sanity": sanity,
-        "seed": seed,
-        "device": device,
-        "notes": tuple(notes),
-    }
-    return evaluate_methods(validated(Evaluation, job, what="argument"))
+    return evaluate_methods(validated(Evaluation, given, what="argument"))
 
 
 def report(
