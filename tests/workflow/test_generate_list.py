@@ -27,8 +27,9 @@ from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.progress import meter
 from dawn_bench.storage import StorageError
+from dawn_bench.workflow import generate_list as module
 from dawn_bench.workflow.generate import Generation
-from dawn_bench.workflow.generate_list import ListedClips, generate_list
+from dawn_bench.workflow.generate_list import ClipJob, ListedClips, generate_list
 from dawn_bench.workflow.generation_rows import read_rows
 
 
@@ -93,8 +94,6 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
 
     monkeypatch.setattr(loading, "load_model", load)
     monkeypatch.setattr(loading, "find_model", lambda _: MODELS["dawn"])
-    from dawn_bench.workflow import generate_list as module
-
     module._loaded.cache_clear()
     (tmp_path / "run" / "lfg").mkdir(parents=True)
     (tmp_path / "run" / "lfg" / "model.safetensors").write_bytes(b"weights")
@@ -337,24 +336,72 @@ def portraits(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-COMMAND = ("--steps", "1", "--crop", "paper", "--device", "cpu")
+def settings(folder: Path, run: Path, **changes: Any) -> Generation:
+    return Generation(items=folder / "items.csv", checkpoint=run, device="cpu", crop="paper", steps=1, **changes)
 
 
-def test_any_number_of_processes_writes_the_same_bytes(portraits: Path, micro_run: Path, tmp_path: Path) -> None:
-    """One process, two workers, and two processes of torchrun."""
-    words = ["generate", "--list", "items.csv", "--checkpoint", str(micro_run), *COMMAND]
-    launchers = {
-        "one": ([], []),
-        "workers": ([], ["--jobs", "2"]),
-        "torchrun": (["torch.distributed.run", "--nproc-per-node", "2", "-m"], []),
-    }
-    written = {}
-    for name, (launcher, more) in launchers.items():
-        folder = shutil.copytree(portraits, tmp_path / name)
-        command = [sys.executable, "-m", *launcher, "dawn_bench", *words, *more]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        assert (done.stdout + done.stderr).count("4 clips: 4 generated") == 1, done.stderr
-        written[name] = digests(folder / "out")
-    assert len(written["one"]) == 8 and written["one"] == written["workers"] == written["torchrun"]
-    assert len({digest for name, digest in written["one"].items() if name.endswith(".mp4")}) == 4
+@pytest.fixture(scope="module")
+def of_one_process(portraits: Path, micro_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one process writes."""
+    folder = shutil.copytree(portraits, tmp_path_factory.mktemp("one") / "list")
+    done = generate_list(settings(folder, micro_run))
+    assert not done.failed
+    written = digests(folder / "out")
+    assert len(written) == 8 and len({written[f"{k}.mp4"] for k in range(4)}) == 4
+    return written
+
+
+def test_two_workers_write_the_bytes_of_one_and_finish_what_a_killed_run_left(
+    portraits: Path, micro_run: Path, of_one_process: dict[str, str], tmp_path: Path
+) -> None:
+    """Of the killed run: two finished clips, one without its record, one half written, and the markers of both."""
+    folder = shutil.copytree(portraits, tmp_path / "list")
+    generate_list(settings(folder, micro_run))
+    (folder / "out" / "2.mp4.json").unlink()
+    for name in ("3.mp4", "3.mp4.json"):
+        (folder / "out" / name).unlink()
+    for name in ("2.mp4", "3.mp4"):
+        (folder / "out" / f".{name}.running").write_text(name)
+    done = generate_list(settings(folder, micro_run, jobs=2))
+    assert {path.name for path in done.written} == {"2.mp4", "3.mp4"}
+    assert {path.name for path in done.kept} == {"0.mp4", "1.mp4"}
+    assert digests(folder / "out") == of_one_process
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_write_the_bytes_of_one(
+    portraits: Path, micro_run: Path, of_one_process: dict[str, str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(portraits, tmp_path / "list")
+    lines = (folder / "items.csv").read_text().splitlines()
+    (folder / "items.csv").write_text("\n".join([*lines, "0.png,missing.wav,out/4.mp4,0"]))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dawn_bench", "generate"]
+    words = ["--list", "items.csv", "--checkpoint", str(micro_run), "--steps", "1", "--crop", "paper"]
+    command += [*words, "--device", "cpu", "--strict"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.stdout + done.stderr).count("5 clips: 4 generated, 1 failed") == 1, done.stderr
+    assert done.returncode and "exitcode  : 3" in done.stderr
+    assert digests(folder / "out") == of_one_process
+
+
+def test_a_clip_on_which_the_worker_died_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    clip = Generation(audio="a.wav", out=tmp_path / "a.mp4", checkpoint="run")
+    report = ClipJob(7, clip, "key", killers=frozenset({"a.mp4"})).work()
+    assert (report.number, report.failure) == (7, "the worker process died on it, twice.")
+
+
+def test_all_processes_return_the_result_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [ListedClips({Path("a"): 3}, (Path("b"),), {5: "x"}), ListedClips({Path("c"): 4}, (), {2: "y"})]
+
+    def gather(into: list[Any], own: ListedClips) -> None:
+        into[:] = parts
+        assert own in parts
+
+    calls: list[str] = []
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda backend, **_: calls.append(backend))
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: calls.append("end"))
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    joined = ListedClips({Path("a"): 3, Path("c"): 4}, (Path("b"),), {2: "y", 5: "x"})
+    assert [module._of_all_processes(part) for part in parts] == [joined, joined]
+    assert calls == ["gloo", "end"] * 2
