@@ -37,6 +37,7 @@ OTHERWISE = {
     "pipelines/preparation/group.py:_extract_row": "no file, and the marker of a living worker",
     "pipelines/preparation/group.py:_scenes": "the marker of a living worker",
     "pipelines/preparation/group.py:_clip_row": "the marker of a living worker",
+    "dawn_bench/workflow/generate_list.py:ClipJob.work": "the marker of a living worker",
     "dawn_bench/models/dawn/released.py:load_released": "no file",
     "dawn_bench/workflow/train.py:train": "no file",
     "reports/plots.py:_svg": "into memory",
@@ -61,7 +62,7 @@ OTHERWISE = {
     "dawn_bench/training/loop.py:fit.save": "",
     "dawn_bench/training/loop.py:fit": "",
     "dawn_bench/training/resume.py:write_model": "",
-    "dawn_bench/workflow/generate.py:generate": "",
+    "dawn_bench/workflow/generate.py:written": "",
     "pipelines/preparation/prepare.py:prepare": "",
     "pipelines/preparation/prepare.py:_planned": "",
 }
