@@ -15,6 +15,7 @@ from pretended.networks import publish_hubert
 from dawn_bench import weights
 from dawn_bench.cache import Cache
 from dawn_bench.devices import chosen_device
+from dawn_bench.metrics.scoring.compare import compute_metrics
 from dawn_bench.models import inputs
 from dawn_bench.models.loading import load_model
 from dawn_bench.pipelines.media.audio import write_wav
@@ -27,6 +28,10 @@ from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 from dawn_bench.workflow.generate import Generation, generate
 from dawn_bench.workflow.generate_list import generate_list
+from dawn_bench.workflow.quickstart import PLANS, run_quickstart
+from dawn_bench.workflow.reproduce import reproduce
+from dawn_bench.workflow.reproduction import Reproduction
+from dawn_bench.workflow.train import train
 
 
 def rows(out: Path) -> dict[tuple[str, str], ScoreRow]:
@@ -61,6 +66,56 @@ def test_evaluate_on_the_device_gives_the_rows_of_the_cpu(
         assert (row.n_clips, row.n_frames, row.coverage) == (2, 60, 1.0)
         assert row.device == "Pretended GPU 1" and expected[key].device.startswith("cpu ")
         assert row.fingerprint != expected[key].fingerprint
+
+
+class Reached(Exception):
+    """A command came to its first step."""
+
+
+#: By command: its first step, and how it is called on a device.
+COMMANDS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "evaluate": (
+        "dawn_bench.workflow.evaluate.Cache",
+        lambda device: evaluate_methods(Evaluation(cache="c", out="o", device=device)),
+    ),
+    "reproduce": (
+        "dawn_bench.workflow.reproduce.check_job",
+        lambda device: reproduce(Reproduction(cache="c", out="o", device=device, table=1)),
+    ),
+    "train": (
+        "dawn_bench.workflow.train.check_stages",
+        lambda device: train(Cache.__new__(Cache), None, out=Path("o"), stages=["all"], seed=0, device=device),
+    ),
+    "quickstart": (
+        "dawn_bench.workflow.quickstart._claim",
+        lambda device: run_quickstart(Path("o"), PLANS["tiny"], jobs=1, device=device),
+    ),
+    "compute_metrics": (
+        "dawn_bench.metrics.scoring.compare.find_protocol",
+        lambda device: compute_metrics(generated="a", metrics="psnr", device=device),
+    ),
+    "generate": (
+        "dawn_bench.workflow.generate.model_of",
+        lambda device: generate(Generation(audio="a.wav", out="a.mp4", checkpoint="run", device=device)),
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_all_that_a_command_calls_computes_on_its_device(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, call = COMMANDS[command]
+    devices: list[str] = []
+
+    def first(*_: object, **__: object) -> None:
+        devices.append(chosen_device())
+        raise Reached
+
+    monkeypatch.setattr(step, first)
+    with pretended_cuda():
+        for device in ("cuda:1", "cpu"):
+            with pytest.raises(Reached):
+                call(device)
+        assert devices == ["cuda:1", "cpu"] and chosen_device() == "cuda"
 
 
 def files_of(cache: Path) -> dict[str, bytes]:
