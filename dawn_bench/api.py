@@ -290,6 +290,13 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     notes: Sequence[str] = (),
+    jobs: int | None = None,
+    engine: Engine = "loky",
+    address: str | None = None,
+    devices: str | Sequence[str] = (),
+    only_fill: bool = False,
+    part: str | None = None,
+    fold: bool = False,
 ) -> Evaluated:
     """Generate the split's clips with each method, score all in one pass, keep the rows and write the report.
 
@@ -319,6 +326,14 @@ def evaluate(
         seed: seed of the generation.
         device: `auto`, `cpu`, `cuda`.
         notes: sentences for the report.
+        jobs: worker processes, of one core each; default: as many as cores and memory allow where it is worth it. The
+            outputs, features and rows do not depend on their number.
+        engine: `loky` on this machine, `dask` or `ray` on a cluster.
+        address: the cluster's scheduler.
+        devices: GPUs of this machine with a worker each, `cuda:0`, `cuda:1`, or `all`.
+        only_fill: generate and compute what metrics need, and score nothing.
+        part: only one part of that, `2/8`.
+        fold: score what `only_fill` or all parts have left.
 
     Raises:
         InputError: the cache, a method, its checkpoint or its outputs cannot be used.
@@ -329,36 +344,20 @@ def evaluate(
     >>> done.report.name
     'report.html'
     """
+    arguments = dict(locals())
     from dawn_bench.config import validated
     from dawn_bench.workflow.evaluate import evaluate_methods
     from dawn_bench.workflow.evaluation import Evaluation
 
-    job = {
-        "cache": cache,
-        "out": out,
+    lists = {
         "methods": as_names(methods),
-        "checkpoint": checkpoint,
-        "outputs": outputs,
-        "mapping": mapping,
-        "naming": naming,
-        "method_class": method_class,
-        "installs": installs,
-        "min_coverage": min_coverage,
-        "split": split,
         "metrics": None if metrics is None else as_names(metrics),
-        "max_clips": max_clips,
-        "protocol": protocol,
         "protocol_set": tuple(protocol_set),
-        "piece_length": piece_length,
-        "weights": weights,
         "options": dict(options or {}),
-        "pass_seconds": pass_seconds,
-        "sanity": sanity,
-        "seed": seed,
-        "device": device,
         "notes": tuple(notes),
+        "devices": as_names(devices),
     }
-    return evaluate_methods(validated(Evaluation, job, what="argument"))
+    return evaluate_methods(validated(Evaluation, arguments | lists, what="argument"))
 
 
 def report(
