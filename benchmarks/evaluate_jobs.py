@@ -4,8 +4,8 @@
     python benchmarks/evaluate_jobs.py --folder DIR --workers 1,4,8     other numbers
     python benchmarks/evaluate_jobs.py --folder DIR --baseline CHECKOUT another version of dawn-bench, as its default
 
-Every run is a process of its own with a new results folder, runs alternate, and the time is that of the wall clock, with
-the start of the workers. Rows are compared: they must not differ. Networks have seeded weights.
+Every run is a process of its own with a new results folder, runs alternate, and the time is that of the wall clock,
+with the start of the workers. Rows are compared: they must not differ. Networks have seeded weights.
 """
 
 from __future__ import annotations

@@ -109,8 +109,8 @@ class Bench:
 
     def flush(self) -> None:
         """Have everything on disk that was computed so far."""
-        if flush := getattr(self.extraction, "flush", None):
-            flush()
+        self.match.flush()
+        self.extraction.flush()
 
     def _each_feature(self, metrics: Iterable[type[Metric]]) -> Iterator[_Probe]:
         compared = {name: False for metric in metrics for name in metric.needs}

@@ -128,6 +128,8 @@ def plan_jobs(
     if bench.compares:
         steps: Sequence[Step] = _APART if apart else [(kind, ("plain", "networks"))]
         truth = [plan.add(k, chunk, "", "", steps) for k, chunk in enumerate(chunks)]
+    # methods share what is the same in their outputs: those of one chunk are done one after the other
+    last: list[list[FillJob]] = [[] for _ in chunks]
     for name, source in sources.items():
         steps = _steps(source) if apart else [(kind, ("generate", "plain", "networks"))]
         # the repository of an external method has the one GPU, or all cores, for itself
@@ -135,8 +137,9 @@ def plan_jobs(
         before: list[FillJob] = []
         for k, chunk in enumerate(chunks):
             given, what = _identity(source, chunk)
-            waits = before if alone else []
-            before = plan.add(k, chunk, name, what, steps, given=given, first=truth[k], waits=waits)[:1]
+            waits = [*last[k], *(before if alone else [])]
+            chain = plan.add(k, chunk, name, what, steps, given=given, first=truth[k], waits=waits)
+            before, last[k] = chain[:1], chain[-1:]
     return plan.jobs
 
 

@@ -42,9 +42,13 @@ def rows(out: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return {(r.method, r.metric): r.model_dump(exclude=CLOCK) for r in ResultsStore(out).rows()}
 
 
+def contents(out: Path, *suffixes: str) -> dict[str, str]:
+    files = [p for p in out.rglob("*") if p.suffix in suffixes and "report" not in p.parts]
+    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
 def outputs(out: Path) -> dict[str, str]:
-    files = [p for p in (out / "outputs").rglob("*") if p.is_file()]
-    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.suffix == ".mp4"}
+    return contents(out / "outputs", ".mp4")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,8 @@ def test_two_processes_one_of_which_is_killed_give_the_rows_of_one(
     assert died.exists() and done.failed == []
     assert rows(tmp_path / "r") == rows(alone)
     assert outputs(tmp_path / "r") == outputs(alone) and len(outputs(alone)) == 8
+    features = contents(tmp_path / "r" / "features", ".safetensors")
+    assert features == contents(alone / "features", ".safetensors") and features
     assert not list((tmp_path / "r").rglob("*.running")) and not list((tmp_path / "r").rglob("items-*"))
 
 
