@@ -110,10 +110,10 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     try:
         if job.fills_only:
             with shared_results(job.out):
-                jobs = plan_jobs(job, chosen, sources, pool, apart=workers.gpus > 0)
+                jobs = plan_jobs(job, chosen, sources, pool, workers)
                 return _filled_part(job, jobs, workers, pool)
         with results_folder(job.out), one_thread():
-            jobs = plan_jobs(job, chosen, sources, pool, apart=workers.gpus > 0)
+            jobs = plan_jobs(job, chosen, sources, pool, workers)
             if not job.fold:
                 fill(jobs, workers, pool)
             stored = filled(jobs)

@@ -16,7 +16,7 @@ from typing import Any
 
 from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.given_pieces import GivenOutputs
-from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, merge_items
+from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, items_file, merge_items
 from dawn_bench.baselines.reframe import aligned_name
 from dawn_bench.clip import Clip
 from dawn_bench.devices import DevicePool, device_list
@@ -111,17 +111,18 @@ def _free_memory() -> int:
 
 
 def plan_jobs(
-    job: Evaluation, chosen: Chosen, sources: Mapping[str, Source], pool: DevicePool | None, *, apart: bool
+    job: Evaluation, chosen: Chosen, sources: Mapping[str, Source], pool: DevicePool | None, workers: Workers
 ) -> list[FillJob]:
     """The jobs of an evaluation: true clips first, then one method after the other.
 
-    `apart` is whether networks have workers of their own: a chunk is then generated, prepared and run through the
-    networks by one job each.
+    Where networks have workers of their own, a chunk is generated, prepared and run through the networks by one job
+    each. One process writes one list of outputs, several write a list for each chunk.
     """
+    apart = workers.gpus > 0
     evaluation = everywhere(job)
     bench = bench_of(evaluation, chosen)
     bench.methods = {name: source.method for name, source in sources.items() if source.method is not None}
-    plan = _Plan(evaluation, _facts(bench), pool)
+    plan = _Plan(evaluation, _facts(bench), pool, shares=job.fills_only or not workers.in_process)
     chunks = make_chunks(chosen.clips)
     kind: Kind = "gpu" if pool is not None else "cpu"
     truth: list[list[FillJob]] = [[] for _ in chunks]
@@ -153,10 +154,13 @@ def _steps(source: Source) -> Sequence[Step]:
 
 
 class _Plan:
-    """The jobs of an evaluation as they are planned; `about` stands for what all of them depend on."""
+    """The jobs of an evaluation as they are planned.
 
-    def __init__(self, evaluation: Evaluation, about: str, pool: DevicePool | None) -> None:
-        self.evaluation, self.about, self.pool = evaluation, about, pool
+    `about` stands for what all of them depend on, `shares` is whether several processes write lists of outputs.
+    """
+
+    def __init__(self, evaluation: Evaluation, about: str, pool: DevicePool | None, *, shares: bool) -> None:
+        self.evaluation, self.about, self.pool, self.shares = evaluation, about, pool, shares
         self.jobs: list[FillJob] = []
 
     def add(
@@ -177,6 +181,7 @@ class _Plan:
         """
         chain: list[FillJob] = []
         ids, frames = tuple(clip.id for clip in chunk), sum(clip.n_frames for clip in chunk)
+        share = f"{number:05d}-{fingerprint([self.about, what, ids], length=8)}"
         for place, (kind, stages) in enumerate(steps):
             earlier = (*first, *chain)
             after = (*earlier, *waits) if place == 0 else earlier
@@ -184,7 +189,7 @@ class _Plan:
                 FillJob(
                     number=len(self.jobs) + place,
                     key=fingerprint([self.about, name, what, ids, stages]),
-                    share=f"{number:05d}-{fingerprint([self.about, what, ids], length=8)}",
+                    items=items_file(share) if self.shares else ITEMS_FILE,
                     evaluation=self.evaluation,
                     name=name,
                     ids=ids,
