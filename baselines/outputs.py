@@ -2,6 +2,7 @@
 
     <out>/<method>/<clip>.mp4      videos, or <clip>.npy for meshes (`dawn_bench.baselines.formats`)
     <out>/<method>/items.jsonl     clip, status, detail, seconds, key, inputs (what it depends on), notes, facts, sha256
+    <out>/<method>/items-*.jsonl   the same, of one worker's share of the clips, until `merge_items`
 
 An output whose key and inputs are unchanged and whose file has the recorded hash is not generated again, so a killed
 run resumes and a damaged file is replaced.
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from dawn_bench.names import check_name, inside, name_fault, owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import DamageError, fitted, json_lines, whole
-from dawn_bench.storage import StorageError, storage_error, writing
+from dawn_bench.storage import StorageError, raise_if_refused, storage_error, writing
 
 OK = "ok"
 ITEMS_FILE = "items.jsonl"
@@ -62,50 +63,92 @@ class Output:
         return takes if whole(takes, least=1) else 1
 
 
-def produce(method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> dict[str, Output]:
+class Failure(NamedTuple):
+    """Why a clip has no output: the `status` and `detail` of `Output`."""
+
+    status: str
+    detail: str
+
+
+def produce(
+    method: Method, clips: Sequence[Clip], out: Path, *, seed: int, settled: Mapping[str, Failure] | None = None
+) -> dict[str, Output]:
     """Generate every clip with `method` into `out/<method>`; a failing clip is recorded and does not stop the others.
 
     Returns the results by clip id, those of an earlier run among them where nothing that they depend on has changed and
-    their files are undamaged. Raises `StorageError` when the disk is full; nothing is recorded for that clip.
-    Raises `InputError` for a method or clip whose name is not a plain one, as both become names of files, and where a
-    link leads out of `out`.
+    their files are undamaged. `settled` are clips that have just failed, by id: they are not tried again. Raises as
+    `Production`.
     """
-    check_name(method.name, what="the method's name")
-    for clip in clips:
-        check_name(clip.id, what="the clip id")
-    folder = owned(out, method.name, ITEMS_FILE).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    earlier = read_items(folder)
+    production = Production(method, clips, out, seed=seed)
     results: dict[str, Output] = {}
     with meter(f"generate {method.name}", total=sum(c.n_frames for c in clips), unit="frames") as progress:
-        shared = shared_inputs(method, clips)
         for clip in clips:
-            inputs = {**clip_inputs(method, clip), **shared}
-            of_inputs = _of_inputs(earlier.get(clip.id), inputs)
-            key, output = _key_and_kept(method, clip, clips, folder, of_inputs, seed=seed)
-            if output is None:
-                path = folder / f"{clip.id}{format_of(clip).suffix}"
-                output = replace(_generate_one(method, Item(clip, clips, seed), path, key), inputs=inputs)
-                append_item(folder, output)
-                if output.status != OK:
-                    progress.say(f"{method.name}, {clip.id}: {output.status}: {output.detail}")
+            if clip.id in (settled or {}):
+                status, detail = (settled or {})[clip.id]
+                output = Output(clip.id, status, None, 0.0, "", detail)
+            else:
+                output, new = production.output(clip)
+                if new and output.status != OK:
+                    progress.say(failure_line(method.name, output))
             results[clip.id] = output
             progress.advance(clip.n_frames)
     return results
 
 
+def failure_line(method: str, output: Output) -> str:
+    """A line on a clip without output."""
+    return f"{method}, {output.clip}: {output.status}: {output.detail}"
+
+
+class Production:
+    """The outputs of `method` for `clips` in `out/<method>`, one by one.
+
+    Raises `StorageError` when the disk is full; nothing is recorded for that clip. Raises `InputError` for a method or
+    clip whose name is not a plain one, as both become names of files, and where a link leads out of `out`.
+    """
+
+    def __init__(self, method: Method, clips: Sequence[Clip], out: Path, *, seed: int) -> None:
+        check_name(method.name, what="the method's name")
+        for clip in clips:
+            check_name(clip.id, what="the clip id")
+        self.method, self.clips, self.seed = method, clips, seed
+        self.folder = owned(out, method.name, ITEMS_FILE).parent
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._earlier = read_items(self.folder)
+        self._shared: dict[str, str] | None = None
+
+    def output(self, clip: Clip, *, items: str = ITEMS_FILE) -> tuple[Output, bool]:
+        """The clip's result, kept or generated and recorded in the list `items`; whether it was generated now."""
+        if self._shared is None:
+            self._shared = shared_inputs(self.method, self.clips)
+        inputs = {**clip_inputs(self.method, clip), **self._shared}
+        of_inputs = _of_inputs(self._earlier.get(clip.id), inputs)
+        key, output = _key_and_kept(self.method, clip, self.clips, self.folder, of_inputs, seed=self.seed, items=items)
+        new = output is None
+        if output is None:
+            path = self.folder / f"{clip.id}{format_of(clip).suffix}"
+            output = replace(_generate_one(self.method, Item(clip, self.clips, self.seed), path, key), inputs=inputs)
+            append_item(self.folder, output, items=items)
+        self._earlier[clip.id] = output
+        return output, new
+
+    def read(self, items: str) -> None:
+        """Take over what another process has recorded in the list `items` since."""
+        self._earlier |= read_list(self.folder, items)
+
+
 def _key_and_kept(
-    method: Method, clip: Clip, clips: Sequence[Clip], folder: Path, earlier: Output | None, *, seed: int
+    method: Method, clip: Clip, clips: Sequence[Clip], folder: Path, earlier: Output | None, *, seed: int, items: str
 ) -> tuple[str, Output | None]:
     """The key of a clip's output as it is generated now, and the output of an earlier run that is as good or better."""
     key = output_key(method, clip, clips, seed=seed)
     source_key = getattr(method, "source_key", None)
     if source_key is not None and (source := source_key(clip)):
         best = output_key(method, clip, clips, seed=seed, source=source)
-        if (output := _kept(folder, earlier, best, clip)) is not None:
+        if (output := _kept(folder, earlier, best, clip, items)) is not None:
             return best, output
         key = best if method.has_source(clip) else key  # type: ignore[attr-defined]
-    return key, _kept(folder, earlier, key, clip)
+    return key, _kept(folder, earlier, key, clip, items)
 
 
 def output_key(method: Method, clip: Clip, clips: Sequence[Clip], *, seed: int, source: str = "") -> str:
@@ -149,7 +192,7 @@ def _of_inputs(output: Output | None, inputs: Mapping[str, str]) -> Output | Non
     return output
 
 
-def _kept(folder: Path, output: Output | None, key: str, clip: Clip) -> Output | None:
+def _kept(folder: Path, output: Output | None, key: str, clip: Clip, items: str) -> Output | None:
     """The output of an earlier run, or None where it must be generated: it depends on other things, or is damaged.
 
     A record without a hash, of an earlier version, is accepted when its file can be read, and recorded with its hash.
@@ -162,10 +205,11 @@ def _kept(folder: Path, output: Output | None, key: str, clip: Clip) -> Output |
             return output if output.sha256 == digest else None
         for take in range(output.takes):
             format_of(clip).read(output.path, clip, take=take)
-    except (OSError, ItemError):  # absent or unreadable
+    except (OSError, ItemError) as error:  # absent or unreadable
+        raise_if_refused(error)
         return None
     output = replace(output, sha256=digest)
-    append_item(folder, output)
+    append_item(folder, output, items=items)
     return output
 
 
@@ -188,8 +232,10 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
     except (StorageError, DamageError):
         raise  # the disk's or the cache's fault, not the method's
     except ItemError as error:
+        raise_if_refused(error)
         return failed(error.reason, error.detail)
     except InputError as error:
+        raise_if_refused(error)
         return failed("bad_input", str(error))
     except MemoryError as error:
         return failed("oom", str(error))
@@ -203,24 +249,53 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
     return Output(clip.id, OK, path, seconds, key, "", loading, generated.notes, facts, digest)
 
 
-def append_item(folder: Path, output: Output) -> None:
-    """Append one result to the folder's list. Raises `StorageError` when the disk is full."""
+def items_file(share: str) -> str:
+    """The list of one worker's share of the clips."""
+    return f"items-{share}.jsonl"
+
+
+def append_item(folder: Path, output: Output, *, items: str = ITEMS_FILE) -> None:
+    """Append one result to a list of the folder. Raises `StorageError` when the disk is full."""
     line = asdict(output) | {"path": output.path.name if output.path else None}
     if not output.inputs:  # nothing is compared, as with records of earlier versions
         del line["inputs"]
-    with writing(folder / ITEMS_FILE), (folder / ITEMS_FILE).open("a+b") as file:
+    _append(folder / items, json.dumps(line).encode() + b"\n")
+
+
+def _append(path: Path, lines: bytes) -> None:
+    with writing(path), path.open("a+b") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
         truncated = file.read(1) not in (b"", b"\n")  # a kill cut the last line: it must not swallow this one
-        file.write(b"\n" * truncated + json.dumps(line).encode() + b"\n")
+        file.write(b"\n" * truncated + lines)
+
+
+def merge_items(folder: Path) -> None:
+    """Append the lists of all shares to the folder's one list, in order; no worker may be writing them."""
+    for path in _shares(folder):
+        if owned(folder, path.name).is_file():
+            _append(folder / ITEMS_FILE, path.read_bytes())
+        path.unlink()
+
+
+def _shares(folder: Path) -> list[Path]:
+    """The lists of shares: by age, then by name."""
+    paths = (path for path in folder.glob(items_file("*")) if not path.is_symlink())
+    return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def read_items(folder: Path) -> dict[str, Output]:
     """The last result of every clip of a folder, by id; truncated lines are skipped."""
-    return {o.clip: o for o in _lines(folder)}
+    lists = [ITEMS_FILE, *(path.name for path in _shares(folder))]
+    return {clip: output for items in lists for clip, output in read_list(folder, items).items()}
 
 
-def _lines(folder: Path) -> Iterator[Output]:
-    path = folder / ITEMS_FILE
+def read_list(folder: Path, items: str) -> dict[str, Output]:
+    """The last result of every clip in one list of a folder, as `read_items`."""
+    return {output.clip: output for output in _lines(folder, items)}
+
+
+def _lines(folder: Path, items: str) -> Iterator[Output]:
+    path = folder / items
     for _, record in json_lines(path):
         try:
             output = fitted(Output, record, path=path)

@@ -45,7 +45,7 @@ class Reframed:
         starts: Mapping[str, int] | None = None,
     ) -> None:
         self.starts = starts or {}
-        self.name, self.method_class, self.files = f"{method}-aligned", method_class, files
+        self.name, self.method_class, self.files = aligned_name(method), method_class, files
         self.backend = pick_backend()
         self.fingerprint = f"aligned/1/{self.backend.fingerprint()}/{key}"
         self.further_inputs = {"starts": fingerprint(self.starts)}
@@ -62,6 +62,11 @@ class Reframed:
         placed = place(frames, ours, target, size=clip["frames"].shape[2])
         facts = {"face_box": ours.round(1).tolist(), "true_face_box": target.round(1).tolist()}
         return Generated(placed, output["audio"], notes=("faces aligned to the true ones",), facts=facts)
+
+
+def aligned_name(method: str) -> str:
+    """The name of the outputs of `method` with aligned faces."""
+    return f"{method}-aligned"
 
 
 def face_of_output(frames: np.ndarray, backend: FaceBackend, *, near: np.ndarray | None = None) -> np.ndarray:

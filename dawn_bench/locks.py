@@ -1,4 +1,7 @@
-"""Locks of folders: one writing command at a time. The system releases a lock with the process, however it ends."""
+"""Locks of folders: one writing command at a time, or several that share the work.
+
+The system releases a lock with the process, however it ends.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,36 @@ def exclusive(folder: Path, *, doing: str, hint: str) -> Iterator[None]:
                     folder.rmdir()
         finally:  # also where a second Ctrl-C comes in between
             lock.release()
+
+
+@contextmanager
+def shared(folder: Path, *, doing: str, hint: str) -> Iterator[None]:
+    """Hold the lock of `folder` beside others that share it; one that asks for it alone is refused, and refuses them.
+
+    Where the system has no shared locks it is exclusive. Raises `InputError` as `exclusive`.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        with exclusive(folder, doing=doing, hint=hint):
+            yield
+        return
+    path = folder / LOCK_FILE
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file, not a folder.", path=folder, hint="Give another folder.")
+    lock_file(path)  # no link
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = f"is being {doing} by another run{_holder(folder / HOLDER_FILE)}."
+            raise InputError(busy, path=folder, hint=hint) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ def evaluate(job: Evaluation) -> None:
     Example: dawn-bench evaluate --method dawn --checkpoint RUN --cache CACHE --out RESULTS
 
     Your own outputs: dawn-bench evaluate --method mine --outputs MY_MP4S --cache CACHE --out RESULTS
+
+    On every GPU: dawn-bench evaluate --devices all --method dawn --checkpoint RUN --cache CACHE --out RESULTS
     """
     from dawn_bench.errors import EXIT_STRICT
     from dawn_bench.progress import console
@@ -23,6 +25,7 @@ def evaluate(job: Evaluation) -> None:
     done = evaluate_methods(job)
     for line in done.summary:
         console().print(line)
-    console().print(f"report: {done.report}")
+    if done.report is not None:
+        console().print(f"report: {done.report}")
     if job.strict and done.failed:
         raise typer.Exit(EXIT_STRICT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from dawn_bench.baselines.base import (
     Context,
     Method,
     MethodClass,
+    Modality,
     build_method,
     check_modality,
     modalities_of,
@@ -27,7 +28,7 @@ from dawn_bench.baselines.formats import format_of, read_output
 from dawn_bench.baselines.given_pieces import CUT_FROM_WHOLE, GivenOutputs, find_piece_outputs
 from dawn_bench.baselines.mesh_files import draw_mesh
 from dawn_bench.baselines.methods.external import builder as external_builder
-from dawn_bench.baselines.outputs import OK, Output, produce
+from dawn_bench.baselines.outputs import OK, Failure, Output, produce
 from dawn_bench.baselines.reframe import Reframed
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
@@ -82,7 +83,31 @@ def check_owner(job: Evaluation) -> None:
         )
 
 
-def entry_builder(
+@dataclass(frozen=True)
+class Source:
+    """Where the outputs of one name for `clips` come from: `method`, which writes them to `out`, or a user's files.
+
+    `build_seconds` is the time to load the method.
+    """
+
+    name: str
+    job: Evaluation
+    clips: Sequence[Clip]
+    out: Path
+    method: Method | None = None
+    given: GivenOutputs | None = None
+    build_seconds: float = 0.0
+
+    def entries(self, settled: Mapping[str, Failure] | None = None) -> list[Entry]:
+        """Generate the outputs that are not there yet, or read the user's; `settled` as in `produce`."""
+        if self.given is not None:
+            return _given(self.name, self.given, self.job, self.clips, out=self.out, settled=settled)
+        assert self.method is not None
+        seconds = self.build_seconds
+        return _generated(self.method, self.job, self.clips, out=self.out, build_seconds=seconds, settled=settled)
+
+
+def entry_source(
     name: str,
     job: Evaluation,
     clips: Sequence[Clip],
@@ -90,8 +115,8 @@ def entry_builder(
     out: Path,
     shown: set[str],
     piece_length: int | None = None,
-) -> Callable[[], list[Entry]]:
-    """A function that generates the outputs of `name` into `out`, or reads them.
+) -> Source:
+    """Where the outputs of `name` come from.
 
     Remarks on the method that are not in `shown` are printed. `piece_length` is that of the pieces in which `clips` are
     cut, also where all of them are too short for that.
@@ -112,23 +137,30 @@ def entry_builder(
                 path=job.outputs,
                 hint=f"Expected for example {expected}, or give --mapping CSV.",
             )
-        return partial(_given, name, given, job, clips, out=out)
-    context = Context(
-        job.checkpoint, job.device, job.seed, job.method_options, job.installs, job.out / "logs", modality=modality
-    )
+        return Source(name, job, clips, out, given=given)
     began = time.perf_counter()
-    if name not in METHODS and name in installed_names(installs_file(job.installs)):
-        check_modality(name, ("video",), modality)
-        method: Method = external_builder(name)(context)
-    else:
-        method = build_method(name, context)
+    method = method_of(name, job, modality)
     if check := getattr(method, "check", None):
         check(clips[0])
     for note in remarks_of(method, clips[0]):
         if note not in shown:
             shown.add(note)
             console().print(f"{name}: {note}")
-    return partial(_generated, method, job, clips, out=out, build_seconds=time.perf_counter() - began)
+    return Source(name, job, clips, out, method=method, build_seconds=time.perf_counter() - began)
+
+
+def method_of(name: str, job: Evaluation, modality: Modality) -> Method:
+    """The method `name`, one of dawn-bench or an installed one, built with the settings of the job.
+
+    Raises `InputError` as `build_method`.
+    """
+    context = Context(
+        job.checkpoint, job.device, job.seed, job.method_options, job.installs, job.out / "logs", modality=modality
+    )
+    if name not in METHODS and name in installed_names(installs_file(job.installs)):
+        check_modality(name, ("video",), modality)
+        return external_builder(name)(context)
+    return build_method(name, context)
 
 
 def entry_of(
@@ -147,19 +179,24 @@ def entry_of(
         once = 0.0 if isinstance(method, External) else build_seconds
         video_seconds = sum(c.seconds for c in clips if c.id in outputs)
         cost = {"generate_s_per_s": generating / video_seconds, "load_s": once + loading / len(outputs)}
-    takes = max((results[i].takes for i in outputs), default=1)
-    notes = {i: (*results[i].notes, *_portrait_notes(results[i])) for i in outputs}
-    loaders = tuple(_loaders(outputs, clips, notes=notes, take=k) for k in range(takes))
     return Entry(
         method.name,
         method.method_class,
         outputs,
         failures,
-        loaders,
+        takes_of(results, clips),
         _videos(outputs, clips),
         cost,
         notes=remarks_of(method, clips[0]),
     )
+
+
+def takes_of(results: Mapping[str, Output], clips: Sequence[Clip]) -> tuple[dict[str, Load], ...]:
+    """The loaders of the outputs among some results, as in `Entry`."""
+    outputs = {i: o.path for i, o in results.items() if o.status == OK and o.path is not None}
+    takes = max((results[i].takes for i in outputs), default=1)
+    notes = {i: (*results[i].notes, *_portrait_notes(results[i])) for i in outputs}
+    return tuple(loaders_of(outputs, clips, notes=notes, take=k) for k in range(takes))
 
 
 def remarks_of(method: Method, clip: Clip) -> tuple[str, ...]:
@@ -175,12 +212,18 @@ def _portrait_notes(output: Output) -> tuple[str, ...]:
 
 
 def _generated(
-    method: Method, job: Evaluation, clips: Sequence[Clip], *, out: Path, build_seconds: float
+    method: Method,
+    job: Evaluation,
+    clips: Sequence[Clip],
+    *,
+    out: Path,
+    build_seconds: float,
+    settled: Mapping[str, Failure] | None = None,
 ) -> list[Entry]:
     """The entry of a method, and a second entry with aligned faces if the method changes the crop."""
     if isinstance(method, External):
         console().print(f"{method.name}: licence {method.licence}")
-    results = produce(method, clips, out, seed=job.seed)
+    results = produce(method, clips, out, seed=job.seed, settled=settled)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
     entry = replace(entry, origins={"": fingerprint([method.fingerprint, job.seed])})
     if not getattr(method, "changes_crop", False):
@@ -188,7 +231,15 @@ def _generated(
     return [entry, *_aligned(entry, job, clips, method.fingerprint, out=out)]
 
 
-def _given(name: str, given: GivenOutputs, job: Evaluation, clips: Sequence[Clip], *, out: Path) -> list[Entry]:
+def _given(
+    name: str,
+    given: GivenOutputs,
+    job: Evaluation,
+    clips: Sequence[Clip],
+    *,
+    out: Path,
+    settled: Mapping[str, Failure] | None = None,
+) -> list[Entry]:
     """The entry of user-supplied outputs, and a second entry with aligned faces if the method changes the crop."""
     adapter = read_adapter(bundled()[name]) if name in bundled() else None
     default: MethodClass = "mesh" if modality_of(clips[0]) == "mesh" else "portrait"
@@ -197,7 +248,9 @@ def _given(name: str, given: GivenOutputs, job: Evaluation, clips: Sequence[Clip
     files, starts = given.files, given.starts
     failures = {c.id: "missing" for c in clips if c.id not in files}
     for clip in clips:
-        if clip.id in files:
+        if clip.id in (settled or {}):
+            failures[clip.id] = (settled or {})[clip.id].status
+        elif clip.id in files:
             try:
                 format_of(clip).check(files[clip.id], clip)
             except ItemError as error:
@@ -206,7 +259,7 @@ def _given(name: str, given: GivenOutputs, job: Evaluation, clips: Sequence[Clip
             else:
                 outputs[clip.id] = files[clip.id]
     videos = _videos(outputs, clips, folder=out / name, starts=starts)
-    loaders = _loaders(outputs, clips, notes=dict.fromkeys(starts, (CUT_FROM_WHOLE,)), starts=starts)
+    loaders = loaders_of(outputs, clips, notes=dict.fromkeys(starts, (CUT_FROM_WHOLE,)), starts=starts)
     entry = Entry(
         name, method_class, outputs, failures, (loaders,), videos, origins=_whole_files(outputs, clips, starts)
     )
@@ -241,7 +294,7 @@ def _aligned(
     return [replace(entry_of(method, results, clips), cost=entry.cost, origins=entry.origins)]
 
 
-def _loaders(
+def loaders_of(
     outputs: Mapping[str, Path],
     clips: Sequence[Clip],
     *,

@@ -1,8 +1,12 @@
 """Evaluate: generate with each method, score every method in one pass, keep the rows, write the report.
 
+Any number of workers fills the stores with outputs and features (`dawn_bench.workflow.filling`). This process then
+scores what is there.
+
 <out>/outputs/<method>/<clip>.mp4      generated videos, lossless; <clip>.npy for meshes
 <out>/outputs-pieces-100/<method>/...  the same in pieces of another length than is usual for the dataset
 <out>/features/                        cached features, shared by methods and by later runs
+<out>/filling/                         what workers have finished
 <out>/rows, gallery.json, facts.json   the results store
 <out>/report/report.html
 """
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,29 +24,35 @@ from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.devices import on_its_device
+from dawn_bench.devices import DevicePool, device_list, on_its_device
 from dawn_bench.errors import InputError
-from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, ScoringProtocol
-from dawn_bench.metrics.protocols.base import protocol as find_protocol
+from dawn_bench.executor import Workers
+from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes
 from dawn_bench.models.loading import report_notes
-from dawn_bench.names import owned
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
+from dawn_bench.text import counted
+from dawn_bench.threads import one_thread
 from dawn_bench.utf8 import escape_invalid
 from dawn_bench.weights_needs import fetch_command
-from dawn_bench.workflow.entries import Entry, check_owner, entry_builder
+from dawn_bench.workflow.bench import clear_bench
+from dawn_bench.workflow.chosen import chosen_clips, outputs_folder
+from dawn_bench.workflow.entries import Entry, Source, check_owner, entry_source
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.folders import OUTPUTS_IN_PIECES, results_folder
+from dawn_bench.workflow.fill_job import FillJob
+from dawn_bench.workflow.filling import Filled, fill, filled, merge_lists, plan_jobs, workers_of
+from dawn_bench.workflow.folders import results_folder, shared_results
 from dawn_bench.workflow.levelling import Rows, levelled
-from dawn_bench.workflow.pieces import cut_pieces
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
+
+__all__ = ["Evaluated", "Evaluation", "evaluate_methods", "outputs_folder"]
 
 #: Facts on the data that depend on the length of pieces.
 _SCORED_AS, _SOLVED, _FRAMES = "scored as", "clips scored (solved by all methods)", "frames"
@@ -52,28 +62,31 @@ _SCORED_AS, _SOLVED, _FRAMES = "scored as", "clips scored (solved by all methods
 class Evaluated:
     """The result of an evaluation.
 
-    The rows of this run, failed items as (method, clip, reason), summary lines, the report page, and seconds by part.
+    The rows of this run, failed items as (method, clip, reason), summary lines, the report page (None where nothing
+    was scored), and seconds by part, of all workers together.
     """
 
     rows: list[ScoreRow]
     failed: list[tuple[str, str, str]]
     summary: list[str]
-    report: Path
+    report: Path | None
     timings: dict[str, float]
 
 
 @on_its_device
 def evaluate_methods(job: Evaluation) -> Evaluated:
     """Run an evaluation. Raises `InputError` when the cache, a method, its checkpoint or its outputs cannot be used."""
+    if job.fold and job.fills_only:
+        what = "--fold scores what --only-fill and --part leave, and they score nothing."
+        raise InputError(what, hint="Give --fold alone, after them.")
+    if job.devices and job.engine != "loky":
+        what = "--devices are those of this machine; a cluster assigns its own."
+        raise InputError(what, hint="Leave out one of --devices and --engine.")
+    if job.devices:
+        job = job.model_copy(update={"device": device_list(",".join(job.devices))[0]})
     cache = Cache(job.cache)
-    whole = cache.clips(job.split)[: job.max_clips]
-    if not whole:
-        hint = f"See why they were left out: dawn-bench cache stats {job.cache}"
-        raise InputError(f"has no usable clip in split {job.split!r}.", path=job.cache, hint=hint)
-    protocol = find_protocol(job.protocol, job.protocol_changes, dataset=str(cache.settings["dataset"]))
-    clips = cut_pieces(whole, protocol)
-    length = protocol.piece_length
-    protocol = _of_uncut(protocol, whole, clips, dataset=str(cache.settings["dataset"]))
+    chosen = chosen_clips(job, cache)
+    clips, protocol = chosen.clips, chosen.protocol
     store = ResultsStore(job.out)
     for metric in job.metrics or ():
         METRICS[metric]
@@ -88,30 +101,37 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
-    out = owned(job.out, outputs_folder(protocol, str(cache.settings["dataset"])))
+    out = chosen.outputs(job.out)
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
     # validates all methods up front
-    builders = {n: entry_builder(n, job, clips, out=out, shown=shown, piece_length=length) for n in names}
-    check_content(cache, [clip.id for clip in whole])
-    with results_folder(job.out):
-        return _evaluated(job, cache, clips, protocol, store, builders)
+    sources = {n: entry_source(n, job, clips, out=out, shown=shown, piece_length=chosen.piece_length) for n in names}
+    check_content(cache, [clip.id for clip in chosen.whole])
+    frames = sum(clip.n_frames for clip in clips) * len(sources)
+    workers, pool = workers_of(job, frames=frames)
+    try:
+        if job.fills_only:
+            with shared_results(job.out):
+                jobs = plan_jobs(job, chosen, sources, pool, workers)
+                return _filled_part(job, jobs, workers, pool)
+        with results_folder(job.out), one_thread():
+            jobs = plan_jobs(job, chosen, sources, pool, workers)
+            if not job.fold:
+                fill(jobs, workers, pool)
+            stored = filled(jobs)
+            merge_lists(jobs, out)
+            return _evaluated(job, cache, clips, protocol, store, sources, stored)
+    finally:
+        clear_bench()
 
 
-def _of_uncut(
-    protocol: ScoringProtocol, whole: Sequence[Clip], clips: Sequence[Clip], *, dataset: str
-) -> ScoringProtocol:
-    """The protocol of whole clips where pieces are longer than every clip: the same items have one id.
-
-    The usual pieces of a dataset keep theirs, under which the paper's rows are shown.
-    """
-    usual = protocol.piece_length in (None, PIECE_LENGTHS.get(dataset))
-    return protocol if usual or [c.id for c in clips] != [c.id for c in whole] else protocol.in_pieces(None)
-
-
-def outputs_folder(protocol: ScoringProtocol, dataset: str) -> str:
-    """Name of the folder of outputs: pieces of two lengths may have the same ids, so that each has its own."""
-    length = protocol.piece_length
-    return "outputs" if length in (None, PIECE_LENGTHS.get(dataset)) else f"{OUTPUTS_IN_PIECES}{length}"
+def _filled_part(job: Evaluation, jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None) -> Evaluated:
+    """Do all jobs, or a part of them, and score nothing."""
+    fill(jobs, workers, pool, part=job.part_numbers)
+    done = [other for other in jobs if other.part.exists()]
+    failed = [(j.name, f.clip, f.status) for j in done if j.name for f in j.report().failed]
+    lines = [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
+    lines.append(f"{len(done)} of {counted(len(jobs), 'job')} done; score them with the same command and --fold")
+    return Evaluated([], failed, lines, None, {})
 
 
 def _evaluated(
@@ -120,15 +140,16 @@ def _evaluated(
     clips: Sequence[Clip],
     protocol: ScoringProtocol,
     store: ResultsStore,
-    builders: Mapping[str, Callable[[], list[Entry]]],
+    sources: Mapping[str, Source],
+    stored: Filled,
 ) -> Evaluated:
-    """Generate or read the outputs of every method, score them, and write the report."""
+    """Score what is in the stores, and write the report; what is damaged there is generated or computed again."""
     timings: dict[str, float] = {}
     entries: dict[str, Entry] = {}
-    for name, build in builders.items():
+    for name, source in sources.items():
         began = time.perf_counter()
-        entries |= {entry.name: entry for entry in build()}
-        timings[f"generate {name}"] = round(time.perf_counter() - began, 1)
+        entries |= {entry.name: entry for entry in source.entries(stored.failed.get(name))}
+        timings[f"generate {name}"] = round(time.perf_counter() - began + stored.generating(name), 1)
     common, not_ranked = common_clips(list(entries.values()), clips, min_coverage=job.min_coverage)
 
     data, data_name = identity(cache, job.split)
@@ -148,9 +169,10 @@ def _evaluated(
     failed: list[tuple[str, str, str]] = []
     for name, entry in entries.items():
         began = time.perf_counter()
-        reason = not_ranked.get(name, "")
-        scored = score_entry(entry, clips, scoring, store, common=clips if reason else common, not_ranked=reason)
-        timings[f"score {name}"] = round(time.perf_counter() - began, 1)
+        reason, spent = not_ranked.get(name, ""), stored.measuring(name)
+        over = clips if reason else common
+        scored = score_entry(entry, clips, scoring, store, common=over, not_ranked=reason, spent=spent)
+        timings[f"score {name}"] = round(time.perf_counter() - began + sum(spent.values()), 1)
         scores[name] = {row.metric: row for row in scored}
         failed += [(name, clip, why) for clip, why in clip_failures(entry, scored).items()]
     scores = levelled(

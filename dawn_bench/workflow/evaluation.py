@@ -73,6 +73,20 @@ class Evaluation(Job):
     notes: Annotated[tuple[str, ...], Flag("--note", commas=False)] = Field(
         (), description="Note for the top of the report. Repeatable."
     )
+    jobs: int | None = Field(
+        None,
+        ge=1,
+        description="Number of worker processes, of one core each. Default: number of cores where there is work for "
+        "them and memory, else 1; with --devices up to four for each.",
+    )
+    engine: Literal["loky", "dask", "ray"] = Field("loky", description="loky: this machine; dask or ray: a cluster.")
+    address: str | None = Field(None, description="Scheduler of the cluster: tcp://host:8786.")
+    devices: tuple[str, ...] = Field(
+        (), description="GPUs of this machine, each with a worker of its own: cuda:0,cuda:1 or all."
+    )
+    only_fill: bool = Field(False, description="Only generate and compute what metrics need; score with --fold.")
+    part: str | None = Field(None, description="Only one part of that: 2/8 is the second of eight. For job arrays.")
+    fold: bool = Field(False, description="Only score what --only-fill or every --part has left.")
 
     @field_validator("protocol")
     @classmethod
@@ -101,6 +115,26 @@ class Evaluation(Job):
             what = "the longest pass is given twice, by --pass-seconds and by --option pass_seconds."
             raise InputError(what, hint="Give one of them.")
         return self
+
+    @field_validator("part")
+    @classmethod
+    def _part(cls, part: str | None) -> str | None:
+        if part is not None:
+            number, _, of = part.partition("/")
+            if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+                raise InputError(f"{part!r} is no part.", hint="Give number and count: 2/8 is the second of eight.")
+        return part
+
+    @property
+    def fills_only(self) -> bool:
+        """Whether nothing is scored."""
+        return self.only_fill or self.part is not None
+
+    @property
+    def part_numbers(self) -> tuple[int, int]:
+        """The number of the part that is done, from 1, and of how many."""
+        number, of = (self.part or "1/1").split("/")
+        return int(number), int(of)
 
     @property
     def protocol_changes(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from dawn_bench.files import sweep
-from dawn_bench.locks import exclusive
+from dawn_bench.locks import exclusive, shared
 from dawn_bench.names import check_links, owned
 from dawn_bench.training.board import FOLDER as BOARD
 from dawn_bench.training.holdout import HOLDOUT_FILE
@@ -17,7 +17,7 @@ from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE
 #: What the names of further folders of outputs begin with, one for each unusual length of pieces.
 OUTPUTS_IN_PIECES = "outputs-pieces-"
 #: The folders in a results folder that dawn-bench writes beside those; those of a stage; the files of a stage.
-RESULTS = ("rows", "outputs", "features", "report", "logs", "gallery", "curves", "timed")
+RESULTS = ("rows", "outputs", "features", "filling", "report", "logs", "gallery", "curves", "timed")
 STAGE = (SAMPLES, BOARD)
 STAGE_FILES = (CONFIG_FILE, HOLDOUT_FILE, STATE_FILE, MODEL_FILE, BEST_FILE, BEST_NOTE)
 
@@ -28,6 +28,17 @@ def results_folder(out: Path) -> AbstractContextManager[None]:
     Raises `InputError` naming the run that holds it, or a link in it that leads out of it.
     """
     return _written(out, RESULTS, doing="evaluated", prefix=OUTPUTS_IN_PIECES)
+
+
+@contextmanager
+def shared_results(out: Path) -> Iterator[None]:
+    """Hold the results folder `out` beside other workers that fill it, as of an array of jobs on a cluster.
+
+    Nothing is removed from it. Raises `InputError` as `results_folder`.
+    """
+    check_links(out, *RESULTS, *_beginning_with(OUTPUTS_IN_PIECES, out))
+    with shared(out, doing="evaluated", hint="Wait for it, or give another --out."):
+        yield
 
 
 def run_folder(stage: Path) -> AbstractContextManager[None]:

@@ -57,6 +57,7 @@ def score_entry(
     not_ranked: str = "",
     before: Mapping[str, ScoreRow] | None = None,
     lengths: Mapping[str, int] | None = None,
+    spent: Mapping[str, float] | None = None,
 ) -> list[ScoreRow]:
     """Score one entry and append its rows and videos to the store, so that a later failure does not lose them.
 
@@ -64,6 +65,7 @@ def score_entry(
     why the rows are excluded from the ranking. Matched outputs and features are cached in the store's folder: an
     unchanged output is not decoded again. `before` are rows of the same outputs by metric that the new ones replace:
     their failures and coverage, over more clips, are kept. `lengths` are as in `score_method`.
+    `spent` are seconds that the features behind each metric took before, by its name.
     """
     chosen = clips if common is None else common
     takes = [
@@ -109,6 +111,7 @@ def score_entry(
             more["frames_missing"] = missing
             if missing != row.frames_missing:  # those of the clips that are no longer scored
                 more["note"] = "; ".join(filter(None, (note, missing_words(missing))))
+        more["wall_seconds"] = round(row.wall_seconds + (spent or {}).get(row.metric, 0.0), 3)
         why = {"not_ranked": not_ranked or row.not_ranked}
         rows.append(row.model_copy(update={"note": note, "cost": dict(entry.cost), **more, **why}))
     store.append(rows)

@@ -59,6 +59,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "min_coverage": 0.6, "split": "train", "metrics": ("psnr",), "max_clips": 3, "protocol": "paper-dawn-tracked",
         "protocol_set": ("skip_first=1",), "piece_length": 50, "weights": "seeded", "options": {"steps": 3},
         "pass_seconds": 9.0, "sanity": False, "seed": 5, "device": "cpu", "notes": ("n",),
+        "jobs": 3, "engine": "dask", "address": "tcp://a:1", "devices": ("cpu",), "only_fill": True, "part": "2/3",
+        "fold": True,
     },
     "report": {"results": Path("r"), "out": Path("o"), "formats": ("md",), "clips": 7, "published": (3, 4)},
 }  # fmt: skip

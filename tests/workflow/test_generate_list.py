@@ -112,7 +112,8 @@ def inputs(tmp_path: Path) -> Path:
 
 
 def job(items: Path, **changes: Any) -> Generation:
-    return Generation(items=items, checkpoint=items.parents[1] / "run", device="cpu", **changes)
+    given = {"items": items, "checkpoint": items.parents[1] / "run", "device": "cpu", "jobs": 1}
+    return Generation(**{**given, **changes})
 
 
 def row(name: str, **more: Any) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def test_a_clip_that_is_there_is_not_generated_again(model: Model, inputs: Path)
         return {path.name for path in done.written}
 
     assert again() == set() and digests(out) == before
-    assert again(jobs=1, strict=True) == set(), "how it is generated does not matter"
+    assert again(strict=True) == set(), "how it is generated does not matter"
     changes: dict[str, Callable[[], object]] = {
         "the sound": lambda: (inputs / "a.wav").write_text("another"),
         "the portrait": lambda: (inputs / "a.png").write_text("another"),
@@ -278,7 +279,7 @@ def test_torchrun_gives_each_process_its_share(model: Model, inputs: Path, monke
     for rank in range(2):
         monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("RANK", str(rank))
-        seen.append({int(path.stem) for path in generate_list(job(items)).written})
+        seen.append({int(path.stem) for path in generate_list(job(items, jobs=None)).written})
         with pytest.raises(InputError, match="do not go with torchrun"):
             generate_list(job(items, jobs=2))
     assert seen == [{0, 2, 4}, {1, 3}]
@@ -294,18 +295,36 @@ def test_a_process_of_torchrun_uses_its_own_card(
     for name, value in (("WORLD_SIZE", "4"), ("RANK", "0"), ("LOCAL_RANK", local)):
         monkeypatch.setenv(name, value)
     items = write_list(inputs / "items.csv", [row("a")])
-    generate_list(job(items).model_copy(update={"device": "auto"}))
+    generate_list(job(items, jobs=None).model_copy(update={"device": "auto"}))
     assert [device for _, device, _ in model.loads] == [device]  # type: ignore[attr-defined]
 
 
 def test_the_command_ends_with_3_where_a_row_failed_and_it_is_strict(model: Model, inputs: Path) -> None:
     items = write_list(inputs / "items.csv", [row("a"), row("broken")])
     words = ["generate", "--list", str(items), "--checkpoint", str(inputs.parent / "run"), "--device", "cpu"]
+    words += ["--jobs", "1"]
     assert CliRunner().invoke(app, words).exit_code == 0
     done = CliRunner().invoke(app, [*words, "--strict"])
     assert done.exit_code == 3 and "2 clips: 0 generated, 1 already there, 1 failed" in done.output + done.stderr
     write_list(items, [row("a")])
     assert CliRunner().invoke(app, [*words, "--strict"]).exit_code == 0
+
+
+def test_without_a_number_there_is_a_worker_for_a_device_or_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 32)
+
+    def workers(**given: Any) -> tuple[Any, int]:
+        return module._where(Generation(checkpoint="run", items="i.csv", **given))
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert workers(device="cpu")[1] == workers()[1] == module.MOST_JOBS == 8
+    assert workers(device="cpu", jobs=20) == ("cpu", 20) and workers(jobs=1) == ("auto", 1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert workers() == ("auto", 1) and workers(device="cuda:1") == ("cuda:1", 1)
+    where, number = workers(devices=("all",))
+    assert (where.names, number) == (("cuda:0", "cuda:1"), 2)
+    assert workers(device="cpu")[1] == 8
 
 
 def test_several_workers_need_a_list(tmp_path: Path) -> None:
@@ -336,8 +355,8 @@ def portraits(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def settings(folder: Path, run: Path, **changes: Any) -> Generation:
-    return Generation(items=folder / "items.csv", checkpoint=run, device="cpu", crop="paper", steps=1, **changes)
+def settings(folder: Path, run: Path, *, jobs: int = 1) -> Generation:
+    return Generation(items=folder / "items.csv", checkpoint=run, device="cpu", crop="paper", steps=1, jobs=jobs)
 
 
 @pytest.fixture(scope="module")

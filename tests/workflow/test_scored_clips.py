@@ -280,7 +280,7 @@ def test_meshes_have_a_loader_for_each_take(monkeypatch: pytest.MonkeyPatch) -> 
 def test_pieces_of_a_users_whole_file_are_read_at_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = marked_clip(1, 30)
     pieces = [cut_piece(whole, start, start + 10) for start in (0, 10, 20)]
-    loads = entries._loaders(
+    loads = entries.loaders_of(
         dict.fromkeys([p.id for p in pieces], Path("c1.mp4")), pieces, starts={p.id: p.first_frame for p in pieces}
     )
     assert [load.start for load in loads.values()] == [0, 10, 20]  # type: ignore[union-attr]

@@ -1,0 +1,314 @@
+"""Fills the stores of a results folder, by any number of workers: outputs, and the features that metrics need.
+
+The work is cut into jobs of some clips of one method (`FillJob`). The features of true clips, which all methods share,
+come first, so that no two workers compute them. What is in the stores depends on no number of workers. Scoring then
+finds everything there (`dawn_bench.workflow.evaluate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from dawn_bench.baselines.external.method import External
+from dawn_bench.baselines.given_pieces import GivenOutputs
+from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, items_file, merge_items
+from dawn_bench.baselines.reframe import aligned_name
+from dawn_bench.clip import Clip
+from dawn_bench.devices import DevicePool, device_list
+from dawn_bench.errors import InputError
+from dawn_bench.executor import Kind, Workers, run
+from dawn_bench.names import owned
+from dawn_bench.progress import meter
+from dawn_bench.provenance import fingerprint
+from dawn_bench.text import counted
+from dawn_bench.workflow.bench import Bench, Stage, bench_of
+from dawn_bench.workflow.chosen import Chosen
+from dawn_bench.workflow.entries import UNRANKED, Source
+from dawn_bench.workflow.evaluation import Evaluation
+from dawn_bench.workflow.fill_job import FOLDER, GENERATING, WORKER_DIED, FillJob, FillReport, read_part
+
+#: Most clips of one job, and the least number of jobs of a method, so that every worker gets work.
+JOB_CLIPS, MIN_JOBS = 32, 16
+#: Processes for each GPU that prepare what its networks compute on.
+FEEDERS = 4
+#: Frames from which on, without `--jobs`, more than one process is worth its start of some seconds.
+WORTH_WORKERS = 5_000
+#: Memory in bytes that a worker takes with the networks of all metrics.
+WORKER_BYTES = 3 << 30
+#: Incremented whenever parts of earlier versions no longer count.
+VERSION = 1
+#: What a job needs, and what it does.
+Step = tuple[Kind, tuple[Stage, ...]]
+#: The steps after generation where networks have workers of their own.
+_APART: Sequence[Step] = (("cpu", ("plain",)), ("gpu", ("networks",)))
+
+
+@dataclass
+class Filled:
+    """What the jobs of an evaluation left beside the stores.
+
+    `failed` are the clips without output, by method and clip. `seconds` are those spent by all workers, by method:
+    under `generate`, and on the features of each metric by its name; they count also where an earlier run spent them.
+    """
+
+    failed: dict[str, dict[str, Failure]] = field(default_factory=dict)
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def generating(self, name: str) -> float:
+        """The seconds in which a method's outputs were generated."""
+        return self.seconds.get(name, {}).get(GENERATING, 0.0)
+
+    def measuring(self, name: str) -> dict[str, float]:
+        """The seconds spent on the features of a method's outputs, by metric."""
+        return {metric: seconds for metric, seconds in self.seconds.get(name, {}).items() if metric != GENERATING}
+
+    def add(self, name: str, report: FillReport) -> None:
+        """Count the report of a job of one method."""
+        self.failed.setdefault(name, {}).update({f.clip: f.failure for f in report.failed})
+        by_name = self.seconds.setdefault(name, {})
+        for key, seconds in report.seconds.items():
+            by_name[key] = by_name.get(key, 0.0) + seconds
+
+
+def make_chunks(clips: Sequence[Clip]) -> list[list[Clip]]:
+    """The clips in consecutive chunks of at most `JOB_CLIPS`, and at least `MIN_JOBS` of them where there are as many
+    clips. They depend on the number of clips alone."""
+    count = min(len(clips), max(MIN_JOBS, -(-len(clips) // JOB_CLIPS)))
+    edges = [len(clips) * k // count for k in range(count + 1)]
+    return [list(clips[a:b]) for a, b in pairwise(edges)]
+
+
+def workers_of(job: Evaluation, *, frames: int) -> tuple[Workers, DevicePool | None]:
+    """Where the jobs of an evaluation of so many frames run, and the devices over which workers are spread."""
+    from joblib import cpu_count
+
+    cores = cpu_count()
+    if job.engine != "loky":
+        pool = DevicePool() if job.device.startswith("cuda") else None
+        return Workers(job.jobs or cores, job.engine, job.address), pool
+    devices = tuple(device_list(",".join(job.devices))) if job.devices else ()
+    if not devices and job.device.startswith("cuda") and (job.jobs or 1) > 1:
+        devices = (job.device,)
+    if devices:
+        number = job.jobs or max(1, min(cores - 1, FEEDERS * len(devices)))
+        return Workers(number, gpus=len(devices)), DevicePool(devices)
+    if job.jobs is not None or job.device != "cpu" or frames < WORTH_WORKERS:
+        return Workers(job.jobs or 1), None
+    return Workers(max(1, min(cores, _free_memory() // WORKER_BYTES))), None
+
+
+def _free_memory() -> int:
+    """Bytes of memory that processes may take; a lot where the system does not tell."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return 1 << 50
+
+
+def plan_jobs(
+    job: Evaluation, chosen: Chosen, sources: Mapping[str, Source], pool: DevicePool | None, workers: Workers
+) -> list[FillJob]:
+    """The jobs of an evaluation: true clips first, then one method after the other.
+
+    Where networks have workers of their own, a chunk is generated, prepared and run through the networks by one job
+    each. One process writes one list of outputs, several write a list for each chunk.
+    """
+    apart = workers.gpus > 0
+    evaluation = everywhere(job)
+    bench = bench_of(evaluation, chosen)
+    bench.methods = {name: source.method for name, source in sources.items() if source.method is not None}
+    plan = _Plan(evaluation, _facts(bench), pool, shares=job.fills_only or not workers.in_process)
+    chunks = make_chunks(chosen.clips)
+    kind: Kind = "gpu" if pool is not None else "cpu"
+    truth: list[list[FillJob]] = [[] for _ in chunks]
+    if bench.compares:
+        steps: Sequence[Step] = _APART if apart else [(kind, ("plain", "networks"))]
+        truth = [plan.add(k, chunk, "", "", steps) for k, chunk in enumerate(chunks)]
+    # methods share what is the same in their outputs: those of one chunk are done one after the other
+    last: list[list[FillJob]] = [[] for _ in chunks]
+    for name, source in sources.items():
+        steps = _steps(source) if apart else [(kind, ("generate", "plain", "networks"))]
+        # the repository of an external method has the one GPU, or all cores, for itself
+        alone = isinstance(source.method, External) and job.engine == "loky" and len(job.devices) < 2
+        before: list[FillJob] = []
+        for k, chunk in enumerate(chunks):
+            given, what = _identity(source, chunk)
+            waits = [*last[k], *(before if alone else [])]
+            chain = plan.add(k, chunk, name, what, steps, given=given, first=truth[k], waits=waits)
+            before, last[k] = chain[:1], chain[-1:]
+    return plan.jobs
+
+
+def _steps(source: Source) -> Sequence[Step]:
+    """The steps of a chunk where networks have workers of their own."""
+    if source.method is None:
+        return _APART
+    if source.method.method_class in UNRANKED:  # no network generates these
+        return [("cpu", ("generate", "plain")), ("gpu", ("networks",))]
+    return [("gpu", ("generate",)), *_APART]
+
+
+class _Plan:
+    """The jobs of an evaluation as they are planned.
+
+    `about` stands for what all of them depend on, `shares` is whether several processes write lists of outputs.
+    """
+
+    def __init__(self, evaluation: Evaluation, about: str, pool: DevicePool | None, *, shares: bool) -> None:
+        self.evaluation, self.about, self.pool, self.shares = evaluation, about, pool, shares
+        self.jobs: list[FillJob] = []
+
+    def add(
+        self,
+        number: int,
+        chunk: Sequence[Clip],
+        name: str,
+        what: Any,
+        steps: Sequence[Step],
+        *,
+        given: GivenOutputs | None = None,
+        first: Sequence[FillJob] = (),
+        waits: Sequence[FillJob] = (),
+    ) -> list[FillJob]:
+        """One job for each step of chunk `number`, after the step before it, those of `first`, and `waits`.
+
+        `what` identifies the outputs. The clips that failed in the steps before and in `first` are left out.
+        """
+        chain: list[FillJob] = []
+        ids, frames = tuple(clip.id for clip in chunk), sum(clip.n_frames for clip in chunk)
+        share = f"{number:05d}-{fingerprint([self.about, what, ids], length=8)}"
+        for place, (kind, stages) in enumerate(steps):
+            earlier = (*first, *chain)
+            after = (*earlier, *waits) if place == 0 else earlier
+            chain.append(
+                FillJob(
+                    number=len(self.jobs) + place,
+                    key=fingerprint([self.about, name, what, ids, stages]),
+                    items=items_file(share) if self.shares else ITEMS_FILE,
+                    evaluation=self.evaluation,
+                    name=name,
+                    ids=ids,
+                    n_frames=frames if place == len(steps) - 1 else 0,
+                    stages=stages,
+                    given=given,
+                    earlier=tuple(job.key for job in earlier),
+                    after=tuple(job.number for job in after),
+                    kind=kind,
+                    pool=self.pool,
+                )
+            )
+        self.jobs += chain
+        return chain
+
+
+def everywhere(job: Evaluation) -> Evaluation:
+    """The settings with absolute paths, for workers in another folder; without what concerns only this process."""
+    paths = ("cache", "out", "checkpoint", "outputs", "mapping", "installs")
+    places = {name: path.absolute() for name in paths if (path := getattr(job, name)) is not None}
+    plain = {name: Evaluation.model_fields[name].default for name in ("jobs", "engine", "address", "devices", "part")}
+    return job.model_copy(update=places | plain | {"only_fill": False, "fold": False, "notes": ()})
+
+
+def _facts(bench: Bench) -> str:
+    """A hash of what every job depends on."""
+    clips = [
+        (clip.id, clip.n_frames, *(clip.meta.get(f"{f}_sha256") for f in ("frames", "audio", "vertices")))
+        for clip in bench.clips
+    ]
+    features = {metric.name: bench.extraction.fingerprints(metric) for metric in bench.metrics}
+    return fingerprint(
+        [
+            VERSION,
+            clips,
+            bench.protocol.fingerprint,
+            features,
+            bench.extraction.cache.computed_by,
+            bench.evaluation.seed,
+        ]
+    )
+
+
+def _identity(source: Source, chunk: Sequence[Clip]) -> tuple[GivenOutputs | None, Any]:
+    """A user's files for some clips, or None, and what identifies the outputs of a source for them."""
+    if source.given is None:
+        assert source.method is not None
+        return None, source.method.fingerprint
+    ids = [clip.id for clip in chunk]
+    given = GivenOutputs(
+        {i: source.given.files[i].absolute() for i in ids if i in source.given.files},
+        {i: source.given.starts[i] for i in ids if i in source.given.starts},
+    )
+    stats = {i: path.stat() for i, path in given.files.items() if path.is_file()}
+    return given, [(i, str(given.files[i]), s.st_size, s.st_mtime_ns, given.starts.get(i)) for i, s in stats.items()]
+
+
+def fill(jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None, *, part: tuple[int, int] = (1, 1)) -> None:
+    """Do the jobs that are not done yet; of several parts (number, of how many) only those of one.
+
+    A clip that failed is tried again, except one on which a worker died. Raises `InputError` as `executor.run`.
+    """
+    number, of = part
+    numbers = {chunk: k for k, chunk in enumerate(dict.fromkeys(job.ids for job in jobs))}
+    own = [job for job in jobs if numbers[job.ids] % of == number - 1]
+    again = {(job.name, job.ids) for job in own if job.name and _to_be_tried_again(job)}
+    for job in own:
+        if (job.name, job.ids) in again:
+            job.part.unlink(missing_ok=True)
+    todo = [job for job in own if not job.part.exists()]
+    if not todo:
+        return
+    owned(todo[0].folder, FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            meter("generate and extract", total=sum(job.n_frames for job in todo), unit="frames") as bar,
+            closing(run(todo, workers=workers)) as reports,
+        ):
+            for report in reports:
+                for line in report.lines:
+                    bar.say(line)
+                bar.advance(report.frames)
+    finally:
+        if pool is not None:
+            pool.clear()
+
+
+def _to_be_tried_again(job: FillJob) -> bool:
+    """Whether a finished job has clips that may succeed now, or a part that cannot be read."""
+    if not job.part.exists():
+        return False
+    try:
+        return any(failed.status != WORKER_DIED for failed in read_part(job.part).failed)
+    except InputError:
+        return True
+
+
+def filled(jobs: Sequence[FillJob]) -> Filled:
+    """What finished jobs left. Raises `InputError` where some are not finished."""
+    left = [job for job in jobs if not job.part.exists()]
+    if left:
+        raise InputError(
+            f"{counted(len(left), 'job')} of {len(jobs)} are not done, the first of them {left[0].title}.",
+            path=left[0].folder,
+            hint="Run the same command with --only-fill, or with the --part that is missing.",
+        )
+    result = Filled()
+    died = {failed.clip: failed.failure for job in jobs if not job.name for failed in job.report().failed}
+    for job in jobs:
+        if job.name:
+            result.add(job.name, job.report())
+    for name in {job.name for job in jobs if job.name}:
+        result.failed[name] = {**died, **result.failed[name]}
+    return result
+
+
+def merge_lists(jobs: Sequence[FillJob], out: Path) -> None:
+    """Join the lists of outputs that workers wrote to one for each method."""
+    for name in dict.fromkeys(job.name for job in jobs if job.name and job.given is None):
+        for folder in (name, aligned_name(name)):
+            if (out / folder).is_dir():
+                merge_items(owned(out, folder, ITEMS_FILE).parent)
