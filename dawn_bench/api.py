@@ -199,13 +199,12 @@ def generate_list(
     >>> generate_list("items.csv", "runs/crema", options={"steps": 2}, device="cpu").summary
     '2 clips: 2 generated'
     """
-    arguments = dict(locals())
+    given = locals() | {"options": dict(options or {}), "devices": as_names(devices)}
     from dawn_bench.config import validated
     from dawn_bench.workflow.generate import Generation
     from dawn_bench.workflow.generate_list import generate_list as run
 
-    lists = {"options": dict(options or {}), "devices": as_names(devices)}
-    return run(validated(Generation, arguments | lists, what="argument"))
+    return run(validated(Generation, given, what="argument"))
 
 
 def compute_metrics(
