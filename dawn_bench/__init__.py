@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dawn_bench.api import compute_metrics, evaluate, load_model, open_cache, prepare, report
+    from dawn_bench.api import compute_metrics, evaluate, generate_list, load_model, open_cache, prepare, report
     from dawn_bench.cache import Cache
     from dawn_bench.clip import Clip
     from dawn_bench.errors import DawnBenchError, InputError, ItemError, UnknownNameError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dawn_bench.results import ScoreRow
     from dawn_bench.windows import Windows
     from dawn_bench.workflow.evaluate import Evaluated
+    from dawn_bench.workflow.generate_list import ListedClips
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "Generator",
     "InputError",
     "ItemError",
+    "ListedClips",
     "MetricScore",
     "PrepareReport",
     "ScoreRow",
@@ -43,6 +45,7 @@ __all__ = [
     "__version__",
     "compute_metrics",
     "evaluate",
+    "generate_list",
     "load_model",
     "open_cache",
     "prepare",
@@ -51,12 +54,15 @@ __all__ = [
 
 #: The module of each public name.
 _MODULES = {
-    **dict.fromkeys(("compute_metrics", "evaluate", "load_model", "open_cache", "prepare", "report"), "api"),
+    **dict.fromkeys(
+        ("compute_metrics", "evaluate", "generate_list", "load_model", "open_cache", "prepare", "report"), "api"
+    ),
     **dict.fromkeys(("DawnBenchError", "InputError", "ItemError", "UnknownNameError"), "errors"),
     **dict.fromkeys(("Generator", "TalkingClip", "TalkingStream"), "models.generator"),
     "Cache": "cache",
     "Clip": "clip",
     "Evaluated": "workflow.evaluate",
+    "ListedClips": "workflow.generate_list",
     "MetricScore": "metrics.scoring.compare",
     "PrepareReport": "pipelines.preparation.prepare",
     "ScoreRow": "results",

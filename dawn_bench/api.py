@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dawn_bench.pipelines.preparation.prepare import PrepareReport
     from dawn_bench.weights import Policy
     from dawn_bench.workflow.evaluate import Evaluated
+    from dawn_bench.workflow.generate_list import ListedClips
 
 
 def prepare(
@@ -115,15 +116,12 @@ def prepare(
     from dawn_bench.pipelines.preparation.prepare import prepare as run
     from dawn_bench.pipelines.settings import PrepareSettings
 
-    if extract is not None:
-        extract = as_names(extract)
-    labels = as_optional_path(labels, "labels")
+    extract, labels = None if extract is None else as_names(extract), as_optional_path(labels, "labels")
     arguments = locals()
     given = {name: arguments[name] for name in PrepareSettings.model_fields if arguments[name] is not None}
     settings = validated(PrepareSettings, given, what="argument")
-    folders = as_path(root, "root"), as_path(cache, "cache")
-    where: Any = {"device": device, "devices": as_names(devices)}
-    return run(*folders, settings, jobs=jobs, engine=engine, address=address, overwrite=overwrite, **where)
+    cluster: Any = {"engine": engine, "address": address, "device": device, "devices": as_names(devices)}
+    return run(as_path(root, "root"), as_path(cache, "cache"), settings, jobs=jobs, overwrite=overwrite, **cluster)
 
 
 def open_cache(path: str | Path) -> Cache:
@@ -168,6 +166,45 @@ def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | Non
     from dawn_bench.models.loading import load_model as load
 
     return load(as_path(checkpoint, "checkpoint"), device=device, model=model)
+
+
+def generate_list(
+    items: str | Path,
+    checkpoint: str | Path,
+    *,
+    model: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+    device: str = "auto",
+    devices: str | Sequence[str] = (),
+) -> ListedClips:
+    """Generate a clip for each row of a CSV file with the columns image, audio, out, and others of its settings.
+
+    Clips that are there are kept. A row that fails is in `failed`. See `dawn-bench generate --help`.
+
+    Args:
+        items: the file; its relative paths are below its own folder.
+        checkpoint: as in `load_model`.
+        model: name of the model where the checkpoint has several.
+        options: options of the model for all rows, such as `{"steps": 10}`.
+        seed: of the rows without their own.
+        jobs: worker processes, on which the clips do not depend; default: one for each device, on the CPU each core.
+        device: `auto`, `cpu`, `cuda`.
+        devices: several, over which the workers are spread, at least one on each: `("cuda:0", "cuda:1")` or `all`.
+
+    Raises:
+        InputError: the list or the checkpoint cannot be used, or none of the rows.
+
+    >>> generate_list("items.csv", "runs/crema", options={"steps": 2}, device="cpu").summary
+    '2 clips: 2 generated'
+    """
+    given = locals() | {"options": dict(options or {}), "devices": as_names(devices)}
+    from dawn_bench.config import validated
+    from dawn_bench.workflow.generate import Generation
+    from dawn_bench.workflow.generate_list import generate_list as run
+
+    return run(validated(Generation, given, what="argument"))
 
 
 def compute_metrics(
@@ -215,12 +252,8 @@ def compute_metrics(
 
     The FVD of two lists of clips, in one line:
 
-    >>> fvd = compute_metrics(
-    ...     generated=["made/a.mp4", "made/b.mp4"],
-    ...     reference=["true/a.mp4", "true/b.mp4", "true/c.mp4"],
-    ...     metrics="fvd16",
-    ...     paired=False,
-    ... )["fvd16"]
+    >>> made, true = ["made/a.mp4", "made/b.mp4"], ["true/a.mp4", "true/b.mp4", "true/c.mp4"]
+    >>> fvd = compute_metrics(generated=made, reference=true, metrics="fvd16", paired=False)["fvd16"]
     >>> fvd.n_clips, fvd.n_reference, fvd.value > 0
     (2, 3, True)
 
@@ -230,21 +263,10 @@ def compute_metrics(
     >>> print(f"{scores['psnr'].value:.1f} dB over {scores['psnr'].n_clips} clips")
     34.2 dB over 2 clips
     """
+    arguments = locals()
     from dawn_bench.metrics.scoring.compare import compute_metrics as run
 
-    return run(
-        generated=generated,
-        reference=reference,
-        metrics=metrics,
-        paired=paired,
-        protocol=protocol,
-        protocol_set=protocol_set,
-        weights=weights,
-        device=device,
-        fps=fps,
-        features=features,
-        seed=seed,
-    )
+    return run(**arguments)
 
 
 def evaluate(
@@ -272,6 +294,13 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     notes: Sequence[str] = (),
+    jobs: int | None = None,
+    engine: Engine = "loky",
+    address: str | None = None,
+    devices: str | Sequence[str] = (),
+    only_fill: bool = False,
+    part: str | None = None,
+    fold: bool = False,
 ) -> Evaluated:
     """Generate the split's clips with each method, score all in one pass, keep the rows and write the report.
 
@@ -301,6 +330,14 @@ def evaluate(
         seed: seed of the generation.
         device: `auto`, `cpu`, `cuda`.
         notes: sentences for the report.
+        jobs: worker processes, of one core each; default: as many as cores and memory allow where it is worth it. The
+            outputs, features and rows do not depend on their number.
+        engine: `loky` on this machine, `dask` or `ray` on a cluster.
+        address: the cluster's scheduler.
+        devices: GPUs of this machine with a worker each, `cuda:0`, `cuda:1`, or `all`.
+        only_fill: generate and compute what metrics need, and score nothing.
+        part: only one part of that, `2/8`.
+        fold: score what `only_fill` or all parts have left.
 
     Raises:
         InputError: the cache, a method, its checkpoint or its outputs cannot be used.
@@ -311,36 +348,20 @@ def evaluate(
     >>> done.report.name
     'report.html'
     """
+    arguments = dict(locals())
     from dawn_bench.config import validated
     from dawn_bench.workflow.evaluate import evaluate_methods
     from dawn_bench.workflow.evaluation import Evaluation
 
-    job = {
-        "cache": cache,
-        "out": out,
+    lists = {
         "methods": as_names(methods),
-        "checkpoint": checkpoint,
-        "outputs": outputs,
-        "mapping": mapping,
-        "naming": naming,
-        "method_class": method_class,
-        "installs": installs,
-        "min_coverage": min_coverage,
-        "split": split,
         "metrics": None if metrics is None else as_names(metrics),
-        "max_clips": max_clips,
-        "protocol": protocol,
         "protocol_set": tuple(protocol_set),
-        "piece_length": piece_length,
-        "weights": weights,
         "options": dict(options or {}),
-        "pass_seconds": pass_seconds,
-        "sanity": sanity,
-        "seed": seed,
-        "device": device,
         "notes": tuple(notes),
+        "devices": as_names(devices),
     }
-    return evaluate_methods(validated(Evaluation, job, what="argument"))
+    return evaluate_methods(validated(Evaluation, arguments | lists, what="argument"))
 
 
 def report(

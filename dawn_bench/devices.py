@@ -207,9 +207,10 @@ def chosen_device(device: str = AUTO) -> str:
 
 
 def on_its_device(function: _F) -> _F:
-    """Decorator: a call runs on the device of its argument `device`, else of its first argument's attribute `device`.
+    """Decorator: a call runs on the device of its argument `device`, else of its first argument, an object or a job.
 
-    Not for generators, which run after the call.
+    The device of a job with `devices` is the first of them: its workers have theirs. Not for generators, which run
+    after the call.
     """
     names = inspect.signature(function).parameters
 
@@ -220,7 +221,9 @@ def on_its_device(function: _F) -> _F:
             bound.apply_defaults()
             device = bound.arguments["device"]
         else:
-            device = args[0].device if args else next(iter(kwargs.values())).device
+            first = args[0] if args else next(iter(kwargs.values()))
+            several = getattr(first, "devices", ())
+            device = device_list(",".join(several))[0] if several else first.device
         with computing_on(device):
             return function(*args, **kwargs)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from dawn_bench.baselines.base import modality_of
 from dawn_bench.baselines.given_pieces import CUT_FROM_WHOLE, GivenOutputs
-from dawn_bench.baselines.outputs import ITEMS_FILE, Output, Production, items_file, read_items, read_list
+from dawn_bench.baselines.outputs import ITEMS_FILE, Output, Production, read_items, read_list
 from dawn_bench.baselines.reframe import Reframed, aligned_name
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
@@ -64,20 +64,20 @@ class Bench:
         """The clips with these ids."""
         return [self._by_id[i] for i in ids]
 
-    def generated(self, name: str, *, share: str) -> Outputs:
-        """What generates the clips of one share with a method, which stays loaded until another one is asked for."""
+    def generated(self, name: str, *, items: str) -> Outputs:
+        """What generates clips with a method, recorded in `items`. It stays loaded until another one is asked for."""
         if self._method is None or self._method[0] != name:
             self._method = None  # its memory goes before the next one is loaded
             modality = modality_of(self.clips[0])
             method = self.methods.get(name) or method_of(name, self.evaluation, modality)
             self._method = name, _Generated(method, self.clips, self.out, seed=self.evaluation.seed)
-        return self._method[1].begun(share)
+        return self._method[1].begun(items)
 
-    def recorded(self, name: str, *, share: str) -> Outputs:
-        """The outputs of one share that another process has generated: the method is not loaded for them."""
+    def recorded(self, name: str, *, items: str) -> Outputs:
+        """Outputs that another process has generated and recorded in `items`: the method is not loaded for them."""
         if name not in self._recorded:
             self._recorded[name] = _Recorded(name, self.out)
-        return self._recorded[name].begun(share)
+        return self._recorded[name].begun(items)
 
     def measure(self, load: Load, clip: Clip, stages: Iterable[Stage]) -> None:
         """Compute the features of one output. What cannot be computed is stored too, and reported by scoring."""
@@ -109,8 +109,8 @@ class Bench:
 
     def flush(self) -> None:
         """Have everything on disk that was computed so far."""
-        if flush := getattr(self.extraction, "flush", None):
-            flush()
+        self.match.flush()
+        self.extraction.flush()
 
     def _each_feature(self, metrics: Iterable[type[Metric]]) -> Iterator[_Probe]:
         compared = {name: False for metric in metrics for name in metric.needs}
@@ -155,12 +155,12 @@ class _Generated:
         self._aligned: Production | None = None
         self._items = ""
 
-    def begun(self, share: str) -> _Generated:
-        """Ready for the clips of one job, whose records are in a list of their own."""
-        self._items = items_file(share)
-        self.production.read(self._items)
-        if self._aligned is not None:
-            self._aligned.read(self._items)
+    def begun(self, items: str) -> _Generated:
+        """Ready for the clips of one job."""
+        self._items = items
+        for production in (self.production, self._aligned):
+            if production is not None and items != ITEMS_FILE:  # which only this process writes
+                production.read(items)
         return self
 
     def of(self, clip: Clip) -> tuple[Output | None, list[Load]]:
@@ -187,10 +187,10 @@ class _Recorded:
         self._folders = [owned(out, name, ITEMS_FILE).parent, owned(out, aligned_name(name), ITEMS_FILE).parent]
         self._items = [read_items(folder) for folder in self._folders]
 
-    def begun(self, share: str) -> _Recorded:
-        """Ready for the clips of one job, which other processes have recorded in a list of their own."""
-        for folder, items in zip(self._folders, self._items, strict=True):
-            items |= read_list(folder, items_file(share))
+    def begun(self, items: str) -> _Recorded:
+        """Ready for the clips of one job."""
+        for folder, recorded in zip(self._folders, self._items, strict=True):
+            recorded |= read_list(folder, items)
         return self
 
     def of(self, clip: Clip) -> tuple[Output | None, list[Load]]:

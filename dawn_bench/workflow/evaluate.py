@@ -24,7 +24,7 @@ from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.devices import DevicePool, on_its_device
+from dawn_bench.devices import DevicePool, device_list, on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.executor import Workers
 from dawn_bench.metrics.protocols.base import ScoringProtocol
@@ -76,6 +76,14 @@ class Evaluated:
 @on_its_device
 def evaluate_methods(job: Evaluation) -> Evaluated:
     """Run an evaluation. Raises `InputError` when the cache, a method, its checkpoint or its outputs cannot be used."""
+    if job.fold and job.fills_only:
+        what = "--fold scores what --only-fill and --part leave, and they score nothing."
+        raise InputError(what, hint="Give --fold alone, after them.")
+    if job.devices and job.engine != "loky":
+        what = "--devices are those of this machine; a cluster assigns its own."
+        raise InputError(what, hint="Leave out one of --devices and --engine.")
+    if job.devices:
+        job = job.model_copy(update={"device": device_list(",".join(job.devices))[0]})
     cache = Cache(job.cache)
     chosen = chosen_clips(job, cache)
     clips, protocol = chosen.clips, chosen.protocol
@@ -103,10 +111,10 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     try:
         if job.fills_only:
             with shared_results(job.out):
-                jobs = plan_jobs(job, chosen, sources, pool, apart=workers.gpus > 0)
+                jobs = plan_jobs(job, chosen, sources, pool, workers)
                 return _filled_part(job, jobs, workers, pool)
         with results_folder(job.out), one_thread():
-            jobs = plan_jobs(job, chosen, sources, pool, apart=workers.gpus > 0)
+            jobs = plan_jobs(job, chosen, sources, pool, workers)
             if not job.fold:
                 fill(jobs, workers, pool)
             stored = filled(jobs)

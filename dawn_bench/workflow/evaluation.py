@@ -116,16 +116,6 @@ class Evaluation(Job):
             raise InputError(what, hint="Give one of them.")
         return self
 
-    @model_validator(mode="after")
-    def _one_kind_of_work(self) -> Self:
-        if self.fold and self.fills_only:
-            what = "--fold scores what --only-fill and --part leave, and they score nothing."
-            raise InputError(what, hint="Give --fold alone, after them.")
-        if self.devices and self.engine != "loky":
-            what = "--devices are those of this machine; a cluster assigns its own."
-            raise InputError(what, hint="Leave it out, or leave out --engine.")
-        return self
-
     @field_validator("part")
     @classmethod
     def _part(cls, part: str | None) -> str | None:

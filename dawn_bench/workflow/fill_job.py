@@ -73,7 +73,7 @@ class FillJob:
     Args:
         number: of the job.
         key: of everything that its results depend on; it names the part.
-        share: of the list of outputs that it writes.
+        items: the list of outputs that it writes.
         evaluation: the settings, with absolute paths.
         name: of the method; empty for the true clips, whose features all methods share.
         ids: of the clips.
@@ -87,7 +87,7 @@ class FillJob:
 
     number: int
     key: str
-    share: str
+    items: str
     evaluation: Evaluation
     name: str
     ids: tuple[str, ...]
@@ -188,8 +188,8 @@ class FillJob:
         if self.given is not None:
             return GivenFiles(self.given)
         if "generate" in self.stages:
-            return bench.generated(self.name, share=self.share)
-        return bench.recorded(self.name, share=self.share)
+            return bench.generated(self.name, items=self.items)
+        return bench.recorded(self.name, items=self.items)
 
 
 @dataclass(frozen=True)

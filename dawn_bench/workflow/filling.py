@@ -16,7 +16,7 @@ from typing import Any
 
 from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.given_pieces import GivenOutputs
-from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, merge_items
+from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, items_file, merge_items
 from dawn_bench.baselines.reframe import aligned_name
 from dawn_bench.clip import Clip
 from dawn_bench.devices import DevicePool, device_list
@@ -111,23 +111,26 @@ def _free_memory() -> int:
 
 
 def plan_jobs(
-    job: Evaluation, chosen: Chosen, sources: Mapping[str, Source], pool: DevicePool | None, *, apart: bool
+    job: Evaluation, chosen: Chosen, sources: Mapping[str, Source], pool: DevicePool | None, workers: Workers
 ) -> list[FillJob]:
     """The jobs of an evaluation: true clips first, then one method after the other.
 
-    `apart` is whether networks have workers of their own: a chunk is then generated, prepared and run through the
-    networks by one job each.
+    Where networks have workers of their own, a chunk is generated, prepared and run through the networks by one job
+    each. One process writes one list of outputs, several write a list for each chunk.
     """
+    apart = workers.gpus > 0
     evaluation = everywhere(job)
     bench = bench_of(evaluation, chosen)
     bench.methods = {name: source.method for name, source in sources.items() if source.method is not None}
-    plan = _Plan(evaluation, _facts(bench), pool)
+    plan = _Plan(evaluation, _facts(bench), pool, shares=job.fills_only or not workers.in_process)
     chunks = make_chunks(chosen.clips)
     kind: Kind = "gpu" if pool is not None else "cpu"
     truth: list[list[FillJob]] = [[] for _ in chunks]
     if bench.compares:
         steps: Sequence[Step] = _APART if apart else [(kind, ("plain", "networks"))]
         truth = [plan.add(k, chunk, "", "", steps) for k, chunk in enumerate(chunks)]
+    # methods share what is the same in their outputs: those of one chunk are done one after the other
+    last: list[list[FillJob]] = [[] for _ in chunks]
     for name, source in sources.items():
         steps = _steps(source) if apart else [(kind, ("generate", "plain", "networks"))]
         # the repository of an external method has the one GPU, or all cores, for itself
@@ -135,8 +138,9 @@ def plan_jobs(
         before: list[FillJob] = []
         for k, chunk in enumerate(chunks):
             given, what = _identity(source, chunk)
-            waits = before if alone else []
-            before = plan.add(k, chunk, name, what, steps, given=given, first=truth[k], waits=waits)[:1]
+            waits = [*last[k], *(before if alone else [])]
+            chain = plan.add(k, chunk, name, what, steps, given=given, first=truth[k], waits=waits)
+            before, last[k] = chain[:1], chain[-1:]
     return plan.jobs
 
 
@@ -150,10 +154,13 @@ def _steps(source: Source) -> Sequence[Step]:
 
 
 class _Plan:
-    """The jobs of an evaluation as they are planned; `about` stands for what all of them depend on."""
+    """The jobs of an evaluation as they are planned.
 
-    def __init__(self, evaluation: Evaluation, about: str, pool: DevicePool | None) -> None:
-        self.evaluation, self.about, self.pool = evaluation, about, pool
+    `about` stands for what all of them depend on, `shares` is whether several processes write lists of outputs.
+    """
+
+    def __init__(self, evaluation: Evaluation, about: str, pool: DevicePool | None, *, shares: bool) -> None:
+        self.evaluation, self.about, self.pool, self.shares = evaluation, about, pool, shares
         self.jobs: list[FillJob] = []
 
     def add(
@@ -174,6 +181,7 @@ class _Plan:
         """
         chain: list[FillJob] = []
         ids, frames = tuple(clip.id for clip in chunk), sum(clip.n_frames for clip in chunk)
+        share = f"{number:05d}-{fingerprint([self.about, what, ids], length=8)}"
         for place, (kind, stages) in enumerate(steps):
             earlier = (*first, *chain)
             after = (*earlier, *waits) if place == 0 else earlier
@@ -181,7 +189,7 @@ class _Plan:
                 FillJob(
                     number=len(self.jobs) + place,
                     key=fingerprint([self.about, name, what, ids, stages]),
-                    share=f"{number:05d}-{fingerprint([self.about, what, ids], length=8)}",
+                    items=items_file(share) if self.shares else ITEMS_FILE,
                     evaluation=self.evaluation,
                     name=name,
                     ids=ids,

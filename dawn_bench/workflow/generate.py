@@ -98,7 +98,12 @@ class Generation(Job):
     )
     seed: int = Field(0, description="The same seed gives the same clip.")
     device: Device = Field("auto", description="auto, cpu or cuda.")
-    jobs: int = Field(1, ge=1, description="With --list: number of worker processes, at least one for each device.")
+    jobs: int | None = Field(
+        None,
+        ge=1,
+        description="With --list: number of worker processes. Default: one for each device; on the CPU one for each of "
+        "up to 8 cores. Each uses one thread.",
+    )
     devices: tuple[str, ...] = Field(
         (), description="With --list: spread the workers over these devices: cuda:0,cuda:1, or all for every GPU."
     )
@@ -142,7 +147,7 @@ def generate(job: Generation) -> int:
     """
     from dawn_bench.models.loading import load_model
 
-    if job.jobs > 1 or job.devices:
+    if job.jobs is not None or job.devices:
         raise InputError("--jobs and --devices are for several clips.", hint="Give --list items.csv.")
     check_given(job)
     spec = model_of(job)

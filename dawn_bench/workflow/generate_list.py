@@ -16,7 +16,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dawn_bench.devices import AUTO, DevicePool, chosen_device, computing_on, cuda_devices, workers_on
+from dawn_bench.devices import (
+    AUTO,
+    CPU,
+    DevicePool,
+    checked_device,
+    chosen_device,
+    computing_on,
+    cuda_devices,
+    workers_on,
+)
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.executor import Kind, Workers, check_owner, run
 from dawn_bench.files import sha256_file, write_atomic
@@ -24,6 +33,7 @@ from dawn_bench.progress import meter, without_meters
 from dawn_bench.readers import read_json
 from dawn_bench.storage import StorageError, storage_error, writing
 from dawn_bench.text import counted
+from dawn_bench.threads import one_thread
 from dawn_bench.weights import folder as weights_folder
 from dawn_bench.workflow.generate import Generation, check_clip, model_of, written
 from dawn_bench.workflow.generation_rows import Row, checkpoint_identity, read_rows, row_key
@@ -33,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Ends the name of a clip's record.
 RECORD = ".json"
+#: Worker processes on the CPU where their number is not given: each loads the model.
+MOST_JOBS = 8
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,7 @@ class ClipJob:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.marker.write_text(self.out.name)
         try:
-            with computing_on(self.device), without_meters():
+            with one_thread(), computing_on(self.device), without_meters():
                 generator = _loaded(self.clip.checkpoint, self.clip.model, chosen_device(), weights_folder())
                 check_owner(self.owner)
                 return self._written(generator)
@@ -197,7 +209,7 @@ def generate_list(job: Generation) -> ListedClips:
     for each in todo:
         each.part.unlink(missing_ok=True)  # of another clip
     by_number, frames = {each.number: each for each in todo}, dict[Path, int]()
-    places = Workers(workers, threads=max(1, (os.cpu_count() or 1) // workers))
+    places = Workers(min(workers, max(1, len(todo))))
     try:
         with meter("generate", total=len(share), unit="clips") as bar:
             for line, reason in failed.items():
@@ -226,11 +238,15 @@ def generate_list(job: Generation) -> ListedClips:
 
 def _where(job: Generation) -> tuple[str | DevicePool, int]:
     """Where the workers of this process compute, and their number."""
+    from joblib import cpu_count
+
     from dawn_bench.training.processes import world_size
 
     if world_size() == 1:
-        return workers_on(job.device, job.devices, jobs=job.jobs, engine="loky")
-    if job.jobs > 1 or job.devices:
+        on_cpu = not job.devices and checked_device(job.device) == CPU
+        jobs = job.jobs or (min(MOST_JOBS, cpu_count()) if on_cpu else 1)
+        return workers_on(job.device, job.devices, jobs=jobs, engine="loky")
+    if job.jobs is not None or job.devices:
         raise InputError("--jobs and --devices do not go with torchrun, whose processes are the workers.")
     if (job.device == AUTO or job.device.startswith("cuda")) and (cards := cuda_devices()):
         return cards[int(os.environ.get("LOCAL_RANK", 0)) % len(cards)], 1

@@ -97,7 +97,7 @@ class Quickstart(Job):
 
     out: Path = Field(description="Output folder.")
     preset: Literal["tiny", "small"] = Field("tiny", description="tiny: minutes; small: longer, both training stages.")
-    jobs: int = Field(2, ge=1, description="Number of worker processes of the preparation.")
+    jobs: int = Field(2, ge=1, description="Number of worker processes.")
     seed: int = Field(0, description="Seed of the dataset and of training.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
 

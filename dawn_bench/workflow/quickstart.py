@@ -116,6 +116,7 @@ def _quickstarted(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstar
                 max_clips=plan.scored_clips,
                 seed=seed,
                 device=device,
+                jobs=jobs,
                 notes=(
                     "Quickstart: synthetic clips rendered from one photograph, no recordings of people talking.",
                     f"Preset {plan.preset}: {settings.note}.",

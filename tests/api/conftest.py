@@ -31,6 +31,8 @@ def workspace(tiny_cache: Path, micro_run: Path, tmp_path_factory: pytest.TempPa
     speaking = next((root / "my-videos").glob("*.mp4"))
     cv2.imwrite(str(root / "portrait.png"), read_frames(speaking)[0][..., ::-1])
     write_wav(root / "speech.wav", read_audio(speaking)[:8000])
+    rows = [f"portrait.png,speech.wav,talks/{seed}.mp4,{seed}\n" for seed in (1, 2)]
+    (root / "items.csv").write_text("".join(["image,audio,out,seed\n", *rows]))
     for name, clip in zip("abc", Cache(tiny_cache), strict=False):
         sound = np.asarray(clip["audio"])
         for folder, frames in (("made", clip["frames"] + 5), ("true", clip["frames"]), ("paired", clip["frames"])):

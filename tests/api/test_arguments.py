@@ -19,7 +19,7 @@ from dawn_bench.metrics.scoring import compare
 from dawn_bench.models import loading
 from dawn_bench.pipelines.preparation import prepare
 from dawn_bench.reports import page
-from dawn_bench.workflow import evaluate
+from dawn_bench.workflow import evaluate, generate_list
 
 #: Where the work is done: module, function, and the name of a parameter that is called otherwise there.
 WORK: dict[str, tuple[Any, str, Mapping[str, str]]] = {
@@ -28,6 +28,7 @@ WORK: dict[str, tuple[Any, str, Mapping[str, str]]] = {
     "compute_metrics": (compare, "compute_metrics", {}),
     "evaluate": (evaluate, "evaluate_methods", {}),
     "report": (page, "write_report", {}),
+    "generate_list": (generate_list, "generate_list", {}),
 }
 #: Functions that do their work themselves.
 DIRECT = {"open_cache"}
@@ -43,6 +44,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "device": "meta", "devices": ("cuda:1",),
     },
     "load_model": {"checkpoint": Path("run"), "device": "meta", "model": "dawn"},
+    "generate_list": {
+        "items": Path("i.csv"), "checkpoint": Path("run"), "model": "dawn", "options": {"steps": 3}, "seed": 5,
+        "jobs": 3, "device": "cpu", "devices": ("cuda:1",),
+    },
     "compute_metrics": {
         "generated": "made", "reference": "true", "metrics": ("psnr",), "paired": False, "protocol": "other",
         "protocol_set": ("skip_first=1",), "weights": "seeded", "device": "meta", "fps": 30.0, "features": "f",
@@ -54,6 +59,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "min_coverage": 0.6, "split": "train", "metrics": ("psnr",), "max_clips": 3, "protocol": "paper-dawn-tracked",
         "protocol_set": ("skip_first=1",), "piece_length": 50, "weights": "seeded", "options": {"steps": 3},
         "pass_seconds": 9.0, "sanity": False, "seed": 5, "device": "cpu", "notes": ("n",),
+        "jobs": 3, "engine": "dask", "address": "tcp://a:1", "devices": ("cpu",), "only_fill": True, "part": "2/3",
+        "fold": True,
     },
     "report": {"results": Path("r"), "out": Path("o"), "formats": ("md",), "clips": 7, "published": (3, 4)},
 }  # fmt: skip

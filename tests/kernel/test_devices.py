@@ -97,6 +97,9 @@ def test_a_decorated_function_runs_on_the_device_of_its_argument(two_gpus: None)
     def by_job(job: Job) -> str:
         return chosen_device()
 
+    several = Job()
+    several.devices = ("cuda:0", "cuda:1")  # type: ignore[attr-defined]
+    assert by_job(several) == "cuda:0"
     assert by_name("") == "cpu" and by_name("on ", device="cuda:1") == "on cuda:1"
     assert by_job(Job()) == by_job(job=Job()) == Job().method() == "cuda:1"
     assert chosen_device() == "cuda"

@@ -1,9 +1,10 @@
-"""Workers that die: how often they are started again, and which clip is blamed. No process is started here."""
+"""Workers: which jobs they get in which order, how often they are started again, and which clip is blamed."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from fake_tools import FakeTools
 
 from dawn_bench import executor
 from dawn_bench.errors import InputError
-from dawn_bench.executor import MOST_FRUITLESS
+from dawn_bench.executor import MOST_FRUITLESS, Kind, Workers
 from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport, summary
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -134,3 +135,64 @@ def test_other_errors_end_the_run_at_once(jobs: list[GroupJob], monkeypatch: pyt
     with pytest.raises(KeyError):
         list(executor.run(jobs, workers=2))
     assert len(started) == 1
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A job that writes its number and its process to a file."""
+
+    folder: Path
+    number: int
+    after: tuple[int, ...] = ()
+    kind: Kind = "cpu"
+    owner: int | None = None
+    killers: frozenset[str] = frozenset()
+    title: str = "a job"
+
+    @property
+    def part(self) -> Path:
+        return self.folder / f"{self.number}.json"
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / f"{self.number}.running"
+
+    def report(self) -> Logged:
+        return self
+
+    def work(self) -> Logged:
+        with (self.folder / "log").open("a") as log:
+            log.write(f"{self.number} {self.kind} {os.getpid()}\n")
+        return self
+
+
+def test_each_kind_of_job_has_its_own_processes_and_waits_for_those_that_it_needs(tmp_path: Path) -> None:
+    chains = [
+        job
+        for k in range(4)
+        for job in (
+            Logged(tmp_path, 3 * k, kind="gpu"),
+            Logged(tmp_path, 3 * k + 1, (3 * k,)),
+            Logged(tmp_path, 3 * k + 2, (3 * k + 1, 99), kind="gpu"),  # 99 was done by an earlier run
+        )
+    ]
+    reports = list(executor.run(chains, workers=Workers(2, gpus=1)))
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    order = [int(number) for number, *_ in lines]
+    assert sorted(order) == sorted(r.number for r in reports) == list(range(12))
+    for first in range(0, 12, 3):
+        assert order.index(first) < order.index(first + 1) < order.index(first + 2)
+    on = {kind: {pid for _, own, pid in lines if own == kind} for kind in ("cpu", "gpu")}
+    assert len(on["gpu"]) == 1 and not on["cpu"] & on["gpu"] and str(os.getpid()) not in on["cpu"] | on["gpu"]
+
+
+def test_jobs_in_this_process_are_done_in_order(tmp_path: Path) -> None:
+    jobs = [Logged(tmp_path, 0), Logged(tmp_path, 1, (0,), kind="gpu")]
+    assert [r.number for r in executor.run(jobs, workers=1)] == [0, 1]
+    assert {line.split()[2] for line in (tmp_path / "log").read_text().splitlines()} == {str(os.getpid())}
+
+
+def test_a_dask_cluster_without_gpus_is_refused() -> None:
+    with pytest.raises(InputError, match=r'has a GPU\. .*--resources "GPU=1"'):
+        executor._check_gpus({"tcp://a:1": {"resources": {}}}, None)
+    executor._check_gpus({"tcp://a:1": {"resources": {}}, "tcp://b:1": {"resources": {"GPU": 1}}}, None)

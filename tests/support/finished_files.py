@@ -36,6 +36,7 @@ from dawn_bench.files import write_atomic
 from dawn_bench.metrics.scoring import matching
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache
 from dawn_bench.models.checkpoint import save_checkpoint
+from dawn_bench.models.generator import Generator, TalkingStream
 from dawn_bench.pipelines.datasets.download import Video, download
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.media.video import write_video
@@ -52,6 +53,8 @@ from dawn_bench.training.holdout import Holdout, write_holdout
 from dawn_bench.training.logger import TrainingLogger, drop_after
 from dawn_bench.training.resume import save_state, write_model
 from dawn_bench.workflow import quickstart
+from dawn_bench.workflow.generate import Generation
+from dawn_bench.workflow.generate_list import ClipJob
 from dawn_bench.workflow.reproduced import Reproduced
 
 #: Logs, by the ends of their names; see `OTHERWISE`.
@@ -131,6 +134,19 @@ def _log(folder: Path, version: int) -> None:
     if not version:
         log.write_text("".join(f'{{"step": {k}}}\n' for k in range(9)))
     drop_after(log, 9 - 3 * version)
+
+
+class _Talks(Generator):
+    """Frames that depend on the seed alone."""
+
+    def stream(self, image: object, audio: object, *, seed: int = 0, **_: object) -> TalkingStream:
+        return TalkingStream(iter([FRAMES + np.uint8(seed)]), len(FRAMES), SOUND, 25)
+
+
+def _listed(folder: Path, version: int) -> None:
+    """One clip of a list and its record."""
+    clip = Generation(audio=Path("a.wav"), out=folder / "a.mp4", checkpoint=Path("run"), seed=version)
+    ClipJob(2, clip, f"key {version}")._written(_Talks())
 
 
 def _training(folder: Path, version: int) -> None:
@@ -341,6 +357,12 @@ WRITERS = {
         sweeps=True,
     ),
     "outputs": Writer(_produce, (_VIDEO,), ("m/c0.mp4", "m/items.jsonl")),
+    "listed clip": Writer(
+        _listed,
+        (_VIDEO, "dawn_bench/workflow/generate_list.py:ClipJob._written"),
+        ("a.mp4", "a.mp4.json"),
+        sweeps=True,
+    ),
     "mesh": Writer(_mesh, ("pipelines/meshes/files.py:write_npy", _VIDEO), ("a.npy", "drawn.mp4")),
     "sound": Writer(
         lambda folder, version: write_wav(folder / "a.wav", SOUND + np.int16(version)),

@@ -36,6 +36,7 @@ OTHERWISE = {
     "pipelines/synthetic/identity.py:_reshape": "no file",
     "pipelines/preparation/group.py:_extract_row": "no file",
     "pipelines/preparation/group.py:_mark": "the marker of a living worker",
+    "dawn_bench/workflow/generate_list.py:ClipJob.work": "the marker of a living worker",
     "dawn_bench/models/dawn/released.py:load_released": "no file",
     "dawn_bench/workflow/train.py:train": "no file",
     "reports/plots.py:_svg": "into memory",
@@ -59,7 +60,7 @@ OTHERWISE = {
     "dawn_bench/training/loop.py:fit.save": "",
     "dawn_bench/training/loop.py:fit": "",
     "dawn_bench/training/resume.py:write_model": "",
-    "dawn_bench/workflow/generate.py:generate": "",
+    "dawn_bench/workflow/generate.py:written": "",
     "pipelines/preparation/prepare.py:prepare": "",
     "pipelines/preparation/prepare.py:_planned": "",
 }

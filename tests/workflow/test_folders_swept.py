@@ -12,7 +12,9 @@ import pytest
 from dawn_bench.workflow.folders import RESULTS, STAGE, STAGE_FILES, results_folder, run_folder
 
 #: What the commands write, by name: a folder that is taken off the list of those that are swept is missed here.
-IN_RESULTS = {"rows", "outputs", "features", "report", "logs", "gallery", "curves", "timed", "outputs-pieces-60"}
+IN_RESULTS = {
+    "rows", "outputs", "features", "filling", "report", "logs", "gallery", "curves", "timed", "outputs-pieces-60",
+}  # fmt: skip
 IN_STAGE = {"samples", "tensorboard"}
 FILES = {"config.yaml", "held-out.json", "state.pt", "model.safetensors", "best.safetensors", "best.json"}
 LEFT = ".x.mp4.000000-1-aaaaaa.tmp"

@@ -27,8 +27,9 @@ from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.progress import meter
 from dawn_bench.storage import StorageError
+from dawn_bench.workflow import generate_list as module
 from dawn_bench.workflow.generate import Generation
-from dawn_bench.workflow.generate_list import ListedClips, generate_list
+from dawn_bench.workflow.generate_list import ClipJob, ListedClips, generate_list
 from dawn_bench.workflow.generation_rows import read_rows
 
 
@@ -93,8 +94,6 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
 
     monkeypatch.setattr(loading, "load_model", load)
     monkeypatch.setattr(loading, "find_model", lambda _: MODELS["dawn"])
-    from dawn_bench.workflow import generate_list as module
-
     module._loaded.cache_clear()
     (tmp_path / "run" / "lfg").mkdir(parents=True)
     (tmp_path / "run" / "lfg" / "model.safetensors").write_bytes(b"weights")
@@ -113,7 +112,8 @@ def inputs(tmp_path: Path) -> Path:
 
 
 def job(items: Path, **changes: Any) -> Generation:
-    return Generation(items=items, checkpoint=items.parents[1] / "run", device="cpu", **changes)
+    given = {"items": items, "checkpoint": items.parents[1] / "run", "device": "cpu", "jobs": 1}
+    return Generation(**{**given, **changes})
 
 
 def row(name: str, **more: Any) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_a_clip_that_is_there_is_not_generated_again(model: Model, inputs: Path)
         return {path.name for path in done.written}
 
     assert again() == set() and digests(out) == before
-    assert again(jobs=1, strict=True) == set(), "how it is generated does not matter"
+    assert again(strict=True) == set(), "how it is generated does not matter"
     changes: dict[str, Callable[[], object]] = {
         "the sound": lambda: (inputs / "a.wav").write_text("another"),
         "the portrait": lambda: (inputs / "a.png").write_text("another"),
@@ -279,7 +279,7 @@ def test_torchrun_gives_each_process_its_share(model: Model, inputs: Path, monke
     for rank in range(2):
         monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("RANK", str(rank))
-        seen.append({int(path.stem) for path in generate_list(job(items)).written})
+        seen.append({int(path.stem) for path in generate_list(job(items, jobs=None)).written})
         with pytest.raises(InputError, match="do not go with torchrun"):
             generate_list(job(items, jobs=2))
     assert seen == [{0, 2, 4}, {1, 3}]
@@ -295,18 +295,36 @@ def test_a_process_of_torchrun_uses_its_own_card(
     for name, value in (("WORLD_SIZE", "4"), ("RANK", "0"), ("LOCAL_RANK", local)):
         monkeypatch.setenv(name, value)
     items = write_list(inputs / "items.csv", [row("a")])
-    generate_list(job(items).model_copy(update={"device": "auto"}))
+    generate_list(job(items, jobs=None).model_copy(update={"device": "auto"}))
     assert [device for _, device, _ in model.loads] == [device]  # type: ignore[attr-defined]
 
 
 def test_the_command_ends_with_3_where_a_row_failed_and_it_is_strict(model: Model, inputs: Path) -> None:
     items = write_list(inputs / "items.csv", [row("a"), row("broken")])
     words = ["generate", "--list", str(items), "--checkpoint", str(inputs.parent / "run"), "--device", "cpu"]
+    words += ["--jobs", "1"]
     assert CliRunner().invoke(app, words).exit_code == 0
     done = CliRunner().invoke(app, [*words, "--strict"])
     assert done.exit_code == 3 and "2 clips: 0 generated, 1 already there, 1 failed" in done.output + done.stderr
     write_list(items, [row("a")])
     assert CliRunner().invoke(app, [*words, "--strict"]).exit_code == 0
+
+
+def test_without_a_number_there_is_a_worker_for_a_device_or_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 32)
+
+    def workers(**given: Any) -> tuple[Any, int]:
+        return module._where(Generation(checkpoint="run", items="i.csv", **given))
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert workers(device="cpu")[1] == workers()[1] == module.MOST_JOBS == 8
+    assert workers(device="cpu", jobs=20) == ("cpu", 20) and workers(jobs=1) == ("auto", 1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert workers() == ("auto", 1) and workers(device="cuda:1") == ("cuda:1", 1)
+    where, number = workers(devices=("all",))
+    assert (where.names, number) == (("cuda:0", "cuda:1"), 2)
+    assert workers(device="cpu")[1] == 8
 
 
 def test_several_workers_need_a_list(tmp_path: Path) -> None:
@@ -337,24 +355,72 @@ def portraits(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-COMMAND = ("--steps", "1", "--crop", "paper", "--device", "cpu")
+def settings(folder: Path, run: Path, *, jobs: int = 1) -> Generation:
+    return Generation(items=folder / "items.csv", checkpoint=run, device="cpu", crop="paper", steps=1, jobs=jobs)
 
 
-def test_any_number_of_processes_writes_the_same_bytes(portraits: Path, micro_run: Path, tmp_path: Path) -> None:
-    """One process, two workers, and two processes of torchrun."""
-    words = ["generate", "--list", "items.csv", "--checkpoint", str(micro_run), *COMMAND]
-    launchers = {
-        "one": ([], []),
-        "workers": ([], ["--jobs", "2"]),
-        "torchrun": (["torch.distributed.run", "--nproc-per-node", "2", "-m"], []),
-    }
-    written = {}
-    for name, (launcher, more) in launchers.items():
-        folder = shutil.copytree(portraits, tmp_path / name)
-        command = [sys.executable, "-m", *launcher, "dawn_bench", *words, *more]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        assert (done.stdout + done.stderr).count("4 clips: 4 generated") == 1, done.stderr
-        written[name] = digests(folder / "out")
-    assert len(written["one"]) == 8 and written["one"] == written["workers"] == written["torchrun"]
-    assert len({digest for name, digest in written["one"].items() if name.endswith(".mp4")}) == 4
+@pytest.fixture(scope="module")
+def of_one_process(portraits: Path, micro_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one process writes."""
+    folder = shutil.copytree(portraits, tmp_path_factory.mktemp("one") / "list")
+    done = generate_list(settings(folder, micro_run))
+    assert not done.failed
+    written = digests(folder / "out")
+    assert len(written) == 8 and len({written[f"{k}.mp4"] for k in range(4)}) == 4
+    return written
+
+
+def test_two_workers_write_the_bytes_of_one_and_finish_what_a_killed_run_left(
+    portraits: Path, micro_run: Path, of_one_process: dict[str, str], tmp_path: Path
+) -> None:
+    """Of the killed run: two finished clips, one without its record, one half written, and the markers of both."""
+    folder = shutil.copytree(portraits, tmp_path / "list")
+    generate_list(settings(folder, micro_run))
+    (folder / "out" / "2.mp4.json").unlink()
+    for name in ("3.mp4", "3.mp4.json"):
+        (folder / "out" / name).unlink()
+    for name in ("2.mp4", "3.mp4"):
+        (folder / "out" / f".{name}.running").write_text(name)
+    done = generate_list(settings(folder, micro_run, jobs=2))
+    assert {path.name for path in done.written} == {"2.mp4", "3.mp4"}
+    assert {path.name for path in done.kept} == {"0.mp4", "1.mp4"}
+    assert digests(folder / "out") == of_one_process
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_write_the_bytes_of_one(
+    portraits: Path, micro_run: Path, of_one_process: dict[str, str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(portraits, tmp_path / "list")
+    lines = (folder / "items.csv").read_text().splitlines()
+    (folder / "items.csv").write_text("\n".join([*lines, "0.png,missing.wav,out/4.mp4,0"]))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dawn_bench", "generate"]
+    words = ["--list", "items.csv", "--checkpoint", str(micro_run), "--steps", "1", "--crop", "paper"]
+    command += [*words, "--device", "cpu", "--strict"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.stdout + done.stderr).count("5 clips: 4 generated, 1 failed") == 1, done.stderr
+    assert done.returncode and "exitcode  : 3" in done.stderr
+    assert digests(folder / "out") == of_one_process
+
+
+def test_a_clip_on_which_the_worker_died_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    clip = Generation(audio="a.wav", out=tmp_path / "a.mp4", checkpoint="run")
+    report = ClipJob(7, clip, "key", killers=frozenset({"a.mp4"})).work()
+    assert (report.number, report.failure) == (7, "the worker process died on it, twice.")
+
+
+def test_all_processes_return_the_result_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [ListedClips({Path("a"): 3}, (Path("b"),), {5: "x"}), ListedClips({Path("c"): 4}, (), {2: "y"})]
+
+    def gather(into: list[Any], own: ListedClips) -> None:
+        into[:] = parts
+        assert own in parts
+
+    calls: list[str] = []
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda backend, **_: calls.append(backend))
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: calls.append("end"))
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    joined = ListedClips({Path("a"): 3, Path("c"): 4}, (Path("b"),), {2: "y", 5: "x"})
+    assert [module._of_all_processes(part) for part in parts] == [joined, joined]
+    assert calls == ["gloo", "end"] * 2

@@ -31,6 +31,7 @@ from dawn_bench.provenance import fingerprint
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import entries, evaluate, generate, reproduce, row_runs
 from dawn_bench.workflow.evaluation import Evaluation
+from dawn_bench.workflow.filling import Filled
 from dawn_bench.workflow.generate import Generation
 from dawn_bench.workflow.reproduction import Reproduction
 
@@ -224,6 +225,18 @@ EVALUATED: dict[str, Place] = {
         ["meta"] * 3,
     ),
     "notes": (("read me",), {}, lambda s: s.one("set_facts")["facts"].notes, ["read me"]),
+    "jobs": (3, {}, lambda s: s.one("fill")["workers"].number, 3),
+    "engine": ("dask", {}, lambda s: s.one("fill")["workers"].engine, "dask"),
+    "address": ("tcp://a:1", {"engine": "dask"}, lambda s: s.one("fill")["workers"].address, "tcp://a:1"),
+    "devices": (
+        ("cpu",),
+        {},
+        lambda s: (s.one("fill")["workers"].gpus, getattr(s.one("fill")["pool"], "names", ())),
+        (1, ("cpu",)),
+    ),
+    "only_fill": (True, {}, lambda s: (s.one("fill")["part"], "score_entry" in s.labels), ((1, 1), False)),
+    "part": ("2/3", {}, lambda s: (s.one("fill")["part"], "score_entry" in s.labels), ((2, 3), False)),
+    "fold": (True, {}, lambda s: ("fill" in s.labels, "score_entry" in s.labels), (False, True)),
 }
 
 
@@ -233,6 +246,8 @@ def test_every_setting_of_an_evaluation_arrives(field: str, spies: Spies, tiny_c
     for name in ("Cache", "ResultsStore", "common_clips"):
         spies.watch(evaluate, name)
     spies.watch(entries, "Context")
+    spies.watch(evaluate, "fill", returns=None)
+    spies.watch(evaluate, "filled", returns=lambda jobs: Filled())
     spies.watch(evaluate, "score_entry", returns=lambda *_, **__: [])
     spies.watch(evaluate, "levelled", returns=lambda entries, rows, *_, **__: rows)
     spies.watch(evaluate, "write_report", returns=[Path("report.html")])
@@ -253,7 +268,7 @@ def test_every_setting_of_an_evaluation_arrives(field: str, spies: Spies, tiny_c
     )
 
 
-def _produced(method: Any, clips: Any, out: Path, *, seed: int) -> dict[str, Output]:
+def _produced(method: Any, clips: Any, out: Path, *, seed: int, settled: Any = None) -> dict[str, Output]:
     return {clip.id: Output(clip.id, OK, out / method.name / f"{clip.id}.mp4", 1.0, "key") for clip in clips}
 
 
@@ -343,7 +358,7 @@ def test_a_video_of_eight_seconds_is_timed_by_the_faster_of_two_runs(spies: Spie
     clip = marked_clip(1, 30)
     seconds = iter([9.0, 7.0])
 
-    def timed(method: Any, clips: Any, out: Path, *, seed: int) -> dict[str, Output]:
+    def timed(method: Any, clips: Any, out: Path, *, seed: int, settled: Any = None) -> dict[str, Output]:
         return {c.id: Output(c.id, OK, None, next(seconds), "", load_seconds=1.5) for c in clips}
 
     spies.watch(reproduce, "produce", returns=timed)

@@ -130,3 +130,18 @@ VALIDATION_WAITS: dict[str, dict[str, float]] = {
         "pixels.py:to_frames": 2,
     },
 }
+
+#: Waits of one clip of an extractor: the input comes from pageable memory, and the field goes to the host.
+EXTRACTOR_WAITS: dict[str, dict[str, int]] = {
+    "hubert": {"pipelines/extractors/hubert.py:hidden_states": 2},
+    "wav2vec2": {"pipelines/extractors/hubert.py:hidden_states": 2},
+    "pose-3ddfa": {"pipelines/extractors/tddfa.py:predict": 2},
+}
+
+#: Waits of a face back end for one detection and the landmarks of one face, those of its package included.
+FACE_WAITS: dict[str, dict[str, int]] = {
+    "face-alignment": {
+        "pipelines/faces/backends/face_alignment.py:FaceAlignmentBackend.detect": 2,
+        "pipelines/faces/backends/face_alignment.py:FaceAlignmentBackend.landmarks": 2,
+    },
+}
