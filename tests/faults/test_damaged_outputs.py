@@ -90,7 +90,8 @@ def test_damage_between_two_evaluations_changes_no_score(tiny_cache: Path, tmp_p
         flip(path, 0.98)
     (matched,) = (job.out / "features" / "matched").iterdir()
     stored = matched.read_bytes()
-    assert (changed := stored.replace(b'n_frames\\":30', b'n_frames\\":10')) != stored
+    changed = stored.replace(b'n_frames\\":30', b'n_frames\\":10')
+    assert changed != stored
     matched.write_bytes(changed)
     assert [(r.value, r.per_clip) for r in evaluate_methods(job).rows] == before
     assert all(row.failures == {} for row in ResultsStore(job.out).rows())
