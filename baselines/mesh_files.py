@@ -14,6 +14,7 @@ from dawn_bench.pipelines.meshes.checks import output_fault
 from dawn_bench.pipelines.meshes.files import interleaved, write_npy
 from dawn_bench.pipelines.meshes.render import MeshRenderer
 from dawn_bench.readers import read_array
+from dawn_bench.storage import raise_if_refused
 
 #: Width and height of the gallery's drawings, pixels.
 SIDE = 256
@@ -40,6 +41,7 @@ def read_mesh(path: Path, truth: Clip, *, take: int = 0, notes: Sequence[str] = 
     try:
         array = read_array(path, mapped=True)
     except InputError as error:
+        raise_if_refused(error)
         raise ItemError("bad_output", f"{path.name}: is not a readable npy file") from error
     vertices = truth["template"].shape[1]
     if array.ndim in (2, 3) and 0 not in array.shape and array.size == len(array) * 3 * vertices:

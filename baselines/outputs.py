@@ -29,7 +29,7 @@ from dawn_bench.names import check_name, inside, name_fault, owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import DamageError, fitted, json_lines, whole
-from dawn_bench.storage import StorageError, storage_error, writing
+from dawn_bench.storage import StorageError, raise_if_refused, storage_error, writing
 
 OK = "ok"
 ITEMS_FILE = "items.jsonl"
@@ -162,7 +162,8 @@ def _kept(folder: Path, output: Output | None, key: str, clip: Clip) -> Output |
             return output if output.sha256 == digest else None
         for take in range(output.takes):
             format_of(clip).read(output.path, clip, take=take)
-    except (OSError, ItemError):  # absent or unreadable
+    except (OSError, ItemError) as error:  # absent or unreadable
+        raise_if_refused(error)
         return None
     output = replace(output, sha256=digest)
     append_item(folder, output)
@@ -188,8 +189,10 @@ def _generate_one(method: Method, item: Item, path: Path, key: str) -> Output:
     except (StorageError, DamageError):
         raise  # the disk's or the cache's fault, not the method's
     except ItemError as error:
+        raise_if_refused(error)
         return failed(error.reason, error.detail)
     except InputError as error:
+        raise_if_refused(error)
         return failed("bad_input", str(error))
     except MemoryError as error:
         return failed("oom", str(error))

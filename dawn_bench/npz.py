@@ -15,6 +15,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from dawn_bench.readers import one_line
+from dawn_bench.storage import raise_if_refused
 
 
 def read_npz(path: Path, names: Sequence[str], *, max_bytes: int) -> dict[str, np.ndarray]:
@@ -36,6 +37,7 @@ def read_npz(path: Path, names: Sequence[str], *, max_bytes: int) -> dict[str, n
     except KeyError:
         raise ValueError(f"has no array `{name}`") from None
     except (OSError, BadZipFile, EOFError, SyntaxError, OverflowError, TypeError, zlib.error, RuntimeError) as error:
+        raise_if_refused(error)
         raise ValueError(one_line(error)) from error
     return arrays
 

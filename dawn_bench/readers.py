@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dawn_bench.errors import InputError
+from dawn_bench.storage import raise_if_refused
 from dawn_bench.text import few
 from dawn_bench.utf8 import escape_invalid
 
@@ -289,6 +290,7 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
     except KeyboardInterrupt:
         raise
     except DamageError as error:
+        raise_if_refused(error)
         if is_web_page(path):
             raise DamageError(f"is a web page, not {expected}.", path=path, hint=hint) from error
         raise
@@ -302,6 +304,7 @@ def guarded(read: Callable[[], T], path: Path, expected: str, hint: str) -> T:
         # a panic of pyo3 does not derive from Exception; an interrupt or an exit is not the file's fault
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
+        raise_if_refused(error)
         empty = path.is_file() and path.stat().st_size == 0
         article, _, noun = expected.partition(" ")
         kind = f"is not a readable {noun}" if article in ("a", "an") else f"cannot be read as {expected}"
@@ -325,8 +328,9 @@ def is_web_page(path: Path) -> bool:
 
 #: Largest header that a safetensors file may have, as in its own library.
 _HEADER_BYTES = 100_000_000
-_DTYPES = {
-    "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8",
+#: The types of a safetensors file, as numpy names them.
+DTYPES = {
+    "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U16": "<u2", "U32": "<u4", "U64": "<u8",
     "F16": "<f2", "F32": "<f4", "F64": "<f8", "BOOL": "?",
 }  # fmt: skip
 
@@ -347,7 +351,7 @@ def _shard_header(path: Path) -> tuple[dict[str, Any], int]:
             if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
                 raise ValueError("its metadata are not strings")
             continue
-        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        dtype = np.dtype(DTYPES[entry["dtype"]])
         first, last = entry["data_offsets"]
         if not all(whole(n) for n in (first, last, *entry["shape"])) or 8 + length + last > size:
             raise ValueError(f"the data of {key!r} lie outside of it")

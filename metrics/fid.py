@@ -5,9 +5,10 @@ product, equal where the original is defined). All generated frames are compared
 clips, as decoded frames in memory; covariance by N-1. FID is biased upwards for few frames: compare only values with
 the same number of frames. Below 2,049 frames the covariances are singular, which the note states.
 
-The interval is the infinitesimal jackknife over clips. A clip's record is its features, float32 (T,2048); those from
-`Extraction` are views of files, so memory does not grow with the number of clips. `running=True` keeps sums instead,
-64 MB for any number of clips, for features from elsewhere: the same number without an interval.
+The interval is the infinitesimal jackknife over clips. A clip's record is its features, float32 (T,2048); of those from
+`Extraction` it is their place in a file, and 1,024 frames are in memory at a time: 0.3 GB for any number of clips. The
+moments of the true side are kept beside its features, for the other methods that are compared with it. `running=True`
+keeps sums instead, 64 MB for any number of clips, for features from elsewhere: the same number without an interval.
 
 torchmetrics' FrechetInceptionDistance is not used: it preprocesses frames differently (`fid_resize`), and it takes the
 eigenvalues of the product of both covariances, which is not symmetric: the same distance, computed more slowly.
@@ -26,17 +27,28 @@ from uuid import uuid4
 import numpy as np
 
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.functional.frechet import Sums, frechet_by_clip, frechet_of_moments, interval
+from dawn_bench.lazy import row_blocks
+from dawn_bench.metrics.functional.frechet import (
+    Moments,
+    Samples,
+    Sums,
+    frechet_by_clip,
+    frechet_of_moments,
+    interval,
+    moments,
+)
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score, join_notes
+from dawn_bench.metrics.scoring.feature_cache import StoredRows, stored_rows
+from dawn_bench.provenance import fingerprint
 from dawn_bench.text import counted
 
 
 class Pair(NamedTuple):
-    """Features of one clip: generated (n,D) and true (m,D)."""
+    """Features of one clip, or where they are: generated (n,D) and true (m,D)."""
 
-    generated: np.ndarray
-    true: np.ndarray
+    generated: Samples
+    true: Samples
 
 
 @dataclass(frozen=True)
@@ -74,10 +86,10 @@ class FrechetMetric(Metric):
 
     def measure(self, generated: Arrays, true: Arrays) -> Pair:
         """The clip's features; raises `ItemError("not_finite")` where they contain NaN."""
-        pair = Pair(generated[self.array], true[self.array])
-        if not all(np.isfinite(part).all() for part in pair):
+        sides = generated[self.array], true[self.array]
+        if not all(np.isfinite(rows).all() for side in sides for rows in row_blocks(side)):
             raise ItemError("not_finite", f"{self.array} features are not finite numbers")
-        return pair
+        return Pair(*map(stored_rows, sides))
 
     def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
         """Add one clip."""
@@ -119,9 +131,28 @@ class FrechetMetric(Metric):
         n, n_true = sum(map(len, one)), sum(map(len, two))
         if min(n, n_true) < 2:
             return self._single(len(records), n)
-        distance = frechet_by_clip(one, two, biased=self.biased)
+        distance = frechet_by_clip(one, two, biased=self.biased, known=self._true_moments)
         low, high = interval(distance.value, distance.influence, floor=0.0)
         return Score(distance.value, low, high, len(records), n * self.frames_each, self.too_few(min(n, n_true)))
+
+    def _true_moments(self, parts: Sequence[Samples]) -> Moments:
+        """The moments of the true side, kept in the cache that its features came from."""
+        rows = [part for part in parts if isinstance(part, StoredRows)]
+        sources = {(id(part.cache), *part.source) for part in rows}
+        if len(rows) < len(parts) or len(sources) != 1:
+            return moments(parts, biased=self.biased)
+        cache, (feature, print_) = rows[0].cache, rows[0].source
+        place = (
+            f"{feature}.moments",
+            print_,
+            fingerprint([self.biased, [part.identity for part in rows]], length=64),
+        )
+        if (known := cache.get(*place)) is not None:
+            return Moments(int(known["n"][0]), known["mean"], known["covariance"])
+        fresh = moments(parts, biased=self.biased)
+        cache.put(*place, {"n": np.array([fresh.n]), "mean": fresh.mean, "covariance": fresh.covariance})
+        cache.flush()
+        return fresh
 
 
 @METRICS.register("fid")

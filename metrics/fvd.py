@@ -16,6 +16,7 @@ import numpy as np
 
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.fid import FrechetMetric, Pair, Running
+from dawn_bench.metrics.functional.frechet import Samples
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Score, join_notes
 from dawn_bench.text import counted
@@ -53,13 +54,13 @@ def _drawn(pairs: Mapping[str, Pair], wanted: int) -> dict[str, Pair]:
     return {clip: pair for clip, pair in zip(pairs, drawn, strict=True) if len(pair.generated) or len(pair.true)}
 
 
-def _chosen(parts: Sequence[np.ndarray], wanted: int) -> list[np.ndarray]:
+def _chosen(parts: Sequence[Samples], wanted: int) -> list[Samples]:
     starts = np.cumsum([0, *map(len, parts)])
     if starts[-1] <= wanted:
         return list(parts)
     chosen = np.sort(np.random.default_rng(0).choice(starts[-1], wanted, replace=False))
     ends = zip(parts, starts, starts[1:], strict=False)
-    return [part[chosen[(chosen >= first) & (chosen < after)] - first] for part, first, after in ends]
+    return [np.asarray(part)[chosen[(chosen >= first) & (chosen < after)] - first] for part, first, after in ends]
 
 
 _DESCRIPTION = (

@@ -18,7 +18,7 @@ from dawn_bench.files import sha256_file, walk
 from dawn_bench.hashes import known_hashes
 from dawn_bench.pipelines.media.video import probe, read_frames
 from dawn_bench.provenance import fingerprint
-from dawn_bench.storage import StorageError, storage_error
+from dawn_bench.storage import StorageError, raise_if_refused, storage_error
 
 SEEDED = Path(__file__).with_name("seeded.py")
 #: What a command logs when memory runs out; adapters add their own expressions.
@@ -95,6 +95,7 @@ class External:
         try:
             info, frames = probe(path), read_frames(path, max_frames=item.clip.n_frames + FPS)
         except ItemError as error:
+            raise_if_refused(error)
             raise ItemError("bad_output" if ended.code == 0 else "crash", error.detail) from error
         notes = []
         n = item.clip.n_frames

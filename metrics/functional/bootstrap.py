@@ -6,6 +6,8 @@ import numpy as np
 
 RESAMPLES = 1000
 LEVEL = 0.95
+#: Resamples that are in memory at a time, 16 bytes a clip each.
+BLOCK = 40
 
 
 def ratio_interval(
@@ -18,7 +20,9 @@ def ratio_interval(
     n = len(total)
     if n < 2:
         return None, None
-    picks = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    values = (picks @ total) / (picks @ weight)
+    generator, shares, values = np.random.default_rng(seed), np.full(n, 1 / n), np.empty(resamples)
+    for first in range(0, resamples, BLOCK):  # the same draws as at once
+        picks = generator.multinomial(n, shares, size=min(BLOCK, resamples - first))
+        values[first : first + BLOCK] = (picks @ total) / (picks @ weight)
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -27,6 +27,7 @@ from dawn_bench.metrics.scoring.frames import missing_end, missing_words
 from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint, pick_device, versions
+from dawn_bench.storage import raise_if_refused
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy
 
@@ -236,6 +237,7 @@ class _Run:
         self.content.append((name, content_hash(true, shown)))
 
     def _fail(self, name: str, error: ItemError) -> None:
+        raise_if_refused(error)
         self.notes[f"{name}: {error.detail}"] += 1
         for failures in self.failures.values():
             failures[name] = error.reason

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -38,6 +37,7 @@ from dawn_bench.metrics.scoring.person import (
     which,
 )
 from dawn_bench.provenance import FEATURE_LIBRARIES, fingerprint, versions
+from dawn_bench.storage import raise_if_refused
 from dawn_bench.weights import Policy
 
 #: The arrays of a feature, or why the clip has none.
@@ -65,7 +65,8 @@ class _Entry:
 class Extraction:
     """The feature extractors of some metrics, with their arrays for the current pair of clips.
 
-    Arrays are written to `features_dir`, or to a temporary folder that lives as long as this object.
+    Arrays are written to `features_dir`, or to a temporary folder that lives as long as this object and what metrics
+    keep of its arrays. `writer` is as in `FeatureCache`.
     """
 
     def __init__(
@@ -76,16 +77,15 @@ class Extraction:
         weights: Policy = "auto",
         device: str = "cpu",
         features_dir: Path | None = None,
+        writer: str = "",
     ) -> None:
-        # always on disk: metrics then keep views of files, and memory does not grow with the number of clips
-        self._own = TemporaryDirectory(prefix="dawn-bench-features-") if features_dir is None else None
         # the version of dawn-bench is not among them: that of each feature is in its fingerprint
         libraries = {name: number for name, number in versions(FEATURE_LIBRARIES).items() if name != "python"}
         kind = device.split(":")[0]
         computed_by = fingerprint([kind, libraries])
-        folder = features_dir or Path(self._own.name if self._own else "")
+        # always on disk: metrics then keep places in files, and memory does not grow with the number of clips;
         # earlier versions computed some features in TF32 on a GPU
-        self.cache = FeatureCache(folder, computed_by, trusted=kind == "cpu")
+        self.cache = FeatureCache(features_dir, computed_by, trusted=kind == "cpu", writer=writer)
         self.extractors: dict[str, Feature | PairFeature] = {}
         self.seconds: dict[str, float] = {}
         waiting = [need for metric in metrics for need in metric.needs]
@@ -122,6 +122,10 @@ class Extraction:
                 if metric.compares:
                     theirs |= self._of(name, true)
         return ours, theirs
+
+    def flush(self) -> None:
+        """Write the arrays that are not on disk yet."""
+        self.cache.flush()
 
     def needed(self, metric: Metric | type[Metric]) -> list[str]:
         """Names of all features behind a metric, including those that other features depend on."""
@@ -215,6 +219,7 @@ class Extraction:
         try:
             arrays = run()
         except ItemError as error:
+            raise_if_refused(error)
             self.cache.put_failure(label, print_, key, error)
             raise
         self.cache.put(label, print_, key, arrays)

@@ -13,7 +13,6 @@ The protocol may skip the first frames of both (`skip_first`) and re-encode the 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,14 +25,16 @@ import numpy as np
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
-from dawn_bench.files import sealed, sha256_file, unsealed, write_atomic
+from dawn_bench.files import sha256_file, unsealed
 from dawn_bench.lazy import ChangedRows, stretch
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_notes
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
+from dawn_bench.metrics.scoring.shards import ShardFolder
 from dawn_bench.pipelines.meshes.checks import MAX_RATIO, other_rate
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import read_json
+from dawn_bench.storage import raise_if_refused
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
@@ -63,12 +64,14 @@ class FileLoad:
 class Matcher:
     """Loads generated clips and matches them to the true ones.
 
-    With a folder it stores length, notes and the hash of every array of each file. A later run against the same true
-    clip then returns a clip whose arrays are decoded only when a feature needs them.
+    With a folder it stores length, notes and the hash of every array of each file, in shards (`writer` as in
+    `ShardFolder`); `flush` writes them. A later run against the same true clip then returns a clip whose arrays are
+    decoded only when a feature needs them.
     """
 
-    def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, folder: Path | None = None) -> None:
-        self.protocol, self.folder = protocol, folder
+    def __init__(self, protocol: ScoringProtocol = PAPER_DAWN, folder: Path | None = None, *, writer: str = "") -> None:
+        self.protocol = protocol
+        self._records = None if folder is None else ShardFolder(folder, writer=writer)
         self._files: dict[Path, str] = {}  # hashes: several pieces may be of one file
 
     def __call__(self, load: Load, true: Clip) -> tuple[Clip, Clip, list[str]]:
@@ -77,16 +80,25 @@ class Matcher:
             return self._matched(load, true)
         except MemoryError as error:
             raise ItemError("oom", f"{true.id}: the output needs more memory than there is") from error
+        except ItemError as error:
+            raise_if_refused(error)
+            raise
+
+    def flush(self) -> None:
+        """Write what was stored since the last flush."""
+        if self._records is not None:
+            self._records.flush()
 
     def _matched(self, load: Load, true: Clip) -> tuple[Clip, Clip, list[str]]:
-        if self.folder is None or not isinstance(load, FileLoad):
+        if self._records is None or not isinstance(load, FileLoad):
             return matched(load(), true, self.protocol)
-        path = self.folder / f"{self._key(load, true)}.json"
-        known, against = _read(path), _against(load, true)
-        if known is None or known["against"] != against:
+        key, against = self._key(load, true), _against(load, true)
+        known = _known(self._records, key, against)
+        if known is None:
             output, true, notes = matched(load(), true, self.protocol)
             hashes = {name: content_sha256(output[name]) for name in output.arrays}
-            _write(path, {"n_frames": output.n_frames, "notes": notes, "sha256": hashes, "against": against})
+            facts = {"n_frames": output.n_frames, "notes": notes, "sha256": hashes, "against": against}
+            self._records.put(key, facts)
             return _hashed(output, output.arrays, hashes), true, notes
         decoded = cache(lambda: matched(load(), true, self.protocol)[0].arrays)  # at the first access to one of them
         late = LazyArrays(known["sha256"], lambda name: decoded()[name])
@@ -99,6 +111,7 @@ class Matcher:
             if (file := self._files.get(load.path)) is None:
                 file = self._files[load.path] = sha256_file(load.path)
         except OSError as error:
+            raise_if_refused(error)
             raise ItemError("bad_output", f"{load.path} cannot be read: {error.strerror}") from error
         sides = true["frames"].shape[1:] if "frames" in true else None
         # a file without sound is scored with the true sound, which therefore belongs to the key
@@ -222,14 +235,23 @@ def _hashed(clip: Clip, arrays: Mapping[str, np.ndarray], hashes: Mapping[str, s
     return Clip(clip.id, clip.speaker, clip.split, clip.n_frames, arrays, clip.fps, meta)
 
 
-def _read(path: Path) -> dict | None:
+def _known(records: ShardFolder, key: str, against: str) -> dict | None:
+    """The facts of an earlier match to the same true clip; None where there are none, or damaged ones."""
+    for entry in records.entries(key):
+        if _is_of(entry.facts, against) and entry.whole() is not None:
+            return dict(entry.facts)
+    earlier = _earlier(records.folder / f"{key}.json")
+    return earlier if _is_of(earlier, against) else None
+
+
+def _is_of(facts: Mapping, against: str) -> bool:
+    return {"n_frames", "notes", "sha256", "against"} <= set(facts) and facts["against"] == against
+
+
+def _earlier(path: Path) -> dict:
+    """The facts in a file of an earlier version, which had one for each output; none where it is absent or damaged."""
     try:
-        known = unsealed(read_json(path, dict))
-        return known if {"n_frames", "notes", "sha256", "against"} <= set(known) else None
-    except ValueError:  # InputError is a ValueError
-        return None  # absent or damaged: matched again
-
-
-def _write(path: Path, facts: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(sealed(facts)).encode(), durable=False)  # a damaged file counts as absent
+        return unsealed(read_json(path, dict)) if path.is_file() else {}
+    except ValueError as error:  # InputError is a ValueError
+        raise_if_refused(error)
+        return {}

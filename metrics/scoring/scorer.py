@@ -19,7 +19,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, join_notes
 from dawn_bench.metrics.scoring.extraction import Extraction
-from dawn_bench.metrics.scoring.feature_cache import content_hash
+from dawn_bench.metrics.scoring.feature_cache import content_hash, flushing
 from dawn_bench.metrics.scoring.frames import ALL, FRAMES_MISSING, joined, missing_end, missing_words
 from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
 from dawn_bench.metrics.scoring.pictures import Pictures
@@ -86,7 +86,8 @@ def score_method(
     missing: dict[str, str] = {}
     ends: dict[str, str] = {}  # the same, with the frames that only another method lacks
     notes: Counter[str] = Counter()
-    with meter(f"score {method}", total=sum(c.n_frames for c in true_clips), unit="frames") as progress:
+    frames = sum(c.n_frames for c in true_clips)
+    with flushing(extraction, match), meter(f"score {method}", total=frames, unit="frames") as progress:
         for clip in true_clips:
             try:
                 if clip.id not in loaders:

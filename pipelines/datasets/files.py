@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dawn_bench.files import walk
 from dawn_bench.pipelines.media.animations import is_video
+from dawn_bench.storage import raise_if_refused
 
 TEST_SHARE = 0.1
 _LONGEST_ID = 120
@@ -38,6 +39,7 @@ def file_problem(path: Path) -> tuple[str, str] | None:
                 if file.read(len(_LFS_HEAD)) == _LFS_HEAD:
                     return "lfs_pointer", "the file is a Git LFS pointer, not the video: run git lfs pull"
     except OSError as error:
+        raise_if_refused(error)
         nowhere = error.errno in (errno.ENOENT, errno.ELOOP)  # a listed file: so it is a link
         what = "the link leads nowhere" if nowhere else "the file cannot be read"
         return "unreadable", f"{what}: {error.strerror}"

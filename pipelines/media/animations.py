@@ -15,6 +15,7 @@ import numpy as np
 from dawn_bench.errors import ItemError
 from dawn_bench.files import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from dawn_bench.pipelines.media.limits import check_memory, check_size
+from dawn_bench.storage import raise_if_refused
 
 _ANIMATED = 0x02
 _HEAD = 21
@@ -48,7 +49,8 @@ def _moves(path: Path) -> bool:
     try:
         with Image.open(path, formats=["GIF", "PNG", "WEBP"]) as picture:
             return bool(getattr(picture, "is_animated", False))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise_if_refused(error)
         return False  # no picture, or one that is cut off before its second
 
 
@@ -83,6 +85,7 @@ def quicktime_of(path: Path) -> NamedBytes:
                 check_memory(2 * buffer.tell(), name=path.name)
             container.mux(stream.encode(None))
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise_if_refused(error)
         raise ItemError("unreadable", f"{path.name}: is a damaged WebP file ({error})") from error
     buffer.seek(0)
     return buffer

@@ -16,6 +16,7 @@ from dawn_bench.pipelines.media.containers import DECODER, open_container
 from dawn_bench.pipelines.media.edits import Part, parts_of
 from dawn_bench.pipelines.media.limits import check_size
 from dawn_bench.pipelines.media.wholeness import INDEXED, Tally
+from dawn_bench.storage import raise_if_refused
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -65,6 +66,7 @@ def opened(path: Path | str, *, part: Part | None = None) -> Iterator[InputConta
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         if isinstance(error, ItemError | InputError):
             raise
+        raise_if_refused(error)
         reason = "is empty" if path.is_file() and not path.stat().st_size else (getattr(error, "strerror", "") or error)
         if isinstance(error, MemoryError):
             reason = "needs more memory than there is"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawn_bench.errors import ItemError
+from dawn_bench.storage import raise_if_refused
 
 #: Bytes of the table of contents that are read, and parts of an edit list; no recording comes near either.
 _MOST_BYTES, _MOST_PARTS = 1 << 27, 1000
@@ -63,7 +64,8 @@ def parts_of(path: Path, track: int) -> tuple[Part, ...]:
     try:
         with path.open("rb") as file:
             return _parts(file, track, name=path.name)
-    except (OSError, struct.error, IndexError, ZeroDivisionError):
+    except (OSError, struct.error, IndexError, ZeroDivisionError) as error:
+        raise_if_refused(error)
         return ()  # no file of this kind, or a damaged one: FFmpeg says so
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dawn_bench.errors import ItemError
+from dawn_bench.storage import raise_if_refused
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -101,7 +102,8 @@ def _lacks_bytes(path: str) -> bool | None:
             if head[:4] == b"GIF8":
                 file.seek(max(0, size - 64))
                 return False if file.read().rstrip(b"\0")[-1:] == _GIF_END else None
-    except OSError:
+    except OSError as error:
+        raise_if_refused(error)
         return False  # no file of its own
     return head[:4] == _EBML and _segment_end(head) > size
 

@@ -16,6 +16,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pickles import read_arrays
 from dawn_bench.readers import guarded, read_array, read_text
+from dawn_bench.storage import raise_if_refused
 
 #: Hint for a dataset file that cannot be read.
 HINT = "Use the original file of the dataset."
@@ -46,6 +47,7 @@ def read_vertices(path: Path, *, vertices: int) -> np.ndarray:
     try:
         array = read_array(path)
     except InputError as error:
+        raise_if_refused(error)
         raise ItemError("unreadable", f"{path.name}: {error.what}") from error
     flat = array.dtype.kind in "fiu" and array.ndim in (2, 3) and len(array)
     if not flat or math.prod(array.shape[1:]) != 3 * vertices:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dawn_bench.files import sha256_file
 from dawn_bench.pipelines.datasets.base import Source
+from dawn_bench.storage import raise_if_refused
 from dawn_bench.utf8 import escape_invalid
 
 #: Column of the index with the dataset's own crop of the source picture, `x y width height`; empty without one.
@@ -76,7 +77,8 @@ def file_hash(path: Path) -> str:
         if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever
             return ""
         return _hash(path, state.st_size, state.st_ctime_ns)
-    except OSError:
+    except OSError as error:
+        raise_if_refused(error)
         return ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from dawn_bench.baselines.base import Generated, Item
 from dawn_bench.baselines.outputs import ITEMS_FILE, produce
@@ -86,10 +86,13 @@ def test_damage_between_two_evaluations_changes_no_score(tiny_cache: Path, tmp_p
         cache=tiny_cache, out=tmp_path / "r", methods=("still",), metrics=("psnr",), sanity=False, device="cpu"
     )
     before = [(r.value, r.per_clip) for r in evaluate_methods(job).rows]
-    for path in [*(job.out / "features").rglob("*.safetensors"), *(job.out / "outputs").rglob("*.mp4")]:
+    for path in [*(job.out / "features").glob("images-*/*.safetensors"), *(job.out / "outputs").rglob("*.mp4")]:
         flip(path, 0.98)
-    for path in (job.out / "features" / "matched").glob("*.json"):
-        path.write_text(path.read_text().replace('"n_frames": 30', '"n_frames": 10'))
+    (matched,) = (job.out / "features" / "matched").iterdir()
+    stored = matched.read_bytes()
+    changed = stored.replace(b'n_frames\\":30', b'n_frames\\":10')
+    assert changed != stored
+    matched.write_bytes(changed)
     assert [(r.value, r.per_clip) for r in evaluate_methods(job).rows] == before
     assert all(row.failures == {} for row in ResultsStore(job.out).rows())
 
@@ -114,26 +117,28 @@ def test_a_score_whose_digits_changed_is_not_shown(tmp_path: Path, capsys: pytes
 def test_a_damaged_feature_file_counts_as_absent(tmp_path: Path, at: float) -> None:
     cache, arrays = FeatureCache(tmp_path), {"a": np.arange(64, dtype=np.float32).reshape(8, 8)}
     cache.put("f", "1", "key", arrays)
+    cache.flush()
     np.testing.assert_array_equal(cache.get("f", "1", "key")["a"], arrays["a"])  # type: ignore[index]
     flip(next(tmp_path.rglob("*.safetensors")), at)
-    assert cache.get("f", "1", "key") is None
+    assert FeatureCache(tmp_path).get("f", "1", "key") is None
 
 
 def test_a_damaged_reason_counts_as_absent(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     cache.put_failure("f", "1", "key", ItemError("no_face", "no face in 30 frames"))
+    cache.flush()
     with pytest.raises(ItemError, match="no face in 30"):
         cache.get("f", "1", "key")
-    path = next(tmp_path.rglob("*.json"))
-    path.write_text(path.read_text().replace("30", "31"))
-    assert cache.get("f", "1", "key") is None
+    path = next(tmp_path.rglob("*.safetensors"))
+    path.write_bytes(path.read_bytes().replace(b"in 30", b"in 31"))
+    assert FeatureCache(tmp_path).get("f", "1", "key") is None
 
 
 def test_feature_files_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
-    cache.put("f", "1", "key", {"a": np.ones((2, 3), np.float32)})
-    path = next(tmp_path.rglob("*.safetensors"))
-    path.write_bytes(save(load_file(path)))  # without the seal
+    path = tmp_path / "f-1" / "key.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(save({"a": np.ones((2, 3), np.float32)}))
     assert cache.get("f", "1", "key")["a"].shape == (2, 3)  # type: ignore[index]
     path.with_name("other.json").write_text('{"reason": "no_face", "detail": "none"}')
     with pytest.raises(ItemError, match="none"):

@@ -26,7 +26,7 @@ from write_sites import LOSSY, OTHERWISE, ROOT, sites
 from dawn_bench import config, hashes, locks, transfer, weights_add, weights_fetch
 from dawn_bench.baselines import outputs
 from dawn_bench.baselines.external import stage
-from dawn_bench.metrics.scoring import feature_cache, matching
+from dawn_bench.metrics.scoring import shards as feature_shards
 from dawn_bench.models import checkpoint
 from dawn_bench.pipelines.datasets import download
 from dawn_bench.pipelines.media import audio, video
@@ -49,7 +49,7 @@ pytestmark = [
 
 #: The files of the product that give files their names, and those that decide in which order.
 MODULES = (
-    config, hashes, locks, transfer, weights_add, weights_fetch, mesh_readers, stage, feature_cache, matching,
+    config, hashes, locks, transfer, weights_add, weights_fetch, mesh_readers, stage, feature_shards,
     checkpoint, download, audio, video, meshes, export, index, plan, shards, synthetic, page, store, holdout,
     logger, loop, resume, quickstart, reproduced, train, executor, cache_folder, group, prepare, outputs,
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -15,16 +16,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from scoring_keys import FIELDS, changed, clip, reads, recorded, variants
+from stored_features import stored_keys
 
 from dawn_bench import metrics
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
-from dawn_bench.files import sealed, unsealed
+from dawn_bench.files import sealed
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.metrics.scoring import extraction
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash, content_sha256
 from dawn_bench.metrics.scoring.matching import FileLoad, Matcher, cut, matched
+from dawn_bench.metrics.scoring.shards import ShardFolder
 from dawn_bench.provenance import FEATURE_LIBRARIES, NUMERIC_LIBRARIES, versions
 from dawn_bench.workflow.pieces import cut_piece, repeated
 
@@ -105,6 +108,7 @@ def test_an_output_is_matched_again_to_another_true_clip(fact: str, output: Outp
     other, again = (TRUE_CLIPS | more)[fact]
     matcher = Matcher(PAPER_DAWN, tmp_path / "m")
     matcher(output.load(), VIDEO)
+    matcher.flush()
     result, true, notes = Matcher(PAPER_DAWN, tmp_path / "m")(output.load(), other)
     assert output.read == 1 + again
     fresh, fresh_true, fresh_notes = matched(output.load()(), other)
@@ -150,12 +154,19 @@ def test_one_matcher_takes_no_piece_of_a_file_for_another(output: Output, tmp_pa
 
 def test_records_of_earlier_versions_are_written_anew(output: Output, tmp_path: Path) -> None:
     """They do not say to which true clip their notes belong."""
-    Matcher(PAPER_DAWN, tmp_path / "m")(output.load(), VIDEO)
-    (record,) = (tmp_path / "m").glob("*.json")
-    facts = unsealed(json.loads(record.read_text()))
-    record.write_text(json.dumps(sealed({k: v for k, v in facts.items() if k != "against"})))
+    folder = tmp_path / "m"
+    Matcher(PAPER_DAWN, folder)(output.load(), VIDEO)
+    (key,) = stored_keys(folder)
+    (entry,) = ShardFolder(folder).entries(key)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / f"{key}.json").write_text(json.dumps(sealed(dict(entry.facts))))
+    Matcher(PAPER_DAWN, folder)(output.load(), VIDEO)
+    assert output.read == 1  # of the version that had a file for each output
+    facts = {k: v for k, v in entry.facts.items() if k != "against"}
+    (folder / f"{key}.json").write_text(json.dumps(sealed(facts)))
     for _ in range(2):
-        Matcher(PAPER_DAWN, tmp_path / "m")(output.load(), VIDEO)
+        Matcher(PAPER_DAWN, folder)(output.load(), VIDEO)
     assert output.read == 2
 
 
@@ -218,12 +229,16 @@ def test_a_feature_of_other_libraries_or_another_device_is_computed_again(tmp_pa
     mine, others = (FeatureCache(tmp_path, by) for by in ("x", "y"))
     mine.put(**PLACE, arrays={"x": np.arange(3.0)})
     mine.put_failure("f", "1", "bad", ItemError("no_face", "nobody"))
+    mine.flush()
     assert others.get(**PLACE) is None and others.get("f", "1", "bad") is None
     assert mine.get(**PLACE) is not None
     with pytest.raises(ItemError, match="nobody"):
         mine.get("f", "1", "bad")
     others.put(**PLACE, arrays={"x": np.arange(4.0)})
-    assert mine.get(**PLACE) is None and len(others.get(**PLACE)["x"]) == 4  # type: ignore[index]
+    others.flush()
+    for cache, length in ((mine, 3), (others, 4), (FeatureCache(tmp_path, "x"), 3), (FeatureCache(tmp_path, "y"), 4)):
+        assert len(cache.get(**PLACE)["x"]) == length  # type: ignore[index]
+    assert FeatureCache(tmp_path, "z").get(**PLACE) is None
     save_file({"x": np.arange(5.0)}, tmp_path / "f-1" / "old.safetensors")
     (tmp_path / "f-1" / "older.json").write_text(json.dumps({"reason": "no_face", "detail": "in 2025"}))
     assert len(mine.get("f", "1", "old")["x"]) == 5  # type: ignore[index]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored_features import stored_keys
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
@@ -103,10 +104,13 @@ def test_files_of_single_faces_keep_their_names(people, extraction, tmp_path: Pa
     before = Landmarks().run(true, {})
     assert TRACKS in before and OTHERS not in before
     extraction.arrays(METRICS["csim"], shown(people[0][::-1]), true)
-    assert all(len(path.stem) == 64 for path in tmp_path.rglob("*.safetensors"))
+    extraction.flush()
+    assert all(len(key) == 64 for key in stored_keys(tmp_path))
     two = beside(still(people[0]), people[1])
     extraction.arrays(METRICS["csim"], beside(people[0], still(people[1])), two)
-    names = sorted(path.stem[64:] for path in tmp_path.glob("identity-*/*.safetensors"))
+    extraction.flush()
+    (identity,) = tmp_path.glob("identity-*")
+    names = sorted(key[64:] for key in stored_keys(identity))
     assert names == ["", "", "", "-face1"]
 
 
@@ -118,8 +122,9 @@ def test_features_of_earlier_versions_are_listed_again(people, extraction) -> No
     }
     put = extraction.cache.put
     extraction.arrays(METRICS["csim"], output, output)
-    stored = next(p for p in extraction.cache.folder.glob("landmarks-*/*"))
-    put("landmarks", stored.parent.name.removeprefix("landmarks-"), stored.stem, arrays)
+    extraction.flush()
+    (folder,) = extraction.cache.folder.glob("landmarks-*")
+    put("landmarks", folder.name.removeprefix("landmarks-"), stored_keys(folder)[0], arrays)
     assert side_of(extraction, output, true) == ("right", "right")
 
 

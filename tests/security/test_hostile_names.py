@@ -133,7 +133,9 @@ def test_a_hash_of_a_cache_is_no_path(forged: Callable[..., Path], tmp_path: Pat
     clip = Cache(forged("frames.sha256", "../../../victim"))["c0"]
     key = content_hash(clip, "frames")
     assert name_fault(key) is None
-    FeatureCache(tmp_path / "out" / "features").put_failure("ssim", "1", key, ItemError("no_face", ""))
+    cache = FeatureCache(tmp_path / "out" / "features")
+    cache.put_failure("ssim", "1", key, ItemError("no_face", ""))
+    cache.flush()
     assert not list(tmp_path.glob("victim*"))
 
 

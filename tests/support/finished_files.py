@@ -176,6 +176,7 @@ def _features(folder: Path, version: int) -> None:
     cache = FeatureCache(folder)
     cache.put("fid", "1", "key", {"x": np.full((40, 40), version)})
     cache.put_failure("fid", "1", "other", ItemError("no_face", f"{version}"))
+    cache.flush()
 
 
 def _matched(folder: Path, version: int) -> None:
@@ -183,7 +184,9 @@ def _matched(folder: Path, version: int) -> None:
     if not video.exists():
         write_video(video, FRAMES, lossless=True)
     clip = Clip("a", "s", "test", 3 - version, {"frames": FRAMES[: 3 - version]})
-    matching.Matcher(folder=folder)(matching.FileLoad(video, lambda: clip), clip)
+    matcher = matching.Matcher(folder=folder)
+    matcher(matching.FileLoad(video, lambda: clip), clip)
+    matcher.flush()
 
 
 def _score(version: int) -> ScoreRow:
@@ -345,10 +348,9 @@ WRITERS = {
         ("a.wav",),
     ),
     "features": Writer(
-        _features, ("metrics/scoring/feature_cache.py:FeatureCache._write",), ("*/key.safetensors", "*/other.json"),
-        same=False,  # safetensors writes the facts in any order
+        _features, ("metrics/scoring/shards.py:_write",), ("*/*.shard.safetensors",),
     ),
-    "matched outputs": Writer(_matched, ("metrics/scoring/matching.py:_write",), ("*.json",)),
+    "matched outputs": Writer(_matched, ("metrics/scoring/shards.py:_write",), ("*.shard.safetensors",)),
     "gallery and facts": Writer(
         _store,
         tuple(f"reports/store.py:ResultsStore.{name}" for name in ("_kept", "_kept_curve", "_write")),
