@@ -18,7 +18,8 @@ from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from dawn_bench.pipelines.media.audio import decode_sound, fit_length
-from dawn_bench.pipelines.media.video import probe, read_frames, write_video
+from dawn_bench.pipelines.media.film import read_film, still_at_the_end
+from dawn_bench.pipelines.media.video import probe, write_video
 
 
 class OutputFormat(Protocol):
@@ -75,17 +76,17 @@ class VideoFormat:
         Length and size stay as they are: the scorer matches them to the true clip. Of a longer file no more is read
         than a second beyond the true length, and nothing beyond it of one that holds the whole clip of a piece. A file
         whose pictures last longer than a frame of 25 may end up to one of its own pictures early: the last one then
-        stays on screen, and a note says so.
+        stays on screen, and a note says so. The frames of a long file are decoded when they are read (`read_film`).
         """
         lines = list(notes)
         begin, spare = (0, FPS) if start is None else (start, 0)
         try:
-            frames = read_frames(path, start=begin / FPS, max_frames=truth.n_frames + spare if truth.n_frames else None)
+            frames = read_film(path, begin=begin, most=truth.n_frames + spare if truth.n_frames else None)
         except ItemError as error:
             raise ItemError("bad_output", f"{path}: {error.detail}") from error
         info = probe(path)
         if held := _held(truth.n_frames - len(frames), info.fps):
-            frames = np.concatenate([frames, np.repeat(frames[-1:], held, axis=0)])
+            frames = still_at_the_end(frames, held)
             lines.append("its last picture stays to the end of the clip, less than one picture later")
         arrays: dict[str, np.ndarray] = {"frames": frames}
         try:

@@ -11,6 +11,7 @@ import numpy as np
 from dawn_bench.baselines.base import modality_of
 from dawn_bench.clip import PIECE_OF, PIECE_OF_FRAMES, PIECE_START, SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import InputError
+from dawn_bench.lazy import stretch
 from dawn_bench.metrics.protocols.base import Remainder, ScoringProtocol
 from dawn_bench.provenance import fingerprint
 
@@ -63,7 +64,7 @@ def cut_piece(clip: Clip, start: int, stop: int) -> Clip:
     for field in ("frames", "audio"):
         if f"{field}_sha256" in clip.meta:
             meta[f"{field}_sha256"] = fingerprint([clip.meta[f"{field}_sha256"], start, stop], length=64)
-    arrays = _viewed(clip.arrays, lambda array, rate: array[start * rate : stop * rate])
+    arrays = _viewed(clip.arrays, lambda array, rate: stretch(array, start * rate, stop * rate))
     return replace(clip, id=f"{clip.id}_f{start:05d}", n_frames=stop - start, arrays=arrays, meta=meta)
 
 

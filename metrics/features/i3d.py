@@ -15,8 +15,9 @@ import io
 import math
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,10 +27,12 @@ import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.features.inception import SEEDED_GAIN, distinct_parts
+from dawn_bench.lazy import row_windows
+from dawn_bench.metrics.features.inception import SEEDED_GAIN
+from dawn_bench.metrics.functional.distinct import rows_of_distinct
 from dawn_bench.metrics.networks.i3d import I3D
 from dawn_bench.metrics.networks.i3d_keys import piergiajs_keys
-from dawn_bench.metrics.networks.inference import exact_inference, for_inference
+from dawn_bench.metrics.networks.inference import beside, exact_inference, for_inference, uploaded
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
@@ -37,6 +40,8 @@ from dawn_bench.weights import Policy, Resolved, load_into
 from dawn_bench.weights_needs import Needs
 
 SIDE = 224
+#: Windows in one pass on a GPU. On a CPU more than one at a time gains nothing.
+BATCH = 8
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -57,27 +62,42 @@ def prepare_window(frames_THWC: torch.Tensor, *, resize: str = "short-side") -> 
 
 def cut_windows(frames: np.ndarray, length: int, *, stride: int | None = None, first: bool = False) -> np.ndarray:
     """(T,...) -> (n,length,...): windows from frame 0, `stride` apart (default: `length`); n is 0 if T < length."""
-    stride = stride or length
-    n = max(0, (len(frames) - length) // stride + 1)
-    starts = range(0, n * stride, stride)[: 1 if first else None]
-    if not starts:
+    n = window_count(len(frames), length, stride=stride or length, first=first)
+    if not n:
         return frames[:0].reshape(0, 0, *frames.shape[1:])
-    return np.stack([frames[s : s + length] for s in starts])
+    return np.stack(list(islice(row_windows(frames, length, step=stride or length), n)))
+
+
+def window_count(n_frames: int, length: int, *, stride: int, first: bool = False) -> int:
+    """The number of windows of `length` frames, `stride` apart, in `n_frames`, or only the `first` one."""
+    n = max(0, (n_frames - length) // stride + 1)
+    return min(n, 1) if first else n
 
 
 def i3d_features(
-    windows: np.ndarray, network: Network, *, resize: str = "short-side", device: str = "cpu"
+    windows: np.ndarray | Iterable[np.ndarray],
+    network: Network,
+    *,
+    resize: str = "short-side",
+    device: str = "cpu",
+    batch: int = 1,
+    count: int | None = None,
 ) -> np.ndarray:
-    """uint8 (n,L,H,W,3) -> float32 (n,400) logits. Repeated windows are computed once."""
-    if not len(windows):
+    """uint8 (n,L,H,W,3), or windows (L,H,W,3) one by one with their `count`, -> float32 (n,400) logits.
+
+    Repeated windows are computed once, `batch` at a time.
+    """
+    count = len(windows) if isinstance(windows, np.ndarray) else count or 0
+    if not count:
         return np.zeros((0, 400), np.float32)
-    distinct, where = distinct_parts(windows)
+
+    def run(some: np.ndarray) -> np.ndarray:
+        pictures = uploaded(some, device)
+        prepared = [prepare_window(window, resize=resize) for window in pictures]
+        return network(torch.stack(prepared) if len(prepared) > 1 else prepared[0][None]).cpu().numpy()
+
     with exact_inference():
-        rows = [
-            network(prepare_window(torch.from_numpy(windows[i]).to(device), resize=resize)[None]).cpu().numpy()
-            for i in distinct
-        ]
-    return np.concatenate(rows)[where]
+        return rows_of_distinct(windows, run, size=batch, count=count, overlap=beside(device))
 
 
 @lru_cache(maxsize=1)
@@ -147,11 +167,15 @@ class _Windows(Feature):
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         """Logits of every window; raises `ItemError("too_short")` for a clip without one."""
         p = self.protocol
-        windows = cut_windows(clip["frames"], self.length, stride=p.fvd_stride, first=p.fvd_first_n)
-        if not len(windows):
+        frames, stride = clip["frames"], p.fvd_stride or self.length
+        count = window_count(len(frames), self.length, stride=stride, first=p.fvd_first_n)
+        if not count:
             raise ItemError("too_short", f"{clip.id} has {clip.n_frames} frames, a window has {self.length}")
         network = load_i3d(self.weights, self.device, eps=float(p.fvd_batch_norm))
-        return {self.name: i3d_features(windows, network, resize=p.fvd_resize, device=self.device)}
+        windows = islice(row_windows(frames, self.length, step=stride), count)
+        batch, device = 1 if self.device == "cpu" else BATCH, self.device
+        logits = i3d_features(windows, network, resize=p.fvd_resize, device=device, batch=batch, count=count)
+        return {self.name: logits}
 
 
 @FEATURES.register("i3d.16")

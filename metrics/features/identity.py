@@ -2,7 +2,8 @@
 
 Networks, never mixed in one score:
 
-* `arcface` (canonical): insightface's w600k_r50, the IResNet50 of the pack buffalo_l, through OpenCV. 512 numbers.
+* `arcface` (canonical): insightface's w600k_r50, the IResNet50 of the pack buffalo_l, through OpenCV, on a GPU through
+  PyTorch. 512 numbers.
 * `arcface-r100`: glintr100, the IResNet100 of the pack antelopev2, with the same input.
 * `mobilefacenet`: a small network trained the same way, selected by protocol only. 128 numbers.
 * `dlib`: dlib's face embedding, which comes with a Python wheel and so works offline. 128 numbers for every fifth
@@ -13,7 +14,8 @@ Networks, never mixed in one score:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ import cv2
 import numpy as np
 
 from dawn_bench.clip import Clip
+from dawn_bench.lazy import each_row
 from dawn_bench.metrics.features.landmarks import FOUND, landmarks_of
 from dawn_bench.metrics.functional import align
 from dawn_bench.metrics.functional.align import aligned, five_points
+from dawn_bench.metrics.functional.distinct import content_digest
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
@@ -45,6 +49,8 @@ ENTRIES = {
 }
 #: Faces in one pass of insightface's network: the 51 MB of its last layer are then read once for all of them.
 BATCH = 4
+#: Faces whose frames are in memory at a time: whole batches.
+AT_ONCE = 16 * BATCH
 #: Only every n-th frame is embedded: dlib's network costs 76 ms a face on one core.
 STRIDE = {"arcface": 1, "arcface-r100": 1, "mobilefacenet": 1, "dlib": 5}
 
@@ -58,6 +64,7 @@ class Identity(Feature):
 
     name, fields, version = "identity", ("frames",), 1
     after = ("landmarks",)
+    device_bound = True
 
     def __init__(
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
@@ -68,7 +75,8 @@ class Identity(Feature):
         if chosen is None or chosen.path is None:
             self.network, chosen = "dlib", resolve(ENTRIES["dlib"], "files")
             self.resolved.append(chosen)
-        self.embed = _EMBEDDERS[self.network](chosen)
+        on_device = _ON_DEVICE[self.network](chosen, device) if device != "cpu" and self.network in _ON_DEVICE else None
+        self.embed = on_device or _EMBEDDERS[self.network](chosen)
 
     @classmethod
     def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
@@ -86,10 +94,28 @@ class Identity(Feature):
         at = np.flatnonzero(detected)
         table = np.zeros((len(detected), 1), np.float32)
         if len(at):
-            rows = self.embed(np.asarray(clip["frames"])[at * stride], points[at * stride])
+            rows = self._embedded(clip["frames"], at * stride, points[at * stride])
             table = np.zeros((len(detected), rows.shape[1]), np.float32)
             table[at] = rows
         return {f"{self.name}.{self.network}": table, f"{self.name}.found": detected}
+
+    def _embedded(self, frames: np.ndarray, numbers: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Embeddings (n,D) of the frames `numbers`, ascending, with these points; equal faces are embedded once."""
+        faces = dict(zip(numbers.tolist(), points, strict=True))
+        chosen = ((frame, faces[t]) for t, frame in enumerate(each_row(frames)) if t in faces)
+        rows, places, seen = list[np.ndarray](), list[int](), dict[bytes, int]()
+        waiting = list[tuple[np.ndarray, np.ndarray]]()
+        for frame, of_face in chosen:
+            before = len(seen)
+            places.append(seen.setdefault(content_digest(frame) + of_face.tobytes(), before))
+            if len(seen) > before:
+                waiting.append((frame, of_face))
+            if len(waiting) == AT_ONCE:
+                rows.append(self.embed(*map(np.stack, zip(*waiting, strict=True))))
+                waiting = []
+        if waiting:
+            rows.append(self.embed(*map(np.stack, zip(*waiting, strict=True))))
+        return np.concatenate(rows)[places]
 
 
 @lru_cache(maxsize=2)
@@ -149,6 +175,47 @@ def _read(path: Path) -> cv2.dnn.Net:
     return guarded(lambda: cv2.dnn.readNetFromONNX(str(path), **engine), path, "an ONNX network", FETCH_AGAIN)
 
 
+@lru_cache(maxsize=2)
+def in_torch(weights: Resolved, device: str, *, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Embed | None:
+    """A network of ArcFace's crops on the device: float32 (N,D), OpenCV's to 1e-4 of the largest number.
+
+    `mean` and `deviation` are of red, green and blue in levels. None for a file with operations that only OpenCV knows.
+    """
+    import torch
+
+    from dawn_bench.metrics.networks.inference import exact_inference, for_inference, uploaded
+    from dawn_bench.metrics.networks.onnx_graph import OnnxNetwork
+
+    path = weights.file
+
+    def read() -> OnnxNetwork | None:
+        with suppress(NotImplementedError):
+            return OnnxNetwork(path)
+        return None
+
+    network = guarded(read, path, "an ONNX network", FETCH_AGAIN)
+    if network is None:
+        return None
+    for_inference(network, device=device)
+
+    def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
+        crops = np.stack([aligned(f, five_points(p), align.ARCFACE) for f, p in zip(frames, points, strict=True)])
+        with exact_inference():
+            levels = uploaded(crops, device).permute(0, 3, 1, 2).float()
+            centred = levels - torch.tensor(mean, device=device)[:, None, None]
+            return network(centred / torch.tensor(deviation, device=device)[:, None, None]).cpu().numpy()
+
+    return embed
+
+
+_ARCFACE_RANGE = {"mean": (127.5,) * 3, "deviation": (127.5,) * 3}
+_IMAGENET_RANGE = {"mean": (123.675, 116.28, 103.53), "deviation": (58.395, 57.12, 57.375)}
+#: The networks that run in PyTorch on a GPU; dlib's has no such form.
+_ON_DEVICE: dict[str, Callable[[Resolved, str], Embed | None]] = {
+    "arcface": partial(in_torch, **_ARCFACE_RANGE),
+    "arcface-r100": partial(in_torch, **_ARCFACE_RANGE),
+    "mobilefacenet": partial(in_torch, **_IMAGENET_RANGE),
+}
 _EMBEDDERS: dict[str, Callable[[Resolved], Embed]] = {
     "arcface": arcface,
     "arcface-r100": arcface,

@@ -25,6 +25,7 @@ from skimage.metrics import mean_squared_error
 
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
+from dawn_bench.lazy import MOST_ROWS, row_blocks
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 
 C1, C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
@@ -43,7 +44,7 @@ def mse_per_frame(generated: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def ssim_per_frame(generated: np.ndarray, true: np.ndarray, *, window: str = "gaussian") -> np.ndarray:
-    """uint8 (T,H,W,3) or (T,H,W) twice -> SSIM of each frame, float64 (T,), at most 1.
+    """uint8 (T,H,W,3) or (T,H,W) twice -> SSIM of each frame, float64 (T,), at most 1, which equal frames have.
 
     Raises `ItemError("too_small")` for frames smaller than the window.
     """
@@ -55,14 +56,16 @@ def ssim_per_frame(generated: np.ndarray, true: np.ndarray, *, window: str = "ga
         raise ValueError(f"{generated.shape} and {true.shape} are not frames of one clip")
     height, width, channels = (*generated.shape[1:], 1)[:3]
     frames = max(1, BLOCK // (height * width))
-    planes = (x.reshape(-1, height, width, channels) for x in (generated, true))
-    a, b = (np.moveaxis(x, 3, 0) for x in planes)
-    starts = range(0, len(generated), frames)
-    by_channel = [
-        np.concatenate([_ssim(x[start : start + frames], y[start : start + frames], window) for start in starts])
-        for x, y in zip(a, b, strict=True)
-    ]
-    return np.mean(by_channel, axis=0)
+    planes = [x.reshape(-1, height, width, channels) for x in (generated, true)]
+    other = np.flatnonzero([not np.array_equal(x, y) for x, y in zip(*planes, strict=True)])
+    a, b = (np.moveaxis(x[other] if len(other) < len(x) else x, 3, 0) for x in planes)
+    similarity = np.ones(len(generated))
+    for start in range(0, len(other), frames):
+        by_channel = [
+            _ssim(x[start : start + frames], y[start : start + frames], window) for x, y in zip(a, b, strict=True)
+        ]
+        similarity[other[start : start + frames]] = np.mean(by_channel, axis=0)
+    return similarity
 
 
 def _ssim(x: np.ndarray, y: np.ndarray, window: str) -> np.ndarray:
@@ -90,6 +93,10 @@ class Images(PairFeature):
 
     def run(self, generated: Clip, true: Clip) -> dict[str, np.ndarray]:
         """Both per frame."""
-        a, b = generated["frames"], true["frames"]
-        ssim = ssim_per_frame(a, b, window=self.protocol.ssim_window)
-        return {"images.mse": mse_per_frame(a, b), "images.ssim": ssim}
+        frames = generated["frames"], true["frames"]
+        parts = zip(*(row_blocks(array, most=MOST_ROWS) for array in frames), strict=True)
+        mse, ssim = [], []
+        for a, b in parts:
+            ssim.append(ssim_per_frame(a, b, window=self.protocol.ssim_window))
+            mse.append(mse_per_frame(a, b))
+        return {"images.mse": np.concatenate(mse), "images.ssim": np.concatenate(ssim)}

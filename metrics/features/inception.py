@@ -21,8 +21,10 @@ import torch
 import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
+from dawn_bench.lazy import each_row
+from dawn_bench.metrics.functional.distinct import rows_of_distinct
 from dawn_bench.metrics.networks.inception import FidInception
-from dawn_bench.metrics.networks.inference import exact_inference, for_inference
+from dawn_bench.metrics.networks.inference import beside, exact_inference, for_inference, uploaded
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
@@ -66,22 +68,14 @@ def inception_features(
     frames: np.ndarray, network: torch.nn.Module, *, resize: str = "pytorch-fid", tap: int = 2048, batch: int = BATCH
 ) -> np.ndarray:
     """uint8 (T,H,W,3) RGB -> float32 (T,tap). Repeated frames are computed once."""
-    distinct, where = distinct_parts(frames)
     device = next(network.parameters()).device
-    rows = []
+
+    def run(pictures: np.ndarray) -> np.ndarray:
+        x = _RESIZES[resize](uploaded(pictures, device))
+        return network(x.contiguous(memory_format=torch.channels_last), tap=tap).cpu().numpy()
+
     with exact_inference():
-        for start in range(0, len(distinct), batch):
-            x = torch.from_numpy(frames[distinct[start : start + batch]]).to(device)
-            x = _RESIZES[resize](x)
-            rows.append(network(x.contiguous(memory_format=torch.channels_last), tap=tap).cpu().numpy())
-    return np.concatenate(rows)[where]
-
-
-def distinct_parts(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For groups of equal entries along axis 0: the index of each group's first, and every entry's group number."""
-    seen: dict[bytes, int] = {}
-    where = np.array([seen.setdefault(part.tobytes(), len(seen)) for part in parts])
-    return np.unique(where, return_index=True)[1], where
+        return rows_of_distinct(each_row(frames), run, size=batch, count=len(frames), overlap=beside(device))
 
 
 _RESIZES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -12,11 +12,13 @@ from typing import Any, cast
 import numpy as np
 
 from dawn_bench.clip import Clip
+from dawn_bench.lazy import each_row
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.metrics.scoring.person import FOUND, OTHERS, OTHERS_FOUND, TRACKS
 from dawn_bench.pipelines.faces.base import FaceBackend, KnownNetworks, backend_name, declared_weights, pick_backend
 from dawn_bench.pipelines.faces.choice import MOST_FACES
+from dawn_bench.pipelines.faces.repeated import once_per_picture
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
 from dawn_bench.weights import Policy, Resolved
@@ -61,9 +63,9 @@ class Landmarks(Feature):
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
         """Points and detection flags of every frame."""
         frames = clip["frames"]
-        tracker = Tracker(self.backend, max_gap=len(frames), max_tracks=MOST_FACES)
-        for frame in frames:
-            tracker.step(np.ascontiguousarray(frame))
+        tracker = Tracker(once_per_picture(self.backend), max_gap=len(frames), max_tracks=MOST_FACES)
+        for frame in each_row(frames):
+            tracker.step(frame)
         chosen = tracker.choose()
         points, detected = tracker.result(chosen)
         arrays = {f"{self.name}.{self.backend.name}": points, FOUND: detected}

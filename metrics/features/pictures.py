@@ -14,6 +14,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.choice import nearest
+from dawn_bench.pipelines.faces.repeated import once_per_picture
 from dawn_bench.weights import Policy
 from dawn_bench.weights_needs import Needs
 
@@ -58,7 +59,8 @@ class Pictures(Feature):
         frames = clip["frames"]
         at = np.unique(np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int))
         chosen = [np.ascontiguousarray(frames[t]) for t in at]
-        faces = [_shown(self.backend.detect(frame), given, t) for t, frame in zip(at, chosen, strict=True)]
+        backend = once_per_picture(self.backend)
+        faces = [_shown(backend.detect(frame), given, t) for t, frame in zip(at, chosen, strict=True)]
         return {"pictures.motion": np.array([motion(chosen)]), "pictures.face": np.array(faces)}
 
 

@@ -12,6 +12,8 @@ import numpy as np
 EPS = 1e-6  # added to every difference by torch's pairwise_distance
 #: Frames that the canonical scorer does not use at the end: a clip of n frames has n - 5 windows.
 UNUSED = 5
+#: Windows that are compared at once.
+BLOCK = 2048
 
 
 class Sync(NamedTuple):
@@ -42,10 +44,15 @@ def distances(lip: np.ndarray, audio: np.ndarray, *, shift: int = 15) -> np.ndar
     Returns:
         float64 (N,2*shift+1); column j is the audio window at i + j - shift.
     """
-    n = len(lip)
-    padded = np.pad(audio.astype(np.float64), ((shift, shift), (0, 0)))
-    picture = lip.astype(np.float64) + EPS
-    return np.stack([np.linalg.norm(picture - padded[j : j + n], axis=1) for j in range(2 * shift + 1)], axis=1)
+    n, table = len(lip), np.empty((len(lip), 2 * shift + 1))
+    for start in range(0, n, BLOCK):
+        picture = lip[start : start + BLOCK].astype(np.float64) + EPS
+        padded = np.zeros((len(picture) + 2 * shift, audio.shape[1]))
+        first, last = max(0, start - shift), min(n, start + len(picture) + shift)
+        padded[first - start + shift : last - start + shift] = audio[first:last]
+        for j in range(2 * shift + 1):
+            table[start : start + BLOCK, j] = np.linalg.norm(picture - padded[j : j + len(picture)], axis=1)
+    return table
 
 
 def sync(curve: np.ndarray) -> Sync:

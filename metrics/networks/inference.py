@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from dawn_bench.exact import exact_inference
 
-__all__ = ["ConvUnit", "exact_inference", "for_inference"]
+__all__ = ["ConvUnit", "beside", "exact_inference", "for_inference", "uploaded"]
 
 
 class ConvUnit(nn.Module):
@@ -28,6 +29,19 @@ class ConvUnit(nn.Module):
             conv.weight.copy_(weight.to(conv.weight.dtype))
             conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
         self.bn = nn.Identity()
+
+
+def uploaded(array: np.ndarray, device: torch.device | str) -> torch.Tensor:
+    """An array as a tensor on the device; for a GPU it is copied while the processor goes on."""
+    tensor = torch.tensor(array) if not array.flags.writeable else torch.from_numpy(array)
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def beside(device: torch.device | str) -> bool:
+    """Whether a network on this device runs beside the processor, which then prepares what it is given next."""
+    return torch.device(device).type != "cpu"
 
 
 def for_inference(network: nn.Module, *, device: str) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dawn_bench.exact import exact_inference
+from dawn_bench.metrics.networks.inference import uploaded
 
 #: Subtracted from red, green, blue.
 MEAN = (123.0, 117.0, 104.0)
@@ -97,26 +98,37 @@ def detect(network: S3FD, frame: np.ndarray, *, scale: float = 0.25, confidence:
     Returns:
         float64 (n,5): x0, y0, x1, y1 in pixels of the frame, and the probability; the most probable first.
     """
-    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    picture = torch.from_numpy(small).float().sub(torch.tensor(MEAN)).permute(2, 0, 1)[None]
+    return detect_batch(network, frame[None], scale=scale, confidence=confidence)[0]
+
+
+def detect_batch(
+    network: S3FD, frames: np.ndarray, *, scale: float = 0.25, confidence: float = 0.9
+) -> list[np.ndarray]:
+    """`detect` of each of the frames uint8 (N,H,W,3), in one pass of the network."""
+    small = [cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR) for frame in frames]
     device = next(network.parameters()).device
+    pictures = uploaded(np.stack(small), device).float().sub(torch.tensor(MEAN, device=device)).permute(0, 3, 1, 2)
     with exact_inference():
-        offsets, probability, priors = network(picture.to(device))
-    boxes = decode(offsets[0], priors).cpu().numpy()
-    scored = np.column_stack([boxes, probability[0, :, 1].cpu().numpy()])
+        offsets, probability, priors = network(pictures)
+        scored = torch.cat([decode(offsets, priors), probability[..., 1:]], dim=-1).cpu().numpy()
+    return [_faces(rows, frames.shape[1:3], confidence) for rows in scored]
+
+
+def _faces(scored: np.ndarray, size: tuple[int, ...], confidence: float) -> np.ndarray:
+    """What remains of the boxes of one frame and their probabilities, float32 (P,5); `size` is its height and width."""
     scored = scored[scored[:, 4] > 0.05]
     scored = scored[suppress(scored, 0.3, at_most=5000)[:750]]
     scored = scored[scored[:, 4] > confidence].astype(np.float64)
-    height, width = frame.shape[:2]
+    height, width = size
     scored[:, :4] *= (width, height, width, height)
     return scored[suppress(scored, 0.1)]
 
 
 def decode(offsets: Tensor, priors: Tensor) -> Tensor:
-    """Boxes (P,4) x0, y0, x1, y1 as fractions of the frame, from offsets (P,4) and priors (P,4)."""
-    centre = priors[:, :2] + offsets[:, :2] * VARIANCES[0] * priors[:, 2:]
-    half = priors[:, 2:] * torch.exp(offsets[:, 2:] * VARIANCES[1]) / 2
-    return torch.cat([centre - half, centre + half], dim=1)
+    """Boxes (...,P,4) x0, y0, x1, y1 as fractions of the frame, from offsets (...,P,4) and priors (P,4)."""
+    centre = priors[:, :2] + offsets[..., :2] * VARIANCES[0] * priors[:, 2:]
+    half = priors[:, 2:] * torch.exp(offsets[..., 2:] * VARIANCES[1]) / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def suppress(boxes: np.ndarray, overlap: float, *, at_most: int | None = None, pixel: float = 0.0) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dawn_bench.exact import exact_inference
+from dawn_bench.metrics.networks.inference import uploaded
 from dawn_bench.metrics.networks.s3fd import L2Norm, decode, suppress
 
 #: Subtracted from red, green, blue: the means of blue, green, red.
@@ -72,19 +73,33 @@ class S3FDWav2Lip(nn.Module):
 
 def detect(network: S3FDWav2Lip, frame: np.ndarray, *, confidence: float = 0.5) -> np.ndarray:
     """Faces of one frame uint8 (H,W,3) RGB: float64 (n,5) x0, y0, x1, y1 and the probability, highest first."""
-    picture = torch.from_numpy(frame).float().sub(torch.tensor(MEAN)).permute(2, 0, 1)[None]
+    return detect_batch(network, frame[None], confidence=confidence)[0]
+
+
+def detect_batch(network: S3FDWav2Lip, frames: np.ndarray, *, confidence: float = 0.5) -> list[np.ndarray]:
+    """`detect` of each of the frames uint8 (N,H,W,3), in one pass of the network."""
+    device = next(network.parameters()).device
+    pictures = uploaded(frames, device).float().sub(torch.tensor(MEAN, device=device)).permute(0, 3, 1, 2)
     with exact_inference():
-        maps = network(picture.to(next(network.parameters()).device))
-    parts = []
-    for i, (score, offsets) in enumerate(zip(maps[0::2], maps[1::2], strict=True)):
-        step = 4 * 2**i
-        probability = score.softmax(dim=1)[0, 1].flatten()
-        rows, columns = score.shape[2:]
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        centres = (torch.stack([x, y], dim=-1).flatten(0, 1).to(score) + 0.5) * step
-        priors = torch.cat([centres, torch.full_like(centres, 4 * step)], dim=1)
-        boxes = decode(offsets[0].flatten(1).T, priors)
-        parts.append(torch.cat([boxes, probability[:, None]], dim=1)[probability > 0.05])
-    scored = torch.cat(parts).double().cpu().numpy()
-    scored = scored[suppress(scored, 0.3, pixel=1.0)]
-    return scored[scored[:, 4] > confidence]
+        maps = network(pictures)
+        parts = [
+            _boxes(score, offsets, step=4 * 2**i)
+            for i, (score, offsets) in enumerate(zip(maps[0::2], maps[1::2], strict=True))
+        ]
+        scored = torch.cat(parts, dim=1).cpu().double().numpy()
+    faces = []
+    for rows in scored:
+        rows = rows[rows[:, 4] > 0.05]
+        rows = rows[suppress(rows, 0.3, pixel=1.0)]
+        faces.append(rows[rows[:, 4] > confidence])
+    return faces
+
+
+def _boxes(score: Tensor, offsets: Tensor, *, step: int) -> Tensor:
+    """Boxes in pixels and their probabilities (B,h*w,5) of one map: scores (B,2,h,w), offsets (B,4,h,w)."""
+    probability = score.softmax(dim=1)[:, 1].flatten(1)
+    rows, columns = score.shape[2:]
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    centres = (torch.stack([x, y], dim=-1).flatten(0, 1).to(score) + 0.5) * step
+    priors = torch.cat([centres, torch.full_like(centres, 4 * step)], dim=1)
+    return torch.cat([decode(offsets.flatten(2).transpose(1, 2), priors), probability[..., None]], dim=2)

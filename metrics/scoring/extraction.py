@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,9 @@ from dawn_bench.weights import Policy
 
 #: The arrays of a feature, or why the clip has none.
 Outcome = dict[str, np.ndarray] | ItemError
+
+#: Bytes of a feature's arrays up to which a pair of clips keeps them; larger ones are read from the store each time.
+KEPT = 1 << 26
 
 #: The feature that lists the faces of a clip.
 _FACES = "landmarks"
@@ -157,52 +161,80 @@ class Extraction:
     def _of(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:
         outcomes = self._pair[id(clip)].outcomes
         if name not in outcomes:
+            outcome: Outcome
             try:
                 if name == _FACES and self._lists_faces:
-                    outcomes[name] = face_at(self._faces(clip), self._face(clip))
+                    outcome = face_at(self._faces(clip), self._face(clip))
                 else:
-                    outcomes[name] = self._cached(name, clip, true)
+                    outcome = self._cached(name, clip, true)
             except ItemError as error:
-                outcomes[name] = error
+                outcome = error
+            if not isinstance(outcome, ItemError) and sum(a.nbytes for a in outcome.values()) > KEPT:
+                return outcome
+            outcomes[name] = outcome
         return _arrays(outcomes[name])
 
     def _cached(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:
         behind = sorted(self._with_after([name]))
         fields = sorted({f for n in behind for f in self.extractors[n].fields})
-        key = "+".join(self._hash(c, f) for c in (clip, true) if c is not None for f in fields)
-        key = hashlib.sha256(key.encode()).hexdigest()
+        key = self._key(fields, clip, true)
         if name != _FACES and _FACES in behind and (face := self._face(clip)):
             key += f"-face{face}"  # of the clip's faces, which its frames determine
         target = self._target(name, clip)
+        at = ""
         if target is not None:
-            key += f"-at{target.digest()}"
+            at += f"-at{target.digest()}"
         print_ = fingerprint([self.extractors[n].fingerprint for n in behind])
-        cached = self.cache.get(name, print_, key)
+        extractor = self.extractors[name]
+        if isinstance(extractor, PairFeature):
+            assert true is not None
+            return self._stored(
+                name, name, print_, key + at, partial(self._timed, name, partial(extractor.run, clip, true))
+            )
+
+        def run() -> dict[str, np.ndarray]:
+            given = {k: v for n in self._after(name) for k, v in self._of(n, clip).items()}
+            if target is not None:
+                given[TARGET] = target.face.boxes
+            for part, read in extractor.parts.items():
+                work = partial(self._timed, name, partial(extractor.run_part, part, clip, dict(given)))
+                given |= self._stored(name, f"{name}.{part}", print_, self._key(sorted(read), clip) + at, work)
+            return self._timed(name, partial(extractor.run, clip, given))
+
+        of_parts = {f for read in extractor.parts.values() for f in read}
+        if of_parts != set(fields):
+            return self._stored(name, name, print_, key + at, run)
+        # where the parts read all fields, they are all that is stored; earlier versions stored the whole
+        whole = self.cache.get(name, print_, key + at)
+        return run() if whole is None else whole
+
+    def _stored(
+        self, name: str, label: str, print_: str, key: str, run: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """What `run` returns, or raises, for the feature `name`; stored as `label`, and not run where it is there."""
+        cached = self.cache.get(label, print_, key)
         earlier = name == _FACES and self._lists_faces and cached is not None and TRACKS not in cached
         if cached is not None and not earlier:  # earlier versions kept one face, whichever moved its lips
             return cached
         try:
-            arrays = self._run(name, clip, true, target)
+            arrays = run()
         except ItemError as error:
             raise_if_refused(error)
-            self.cache.put_failure(name, print_, key, error)
+            self.cache.put_failure(label, print_, key, error)
             raise
-        self.cache.put(name, print_, key, arrays)
-        return self.cache.get(name, print_, key) or arrays
+        self.cache.put(label, print_, key, arrays)
+        return self.cache.get(label, print_, key) or arrays
 
-    def _run(self, name: str, clip: Clip, true: Clip | None, target: Person | None) -> dict[str, np.ndarray]:
-        extractor = self.extractors[name]
-        given = {k: v for n in self._after(name) for k, v in self._of(n, clip).items()}
-        if target is not None:
-            given[TARGET] = target.face.boxes
+    def _timed(self, name: str, run: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         began = time.perf_counter()
         try:
-            if isinstance(extractor, PairFeature):
-                assert true is not None
-                return extractor.run(clip, true)
-            return extractor.run(clip, given)
+            return run()
         finally:
             self.seconds[name] += time.perf_counter() - began
+
+    def _key(self, fields: Sequence[str], clip: Clip, true: Clip | None = None) -> str:
+        key = "+".join(self._hash(c, f) for c in (clip, true) if c is not None for f in fields)
+        return hashlib.sha256(key.encode()).hexdigest()
 
     def _hash(self, clip: Clip, field: str) -> str:
         hashes = self._pair[id(clip)].hashes

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ import numpy as np
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip, LazyArrays
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sha256_file, unsealed
+from dawn_bench.lazy import ChangedRows, stretch
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_notes
 from dawn_bench.metrics.scoring.feature_cache import content_hash, content_sha256
@@ -157,15 +159,15 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
                 "bad_output", f"the frames of {generated.id} are {actual}, not uint8 ({lengths[0]}, H, W, 3)"
             )
         notes += appearance_notes(frames, true["frames"])
+        changed = frames
         if protocol.transcode == "h264":
-            frames = transcoded(frames)
+            changed = transcoded(frames)
         height, width = true["frames"].shape[1:3]
-        if frames.shape[1:3] != (height, width):
-            notes.append(f"resized from {frames.shape[2]}x{frames.shape[1]} to {width}x{height}")
-            how = cv2.INTER_AREA if frames.shape[1] > height else cv2.INTER_CUBIC
-            frames = np.stack([cv2.resize(f, (width, height), interpolation=how) for f in frames])
-        if frames is not generated["frames"]:
-            generated = _with(generated, {**generated.arrays, "frames": frames}, lengths[0])
+        if changed.shape[1:3] != (height, width):
+            notes.append(f"resized from {changed.shape[2]}x{changed.shape[1]} to {width}x{height}")
+            changed = resized(changed, height=height, width=width)
+        if changed is not frames:
+            generated = _with(generated, {**generated.arrays, "frames": changed}, lengths[0])
     if lengths[0] != lengths[1]:
         notes.append("frame counts differ, compared over the shorter")
     return cut(generated, first, last), cut(true, first, last), notes
@@ -187,12 +189,26 @@ def check_sound(clip: Clip) -> None:
 
 
 def transcoded(frames: np.ndarray) -> np.ndarray:
-    """uint8 (T,H,W,3) encoded as H.264 (4:2:0, crf 18) and decoded again, as a file for a browser would be."""
-    from dawn_bench.pipelines.media.video import read_frames, write_video
+    """uint8 (T,H,W,3) encoded as H.264 (4:2:0, crf 18) and decoded again, as a file for a browser would be.
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_video(Path(folder) / "clip.mp4", frames)
-        return read_frames(Path(folder) / "clip.mp4")
+    Those of a long clip are decoded when they are read.
+    """
+    from dawn_bench.pipelines.media.film import read_film
+    from dawn_bench.pipelines.media.video import write_video
+
+    folder = tempfile.TemporaryDirectory(prefix="dawn-bench-transcoded-")  # of a long clip, as long as its frames
+    path = Path(folder.name) / "clip.mp4"
+    write_video(path, frames)
+    return read_film(path, keeps=folder)
+
+
+def resized(frames: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    """Frames uint8 (T,H,W,3) at another size, those of a long clip when they are read."""
+    from dawn_bench.pipelines.media.film import AT_ONCE
+
+    how = cv2.INTER_AREA if frames.shape[1] > height else cv2.INTER_CUBIC
+    small = ChangedRows(frames, lambda f: cv2.resize(f, (width, height), interpolation=how), (height, width, 3))
+    return small[:] if small.nbytes <= AT_ONCE else cast(np.ndarray, small)
 
 
 def cut(clip: Clip, first: int, last: int) -> Clip:
@@ -203,7 +219,7 @@ def cut(clip: Clip, first: int, last: int) -> Clip:
     @cache
     def part(name: str) -> np.ndarray:
         array, rate = clip[name], SAMPLES_PER_FRAME if name == "audio" else 1
-        return array if name in WHOLE_FIELDS else array[first * rate : last * rate]
+        return array if name in WHOLE_FIELDS else stretch(array, first * rate, last * rate)
 
     return _with(clip, LazyArrays(clip.arrays, part), last - first)
 

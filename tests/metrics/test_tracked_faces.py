@@ -64,7 +64,7 @@ def test_faces_are_looked_for_at_a_short_side_of_128_or_a_quarter(
         return np.array([[1.0, 2, 3, 4 + len(given), 0.9]])
 
     monkeypatch.setattr(s3fd, "detect", detect)
-    feature: Any = SimpleNamespace(detector_weights=object(), detector=object())
+    feature: Any = SimpleNamespace(detector_weights=object(), detector=object(), device="cpu")
     frames = np.zeros((2, height, width, 3), np.uint8)
     frames[1] = 7
     boxes = syncnet.SyncNetFeature._detect(feature, frames)
