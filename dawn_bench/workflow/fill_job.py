@@ -147,7 +147,12 @@ class FillJob:
         if self.pool is None:
             return self.evaluation.device
         if self.kind == "gpu":
-            return self.pool.take()
+            device = self.pool.take()
+            if device.startswith("cuda"):
+                import torch
+
+                torch.cuda.set_device(device)  # also what names no device goes there
+            return device
         return self.pool.names[0] if self.pool.names else self.evaluation.device
 
     def _report(self, part: _Part, lines: tuple[str, ...] = ()) -> FillReport:
