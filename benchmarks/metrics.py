@@ -4,6 +4,7 @@
     python benchmarks/metrics.py frechet                     the Fréchet distance at 2,048 dimensions
     python benchmarks/metrics.py suite --folder DIR          all metrics over 20 clips of 4 s; can be resumed
     python benchmarks/metrics.py memory                      memory against the number of clips
+    python benchmarks/metrics.py length --minutes 1 4        memory against the length of one clip of 256 px
 
 One thread. Times are CPU time, the best of several runs, to limit the effect of other load; ours and theirs alternate
 on the same inputs and weights. Networks have seeded weights, since speed does not depend on them. `pytorch-fid`,
@@ -21,6 +22,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,7 @@ import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
 from dawn_bench.files import sha256_file
+from dawn_bench.lazy import LazyRows
 from dawn_bench.metrics.features import i3d, identity, images, inception, lpips
 from dawn_bench.metrics.features.syncnet import SyncNetFeature
 from dawn_bench.metrics.functional import align
@@ -450,6 +453,91 @@ def memory() -> None:
         print(f"{count:3d} clips: peak {peak:.0f} MB, anonymous at the end {anonymous:.0f} MB", flush=True)
 
 
+def length(minutes: Sequence[float]) -> None:
+    """Measure the memory of a process that scores one clip of so many minutes of 256 px."""
+    code = "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m; m.one_length(float(sys.argv[1]))"
+    for each in minutes:
+        out = subprocess.run([sys.executable, "-c", code, str(each)], capture_output=True, text=True, check=True).stdout
+        print(out.splitlines()[-1], flush=True)
+
+
+def one_length(minutes: float) -> None:
+    """Score one clip with every metric of video but LPIPS: arrays of their full size, without the networks' work."""
+    from dawn_bench.baselines.formats import read_output
+    from dawn_bench.metrics.features import syncnet
+    from dawn_bench.metrics.functional.distinct import rows_of_distinct
+    from dawn_bench.metrics.scoring.matching import FileLoad
+    from dawn_bench.metrics.scoring.scorer import score_method
+    from dawn_bench.pipelines.faces.backends.dlib import DlibBackend
+    from dawn_bench.pipelines.media.video import write_video
+
+    count, rng = round(minutes * 1500), np.random.default_rng(0)
+    sound = rng.integers(-9000, 9000, count * 640).astype(np.int16)
+    face, idle = np.array([[60, 60, 200, 200]], np.float32), np.stack([rng.uniform(70, 190, 68)] * 2, 1)
+
+    def widths(size: int) -> Callable[..., np.ndarray]:
+        def rows(parts: Any, *_: Any, count: int | None = None, **__: Any) -> np.ndarray:
+            number = len(parts) if count is None else count
+            return rows_of_distinct(
+                iter(parts), lambda x: rng.random((len(x), size), np.float32), size=16, count=number
+            )
+
+        return rows
+
+    lips, audio = (lambda self, x, k=k, **_: torch.rand(len(x) - k, 1024) for k in (4, 0))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(inception, "inception_features", widths(2048)),
+        patch.object(i3d, "i3d_features", widths(400)),
+        patch.object(images, "ssim_per_frame", lambda a, b, window: np.ones(len(a))),
+        patch.object(syncnet.SyncNet, "lips", lips),
+        patch.object(syncnet.SyncNet, "audio", audio),
+        patch.object(DlibBackend, "detect", lambda self, frame, expect=None: face),
+        patch.object(DlibBackend, "landmarks", lambda self, frame, box: idle + rng.normal(0, 0.1, (68, 2))),
+        patch.object(identity, "STRIDE", {"dlib": 1}),
+        patch.dict(identity._EMBEDDERS, {"dlib": lambda weights: lambda f, p: rng.random((len(f), 512), np.float32)}),
+    ):
+        path = Path(folder) / "a.mp4"
+        write_video(path, Walk(count, 1), audio=sound, lossless=True)
+        arrays: Any = {"frames": Walk(count, 2), "audio": sound}
+        true, seen, began = Clip("a", "s", "test", count, arrays), {"RssAnon": 0, "VmRSS": 0}, time.monotonic()
+        names = [name for name in SUITE if name != "lpips"]
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.wait(0.05):
+                for line in Path("/proc/self/status").read_text().splitlines():
+                    if (key := line.partition(":")[0]) in seen:
+                        seen[key] = max(seen[key], int(line.split()[1]))
+
+        threading.Thread(target=watch, daemon=True).start()
+        load = {"a": FileLoad(path, lambda: read_output(path, true))}
+        store = {"weights": "seeded", "features_dir": Path(folder) / "features"}
+        rows = score_method("m", load, [true], dataset="d", split="test", metrics=names, **store)  # type: ignore[arg-type]
+        stop.set()
+    measured, spent = sum(row.value is not None for row in rows), time.monotonic() - began
+    anonymous, resident = (seen[key] / 1024 for key in ("RssAnon", "VmRSS"))
+    frames_alone = count * 256 * 256 * 3 / 1e6
+    print(
+        f"{minutes:g} minutes ({frames_alone:.0f} MB of frames), {measured} metrics: peak {resident:.0f} MB, "
+        f"of it {anonymous:.0f} MB anonymous; {spent:.0f} s"
+    )
+
+
+class Walk(LazyRows):
+    """A picture of 256 px that moves, drawn when it is read."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, count: int, seed: int) -> None:
+        small = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        self.picture, self.shape = cv2.resize(small, (512, 512), interpolation=cv2.INTER_CUBIC), (count, 256, 256, 3)
+
+    def _rows(self, numbers: Sequence[int]) -> np.ndarray:
+        places = [(k // 256 % 256, k % 256) for k in numbers]
+        return np.stack([self.picture[y : y + 256, x : x + 256] for y, x in places])
+
+
 class Fresh(dict):
     """Frames that are generated on each access, so that the clips themselves take no memory."""
 
@@ -463,13 +551,14 @@ class Fresh(dict):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("networks", "frechet", "suite", "memory"))
+    parser.add_argument("what", choices=("networks", "frechet", "suite", "memory", "length"))
     parser.add_argument("--folder", type=Path, default=Path("metrics-benchmark"))
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=(), help="some of the networks, by name: inception, i3d, ...")
     parser.add_argument(
         "--budget", type=float, default=1e9, help="seconds after which the suite stops; run again to resume"
     )
+    parser.add_argument("--minutes", type=float, nargs="*", default=(1.0, 4.0))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -482,6 +571,8 @@ def main() -> None:
             suite(chosen.folder, chosen.clips, chosen.budget)
         case "memory":
             memory()
+        case "length":
+            length(chosen.minutes)
 
 
 if __name__ == "__main__":

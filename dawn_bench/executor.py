@@ -286,7 +286,9 @@ def _dask(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Itera
     except ImportError:
         raise InputError("--engine dask needs Dask.", hint="pip install 'dawn-bench[cluster]'") from None
     address, number = places.address, places.number
-    local = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None) if not address else None
+    gpus = {"GPU": 1} if any(job.kind == "gpu" for job in jobs) else {}  # what each local worker may use
+    settings: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "resources": gpus}
+    local = LocalCluster(n_workers=number, **settings) if not address else None
     try:
         client = Client(local or address)
     except OSError as error:
@@ -295,7 +297,7 @@ def _dask(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Itera
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     order = _Order(jobs)
     with local or nullcontext(), client:
-        if any(job.kind == "gpu" for job in jobs):
+        if gpus:
             _check_gpus(client.scheduler_info()["workers"], address)
         futures = as_completed()
         try:

@@ -14,17 +14,18 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from dawn_bench.errors import ItemError
-from dawn_bench.metrics.functional.frechet import frechet_by_clip, interval
+from dawn_bench.metrics.functional.frechet import Samples, frechet_by_clip, interval
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score, join_notes
+from dawn_bench.metrics.scoring.feature_cache import stored_rows
 
 
 class Ends(NamedTuple):
     """Features (n,D) of the first and last generated frames, and of the true frames they are compared with."""
 
-    first: np.ndarray
-    last: np.ndarray
-    true_first: np.ndarray
-    true_last: np.ndarray
+    first: Samples
+    last: Samples
+    true_first: Samples
+    true_last: Samples
 
 
 class _Dr(Metric):
@@ -43,11 +44,15 @@ class _Dr(Metric):
         n, ours, theirs = self.length, generated["inception"], true["inception"]
         if min(len(ours), len(theirs)) < 2 * n:
             raise ItemError("too_short", f"{min(len(ours), len(theirs))} frames, {self.title} needs {2 * n}")
+        if not all(np.isfinite(part).all() for part in self._ends(ours, theirs)):
+            raise ItemError("not_finite", "inception features are not finite numbers")
+        return self._ends(stored_rows(ours), stored_rows(theirs))
+
+    def _ends(self, ours: Samples, theirs: Samples) -> Ends:
+        n = self.length
         ends = Ends(ours[:n], ours[-n:], theirs[:n], theirs[-n:])
         if self.protocol.dr_reference == "all":
             ends = ends._replace(true_first=theirs, true_last=theirs)
-        if not all(np.isfinite(part).all() for part in ends):
-            raise ItemError("not_finite", "inception features are not finite numbers")
         return ends
 
     def fold(self, records: Mapping[str, Ends]) -> Score:

@@ -138,14 +138,14 @@ class FrechetMetric(Metric):
     def _true_moments(self, parts: Sequence[Samples]) -> Moments:
         """The moments of the true side, kept in the cache that its features came from."""
         rows = [part for part in parts if isinstance(part, StoredRows)]
-        sources = {(id(part.cache), *part.identity[:2]) for part in rows}
+        sources = {(id(part.cache), *part.source) for part in rows}
         if len(rows) < len(parts) or len(sources) != 1:
             return moments(parts, biased=self.biased)
-        cache, (feature, print_, *_) = rows[0].cache, rows[0].identity
+        cache, (feature, print_) = rows[0].cache, rows[0].source
         place = (
             f"{feature}.moments",
             print_,
-            fingerprint([self.biased, [part.identity[2:] for part in rows]], length=64),
+            fingerprint([self.biased, [part.identity for part in rows]], length=64),
         )
         if (known := cache.get(*place)) is not None:
             return Moments(int(known["n"][0]), known["mean"], known["covariance"])

@@ -47,7 +47,7 @@ from dawn_bench.workflow.chosen import chosen_clips, outputs_folder
 from dawn_bench.workflow.entries import Entry, Source, check_owner, entry_source
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.fill_job import FillJob
-from dawn_bench.workflow.filling import Filled, fill, filled, merge_lists, plan_jobs, workers_of
+from dawn_bench.workflow.filling import Filled, fill, filled, last_steps, merge_lists, plan_jobs, workers_of
 from dawn_bench.workflow.folders import results_folder, shared_results
 from dawn_bench.workflow.levelling import Rows, levelled
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
@@ -127,6 +127,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
 def _filled_part(job: Evaluation, jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None) -> Evaluated:
     """Do all jobs, or a part of them, and score nothing."""
     fill(jobs, workers, pool, part=job.part_numbers)
+    jobs = last_steps(jobs)
     done = [other for other in jobs if other.part.exists()]
     failed = [(j.name, f.clip, f.status) for j in done if j.name for f in j.report().failed]
     lines = [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]

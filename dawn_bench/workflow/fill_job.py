@@ -80,7 +80,8 @@ class FillJob:
         n_frames: of all of them.
         stages: what it does.
         given: the user's files for its clips, in place of a method's outputs.
-        earlier: keys of the jobs whose failed clips it leaves out.
+        before: key of the step before it with the same clips, which it also reports.
+        earlier: keys of the other jobs whose failed clips it leaves out.
         after, kind, owner, killers: as in `Job`.
         pool: the devices over which workers are spread; None where all use that of the evaluation.
     """
@@ -94,6 +95,7 @@ class FillJob:
     n_frames: int
     stages: tuple[Stage, ...]
     given: GivenOutputs | None = None
+    before: str = ""
     earlier: tuple[str, ...] = ()
     after: tuple[int, ...] = ()
     kind: Kind = "cpu"
@@ -147,7 +149,12 @@ class FillJob:
         if self.pool is None:
             return self.evaluation.device
         if self.kind == "gpu":
-            return self.pool.take()
+            device = self.pool.take()
+            if device.startswith("cuda"):
+                import torch
+
+                torch.cuda.set_device(device)  # also what names no device goes there
+            return device
         return self.pool.names[0] if self.pool.names else self.evaluation.device
 
     def _report(self, part: _Part, lines: tuple[str, ...] = ()) -> FillReport:
@@ -155,11 +162,13 @@ class FillJob:
 
     def _fill(self, bench: Bench) -> tuple[_Part, tuple[str, ...]]:
         """What is in the part, and lines on clips that failed."""
-        absent = {failed.clip for key in self.earlier for failed in read_part(part_path(self.folder, key)).failed}
+        before = read_part(part_path(self.folder, self.before)) if self.before else _Part([], {})
+        others = [read_part(part_path(self.folder, key)) for key in self.earlier]
+        absent = {failed.clip for part in (before, *others) for failed in part.failed}
         outputs = self._outputs(bench) if self.name else None
-        failed: list[Failed] = []
+        failed = list(before.failed)
         lines: list[str] = []
-        generating, before = 0.0, bench.seconds()
+        generating, so_far = 0.0, bench.seconds()
         for clip in bench.clips_of(self.ids):
             check_owner(self.owner)
             if clip.id in self.killers:
@@ -181,8 +190,8 @@ class FillJob:
             for load in takes:
                 bench.measure(load, clip, self.stages)
         bench.flush()
-        spent = {name: round(s - before[name], 3) for name, s in bench.seconds().items()}
-        return _Part(failed, {GENERATING: round(generating, 3), **spent}), tuple(lines)
+        spent = {GENERATING: generating, **{name: s - so_far[name] for name, s in bench.seconds().items()}}
+        return _Part(failed, {k: round(before.seconds.get(k, 0.0) + s, 3) for k, s in spent.items()}), tuple(lines)
 
     def _outputs(self, bench: Bench) -> Outputs:
         if self.given is not None:

@@ -183,20 +183,22 @@ class _Plan:
         ids, frames = tuple(clip.id for clip in chunk), sum(clip.n_frames for clip in chunk)
         share = f"{number:05d}-{fingerprint([self.about, what, ids], length=8)}"
         for place, (kind, stages) in enumerate(steps):
-            earlier = (*first, *chain)
-            after = (*earlier, *waits) if place == 0 else earlier
+            last = place == len(steps) - 1
+            after = (*first, *chain[-1:], *(waits if place == 0 else ()))
             chain.append(
                 FillJob(
                     number=len(self.jobs) + place,
-                    key=fingerprint([self.about, name, what, ids, stages]),
+                    # the last step has the same key whatever the steps are: a run on other devices may score it
+                    key=fingerprint([self.about, name, what, ids, *([] if last else [stages])]),
                     items=items_file(share) if self.shares else ITEMS_FILE,
                     evaluation=self.evaluation,
                     name=name,
                     ids=ids,
-                    n_frames=frames if place == len(steps) - 1 else 0,
+                    n_frames=frames if last else 0,
                     stages=stages,
                     given=given,
-                    earlier=tuple(job.key for job in earlier),
+                    before=chain[-1].key if chain else "",
+                    earlier=tuple(job.key for job in first[-1:]),
                     after=tuple(job.number for job in after),
                     kind=kind,
                     pool=self.pool,
@@ -259,7 +261,8 @@ def fill(jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None, *, 
     for job in own:
         if (job.name, job.ids) in again:
             job.part.unlink(missing_ok=True)
-    todo = [job for job in own if not job.part.exists()]
+    done = {(job.name, job.ids) for job in last_steps(own) if job.part.exists()}
+    todo = [job for job in own if (job.name, job.ids) not in done and not job.part.exists()]
     if not todo:
         return
     owned(todo[0].folder, FOLDER).mkdir(parents=True, exist_ok=True)
@@ -287,8 +290,14 @@ def _to_be_tried_again(job: FillJob) -> bool:
         return True
 
 
+def last_steps(jobs: Sequence[FillJob]) -> list[FillJob]:
+    """Of each chunk of a method its last job, which reports for the steps before it."""
+    return list({(job.name, job.ids): job for job in jobs}.values())
+
+
 def filled(jobs: Sequence[FillJob]) -> Filled:
     """What finished jobs left. Raises `InputError` where some are not finished."""
+    jobs = last_steps(jobs)
     left = [job for job in jobs if not job.part.exists()]
     if left:
         raise InputError(

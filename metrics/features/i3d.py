@@ -32,7 +32,7 @@ from dawn_bench.metrics.features.inception import SEEDED_GAIN
 from dawn_bench.metrics.functional.distinct import rows_of_distinct
 from dawn_bench.metrics.networks.i3d import I3D
 from dawn_bench.metrics.networks.i3d_keys import piergiajs_keys
-from dawn_bench.metrics.networks.inference import exact_inference, for_inference, uploaded
+from dawn_bench.metrics.networks.inference import beside, exact_inference, for_inference, uploaded
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
@@ -97,7 +97,7 @@ def i3d_features(
         return network(torch.stack(prepared) if len(prepared) > 1 else prepared[0][None]).cpu().numpy()
 
     with exact_inference():
-        return rows_of_distinct(windows, run, size=batch, count=count)
+        return rows_of_distinct(windows, run, size=batch, count=count, overlap=beside(device))
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ Networks, never mixed in one score:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,8 @@ class Identity(Feature):
         if chosen is None or chosen.path is None:
             self.network, chosen = "dlib", resolve(ENTRIES["dlib"], "files")
             self.resolved.append(chosen)
-        on_device = _ON_DEVICE.get(self.network) if device != "cpu" else None
-        self.embed = _EMBEDDERS[self.network](chosen) if on_device is None else on_device(chosen, device)
+        on_device = _ON_DEVICE[self.network](chosen, device) if device != "cpu" and self.network in _ON_DEVICE else None
+        self.embed = on_device or _EMBEDDERS[self.network](chosen)
 
     @classmethod
     def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
@@ -175,10 +176,10 @@ def _read(path: Path) -> cv2.dnn.Net:
 
 
 @lru_cache(maxsize=2)
-def in_torch(weights: Resolved, device: str, *, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Embed:
+def in_torch(weights: Resolved, device: str, *, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Embed | None:
     """A network of ArcFace's crops on the device: float32 (N,D), OpenCV's to 1e-4 of the largest number.
 
-    `mean` and `deviation` are of red, green and blue in levels.
+    `mean` and `deviation` are of red, green and blue in levels. None for a file with operations that only OpenCV knows.
     """
     import torch
 
@@ -186,7 +187,15 @@ def in_torch(weights: Resolved, device: str, *, mean: tuple[float, ...], deviati
     from dawn_bench.metrics.networks.onnx_graph import OnnxNetwork
 
     path = weights.file
-    network = guarded(lambda: OnnxNetwork(path), path, "an ONNX network", FETCH_AGAIN)
+
+    def read() -> OnnxNetwork | None:
+        with suppress(NotImplementedError):
+            return OnnxNetwork(path)
+        return None
+
+    network = guarded(read, path, "an ONNX network", FETCH_AGAIN)
+    if network is None:
+        return None
     for_inference(network, device=device)
 
     def embed(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -202,7 +211,7 @@ def in_torch(weights: Resolved, device: str, *, mean: tuple[float, ...], deviati
 _ARCFACE_RANGE = {"mean": (127.5,) * 3, "deviation": (127.5,) * 3}
 _IMAGENET_RANGE = {"mean": (123.675, 116.28, 103.53), "deviation": (58.395, 57.12, 57.375)}
 #: The networks that run in PyTorch on a GPU; dlib's has no such form.
-_ON_DEVICE: dict[str, Callable[[Resolved, str], Embed]] = {
+_ON_DEVICE: dict[str, Callable[[Resolved, str], Embed | None]] = {
     "arcface": partial(in_torch, **_ARCFACE_RANGE),
     "arcface-r100": partial(in_torch, **_ARCFACE_RANGE),
     "mobilefacenet": partial(in_torch, **_IMAGENET_RANGE),

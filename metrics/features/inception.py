@@ -24,7 +24,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.lazy import each_row
 from dawn_bench.metrics.functional.distinct import rows_of_distinct
 from dawn_bench.metrics.networks.inception import FidInception
-from dawn_bench.metrics.networks.inference import exact_inference, for_inference, uploaded
+from dawn_bench.metrics.networks.inference import beside, exact_inference, for_inference, uploaded
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
@@ -75,7 +75,7 @@ def inception_features(
         return network(x.contiguous(memory_format=torch.channels_last), tap=tap).cpu().numpy()
 
     with exact_inference():
-        return rows_of_distinct(each_row(frames), run, size=batch, count=len(frames))
+        return rows_of_distinct(each_row(frames), run, size=batch, count=len(frames), overlap=beside(device))
 
 
 _RESIZES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -12,7 +12,7 @@ fourth digit). Inputs in [0, 1], a common mistake, give distances 5 to 15 times 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from dawn_bench.ahead import ahead
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.files import sha256_file
-from dawn_bench.metrics.networks.inference import exact_inference, for_inference, uploaded
+from dawn_bench.metrics.networks.inference import beside, exact_inference, for_inference, uploaded
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, PairFeature
 from dawn_bench.pixels import to_signed
@@ -43,14 +44,21 @@ def lpips_per_frame(generated: np.ndarray, true: np.ndarray, network: torch.nn.M
     """
     device = next(network.parameters()).device
     distances = np.zeros(len(generated))
+    batches = _unequal(generated, true)
     with exact_inference():
-        for start in range(0, len(generated), BATCH):
-            stop = start + BATCH
-            a, b = (np.ascontiguousarray(frames[start:stop]) for frames in (generated, true))
-            if not np.array_equal(a, b):
-                x, y = (to_signed(uploaded(frames, device).permute(0, 3, 1, 2)) for frames in (a, b))
-                distances[start:stop] = network(x, y).double().mean(dim=(1, 2, 3)).cpu().numpy()
+        for part, pair in ahead(batches) if beside(device) else batches:
+            x, y = (to_signed(uploaded(frames, device).permute(0, 3, 1, 2)) for frames in pair)
+            distances[part] = network(x, y).double().mean(dim=(1, 2, 3)).cpu().numpy()
     return distances
+
+
+def _unequal(generated: np.ndarray, true: np.ndarray) -> Iterator[tuple[slice, tuple[np.ndarray, np.ndarray]]]:
+    """Which frames, and both clips' frames uint8 (n,H,W,3), of each batch with a pair that is not equal."""
+    for start in range(0, len(generated), BATCH):
+        part = slice(start, start + BATCH)
+        a, b = np.ascontiguousarray(generated[part]), np.ascontiguousarray(true[part])
+        if not np.array_equal(a, b):
+            yield part, (a, b)
 
 
 def package_network(net: str, *, spatial: bool = False) -> torch.nn.Module:

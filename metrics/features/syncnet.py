@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
 import torch
 
+from dawn_bench.ahead import ahead
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.lazy import LazyRows, each_row, stretch
@@ -31,7 +32,7 @@ from dawn_bench.metrics.functional.facetrack import MEDIAN, FaceTrack, crop, smo
 from dawn_bench.metrics.functional.mfcc import mfcc
 from dawn_bench.metrics.functional.sync import window_count
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
-from dawn_bench.metrics.networks.inference import exact_inference, for_inference, uploaded
+from dawn_bench.metrics.networks.inference import beside, exact_inference, for_inference, uploaded
 from dawn_bench.metrics.networks.s3fd_wav2lip import S3FDWav2Lip
 from dawn_bench.metrics.networks.syncnet import AUDIO_WINDOW, EMBEDDING, LIP_WINDOW, MFCC_PER_FRAME, SIDE, SyncNet
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
@@ -141,23 +142,15 @@ class SyncNetFeature(Feature):
 
     def _lips(self, frames: np.ndarray, count: int) -> np.ndarray:
         """Embeddings (count,1024) of the lip windows; a window whose frames were seen before is not run again."""
-        batch = 4 if self.device == "cpu" else BLOCK
-        table, seen = np.zeros((0, EMBEDDING), np.float32), dict[bytes, int]()
-        shown = stretch(frames, 0, count + LIP_WINDOW - 1)
-        for start, block in _blocks_of_windows(shown, count):
-            digests = [content_digest(frame) for frame in block]
-            keys = [b"".join(digests[i : i + LIP_WINDOW]) for i in range(len(block) - LIP_WINDOW + 1)]
-            new = [i for i, key in enumerate(keys) if seen.setdefault(key, start + i) == start + i]
-            if new:
-                # one window alone takes another kernel, whose last bits differ
-                first = max(0, min(new[0], len(keys) - batch))
-                last = min(len(keys), max(new[-1] + 1, first + batch))
-                squashed = np.stack([cv2.resize(f, (SIDE, SIDE)) for f in block[first : last + LIP_WINDOW - 1]])
-                bgr = uploaded(squashed[..., ::-1].copy(), self.device).permute(0, 3, 1, 2).float()
+        table, batch = np.zeros((0, EMBEDDING), np.float32), 4 if self.device == "cpu" else BLOCK
+        blocks = _new_windows(stretch(frames, 0, count + LIP_WINDOW - 1), count, batch)
+        for part, squashed, numbers in ahead(blocks) if beside(self.device) else blocks:
+            if squashed is not None:
+                bgr = uploaded(squashed, self.device).permute(0, 3, 1, 2).float()
                 rows = self._run(self.network.lips, bgr, batch=batch)
-                table = table if start else np.empty((count, *rows.shape[1:]), rows.dtype)
-                table[start + first : start + last] = rows
-            table[start : start + len(keys)] = table[[seen[key] for key in keys]]
+                table = table if len(table) else np.empty((count, *rows.shape[1:]), rows.dtype)
+                table[part] = rows
+            table[numbers.start : numbers.start + len(numbers.rows)] = table[numbers.rows]
         return table
 
     def _audio(self, sound: np.ndarray, count: int) -> np.ndarray:
@@ -232,6 +225,34 @@ class FaceCrops(LazyRows):
         for place, (k, frame) in enumerate(zip(numbers, self.frames[list(numbers)], strict=True)):
             rows[place] = crop(frame, *(values[k] for values in self.places))
         return rows
+
+
+class _Numbers(NamedTuple):
+    """The rows of the table that the windows of a block, from `start` on, are equal to."""
+
+    start: int
+    rows: list[int]
+
+
+def _new_windows(frames: np.ndarray, count: int, batch: int) -> Iterator[tuple[slice, np.ndarray | None, _Numbers]]:
+    """Block after block of windows: the rows that are to be computed, their frames, and the rows that each one has.
+
+    The frames are uint8 (n+4,224,224,3) in the order blue, green, red; None where every window was there before.
+    """
+    seen: dict[bytes, int] = {}
+    for start, block in _blocks_of_windows(frames, count):
+        digests = [content_digest(frame) for frame in block]
+        keys = [b"".join(digests[i : i + LIP_WINDOW]) for i in range(len(block) - LIP_WINDOW + 1)]
+        new = [i for i, key in enumerate(keys) if seen.setdefault(key, start + i) == start + i]
+        numbers = _Numbers(start, [seen[key] for key in keys])
+        if not new:
+            yield slice(0), None, numbers
+            continue
+        # one window alone takes another kernel, whose last bits differ
+        first = max(0, min(new[0], len(keys) - batch))
+        last = min(len(keys), max(new[-1] + 1, first + batch))
+        squashed = np.stack([cv2.resize(f, (SIDE, SIDE)) for f in block[first : last + LIP_WINDOW - 1]])
+        yield slice(start + first, start + last), squashed[..., ::-1].copy(), numbers
 
 
 def _blocks_of_windows(frames: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:

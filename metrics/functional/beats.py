@@ -36,9 +36,8 @@ def onset_envelope(sound: np.ndarray, *, hop: int = HOP, median: bool = False) -
     Returns:
         float32 (1 + n // hop,), >= 0; all zeros for silence.
     """
-    padded = np.pad(sound.astype(np.float32) / 32768, FFT // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::hop]
-    parts = np.array_split(windows, -(-len(windows) // BLOCK))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(sound, FFT // 2), FFT)[::hop]
+    parts = (windows[start : start + BLOCK] for start in range(0, len(windows), BLOCK))
     level = np.concatenate([10 * np.log10(np.maximum(_mel_power(part), 1e-10)) for part in parts])
     level = np.maximum(level, level.max() - 80)
     rise = (np.median if median else np.mean)(np.maximum(level[1:] - level[:-1], 0), axis=1)
@@ -47,8 +46,9 @@ def onset_envelope(sound: np.ndarray, *, hop: int = HOP, median: bool = False) -
 
 
 def _mel_power(windows: np.ndarray) -> np.ndarray:
-    """Power in each mel band (n,128) of windows (n,2048) of sound."""
-    power = np.abs(rfft(windows * get_window("hann", FFT).astype(np.float32), axis=1)) ** 2
+    """Power in each mel band float32 (n,128) of windows int16 (n,2048) of sound."""
+    heard = windows.astype(np.float32) / 32768
+    power = np.abs(rfft(heard * get_window("hann", FFT).astype(np.float32), axis=1)) ** 2
     return power @ _mel_filters().T
 
 
@@ -75,15 +75,26 @@ def tempo(envelope: np.ndarray, *, rate: float = RATE) -> float:
     """Beats per minute: the strongest mean self-similarity in 8 s windows under a log-normal prior around 120."""
     width = int(TEMPO_WINDOW * rate)
     padded = np.pad(envelope, width // 2, mode="linear_ramp")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(envelope)] * get_window("hann", width)
-    length = next_fast_len(2 * width - 1, real=True)
-    similarity = irfft(np.abs(rfft(windows, length, axis=1)) ** 2, length, axis=1)[:, :width]
-    peak = np.abs(similarity).max(axis=1, keepdims=True)
-    similarity /= np.where(peak < np.finfo(similarity.dtype).tiny, 1, peak)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(envelope)]
+    total = np.zeros((0, width))
+    for start in range(0, len(windows), BLOCK):  # the sum goes on in the order of the windows
+        total = np.concatenate([total, _self_similarity(windows[start : start + BLOCK])]).sum(axis=0, keepdims=True)
+    similarity = total[0] / len(windows)
     shortest = int(60 * rate / MAX_BPM) + 1
     bpm = 60 * rate / np.arange(shortest, width)
     prior = -0.5 * ((np.log2(bpm) - np.log2(START_BPM)) / OCTAVES) ** 2
-    return float(bpm[np.argmax(np.log1p(1e6 * similarity.mean(axis=0)[shortest:]) + prior)])
+    return float(bpm[np.argmax(np.log1p(1e6 * similarity[shortest:]) + prior)])
+
+
+def _self_similarity(windows: np.ndarray) -> np.ndarray:
+    """Autocorrelation (n,width) of windows (n,width) by lag, with a largest value of 1."""
+    width = windows.shape[1]
+    length = next_fast_len(2 * width - 1, real=True)
+    spectrum = rfft(windows * get_window("hann", width), length, axis=1)
+    similarity = irfft(np.abs(spectrum) ** 2, length, axis=1)[:, :width]
+    peak = np.abs(similarity).max(axis=1, keepdims=True)
+    similarity /= np.where(peak < np.finfo(similarity.dtype).tiny, 1, peak)
+    return similarity
 
 
 def onset_frames(envelope: np.ndarray, *, rate: float = RATE) -> np.ndarray:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from dawn_bench.ahead import ahead
+
 
 def content_digest(array: np.ndarray) -> bytes:
     """32 bytes that stand for the content of an array among others of its shape and type."""
@@ -14,16 +16,22 @@ def content_digest(array: np.ndarray) -> bytes:
 
 
 def rows_of_distinct(
-    parts: Iterable[np.ndarray], run: Callable[[np.ndarray], np.ndarray], *, size: int, count: int
+    parts: Iterable[np.ndarray],
+    run: Callable[[np.ndarray], np.ndarray],
+    *,
+    size: int,
+    count: int,
+    overlap: bool = False,
 ) -> np.ndarray:
     """The rows that `run` gives for batches (n,...) of equal-shaped arrays, with one row (count,D) for each array.
 
     Of equal arrays only the first is run. Batches have `size` arrays, the last one the rest; no more are held. There
-    are at most `count` arrays, and at least one.
+    are at most `count` arrays, and at least one. With `overlap` a thread prepares the next batches while one is run.
     """
     numbers: list[int] = []  # of each array's row
     table, filled = np.zeros((0, 0)), 0
-    for batch in distinct_batches(parts, numbers, size=size):
+    batches = distinct_batches(parts, numbers, size=size)
+    for batch in ahead(batches) if overlap else batches:
         rows = run(batch)
         if not filled:
             table = np.empty((count, *rows.shape[1:]), rows.dtype)

@@ -43,6 +43,8 @@ class Rows(Protocol):
 
     def __array__(self) -> np.ndarray: ...
 
+    def __getitem__(self, rows: slice) -> Rows: ...
+
     def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
         """Rows `first` to `last` (exclusive)."""
 

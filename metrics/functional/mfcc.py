@@ -9,8 +9,8 @@ from scipy.fft import dct
 
 SAMPLE_RATE = 16_000
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, transform
-#: Windows that are transformed at once: 2 min 40 s of sound.
-BLOCK = 1 << 14
+#: Windows that are transformed at once: 82 s of sound.
+BLOCK = 1 << 13
 FILTERS, COEFFICIENTS, LIFTER, PREEMPHASIS = 26, 13, 22, 0.97
 
 
@@ -24,13 +24,18 @@ def mfcc(sound: np.ndarray) -> np.ndarray:
         float64 (m,13), m = 1 + ceil(max(n - 400, 0) / 160); the last window is zero-padded. Column 0 is the
         log energy of the window. Windows are rectangular; silence gives log(eps), never -inf.
     """
-    x = sound.astype(np.float64)
-    x[1:] -= PREEMPHASIS * x[:-1].copy()
-    count = 1 + max(0, -(-(len(x) - WINDOW) // HOP))
-    padded = np.zeros((count - 1) * HOP + WINDOW)
-    padded[: len(x)] = x
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    return np.concatenate([_cepstra(part) for part in np.array_split(windows, -(-count // BLOCK))])
+    count = 1 + max(0, -(-(len(sound) - WINDOW) // HOP))
+    parts = []
+    for start in range(0, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        first, last = start * HOP, (stop - 1) * HOP + WINDOW
+        x = sound[max(0, first - 1) : last].astype(np.float64)  # with the sample before, for the pre-emphasis
+        x[1:] -= PREEMPHASIS * x[:-1].copy()
+        padded = np.zeros(last - first)
+        heard = x[1:] if first else x
+        padded[: len(heard)] = heard
+        parts.append(_cepstra(np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]))
+    return np.concatenate(parts)
 
 
 def _cepstra(windows: np.ndarray) -> np.ndarray:

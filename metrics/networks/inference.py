@@ -8,7 +8,7 @@ from torch import nn
 
 from dawn_bench.exact import exact_inference
 
-__all__ = ["ConvUnit", "exact_inference", "for_inference", "uploaded"]
+__all__ = ["ConvUnit", "beside", "exact_inference", "for_inference", "uploaded"]
 
 
 class ConvUnit(nn.Module):
@@ -37,6 +37,11 @@ def uploaded(array: np.ndarray, device: torch.device | str) -> torch.Tensor:
     if torch.device(device).type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def beside(device: torch.device | str) -> bool:
+    """Whether a network on this device runs beside the processor, which then prepares what it is given next."""
+    return torch.device(device).type != "cpu"
 
 
 def for_inference(network: nn.Module, *, device: str) -> nn.Module:

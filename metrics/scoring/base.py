@@ -54,7 +54,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -105,7 +104,7 @@ class FeatureExtractor(ABC):
     fields: ClassVar[tuple[str, ...]]
     #: Incremented whenever the code changes the arrays.
     version: ClassVar[int] = 1
-    #: Whether `run` uses a network on `device`. The others need processors alone, and may run ahead of it.
+    #: Whether `run` uses a network on `device`; the others need processors alone.
     device_bound: ClassVar[bool] = False
 
     def __init__(
@@ -123,10 +122,7 @@ class FeatureExtractor(ABC):
         return ()
 
     def use_weights(self, name: str) -> Resolved:
-        """Resolve an entry of the weights registry under this extractor's policy; it enters the fingerprint.
-
-        `weight_needs` declares the same entry.
-        """
+        """Resolve an entry of the weights registry, which `weight_needs` declares too; it enters the fingerprint."""
         weights = resolve(name, self.policy)
         self.resolved.append(weights)
         return weights
@@ -158,17 +154,15 @@ class Feature(FeatureExtractor):
     after: ClassVar[tuple[str, ...]] = ()
     #: Whether it reports every face, as `landmarks` does.
     lists_faces: ClassVar[bool] = False
-    #: What `run` is given as `TARGET` where several faces are in view, since it detects faces itself: the place of the
-    #: face that is meant, as tracking finds the faces (`tracked`), or only where the true clip's index tells of
-    #: several (`index`), which costs nothing.
+    #: What `run` is given as `TARGET` where several faces are in view: the place of the face that is meant, as tracking
+    #: finds the faces (`tracked`), or only where the true clip's index tells of several (`index`), which costs nothing.
     follows: str = ""
-    #: Parts of its work that read fewer fields, by name. Clips that share these fields share them, as the same pictures
-    #: with another sound do. `run` is then given their arrays.
-    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    #: Parts of its work that read fewer fields, by name: the same pictures with another sound share them.
+    parts: Mapping[str, tuple[str, ...]] = {}
 
     def run_part(self, part: str, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:
-        """The arrays of one of the `parts`; `given` is as for `run`. Raises `ItemError`."""
-        raise NotImplementedError(part)
+        """The arrays of one of the `parts`, which `run` is then given too. Raises `ItemError`."""
+        raise NotImplementedError
 
     @abstractmethod
     def run(self, clip: Clip, given: Arrays) -> dict[str, np.ndarray]:

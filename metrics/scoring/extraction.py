@@ -43,6 +43,9 @@ from dawn_bench.weights import Policy
 #: The arrays of a feature, or why the clip has none.
 Outcome = dict[str, np.ndarray] | ItemError
 
+#: Bytes of a feature's arrays up to which a pair of clips keeps them; larger ones are read from the store each time.
+KEPT = 1 << 26
+
 #: The feature that lists the faces of a clip.
 _FACES = "landmarks"
 
@@ -158,13 +161,17 @@ class Extraction:
     def _of(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:
         outcomes = self._pair[id(clip)].outcomes
         if name not in outcomes:
+            outcome: Outcome
             try:
                 if name == _FACES and self._lists_faces:
-                    outcomes[name] = face_at(self._faces(clip), self._face(clip))
+                    outcome = face_at(self._faces(clip), self._face(clip))
                 else:
-                    outcomes[name] = self._cached(name, clip, true)
+                    outcome = self._cached(name, clip, true)
             except ItemError as error:
-                outcomes[name] = error
+                outcome = error
+            if not isinstance(outcome, ItemError) and sum(a.nbytes for a in outcome.values()) > KEPT:
+                return outcome
+            outcomes[name] = outcome
         return _arrays(outcomes[name])
 
     def _cached(self, name: str, clip: Clip, true: Clip | None = None) -> dict[str, np.ndarray]:

@@ -60,20 +60,48 @@ BLOCK = 1 << 25
 class StoredRows:
     """An array of the cache that is read when it is needed: rows (n, ...) of one clip.
 
-    It is what a metric keeps of a clip. Pickled, it becomes the array: another machine may not have the folder.
+    It is what a metric keeps of a clip; a slice of it is one too. Pickled, it becomes the array: another machine may
+    not have the folder.
+
+    Args:
+        source: the feature and its fingerprint.
+        stretch: the first row and the one after the last, None for all.
     """
 
-    def __init__(self, entry: Entry, name: str, *, cache: FeatureCache, identity: tuple[str, str, str, str]) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        name: str,
+        *,
+        cache: FeatureCache,
+        source: tuple[str, str],
+        stretch: tuple[int, int] | None = None,
+    ) -> None:
         array = entry.arrays[name]
-        self.cache, self.identity, self.shape, self.dtype = cache, identity, array.shape, array.dtype
+        self.first, self.last = stretch or (0, array.shape[0])
+        self.cache, self.source, self.dtype = cache, source, array.dtype
+        self.shape = (self.last - self.first, *array.shape[1:])
         self._entry, self._name = entry, name
+
+    @property
+    def identity(self) -> tuple[str, str, int, int]:
+        """Which rows of its source they are."""
+        return self._entry.key, self._name, self.first, self.last
 
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __getitem__(self, rows: slice) -> StoredRows:
+        first, last, step = rows.indices(len(self))
+        if step != 1:
+            raise IndexError("only consecutive rows")
+        stretch = self.first + first, self.first + max(first, last)
+        return StoredRows(self._entry, self._name, cache=self.cache, source=self.source, stretch=stretch)
+
     def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
         """Rows `first` to `last` (exclusive). Raises `DamageError` where they are gone."""
-        return self._entry.read(self._name, first, last)
+        stop = len(self) if last is None else min(last, len(self))
+        return self._entry.read(self._name, self.first + first, self.first + stop)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.read().astype(dtype or self.dtype, copy=False)
@@ -156,7 +184,7 @@ class FeatureCache:
         stored: dict[str, np.ndarray] = {}
         for label, array in arrays.items():
             known = array.view(_Stored)
-            known.rows = StoredRows(entry, label, cache=self, identity=(name, fingerprint, entry.key, label))
+            known.rows = StoredRows(entry, label, cache=self, source=(name, fingerprint))
             stored[label] = known
         return stored
 
