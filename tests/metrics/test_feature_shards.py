@@ -105,7 +105,7 @@ def test_rows_are_the_same_before_and_after_a_flush_and_in_another_process(tmp_p
         np.testing.assert_array_equal(rows.read(2, 5), whole[2:5])
         np.testing.assert_array_equal(np.asarray(rows[-3:]), whole[-3:])
         np.testing.assert_array_equal(rows[4:8].read(1, 99), whole[5:8])
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(rows[4:8])), whole[4:8])  # noqa: S301
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(rows[4:8])), whole[4:8])
         cache.flush()
     array = cache.get("f", "1", "k")["x"]  # type: ignore[index]
     assert type(array + 1) is np.ndarray and stored_rows(array[1:]) is not rows and not array.flags.writeable
@@ -140,7 +140,7 @@ def test_too_many_open_files_are_not_an_absent_feature(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "open", refuse)
     for reader, key in ((cache, "3"), (FeatureCache(tmp_path), "3"), (cache, "old")):
-        with pytest.raises(StorageError, match="no more files can be opened.*ulimit -n"):
+        with pytest.raises(StorageError, match=r"no more files can be opened .*ulimit -n"):
             reader.get("f", "1", key)
 
 
