@@ -172,7 +172,7 @@ def _start(name: TrackerName, stage: Stage, out: Path, *, start: int) -> Tracker
     ids = _ids(path)
     service = WandB if name == "wandb" else MLflow
     tracker = service(stage, out, run_id=ids.get(name))
-    write_atomic(path, json.dumps({**ids, name: tracker.run_id}).encode())
+    write_atomic(path, json.dumps({**ids, name: tracker.run_id}).encode(), durable=False)
     return tracker
 
 
