@@ -20,6 +20,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import flop_registry
 
 GIB = 1 << 30
@@ -138,12 +139,24 @@ class Saved(torch.autograd.graph.saved_tensors_hooks):
         self._known = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
         self._kept: list[Tensor] = []
         self.sizes: dict[int, int] = {}
-        self.places: Counter[str] = Counter()
         super().__init__(self._pack, lambda tensor: tensor)
 
     def __enter__(self) -> Self:
+        """Also counts the inputs of recomputed parts, which PyTorch keeps in another way."""
+        self._patch = mock.patch("dawn_bench.models.dawn.unet.checkpoint", self._checkpoint)
+        self._patch.start()
         super().__enter__()
         return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._patch.stop()
+
+    def _checkpoint(self, part: Any, *inputs: Any, **how: Any) -> Any:
+        for value in inputs:
+            if isinstance(value, Tensor):
+                self._pack(value)
+        return checkpoint(part, *inputs, **how)
 
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
