@@ -55,13 +55,22 @@ def fake_gpu() -> Iterator[None]:
         yield
 
 
-def _fused_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **_: Any) -> Tensor:
+def _fused_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **_: Any,
+) -> Tensor:
     """The kernel that PyTorch chooses on a GPU, by whether there is a mask; without a GPU it chooses none."""
     gradient = any(t is not None and t.requires_grad for t in (q, k, v, attn_mask))
     if attn_mask is None and q.dtype != torch.float32:
-        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
-    bias = None if attn_mask is None else attn_mask.expand(*q.shape[:-1], k.shape[-2])
-    return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, bias, gradient)[0]
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal)[0]
+    bias = None if attn_mask is None else attn_mask.to(q.dtype).expand(*q.shape[:-1], k.shape[-2])
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    return kernel(q, k, v, bias, gradient, dropout_p, is_causal)[0]
 
 
 class _Assumed(TorchDispatchMode):
