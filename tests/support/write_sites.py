@@ -70,6 +70,7 @@ LOSSY = {
     "dawn_bench/hashes.py:known_hashes": "a hash that is lost is computed again",
     "dawn_bench/locks.py:exclusive": "the name of a lock's holder, for a message",
     "dawn_bench/transfer.py:_remember": "a download without it starts again",
+    "dawn_bench/training/trackers.py:_start": "a stage that is resumed without it begins a new run of its service",
     "metrics/scoring/feature_cache.py:FeatureCache._write": "a damaged file counts as absent",
     "metrics/scoring/matching.py:_write": "a damaged file counts as absent",
     "baselines/external/stage.py:staged": "in a temporary folder",

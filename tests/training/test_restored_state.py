@@ -100,6 +100,7 @@ VALID: dict[str, Any] = {
     "diffspeaker.model.latent": 32, "diffspeaker.model.heads": 2, "diffspeaker.model.subjects": ("x",),
 }  # fmt: skip
 LOOP: dict[str, Any] = {
+    "accumulate": 2,
     "decay_steps": 30,
     "clip_norm": 0.3,
     "ema": 0.7,

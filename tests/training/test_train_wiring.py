@@ -89,7 +89,9 @@ def test_every_stage_is_trained_on_its_clips_in_its_folder_with_its_facts(
     cache = caches["mesh" if spec.modality == "mesh" else "video"]
     plain = SETTINGS[model]()
     names = [name for name in spec.stages if getattr(plain, stage_key(name)) is not None]
-    answer, calls, settings = _train(model, cache, tmp_path, settings=_validated(plain, names))
+    answer, calls, settings = _train(
+        model, cache, tmp_path, settings=_validated(plain, names), track=("wandb", "mlflow")
+    )
     assert [stage.name for stage, _ in calls] == names
     assert answer == {name: tmp_path / name / "model.safetensors" for name in names}
     holdout = read_holdout(tmp_path / names[0])
@@ -103,6 +105,7 @@ def test_every_stage_is_trained_on_its_clips_in_its_folder_with_its_facts(
         rest = {k: v for k, v in given.items() if k != "provenance"}
         assert rest == {
             "out": tmp_path / stage.name, "seed": 11, "device": "cpu", "resume": False, "validation_split": "val",
+            "track": ("wandb", "mlflow"),
         }  # fmt: skip
         facts = given["provenance"]
         notes = facts.pop("substitutes")
