@@ -58,12 +58,16 @@ part() { # seconds, name of the part, its arguments
 
 part 80 correctness
 part 75 clips eager
-for stage in dawn:lfg dawn:a2v-1 dawn:a2v-2 dawn:pbnet dit-head:vqgan-face dit-head:vqgan-masked dit-head:dit \
-    diffspeaker:diffspeaker; do
-    part 35 stages "$stage"
-done
-part 45 scoring
-part 45 profiles
-part 120 clips compiled
+part 25 stages dawn:lfg
+part 25 stages dawn:a2v-1
+part 40 stages dawn:a2v-2
+part 20 stages dawn:pbnet
+part 20 stages dit-head:vqgan-face
+part 20 stages dit-head:vqgan-masked
+part 20 stages dit-head:dit
+part 25 stages diffspeaker:diffspeaker
+part 35 scoring
+part 40 profiles
+part 100 clips compiled
 say "$failed parts failed or were left out; $SECONDS s in all"
 [ "$failed" -eq 0 ]
