@@ -39,6 +39,7 @@ def train(job: Training, settings: Config) -> None:
             device=job.device,
             resume=job.resume,
             model=job.model,
+            track=job.track,
         )
     except KeyboardInterrupt:
         if rank() == 0:

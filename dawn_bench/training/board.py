@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
@@ -30,7 +31,7 @@ class Board:
 
             self._writer = SummaryWriter(str(folder / FOLDER), purge_step=start + 1 if start else None)
 
-    def scalars(self, values: dict[str, float], step: int, *, under: str) -> None:
+    def scalars(self, values: Mapping[str, float], step: int, *, under: str) -> None:
         """Log each value as `under/name`."""
         for name, value in values.items() if self._writer is not None else ():
             self._writer.add_scalar(f"{under}/{name}", value, step)
@@ -40,8 +41,8 @@ class Board:
         if self._writer is not None:
             self._writer.add_image(name, picture, step, dataformats="HWC")
 
-    def video(self, name: str, frames: np.ndarray, step: int) -> None:
-        """Log a video, uint8 RGB (T,H,W,3), as an animated GIF at 25 fps."""
+    def video(self, name: str, frames: np.ndarray, step: int, *, file: Path) -> None:
+        """Log a video, uint8 RGB (T,H,W,3), as an animated GIF at 25 fps; its `file` is not used."""
         if self._writer is None:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary

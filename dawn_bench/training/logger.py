@@ -4,14 +4,14 @@
 <stage>/validation.jsonl   values on held-out clips, a line every `validate_every` steps
 <stage>/samples/           sample videos, ground truth on the left
 <stage>/best.safetensors   the best checkpoint by validation; best.json has its step (the stage's result is the last)
-<stage>/tensorboard/       the same for TensorBoard, if it is installed
+<stage>/tensorboard/       the same for TensorBoard, if it is installed; see `dawn_bench.training.trackers` for others
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from dawn_bench.names import owned
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.readers import DamageError, finite, parse_json, read_json
 from dawn_bench.storage import writing
-from dawn_bench.training.board import FOLDER, Board
+from dawn_bench.training.board import FOLDER
 from dawn_bench.training.stage import Stage
+from dawn_bench.training.trackers import DEFAULT, TrackerName, Trackers
 from dawn_bench.training.validation import Validates, held_out
 
 LOG_FILE, VALIDATION_FILE, BEST_FILE, BEST_NOTE = "metrics.jsonl", "validation.jsonl", "best.safetensors", "best.json"
@@ -33,8 +34,8 @@ SAMPLES = "samples"
 class TrainingLogger:
     """The logs of one stage in `out`, from step `start` on. Only the process of rank 0 writes logs.
 
-    `save(path, module, step)` writes a checkpoint. Validation reads clips of `split`, see `held_out`. Raises
-    `InputError` where a log is a link out of `out`.
+    `save(path, module, step)` writes a checkpoint. Validation reads clips of `split`, see `held_out`. `track` names
+    the services that show the same. Raises `InputError` where a log is a link out of `out`.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class TrainingLogger:
         start: int,
         save: Callable[[Path, nn.Module, int], None],
         split: str | None = None,
+        track: Sequence[TrackerName] = DEFAULT,
     ) -> None:
         self.stage, self.out, self.save, self.split = stage, out, save, split
         for name in (LOG_FILE, VALIDATION_FILE, SAMPLES, FOLDER):
             owned(out, name)
         for name in (LOG_FILE, VALIDATION_FILE):
             drop_after(out / name, start)
-        self.board = Board(out, start=start)
+        self.trackers = Trackers(track, stage, out, start=start)
         if start == 0:  # what an abandoned run left behind is not this run's best
             for name in (BEST_NOTE, BEST_FILE):
                 (out / name).unlink(missing_ok=True)
@@ -60,7 +62,7 @@ class TrainingLogger:
     def step(self, step: int, values: dict[str, float], *, data_share: float) -> None:
         """Log a step's losses and the share of time spent waiting for data."""
         self._append(LOG_FILE, {"step": step, **values, "data_share": round(data_share, 4)})
-        self.board.scalars(values | {"data_share": data_share}, step, under="train")
+        self.trackers.scalars(values | {"data_share": data_share}, step, under="train")
 
     def validate(self, module: nn.Module, step: int, *, device: str) -> None:
         """Validate on held-out clips; logs values, images and videos, and keeps the best checkpoint so far."""
@@ -73,20 +75,21 @@ class TrainingLogger:
         module.train(training)
         values = {name: round(float(value), 5) for name, value in validation.values.items()}
         self._append(VALIDATION_FILE, {"step": step, "split": split, **values})
-        self.board.scalars(values, step, under="validation")
+        self.trackers.scalars(values, step, under="validation")
         for name, picture in validation.pictures.items():
-            self.board.picture(f"validation/{name}", picture, step)
+            self.trackers.picture(f"validation/{name}", picture, step)
         if validation.videos:
             (self.out / SAMPLES).mkdir(exist_ok=True)
         for name, frames in validation.videos.items():
-            write_video(self.out / SAMPLES / f"step-{step:07d}-{name}.mp4", frames)
-            self.board.video(f"validation/{name}", frames, step)
-        self.board.flush()
+            file = self.out / SAMPLES / f"step-{step:07d}-{name}.mp4"
+            write_video(file, frames)
+            self.trackers.video(f"validation/{name}", frames, step, file=file)
+        self.trackers.flush()
         self._note_best(module, step, validation.best, values, split=split, smaller=validation.smaller_is_better)
 
     def close(self) -> None:
-        """Close the files."""
-        self.board.close()
+        """End the logs of all trackers."""
+        self.trackers.close()
 
     def _note_best(
         self, module: nn.Module, step: int, name: str, values: dict[str, float], *, split: str, smaller: bool

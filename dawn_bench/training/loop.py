@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE, clai
 from dawn_bench.training.schedule import learning_rate
 from dawn_bench.training.shares import parts
 from dawn_bench.training.stage import LoopConfig, Stage
+from dawn_bench.training.trackers import DEFAULT, TrackerName
 from dawn_bench.training.validation import due
 
 __all__ = [
@@ -65,10 +67,12 @@ def fit(
     resume: bool,
     provenance: dict[str, Any],
     validation_split: str | None = None,
+    track: Sequence[TrackerName] = DEFAULT,
 ) -> Path:
     """Train `stage` into the folder `out`; returns the checkpoint's path.
 
     The best checkpoint is chosen on clips of `validation_split` of the stage's cache, by default as `held_out` does.
+    `track` names services that show the training besides its own logs (`dawn_bench.training.trackers`).
 
     Writes `config.yaml`, the logs and samples of `dawn_bench.training.logger`, `state.pt` (to resume) and
     `model.safetensors`. A finished stage is not trained again when `resume` is set; with more steps it is extended.
@@ -100,15 +104,18 @@ def fit(
         if rank() == 0:
             _write_folder(stage, out)
         barrier()
-        accumulate = micro_batches(stage, optimizers, device=device)
+        accumulate = micro_batches(stage, optimizers, device=device) if start < loop.steps else loop.accumulate or 1
     facts |= {"processes": world_size(), "accumulate": accumulate}
     with explain_out_of_memory(stage, key=_key(stage), device=device, accumulate=accumulate):
         if start < loop.steps:
-            watch = TrainingLogger(stage, out, start=start, save=save, split=validation_split) if rank() == 0 else None
-            _steps(
-                stage, module, optimizers, mean, watch,
-                start=start, out=out, seed=seed, device=device, origin=origin, accumulate=accumulate,
-            )  # fmt: skip
+            watch = None
+            if rank() == 0:
+                watch = TrainingLogger(stage, out, start=start, save=save, split=validation_split, track=track)
+            with closing(watch) if watch is not None else nullcontext():
+                _steps(
+                    stage, module, optimizers, mean, watch,
+                    start=start, out=out, seed=seed, device=device, origin=origin, accumulate=accumulate,
+                )  # fmt: skip
     if rank() == 0:
         result = mean.module if mean is not None else module
         finished = start == loop.steps
@@ -179,10 +186,8 @@ def _steps(
             waiting = time.perf_counter()
             if progress is not None:
                 progress.advance(note=f"loss {values['total']:.4g}")
-        if watch is not None:
-            if request.pending and saved < done:
-                save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
-            watch.close()
+        if watch is not None and request.pending and saved < done:
+            save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
         request.stop()
 
 
@@ -224,7 +229,7 @@ def _one_step(
     norms = {}
     for number, parameters in enumerate(stage.parameter_groups()):
         limit = loop.clip_norm if loop.clip_norm is not None and number == 0 else math.inf
-        norms["grad_norm" if number == 0 else f"grad_norm_{number}"] = nn.utils.clip_grad_norm_(parameters, limit)
+        norms["grad_norm" if number == 0 else f"grad_norm_{number}"] = _clipped(parameters, limit, like=numbers)
     logged = dict(zip([*totals, *norms], torch.cat([numbers, torch.stack(list(norms.values()))]).tolist(), strict=True))
     bad = [name for name, value in logged.items() if not math.isfinite(value)]
     if bad:
@@ -236,6 +241,13 @@ def _one_step(
     for optimizer in optimizers:
         optimizer.step()
     return logged
+
+
+def _clipped(parameters: list[nn.Parameter], limit: float, *, like: Tensor) -> Tensor:
+    """Limit the norm of gradients; returns the norm before, on the device, 0 where there is no gradient."""
+    if all(parameter.grad is None for parameter in parameters):
+        return like.new_zeros(())  # PyTorch's is on the CPU
+    return nn.utils.clip_grad_norm_(parameters, limit)
 
 
 def _key(stage: Stage) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterator
@@ -118,11 +119,12 @@ def parallel(stage: Stage) -> Losses | nn.parallel.DistributedDataParallel:
     losses = Losses(stage)
     if world_size() == 1:
         return losses
-    # Said once by each process whose module happens to use all parameters in its first step.
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-    return nn.parallel.DistributedDataParallel(
-        losses, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
-    )
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of axes of length 1, which have none
+    engine = nn.parallel.DistributedDataParallel
+    known = inspect.signature(engine.__init__).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before PyTorch 2.14
+    buffers: dict[str, Any] = {name: False}
+    return engine(losses, find_unused_parameters=True, gradient_as_bucket_view=True, **buffers)
 
 
 def without_exchange(losses: Losses | nn.parallel.DistributedDataParallel) -> AbstractContextManager[Any]:

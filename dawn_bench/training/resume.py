@@ -22,6 +22,8 @@ from dawn_bench.weights import CONTENT_HASH, content_hash
 STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.yaml"
 #: Settings that may differ when a run goes on, as long as the learning rate of the steps before stays what it was.
 _EXTENDS = ("loop.steps", "loop.decay_steps")
+#: What earlier versions wrote where the settings now leave it open.
+_LEFT_OPEN = {"loop.accumulate": 1}
 _STATE_HINT = "Restore it from a copy, or train in another --out."
 
 
@@ -41,6 +43,7 @@ def claim(out: Path, config: Config, *, resume: bool) -> None:
     hint = "Restore it from a copy, or delete it to continue without comparing the settings."
     earlier = validated(type(config), read_yaml(file, hint=hint), what="setting", file=file)
     before, now = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+    before |= {k: None for k, value in _LEFT_OPEN.items() if before.get(k) == value and now.get(k, value) is None}
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if not changed:
         return

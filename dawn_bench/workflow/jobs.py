@@ -75,6 +75,10 @@ class Training(Job):
     resume: bool = Field(False, description="Continue a run that was stopped.")
     seed: int = Field(0, description="Seed of weights, data order and noise.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+    track: Annotated[tuple[Literal["tensorboard", "wandb", "mlflow"], ...], Flag(off="--no-track")] = Field(
+        ("tensorboard",),
+        description="Services that show the training besides its own logs: tensorboard, wandb, mlflow.",
+    )
 
 
 class Quickstart(Job):

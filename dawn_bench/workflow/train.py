@@ -25,6 +25,7 @@ from dawn_bench.training.data import training_ids
 from dawn_bench.training.holdout import Holdout, write_holdout
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
 from dawn_bench.training.resume import extends, saved_step
+from dawn_bench.training.trackers import DEFAULT, TrackerName
 from dawn_bench.workflow.folders import run_folder
 from dawn_bench.workflow.training_setup import checked_substitutes, has_started, holdouts
 
@@ -39,12 +40,14 @@ def train(
     device: str,
     resume: bool = False,
     model: str | None = None,
+    track: Sequence[TrackerName] = DEFAULT,
 ) -> dict[str, Path]:
     """Train `stages` of `model` (names, or `all`) on the cache's train split; returns the checkpoint of each stage.
 
-    `settings` are those of the model (`ModelSpec.preset`). Raises `InputError` when a stage is unknown, when `out`
-    lacks the trained stage that it needs, when `out` holds another run, when another process trains a stage there, or
-    when the settings refuse what would take the place of missing features or networks, or add a stage to their preset.
+    `settings` are those of the model (`ModelSpec.preset`), `track` the services that show the training. Raises
+    `InputError` when a stage is unknown, when `out` lacks the trained stage that it needs, when `out` holds another
+    run, when another process trains a stage there, or when the settings refuse what would take the place of missing
+    features or networks, or add a stage to their preset.
     """
     spec = MODELS[model or default_model()]
     check_stages(spec, settings)
@@ -108,6 +111,7 @@ def train(
                 resume=resume,
                 provenance=provenance[name],
                 validation_split=holdout_by_stage[name].split,
+                track=track,
             )
     return checkpoints
 

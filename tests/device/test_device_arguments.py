@@ -49,6 +49,8 @@ CUDA = {
     "job.py:_device",
     "provenance.py:device_name",
     "provenance.py:pick_device",
+    "training/memory.py:free_bytes",
+    "training/processes.py:_current",
     "training/processes.py:distributed",
     "cli/doctor.py:doctor",
 }

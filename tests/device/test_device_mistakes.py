@@ -40,6 +40,7 @@ MIXED: dict[str, Callable[[], object]] = {
     "values of an assignment by mask": lambda: on().index_put_((torch.tensor([0], device="cuda:1"),), torch.ones(1, 3)),
     "indices on the device, tensor on the CPU": lambda: torch.ones(4)[torch.tensor([1], device="cuda:1")],
     "an index_select by CPU indices": lambda: on().index_select(0, torch.tensor([1])),
+    "a number of the CPU among those that are stacked": lambda: torch.stack([on().sum(), torch.zeros(())]),
     "concatenation": lambda: torch.cat([on(), torch.ones(2, 3)]),
     "in place into a number of the CPU": lambda: torch.zeros(()).add_(on().sum()),
     "a generator of the CPU": lambda: torch.randn(3, device="cuda:1", generator=seeded("cpu")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,23 +62,30 @@ def test_each_of_two_processes_keeps_to_its_own_device(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The second process of a machine, in a group of four: NCCL, its local number, and dense tensors of that device."""
-    began: list[str] = []
+    """The second process of a machine, in a group of four: NCCL, its local number, and tensors of that device.
+
+    Its share of three items is one, and the fourth process has none.
+    """
+    began: list[Any] = []
     monkeypatch.setattr("torch.distributed.init_process_group", lambda backend, **_: began.append(backend))
+    monkeypatch.setattr("torch.distributed.new_group", lambda **named: began.append(named["backend"]) or "gloo")
     monkeypatch.setattr("torch.distributed.all_reduce", lambda numbers, **_: numbers.mul_(2))
-    for name in ("barrier", "destroy_process_group"):
-        monkeypatch.setattr(f"torch.distributed.{name}", lambda: None)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
+    monkeypatch.setattr("torch.distributed.barrier", lambda group: began.append(f"wait in {group}"))
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: None)
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
-    changes = ("loop.steps=1", "loop.batch_size=4", "loop.validate_every=null", "loop.amp=true")
+    changes = ("loop.steps=1", "loop.batch_size=3", "loop.validate_every=null", "loop.amp=true")
+    cache, before = cache_of(model), untrained(model)
     with pretended_cuda() as record:
-        cache, before = cache_of(model), untrained(model)
         train_stage(model, stage, cache, tmp_path / "run", *changes, before=before, device="cuda")
         assert torch.cuda.current_device() == 1
-    assert began == ["nccl"] and set(record.devices) == {1}
+    assert began[:2] == ["nccl", "gloo"] and set(began[2:]) == {"wait in gloo"}, "waits must not wait in NCCL"
+    assert set(record.devices) == {1}
     assert set(record.reduced) == {
         ("all_reduce", "training/processes.py:average"),
-        ("all_reduce", "training/processes.py:average_gradients"),
+        ("all_reduce", "training/loop.py:_one_step"),
+        ("gradient", "training/loop.py:_one_step"),
     }
     assert not (tmp_path / "run" / stage / "model.safetensors").exists(), "the first process alone writes"
 

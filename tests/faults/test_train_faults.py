@@ -15,7 +15,6 @@ from micro import losses, micro_settings, micro_train
 from safetensors.torch import load_file
 from tiny_cache import write_tiny_cache
 
-from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.stages.pbnet import PBNetStage
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, TrainingError
@@ -151,19 +150,6 @@ def test_a_setting_out_of_its_range_is_refused_in_one_line_that_names_it(text: s
     with pytest.raises(InputError) as caught:
         micro_settings(text)
     assert key in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_batch_that_processes_cannot_share_is_refused(
-    tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dawn_bench.training.loop.world_size", lambda: 3)
-    from dawn_bench.models.dawn.presets import fit_to_cache
-    from dawn_bench.training.loop import fit
-
-    stage = PBNetStage(Cache(tiny_cache), fit_to_cache(micro_settings(), Cache(tiny_cache)), run=tmp_path, seed=0,
-                       device="cpu")  # fmt: skip
-    with pytest.raises(InputError, match="batch_size 4 cannot be shared by 3 processes"):
-        fit(stage, out=tmp_path / "pbnet", seed=0, device="cpu", resume=False, provenance={})
 
 
 def test_an_empty_cache_is_refused(tmp_path: Path) -> None:

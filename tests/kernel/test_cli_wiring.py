@@ -158,7 +158,7 @@ def _prepare(got: Mapping[str, Any], job: Any) -> None:
 
 
 def _train(got: Mapping[str, Any], job: Any) -> None:
-    names = ("out", "seed", "device", "resume", "model")
+    names = ("out", "seed", "device", "resume", "model", "track")
     assert {name: got[name] for name in names} == {name: getattr(job, name) for name in names}
     assert got["cache"] == ("cache", job.cache) and got["stages"] == job.stage
     assert got["settings"].preset == job.preset and "dit" in type(got["settings"]).__module__
@@ -205,7 +205,7 @@ def test_every_value_reaches_what_the_command_runs(command: str, monkeypatch: py
 #: followed further, in `tests/workflow/test_job_wiring.py`.
 FOLLOWED: dict[str, set[str]] = {
     "prepare": {*PrepareSettings.model_fields, "root", "cache", "jobs", "engine", "address", "overwrite"},
-    "train": {"cache", "out", "model", "stage", "preset", "resume", "seed", "device"},
+    "train": {"cache", "out", "model", "stage", "preset", "resume", "seed", "device", "track"},
     "report": {"results", "out", "format", "clips", "published"},
     "quickstart": {"out", "preset", "jobs", "seed", "device"},
     "download": {"root", "dataset", "only", "cookies"},

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from dawn_bench.cache import Cache
 from dawn_bench.config import Config
-from dawn_bench.errors import InputError
 from dawn_bench.training import loop as loop_module
 from dawn_bench.training.loop import fit
 from dawn_bench.training.resume import STATE_FILE, saved_step
@@ -270,41 +269,82 @@ def test_parts_share_a_batch_evenly_or_are_refused(batch: int, accumulate: int, 
             LoopConfig(**sizes)
 
 
-def test_processes_share_a_batch_in_order(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Process 1 of 2 has the third and the fourth of four parts, with their own numbers, and means over processes."""
+def test_a_process_has_its_own_rows_in_order(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 1 of 4 that share six rows has the third and the fourth, in two parts; each counts by its rows."""
+    from dawn_bench.training.processes import Losses
+
+    monkeypatch.setattr(loop_module, "world_size", lambda: 4)
+    monkeypatch.setattr(loop_module, "rank", lambda: 1)
+    stage = StandIn(BASE.model_copy(update={"batch_size": 6, "accumulate": 2}), cache)
+    values = loop_module._one_step(
+        stage, stage.module, [], stage.batch(0), losses=Losses(stage), accumulate=2, step=0, seed=2, device="cpu"
+    )
+    assert stage.notes["parts"] == [[2.0], [3.0]]
+    assert values["total"] == pytest.approx(
+        sum(loss_of(TwoLines(), torch.tensor([x]))["total"].item() for x in (2.0, 3.0)) * 4 / 6
+    )
+    draws = []
+    for part in (2, 3):
+        torch.manual_seed(loop_module._mix(2 + part, 0))
+        draws.append(torch.rand(1).item())
+    assert [own for own, _ in stage.notes["draws"]] == draws, "the parts of all processes draw different dropout"
+
+
+def test_values_are_means_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     from dawn_bench.training import processes
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    whole = {"x": torch.arange(8.0)}
-    parts = [(index, part["x"].tolist()) for index, part in loop_module._parts(whole, 2)]
-    assert parts == [(2, [4.0, 5.0]), (3, [6.0, 7.0])]
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.add_(10.0))
-    module = TwoLines()
-    module.first.grad = torch.tensor([2.0, 4.0])
-    processes.average_gradients(module)
-    assert module.first.grad.tolist() == [6.0, 7.0] and module.second.grad is None
-    values = {"total": torch.tensor(2.0)}
+    values = torch.tensor([2.0, 4.0])
     processes.average(values)
-    assert values["total"].item() == 6.0
-    with pytest.raises(InputError, match=r"batch_size 4 cannot be shared by 2 processes with 4 micro"):
-        fit(StandIn(BASE.model_copy(update={"accumulate": 4}), cache), out=tmp_path, seed=0, device="cpu",
-            resume=False, provenance={})  # fmt: skip
+    assert values.tolist() == [6.0, 7.0]
 
 
 @pytest.mark.parametrize(("device", "backend", "own"), [("cpu", "gloo", "cpu"), ("cuda", "nccl", "cuda:3")])
 def test_a_process_of_a_group_has_its_own_device(
     device: str, backend: str, own: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Set before NCCL starts; waits have a group of their own, of gloo, in which validation may take days."""
+    from dawn_bench.training import processes
+
     calls: list[Any] = []
+    waits: dict[str, Any] = {}
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.distributed, "init_process_group", calls.append)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **named: waits.update(named) or "patient")
+    monkeypatch.setattr(torch.distributed, "barrier", lambda group: calls.append(f"wait in {group}"))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("left"))
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     with loop_module.distributed(device) as mine:
         assert mine == own
-    assert calls == [*([own] if device == "cuda" else []), backend, "left"]
+        processes.barrier()
+    assert calls == [*([own] if device == "cuda" else []), backend, "wait in patient", "left"]
+    assert waits["backend"] == "gloo" and waits["timeout"].days >= 30
+
+
+def test_processes_wait_for_the_first_after_it_validates_and_saves(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a group of their own, not in the exchange of the next step, which has a time-out."""
+    events: list[str] = []
+    real = {name: getattr(loop_module, name) for name in ("_one_step", "save_state")}
+
+    def noting(name: str) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            events.append(name)
+            return real[name](*given, **named)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(loop_module, name, noting(name))
+    monkeypatch.setattr(loop_module, "barrier", lambda: events.append("wait"))
+    stage = StandIn(BASE.model_copy(update={"steps": 5, "save_every": 3, "validate_every": 4}), cache)
+    monkeypatch.setattr(stage, "validate", lambda *_, **__: events.append("validate") or Validation({"a": 1.0}, "a"))
+    fit(stage, out=tmp_path, seed=0, device="cpu", resume=False, provenance={})
+    step, save = "_one_step", "save_state"
+    assert events[2:-1] == [step, step, step, save, "wait", step, "validate", "wait", step, "validate", save, "wait"]
 
 
 @pytest.mark.parametrize("step", range(6))

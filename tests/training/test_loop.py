@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from micro import losses, micro_settings, micro_train
+from ranks import train_in_group
 from safetensors.torch import load_file
 
 from dawn_bench.cache import Cache
@@ -20,8 +17,6 @@ from dawn_bench.models.spec import MODELS
 from dawn_bench.training import loop as loop_module
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, learning_rate
 from dawn_bench.training.stage import LoopConfig
-
-SUPPORT = Path(__file__).parents[1] / "support"
 
 
 def _weights(run: Path, stage: str) -> dict[str, torch.Tensor]:
@@ -120,17 +115,7 @@ def test_two_processes_are_one_with_the_whole_batch(tiny_cache: Path, with_lfg: 
     """gloo on the CPU: A2V-FDM like one batch; PBNet, whose dropout and batch norm see parts, like two parts."""
     two = tmp_path / "two"
     shutil.copytree(with_lfg, two)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, SUPPORT / "train_child.py", tiny_cache, two, "a2v-1,pbnet", *EXACT]
-    children = [
-        subprocess.Popen(command, env=os.environ | shared | {"RANK": str(n)}, stderr=subprocess.PIPE, text=True)
-        for n in range(2)
-    ]
-    errors = [child.communicate(timeout=240)[1] for child in children]
-    assert [child.returncode for child in children] == [0, 0], errors
+    train_in_group(2, "dawn", tiny_cache, two, ["a2v-1", "pbnet"], *EXACT)
     micro_train(tiny_cache, with_lfg, *EXACT, stage="a2v-1")
     micro_train(tiny_cache, with_lfg, *EXACT, "pbnet.loop.accumulate=2", stage="pbnet")
     _near(with_lfg, two, "a2v-1")

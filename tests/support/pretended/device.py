@@ -22,6 +22,7 @@ import torch.distributed
 from pretended import autocast, files, graphs
 from pretended.dispatch import Dispatch
 from pretended.functions import Functions
+from pretended.parallel import PretendedDataParallel
 from pretended.pinned import PINNED
 from pretended.record import RECORD, DeviceMismatch, Record, place
 from pretended.tensor import Current, PretendedTensor, on_device
@@ -134,6 +135,7 @@ def _replacements() -> dict[str, Any]:
         "torch.serialization._package_registry": files.packages(torch.serialization._package_registry),
         "torch.load": files.loading(torch.load),
         "torch.jit.load": files.loading_script(torch.jit.load),
+        "torch.nn.parallel.DistributedDataParallel": PretendedDataParallel,
         "torch.distributed.all_reduce": _collective("all_reduce", torch.distributed.all_reduce),
         "torch.distributed.broadcast": _collective("broadcast", torch.distributed.broadcast),
     }

@@ -126,11 +126,14 @@ def _check(
         if not isinstance(args[0], PretendedTensor):
             _refuse(name, tensors)
         RECORD.waits["index on the CPU", place()] += 1
+    elif foreign and ours and name.startswith("_fused_adam"):
+        _refuse(name, tensors)  # step counters too
     elif foreign and func not in _COPIES and ours:
         into_number = (
             name.endswith("_") and isinstance(args[0], torch.Tensor) and not isinstance(args[0], PretendedTensor)
         )
-        if any(t.dim() for t in foreign) or into_number:  # single numbers of the CPU may be operands
+        joined = name in ("stack", "cat")
+        if any(t.dim() for t in foreign) or into_number or joined:  # single numbers of the CPU may be operands
             _refuse(name, tensors)
     generator = kwargs.get("generator")
     if generator is not None:

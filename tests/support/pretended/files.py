@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pretended.record import DeviceMismatch, place
+from pretended.record import RECORD, DeviceMismatch, place
 from pretended.tensor import PretendedTensor, on_device
 from pretended.trees import replaced
 
@@ -53,7 +53,10 @@ def loading(real: Callable[..., Any]) -> Callable[..., Any]:
 
         def placed(value: torch.Tensor) -> torch.Tensor:
             marked = _MARKED.get(value.untyped_storage().data_ptr())
-            return PretendedTensor(value, marked[0]) if marked else value
+            if marked is None:
+                return value
+            RECORD.devices[marked[0].index] += 1  # it takes memory there
+            return PretendedTensor(value, marked[0])
 
         state = replaced(placed, state)
         _MARKED.clear()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import adam
 
 aten = torch.ops.aten
 
@@ -37,7 +38,25 @@ def _grid_sampler_backward(x: Tensor, grid: Tensor, grad: Tensor) -> Any:
     return aten.grid_sampler_2d_backward(grad, x, grid, 0, 0, True, [True, True])
 
 
+def _fused_adamw(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    largest: list[Tensor],
+    steps: list[Tensor],
+    **settings: Any,
+) -> None:
+    """AdamW as the CPU computes it, so that both devices give the same bits; the steps are counted already."""
+    before, unscaled = [step - 1 for step in steps], {"grad_scale": None, "found_inf": None}
+    adam._single_tensor_adam(
+        parameters, gradients, means, squares, largest, before, has_complex=False, capturable=False,
+        differentiable=False, decoupled_weight_decay=True, **(settings | unscaled),
+    )  # fmt: skip
+
+
 REPLACED: dict[str, Callable[..., Any]] = {
+    "_fused_adamw_": _fused_adamw,
     "_fused_sdp_choice": lambda *_, **__: 0,
     "cudnn_batch_norm": _batch_norm,
     "cudnn_batch_norm_backward": _batch_norm_backward,
