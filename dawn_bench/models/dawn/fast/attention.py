@@ -52,7 +52,7 @@ class Bands:
             low, high = max(0, start - reach), min(frames, stop + reach)
             high = min(frames, high + -(high - low) % KEY_MULTIPLE)
             low = max(0, low - -(high - low) % KEY_MULTIPLE)
-            shape = (start - low, stop - start, high - low)
+            shape: tuple[int, ...] = (start - low, stop - start, high - low)
             if real is not None:
                 shape = (start, *shape)  # no sharing: it would depend on `real`, and the compiled graph on the sharing
             if shape not in known:  # all inner blocks share one bias
