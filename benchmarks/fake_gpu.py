@@ -20,6 +20,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import flop_registry
 
 GIB = 1 << 30
@@ -54,13 +55,22 @@ def fake_gpu() -> Iterator[None]:
         yield
 
 
-def _fused_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **_: Any) -> Tensor:
+def _fused_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **_: Any,
+) -> Tensor:
     """The kernel that PyTorch chooses on a GPU, by whether there is a mask; without a GPU it chooses none."""
     gradient = any(t is not None and t.requires_grad for t in (q, k, v, attn_mask))
     if attn_mask is None and q.dtype != torch.float32:
-        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
-    bias = None if attn_mask is None else attn_mask.expand(*q.shape[:-1], k.shape[-2])
-    return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, bias, gradient)[0]
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal)[0]
+    bias = None if attn_mask is None else attn_mask.to(q.dtype).expand(*q.shape[:-1], k.shape[-2])
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    return kernel(q, k, v, bias, gradient, dropout_p, is_causal)[0]
 
 
 class _Assumed(TorchDispatchMode):
@@ -138,12 +148,24 @@ class Saved(torch.autograd.graph.saved_tensors_hooks):
         self._known = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
         self._kept: list[Tensor] = []
         self.sizes: dict[int, int] = {}
-        self.places: Counter[str] = Counter()
         super().__init__(self._pack, lambda tensor: tensor)
 
     def __enter__(self) -> Self:
+        """Also counts the inputs of recomputed parts, which PyTorch keeps in another way."""
+        self._patch = mock.patch("dawn_bench.models.dawn.unet.checkpoint", self._checkpoint)
+        self._patch.start()
         super().__enter__()
         return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._patch.stop()
+
+    def _checkpoint(self, part: Any, *inputs: Any, **how: Any) -> Any:
+        for value in inputs:
+            if isinstance(value, Tensor):
+                self._pack(value)
+        return checkpoint(part, *inputs, **how)
 
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.models import dawn, dit_head
@@ -92,7 +93,8 @@ class FakeStage:
         with _without_files(model, settings):
             self.stage = MODELS[model].stage(stage)(cache, settings, run=Path("run"), seed=0, device="cuda")
         self.module: nn.Module = self.stage.module.to("cuda").train()
-        self.row = self.stage.batch(0)
+        with unset_fake_temporarily():
+            self.row = self.stage.batch(0)
 
     def losses(self, rows: int) -> dict[str, Tensor]:
         """The losses of `rows` items, in the precision of the stage's settings."""

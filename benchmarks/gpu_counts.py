@@ -39,7 +39,7 @@ def main() -> None:
             continue
         with fake_gpu():
             stage = FakeStage(arguments.model, settings, cache, name)
-            rows = arguments.rows or stage.loop.batch_size // stage.loop.accumulate
+            rows = arguments.rows or stage.loop.batch_size // (stage.loop.accumulate or 1)
             with Saved(stage.module) as saved, Counts() as forward:
                 loss = stage.losses(rows)["total"]
             _line(f"{arguments.preset} {name}, {rows} items, forward", forward, by_name=arguments.by_name)
@@ -56,7 +56,7 @@ def sampling_step(frames: int, *, size: int, precision: str = "fp32") -> Counts:
     from dawn_bench.models.dawn.unet import MOTION_CHANNELS, UNet3D
 
     config = A2VConfig.reference()
-    unet = UNet3D(config).requires_grad_(False).to("cuda")
+    unet = UNet3D(config).to("cuda")
     side = size // 4
     clip = {
         "source_CHW": torch.empty(config.source_dim, side, side, device="cuda"),

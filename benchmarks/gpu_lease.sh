@@ -8,7 +8,7 @@
 # It needs PyTorch, the wheel of the project and what that depends on, but no av, dlib or network. Every line appears at
 # once and is also in OUT/lease.log. A part that fails or exceeds its own limit is named, and the next one begins.
 set -u
-cd "$(dirname "$0")/.." || exit 1
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 python=${PYTHON:-python3}
 options=${LEASE:-}
 times=${LEASE_TIMES:-1} # all limits are multiplied by this, for a slow machine
@@ -19,8 +19,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 if [ "${1:-}" = --make ]; then
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
     # shellcheck disable=SC2086
-    exec "$python" benchmarks/lease/run.py make --device cpu --folder "$work" --reference "$2" ${options//--pretended/}
+    "$python" "$root/benchmarks/lease/run.py" make --device cpu --folder "$work" --reference "$2" ${options//--pretended/}
+    exit
 fi
 reference=$1 out=$2
 shift 2
@@ -32,8 +34,8 @@ say() { echo "$*" | tee -a "$log"; }
 if [ $# -gt 0 ]; then
     timeout 60 "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$work/site" "$@" 2>&1 | tee -a "$log"
     export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
-elif [ -d dawn_bench ]; then
-    export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+else
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 fi
 
 failed=0
@@ -48,7 +50,7 @@ part() { # seconds, name of the part, its arguments
     fi
     say "== $* (at most $limit s)"
     # shellcheck disable=SC2086
-    timeout --kill-after=5 "$limit" "$python" benchmarks/lease/run.py "$@" --seconds "$limit" --folder "$work" \
+    timeout --kill-after=5 "$limit" "$python" "$root/benchmarks/lease/run.py" "$@" --seconds "$limit" --folder "$work" \
         --reference "$reference" $options 2>&1 | tee -a "$log"
     local code=${PIPESTATUS[0]}
     [ "$code" -eq 124 ] && say "== $*: stopped at its limit"
@@ -58,12 +60,16 @@ part() { # seconds, name of the part, its arguments
 
 part 80 correctness
 part 75 clips eager
-for stage in dawn:lfg dawn:a2v-1 dawn:a2v-2 dawn:pbnet dit-head:vqgan-face dit-head:vqgan-masked dit-head:dit \
-    diffspeaker:diffspeaker; do
-    part 35 stages "$stage"
-done
-part 45 scoring
-part 45 profiles
-part 120 clips compiled
+part 25 stages dawn:lfg
+part 25 stages dawn:a2v-1
+part 40 stages dawn:a2v-2
+part 20 stages dawn:pbnet
+part 20 stages dit-head:vqgan-face
+part 20 stages dit-head:vqgan-masked
+part 20 stages dit-head:dit
+part 25 stages diffspeaker:diffspeaker
+part 35 scoring
+part 40 profiles
+part 100 clips compiled
 say "$failed parts failed or were left out; $SECONDS s in all"
 [ "$failed" -eq 0 ]

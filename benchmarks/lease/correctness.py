@@ -86,7 +86,10 @@ def losses(model: str, name: str) -> Case:
     def compute(lease: Lease) -> Tensor:
         small = () if lease.tiny else ("loop.batch_size=2",)
         stage = build_stage(lease, model, name, *small)
+        buffers = {key: value.clone() for key, value in stage.module.named_buffers()}
         seeded_fill(stage.module, salt=f"{name}/")
+        for key, value in stage.module.named_buffers():  # schedules, scales and statistics are no weights
+            value.copy_(buffers[key])
         stage.module.to(lease.device).eval()
         batch = {key: value.to(lease.device) for key, value in stage.batch(0).items()}
         values = stage.losses(batch, torch.Generator(device=lease.device).manual_seed(0))
@@ -131,6 +134,8 @@ def make(lease: Lease) -> None:
     stored = {}
     for name, case in cases(lease).items():
         stored[name] = numbers(case, lease)
+        if not np.isfinite(stored[name]).all():
+            raise ValueError(f"{name} gives numbers that are not finite")
         say(f"made {name}: {len(stored[name])} numbers")
     lease.reference.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(lease.reference, **stored)  # type: ignore[arg-type]

@@ -59,10 +59,13 @@ def main() -> int:
             return 0
         import torch
 
+        import dawn_bench
+
         if not torch.cuda.is_available():
             say("no CUDA device is available")
             return 2
-        say(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
+        where = Path(dawn_bench.__file__).parent
+        say(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, dawn_bench of {where}")
         return min(1, importlib.import_module(arguments.part).main(lease, *arguments.what))
 
 

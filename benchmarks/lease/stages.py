@@ -15,7 +15,7 @@ from world import Lease, build_stage, say
 from dawn_bench.training.loop import fit
 
 #: Steps of each half, and those of them that do not count.
-STEPS, WARM = 8, 2
+STEPS, WARM = 6, 2
 
 
 def main(lease: Lease, stage: str) -> int:

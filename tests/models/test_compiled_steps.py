@@ -106,12 +106,13 @@ def test_padding_changes_nothing_in_the_clip(
     config, generator = networks.a2v.config, torch.Generator().manual_seed(frames)
     cond = torch.randn(frames, config.condition_dim, generator=generator)
     x = torch.randn(3, frames, 8, 8, generator=generator) * 3
-    scene = {"source_CHW": torch.rand(config.source_dim, 8, 8), "mask_MHW": torch.rand(config.mask_dims[1], 8, 8)}
+    source = torch.rand(config.source_dim, 8, 8, generator=generator)
+    scene = {"source_CHW": source, "mask_MHW": torch.rand(config.mask_dims[1], 8, 8, generator=generator)}
     fast = FastUNet(unet)
     clip = fast.prepare(cond_FD=cond[:real], win_width=window, **scene)(x[:, :real], torch.tensor([30]))
     padded = fast.prepare(cond_FD=cond, win_width=window, real=real, **scene)(x, torch.tensor([30]))
     assert padded.isfinite().all()
-    torch.testing.assert_close(padded[:, :real], clip, rtol=0, atol=2e-5)
+    torch.testing.assert_close(padded[:, :real], clip, rtol=0, atol=1e-4 * float(clip.abs().max()))
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ class Bands:
             low, high = max(0, start - reach), min(frames, stop + reach)
             high = min(frames, high + -(high - low) % KEY_MULTIPLE)
             low = max(0, low - -(high - low) % KEY_MULTIPLE)
-            shape = (start - low, stop - start, high - low)
+            shape: tuple[int, ...] = (start - low, stop - start, high - low)
             if real is not None:
                 shape = (start, *shape)  # no sharing: it would depend on `real`, and the compiled graph on the sharing
             if shape not in known:  # all inner blocks share one bias
@@ -87,13 +87,13 @@ class FastTemporal:
         self.scratch = scratch or Scratch()
 
     def __call__(self, x_FPC: Tensor, bands: Bands) -> None:
-        frames, pixels, width = x_FPC.shape
+        frames, pixels, _ = x_FPC.shape
         gamma = self.norm.gamma.flatten()
         heads, to_qkv, turn_Fk = self.attention.heads, self.attention.to_qkv.weight, self._rotation(frames)
         step = max(1, (ROWS_GPU if x_FPC.is_cuda else ROWS_CPU) // frames)
         for start in range(0, pixels, step):
             x_pFC = x_FPC[:, start : start + step].transpose(0, 1)
-            normed_pFC = F.layer_norm(x_pFC, (width,), gamma, None, self.norm.eps)
+            normed_pFC = layer_norm(x_pFC, gamma, self.norm.eps)
             (qkv,) = self.scratch.products(normed_pFC, to_qkv)
             qk, v = qkv.split([len(to_qkv) * 2 // 3, len(to_qkv) // 3], dim=-1)
             q, k, v = (
@@ -165,7 +165,15 @@ def add_product_(x: Tensor, a: Tensor, b: Tensor) -> None:
 
 def _normed(x_nPC: Tensor, residual: Residual) -> Tensor:
     norm = residual.fn.norm
-    return F.layer_norm(x_nPC, (x_nPC.shape[-1],), norm.gamma.flatten(), None, norm.eps)
+    return layer_norm(x_nPC, norm.gamma.flatten(), norm.eps)
+
+
+def layer_norm(x: Tensor, gamma_C: Tensor, eps: float) -> Tensor:
+    """Layer norm over the last axis in the type of x; under autocast it would write float32."""
+    if x.dtype == torch.float32:
+        return F.layer_norm(x, gamma_C.shape, gamma_C, None, eps)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.layer_norm(x, gamma_C.shape, gamma_C.to(x.dtype), None, eps)
 
 
 class CrossKeys:
@@ -227,20 +235,29 @@ class FastCross:
 
     def _add(self, h_nPC: Tensor, x_nPC: Tensor, clip: CrossKeys, frames: slice) -> None:
         n, pixels, _ = x_nPC.shape
-        rows, width = x_nPC.flatten(0, 1), len(self.query_QC)
-        queries, products = self.scratch.carve(rows, *2 * [len(rows) * width])
-        query_nPDJ = torch.mm(rows, self.query_QC.t(), out=queries.view(-1, width)).view(n, pixels, self.head_dim, -1)
-        products_nPDJ = torch.mul(query_nPDJ, clip.keys_FDJ[frames, None], out=products.view_as(query_nPDJ))
-        logits_nPJ = products_nPDJ.sum(dim=2)
-        logits_nPJ *= query_nPDJ.square_().sum(dim=2).clamp_(min=1e-24).rsqrt_()
-        gates_nPcg = h_nPC.new_ones(n, pixels, self.conditions, 1 + self.heads)
+        gates_nPcg = clip.keys_FDJ.new_ones(n, pixels, self.conditions, 1 + self.heads)
+        logits_nPJ = self._logits(x_nPC, clip.keys_FDJ[frames])
         gates_nPcg[..., 1:] = logits_nPJ.sigmoid_().sub_(0.5).unflatten(-1, (self.conditions, self.heads))
 
         gram_nGG = self._block_diagonal(clip.gram_Fcgg[frames])
         variance_nPc1 = (torch.bmm(gates_nPcg.flatten(2), gram_nGG).view_as(gates_nPcg) * gates_nPcg).sum(-1, True)
         gates_nPcg *= (variance_nPc1 + self.eps).rsqrt_()
         rows_ncgC = self.rows(clip.values_FJD[frames]).mul_(self.gain_c1C)
-        h_nPC.baddbmm_(gates_nPcg.flatten(2), rows_ncgC.flatten(1, 2))
+        h_nPC.baddbmm_(gates_nPcg.flatten(2).to(h_nPC.dtype), rows_ncgC.flatten(1, 2).to(h_nPC.dtype))
+
+    def _logits(self, x_nPC: Tensor, keys_nDJ: Tensor) -> Tensor:
+        """The gates' logits in float32, [n, P, J]."""
+        if x_nPC.dtype != torch.float32:
+            query_JDC = self.query_QC.unflatten(0, (self.head_dim, -1)).transpose(0, 1)
+            return cosine_logits(F.linear(x_nPC, query_JDC.flatten(0, 1).to(x_nPC.dtype)), keys_nDJ.transpose(1, 2))
+        rows, width = x_nPC.flatten(0, 1), len(self.query_QC)
+        queries, products = self.scratch.carve(rows, *2 * [len(rows) * width])
+        query_PQ = torch.mm(rows, self.query_QC.t(), out=queries.view(-1, width))
+        query_nPDJ = query_PQ.view(*x_nPC.shape[:2], self.head_dim, -1)
+        products_nPDJ = torch.mul(query_nPDJ, keys_nDJ[:, None], out=products.view_as(query_nPDJ))
+        logits_nPJ = products_nPDJ.sum(dim=2)
+        logits_nPJ *= query_nPDJ.square_().sum(dim=2).clamp_(min=1e-24).rsqrt_()
+        return logits_nPJ
 
     def rows(self, values_nJD: Tensor) -> Tensor:
         """The vectors that the gates weight, [n, conditions, 1 + heads, C], before the output's gain: W_o (v₀ + v)/2
@@ -258,6 +275,20 @@ class FastCross:
             part = slice(i * size, (i + 1) * size)
             gram_nGG[:, part, part] = gram_ncgg[:, i]
         return gram_nGG
+
+
+def cosine_logits(q_nPQ: Tensor, keys_nJD: Tensor) -> Tensor:
+    """Products of normalised queries with a key for each head, [n, P, J] in at least float32, Q = J·D.
+
+    One product with the keys on a diagonal, and no normalised queries: nothing as wide as the queries is written.
+    """
+    count, width = keys_nJD.shape[1:]
+    own = torch.eye(count, dtype=q_nPQ.dtype, device=q_nPQ.device)
+    diagonal_nQJ = (keys_nJD.to(q_nPQ.dtype)[..., None] * own[:, None]).flatten(1, 2)
+    logits_nPJ = torch.bmm(q_nPQ, diagonal_nQJ)
+    logits_nPJ = logits_nPJ.float() if logits_nPJ.dtype in (torch.bfloat16, torch.float16) else logits_nPJ
+    norm_nPJ = torch.linalg.vector_norm(q_nPQ.unflatten(-1, (count, width)), dim=-1, dtype=logits_nPJ.dtype)
+    return logits_nPJ / norm_nPJ.clamp(min=1e-12)
 
 
 def _centred(weight: Tensor, dim: int) -> Tensor:

@@ -110,15 +110,24 @@ class GroupStatistics:
         self.norm, self.bias = norm, torch.zeros_like(norm.bias) if bias is None else bias
         self.count: float | Tensor = 0
         self.first = self.second = norm.weight.new_zeros((), dtype=torch.float64)
+        self.parts: list[tuple[int, Tensor, Tensor]] = []
 
     def add(self, y_nPC: Tensor, real_n: Tensor | None = None) -> None:
-        """Accumulate a chunk, in float64, without frames where `real_n` is 0."""
+        """Accumulate a chunk, in float64, without frames where `real_n` is 0.
+
+        On a GPU, whose chunks are few, their moments are kept as they are: float64 is slow there, and each operation on
+        a handful of numbers costs a launch.
+        """
         count: float | Tensor = y_nPC.shape[0] * y_nPC.shape[1]
-        if real_n is None:
-            mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
-        else:
+        if real_n is not None:
             mean, variance = _masked_statistics(y_nPC.float(), real_n)
             count = real_n.sum().double() * y_nPC.shape[1]
+        elif y_nPC.is_cuda:
+            variance, mean = torch.var_mean(y_nPC.float(), dim=(0, 1), unbiased=False)
+            self.parts.append((y_nPC.shape[0] * y_nPC.shape[1], mean + self.bias, variance))
+            return
+        else:
+            mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
         mean, variance = mean.double() + self.bias, variance.double()
         self.count += count
         self.first = self.first + count * mean
@@ -127,15 +136,32 @@ class GroupStatistics:
     def affine(self, scale_shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Bias, group norm, and scale and shift by the timestep, as one factor and one summand [C]."""
         norm = self.norm
-        groups = (torch.stack((self.first, self.second)) / self.count).view(2, norm.num_groups, -1).mean(dim=-1)
-        mean, variance = groups[0], groups[1] - groups[0] ** 2
-        wide = norm.num_channels // norm.num_groups
-        factor = (variance + norm.eps).rsqrt().repeat_interleave(wide) * norm.weight
-        summand = norm.bias + (self.bias - mean.repeat_interleave(wide)) * factor
+        mean, variance = self._of_parts() if self.parts else self._of_sums()
+        weight_Gc, bias_Gc, own_Gc = (part.view(norm.num_groups, -1) for part in (norm.weight, norm.bias, self.bias))
+        factor_Gc = (variance + norm.eps).rsqrt()[:, None] * weight_Gc
+        summand_Gc = bias_Gc + (own_Gc - mean[:, None]) * factor_Gc
+        factor, summand = factor_Gc.flatten(), summand_Gc.flatten()
         if scale_shift is not None:
             scale, shift = scale_shift.chunk(2)
             factor, summand = factor * (scale + 1), summand * (scale + 1) + shift
         return factor.to(norm.weight.dtype), summand.to(norm.weight.dtype)
+
+    def _of_sums(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each group in float64."""
+        sums = (torch.stack((self.first, self.second)) / self.count).view(2, self.norm.num_groups, -1).mean(dim=-1)
+        return sums[0], sums[1] - sums[0] ** 2
+
+    def _of_parts(self) -> tuple[Tensor, Tensor]:
+        """The same in float32: variances around means of their own, so that no large sums cancel."""
+        _, mean, variance = self.parts[0]
+        if len(self.parts) > 1:
+            total = sum(count for count, _, _ in self.parts)
+            mean = torch.stack([part * (count / total) for count, part, _ in self.parts]).sum(dim=0)
+            around = [(own + (part - mean).square()) * (count / total) for count, part, own in self.parts]
+            variance = torch.stack(around).sum(dim=0)
+        mean_Gc, variance_Gc = (part.view(self.norm.num_groups, -1) for part in (mean, variance))
+        between, mean_G = torch.var_mean(mean_Gc, dim=1, unbiased=False)
+        return mean_G, variance_Gc.mean(dim=1) + between
 
 
 def _masked_statistics(y_nPC: Tensor, real_n: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,8 +195,9 @@ class FastBlock:
         time_E: Tensor | None = None,
         clip: CrossKeys | None = None,
         real_F: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """The output [F, P, C]. One tensor of this size holds the intermediates between passes, and finally the output.
+        """The output [F, P, C] in `dtype`: a tensor that also holds the intermediates between passes.
 
         Passes alternate the direction through `slices`, since the latest chunks may still be in the cache. Frames where
         `real_F` is 0 do not enter the norms.
@@ -178,7 +205,8 @@ class FastBlock:
         block = self.block
         scale_shift = None if block.time_mlp is None else block.time_mlp(time_E)
         width = block.block1.norm.num_channels
-        middle = block.block1.norm.weight.new_empty(max(part.stop for part in slices), hw[0] * hw[1], width)
+        size = (max(part.stop for part in slices), hw[0] * hw[1], width)
+        middle = block.block1.norm.weight.new_empty(size, dtype=dtype)
         stats = GroupStatistics(block.block1.norm, block.block1.proj.bias)
         conv = self.convolutions.over(len(middle), block.block1.proj, hw)
         for frames in slices:

@@ -63,8 +63,15 @@ class FastUNet:
 
         Frames from `real` on are padding, which changes nothing in those before.
         """
+        kind = source_CHW.device.type
+        half = (
+            source_CHW.is_cuda and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+        )
         with in_float32(source_CHW):
-            return FastClip(self, source_CHW, mask_MHW, cond_FD, win_width, real)
+            clip = FastClip(self, source_CHW, mask_MHW, cond_FD, win_width, real)
+            if half:
+                clip.static_1PC = clip.static_1PC.bfloat16()  # all activations follow it
+            return clip
 
 
 class FastClip:
@@ -151,13 +158,14 @@ class FastClip:
         slices = list(self._chunks(x))
         if name.endswith(".1"):  # the first block of the level ended with the last frames
             slices.reverse()
-        return self.blocks[name](source, slices, hw, time_E=self.time_E, clip=self.cross[name], real_F=self.real_F)
+        given = {"time_E": self.time_E, "clip": self.cross[name], "real_F": self.real_F}
+        return self.blocks[name](source, slices, hw, dtype=x.dtype, **given)
 
     def _output(self, x: Tensor, first: Tensor) -> Tensor:
         def source(frames: slice) -> Tensor:
             return self._joined(x[frames], first[frames])
 
-        y = self.heads(source, list(self._chunks(x)), self.hw, real_F=self.real_F)
+        y = self.heads(source, list(self._chunks(x)), self.hw, real_F=self.real_F, dtype=x.dtype)
         last = [self.unet.get_submodule(f"{name}.1") for name in HEADS]
         parts = zip(y.chunk(len(last), dim=-1), last, strict=True)
         return torch.cat([convolve(y_FPC, conv, self.hw) for y_FPC, conv in parts], dim=-1)  # type: ignore[arg-type]

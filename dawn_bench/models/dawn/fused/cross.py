@@ -18,11 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dawn_bench.models.dawn.attention import COSINE_SCALE, CrossAttention
+from dawn_bench.models.dawn.fast.attention import cosine_logits
 from dawn_bench.models.dawn.fast.blocks import in_float32
 from dawn_bench.models.dawn.fused import widened
-
-#: As `torch.nn.functional.normalize`.
-_SMALLEST_NORM = 1e-12
 
 
 def add_cross_attention(h_nPC: Tensor, x_nPC: Tensor, contexts: Sequence[tuple[CrossAttention, Tensor]]) -> Tensor:
@@ -48,23 +46,13 @@ def add_cross_attention(h_nPC: Tensor, x_nPC: Tensor, contexts: Sequence[tuple[C
         null_cNC = torch.einsum("cd,chdk->chk", null_value_cD, output_cNDC)
         rows_ncrC = torch.cat((own_ncNC, null_cNC.expand_as(own_ncNC)), dim=2)
         gram_ncrr = rows_ncrC @ rows_ncrC.transpose(2, 3) / rows_ncrC.shape[-1]
-        logits_nPcN = _logits(q_nPQ, keys_ncND.flatten(1, 2)).unflatten(-1, (-1, heads))
+        logits_nPcN = cosine_logits(q_nPQ, keys_ncND.flatten(1, 2)).unflatten(-1, (-1, heads))
         gates_nPcr = torch.cat((logits_nPcN, -logits_nPcN), dim=-1).sigmoid()
         spread_nPcr = torch.einsum("npcr,ncrs->npcs", gates_nPcr, gram_ncrr)
         variance_nPc1 = (spread_nPcr * gates_nPcr).sum(dim=-1, keepdim=True)
         weights_nPR = (gates_nPcr * (variance_nPc1 + ends[0][1].eps).rsqrt()).flatten(2)
         rows_nRC = (rows_ncrC * torch.stack([norm.g for _, norm in ends])[:, None]).flatten(1, 2)
         return torch.baddbmm(h_nPC, weights_nPR.to(h_nPC.dtype), rows_nRC.to(h_nPC.dtype))
-
-
-def _logits(q_nPQ: Tensor, keys_nJD: Tensor) -> Tensor:
-    """The gates' logits, [n, P, J] in float32: one product with the keys on a diagonal, and no normalised queries."""
-    count, width = keys_nJD.shape[1:]
-    own = torch.eye(count, dtype=q_nPQ.dtype, device=q_nPQ.device)
-    diagonal_nQJ = (keys_nJD.to(q_nPQ.dtype)[..., None] * own[:, None]).flatten(1, 2)
-    logits_nPJ = widened(torch.bmm(q_nPQ, diagonal_nQJ))
-    norm_nPJ = torch.linalg.vector_norm(q_nPQ.unflatten(-1, (count, width)), dim=-1, dtype=logits_nPJ.dtype)
-    return logits_nPJ / norm_nPJ.clamp(min=_SMALLEST_NORM)
 
 
 def _centred(weight: Tensor, dim: int) -> Tensor:
