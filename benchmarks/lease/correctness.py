@@ -84,7 +84,7 @@ def losses(model: str, name: str) -> Case:
     """The losses of a stage's first batch of two, in evaluation mode: without dropout."""
 
     def compute(lease: Lease) -> Tensor:
-        small = () if lease.tiny else ("loop.batch_size=2",)
+        small = () if lease.tiny else ("loop.batch_size=2", *(("scale_frames=4",) if name == "dit" else ()))
         stage = build_stage(lease, model, name, *small)
         buffers = {key: value.clone() for key, value in stage.module.named_buffers()}
         seeded_fill(stage.module, salt=f"{name}/")
