@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that a short lease of a GPU must tell, in one call of at most 540 s.
 #
-#   benchmarks/gpu_lease.sh --make FILE              on any machine: writes the CPU's numbers to FILE (about a minute)
+#   benchmarks/gpu_lease.sh --make FILE              on any machine: writes the CPU's numbers to FILE (minutes)
 #   benchmarks/gpu_lease.sh FILE OUT [WHEEL ...]     on the leased machine; wheels are installed without network
 #   LEASE="--tiny --pretended" LEASE_TIMES=4 benchmarks/gpu_lease.sh FILE OUT      without a GPU: shows that it starts
 #

@@ -159,12 +159,12 @@ def _face(lease: Lease, number: int) -> dict[str, np.ndarray]:
     coarse = torch.from_numpy(rng.random((1, 3, frames // 8 + 2, 8, 8), dtype=np.float32))
     smooth = torch.nn.functional.interpolate(coarse, (frames, side, side), mode="trilinear")[0].permute(1, 2, 3, 0)
     points = (0.5 + 0.25 * rng.standard_normal((68, 2)).clip(-1, 1)) * side + np.zeros((frames, 1, 1))
-    encoder, width = ("logmel", 80) if lease.tiny else ("hubert", 1024)
+    encoders = {"logmel": 80} if lease.tiny else {"hubert": 1024, "wav2vec2": 768}
     points[:, 48:] = (0.4 + 0.2 * rng.random((20, 2))) * side
     return {
         "frames": (smooth.numpy() * 255).astype(np.uint8),
         "audio": rng.integers(-9000, 9000, frames * 640).astype(np.int16),
-        encoder: rng.standard_normal((frames, width)).astype(np.float16),
+        **{name: rng.standard_normal((frames, width)).astype(np.float16) for name, width in encoders.items()},
         "pose": rng.standard_normal((frames, 7)).astype(np.float32),
         "blink": rng.random((frames, 2)).astype(np.float32),
         "landmarks": points.astype(np.float32),
