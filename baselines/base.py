@@ -78,9 +78,10 @@ class Context:
 class Generated:
     """What a method generated for one item.
 
-    A video: `frames` uint8 (T,S,S,3) RGB at 25 fps and their `audio` int16 (n,) at 16 kHz. A mesh: `vertices`
-    float32 (takes,T,V,3) in the units of the dataset; a method that speaks to an unseen subject in several styles
-    returns one take per style, and their scores are averaged. The arrays of the other modality stay empty.
+    A video: `frames` uint8 (T,S,S,3) RGB at 25 fps, which may be `LazyRows`, and their `audio` int16 (n,) at 16 kHz. A
+    mesh: `vertices` float32 (takes,T,V,3) in the units of the dataset; a method that speaks to an unseen subject in
+    several styles returns one take per style, and their scores are averaged. The arrays of the other modality stay
+    empty.
 
     `notes` are sentences for the score's row, `facts` describe the output before it was normalised, `load_seconds` is
     the time spent loading models where the method knows it.

@@ -4,7 +4,7 @@
     python benchmarks/metrics.py frechet                     the Fréchet distance at 2,048 dimensions
     python benchmarks/metrics.py suite --folder DIR          all metrics over 20 clips of 4 s; can be resumed
     python benchmarks/metrics.py memory                      memory against the number of clips
-    python benchmarks/metrics.py length --minutes 1 4        memory against the length of one clip of 256 px
+    python benchmarks/metrics.py length --minutes 5 30       memory against the length of one clip (--side 64)
 
 One thread. Times are CPU time, the best of several runs, to limit the effect of other load; ours and theirs alternate
 on the same inputs and weights. Networks have seeded weights, since speed does not depend on them. `pytorch-fid`,
@@ -453,15 +453,16 @@ def memory() -> None:
         print(f"{count:3d} clips: peak {peak:.0f} MB, anonymous at the end {anonymous:.0f} MB", flush=True)
 
 
-def length(minutes: Sequence[float]) -> None:
-    """Measure the memory of a process that scores one clip of so many minutes of 256 px."""
-    code = "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m; m.one_length(float(sys.argv[1]))"
+def length(minutes: Sequence[float], side: int) -> None:
+    """Measure the memory of a process that scores one clip of so many minutes."""
+    code = "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m; m.one_length(*map(float, sys.argv[1:]))"
     for each in minutes:
-        out = subprocess.run([sys.executable, "-c", code, str(each)], capture_output=True, text=True, check=True).stdout
+        command = [sys.executable, "-c", code, str(each), str(side)]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         print(out.splitlines()[-1], flush=True)
 
 
-def one_length(minutes: float) -> None:
+def one_length(minutes: float, side: float = 64) -> None:
     """Score one clip with every metric of video but LPIPS: arrays of their full size, without the networks' work."""
     from dawn_bench.baselines.formats import read_output
     from dawn_bench.metrics.features import syncnet
@@ -498,8 +499,8 @@ def one_length(minutes: float) -> None:
         patch.dict(identity._EMBEDDERS, {"dlib": lambda weights: lambda f, p: rng.random((len(f), 512), np.float32)}),
     ):
         path = Path(folder) / "a.mp4"
-        write_video(path, Walk(count, 1), audio=sound, lossless=True)
-        arrays: Any = {"frames": Walk(count, 2), "audio": sound}
+        write_video(path, Walk(count, int(side), 1), audio=sound, lossless=True)
+        arrays: Any = {"frames": Walk(count, int(side), 2), "audio": sound}
         true, seen, began = Clip("a", "s", "test", count, arrays), {"RssAnon": 0, "VmRSS": 0}, time.monotonic()
         names = [name for name in SUITE if name != "lpips"]
         stop = threading.Event()
@@ -517,7 +518,7 @@ def one_length(minutes: float) -> None:
         stop.set()
     measured, spent = sum(row.value is not None for row in rows), time.monotonic() - began
     anonymous, resident = (seen[key] / 1024 for key in ("RssAnon", "VmRSS"))
-    frames_alone = count * 256 * 256 * 3 / 1e6
+    frames_alone = count * side * side * 3 / 1e6
     print(
         f"{minutes:g} minutes ({frames_alone:.0f} MB of frames), {measured} metrics: peak {resident:.0f} MB, "
         f"of it {anonymous:.0f} MB anonymous; {spent:.0f} s"
@@ -525,17 +526,19 @@ def one_length(minutes: float) -> None:
 
 
 class Walk(LazyRows):
-    """A picture of 256 px that moves, drawn when it is read."""
+    """A picture that moves, drawn when it is read."""
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, side: int, seed: int) -> None:
         small = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-        self.picture, self.shape = cv2.resize(small, (512, 512), interpolation=cv2.INTER_CUBIC), (count, 256, 256, 3)
+        self.picture = cv2.resize(small, (2 * side, 2 * side), interpolation=cv2.INTER_CUBIC)
+        self.shape = (count, side, side, 3)
 
     def _rows(self, numbers: Sequence[int]) -> np.ndarray:
-        places = [(k // 256 % 256, k % 256) for k in numbers]
-        return np.stack([self.picture[y : y + 256, x : x + 256] for y, x in places])
+        side = self.shape[1]
+        places = [(k // side % side, k % side) for k in numbers]
+        return np.stack([self.picture[y : y + side, x : x + side] for y, x in places])
 
 
 class Fresh(dict):
@@ -558,7 +561,8 @@ def main() -> None:
     parser.add_argument(
         "--budget", type=float, default=1e9, help="seconds after which the suite stops; run again to resume"
     )
-    parser.add_argument("--minutes", type=float, nargs="*", default=(1.0, 4.0))
+    parser.add_argument("--minutes", type=float, nargs="*", default=(5.0, 30.0))
+    parser.add_argument("--side", type=int, default=64, help="of the frames, pixels")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -572,7 +576,7 @@ def main() -> None:
         case "memory":
             memory()
         case "length":
-            length(chosen.minutes)
+            length(chosen.minutes, chosen.side)
 
 
 if __name__ == "__main__":

@@ -82,9 +82,10 @@ def browser_copy(path: Path) -> tuple[bytes, int, int]:
     Raises `ItemError` when it cannot be read.
     """
     from dawn_bench.pipelines.media.audio import read_audio
-    from dawn_bench.pipelines.media.video import read_frames, write_video
+    from dawn_bench.pipelines.media.film import read_film
+    from dawn_bench.pipelines.media.video import write_video
 
-    frames = even(read_frames(path))
+    frames = even(read_film(path))
     try:
         audio = read_audio(path)
     except ItemError:
@@ -97,4 +98,6 @@ def browser_copy(path: Path) -> tuple[bytes, int, int]:
 
 def even(frames: np.ndarray) -> np.ndarray:
     """uint8 (T,H,W,3) with the last row and column repeated where H or W is odd: yuv420p needs even sizes."""
+    if not (frames.shape[1] % 2 or frames.shape[2] % 2):
+        return frames
     return np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")

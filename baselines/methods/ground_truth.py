@@ -18,7 +18,7 @@ class GroundTruth:
 
     def generate(self, item: Item) -> Generated:
         """The true frames and audio."""
-        return Generated(np.asarray(item.clip["frames"]), np.asarray(item.clip["audio"]))
+        return Generated(item.clip["frames"], np.asarray(item.clip["audio"]))
 
 
 class GroundTruthMesh(GroundTruth):

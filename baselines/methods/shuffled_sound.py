@@ -34,7 +34,7 @@ class ShuffledSound:
     def generate(self, item: Item) -> Generated:
         """Raises `ItemError` where there is no other clip."""
         sound = looped(np.asarray(other_clip(item)["audio"]), item.clip.n_frames)
-        return Generated(np.asarray(item.clip["frames"]), sound)
+        return Generated(item.clip["frames"], sound)
 
 
 class ShuffledMotion(ShuffledSound):

@@ -19,7 +19,7 @@ class Still:
     def generate(self, item: Item) -> Generated:
         """The first frame T times."""
         first = np.asarray(item.clip["frames"][0])
-        return Generated(np.repeat(first[None], item.clip.n_frames, axis=0), np.asarray(item.clip["audio"]))
+        return Generated(np.broadcast_to(first, (item.clip.n_frames, *first.shape)), np.asarray(item.clip["audio"]))
 
 
 class StillMesh(Still):

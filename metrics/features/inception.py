@@ -22,11 +22,11 @@ import torch.nn.functional as F
 
 from dawn_bench.clip import Clip
 from dawn_bench.lazy import each_row
-from dawn_bench.metrics.functional.distinct import rows_of_distinct
+from dawn_bench.metrics.functional.distinct import known_rows, rows_of_distinct
 from dawn_bench.metrics.networks.inception import FidInception
 from dawn_bench.metrics.networks.inference import beside, exact_inference, for_inference, uploaded
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
+from dawn_bench.metrics.scoring.base import FEATURES, KNOWN_FRAMES, KNOWN_ROWS, Arrays, Feature
 from dawn_bench.pixels import to_unit
 from dawn_bench.weights import Policy, Resolved, load_into
 from dawn_bench.weights_needs import Needs
@@ -65,9 +65,15 @@ def resize_torch_fidelity(frames_THWC: torch.Tensor) -> torch.Tensor:
 
 
 def inception_features(
-    frames: np.ndarray, network: torch.nn.Module, *, resize: str = "pytorch-fid", tap: int = 2048, batch: int = BATCH
+    frames: np.ndarray,
+    network: torch.nn.Module,
+    *,
+    resize: str = "pytorch-fid",
+    tap: int = 2048,
+    batch: int = BATCH,
+    known: Mapping[bytes, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """uint8 (T,H,W,3) RGB -> float32 (T,tap). Repeated frames are computed once."""
+    """uint8 (T,H,W,3) RGB -> float32 (T,tap). Repeated frames are computed once, those with `known` rows not at all."""
     device = next(network.parameters()).device
 
     def run(pictures: np.ndarray) -> np.ndarray:
@@ -75,7 +81,9 @@ def inception_features(
         return network(x.contiguous(memory_format=torch.channels_last), tap=tap).cpu().numpy()
 
     with exact_inference():
-        return rows_of_distinct(each_row(frames), run, size=batch, count=len(frames), overlap=beside(device))
+        return rows_of_distinct(
+            each_row(frames), run, size=batch, count=len(frames), overlap=beside(device), known=known or {}
+        )
 
 
 _RESIZES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -97,7 +105,7 @@ def load_inception(weights: Resolved, device: str) -> torch.nn.Module:
 class Inception(Feature):
     """`inception` float32 (T,2048)."""
 
-    name, fields = "inception", ("frames",)
+    name, fields, reuses = "inception", ("frames",), "inception"
     device_bound = True
 
     def __init__(
@@ -119,4 +127,6 @@ class Inception(Feature):
         """Features of every frame."""
         network = load_inception(self.weights, self.device)
         batch = BATCH if self.device == "cpu" else 8 * BATCH
-        return {"inception": inception_features(clip["frames"], network, resize=self.protocol.fid_resize, batch=batch)}
+        known = known_rows(each_row(given[KNOWN_FRAMES]), given[KNOWN_ROWS]) if KNOWN_ROWS in given else None
+        resize = self.protocol.fid_resize
+        return {"inception": inception_features(clip["frames"], network, resize=resize, batch=batch, known=known)}

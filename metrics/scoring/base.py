@@ -73,6 +73,8 @@ from dawn_bench.weights_needs import Needs
 Arrays = Mapping[str, np.ndarray]
 #: The square box float32 (T,4) of the face that is meant, in pixels of the frames, among the arrays given to a feature.
 TARGET = "face.target"
+#: Frames of a clip whose rows of `Feature.reuses` are known, and these rows, among the arrays given to a feature.
+KNOWN_FRAMES, KNOWN_ROWS = "known.frames", "known.rows"
 
 #: From best to worst; a score is as good as the worst weights among its features (`none`: it needs no network).
 WEIGHTS_STATES = ("none", "canonical", "user", "seeded")
@@ -157,6 +159,8 @@ class Feature(FeatureExtractor):
     #: What `run` is given as `TARGET` where several faces are in view: the place of the face that is meant, as tracking
     #: finds the faces (`tracked`), or only where the true clip's index tells of several (`index`), which costs nothing.
     follows: str = ""
+    #: The array with a row for each frame or window, which is taken from the true clip where that has the same ones.
+    reuses: ClassVar[str] = ""
     #: Parts of its work that read fewer fields, by name: the same pictures with another sound share them.
     parts: Mapping[str, tuple[str, ...]] = {}
 
@@ -196,16 +200,14 @@ class Metric(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     #: False where only the generated clip is measured.
     compares: ClassVar[bool] = True
-    #: True where it also compares two sets of different clips. `measure` is then given one side's arrays at a time, the
-    #: other's with no rows.
+    #: True where it also compares sets of different clips: `measure` is given one side's arrays, the other's empty.
     unpaired: ClassVar[bool] = False
     #: Fewer samples than this are flagged in the note.
     minimum: ClassVar[int] = 2
     minimum_of: ClassVar[Literal["clips", "frames", "windows"]] = "clips"
     #: How the clips are combined to one number, and what its 95 % interval is; for readers of a report.
     interval: str = ""
-    #: True where the end of the clip matters. An output that is shorter than its true clip then fails as
-    #: `frames_missing`: its last frames are not the last ones of the true clip.
+    #: True where the clip's end matters: an output that is shorter than its true clip then fails as `frames_missing`.
     whole: ClassVar[bool] = False
     #: What the pictures must show for the score to be ranked: what a metric needs that pictures without a face, or
     #: without any motion, could win (`dawn_bench.metrics.scoring.pictures`).

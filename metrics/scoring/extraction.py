@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,8 +25,18 @@ import numpy as np
 from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Feature, Metric, PairFeature, worst_state
+from dawn_bench.metrics.scoring.base import (
+    FEATURES,
+    KNOWN_FRAMES,
+    KNOWN_ROWS,
+    TARGET,
+    Feature,
+    Metric,
+    PairFeature,
+    worst_state,
+)
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, content_hash
+from dawn_bench.metrics.scoring.matching import whole_of
 from dawn_bench.metrics.scoring.person import (
     TRACKS,
     Person,
@@ -45,6 +56,9 @@ Outcome = dict[str, np.ndarray] | ItemError
 
 #: Bytes of a feature's arrays up to which a pair of clips keeps them; larger ones are read from the store each time.
 KEPT = 1 << 26
+
+#: Moments at which two clips are compared before equal frames are looked for in all of them.
+_MOMENTS = 8
 
 #: The feature that lists the faces of a clip.
 _FACES = "landmarks"
@@ -196,6 +210,7 @@ class Extraction:
             given = {k: v for n in self._after(name) for k, v in self._of(n, clip).items()}
             if target is not None:
                 given[TARGET] = target.face.boxes
+            given |= self._known(extractor, clip, print_)
             for part, read in extractor.parts.items():
                 work = partial(self._timed, name, partial(extractor.run_part, part, clip, dict(given)))
                 given |= self._stored(name, f"{name}.{part}", print_, self._key(sorted(read), clip) + at, work)
@@ -207,6 +222,20 @@ class Extraction:
         # where the parts read all fields, they are all that is stored; earlier versions stored the whole
         whole = self.cache.get(name, print_, key + at)
         return run() if whole is None else whole
+
+    def _known(self, extractor: Feature, clip: Clip, print_: str) -> dict[str, np.ndarray]:
+        """The stored rows of the whole true clip, where some frames of `clip` are those of its true clip."""
+        true = self._pair[id(clip)].true
+        whole, field = whole_of(true), extractor.fields[0]
+        if not extractor.reuses or whole is clip or f"{field}_sha256" not in whole.meta:
+            return {}
+        if clip is not true and not _share_frames(clip[field], true[field]):
+            return {}
+        key = hashlib.sha256(content_hash(whole, field).encode()).hexdigest()
+        with suppress(ItemError):
+            if (stored := self.cache.get(extractor.name, print_, key)) is not None:
+                return {KNOWN_FRAMES: whole[field], KNOWN_ROWS: stored[extractor.reuses]}
+        return {}
 
     def _stored(
         self, name: str, label: str, print_: str, key: str, run: Callable[[], dict[str, np.ndarray]]
@@ -301,6 +330,12 @@ class Extraction:
             except ItemError:  # of the 68 points; the feature's own detector may see the face
                 return None
         return None
+
+
+def _share_frames(one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether frames of two clips are equal at one of a few moments."""
+    at = np.unique(np.linspace(0, min(len(one), len(two)) - 1, _MOMENTS).astype(int))
+    return any(np.array_equal(one[t], two[t]) for t in at)
 
 
 def _arrays(outcome: Outcome) -> dict[str, np.ndarray]:

@@ -211,6 +211,21 @@ def resized(frames: np.ndarray, *, height: int, width: int) -> np.ndarray:
     return small[:] if small.nbytes <= AT_ONCE else cast(np.ndarray, small)
 
 
+class CutArrays(LazyArrays):
+    """The arrays of a part of `whole`."""
+
+    def __init__(self, whole: Clip, read: Callable[[str], np.ndarray]) -> None:
+        super().__init__(whole.arrays, read)
+        self.whole = whole
+
+
+def whole_of(clip: Clip) -> Clip:
+    """The clip that one was cut from; itself where it was not cut."""
+    while isinstance(clip.arrays, CutArrays):
+        clip = clip.arrays.whole
+    return clip
+
+
 def cut(clip: Clip, first: int, last: int) -> Clip:
     """Frames `first` to `last` (exclusive) of a clip, and their sound; each array is cut when it is read."""
     if (first, last) == (0, clip.n_frames):
@@ -221,7 +236,7 @@ def cut(clip: Clip, first: int, last: int) -> Clip:
         array, rate = clip[name], SAMPLES_PER_FRAME if name == "audio" else 1
         return array if name in WHOLE_FIELDS else stretch(array, first * rate, last * rate)
 
-    return _with(clip, LazyArrays(clip.arrays, part), last - first)
+    return _with(clip, CutArrays(clip, part), last - first)
 
 
 def _with(clip: Clip, arrays: Mapping[str, np.ndarray], n_frames: int) -> Clip:

@@ -160,7 +160,7 @@ def test_a_still_clip_repeats_frame_0_or_the_face_at_rest() -> None:
 def test_the_reencoded_truth_went_through_x264s_default_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spies = Spies(monkeypatch)
     spies.watch(reencoded, "write_video")
-    spies.watch(reencoded, "read_frames", returns=lambda path: np.repeat(WHOLE["frames"], 2, axis=0))
+    spies.watch(reencoded, "read_film", returns=lambda path, keeps: np.repeat(WHOLE["frames"], 2, axis=0))
     clip = marked_clip(1, 12)
     output = METHODS["ground-truth-reencoded"](Context()).generate(Item(clip, [clip], 0))
     written = spies.one("write_video")

@@ -21,6 +21,8 @@ from dawn_bench.metrics.networks.syncnet import SyncNet
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.metrics.scoring.extraction import Extraction
+from dawn_bench.metrics.scoring.feature_cache import content_sha256
+from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.pipelines.faces.repeated import once_per_picture
 
 __all__ = ["light"]
@@ -84,6 +86,7 @@ def arrays_of(row: str, extraction: Extraction) -> dict[str, np.ndarray]:
     true, arrays = clip(FRAMES), dict[str, np.ndarray]()
     for name in NEEDED:
         arrays |= extraction.arrays(METRICS[name], ROWS[row], true)[0]
+    extraction.flush()
     return arrays
 
 
@@ -135,8 +138,50 @@ def test_a_part_with_another_sound_gives_what_the_whole_gives(route: str, light:
         assert ours.keys() == alone.keys()
         for name, array in alone.items():
             np.testing.assert_array_equal(ours[name], array)
-    kept = {path.parent.name.rpartition("-")[0] for path in tmp_path.rglob("*") if path.is_file()}
+    extraction.flush()
+    kept = {path.parent.name.rpartition("-")[0] for path in tmp_path.glob("*/*.safetensors")}
     assert "syncnet.lip" in kept and ("syncnet" in kept) == (route == "tracked")
+
+
+#: Outputs with frames of the true clip, how many frames they are scored over, and how many of these are new.
+PARTLY = {
+    "shorter": (FRAMES[:30], 30, 0),
+    "longer": (np.concatenate([FRAMES, LOSSY[:3]]), T, 0),
+    "half": (np.concatenate([FRAMES[:20], LOSSY[20:]]), T, 20),
+    "in another order": (np.concatenate([FRAMES[:1], FRAMES[:0:-1]]), T, 0),
+    "others": (LOSSY, T, T),
+}
+
+
+@pytest.mark.parametrize("kind", PARTLY)
+def test_frames_of_the_true_clip_have_its_rows(kind: str, runs: Counter[str], tmp_path: Path) -> None:
+    """Also where the true clip is cut to the length of the output: `fid` compares both."""
+    true = Clip("a", "s", "test", T, dict(clip(FRAMES).arrays), meta={"frames_sha256": content_sha256(FRAMES)})
+    before = Extraction([METRICS["fid"]], features_dir=tmp_path)
+    before.arrays(METRICS["fid"], true, true)
+    before.flush()
+    frames, scored, new = PARTLY[kind]
+    output, cut_true, _ = matched(clip(frames), true)
+    extraction = Extraction([METRICS["fid"]], features_dir=tmp_path)
+    runs.clear()
+    ours, theirs = extraction.arrays(METRICS["fid"], output, cut_true)
+    assert runs["inception"] == new and len(ours["inception"]) == scored
+    alone = FEATURES["inception"]()
+    for arrays, own in ((ours, output), (theirs, cut_true)):
+        expected = alone.run(own, {})["inception"]  # type: ignore[call-arg]
+        np.testing.assert_allclose(arrays["inception"], expected, atol=1e-6)
+
+
+def test_rows_of_another_network_are_not_taken(runs: Counter[str], tmp_path: Path) -> None:
+    true = Clip("a", "s", "test", T, dict(clip(FRAMES).arrays), meta={"frames_sha256": content_sha256(FRAMES)})
+    before = Extraction([METRICS["fid"]], features_dir=tmp_path)
+    before.arrays(METRICS["fid"], true, true)
+    before.flush()
+    other = protocol("paper-dawn", ("fid_resize=clean",))
+    runs.clear()
+    output, cut_true, _ = matched(clip(FRAMES[:30]), true)
+    Extraction([METRICS["fid"]], other, features_dir=tmp_path).arrays(METRICS["fid"], output, cut_true)
+    assert runs["inception"] == 30
 
 
 def test_rows_are_those_of_each_part_and_batches_are_full() -> None:
