@@ -10,102 +10,50 @@ slicing an array reads only the pages it needs, and nothing is copied until it i
 compressed without loss, or masks as bits (the shard's metadata has a `codec`), slicing unpacks the frames of the slice.
 The index has dtype, shape and sha256 of the unpacked array, so only the shards differ; a mask's sha256 is of its bits.
 
-To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")` without this package:
-
-    tensors = safetensors.numpy.load_file(c["pose.shard"]); pose = tensors[c["pose.key"]]
-
-    data, at = tensors[key], tensors[key + "/offsets"]     # frame k of S px, lossless
-    rows = numpy.frombuffer(pyarrow.decompress(data[at[k]:at[k + 1]], S * S * 3, "zstd"), "u1").reshape(S, S, 3)
-    frame = rows.cumsum(0, dtype="u1"); frame[..., ::2] += frame[..., 1:2]
-
-    masks = numpy.unpackbits(tensors[c["lip_mask.key"]], axis=-1, count=S).view(bool)    # (T,S,S)
+docs/formats/cache.md says how to read a clip without this package.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from pydantic import Field
 
+from dawn_bench.cache_index import OK as OK
+from dawn_bench.cache_index import QUARANTINED as QUARANTINED
+from dawn_bench.cache_index import Index, RowFacts, Stored
 from dawn_bench.clip import FPS, LARGEST, Clip, LazyArrays, field_fault
 from dawn_bench.errors import InputError, UnknownNameError, nearest
 from dawn_bench.extractor_record import Extracted, of_cache
 from dawn_bench.files import user_path
 from dawn_bench.lazy import row_blocks
-from dawn_bench.names import name_fault, shard_fault
-from dawn_bench.packed import BITS_CODEC, CODEC, OFFSETS, PackedBits, PackedFrames, cache_hint
-from dawn_bench.readers import DamageError, fitted, parse_json, read_json, read_shard_header, read_table
+from dawn_bench.masks import MASKS
+from dawn_bench.packed import PackedBits, cache_hint
+from dawn_bench.readers import DamageError, fitted, read_json
+from dawn_bench.shard import Shards
+from dawn_bench.shard import open_shard as open_shard
+from dawn_bench.shard import shard_array as shard_array
+from dawn_bench.shard import shard_facts as shard_facts
 from dawn_bench.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict
 
     from dawn_bench.windows import Windows
 
 SCHEMA_VERSION = 1
 SETTINGS_FILE, INDEX_FILE = "cache.json", "index.parquet"
-OK, QUARANTINED = "ok", "quarantined"
-#: Columns of the index that every clip has.
-_COLUMNS = ("id", "speaker", "split", "n_frames", "status", "reason", "detail")
-
-
-def open_shard(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a safetensors file as a read-only view of one memory map; packed ones unpack what is read.
-
-    The `safetensors` package copies each slice that it returns to numpy. The format is a length, a JSON header and raw
-    bytes, so a view is a few lines. Raises `InputError` for an absent or damaged file.
-    """
-    header, start = read_shard_header(path, hint=cache_hint(path))
-    facts = header.pop("__metadata__", {})
-    data = np.memmap(path, mode="r", dtype=np.uint8, offset=0)
-    arrays = {}
-    for key, entry in header.items():
-        first, last = (start + offset for offset in entry["data_offsets"])
-        arrays[key] = np.asarray(data[first:last]).view(entry["dtype"]).reshape(entry["shape"])
-    return _packed(arrays, facts, path) if "codec" in facts else arrays
-
-
-def shard_facts(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; raises `InputError` for an absent or damaged file."""
-    header, _ = read_shard_header(path, hint=cache_hint(path))
-    return dict(header.get("__metadata__", {}))
-
-
-def _packed(tensors: dict[str, np.ndarray], facts: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
-    """Packed tensors as arrays that unpack on demand; raises `InputError` for a codec of a later version."""
-    codec = facts["codec"]
-    if codec not in (CODEC, BITS_CODEC):
-        raise InputError(f"is packed as {codec!r}; this dawn-bench reads {CODEC!r} and {BITS_CODEC!r}.", path=path)
-    try:
-        row = parse_json(facts.get("row", ""))
-        arrays: dict[str, Any] = {}
-        if codec == BITS_CODEC:
-            arrays |= {key: PackedBits(bits, row) for key, bits in tensors.items()}
-        else:
-            keys = [key for key in tensors if not key.endswith(OFFSETS)]
-            arrays |= {key: PackedFrames(tensors[key], tensors[key + OFFSETS], row, path=path) for key in keys}
-        return arrays
-    except (ValueError, KeyError) as error:
-        what = "masks" if codec == BITS_CODEC else "frames"
-        raise DamageError(f"has a damaged table of packed {what}.", path=path, hint=cache_hint(path)) from error
-
-
-def shard_array(root: Path, shard: str, key: str) -> np.ndarray:
-    """The array `key` of one shard of the cache at `root`; raises `InputError` where it is absent or damaged."""
-    return _entry(open_shard(root / shard), key, root / shard)
-
-
-def _entry(arrays: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray:
-    if key not in arrays:
-        raise DamageError(f"has no array {key!r}.", path=path, hint=cache_hint(path))
-    return arrays[key]
+#: Fields whose sha256 is in `Clip.meta`.
+_HASHED = ("frames", "audio", "vertices")
 
 
 def check_finished(root: Path) -> None:
@@ -129,30 +77,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def read_index(path: Path) -> pd.DataFrame:
-    """`index.parquet` with the columns and types that the reader relies on; raises `InputError` where it is damaged."""
-    hint = "Prepare the cache again: the same command, and nothing is processed twice."
-    index = read_table(path, hint=hint)
-    fields = [str(c).removesuffix(".shard") for c in index.columns if str(c).endswith(".shard")]
-    fields = [field for field in fields if name_fault(field) is None]  # the others are faults of their names
-    for name in {"reason", "detail"} - {*index.columns}:  # written by a program of the user's own
-        index[name] = ""
-    wanted = (*_COLUMNS, *(f"{field}.key" for field in fields))
-    if absent := [name for name in wanted if name not in index.columns]:
-        raise DamageError(f"has no column {absent[0]!r}.", path=path, hint=hint)
-    texts = [
-        *(name for name in _COLUMNS if name != "n_frames"),
-        *(f"{f}.{k}" for f in fields for k in ("shard", "key")),
-    ]
-    for name in texts:
-        needed = name in ("id", "status", "split")
-        if not all(isinstance(v, str) or (not needed and (v is None or v != v)) for v in index[name]):
-            raise DamageError(f"has a value in column {name!r} that is not text.", path=path, hint=hint)
-    if not all(isinstance(v, int | float | np.integer) and 0 <= v < 2**40 and v == int(v) for v in index["n_frames"]):
-        raise DamageError("has a value in column 'n_frames' that is not a frame count.", path=path, hint=hint)
-    return index
-
-
 @dataclass(frozen=True)
 class _Settings:
     """The entries of `cache.json` that are read; others are for information."""
@@ -162,29 +86,6 @@ class _Settings:
     fps: Annotated[int, Field(ge=1, le=1000)] = FPS
     fingerprints: dict[str, Any] = dataclass_field(default_factory=dict)
     settings: dict[str, Any] = dataclass_field(default_factory=dict)
-
-
-def name_faults(index: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """(clip id, field or "", what is wrong) of names in an index that no cache written by dawn-bench has.
-
-    Ids become the names of files, and shards are opened by name: ids are plain names and unique, shards are
-    `<field>/<field>-NNNNN.safetensors`, so that nothing outside the cache or the output folder is read or written.
-    """
-    ids = list(index["id"])
-    counts = Counter(map(str, ids))
-    faults = [(str(i), "", fault) for i in ids if (fault := name_fault(i)) is not None]
-    faults += [(i, "", f"is there {count} times") for i, count in counts.items() if count > 1]
-    for column in (c for c in index.columns if c.endswith(".shard")):
-        field = column.removesuffix(".shard")
-        if (wrong := name_fault(field)) is not None:
-            faults.append(("", field, f"is not a field: its name {wrong}"))
-            continue
-        shards = {name for name in index[column] if isinstance(name, str)}  # others are never opened
-        bad = {name: fault for name in shards if (fault := shard_fault(name, field=field)) is not None}
-        if bad:
-            rows = zip(ids, index[column], strict=True)
-            faults += [(str(i), field, bad[name]) for i, name in rows if isinstance(name, str) and name in bad]
-    return faults
 
 
 def raw_blocks(array: np.ndarray, *, block: int = 2**22) -> Iterator[np.ndarray]:
@@ -198,21 +99,6 @@ def hashed_blocks(array: np.ndarray) -> Iterator[np.ndarray]:
     return raw_blocks(array.packed if isinstance(array, PackedBits) else array)
 
 
-def _maps_allowed(wanted: int = 32_768) -> int:
-    """How many shards may be mapped at once. A map keeps its file open, so the limit of open files is raised first."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft == resource.RLIM_INFINITY or soft >= limit:
-        return limit // 2
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    except (ValueError, OSError):  # macOS allows fewer than it reports
-        return soft // 2
-    return limit // 2
-
-
 class Cache:
     """A prepared dataset: `cache["clip id"]` is one clip, iterating yields the usable clips in index order.
 
@@ -224,17 +110,14 @@ class Cache:
         self.root = user_path(root)
         check_finished(self.root)
         self.settings = read_settings(self.root / SETTINGS_FILE)
-        self.index = read_index(self.root / INDEX_FILE)
-        for clip_id, field, fault in name_faults(self.index)[:1]:
+        self._index = Index(self.root / INDEX_FILE)
+        for clip_id, field, fault in self._index.faults():
             what = f"{field} of clip {clip_id!r}" if field else f"the clip id {clip_id!r}"
             raise DamageError(f"{what} {fault}.", path=self.root / INDEX_FILE, hint="Do not use this cache.")
         self._moved = dict(splits or {})
-        if self._moved:
-            self.index["split"] = self.index["id"].map(self._moved).fillna(self.index["split"])
-        rows: list[dict[str, Any]] = self.index.to_dict("records")  # type: ignore[assignment]
-        self._rows = {row["id"]: row for row in rows}
-        self._clips: dict[str, Clip] = {}
-        self._shard = lru_cache(maxsize=_maps_allowed())(lambda name: open_shard(self.root / name))
+        self.shards = Shards(self.root)
+        self._now: Cache | None = None  # the cache as it is now, once an array of this index was moved
+        self._clips: WeakValueDictionary[str, Clip] = WeakValueDictionary()
 
     def __reduce__(self) -> tuple[partial[Cache], tuple[Path]]:
         return partial(Cache, splits=self._moved), (self.root,)  # each worker opens its own memory maps
@@ -242,6 +125,14 @@ class Cache:
     def resplit(self, splits: Mapping[str, str]) -> Cache:
         """The same cache with other splits of some clips, by id; the folder does not change."""
         return Cache(self.root, splits=self._moved | dict(splits))
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """The index as a data frame with a row per clip, read when it is first asked for."""
+        index = self._index.columns.frame()
+        if self._moved:
+            index["split"] = index["id"].map(self._moved).fillna(index["split"])
+        return index
 
     @property
     def size(self) -> int:
@@ -251,7 +142,15 @@ class Cache:
     @cached_property
     def fields(self) -> list[str]:
         """Names of the fields that are stored, in alphabetical order; a clip may lack some (`Clip.fields`)."""
-        return sorted({c.removesuffix(".shard") for c in self.index.columns if c.endswith(".shard")})
+        return self._index.all_fields
+
+    def check_fields(self, names: Sequence[str]) -> None:
+        """Raise `UnknownNameError` with the nearest names for one that is no stored field and no mask of such."""
+        computed = {mask for mask, (source, _) in MASKS.items() if {source, "frames"} <= {*self.fields}}
+        known = {*self.fields} | computed
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(f"has no field {name!r}.", path=self.root, hint=nearest(name, known))
 
     @cached_property
     def extractors(self) -> Mapping[str, Extracted]:
@@ -264,16 +163,52 @@ class Cache:
     @cached_property
     def splits(self) -> list[str]:
         """Names of the splits, in alphabetical order."""
-        return sorted({row["split"] for row in self._rows.values() if isinstance(row["split"], str) and row["split"]})
+        numbers, names = self._splits
+        return sorted({names[n] for n in np.unique(numbers)} - {""})
+
+    @cached_property
+    def _splits(self) -> tuple[np.ndarray, list[str]]:
+        """The number of each clip's split, and the names of the splits."""
+        numbers, names = self._index.numbers_of("split")
+        names = list(dict.fromkeys([*names, *self._moved.values()]))
+        rows = ((self._index.row(clip_id), split) for clip_id, split in self._moved.items())
+        there = {row: names.index(split) for row, split in rows if row is not None}
+        numbers[list(there)] = list(there.values())
+        return numbers, names
+
+    def usable(self, split: str | None = None) -> np.ndarray:
+        """The rows of the index, from 0, of the usable clips of `split`, or of all splits; raises as `ids`."""
+        if split is not None and split not in self.splits:
+            raise UnknownNameError(f"has no split {split!r}.", path=self.root, hint=nearest(split, self.splits))
+        numbers, states = self._index.numbers_of("status")
+        good = numbers == (states.index(OK) if OK in states else len(states))
+        if split is not None:
+            numbers, names = self._splits
+            good &= numbers == names.index(split)
+        return np.flatnonzero(good)
 
     def ids(self, split: str | None = None) -> list[str]:
         """Ids of the usable clips of `split`, or of all splits.
 
         Raises `UnknownNameError` with the nearest names for a split that the cache does not have.
         """
-        if split is not None and split not in self.splits:
-            raise UnknownNameError(f"has no split {split!r}.", path=self.root, hint=nearest(split, self.splits))
-        return [i for i, row in self._rows.items() if row["status"] == OK and (split is None or row["split"] == split)]
+        return list(self._index.text("id").take(self.usable(split)).to_pylist())
+
+    def ids_of(self, rows: np.ndarray) -> pa.Array:
+        """The ids of clips by their rows in the index, as an Arrow array of texts."""
+        return self._index.text("id").take(rows)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of every clip of the index, int64 (n,); 0 for those that could not be used."""
+        return self._index.n_frames
+
+    def clips_with(self, field: str) -> np.ndarray:
+        """Which clips of the index have `field`, stored or as a mask that can be computed, bool (n,)."""
+        stored = self._stored_fields.get(field, np.zeros(len(self._index), bool))
+        if field not in MASKS:
+            return stored
+        return stored | (self.clips_with(MASKS[field][0]) & self.clips_with("frames"))
 
     def clips(self, split: str | None = None) -> list[Clip]:
         """The usable clips of `split`, or of all splits, in index order; raises as `ids`."""
@@ -285,56 +220,92 @@ class Cache:
         return f"Cache({str(self.root)!r}: {clips} of {self.size} px, splits {', '.join(self.splits)}; fields {fields})"
 
     def __len__(self) -> int:
-        return len(self.ids())
+        return len(self.usable())
 
     def __iter__(self) -> Iterator[Clip]:
-        return iter(self.clips())
+        return (self[clip_id] for clip_id in self.ids())
 
     def __contains__(self, clip_id: object) -> bool:
         """Whether there is a clip with this id, usable or quarantined."""
-        return clip_id in self._rows
+        return self._index.row(clip_id) is not None
 
     def __getitem__(self, clip_id: str) -> Clip:
         """The clip called `clip_id`, also if quarantined; raises `UnknownNameError` with the nearest ids."""
-        if clip_id not in self._rows:
-            hint = nearest(clip_id, self._rows)
-            raise UnknownNameError(f"has no clip called {clip_id!r}.", path=self.root, hint=hint)
-        if clip_id not in self._clips:
-            self._clips[clip_id] = self._clip(clip_id, self._rows[clip_id])
-        return self._clips[clip_id]
+        clip = self._clips.get(clip_id)
+        if clip is None:
+            row = self._index.row(clip_id)
+            if row is None:
+                hint = nearest(clip_id, self._index.text("id").to_pylist())
+                raise UnknownNameError(f"has no clip called {clip_id!r}.", path=self.root, hint=hint)
+            clip = self._clips[clip_id] = self._clip(clip_id, row)
+        return clip
 
-    def _clip(self, clip_id: str, row: Mapping[str, Any]) -> Clip:
-        fixed = {"id", "speaker", "split", "n_frames"}
-        meta = {k: v for k, v in row.items() if k not in fixed and "." not in k}
-        meta |= {f"{f}_sha256": row[f"{f}.sha256"] for f in ("frames", "audio", "vertices") if f"{f}.sha256" in row}
-        meta["source_root"] = self.settings.get("root")
-        fields = [f for f in self.fields if isinstance(row[f"{f}.shard"], str)]
+    @cached_property
+    def _stored_fields(self) -> dict[str, np.ndarray]:
+        """By field, which clips have it stored."""
+        return {field: self._index.has(field) for field in self.fields}
+
+    @cached_property
+    def _meta(self) -> tuple[dict[str, str], dict[str, Any]]:
+        """The columns of the index that are facts of a clip, by their keys, and facts that all clips share."""
+        names, fixed = self._index.columns.names, {"id", "speaker", "split", "n_frames", "source_root"}
+        columns = {name: name for name in names if name not in fixed and "." not in name}
+        columns |= {name: name for name in ("reason", "detail")}
+        columns |= {f"{field}_sha256": f"{field}.sha256" for field in _HASHED if f"{field}.sha256" in names}
+        return columns, {"source_root": self.settings.get("root")}
+
+    def _clip(self, clip_id: str, row: int) -> Clip:
+        numbers, splits = self._splits
+        fields = [field for field, there in self._stored_fields.items() if there[row]]
         return Clip(
             id=clip_id,
-            speaker=str(row["speaker"]),
-            split=str(row["split"]),
-            n_frames=int(row["n_frames"]),
+            speaker=str(self._index.value("speaker", row)),
+            split=splits[numbers[row]],
+            n_frames=int(self._index.n_frames[row]),
             arrays=LazyArrays(fields, partial(self._array, clip_id)),
             fps=int(self.settings.get("fps", FPS)),
-            meta=meta,
+            meta=RowFacts(self._index, row, *self._meta),
             extractors=self.extractors,
         )
 
+    def stored(self, clip_id: str, field: str) -> Stored | None:
+        """What the index says of the array of `field` of a clip; None where the clip has none, or is not there."""
+        row = self._index.row(clip_id)
+        return None if row is None else self._index.stored(row, field)
+
     def _array(self, clip_id: str, field: str) -> np.ndarray:
-        row = self._rows[clip_id]
-        shard, key = row[f"{field}.shard"], row[f"{field}.key"]
-        array = _entry(self._shard(shard), key, self.root / shard)
-        dtype, shape = row.get(f"{field}.dtype"), row.get(f"{field}.shape")
-        expected = [dtype, *shape] if isinstance(dtype, str) and isinstance(shape, list | np.ndarray) else None
+        row = self._index.row(clip_id)
+        stored = None if row is None else self._index.stored(row, field)
+        assert row is not None and stored is not None, f"{clip_id} has no {field}"
+        try:
+            array = self.shards.array(stored.shard, stored.key)
+        except DamageError:
+            if (self.root / stored.shard).exists() or not self._index.columns.replaced():
+                raise
+            return self._moved_array(clip_id, field, stored)
+        expected = [stored.dtype, *stored.shape] if stored.dtype is not None and stored.shape is not None else None
+        fault = field_fault(field, array, n_frames=int(self.lengths[row]), size=self.size)
         if expected not in (None, [str(array.dtype), *array.shape]):
-            what = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
-            raise DamageError(what, path=self.root / shard, hint=cache_hint(self.root / shard))
-        fault = field_fault(field, array, n_frames=int(row["n_frames"]), size=self.size)
+            fault = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
+        elif fault is not None:
+            fault = f"{field} of clip {clip_id} {fault}."
         if fault is not None:
-            raise DamageError(
-                f"{field} of clip {clip_id} {fault}.", path=self.root / shard, hint=cache_hint(self.root / shard)
-            )
+            path = self.root / stored.shard
+            raise DamageError(fault, path=path, hint=cache_hint(path))
         return array
+
+    def _moved_array(self, clip_id: str, field: str, stored: Stored) -> np.ndarray:
+        """An array that is in another shard by now, where the index was replaced since it was opened.
+
+        Raises `InputError` where the array itself is another one, or none.
+        """
+        if self._now is None or self._now._index.columns.replaced():
+            self._now = Cache(self.root)
+        now = self._now.stored(clip_id, field)
+        if now is None or now.sha256 is None or now.sha256 != stored.sha256:
+            what = f"was prepared again since it was opened: {field} of clip {clip_id} is another."
+            raise InputError(what, path=self.root, hint="Open it again.")
+        return self._now._array(clip_id, field)
 
     def windows(
         self,
@@ -356,6 +327,21 @@ class Cache:
 
         return Windows(self, frames=frames, fields=fields, split=split, stride=stride, step=step, seed=seed)
 
+    def to_hf(self, *, split: str | None = None, fields: Sequence[str] | None = None) -> Dataset | DatasetDict:
+        """The usable clips as a dataset of Hugging Face's `datasets`: of one split, or a `DatasetDict` of all.
+
+        A row has `id`, `speaker`, `split`, `n_frames`, `fps`, and the arrays of `fields`: stored fields or masks, by
+        default every stored field; None where a clip lacks one. Nothing is copied to disk: arrays are read from the
+        cache when a row is asked for, also in the processes of a `DataLoader` and of `map(num_proc=...)`.
+
+        Raises `InputError` without the package, and `UnknownNameError` for a split or field that the cache lacks.
+        """
+        from dawn_bench.hugging_face import hugging_face_view
+
+        return hugging_face_view(self, split=split, fields=fields)
+
     def quarantined(self) -> list[tuple[str, str, str]]:
         """(id, reason, detail) of the clips that could not be used."""
-        return [(i, row["reason"], row["detail"]) for i, row in self._rows.items() if row["status"] != OK]
+        numbers, states = self._index.numbers_of("status")
+        rows = np.flatnonzero(numbers != (states.index(OK) if OK in states else len(states))).tolist()
+        return [tuple(self._index.value(name, row) for name in ("id", "reason", "detail")) for row in rows]

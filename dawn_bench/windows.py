@@ -23,13 +23,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import SAMPLE_RATE, Clip
-from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.masks import MASKS
+from dawn_bench.errors import InputError
 from dawn_bench.text import counted
 
 
@@ -90,21 +90,21 @@ class Windows(Dataset[dict[str, Any]]):
         self.cache, self.frames, self.stride, self.seed, self.epoch = cache, frames, stride, seed, 0
         self.split = split
         self.fields = (fields,) if isinstance(fields, str) else tuple(fields)
-        known = {*cache.fields, *(mask for mask, (source, _) in MASKS.items() if source in cache.fields)}
-        for name in self.fields:
-            if name not in known:
-                raise UnknownNameError(f"has no field {name!r}.", path=cache.root, hint=nearest(name, known))
+        cache.check_fields(self.fields)
         self.left_out: dict[str, str] = {}
-        self._ids: list[str] = []
-        firsts: list[tuple[int, int]] = []
-        for clip in cache.clips(split):
-            missing = [name for name in self.fields if name not in clip]
-            if missing or clip.n_frames < self.span:
-                self.left_out[clip.id] = f"no {missing[0]}" if missing else f"{clip.n_frames} frames"
-                continue
-            firsts += [(len(self._ids), start) for start in range(0, clip.n_frames - self.span + 1, step)]
-            self._ids.append(clip.id)
-        if not firsts:
+        rows = cache.usable(split)
+        ids, frames_of = cache.ids_of(rows), cache.lengths[rows]
+        present = np.stack([cache.clips_with(name)[rows] for name in self.fields], axis=1)
+        usable = present.all(axis=1) & (frames_of >= self.span)
+        for row in np.flatnonzero(~usable).tolist():
+            missing = [name for name, has in zip(self.fields, present[row], strict=True) if not has]
+            self.left_out[ids[row].as_py()] = f"no {missing[0]}" if missing else f"{frames_of[row]} frames"
+        self._ids = ids.filter(pa.array(usable))
+        counts = (frames_of[usable] - self.span) // step + 1
+        numbers = np.repeat(np.arange(len(counts)), counts)
+        nth = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
+        firsts = np.stack([numbers, nth * step], axis=1)
+        if not len(firsts):
             reasons = ", ".join(f"{clip}: {reason}" for clip, reason in list(self.left_out.items())[:3])
             raise InputError(
                 f"no clip gives a window of {self.span} frames with {', '.join(self.fields)} ({reasons or 'no clip'}).",
@@ -112,7 +112,7 @@ class Windows(Dataset[dict[str, Any]]):
                 hint="Ask for fewer frames, other fields or another split.",
             )
         #: Per item the clip's number in `_ids` and the first frame: an array, cheap to copy to workers.
-        self._firsts = np.array(firsts, np.int64)
+        self._firsts = firsts.astype(np.int64)
 
     def __repr__(self) -> str:
         split = f"split {self.split}" if self.split is not None else "all splits"
@@ -128,7 +128,7 @@ class Windows(Dataset[dict[str, Any]]):
             raise IndexError(f"there is no window {index}; there are {len(self)}")
         index %= len(self)
         number, start = self._firsts[index].tolist()
-        clip = self.cache[self._ids[number]]
+        clip = self.cache[self._ids[number].as_py()]
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, self.epoch, index])
             start = int(rng.integers(clip.n_frames - self.span + 1))

@@ -11,24 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from dawn_bench.cache import (
-    INDEX_FILE,
-    OK,
-    SETTINGS_FILE,
-    Cache,
-    check_finished,
-    hashed_blocks,
-    name_faults,
-    read_index,
-    read_settings,
-    shard_array,
-)
+from dawn_bench.cache import INDEX_FILE, OK, SETTINGS_FILE, Cache, check_finished, hashed_blocks, read_settings
+from dawn_bench.cache_index import Index, Stored
 from dawn_bench.clip import FPS, field_fault
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.names import name_fault, shard_fault
 from dawn_bench.progress import track
 from dawn_bench.readers import DamageError
+from dawn_bench.shard import Shards
 
 
 @dataclass(frozen=True)
@@ -60,25 +51,25 @@ def verify(root: Path) -> VerifyReport:
     except DamageError as error:
         faults.append((SETTINGS_FILE, "", error.what))
     try:
-        index = read_index(root / INDEX_FILE)
+        index = Index(root / INDEX_FILE)
+        faults += index.faults()
+        fields = [field for field in index.all_fields if name_fault(field) is None]
+        shards = Shards(root)
+        for row in track(range(len(index)), "verify", unit="clips"):
+            for field in fields:
+                stored = index.stored(row, field)
+                if stored is None or shard_fault(stored.shard, field=field):
+                    continue  # a shard elsewhere is a fault already, and is not opened
+                arrays += 1
+                used.add(stored.shard)
+                fault = _fault(shards, stored, field, n_frames=int(index.n_frames[row]), size=size)
+                if fault:
+                    faults.append((index.value("id", row), field, fault))
     except DamageError as error:
         return VerifyReport(0, 0, (*faults, (INDEX_FILE, "", error.what)), ())
-    rows: list[dict[str, Any]] = index.to_dict("records")  # type: ignore[assignment]
-    faults += name_faults(index)
-    fields = sorted(c.removesuffix(".shard") for c in index.columns if c.endswith(".shard"))
-    for row in track(rows, "verify", unit="clips"):
-        for field in fields:
-            name = row[f"{field}.shard"]
-            if not isinstance(name, str) or name_fault(field) or shard_fault(name, field=field):
-                continue  # a shard elsewhere is a fault already, and is not opened
-            arrays += 1
-            used.add(name)
-            fault = _fault(root, row, field, size=size)
-            if fault:
-                faults.append((row["id"], field, fault))
     there = {path.relative_to(root).as_posix() for path in root.glob("*/*.safetensors")}
-    usable = sum(row["status"] == OK for row in rows)
-    return VerifyReport(usable, arrays, tuple(faults), tuple(sorted(there - used)), len(rows) - usable)
+    usable = sum(state == OK for state in index.text("status").to_pylist())
+    return VerifyReport(usable, arrays, tuple(faults), tuple(sorted(there - used)), len(index) - usable)
 
 
 def check_content(cache: Cache, ids: Sequence[str]) -> None:
@@ -87,36 +78,33 @@ def check_content(cache: Cache, ids: Sequence[str]) -> None:
     Scores are stored under the hashes of the index, so that arrays of other content must not be scored. Raises
     `DamageError` naming the first clip that differs.
     """
-    rows: list[dict[str, Any]] = cache.index.set_index("id").loc[list(ids)].reset_index().to_dict("records")  # type: ignore[assignment]
-    for row in track(rows, "check cache", unit="clips"):
+    for clip_id in track(list(ids), "check cache", unit="clips"):
         for field in cache.fields:
-            if isinstance(row[f"{field}.shard"], str) and isinstance(row.get(f"{field}.sha256"), str):
-                fault = _fault(cache.root, row, field, size=cache.size)
+            stored = cache.stored(clip_id, field)
+            if stored is not None and stored.sha256 is not None:
+                fault = _fault(cache.shards, stored, field, n_frames=cache[clip_id].n_frames, size=cache.size)
                 if fault:
                     hint = f"See what else is damaged: dawn-bench cache verify {cache.root}"
-                    raise DamageError(f"{field} of clip {row['id']}: {fault}.", path=cache.root, hint=hint)
+                    raise DamageError(f"{field} of clip {clip_id}: {fault}.", path=cache.root, hint=hint)
 
 
-def _fault(root: Path, row: dict[str, Any], field: str, *, size: int | None) -> str | None:
+def _fault(shards: Shards, stored: Stored, field: str, *, n_frames: int, size: int | None) -> str | None:
     """What is wrong with one array, or None; `size` is the side of the cache's frames in pixels, where it is known."""
-    path, digest = root / row[f"{field}.shard"], hashlib.sha256()
-    dtype, shape, expected = (row.get(f"{field}.{name}") for name in ("dtype", "shape", "sha256"))
-    if not isinstance(dtype, str) or not isinstance(expected, str) or not isinstance(shape, list | np.ndarray):
+    path, digest = shards.root / stored.shard, hashlib.sha256()
+    if stored.dtype is None or stored.sha256 is None or stored.shape is None:
         return "its dtype, shape or sha256 is not in the index"
     try:
-        array = shard_array(root, row[f"{field}.shard"], row[f"{field}.key"])
-        if str(array.dtype) != dtype or list(array.shape) != list(shape):
+        array = shards.array(stored.shard, stored.key)
+        if str(array.dtype) != stored.dtype or list(array.shape) != stored.shape:
             return f"{path.name} holds {array.dtype} {array.shape} for it"
-        if size is not None and (fault := field_fault(field, array, n_frames=int(row["n_frames"]), size=size)):
+        if size is not None and (fault := field_fault(field, array, n_frames=n_frames, size=size)):
             return fault
         for block in hashed_blocks(array):
             digest.update(block.data)
     except InputError as error:
         absent = not path.is_file()
         return f"{path.name} is absent" if absent else f"{path.name} cannot be read ({error.what.rstrip('.')})"
-    if digest.hexdigest() != expected:
-        return f"checksum differs in {path.name}"
-    return None
+    return None if digest.hexdigest() == stored.sha256 else f"checksum differs in {path.name}"
 
 
 def stats(root: Path) -> dict[str, Any]:
