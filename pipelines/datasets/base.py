@@ -13,7 +13,7 @@ from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.registry import Registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One clip to prepare: a video file (or a stretch of one) and where its sound is.
 

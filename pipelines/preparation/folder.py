@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -90,9 +91,19 @@ def empty(cache: Path) -> None:
 
 
 def drop_superseded(cache: Path, plan: CachePlan) -> None:
-    """Remove the shards of groups whose clips were all processed again by later groups."""
-    current = set(plan.owners().values())
-    for number in range(len(plan.groups)):
-        if number not in current:
-            for shard in _own(cache, f"*/*-{number:05d}.safetensors"):
-                shard.unlink()
+    """Remove the shards of groups whose clips were all processed again by later groups, or merged into them."""
+    drop_shards(cache, {*range(len(plan.groups))} - {*plan.current()})
+
+
+def drop_shards(cache: Path, numbers: Collection[int]) -> None:
+    """Remove the shards of the groups with these numbers."""
+    for shard in _own(cache, "*/*.safetensors") if numbers else ():
+        name = shard.relative_to(cache).as_posix()
+        if shard_fault(name, field=shard.parent.name) is None and shard_number(name) in numbers:
+            shard.unlink()
+
+
+def shard_number(shard: str | None) -> int | None:
+    """The number of the group of a shard; None for what is no shard."""
+    match = re.search(r"-([0-9]{5,9})\.safetensors$", shard or "")
+    return None if match is None else int(match[1])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,8 +89,12 @@ class CachePlan:
 
     def save(self, cache: Path) -> None:
         """Write `plan.json`."""
-        text = json.dumps({"schema": PLAN_SCHEMA, **asdict(self)}, indent=1)
-        write_atomic(cache / PLAN_FILE, f"{text}\n".encode())
+        write_atomic(cache / PLAN_FILE, self.text())
+
+    def text(self) -> bytes:
+        """The content of `plan.json`."""
+        entries = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return f"{json.dumps({'schema': PLAN_SCHEMA, **entries}, indent=1)}\n".encode()
 
     @staticmethod
     def load(cache: Path) -> CachePlan | None:
@@ -122,6 +126,10 @@ class CachePlan:
     def owners(self) -> dict[str, int]:
         """By clip id, the number of the latest group that the clip is in: the one that counts."""
         return {clip_id: number for number, ids in enumerate(self.groups) for clip_id in ids}
+
+    def current(self) -> list[int]:
+        """The numbers of the groups that have clips that count, in order."""
+        return sorted(set(self.owners().values()))
 
 
 def make_groups(
@@ -233,7 +241,12 @@ def listed_id(row: Mapping[str, Any]) -> str:
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the part of a group, which marks it as finished."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, f"{json.dumps(list(rows), indent=0, sort_keys=True)}\n".encode())
+    write_atomic(path, part_text(rows))
+
+
+def part_text(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """The content of a part."""
+    return f"{json.dumps(list(rows), indent=0, sort_keys=True)}\n".encode()
 
 
 def read_part(path: Path) -> list[dict[str, Any]]:

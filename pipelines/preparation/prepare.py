@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from dawn_bench.cache import OK
 from dawn_bench.clip import FPS
@@ -23,6 +22,7 @@ from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
 from dawn_bench.pipelines.faces.base import stand_in
 from dawn_bench.pipelines.meshes.tools import mesh_tools
+from dawn_bench.pipelines.preparation.compact import settle
 from dawn_bench.pipelines.preparation.executor import Engine, run
 from dawn_bench.pipelines.preparation.folder import check_folders, drop_superseded, empty, make_folder, sweep
 from dawn_bench.pipelines.preparation.group import ClipTools, GroupJob, GroupReport, Tools
@@ -115,6 +115,7 @@ def prepare(
         if overwrite:
             empty(cache)
         sweep(cache)
+        settle(cache)
         plan = _planned(root, cache, sources, settings, tools)
         planned = PrepareSettings.model_validate(plan.settings)
         changed = _changed(root, cache, plan, sources)
@@ -134,7 +135,7 @@ def prepare(
                 with closing(run(todo, workers=jobs, engine=engine, address=address)) as reports:
                     _run_with_progress(reports, label, clips=sum(len(job.ids) for job in todo))
 
-        numbers = range(len(plan.groups))
+        numbers = plan.current()
         done = {n for n in numbers if part_path(cache, n).exists()}
         _print_state(sum(n in done for n in owners.values()), of=len(owners), changed=len(changed))
         incomplete = {}
@@ -142,19 +143,21 @@ def prepare(
             work(numbers, "prepare")
             for name in (key.removeprefix("extractor ") for key in plan.added):
                 work(numbers, name, name)
-                parts = [read_part(part_path(cache, n, extractor=name)) for n in numbers]
-                incomplete[name] = sum(row["status"] != OK for row in current_rows(parts, owners))
+                parts = ((n, read_part(part_path(cache, n, extractor=name))) for n in numbers)
+                incomplete[name] = sum(
+                    row["status"] != OK for n, part in parts for row in current_rows(part, n, owners)
+                )
         finally:
             sweep(cache, ended=True)
-        rows = write_index(cache, plan, by_id)
+        contents = write_index(cache, plan, by_id)
         drop_superseded(cache, plan)
     report = PrepareReport(
         cache,
-        ok=sum(row["status"] == OK for row in rows),
-        quarantined=dict(sorted(Counter(row["reason"] for row in rows if row["status"] != OK).items())),
-        frames=sum(row["n_frames"] for row in rows),
+        ok=contents.ok,
+        quarantined=dict(sorted(contents.quarantined.items())),
+        frames=contents.frames,
         wall=time.monotonic() - begun,
-        resumed=sum(owners[listed_id(row)] in done for row in rows),
+        resumed=sum(contents.of_group[n] for n in done),
         incomplete=incomplete,
         fps=int(plan.facts.get("fps", FPS)),
     )
@@ -217,17 +220,14 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
 
 def _changed(root: Path, cache: Path, plan: CachePlan, sources: Sequence[Source]) -> list[Source]:
     """The sources whose files have changed since their clips were processed."""
-    owners, rows, since = plan.owners(), dict[str, dict[str, Any]](), dict[int, int]()
-    for number in set(owners.values()):
+    owners, by_id, changed = plan.owners(), {source.id: source for source in sources}, set[str]()
+    for number in plan.current():
         part = part_path(cache, number)
         if part.exists():
-            since[number] = part.stat().st_mtime_ns
-            rows |= {i: row for row in read_part(part) if owners.get(i := listed_id(row)) == number}
-    return [
-        source
-        for source in sources
-        if source.id in rows and has_changed(rows[source.id], source, root=root, since=since[owners[source.id]])
-    ]
+            since = part.stat().st_mtime_ns
+            rows = {i: row for row in read_part(part) if owners.get(i := listed_id(row)) == number and i in by_id}
+            changed |= {i for i, row in rows.items() if has_changed(row, by_id[i], root=root, since=since)}
+    return [source for source in sources if source.id in changed]
 
 
 def _print_state(done: int, *, of: int, changed: int) -> None:

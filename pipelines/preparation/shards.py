@@ -17,11 +17,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dawn_bench.files import commit, temporary_path
+from dawn_bench.errors import InputError
+from dawn_bench.files import commit, replacing, temporary_path
 from dawn_bench.lazy import LazyRows, row_blocks
 from dawn_bench.masks import MASKS
 from dawn_bench.names import owned
-from dawn_bench.packed import BITS_CODEC, CODEC, OFFSETS, pack, pack_bits
+from dawn_bench.packed import BITS_CODEC, CODEC, OFFSETS, cache_hint, pack, pack_bits
+from dawn_bench.readers import DamageError
+from dawn_bench.shard import Header
 
 #: numpy dtype name -> safetensors dtype name.
 DTYPES = {
@@ -31,11 +34,48 @@ DTYPES = {
 
 #: Upper bound of one tensor's entry in the header, without its key.
 _ENTRY_BYTES = 200
+#: Bytes that are copied at a time.
+_BLOCK = 2**22
 
 
 def shard_name(field: str, number: int) -> str:
     """The path of a shard inside the cache."""
     return f"{field}/{field}-{number:05d}.safetensors"
+
+
+def merge_shards(root: Path, field: str, number: int, places: Sequence[tuple[str, str]]) -> None:
+    """Write shard `number` of `field` from arrays of other shards, `places` being their (shard, key), byte for byte.
+
+    Raises `InputError` where one of these is absent or damaged, or they are packed in different ways.
+    """
+    headers = {name: Header.read(root / name) for name in dict.fromkeys(name for name, _ in places)}
+    facts = next(iter(headers.values())).facts
+    entries: dict[str, Any] = {}
+    spans: list[tuple[Path, int, int]] = []
+    end = 0
+    for name, key in places:
+        header, path = headers[name], root / name
+        if header.facts != facts:
+            raise InputError(f"{field} is packed in different ways: it cannot be merged.", path=path)
+        for tensor in (key, key + OFFSETS) if facts.get("codec") == CODEC else (key,):
+            if tensor not in header.entries:
+                raise DamageError(f"has no array {tensor!r}.", path=path, hint=cache_hint(path))
+            dtype, first, last, shape = header.entries[tensor]
+            offsets = [end, end + last - first]
+            entries[tensor] = {"dtype": DTYPES[str(dtype)], "shape": list(shape), "data_offsets": offsets}
+            spans.append((path, first, last))
+            end = offsets[1]
+    table = {"__metadata__": dict(facts), **entries} if facts else entries
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 64) * 64)
+    owned(root, field)  # not a link out of the cache
+    with replacing(root / shard_name(field, number)) as temporary, temporary.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for path, first, last in spans:
+            with path.open("rb") as file:
+                file.seek(first)
+                for start in range(first, last, _BLOCK):
+                    out.write(file.read(min(_BLOCK, last - start)))
 
 
 class ShardWriter:
