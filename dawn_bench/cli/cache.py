@@ -1,4 +1,4 @@
-"""`dawn-bench cache`: check, count and export a prepared cache. A look-up: it has no job and takes no `--config`."""
+"""`dawn-bench cache`: check, count, compact and export a prepared cache. It has no job and takes no `--config`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dawn_bench.cli.job import OnceCommand
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Check, count and export a cache written by `dawn-bench prepare`.\n\nExample: dawn-bench cache stats my-cache",
+    help="Check, count, compact and export a prepared cache.\n\nExample: dawn-bench cache stats my-cache",
 )
 
 _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache.")]
@@ -89,18 +89,50 @@ def stats(root: _Root) -> None:
 
 
 @app.command(cls=OnceCommand)
+def compact(root: _Root) -> None:
+    """Merge the small shards of a cache that grew in many steps. Nothing is computed again; a stopped run goes on.
+
+    Example: dawn-bench cache compact my-cache
+    """
+    from dawn_bench.pipelines.preparation.compact import compact as merge
+    from dawn_bench.progress import console
+
+    report = merge(root)
+    if report.before == report.after:
+        console().print("nothing to merge")
+    else:
+        console().print(f"merged: {report.after} shards of each field in place of {report.before}")
+
+
+@app.command(cls=OnceCommand)
 def export(
     root: _Root,
     out: Annotated[Path, typer.Option(help="New or empty folder to write to.")],
     format: Annotated[str, typer.Option(help="files: one folder per clip; webdataset: tar files.")] = "files",
+    split: Annotated[str, typer.Option(help="Only the clips of this split.")] = "",
+    fields: Annotated[str, typer.Option(help="Only these fields, separated by commas.")] = "",
+    frames: Annotated[str, typer.Option(help="raw: an array; jpg: a picture per frame; mp4: a video.")] = "raw",
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the clips into the tars in a drawn order.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn order.")] = 0,
 ) -> None:
     """Export the clips for other tools as plain .npy and .wav files, or as WebDataset tar files.
 
-    Example: dawn-bench cache export my-cache --out tars --format webdataset
+    Example: dawn-bench cache export my-cache --out tars --format webdataset --frames jpg --shuffle
     """
     from dawn_bench.pipelines.preparation.export import export as write
     from dawn_bench.progress import console
     from dawn_bench.text import counted
 
-    count = write(root, out, format=format)  # type: ignore[arg-type]
+    count = write(
+        root,
+        out,
+        format=format,  # type: ignore[arg-type]
+        split=split or None,
+        fields=[name.strip() for name in fields.split(",")] if fields else None,
+        frames=frames,  # type: ignore[arg-type]
+        jobs=jobs,
+        shuffle=shuffle,
+        seed=seed,
+    )
     console().print(f"{counted(count, 'clip')} in {out}")
