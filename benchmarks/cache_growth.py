@@ -153,6 +153,48 @@ def resumed(folder: Path) -> dict[str, float]:
     }  # fmt: skip
 
 
+def write_shards(root: Path, shards: int) -> None:
+    """A cache of `shards` groups of 50 clips: lossless frames of 64 px, pose, log mel energies and `valid`."""
+    import numpy as np
+    import pandas as pd
+
+    from dawn_bench.pipelines.preparation.shards import ShardWriter
+
+    frames, rows = np.repeat(np.arange(64, dtype=np.uint8), 64 * 3).reshape(1, 64, 64, 3).repeat(60, 0), []
+    for number in range(shards):
+        ids = [f"{number:04d}-{k:02d}" for k in range(CLIPS_OF_A_SHARD)]
+        with ShardWriter(root, number=number, ids=ids, packed=("frames",)) as writer:
+            for clip_id in ids:
+                writer.begin(clip_id)
+                writer.append("frames", frames)
+                writer.append("pose", np.zeros((60, 7), np.float32))
+                writer.append("logmel", np.zeros((60, 80), np.float16))
+                writer.append("valid", np.ones(60, bool))
+                entries = {f"{f}.{k}": v for f, entry in writer.finish().items() for k, v in entry.items()}
+                row = {"id": clip_id, "speaker": "s", "split": "train", "n_frames": 60, "status": "ok"}
+                rows.append(row | {"reason": "", "detail": ""} | entries)
+            writer.close()
+    pd.DataFrame(rows).to_parquet(root / "index.parquet", index=False)
+    (root / "cache.json").write_text(json.dumps({"schema": 1, "dataset": "made", "size": 64, "fps": 25}))
+
+
+def read_windows(root: Path, descriptors: int) -> dict[str, float]:
+    """CPU milliseconds of a drawn window of 16 frames with so many descriptors; every shard was read before."""
+    import numpy as np
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    from dawn_bench.cache import Cache
+
+    windows = Cache(root).windows(frames=16, fields=("frames", "pose", "logmel", "valid"))
+    for k in range(0, len(windows), CLIPS_OF_A_SHARD):
+        windows[k]
+    drawn = np.random.default_rng(0).integers(len(windows), size=2000).tolist()
+    begun = time.process_time()
+    for k in drawn:
+        windows[k]
+    return {f"{descriptors} descriptors, CPU ms a window": 1000 * (time.process_time() - begun) / len(drawn)}
+
+
 def print_table(title: str, numbers: dict[str, float]) -> None:
     print(title)
     for name, value in numbers.items():
@@ -180,6 +222,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "index":
             index(given.clips, Path(folder))
+        elif given.what == "windows":
+            apart(write_shards, Path(folder), given.shards)
+            many = apart(read_windows, Path(folder), 8 * given.shards + 100)
+            print_table(
+                f"{given.shards} shards of each of 4 fields",
+                many | apart(read_windows, Path(folder), given.descriptors),
+            )
         elif given.what == "prepare":
             apart(write_prepared, Path(folder), given.clips)
             print_table(f"prepare of {given.clips:,} clips, all of them done", apart(resumed, Path(folder)))

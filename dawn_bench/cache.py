@@ -10,15 +10,7 @@ slicing an array reads only the pages it needs, and nothing is copied until it i
 compressed without loss, or masks as bits (the shard's metadata has a `codec`), slicing unpacks the frames of the slice.
 The index has dtype, shape and sha256 of the unpacked array, so only the shards differ; a mask's sha256 is of its bits.
 
-To read a clip `c` of the index `pandas.read_parquet("index.parquet").set_index("id")` without this package:
-
-    tensors = safetensors.numpy.load_file(c["pose.shard"]); pose = tensors[c["pose.key"]]
-
-    data, at = tensors[key], tensors[key + "/offsets"]     # frame k of S px, lossless
-    rows = numpy.frombuffer(pyarrow.decompress(data[at[k]:at[k + 1]], S * S * 3, "zstd"), "u1").reshape(S, S, 3)
-    frame = rows.cumsum(0, dtype="u1"); frame[..., ::2] += frame[..., 1:2]
-
-    masks = numpy.unpackbits(tensors[c["lip_mask.key"]], axis=-1, count=S).view(bool)    # (T,S,S)
+docs/formats/cache.md says how to read a clip without this package.
 """
 
 from __future__ import annotations
@@ -54,6 +46,7 @@ from dawn_bench.text import counted
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from datasets import Dataset, DatasetDict
 
     from dawn_bench.windows import Windows
 
@@ -150,6 +143,14 @@ class Cache:
     def fields(self) -> list[str]:
         """Names of the fields that are stored, in alphabetical order; a clip may lack some (`Clip.fields`)."""
         return self._index.all_fields
+
+    def check_fields(self, names: Sequence[str]) -> None:
+        """Raise `UnknownNameError` with the nearest names for one that is no stored field and no mask of such."""
+        computed = {mask for mask, (source, _) in MASKS.items() if {source, "frames"} <= {*self.fields}}
+        known = {*self.fields} | computed
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(f"has no field {name!r}.", path=self.root, hint=nearest(name, known))
 
     @cached_property
     def extractors(self) -> Mapping[str, Extracted]:
@@ -276,20 +277,21 @@ class Cache:
         row = self._index.row(clip_id)
         stored = None if row is None else self._index.stored(row, field)
         assert row is not None and stored is not None, f"{clip_id} has no {field}"
-        path = self.root / stored.shard
         try:
             array = self.shards.array(stored.shard, stored.key)
         except DamageError:
-            if path.exists() or not self._index.columns.replaced():
+            if (self.root / stored.shard).exists() or not self._index.columns.replaced():
                 raise
             return self._moved_array(clip_id, field, stored)
         expected = [stored.dtype, *stored.shape] if stored.dtype is not None and stored.shape is not None else None
-        if expected not in (None, [str(array.dtype), *array.shape]):
-            what = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
-            raise DamageError(what, path=path, hint=cache_hint(path))
         fault = field_fault(field, array, n_frames=int(self.lengths[row]), size=self.size)
+        if expected not in (None, [str(array.dtype), *array.shape]):
+            fault = f"holds {array.dtype} {list(array.shape)} for {field} of {clip_id}, which the index has otherwise."
+        elif fault is not None:
+            fault = f"{field} of clip {clip_id} {fault}."
         if fault is not None:
-            raise DamageError(f"{field} of clip {clip_id} {fault}.", path=path, hint=cache_hint(path))
+            path = self.root / stored.shard
+            raise DamageError(fault, path=path, hint=cache_hint(path))
         return array
 
     def _moved_array(self, clip_id: str, field: str, stored: Stored) -> np.ndarray:
@@ -324,6 +326,19 @@ class Cache:
         from dawn_bench.windows import Windows
 
         return Windows(self, frames=frames, fields=fields, split=split, stride=stride, step=step, seed=seed)
+
+    def to_hf(self, *, split: str | None = None, fields: Sequence[str] | None = None) -> Dataset | DatasetDict:
+        """The usable clips as a dataset of Hugging Face's `datasets`: of one split, or a `DatasetDict` of all.
+
+        A row has `id`, `speaker`, `split`, `n_frames`, `fps`, and the arrays of `fields`: stored fields or masks, by
+        default every stored field; None where a clip lacks one. Nothing is copied to disk: arrays are read from the
+        cache when a row is asked for, also in the processes of a `DataLoader` and of `map(num_proc=...)`.
+
+        Raises `InputError` without the package, and `UnknownNameError` for a split or field that the cache lacks.
+        """
+        from dawn_bench.hugging_face import hugging_face_view
+
+        return hugging_face_view(self, split=split, fields=fields)
 
     def quarantined(self) -> list[tuple[str, str, str]]:
         """(id, reason, detail) of the clips that could not be used."""

@@ -29,8 +29,7 @@ from torch.utils.data import Dataset
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import SAMPLE_RATE, Clip
-from dawn_bench.errors import InputError, UnknownNameError, nearest
-from dawn_bench.masks import MASKS
+from dawn_bench.errors import InputError
 from dawn_bench.text import counted
 
 
@@ -91,10 +90,7 @@ class Windows(Dataset[dict[str, Any]]):
         self.cache, self.frames, self.stride, self.seed, self.epoch = cache, frames, stride, seed, 0
         self.split = split
         self.fields = (fields,) if isinstance(fields, str) else tuple(fields)
-        known = {*cache.fields, *(mask for mask, (source, _) in MASKS.items() if source in cache.fields)}
-        for name in self.fields:
-            if name not in known:
-                raise UnknownNameError(f"has no field {name!r}.", path=cache.root, hint=nearest(name, known))
+        cache.check_fields(self.fields)
         self.left_out: dict[str, str] = {}
         rows = cache.usable(split)
         ids, frames_of = cache.ids_of(rows), cache.lengths[rows]

@@ -109,14 +109,30 @@ def export(
     root: _Root,
     out: Annotated[Path, typer.Option(help="New or empty folder to write to.")],
     format: Annotated[str, typer.Option(help="files: one folder per clip; webdataset: tar files.")] = "files",
+    split: Annotated[str, typer.Option(help="Only the clips of this split.")] = "",
+    fields: Annotated[str, typer.Option(help="Only these fields, separated by commas.")] = "",
+    frames: Annotated[str, typer.Option(help="raw: an array; jpg: a picture per frame; mp4: a video.")] = "raw",
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the clips into the tars in a drawn order.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn order.")] = 0,
 ) -> None:
     """Export the clips for other tools as plain .npy and .wav files, or as WebDataset tar files.
 
-    Example: dawn-bench cache export my-cache --out tars --format webdataset
+    Example: dawn-bench cache export my-cache --out tars --format webdataset --frames jpg --shuffle
     """
     from dawn_bench.pipelines.preparation.export import export as write
     from dawn_bench.progress import console
     from dawn_bench.text import counted
 
-    count = write(root, out, format=format)  # type: ignore[arg-type]
+    count = write(
+        root,
+        out,
+        format=format,  # type: ignore[arg-type]
+        split=split or None,
+        fields=[name.strip() for name in fields.split(",")] if fields else None,
+        frames=frames,  # type: ignore[arg-type]
+        jobs=jobs,
+        shuffle=shuffle,
+        seed=seed,
+    )
     console().print(f"{counted(count, 'clip')} in {out}")

@@ -111,7 +111,7 @@ def settle(cache: Path, *, keep: bool = False) -> None:
             if name.as_posix() not in (_INTENT, PLAN_FILE):
                 owned(cache, PARTS, name.parent).mkdir(exist_ok=True)
                 path.replace(cache / PARTS / name)
-        sync(cache / PARTS)
+                sync((cache / PARTS / name).parent)
         new.save(cache)
         _rewrite_index(cache, new, intent)
         drop_shards(cache, set(intent.merged))

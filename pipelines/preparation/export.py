@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,78 +16,205 @@ import numpy as np
 
 from dawn_bench.cache import Cache, raw_blocks
 from dawn_bench.clip import SAMPLE_RATE, Clip
-from dawn_bench.errors import unknown_name
+from dawn_bench.errors import InputError, unknown_name
 from dawn_bench.files import filling, user_path
-from dawn_bench.progress import track
+from dawn_bench.lazy import row_blocks
+from dawn_bench.progress import meter
 
 #: Bytes of clips that go into one WebDataset tar before the next is begun.
 TAR_BYTES = 256 * 2**20
 Format = Literal["files", "webdataset"]
 EXPORT_FORMATS = ("files", "webdataset")
+Frames = Literal["raw", "jpg", "mp4"]
+#: How frames are written, and about how many times smaller they are than raw: a tar is planned before it is written.
+EXPORT_FRAMES = {"raw": 1, "jpg": 8, "mp4": 50}
+#: Quality of JPEG pictures, of 100.
+JPEG_QUALITY = 95
+#: Clips that a worker exports into folders at a time.
+_AT_ONCE = 16
 
 
-def export(root: Path, out: Path, *, format: Format = "files") -> int:
+@dataclass(frozen=True)
+class _Choice:
+    """What of a clip is exported: fields, or all of them, and how frames are written."""
+
+    fields: tuple[str, ...] | None
+    frames: str
+
+    def of(self, clip: Clip) -> list[str]:
+        return [name for name in clip.fields if self.fields is None or name in self.fields]
+
+
+def export(
+    root: Path,
+    out: Path,
+    *,
+    format: Format = "files",
+    split: str | None = None,
+    fields: Sequence[str] | None = None,
+    frames: Frames = "raw",
+    jobs: int = 1,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> int:
     """Write the usable clips of the cache at `root` into the folder `out`; returns how many.
 
     `files`: a folder for each clip with `FIELD.npy`, `audio.wav` and `clip.json`. `webdataset`: tars of about 256 MB
-    with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Frames are raw and masks a byte a pixel, also where
-    the cache does not store them, and clips are streamed. The bytes depend on the cache alone. An export that fails or
-    is stopped leaves nothing in `out`. Raises `InputError` when `out` is not empty, for another format, or when the
-    disk is full.
+    with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Masks are a byte a pixel, also where the cache does not store them,
+    and clips are streamed. The bytes depend on the cache and the other arguments, not on `jobs`. An export that fails
+    or is stopped leaves nothing in `out`.
+
+    Args:
+        root: the cache's folder.
+        out: a new or empty folder.
+        format: `files` or `webdataset`.
+        split: of the clips; None for all.
+        fields: names of stored fields and masks; None for all. A clip without one of them is exported without it.
+        frames: `raw` for one array; `jpg` for a picture a frame; `mp4` for H.264, which is lossy too.
+        jobs: worker processes.
+        shuffle: put the clips into the tars in an order that is drawn with `seed`.
+        seed: of the order.
+
+    Raises `InputError` when `out` is not empty, for another format, a split or field that the cache does not have, or
+    when the disk is full.
     """
-    if format not in EXPORT_FORMATS:
-        raise unknown_name("export format", format, EXPORT_FORMATS)
+    for label, name, known in (("export format", format, EXPORT_FORMATS), ("kind of frames", frames, EXPORT_FRAMES)):
+        if name not in known:
+            raise unknown_name(label, name, known)
+    if shuffle and format == "files":
+        raise InputError("folders have no order to shuffle.", hint="Add --format webdataset, or leave out --shuffle.")
+    if jobs < 1:
+        raise InputError(f"jobs={jobs} is not a number of processes.", hint="Give at least 1.")
     cache, out = Cache(root), user_path(out)
-    with filling(out) as folder:
-        clips = track(cache.clips(), f"export {format}", unit="clips")
-        return _export_files(clips, folder) if format == "files" else _export_tars(clips, folder)
+    choice = _Choice(None if fields is None else tuple(fields), frames)
+    cache.check_fields(choice.fields or ())
+    if frames != "raw" and "frames" not in (cache.fields if choice.fields is None else choice.fields):
+        raise InputError(f"frames={frames}: no frames are exported.", path=cache.root)
+    ids = cache.ids(split)
+    if shuffle:
+        ids = [ids[k] for k in np.random.default_rng(seed).permutation(len(ids))]
+    with filling(out) as folder, meter(f"export {format}", total=len(ids), unit="clips") as bar:
+        if format == "files":
+            parts = [ids[k : k + _AT_ONCE] for k in range(0, len(ids), _AT_ONCE)]
+            tasks = [partial(_export_files, cache, part, folder, choice) for part in parts]
+        else:
+            tars = _planned_tars(cache, ids, choice)
+            paths = (folder / f"clips-{n:06d}.tar" for n in range(len(tars)))
+            tasks = [partial(_export_tar, cache, part, path, choice) for part, path in zip(tars, paths, strict=True)]
+        for count in _results(tasks, jobs):
+            bar.advance(count)
+    return len(ids)
 
 
-def _export_files(clips: Iterator[Clip], out: Path) -> int:
-    count = 0
-    for clip in clips:
-        count += 1
+def _results(tasks: Sequence[Callable[[], int]], jobs: int) -> Iterator[int]:
+    """What the tasks return, as they end, from `jobs` processes."""
+    if jobs == 1:
+        yield from (task() for task in tasks)
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        parallel = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
+    results = parallel(delayed(task)() for task in tasks)
+    try:
+        yield from results
+    except RuntimeError as error:  # of loky's; an `InputError` is none
+        if "BrokenProcessPool" not in {kind.__name__ for kind in type(error).__mro__}:
+            raise
+        raise InputError("a worker process died.", hint="It may be out of memory: try fewer --jobs.") from None
+    finally:
+        results.close()
+
+
+def _export_files(cache: Cache, ids: Sequence[str], out: Path, choice: _Choice) -> int:
+    for clip in map(cache.__getitem__, ids):
         folder = out / clip.id
         folder.mkdir()
-        for name, _, chunks in _members(clip):
-            with (folder / ("clip.json" if name == "json" else name)).open("wb") as file:
+        for name, _, chunks in _members(clip, choice):
+            path = folder / ("clip.json" if name == "json" else name)
+            path.parent.mkdir(exist_ok=True)
+            with path.open("wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
-    return count
+    return len(ids)
 
 
-def _export_tars(clips: Iterator[Clip], out: Path) -> int:
-    count, shard, filled = 0, 0, 0
-    tar: tarfile.TarFile | None = None
-    try:
-        for clip in clips:
-            count += 1
-            if tar is None or filled >= TAR_BYTES:
-                if tar is not None:
-                    tar.close()
-                tar, filled = tarfile.open(out / f"clips-{shard:06d}.tar", "w", format=tarfile.PAX_FORMAT), 0  # noqa: SIM115
-                shard += 1
-            for name, size, chunks in _members(clip):
-                entry = tarfile.TarInfo(f"{clip.id}.{name}")
+def _planned_tars(cache: Cache, ids: Sequence[str], choice: _Choice) -> list[list[str]]:
+    """The clips of each tar, in order: one is begun when the one before has `TAR_BYTES`."""
+    tars: list[list[str]] = []
+    filled = 0
+    for clip_id in ids:
+        if not tars or filled >= TAR_BYTES:
+            tars.append([])
+            filled = 0
+        tars[-1].append(clip_id)
+        filled += _size(cache[clip_id], choice)
+    return tars
+
+
+def _export_tar(cache: Cache, ids: Sequence[str], path: Path, choice: _Choice) -> int:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for clip in map(cache.__getitem__, ids):
+            for name, size, chunks in _members(clip, choice):
+                entry = tarfile.TarInfo(f"{clip.id}.{name.replace('/', '.')}")
                 entry.size, entry.mode = size, 0o644
                 tar.addfile(entry, _Chunks(chunks))  # type: ignore[arg-type]
-                filled += size
-    finally:
-        if tar is not None:
-            tar.close()
-    return count
+    return len(ids)
 
 
-def _members(clip: Clip) -> Iterator[tuple[str, int, Iterator[bytes]]]:
-    """The files of a clip as (name, size in bytes, content in chunks)."""
-    for field in clip.fields:
+def _size(clip: Clip, choice: _Choice) -> int:
+    """Bytes of the files of a clip; those of pictures and videos are estimated."""
+    size = len(_facts(clip, choice))
+    for field in choice.of(clip):
         array = clip[field]
         head = _wav_head(array.nbytes) if field == "audio" else _npy_head(array)
+        size += (len(head) + array.nbytes) // (EXPORT_FRAMES[choice.frames] if field == "frames" else 1)
+    return size
+
+
+def _members(clip: Clip, choice: _Choice) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+    """The files of a clip as (name, size in bytes, content in chunks)."""
+    for field in choice.of(clip):
+        array = clip[field]
+        if field == "frames" and choice.frames != "raw":
+            yield from _pictures(array) if choice.frames == "jpg" else _video(array, fps=clip.fps)
+            continue
+        head = _wav_head(array.nbytes) if field == "audio" else _npy_head(array)
         yield f"{field}.{'wav' if field == 'audio' else 'npy'}", len(head) + array.nbytes, _content(head, array)
+    text = _facts(clip, choice)
+    yield "json", len(text), iter([text])
+
+
+def _facts(clip: Clip, choice: _Choice) -> bytes:
+    """What is known of a clip, as JSON; it says where frames are not raw."""
     facts = {"id": clip.id, "speaker": clip.speaker, "split": clip.split, "fps": clip.fps, "n_frames": clip.n_frames}
     meta = {key: value for key, value in clip.meta.items() if value == value}  # NaN: not this clip's
-    text = json.dumps({**facts, "meta": meta}, indent=1, sort_keys=True, default=str, allow_nan=False).encode()
-    yield "json", len(text), iter([text])
+    lossy = {"frames": choice.frames} if choice.frames != "raw" else {}
+    return json.dumps({**facts, **lossy, "meta": meta}, indent=1, sort_keys=True, default=str, allow_nan=False).encode()
+
+
+def _pictures(frames: np.ndarray) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+    """A JPEG picture for every frame, numbered from 0."""
+    import cv2
+
+    number = 0
+    for block in row_blocks(frames):
+        for frame in block:
+            _, picture = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+            data = picture.tobytes()
+            yield f"frames/{number:06d}.jpg", len(data), iter([data])
+            number += 1
+
+
+def _video(frames: np.ndarray, *, fps: int) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+    """The frames as a video without sound."""
+    from dawn_bench.pipelines.media.video import write_video
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "frames.mp4")
+        write_video(path, (frame for block in row_blocks(frames) for frame in block), fps=fps)
+        data = path.read_bytes()
+    yield "frames.mp4", len(data), iter([data])
 
 
 def _content(head: bytes, array: np.ndarray) -> Iterator[bytes]:

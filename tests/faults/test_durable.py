@@ -32,7 +32,7 @@ from dawn_bench.pipelines.datasets import download
 from dawn_bench.pipelines.media import audio, video
 from dawn_bench.pipelines.meshes import files as mesh_readers
 from dawn_bench.pipelines.meshes import write as meshes
-from dawn_bench.pipelines.preparation import export, group, index, plan, prepare, shards
+from dawn_bench.pipelines.preparation import compact, export, group, index, plan, prepare, shards
 from dawn_bench.pipelines.preparation import folder as cache_folder
 from dawn_bench.pipelines.synthetic import write as synthetic
 from dawn_bench.reports import page, store
@@ -50,7 +50,7 @@ pytestmark = [
 #: The files of the product that give files their names, and those that decide in which order.
 MODULES = (
     config, hashes, locks, transfer, weights_add, weights_fetch, mesh_readers, stage, feature_shards,
-    checkpoint, download, audio, video, meshes, export, index, plan, shards, synthetic, page, store, holdout,
+    checkpoint, download, audio, video, meshes, export, compact, index, plan, shards, synthetic, page, store, holdout,
     logger, loop, resume, trackers, quickstart, reproduced, train, executor, cache_folder, group, prepare, outputs,
     generate_list,
 )  # fmt: skip

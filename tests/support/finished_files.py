@@ -41,6 +41,7 @@ from dawn_bench.pipelines.datasets.download import Video, download
 from dawn_bench.pipelines.media.audio import write_wav
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.pipelines.meshes.write import is_to_be_written, write_meshes
+from dawn_bench.pipelines.preparation.compact import compact
 from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
@@ -161,6 +162,15 @@ def _prepare(folder: Path, version: int) -> None:
         write_fake_video(folder.parent / "v" / f"{k}.mp4", frames=3, value=k)
     settings = PrepareSettings(size=32, extract=("pose", "late")[: 1 + version])
     prepare(folder.parent / "v", folder / "c", settings, tools=FakeTools())
+
+
+def _compact(folder: Path, version: int) -> None:
+    if version:
+        compact(folder / "c")
+        return
+    for clips in range(2):
+        write_fake_video(folder.parent / "v" / f"{clips}.mp4", frames=3, value=clips)
+        prepare(folder.parent / "v", folder / "c", PrepareSettings(size=32, extract=("pose",)), tools=FakeTools())
 
 
 def _export(folder: Path, version: int, *, form: str = "files") -> None:
@@ -348,6 +358,16 @@ WRITERS = {
          "c/cache.json"),
         every=9,
         sweeps=True,
+    ),
+    "compacted cache": Writer(
+        _compact,
+        (
+            f"{_FILES}/compact.py:compact", f"{_FILES}/compact.py:_begin", f"{_FILES}/compact.py:_merge",
+            f"{_FILES}/compact.py:_rewrite_index", f"{_FILES}/shards.py:merge_shards", f"{_PLAN}:CachePlan.save",
+        ),
+        ("c/parts/.compacting/intent.json", "c/frames/*-00002.*", "c/parts/.compacting/00002.json",
+         "c/parts/.compacting/plan.json", "c/plan.json", "c/index.parquet"),
+        tried=False,  # `test_a_run_that_was_stopped_anywhere_goes_on`
     ),
     "export of files": Writer(_export, (f"{_FILES}/export.py:export",), ("out/c?",), every=7, sweeps=True),
     "export of tars": Writer(

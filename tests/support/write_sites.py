@@ -28,7 +28,8 @@ OPENERS = frozenset({"open", "ZipFile", "TarFile"})
 
 #: Writers by other means than `dawn_bench.files`, and files of theirs: why that is no danger.
 OTHERWISE = {
-    "dawn_bench/cache.py:open_shard": "reads",
+    "dawn_bench/shard.py:open_shard": "reads",
+    "dawn_bench/shard.py:Shards._opened": "reads",
     "dawn_bench/cli/__init__.py:main": "the null device",
     "dawn_bench/models/dawn/lfg_loss.py:Deformation.warp": "no file",
     "dawn_bench/models/dawn/lfg_loss.py:LFGLoss.forward": "no file",
@@ -54,7 +55,7 @@ OTHERWISE = {
     "pipelines/preparation/shards.py:_FieldFile.__init__": "a temporary name, which `close` commits",
     "pipelines/preparation/shards.py:_FieldFile.rollback": "the same",
     "pipelines/preparation/export.py:_export_files": "in the folder that `filling` lends",
-    "pipelines/preparation/export.py:_export_tars": "in the folder that `filling` lends",
+    "pipelines/preparation/export.py:_export_tar": "in the folder that `filling` lends",
     # these pass a path on to a writer of the list
     "dawn_bench/training/logger.py:TrainingLogger._note_best": "",
     "dawn_bench/training/loop.py:fit.save": "",
@@ -63,6 +64,7 @@ OTHERWISE = {
     "dawn_bench/workflow/generate.py:written": "",
     "pipelines/preparation/prepare.py:prepare": "",
     "pipelines/preparation/prepare.py:_planned": "",
+    "pipelines/preparation/compact.py:settle": "",
 }
 #: Files that need not be on the disk when they get their names: what is damaged or lost is made again.
 LOSSY = {
