@@ -40,7 +40,7 @@ from dawn_bench.reports.store import ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.storage import StorageError
 from dawn_bench.training import board, holdout, logger, loop, resume
-from dawn_bench.workflow import quickstart, reproduced, train
+from dawn_bench.workflow import fill_job, quickstart, reproduced, train
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
@@ -51,7 +51,7 @@ pytestmark = [
 MODULES = (
     config, hashes, locks, transfer, weights_add, weights_fetch, mesh_readers, stage, feature_shards,
     checkpoint, download, audio, video, meshes, export, index, plan, shards, synthetic, page, store, holdout,
-    logger, loop, resume, quickstart, reproduced, train, executor, cache_folder, group, prepare, outputs,
+    logger, loop, resume, fill_job, quickstart, reproduced, train, executor, cache_folder, group, prepare, outputs,
 )  # fmt: skip
 #: Names by which the writers are tried one by one.
 TRIED = [name for name, writer in WRITERS.items() if writer.tried]
