@@ -49,6 +49,7 @@ OTHERWISE = {
     "dawn_bench/training/logger.py:TrainingLogger._append": "a log; a line cut short is dropped on resumption",
     "baselines/outputs.py:_append": "a log; an output whose line is lost is generated again",
     "dawn_bench/workflow/fill_job.py:_mark": "the marker of a living worker",
+    "dawn_bench/locks.py:shared": "the empty file of a lock",
     "reports/store.py:ResultsStore.append": "appends, synced: `test_rows_are_on_disk_when_append_returns`",
     "dawn_bench/transfer.py:_write": "`.part`, which gets its name by `commit`",
     "pipelines/preparation/shards.py:_FieldFile.__init__": "a temporary name, which `close` commits",
