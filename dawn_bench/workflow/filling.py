@@ -257,7 +257,7 @@ def fill(jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None, *, 
     number, of = part
     numbers = {chunk: k for k, chunk in enumerate(dict.fromkeys(job.ids for job in jobs))}
     own = [job for job in jobs if numbers[job.ids] % of == number - 1]
-    again = {(job.name, job.ids) for job in own if job.name and _to_be_tried_again(job)}
+    again = {(job.name, job.ids) for job in own if _to_be_tried_again(job)}
     for job in own:
         if (job.name, job.ids) in again:
             job.part.unlink(missing_ok=True)
