@@ -140,11 +140,8 @@ def prepare(folder: Path, number: int) -> tuple[int, float]:
     """What needs no device, for one clip, into the folder's features; processor seconds."""
     began = time.process_time()
     load, true = pair_of(folder, number)
-    extraction = Extraction(
-        [*(METRICS[name] for name in OF_PROCESSORS), Pictures, Faces],
-        weights="seeded",
-        features_dir=folder / "features",
-    )
+    metrics = [*(METRICS[name] for name in OF_PROCESSORS), Pictures, Faces]
+    extraction = Extraction(metrics, weights="seeded", features_dir=folder / "features")
     match = Matcher(folder=folder / "matched")
     output, true, _ = match(load, true)
     for metric in metrics:
