@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dawn_bench.baselines.formats import OutputFormat, format_of
+from dawn_bench.baselines.name_matches import files_by_clip
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
 from dawn_bench.files import walk
-from dawn_bench.lists import ListRow, NameIndex, folded, read_list, shape_of
+from dawn_bench.lists import ListRow, NameIndex, read_list, shape_of
 from dawn_bench.names import inside
 from dawn_bench.text import counted, few
 
@@ -51,10 +51,8 @@ def find_outputs(
             log.warning("%s: one file for several clips: %s", mapping, few(shared))
         return table.files
     candidates = output_files(folder, clips[0], naming=naming)
-    chosen: dict[str, Path] = {}
-    for clip in sorted({c.id for c in clips}):
-        if (path := the_one(folder, clip, named_files(candidates, naming, clip))) is not None:
-            chosen[clip] = path
+    named = files_by_clip(((path.stem, path) for path in candidates), naming, {clip.id for clip in clips})
+    chosen = {clip: path for clip in sorted(named) if (path := the_one(folder, clip, named[clip])) is not None}
     check_not_shared(folder, chosen, naming=naming)
     return chosen
 
@@ -113,16 +111,6 @@ def report_unused(folder: Path, files: Sequence[Path], used: Mapping[str, Path],
 def _candidates(folder: Path, files: OutputFormat) -> list[Path]:
     """All files below `folder` that can be outputs of this format."""
     return sorted(p for p in walk(folder) if p.suffix.lower() in files.suffixes)
-
-
-def named_files(candidates: Sequence[Path], naming: str, clip: str) -> list[Path]:
-    """The files named by the pattern for one clip: in any Unicode form, and in another letter case if need be."""
-    for form in (shape_of, folded):
-        parts = (re.escape(form(part.replace("{clip}", clip))) for part in naming.split("*"))
-        pattern = re.compile(".*".join(parts))
-        if named := [p for p in candidates if pattern.fullmatch(form(p.stem))]:
-            return named
-    return []
 
 
 def mapped_outputs(

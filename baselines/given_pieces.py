@@ -12,8 +12,9 @@ than a piece is called by any of `ID`, `ID_f00000` and `ID_000`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,16 +23,15 @@ from dawn_bench.baselines.given import (
     check_not_shared,
     find_outputs,
     mapped_outputs,
-    named_files,
     output_files,
     report_unused,
     report_without_file,
     the_one,
 )
+from dawn_bench.baselines.name_matches import files_by_clip, places_by_clip
 from dawn_bench.baselines.piece_names import (
     BY_FRAME,
     BY_NUMBER,
-    FileNames,
     by_frame,
     by_number,
     check_frames,
@@ -80,13 +80,18 @@ def _from_names(
 ) -> GivenOutputs:
     """The files that are named by the pattern, for each clip of its own kind."""
     candidates = output_files(folder, clips[0], naming=naming)
-    names = FileNames((path.stem, path) for path in candidates)
+    names = [(path.stem, path) for path in candidates]
+    named, longer = files_by_clip(names, naming, pieces), _longer_names(pieces)
+    placed = {
+        kind: places_by_clip(names, naming, pieces, infix)
+        for kind, infix in (("frame", BY_FRAME), ("number", BY_NUMBER))
+    }
     by_place: dict[str, dict[str, dict[int, Path]]] = {"frame": {}, "number": {}}
     wholes: dict[str, Path] = {}
     for clip in sorted(pieces):
-        for kind, infix in (("frame", BY_FRAME), ("number", BY_NUMBER)):
-            places = names.places(naming, clip, infix)
-            others = {path for other in _longer(pieces, clip) for path in named_files(candidates, naming, other)}
+        others = {path for other in longer[clip] for path in named.get(other, ())}
+        for kind, places_of in placed.items():
+            places = places_of[clip]
             own = {place: [p for p in paths if p not in others] for place, paths in sorted(places.items())}
             label = by_frame if kind == "frame" else by_number
             files = {place: the_one(folder, label(clip, place), paths) for place, paths in own.items()}
@@ -94,7 +99,7 @@ def _from_names(
         frames, numbers = by_place["frame"][clip], by_place["number"][clip]
         # a pattern whose names may end with anything fits the pieces of a clip too
         is_whole = not (frames or numbers) or "*" not in naming
-        whole = the_one(folder, clip, named_files(candidates, naming, clip)) if is_whole else None
+        whole = the_one(folder, clip, named.get(clip, ())) if is_whole else None
         _check_one_kind(folder, clip, frames, numbers, whole)
         if whole is not None:
             wholes[clip] = whole
@@ -126,9 +131,17 @@ def _check_one_kind(
     raise InputError(f"has files {kinds} for {clip}.", path=folder, hint=hint)
 
 
-def _longer(pieces: Mapping[str, Sequence[Clip]], clip: str) -> list[str]:
-    """The clips whose own names look like those of this clip's pieces: `ID_001` beside `ID`."""
-    return [other for other in pieces if other != clip and folded(other).startswith(f"{folded(clip)}_")]
+def _longer_names(clips: Iterable[str]) -> dict[str, list[str]]:
+    """For each clip those whose own names look like those of its pieces: `ID_001` beside `ID`."""
+    order = sorted((folded(clip), clip) for clip in clips)
+    longer: dict[str, list[str]] = {}
+    for name, clip in order:
+        start = f"{name}_"
+        longer[clip], place = [], bisect_left(order, (start, ""))
+        while place < len(order) and order[place][0].startswith(start):
+            longer[clip].append(order[place][1])
+            place += 1
+    return longer
 
 
 def _check_places(
@@ -174,10 +187,13 @@ def _from_table(
     shares = Counter((clip.whole_id, given[clip.id]) for clip in clips if clip.id in given)
     cut = {path for (_, path), count in shares.items() if count > 1}
     bare = [(_bare(cell, clips[0]), path or Path(cell)) for cell, path in table.named]
-    names = FileNames((name, path) for name, path in bare if name not in pieces and path not in cut)
+    names = [(name, path) for name, path in bare if name not in pieces and path not in cut]
     uncut = set(pieces) - {whole_id for (whole_id, path) in shares if path in cut}
     frames, numbers = (
-        {name: {place: paths[0] for place, paths in names.places("{clip}", name, kind).items()} for name in uncut}
+        {
+            name: {place: paths[0] for place, paths in places.items()}
+            for name, places in places_by_clip(names, "{clip}", uncut, kind).items()
+        }
         for kind in (BY_FRAME, BY_NUMBER)
     )
     numbers = {name: {} if frames[name] else own for name, own in numbers.items()}  # a table may have both

@@ -6,20 +6,16 @@ from 1, would be compared with other frames of the clip. They are refused, since
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.lists import folded, shape_of
 from dawn_bench.pipelines.media.video import probe
 
 #: What stands between a clip's id and the first frame of a piece, or its number, and how many digits these have.
 BY_FRAME, BY_NUMBER = ("_f", "{1,9}"), ("_", "{3,9}")
-#: Stands for the digits in a pattern: a character of no name, which every form of names keeps.
-_DIGITS = "\ue000"
 #: Number of files whose length is looked at.
 _LOOKED_AT = 100
 
@@ -32,37 +28,6 @@ def by_number(clip: str, number: int) -> str:
 def by_frame(clip: str, frame: int) -> str:
     """The name of the piece that begins at a frame, which is its id: `ID_f00200`."""
     return f"{clip}{BY_FRAME[0]}{frame:05d}"
-
-
-class FileNames:
-    """Names of files in the forms in which they are compared, with their files."""
-
-    def __init__(self, names: Iterable[tuple[str, Path]]) -> None:
-        pairs = list(names)
-        self._forms = [(form, [(form(name), path) for name, path in pairs]) for form in (shape_of, folded)]
-
-    def places(self, naming: str, clip: str, kind: tuple[str, str]) -> dict[int, list[Path]]:
-        """The files of a clip's pieces by frame or number; in another letter case only where none has the clip's own.
-
-        `kind` is `BY_FRAME` or `BY_NUMBER`, `naming` as in `find_outputs`.
-        """
-        for form, names in self._forms:
-            part, pattern = form(clip), _pattern(naming, clip, kind, form)
-            places: dict[int, list[Path]] = {}
-            for name, path in names:
-                if part in name and (match := pattern.fullmatch(name)):
-                    places.setdefault(int(match["place"]), []).append(path)
-            if places:
-                return places
-        return {}
-
-
-def _pattern(naming: str, clip: str, kind: tuple[str, str], form: Callable[[str], str]) -> re.Pattern[str]:
-    """What the names of a clip's pieces match; the digits are its group `place`."""
-    between, count = kind
-    parts = [re.escape(form(part.replace("{clip}", f"{clip}{between}{_DIGITS}"))) for part in naming.split("*")]
-    text = ".*".join(parts).replace(_DIGITS, f"(?P<place>[0-9]{count})", 1)
-    return re.compile(text.replace(_DIGITS, "(?P=place)"))
 
 
 def check_frames(folder: Path, pieces: Sequence[Clip], frames: Mapping[int, Path], *, length: int) -> None:

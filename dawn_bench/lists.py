@@ -132,8 +132,8 @@ class NameIndex(Generic[T]):
         self._suffixes = suffixes
         bases = [] if base is None else [base.as_posix(), base.resolve().as_posix(), base.name]
         self._bases = [f"{shape_of(text)}/" for text in dict.fromkeys(bases) if text]
-        self._paths = tuple(dict[str, list[T]]() for _ in range(5))
-        self._names = tuple(dict[str, list[T]]() for _ in range(5))
+        self._paths = tuple(dict[str, dict[T, None]]() for _ in range(5))
+        self._names = tuple(dict[str, dict[T, None]]() for _ in range(5))
 
     def add(self, thing: T, *, path: str = "", names: Iterable[str] = ()) -> None:
         """Register a thing under its path, whose last part is a name too, and under other names."""
@@ -141,9 +141,7 @@ class NameIndex(Generic[T]):
         for tiers, texts in ((self._paths, {path} - {""}), (self._names, bare)):
             for text in texts:
                 for tier, key in zip(tiers, self._keys(text), strict=True):
-                    things = tier.setdefault(key, [])
-                    if thing not in things:
-                        things.append(thing)
+                    tier.setdefault(key, {})[thing] = None  # in the order in which they came
 
     def find(self, name: str) -> list[T]:
         """The things that a name fits: none, the one that is meant, or several where it is ambiguous."""
@@ -155,7 +153,7 @@ class NameIndex(Generic[T]):
             keys = (escape_invalid(text), plain, bare, plain, bare, self._stem(plain), self._stem(bare))
             for tier, key in zip((*tiers, *tiers[1:3]), keys, strict=True):  # at last a suffix that the thing lacks
                 if key in tier:
-                    return tier[key]
+                    return list(tier[key])
         return []
 
     def _keys(self, name: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The results store: a folder of append-only score rows, the list of gallery videos and the facts of a run.
 
 * `RESULTS/rows/*.jsonl`: one file per run, one score a line; `reports.current` says which of them hold
-* `RESULTS/gallery.json`: the videos that the report shows
+* `RESULTS/gallery.json`: the videos that the report shows, and `RESULTS/gallery.jsonl`: those added since
 * `RESULTS/facts.json`: title, notes, loss curves, learning signals, data, machine, versions, timings
 * `RESULTS/gallery/`, `RESULTS/curves/`: videos and logs from elsewhere that these two name
 
@@ -33,12 +33,14 @@ from dawn_bench.progress import console
 from dawn_bench.readers import finite, fitted, parse_json, read_json, shortened
 from dawn_bench.reports.current import current
 from dawn_bench.results import LearningSignal, ScoreRow
-from dawn_bench.storage import writing
+from dawn_bench.storage import raise_if_refused, writing
 from dawn_bench.utf8 import escape_invalid, escape_invalid_values
 
 _FIX = "Correct or delete it."
 #: Suffix of the logs that loss curves are read from.
 CURVE_SUFFIX = ".jsonl"
+#: The list of the gallery, and what was added to it since.
+GALLERY, GALLERY_LOG = "gallery.json", "gallery.jsonl"
 #: The locks of those who merge into a file, and of those who write a report.
 MERGE_LOCK, REPORT_LOCK = ".merge.lock", ".report.lock"
 
@@ -129,21 +131,11 @@ class ResultsStore:
         now = ScoreRow.now()
         stamped = (row if row.created else row.model_copy(update={"created": now}) for row in rows)
         stored = (row.model_copy(update=escape_invalid_values(dict(row))).model_dump_json() for row in stamped)
-        lines = (json.dumps(sealed(json.loads(row)), ensure_ascii=False) for row in stored)
-        data = "".join(f"{line}\n" for line in lines).encode()
+        lines = [json.dumps(sealed(json.loads(row)), ensure_ascii=False) for row in stored]
         owned(self.root, "rows")
         with writing(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("ab", buffering=0) as file:  # a buffer would be written again when it is closed
-                before, rest = file.tell(), memoryview(data)
-                try:
-                    while rest:
-                        rest = rest[file.write(rest) :]
-                except OSError:
-                    os.truncate(self._file, before)  # half a line of a full disk would be reported for ever
-                    raise
-                os.fsync(file.fileno())
-            sync(self._file.parent)  # the file may be new
+        append_lines(self._file, lines)
 
     def rows(self) -> list[ScoreRow]:
         """The rows that hold (`reports.current`), in order of creation.
@@ -177,22 +169,49 @@ class ResultsStore:
     def add_gallery(self, items: Sequence[GalleryItem]) -> None:
         """Add videos; an item replaces an older one of the same clip and method.
 
-        A video that lies elsewhere gets a second name in the results folder, or is copied to it.
+        A video that lies elsewhere gets a second name in the results folder, or is copied to it. Items are appended to
+        a log, which becomes part of the list when it is as long: each item is written about twice, however many
+        methods are added one after the other.
         """
+        if not items:
+            return
+        log, listed = self.root / GALLERY_LOG, self.root / GALLERY
         with self._merging():
-            merged = self.gallery()
-            for item in items:
-                item = item.model_copy(update={"video": self._kept(item)})
-                place = next((k for k, old in enumerate(merged) if item.replaces(old)), len(merged))
-                merged[place : place + 1] = [item]
-            listed = [i.model_copy(update={"video": self._relative(i.video)}) for i in merged]
-            self._write("gallery.json", [i.model_dump(mode="json") for i in listed])
+            kept = [item.model_copy(update={"video": self._relative(self._kept(item))}) for item in items]
+            lines = [_as_json(sealed(item.model_dump(mode="json"))) for item in kept]
+            append_lines(log, lines)
+            if not listed.exists() or log.stat().st_size >= listed.stat().st_size:
+                stored = (i.model_copy(update={"video": self._relative(i.video)}) for i in self.gallery())
+                self._write(GALLERY, [i.model_dump(mode="json") for i in stored])
+                log.unlink()  # a log that stays after a kill is applied again, which changes nothing
 
     def gallery(self) -> list[GalleryItem]:
-        """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read."""
-        stored = self._read("gallery.json", list)
-        items = fitted(list[GalleryItem], stored, path=self.root / "gallery.json", hint=_FIX)
-        return [item.of(self.root) for item in items]
+        """The gallery's items with absolute paths. Raises `InputError` when gallery.json cannot be read.
+
+        A damaged line of the log is skipped with a warning.
+        """
+        stored = self._read(GALLERY, list)
+        items = fitted(list[GalleryItem], stored, path=self.root / GALLERY, hint=_FIX)
+        merged = [item.of(self.root) for item in items]
+        places: dict[tuple[str, str], list[int]] = {}
+        for number, item in enumerate(merged):
+            places.setdefault((item.clip_id, item.method), []).append(number)
+        for item in self._added():
+            own = places.setdefault((item.clip_id, item.method), [])
+            place = next((k for k in own if item.replaces(merged[k])), len(merged))
+            merged[place : place + 1] = [item]
+            if place not in own:
+                own.append(place)
+        return merged
+
+    def _added(self) -> Iterator[GalleryItem]:
+        """The items of the log, in the order in which they were added."""
+        path = self.root / GALLERY_LOG
+        for number, line in enumerate(_lines(path) if path.exists() else (), start=1):
+            try:
+                yield GalleryItem.model_validate(unsealed(parse_json(line))).of(self.root)
+            except (ValueError, TypeError, AttributeError):
+                _warn(f"{path}: line {number} is damaged (interrupted run?) and was skipped.")
 
     def set_facts(self, facts: Facts) -> None:
         """Merge the set fields of `facts` into the stored ones: mappings by key, other fields replaced as a whole.
@@ -276,10 +295,32 @@ class ResultsStore:
 
     def _write(self, name: str, data: object) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(data, indent=1, ensure_ascii=False)
-        if escape_invalid(text) != text:  # the path of a file is stored so that the file can be opened
-            text = json.dumps(data, indent=1)
-        write_atomic(self.root / name, f"{text}\n".encode())
+        write_atomic(self.root / name, f"{_as_json(data, indent=1)}\n".encode())
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Append lines to a log in one durable write. One that a killed process cut short does not swallow the first."""
+    data = "".join(f"{line}\n" for line in lines).encode()
+    with writing(path):
+        with path.open("a+b", buffering=0) as file:  # a buffer would be written again when it is closed
+            before = file.seek(0, os.SEEK_END)
+            file.seek(max(0, before - 1))
+            cut = file.read(1) not in (b"", b"\n")
+            rest = memoryview(b"\n" * cut + data)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                os.truncate(path, before)  # half a line of a full disk would be reported for ever
+                raise
+            os.fsync(file.fileno())
+        sync(path.parent)  # the file may be new
+
+
+def _as_json(data: object, *, indent: int | None = None) -> str:
+    """`data` as JSON; names of files that are no UTF-8 are stored so that the files can be opened."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    return text if escape_invalid(text) == text else json.dumps(data, indent=indent)
 
 
 def _depth(value: object) -> int:
@@ -311,6 +352,7 @@ def _lines(path: Path) -> list[bytes]:
             raise OSError(errno.EINVAL, "it is not a regular file")
         return path.read_bytes().splitlines()
     except OSError as error:
+        raise_if_refused(error)
         _warn(f"{path}: cannot be read ({error.strerror}) and was skipped.")
         return []
 

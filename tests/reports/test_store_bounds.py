@@ -115,3 +115,33 @@ def test_facts_are_merged_by_key_and_by_field(tmp_path: Path) -> None:
     facts = store.facts()
     assert (facts.title, facts.notes, facts.versions) == ("old", ["b"], {"torch": "1"})
     assert facts.timings == {"a": 1.0, "b": 3.0, "c": 4.0}
+
+
+def test_many_methods_in_turn_write_the_gallery_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    write = ResultsStore._write
+    monkeypatch.setattr(
+        ResultsStore, "_write", lambda self, name, data: written.append(len(data)) or write(self, name, data)
+    )
+    items = [
+        GalleryItem(clip_id=f"c{k}", method=f"m{m % 60}", video=tmp_path / f"{m}-{k}.mp4", note=str(m), data=str(m % 2))
+        for m in range(64)
+        for k in range(5)
+    ]
+    for first in range(0, len(items), 5):
+        ResultsStore(tmp_path / "r").add_gallery(items[first : first + 5])
+    assert written[0] == 5 and len(written) < 12 and sum(written) < 3 * len(items)
+    stored = ResultsStore(tmp_path / "r").gallery()
+    assert [(i.clip_id, i.method, i.note) for i in stored[:5]] == [(f"c{k}", "m0", "60") for k in range(5)]
+    assert len(stored) == 300 and [i.note for i in stored[20:25]] == ["4"] * 5
+
+
+def test_an_item_cut_off_by_a_kill_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ResultsStore(tmp_path)
+    for k in range(3):
+        store.add_gallery([GalleryItem(clip_id=f"c{k}", method="m" * 300 * (k == 0) + "m", video=tmp_path / "a.mp4")])
+    log = tmp_path / "gallery.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    store.add_gallery([GalleryItem(clip_id="c3", method="m", video=tmp_path / "a.mp4")])
+    assert [item.clip_id for item in ResultsStore(tmp_path).gallery()] == ["c0", "c1", "c3"]
+    assert "gallery.jsonl: line 2 is damaged" in capsys.readouterr().err

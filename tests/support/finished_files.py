@@ -55,7 +55,7 @@ from dawn_bench.workflow import quickstart
 from dawn_bench.workflow.reproduced import Reproduced
 
 #: Logs, by the ends of their names; see `OTHERWISE`.
-LOGS = ("items.jsonl", "metrics.jsonl", "validation.jsonl")
+LOGS = ("items.jsonl", "metrics.jsonl", "validation.jsonl", "gallery.jsonl")
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ OTHERWISE = {
     "dawn_bench/training/board.py:_gif": "into memory",
     "dawn_bench/training/logger.py:TrainingLogger._append": "a log; a line cut short is dropped on resumption",
     "baselines/outputs.py:append_item": "a log; an output whose line is lost is generated again",
-    "reports/store.py:ResultsStore.append": "appends, synced: `test_rows_are_on_disk_when_append_returns`",
+    "reports/store.py:append_lines": "appends, synced: `test_rows_are_on_disk_when_append_returns`",
     "dawn_bench/transfer.py:_write": "`.part`, which gets its name by `commit`",
     "pipelines/preparation/shards.py:_FieldFile.__init__": "a temporary name, which `close` commits",
     "pipelines/preparation/shards.py:_FieldFile.rollback": "the same",
