@@ -37,7 +37,7 @@ JOB_CLIPS, MIN_JOBS = 32, 16
 #: Processes for each GPU that prepare what its networks compute on.
 FEEDERS = 4
 #: Frames from which on, without `--jobs`, more than one process is worth its start of some seconds.
-WORTH_WORKERS = 5_000
+WORTH_WORKERS = 2_000
 #: Memory in bytes that a worker takes with the networks of all metrics.
 WORKER_BYTES = 3 << 30
 #: Incremented whenever parts of earlier versions no longer count.
