@@ -21,8 +21,8 @@ class Drill:
     """One column by clip: `lines` are (clip, values) with one value for each of `methods`, None where undefined."""
 
     column: Column
-    methods: tuple[str, ...]
-    lines: tuple[tuple[str, tuple[float | None, ...]], ...]
+    methods: list[str]
+    lines: list[tuple[str, list[float | None]]]
 
 
 def per_clip(board: Table) -> list[Drill]:
@@ -39,8 +39,8 @@ def per_clip(board: Table) -> list[Drill]:
         leader, truth = scored[0][1], dict(scored).get(GROUND_TRUTH, {})
         merits = {c: merit(leader.get(c), column.aim, truth.get(c)) for _, values in scored for c in values}
         names = sorted(merits, key=lambda c: (-math.inf if merits[c] is None else merits[c], c))
-        lines = tuple((clip, tuple(values.get(clip) for _, values in scored)) for clip in names)
-        drills.append(Drill(column, tuple(m for m, _ in scored), lines))
+        lines = [(clip, [values.get(clip) for _, values in scored]) for clip in names]
+        drills.append(Drill(column, [m for m, _ in scored], lines))
     return drills
 
 

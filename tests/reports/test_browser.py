@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +103,54 @@ def test_one_button_plays_all_videos_in_step(page: Browser) -> None:
     assert "Pause" in state["during"]["text"] and state["paused"] == [True, True]
     assert state["during"]["muted"] == [False, True] and state["swapped"] == [True, False]
     assert state["sought"] == pytest.approx([x / 2 for x in state["length"]], abs=0.1)
+
+
+def test_scores_per_clip_are_built_sorted_and_filtered_on_demand(
+    browser: Browser, tmp_path: Path, row: Callable[..., ScoreRow]
+) -> None:
+    odd = "<b>odd & co</b>"
+    first: dict[str, float | None] = {f"clip{k:03d}": (37 * k % 120) / 3 - 5 for k in range(119)} | {odd: None}
+    second = {clip: 4.5 for clip in first if clip != "clip007"}
+    rows = [("one", first), ("two", second)]
+    store = ResultsStore(tmp_path)
+    store.append([row(m, 9.0 - k, metric="psnr", higher_is_better=True, per_clip=v) for k, (m, v) in enumerate(rows)])
+    (path,) = write_report(tmp_path, tmp_path / "out", formats=["html"])
+    browser.open(path)
+    inner = "document.querySelector('details.inner')"
+
+    def cells() -> list[list[str]]:
+        rows = f"[...{inner}.querySelectorAll('tbody tr')]"
+        return browser.run(f"{rows}.map(row => [...row.children].map(cell => cell.textContent))")
+
+    def turn(script: str) -> str:
+        browser.run(f"{inner}.querySelector({script}; new Promise(done => setTimeout(done, 20))")
+        return browser.run(f"{inner}.querySelector('output').textContent")
+
+    def press(name: str) -> str:
+        return turn(f"'.view').querySelectorAll('.controls button')[{['back', 'next'].index(name)}].click()")
+
+    def find(name: str) -> str:
+        return turn(f"'input').value = '{name}'; {inner}.querySelector('input').dispatchEvent(new Event('input'))")
+
+    shown = {c: ["–" if v is None else f"{v:.2f}".replace("-", "−") for v in (first[c], second.get(c))] for c in first}
+    ordered = [odd, *sorted((c for c in first if first[c] is not None), key=lambda c: (first[c] or 0.0, c))]
+    assert cells() == []
+    browser.run(f"{inner}.parentElement.open = {inner}.open = true; new Promise(done => setTimeout(done, 100))")
+    assert cells() == [[c, *shown[c]] for c in ordered[:50]]
+    assert press("next") == "clips 51–100 of 120" and press("next") == "clips 101–120 of 120"
+    assert cells() == [[c, *shown[c]] for c in ordered[100:]]
+    assert browser.run(f"[...{inner}.querySelectorAll('.controls button')].map(b => b.disabled)") == [False, True]
+    assert press("back") == "clips 51–100 of 120"
+    head = "'thead th:nth-child(2) button').click()"
+    assert turn(head) == "clips 1–50 of 120" and [c for c, *_ in cells()] == ordered[1:51]
+    turn(head)
+    assert [c for c, *_ in cells()] == ordered[:-51:-1]
+    assert find("CLIP00") == "clips 1–10 of 10"
+    assert [c for c, *_ in cells()] == [c for c in reversed(ordered) if c.startswith("clip00")]
+    assert ["clip007", shown["clip007"][0], "–"] in cells()
+    assert find("nobody") == "no clip of this name" and cells() == []
+    browser.run(f"{inner}.open = false; new Promise(done => setTimeout(done, 100))")
+    assert browser.run(f"{inner}.querySelectorAll('table').length") == 0
 
 
 @pytest.mark.parametrize("width", [420, 1280])
