@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +17,9 @@ from dawn_bench.locks import in_turn
 from dawn_bench.names import owned
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
+from dawn_bench.reports.drilldown import clip_names, drill_json, names_json, per_clip
 from dawn_bench.reports.gallery import ClipRow, clip_rows
-from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table, leaderboards, merit, number, with_published
+from dawn_bench.reports.leaderboard import Table, leaderboards, number, with_published
 from dawn_bench.reports.published import published_tables, standalone
 from dawn_bench.reports.significance import comparisons
 from dawn_bench.reports.store import REPORT_LOCK, Facts, ResultsStore
@@ -110,7 +110,7 @@ def html(
         plots={_slug(exports.title(b)): [Markup(p) for p in score_plots(b)] for b in boards},
         drifts={_slug(exports.title(b)): [Markup(p) for p in drift_plots(b)] for b in boards},
         comparisons={_slug(exports.title(b)): comparisons(b) for b in boards},
-        clips={_slug(exports.title(b)): per_clip(b) for b in boards},
+        clips={_slug(exports.title(b)): _per_clip(b) for b in boards},
         curves={name: Markup(svg) for name, svg in curves.items()},
         gallery=gallery,
         seeded=any(b.seeded for b in boards),
@@ -147,23 +147,12 @@ def markdown(boards: Sequence[Table], facts: Facts) -> str:
     return text
 
 
-def per_clip(board: Table) -> list[dict[str, Any]]:
-    """For each column of a table the clips' values by method, the leader's worst clips first."""
-    drills = []
-    for index, column in enumerate(board.columns):
-        scored = [
-            (line.method, c.row.per_clip)
-            for line in board.lines
-            if (c := line.cells[index]) and c.row and c.row.per_clip
-        ]
-        if not scored:
-            continue
-        leader, truth = scored[0][1], dict(scored).get(GROUND_TRUTH, {})
-        merits = {c: merit(leader.get(c), column.aim, truth.get(c)) for _, values in scored for c in values}
-        names = sorted(merits, key=lambda c: (-math.inf if merits[c] is None else merits[c], c))
-        lines = [(clip, [values.get(clip) for _, values in scored]) for clip in names]
-        drills.append({"column": column, "methods": [m for m, _ in scored], "lines": lines})
-    return drills
+def _per_clip(board: Table) -> dict[str, Any]:
+    """The clips of a table and, by the label of each column, their values: JSON for `<script>` elements."""
+    drills = per_clip(board)
+    names = clip_names(drills)
+    columns = [(drill.column.label, Markup(drill_json(drill, names))) for drill in drills]
+    return {"names": Markup(names_json(names)), "columns": columns}
 
 
 def _curves(store: ResultsStore, facts: Facts) -> dict[str, str]:

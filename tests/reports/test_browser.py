@@ -1,90 +1,20 @@
-"""The page in a real browser: it sorts, filters and plays. Runs where Chromium is installed.
-
-Chromium is driven through its debugging pipe (file descriptors 3 and 4), which needs no library.
-"""
+"""The page in a real browser: it sorts, filters, plays and opens. Runs where Chromium is installed."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from chromium import CHROMIUM, Browser
 
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 
-CHROMIUM = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-
-
-class Browser:
-    """One page of a headless Chromium."""
-
-    def __init__(self, profile: Path) -> None:
-        ours_in, theirs_out = os.pipe()
-        theirs_in, ours_out = os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        # The shell puts the pipes at the two descriptors on which Chromium reads and writes.
-        command = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        arguments = [str(CHROMIUM), *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
-        quiet = subprocess.DEVNULL
-        self.process = subprocess.Popen(
-            ["bash", "-c", command, *arguments], pass_fds=(theirs_in, theirs_out), stdout=quiet, stderr=quiet
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self.reader, self.writer = os.fdopen(ours_in, "rb"), os.fdopen(ours_out, "wb", buffering=0)
-        self.count, self.buffer, self.session = 0, b"", ""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.call("Page.enable")
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command of the debugging protocol and its answer."""
-        self.count += 1
-        message = {"id": self.count, "method": method, "params": params}
-        self.writer.write(json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0")
-        return self._wait(lambda m: m.get("id") == self.count)["result"]
-
-    def open(self, path: Path) -> None:
-        """Go to a file and wait until it is loaded."""
-        self.call("Page.navigate", url=path.as_uri())
-        self._wait(lambda m: m.get("method") == "Page.loadEventFired")
-
-    def run(self, script: str) -> Any:
-        """The value of an expression, awaited when it is a promise, as if a user had clicked."""
-        answer = self.call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
-        )
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def close(self) -> None:
-        """End the browser."""
-        self.process.terminate()
-        self.process.wait(10)
-        self.reader.close()
-        self.writer.close()
-
-    def _wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        while True:
-            while b"\0" not in self.buffer:
-                chunk = os.read(self.reader.fileno(), 1 << 16)
-                assert chunk, "Chromium ended"
-                self.buffer += chunk
-            line, _, self.buffer = self.buffer.partition(b"\0")
-            message = json.loads(line)
-            assert "error" not in message, message
-            if wanted(message):
-                return message
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +103,54 @@ def test_one_button_plays_all_videos_in_step(page: Browser) -> None:
     assert "Pause" in state["during"]["text"] and state["paused"] == [True, True]
     assert state["during"]["muted"] == [False, True] and state["swapped"] == [True, False]
     assert state["sought"] == pytest.approx([x / 2 for x in state["length"]], abs=0.1)
+
+
+def test_scores_per_clip_are_built_sorted_and_filtered_on_demand(
+    browser: Browser, tmp_path: Path, row: Callable[..., ScoreRow]
+) -> None:
+    odd = "<b>odd & co</b>"
+    first: dict[str, float | None] = {f"clip{k:03d}": (37 * k % 120) / 3 - 5 for k in range(119)} | {odd: None}
+    second = {clip: 4.5 for clip in first if clip != "clip007"}
+    rows = [("one", first), ("two", second)]
+    store = ResultsStore(tmp_path)
+    store.append([row(m, 9.0 - k, metric="psnr", higher_is_better=True, per_clip=v) for k, (m, v) in enumerate(rows)])
+    (path,) = write_report(tmp_path, tmp_path / "out", formats=["html"])
+    browser.open(path)
+    inner = "document.querySelector('details.inner')"
+
+    def cells() -> list[list[str]]:
+        rows = f"[...{inner}.querySelectorAll('tbody tr')]"
+        return browser.run(f"{rows}.map(row => [...row.children].map(cell => cell.textContent))")
+
+    def turn(script: str) -> str:
+        browser.run(f"{inner}.querySelector({script}; new Promise(done => setTimeout(done, 20))")
+        return browser.run(f"{inner}.querySelector('output').textContent")
+
+    def press(name: str) -> str:
+        return turn(f"'.view').querySelectorAll('.controls button')[{['back', 'next'].index(name)}].click()")
+
+    def find(name: str) -> str:
+        return turn(f"'input').value = '{name}'; {inner}.querySelector('input').dispatchEvent(new Event('input'))")
+
+    shown = {c: ["–" if v is None else f"{v:.2f}".replace("-", "−") for v in (first[c], second.get(c))] for c in first}
+    ordered = [odd, *sorted((c for c in first if first[c] is not None), key=lambda c: (first[c] or 0.0, c))]
+    assert cells() == []
+    browser.run(f"{inner}.parentElement.open = {inner}.open = true; new Promise(done => setTimeout(done, 100))")
+    assert cells() == [[c, *shown[c]] for c in ordered[:50]]
+    assert press("next") == "clips 51–100 of 120" and press("next") == "clips 101–120 of 120"
+    assert cells() == [[c, *shown[c]] for c in ordered[100:]]
+    assert browser.run(f"[...{inner}.querySelectorAll('.controls button')].map(b => b.disabled)") == [False, True]
+    assert press("back") == "clips 51–100 of 120"
+    head = "'thead th:nth-child(2) button').click()"
+    assert turn(head) == "clips 1–50 of 120" and [c for c, *_ in cells()] == ordered[1:51]
+    turn(head)
+    assert [c for c, *_ in cells()] == ordered[:-51:-1]
+    assert find("CLIP00") == "clips 1–10 of 10"
+    assert [c for c, *_ in cells()] == [c for c in reversed(ordered) if c.startswith("clip00")]
+    assert ["clip007", shown["clip007"][0], "–"] in cells()
+    assert find("nobody") == "no clip of this name" and cells() == []
+    browser.run(f"{inner}.open = false; new Promise(done => setTimeout(done, 100))")
+    assert browser.run(f"{inner}.querySelectorAll('table').length") == 0
 
 
 @pytest.mark.parametrize("width", [420, 1280])

@@ -17,9 +17,10 @@ from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.media.video import read_frames, write_video
 from dawn_bench.reports import tables
 from dawn_bench.reports.cards import cards
+from dawn_bench.reports.drilldown import clip_names, drill_json, names_json, per_clip
 from dawn_bench.reports.gallery import browser_copy, clip_rows
 from dawn_bench.reports.leaderboard import leaderboards
-from dawn_bench.reports.page import FILES, per_clip, write_report
+from dawn_bench.reports.page import FILES, write_report
 from dawn_bench.reports.plots import loss_curves
 from dawn_bench.reports.store import Facts, GalleryItem, LearningSignal, ResultsStore
 from dawn_bench.results import ScoreRow
@@ -131,8 +132,39 @@ def test_worst_clips_come_first(row: Make) -> None:
         [row("dawn", 2.0, per_clip={"a": 1.0, "b": 3.0, "c": None}), row("b", 3.0, per_clip={"a": 5.0})]
     )
     (drill,) = per_clip(board)
-    assert drill["methods"] == ["dawn", "b"]
-    assert drill["lines"] == [("c", [None, None]), ("b", [3.0, None]), ("a", [1.0, 5.0])]
+    assert drill.methods == ["dawn", "b"]
+    assert drill.lines == [("c", [None, None]), ("b", [3.0, None]), ("a", [1.0, 5.0])]
+
+
+def test_no_text_ends_the_data_of_clips(row: Make) -> None:
+    odd = "</script><!--<script>,&\udce9"
+    (board,) = leaderboards([row(odd, 2.0, per_clip={odd: 1.25, "plain": None})])
+    (drill,) = per_clip(board)
+    names = clip_names([drill])
+    for text in (names_json(names), drill_json(drill, names)):
+        assert "<" not in text
+    shown = "</script><!--<script>,&\\xe9"
+    assert json.loads(names_json(names)) == [shown, "plain"]
+    assert json.loads(drill_json(drill, names)) == {"methods": [shown], "clips": [1, 0], "values": [",1.25"]}
+
+
+def test_a_page_of_many_clips_is_small_and_has_no_cell_of_them(row: Make, tmp_path: Path) -> None:
+    clips = [f"clip-{k:04d}" for k in range(1000)]
+    values = np.random.default_rng(0).normal(30, 2, (12, 3, 1000))
+    store = ResultsStore(tmp_path)
+    store.append(
+        row(f"m{m}", float(own.mean()), metric=f"own-{k}", per_clip=dict(zip(clips, own.tolist(), strict=True)))
+        for m, of_metrics in enumerate(values)
+        for k, own in enumerate(of_metrics)
+    )
+    (path,) = write_report(tmp_path, tmp_path / "out", formats=["html"])
+    text = path.read_text(encoding="utf-8")
+    assert text.count("clip-0500") == 1  # once a table, not once a metric
+    assert sum(tag in ("td", "th") for tag, _ in Page(text).tags) < 900
+    bare = ResultsStore(tmp_path / "bare")
+    bare.append(r.model_copy(update={"per_clip": {}}) for r in store.rows())
+    (without,) = write_report(bare.root, tmp_path / "out-bare", formats=["html"])
+    assert (path.stat().st_size - without.stat().st_size) / values.size < 7  # bytes a value, names included
 
 
 def test_browser_copies_play_in_browsers_and_keep_picture_and_sound(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from distinct_rows import GROUND_TRUTH, METHODS, Shown, cells, ranked, text
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS
 from dawn_bench.reports.cards import cards as cards_of
-from dawn_bench.reports.page import per_clip
+from dawn_bench.reports.drilldown import per_clip
 from dawn_bench.reports.significance import comparisons
 from dawn_bench.results import ScoreRow
 
@@ -169,7 +169,21 @@ def test_the_page_shows_the_rows(shown: Shown) -> None:
             row.protocol, row.weights_state, row.fingerprint, row.device, str(row.seed), f"{row.wall_seconds:.1f}",
         ]  # fmt: skip
     drilled = [entries for _, entries in page.rows if entries and re.match(r"clip\d\d$", "".join(entries[0][1]))]
-    assert len(drilled) == sum(len(drill["lines"]) - 1 for drill in per_clip(shown.board))
+    assert drilled == []  # rows of clips are data until a reader opens them
+
+
+def test_the_page_holds_the_values_of_clips_as_shown(shown: Shown) -> None:
+    scripts = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', shown.text["html"], flags=re.DOTALL)
+    names, *columns = map(json.loads, scripts)
+    drills = per_clip(shown.board)
+    assert names == sorted({*(f"clip{c:02d}" for c in range(12)), "undefined"}) and len(columns) == len(drills) > 10
+    for data, drill in zip(columns, drills, strict=True):
+        assert data["methods"] == drill.methods
+        assert [names[k] for k in data["clips"]] == [clip for clip, _ in drill.lines]
+        for method, values in zip(data["methods"], data["values"], strict=True):
+            row = shown.rows[method, drill.column.metric]
+            exact = [row.per_clip.get(names[k]) for k in data["clips"]]
+            assert values.split(",") == ["" if v is None else f"{v:.{drill.column.decimals}f}" for v in exact]
 
 
 def test_the_page_lists_each_metric_with_its_own_text(shown: Shown) -> None:
@@ -189,12 +203,12 @@ def test_the_page_lists_each_metric_with_its_own_text(shown: Shown) -> None:
 
 def test_clips_are_listed_with_their_own_values_the_leaders_worst_first(shown: Shown) -> None:
     for drill in per_clip(shown.board):
-        metric = METRICS[drill["column"].metric]
-        first = {m: shown.rows[m, metric.name].per_clip for m in drill["methods"]}
-        for clip, values in drill["lines"]:
-            assert values == [first[m].get(clip) for m in drill["methods"]], (metric.name, clip)
-        leader, truth = first[drill["methods"][0]], first.get(GROUND_TRUTH, {})
-        known = [(clip, leader[clip]) for clip, _ in drill["lines"] if leader.get(clip) is not None]
+        metric = METRICS[drill.column.metric]
+        first = {m: shown.rows[m, metric.name].per_clip for m in drill.methods}
+        for clip, values in drill.lines:
+            assert values == [first[m].get(clip) for m in drill.methods], (metric.name, clip)
+        leader, truth = first[drill.methods[0]], first.get(GROUND_TRUTH, {})
+        known = [(clip, leader[clip]) for clip, _ in drill.lines if leader.get(clip) is not None]
         goodness = {"higher": lambda c, v: v, "lower": lambda c, v: -v, "zero": lambda c, v: -abs(v)}
         if metric.aim() in goodness:
             ordered = [goodness[metric.aim()](*entry) for entry in known]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from dawn_bench.reports.leaderboard import leaderboards
-from dawn_bench.reports.significance import bootstrap, comparisons
+from dawn_bench.reports.significance import RESAMPLES, bootstrap, comparisons
 from dawn_bench.results import ScoreRow
 
 
@@ -37,5 +38,37 @@ def test_too_few_common_clips_give_no_comparison(row: Callable[..., ScoreRow]) -
 
 def test_the_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(1)
-    inside = [low <= 0 <= high for low, high in (bootstrap(rng.normal(0, 1, 40), seed=i) for i in range(200))]
+    inside = [low <= 0 <= high for low, high in (bootstrap(rng.normal(0, 1, (1, 40)), seed=i)[0] for i in range(200))]
     assert 0.88 <= np.mean(inside) <= 0.99
+
+
+@pytest.mark.parametrize("clips", [5, 64, 1001])
+def test_draws_in_blocks_are_those_of_one_pair_alone(clips: int) -> None:
+    """An interval has the same bits as from one call of the generator for its pair, whatever else is compared."""
+    differences = np.random.default_rng(clips).normal(0.1, 3, (4, clips))[:, ::-1]
+    picks = np.random.default_rng(7).integers(clips, size=(RESAMPLES, clips))
+    for values, interval in zip(differences, bootstrap(differences, seed=7), strict=True):
+        assert np.array_equal(interval, np.percentile(values[picks].mean(axis=1), [2.5, 97.5]))
+
+
+def test_pairs_of_different_clip_counts_each_have_their_own_draws(row: Callable[..., ScoreRow]) -> None:
+    rng = np.random.default_rng(2)
+    rows = [
+        row(f"m{m}", float(m), metric=metric, higher_is_better=False, per_clip={
+            f"clip{c:02d}": float(m + rng.normal(0, 4)) for c in range(30) if metric == "psnr" or c >= 3 * m
+        })
+        for metric in ("psnr", "csim") for m in range(4)
+    ]  # fmt: skip
+    (table,) = leaderboards(rows)
+    compared = comparisons(table)
+    assert [(c.column.metric, c.best, c.other) for c in compared] == [
+        (column.metric, "m0", other) for column in table.columns for other in ("m1", "m2", "m3")
+    ]
+    values = {(r.metric, r.method): r.per_clip for r in rows}
+    for c in compared:
+        best, other = values[c.column.metric, c.best], values[c.column.metric, c.other]
+        gaps = np.array([best[k] - other[k] for k in sorted(best.keys() & other.keys())])  # type: ignore[operator]
+        picks = np.random.default_rng(0).integers(len(gaps), size=(RESAMPLES, len(gaps)))
+        low, high = np.percentile(gaps[picks].mean(axis=1), [2.5, 97.5])
+        assert (c.difference, c.low, c.high, c.n_clips) == (gaps.mean(), low, high, len(gaps))
+    assert {c.n_clips for c in compared} == {30, 27, 24, 21}
