@@ -84,6 +84,11 @@ class _Assumed(TorchDispatchMode):
             return torch.empty((args[0].numel(), args[0].dim()), dtype=torch.int64, device=args[0].device)
         if packet is torch.ops.aten._unique2:
             return tuple(torch.empty_like(args[0].flatten()) for _ in range(3))
+        if packet is torch.ops.aten.cudnn_grid_sampler:  # has no form for fake tensors
+            return torch.ops.aten.grid_sampler_2d(*args, 0, 0, True)
+        if packet is torch.ops.aten.cudnn_grid_sampler_backward:
+            picture, grid, gradient = args
+            return torch.ops.aten.grid_sampler_2d_backward(gradient, picture, grid, 0, 0, True, [True, True])
         if packet in (torch.ops.aten.index, torch.ops.aten.index_put_, torch.ops.aten.index_put):
             chosen = [part for index in args[1] for part in _places(index)]
             args = (args[0], chosen, *args[2:])

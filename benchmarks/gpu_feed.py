@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -121,6 +121,12 @@ class Sleeping:
         yield patch.object(i3d, "prepare_window", lambda frames, resize: frames.permute(3, 0, 1, 2).float())
 
 
+class Faces(Pictures):
+    """The face points of both clips."""
+
+    needs = ("landmarks",)
+
+
 def pair_of(folder: Path, number: int) -> tuple[FileLoad, Clip]:
     """The output in a file, and its true clip."""
     video = folder / f"true{number}.mp4"
@@ -134,13 +140,21 @@ def prepare(folder: Path, number: int) -> tuple[int, float]:
     """What needs no device, for one clip, into the folder's features; processor seconds."""
     began = time.process_time()
     load, true = pair_of(folder, number)
-    extraction = Extraction(
-        [*(METRICS[name] for name in OF_PROCESSORS), Pictures], weights="seeded", features_dir=folder / "features"
-    )
-    output, true, _ = Matcher(folder=folder / "matched")(load, true)
-    for metric in (*(METRICS[name] for name in OF_PROCESSORS), Pictures):
+    metrics = [*(METRICS[name] for name in OF_PROCESSORS), Pictures, Faces]
+    extraction = Extraction(metrics, weights="seeded", features_dir=folder / "features")
+    match = Matcher(folder=folder / "matched")
+    output, true, _ = match(load, true)
+    for metric in metrics:
         extraction.arrays(metric, output, true)
+    extraction.flush()
+    match.flush()
     return number, time.process_time() - began
+
+
+@lru_cache(maxsize=1)
+def _extraction(folder: Path) -> Extraction:
+    """One for all clips, as in a worker: its networks are loaded once."""
+    return Extraction([METRICS[name] for name in OF_DEVICE], weights="seeded", features_dir=folder / "features")
 
 
 def feed(folder: Path, numbers: Iterator[int], sleeping: Sleeping) -> tuple[float, float, float]:
@@ -158,7 +172,7 @@ def feed(folder: Path, numbers: Iterator[int], sleeping: Sleeping) -> tuple[floa
     with ExitStack() as stack:
         for each in sleeping.patches():
             stack.enter_context(each)
-        extraction = Extraction(metrics, weights="seeded", features_dir=folder / "features")
+        extraction = _extraction(folder)
         sleeping.spent, began, processor = 0.0, time.perf_counter(), time.thread_time()
         for output, true in ahead(pairs(), depth=1):
             for metric in metrics:

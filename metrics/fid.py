@@ -6,9 +6,10 @@ clips, as decoded frames in memory; covariance by N-1. FID is biased upwards for
 the same number of frames. Below 2,049 frames the covariances are singular, which the note states.
 
 The interval is the infinitesimal jackknife over clips. A clip's record is its features, float32 (T,2048); of those from
-`Extraction` it is their place in a file, and 1,024 frames are in memory at a time: 0.3 GB for any number of clips. The
-moments of the true side are kept beside its features, for the other methods that are compared with it. `running=True`
-keeps sums instead, 64 MB for any number of clips, for features from elsewhere: the same number without an interval.
+`Extraction` it is their place in a file. 1,024 frames are in memory at once, and 0.8 GB of matrices, for any number of
+clips. The moments of the true side are kept beside its features, for the other methods that are compared with it.
+`running=True` keeps sums instead, 64 MB for any number of clips, for features from elsewhere: the same number without
+an interval.
 
 torchmetrics' FrechetInceptionDistance is not used: it preprocesses frames differently (`fid_resize`), and it takes the
 eigenvalues of the product of both covariances, which is not symmetric: the same distance, computed more slowly.

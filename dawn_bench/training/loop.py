@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dawn_bench.exact import float32_products
 from dawn_bench.files import replacing
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, versions
@@ -111,7 +112,11 @@ def fit(
             watch = None
             if rank() == 0:
                 watch = TrainingLogger(stage, out, start=start, save=save, split=validation_split, track=track)
-            with closing(watch) if watch is not None else nullcontext():
+            # the whole of it: the backward pass and validation round as the forward pass does
+            with (
+                closing(watch) if watch is not None else nullcontext(),
+                float32_products("tf32" if loop.tf32 else "ieee"),
+            ):
                 _steps(
                     stage, module, optimizers, mean, watch,
                     start=start, out=out, seed=seed, device=device, origin=origin, accumulate=accumulate,

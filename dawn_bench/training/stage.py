@@ -43,6 +43,7 @@ class LoopConfig(Config):
         description="decay of the moving average of the weights, which is saved instead of the weights",
     )
     amp: bool = Field(False, description="bfloat16 autocast, on the CPU and on CUDA")
+    tf32: bool = Field(False, description="round products of float32 to TF32 on CUDA: faster, eleven bits")
     log_every: int = Field(10, ge=1)
     save_every: int = Field(200, ge=1)
     validate_every: int | None = Field(

@@ -37,7 +37,7 @@ JOB_CLIPS, MIN_JOBS = 32, 16
 #: Processes for each GPU that prepare what its networks compute on.
 FEEDERS = 4
 #: Frames from which on, without `--jobs`, more than one process is worth its start of some seconds.
-WORTH_WORKERS = 5_000
+WORTH_WORKERS = 2_000
 #: Memory in bytes that a worker takes with the networks of all metrics.
 WORKER_BYTES = 3 << 30
 #: Incremented whenever parts of earlier versions no longer count.
@@ -255,7 +255,7 @@ def fill(jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None, *, 
     A clip that failed is tried again, except one on which a worker died. Raises `InputError` as `executor.run`.
     """
     own = jobs_of_part(jobs, *part)
-    again = {(job.name, job.ids) for job in own if job.name and _to_be_tried_again(job)}
+    again = {(job.name, job.ids) for job in own if _to_be_tried_again(job)}
     for job in own:
         if (job.name, job.ids) in again:
             job.part.unlink(missing_ok=True)

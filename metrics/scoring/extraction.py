@@ -128,13 +128,16 @@ class Extraction:
                 self._pair[id(clip)] = _Entry(clip, true, hashes)
         ours: dict[str, np.ndarray] = {}
         theirs: dict[str, np.ndarray] = {}
+        wanted: list[tuple[dict[str, np.ndarray], str, Clip, Clip | None]] = []
         for name in metric.needs:
-            if isinstance(self.extractors[name], PairFeature):
-                ours |= self._of(name, generated, true)
-            else:
-                ours |= self._of(name, generated)
-                if metric.compares:
-                    theirs |= self._of(name, true)
+            pair = isinstance(self.extractors[name], PairFeature)
+            wanted.append((ours, name, generated, true if pair else None))
+            if metric.compares and not pair:
+                wanted.append((theirs, name, true, None))
+        for _, name, clip, other in wanted:  # one after the other: computing those of a long clip takes memory
+            self._of(name, clip, other)
+        for arrays, name, clip, other in wanted:
+            arrays |= self._of(name, clip, other)
         return ours, theirs
 
     def flush(self) -> None:
@@ -252,6 +255,9 @@ class Extraction:
             self.cache.put_failure(label, print_, key, error)
             raise
         self.cache.put(label, print_, key, arrays)
+        if sum(array.nbytes for array in arrays.values()) > KEPT:
+            del arrays  # before they are read again
+            return self.cache.get(label, print_, key) or run()
         return self.cache.get(label, print_, key) or arrays
 
     def _timed(self, name: str, run: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -81,8 +81,9 @@ def pick_backend(name: str = "auto", *, device: str = "auto") -> FaceBackend:
     if reason := FACE_BACKENDS[name].missing():
         other = "" if name == "dlib" else " (without it: --face dlib)"
         raise InputError(f"the face back end {name!r} cannot run{other}: {reason}")
-    takes_device = "device" in signature(FACE_BACKENDS[name]).parameters
-    return _loaded(name, weights.folder(), chosen_device(device) if takes_device else "")
+    if "device" in signature(FACE_BACKENDS[name]).parameters:
+        return _loaded(name, weights.folder(), chosen_device(device))
+    return _loaded(name, weights.folder())
 
 
 def backend_name(name: str = "auto") -> str:
@@ -124,7 +125,7 @@ def stand_in(name: str) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str, folder: Path, device: str) -> FaceBackend:
+def _loaded(name: str, folder: Path, device: str = "") -> FaceBackend:
     """One back end per process, weights folder and device: loading takes a second and a hundred megabytes."""
     kind: Callable[..., FaceBackend] = FACE_BACKENDS[name]
     return kind(device=device) if device else kind()

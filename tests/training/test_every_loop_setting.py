@@ -54,7 +54,9 @@ class StandIn:
         self.config, self.loop, self.cache = StandInConfig(loop=loop), loop, cache
         self.module: nn.Module = TwoLines()
         self.ids = ["c0"]
-        self.notes: dict[str, list[Any]] = {k: [] for k in ("batches", "parts", "draws", "amp", "validated", "saved")}
+        self.notes: dict[str, list[Any]] = {
+            k: [] for k in ("batches", "parts", "draws", "amp", "rounding", "validated", "saved")
+        }
         self.values: list[float] = []
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -66,6 +68,7 @@ class StandIn:
         self.notes["parts"].append(batch["x"].tolist())
         self.notes["draws"].append((torch.rand(1).item(), torch.rand(1, generator=generator).item()))
         self.notes["amp"].append(torch.is_autocast_enabled("cpu"))
+        self.notes["rounding"].append(torch.backends.cudnn.conv.fp32_precision)
         assert self.module.training
         return loss_of(self.module, batch["x"])
 
@@ -132,7 +135,7 @@ def observed(loop: LoopConfig, cache: Cache, out: Path, *, seed: int = 2, values
     path = out / "validation.jsonl"
     looks = [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
     return SimpleNamespace(
-        **seen, **{k: stage.notes[k] for k in ("batches", "parts", "draws", "amp", "validated", "saved")},
+        **seen, **{k: stage.notes[k] for k in ("batches", "parts", "draws", "amp", "rounding", "validated", "saved")},
         logged=[line["step"] for line in lines], losses=lines, looks=looks, stage=stage,
         best=json.loads((out / "best.json").read_text()) if (out / "best.json").exists() else None,
     )  # fmt: skip
@@ -141,7 +144,7 @@ def observed(loop: LoopConfig, cache: Cache, out: Path, *, seed: int = 2, values
 #: Another value of each setting, and which kinds of what the loop does differ with it.
 _WEIGHTS = {"slopes", "losses", "result", "looks at"}
 CHANGES: dict[str, tuple[Any, set[str]]] = {
-    "steps": (7, {"batches", "parts", "draws", "amp", "rates", "logged", "states", "looks"} | _WEIGHTS),
+    "steps": (7, {"batches", "parts", "draws", "amp", "rounding", "rates", "logged", "states", "looks"} | _WEIGHTS),
     "batch_size": (2, {"parts"} | _WEIGHTS),
     "learning_rate": (0.2, {"rates"} | _WEIGHTS),
     "final_learning_rate": (0.05, {"rates"} | _WEIGHTS),
@@ -150,9 +153,10 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "betas": ((0.7, 0.9), {"optimisers"} | _WEIGHTS),
     "weight_decay": (0.2, {"optimisers"} | _WEIGHTS),
     "clip_norm": (None, _WEIGHTS),
-    "accumulate": (2, {"parts", "draws", "amp"} | _WEIGHTS),
+    "accumulate": (2, {"parts", "draws", "amp", "rounding"} | _WEIGHTS),
     "ema": (None, {"result", "looks at"}),
     "amp": (True, {"amp"}),
+    "tf32": (True, {"rounding"}),
     "log_every": (3, {"logged", "losses"}),
     "save_every": (2, {"states"}),
     "validate_every": (5, {"looks", "looks at"}),
@@ -165,7 +169,8 @@ def _kinds(seen: Any) -> dict[str, Any]:
     steps = [{k: v for k, v in line.items() if k != "data_share"} for line in seen.losses]
     (result,) = (module for name, _, module in seen.saved if name == "model.safetensors")
     return {
-        **{k: getattr(seen, k) for k in ("batches", "parts", "draws", "amp", "rates", "logged", "states", "looks")},
+        **{k: getattr(seen, k) for k in ("batches", "parts", "draws", "amp", "rounding", "rates", "logged")},
+        "states": seen.states, "looks": seen.looks,
         "optimisers": seen.optimisers, "loader": seen.loader, "losses": steps,
         "slopes": [[t.tolist() for t in s] for s in seen.slopes], "result": result.first.tolist(),
         "looks at": [m.tolist() for _, m in seen.validated], "clips": [c for c, _ in seen.validated],

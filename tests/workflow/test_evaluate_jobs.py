@@ -246,10 +246,10 @@ def test_chunks_are_of_32_clips_and_enough_for_every_worker(clips: int, sizes: s
 @pytest.mark.parametrize(
     ("changes", "frames", "memory", "expected"),
     [
-        ({}, 4_999, 64, Workers(1)),
-        ({}, 5_000, 64, Workers(8)),
-        ({}, 5_000, 10, Workers(3)),  # the networks of all metrics in each
-        ({}, 5_000, 1, Workers(1)),
+        ({}, 1_999, 64, Workers(1)),
+        ({}, 2_000, 64, Workers(8)),
+        ({}, 2_000, 10, Workers(3)),  # the networks of all metrics in each
+        ({}, 2_000, 1, Workers(1)),
         ({"jobs": 5}, 10, 1, Workers(5)),
         ({"devices": ("cpu",)}, 10, 64, Workers(4, gpus=1)),
         ({"devices": ("cpu",), "jobs": 2}, 10, 64, Workers(2, gpus=1)),

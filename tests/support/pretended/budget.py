@@ -37,6 +37,7 @@ DOUBLES = {
     "models/diffusion/levels.py:sampling_steps",
     "models/dawn/fast/blocks.py:GroupStatistics.add",
     "models/dawn/fast/blocks.py:GroupStatistics.affine",
+    "models/dawn/fast/blocks.py:GroupStatistics._of_parts",
 }
 
 #: Waits of one training step by model and stage; `_one_step` reads all logged values at once.

@@ -132,7 +132,6 @@ def _replacements() -> dict[str, Any]:
         "torch.autocast": autocast.PretendedAutocast,
         "torch.amp.autocast": autocast.PretendedAutocast,
         "torch.is_autocast_enabled": autocast.enabled,
-        "torch.get_autocast_dtype": lambda kind: autocast.ENABLED.get(kind, torch.float16),
         "torch.serialization._package_registry": files.packages(torch.serialization._package_registry),
         "torch.load": files.loading(torch.load),
         "torch.jit.load": files.loading_script(torch.jit.load),

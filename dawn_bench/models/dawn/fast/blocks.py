@@ -115,8 +115,8 @@ class GroupStatistics:
     def add(self, y_nPC: Tensor, real_n: Tensor | None = None) -> None:
         """Accumulate a chunk, in float64, without frames where `real_n` is 0.
 
-        On a GPU, whose chunks are few, their moments are kept as they are: float64 is slow there, and each operation on
-        a handful of numbers costs a launch.
+        On a GPU, whose chunks are few, their moments are kept as they are: each operation on a handful of numbers costs
+        a launch.
         """
         count: float | Tensor = y_nPC.shape[0] * y_nPC.shape[1]
         if real_n is not None:
@@ -124,7 +124,7 @@ class GroupStatistics:
             count = real_n.sum().double() * y_nPC.shape[1]
         elif y_nPC.is_cuda:
             variance, mean = torch.var_mean(y_nPC.float(), dim=(0, 1), unbiased=False)
-            self.parts.append((y_nPC.shape[0] * y_nPC.shape[1], mean + self.bias, variance))
+            self.parts.append((y_nPC.shape[0] * y_nPC.shape[1], mean.double() + self.bias, variance.double()))
             return
         else:
             mean, variance = torch.batch_norm_update_stats(y_nPC.flatten(0, 1)[..., None].float(), None, None, 0.0)
@@ -152,7 +152,7 @@ class GroupStatistics:
         return sums[0], sums[1] - sums[0] ** 2
 
     def _of_parts(self) -> tuple[Tensor, Tensor]:
-        """The same in float32: variances around means of their own, so that no large sums cancel."""
+        """The same from the moments of chunks."""
         _, mean, variance = self.parts[0]
         if len(self.parts) > 1:
             total = sum(count for count, _, _ in self.parts)
