@@ -254,9 +254,7 @@ def fill(jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None, *, 
 
     A clip that failed is tried again, except one on which a worker died. Raises `InputError` as `executor.run`.
     """
-    number, of = part
-    numbers = {chunk: k for k, chunk in enumerate(dict.fromkeys(job.ids for job in jobs))}
-    own = [job for job in jobs if numbers[job.ids] % of == number - 1]
+    own = jobs_of_part(jobs, *part)
     again = {(job.name, job.ids) for job in own if _to_be_tried_again(job)}
     for job in own:
         if (job.name, job.ids) in again:
@@ -278,6 +276,12 @@ def fill(jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None, *, 
     finally:
         if pool is not None:
             pool.clear()
+
+
+def jobs_of_part(jobs: Sequence[FillJob], number: int, of: int) -> list[FillJob]:
+    """The jobs of one of several parts, from 1: chunks of clips are dealt out in turn, with all methods."""
+    numbers = {chunk: k for k, chunk in enumerate(dict.fromkeys(job.ids for job in jobs))}
+    return [job for job in jobs if numbers[job.ids] % of == number - 1]
 
 
 def _to_be_tried_again(job: FillJob) -> bool:

@@ -21,6 +21,9 @@ INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 #: Where a command of ours begins in a line of shell.
 PROGRAM = re.compile(r"(?:^|[\s/])(?:dawn-bench|-m dawn_bench)(?: |$)")
 
+#: A variable of the shell or of Slurm, which stands for a number.
+VARIABLE = re.compile(r"\$\{?\w+\}?")
+
 COMMANDS: ModuleType = hook("command_line")
 
 
@@ -51,7 +54,7 @@ def mentioned() -> list[Any]:
 
 def parse(text: str) -> None:
     """Read a command as the program would, without running it; raises what Typer and the job's model raise."""
-    words = shlex.split(text)
+    words = shlex.split(VARIABLE.sub("1", text))
     start = next(i for i, word in enumerate(words) if word in ("dawn-bench", "dawn_bench") or "/dawn-bench" in word)
     command, rest, context = COMMANDS.application(), words[start + 1 :], None
     name = "dawn-bench"
