@@ -221,9 +221,10 @@ def _in_folder(folder: Path, name: str | Path, *, by: Path) -> Path:
 
     A folder of outputs may come from anybody, and what it names is shown in the report.
     """
-    if inside(folder, name if isinstance(name, str) else name.relative_to(folder)) is None:
+    below = name if isinstance(name, str) else name.relative_to(folder)
+    if inside(folder, below) is None:
         raise InputError(f"{str(name)!r} leads out of {folder}.", path=by, hint="Copy the file into that folder.")
-    return folder / name
+    return folder / below
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -376,6 +376,13 @@ def set_up_worker(owner: int | None, *, threads: int | None = None) -> None:
     cv2.setNumThreads(threads or 1)
 
 
+def check_address(engine: Engine, address: str | None) -> None:
+    """Raise `InputError` for the address of a cluster where none is used."""
+    if address is not None and engine == "loky":
+        what = f"--address {address} is of a cluster, and --engine is loky, which is this machine."
+        raise InputError(what, hint="Give --engine dask or --engine ray with it.")
+
+
 def check_owner(owner: int | None) -> None:
     """Exit a worker whose run was killed: another run may already be writing the same files."""
     if owner is not None and owner not in (os.getpid(), os.getppid()):

@@ -21,7 +21,7 @@ from dawn_bench.baselines.reframe import aligned_name
 from dawn_bench.clip import Clip
 from dawn_bench.devices import DevicePool, device_list
 from dawn_bench.errors import InputError
-from dawn_bench.executor import Kind, Workers, run
+from dawn_bench.executor import Kind, Workers, check_address, run
 from dawn_bench.names import owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -87,6 +87,7 @@ def workers_of(job: Evaluation, *, frames: int) -> tuple[Workers, DevicePool | N
     """Where the jobs of an evaluation of so many frames run, and the devices over which workers are spread."""
     from joblib import cpu_count
 
+    check_address(job.engine, job.address)
     cores = cpu_count()
     if job.engine != "loky":
         pool = DevicePool() if job.device.startswith("cuda") else None

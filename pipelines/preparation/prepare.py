@@ -18,7 +18,7 @@ from dawn_bench.cache import OK
 from dawn_bench.clip import FPS
 from dawn_bench.devices import CPU, DevicePool, computing_on, workers_on
 from dawn_bench.errors import InputError
-from dawn_bench.executor import Engine, run
+from dawn_bench.executor import Engine, check_address, run
 from dawn_bench.locks import exclusive
 from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
@@ -112,6 +112,7 @@ def prepare(
     disk is full, or the cache was prepared with other settings.
     """
     begun = time.monotonic()
+    check_address(engine, address)
     where, jobs = workers_on(device, devices, jobs=jobs, engine=engine)
     elsewhere = jobs > 1 or engine != "loky"  # in other processes
     root, cache = root.resolve(), cache.resolve()

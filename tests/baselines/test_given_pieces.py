@@ -174,3 +174,15 @@ def test_a_piece_with_a_line_of_its_own_is_not_cut_from_the_whole_clips_file(tmp
     outputs = given(folder, table="long,whole.mp4\nlong_f00020,own.mp4\n")
     assert names(outputs) == {"long_f00000": "whole", "long_f00020": "own", "long_f00040": "whole"}
     assert outputs.starts == {"long_f00000": 0, "long_f00040": 40}
+
+
+@pytest.mark.parametrize("table", ["", "long,long\neven,even.mp4\n"])
+@pytest.mark.parametrize("folder", ["mine", "./mine", "../work/mine"])
+def test_a_folder_may_be_given_relative_to_where_the_command_runs(
+    folder: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work := tmp_path / "work").mkdir()
+    write(work / "mine", {"long": 65, "even": 40})
+    monkeypatch.chdir(work)
+    outputs = given(Path(folder), table=table, lengths={"long": 65, "even": 40})
+    assert len(outputs.files) == 5 and all(path.is_file() for path in outputs.files.values())

@@ -27,11 +27,13 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.models import loading
 from dawn_bench.models.generator import TalkingStream
 from dawn_bench.models.spec import MODELS
+from dawn_bench.pipelines.preparation.prepare import prepare
+from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.provenance import fingerprint
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import entries, evaluate, generate, reproduce, row_runs
 from dawn_bench.workflow.evaluation import Evaluation
-from dawn_bench.workflow.filling import Filled
+from dawn_bench.workflow.filling import Filled, workers_of
 from dawn_bench.workflow.generate import Generation
 from dawn_bench.workflow.reproduction import Reproduction
 
@@ -375,3 +377,13 @@ def test_a_video_of_eight_seconds_is_timed_by_the_faster_of_two_runs(spies: Spie
     spies.watch(reproduce, "produce", returns={"x": failed})
     assert reproduce._seconds(Row("dawn"), clip, job, place=Path()) is None
     assert replace(failed).load_seconds == 0 and PAPER_DAWN.piece_length is None
+
+
+def test_the_address_of_a_cluster_is_refused_where_none_is_used(tmp_path: Path) -> None:
+    job = Evaluation(cache=tmp_path, out=tmp_path, device="cpu", address="tcp://a:1")
+    refused = r"--address tcp://a:1 is of a cluster.*\n?.*--engine dask"
+    with pytest.raises(InputError, match=refused):
+        workers_of(job, frames=1)
+    with pytest.raises(InputError, match=refused):
+        prepare(tmp_path, tmp_path / "cache", PrepareSettings(dataset="folder"), address="tcp://a:1")
+    assert not (tmp_path / "cache").exists()
