@@ -12,13 +12,14 @@ from typing import Any
 from dawn_bench import weights
 from dawn_bench.config import Origin, Values, typed_value
 from dawn_bench.errors import InputError, nearest
-from dawn_bench.files import sha256_file, user_path, walk
+from dawn_bench.files import sha256_file, temporary_path, user_path, walk
 from dawn_bench.hashes import known_hashes
 from dawn_bench.lists import ListRow, read_list
 from dawn_bench.models.spec import ModelSpec
 from dawn_bench.pipelines.faces.base import backend_name
 from dawn_bench.pipelines.faces.choice import is_choice
 from dawn_bench.provenance import fingerprint
+from dawn_bench.storage import DESCRIPTORS, FULL
 from dawn_bench.training.resume import MODEL_FILE
 from dawn_bench.weights_needs import first_present
 from dawn_bench.workflow.generate import Generation, check_given
@@ -79,6 +80,8 @@ def _row(line: ListRow, fields: Mapping[str, str], job: Generation, folder: Path
         values.data.pop("person", None)
     try:
         for name, text in cells.items():
+            if "\0" in text:
+                raise InputError(f"column {name!r}: holds a character NUL.", hint="Write it again.")
             place = (name,) if name in Generation.model_fields else ("options", name)
             values.put(place, _typed(name, text, folder), Origin("column", name))
         clip = values.validated(Generation)
@@ -110,6 +113,27 @@ def _check_outputs(rows: Sequence[Row], path: Path) -> None:
             if (writes := outputs.get(_place(read))) is not None:
                 what = f"line {writes} would replace the {name} of line {line}: {read}."
                 raise InputError(what, path=path, hint="Give another out.")
+
+
+def clear_place(out: Path, record: Path) -> None:
+    """Make the folder of a clip, and remove the record of another one.
+
+    Raises `InputError` where the clip and its record cannot be written: below a file or a loop of links, in place of a
+    folder, under a name that is too long; and `StorageError` for a full disk.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for path in (out, record):
+            if path.is_dir():
+                raise InputError("is a folder.", path=path, hint="Give another out.")
+        trial = temporary_path(record)  # the longest name that is written
+        trial.touch()
+        trial.unlink()
+        record.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in FULL | DESCRIPTORS:
+            raise
+        raise InputError(f"cannot be written ({error.strerror}).", path=out, hint="Give another out.") from error
 
 
 def _place(path: Path) -> str:

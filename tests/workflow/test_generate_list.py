@@ -174,6 +174,29 @@ def test_a_row_that_fails_is_one_line_and_the_others_go_on(
     assert not list(inputs.rglob("*.running")), "markers are gone"
 
 
+def test_a_row_that_cannot_be_written_is_one_line_and_the_others_go_on(model: Model, inputs: Path) -> None:
+    (inputs / "loop").symlink_to(inputs / "loop")
+    (inputs / "out" / "r.mp4.json").mkdir(parents=True)
+    (inputs / "out" / "folder.mp4").mkdir()
+    outs = ["a.wav/x.mp4", f"{'n' * 300}.mp4", f"{'n' * 249}.mp4", "loop/x.mp4", "out/\0x.mp4", "out/r.mp4",
+            "out/folder.mp4", "/proc/nope/x.mp4", "out/good.mp4"]  # fmt: skip
+    done = generate_list(job(write_list(inputs / "items.csv", [row("a", out=out) for out in outs])))
+    assert set(done.written) == {inputs / "out" / "good.mp4"}
+    assert set(done.failed) == set(range(2, 10))
+    assert all("\n" not in why and "run it again" not in why for why in done.failed.values())
+    assert "is a folder" in done.failed[7] and "File name too long" in done.failed[4] and "NUL" in done.failed[6]
+    assert {path.name for path in (inputs / "out").iterdir()} == {
+        "good.mp4", "good.mp4.json", "r.mp4.json", "folder.mp4"
+    }  # fmt: skip
+
+
+def test_a_clip_whose_place_becomes_a_folder_is_a_failure_of_its_own(model: Model, inputs: Path) -> None:
+    """The second row's folder is the first one's file."""
+    outs = ["out/a.mp4", "out/a.mp4/b.mp4", "out/c.mp4"]
+    done = generate_list(job(write_list(inputs / "items.csv", [row("a", out=out) for out in outs])))
+    assert set(done.failed) == {2} and len(done.written) == 2
+
+
 def test_a_full_disk_ends_the_run_and_is_no_fault_of_a_row(model: Model, inputs: Path) -> None:
     items = write_list(inputs / "items.csv", [row("a"), row("full"), row("b")])
     with pytest.raises(StorageError, match="disk is full"):
