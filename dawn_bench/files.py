@@ -71,18 +71,21 @@ def filling(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder in `folder`, which is new or empty; its content moves into `folder` when the block ends.
 
     The content is on disk before it has its names. If the block raises, or a file cannot be moved, nothing stays; what
-    a killed process left is removed by the next one. Raises `InputError` when `folder` has content of its own or is
+    a killed process left is removed by the next one, which writes under another hidden name: a worker that outlives it
+    for a moment does not write into the new content. Raises `InputError` when `folder` has content of its own or is
     no folder, and `StorageError` when the disk is full.
     """
-    partial = folder / f".partial{TEMPORARY}"
-    moving = partial / _MOVING
-    with suppress(OSError, ValueError):
-        names = json.loads(moving.read_text())  # the process was killed while it moved these
-        _remove(folder, names if isinstance(names, list) else ())
-    if folder.exists() and (not folder.is_dir() or any(path != partial for path in folder.iterdir())):
+    partial = temporary_path(folder / _PARTIAL)
+    left = [folder / f".{_PARTIAL}{TEMPORARY}"]  # the name of earlier versions
+    left += [path for path in folder.glob(f".{_PARTIAL}.*") if _is_dead(path)]
+    for each in left:
+        with suppress(OSError, ValueError):
+            names = json.loads((each / _MOVING).read_text())  # the process was killed while it moved these
+            _remove(folder, names if isinstance(names, list) else ())
+    if folder.exists() and (not folder.is_dir() or any(path not in left for path in folder.iterdir())):
         raise InputError("already exists and is not an empty folder.", path=folder, hint="Give a new or empty --out.")
     with writing(folder):
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        _clear(left)
         partial.mkdir(parents=True)
     try:
         yield partial
@@ -92,7 +95,7 @@ def filling(folder: Path) -> Iterator[Path]:
                 for name in files:
                     sync(Path(top, name))
                 sync(Path(top))
-            write_atomic(moving, json.dumps(names).encode())
+            write_atomic(partial / _MOVING, json.dumps(names).encode())
             try:
                 for name in names:
                     (partial / name).rename(folder / name)
@@ -105,9 +108,16 @@ def filling(folder: Path) -> Iterator[Path]:
             raise refused from error
         raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _clear([partial, *left])
 
 
+def _clear(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+#: Names the hidden folder of `filling`.
+_PARTIAL = "partial"
 #: In the hidden folder of `filling`: the names of what is being moved, as JSON.
 _MOVING = ".moving"
 

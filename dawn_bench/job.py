@@ -22,7 +22,7 @@ from pydantic import ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from dawn_bench.config import Config, Origin, Values, split_override, typed_value
-from dawn_bench.devices import checked_device
+from dawn_bench.devices import AUTO, checked_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
 from dawn_bench.progress import console
@@ -74,14 +74,17 @@ class Job(Config):
             return tuple(user_path(v) if isinstance(v, Path) else v for v in value)
         names = list(cls.model_fields)
         name = info.field_name or ""
-        if DEVICE in cls.model_fields[name].metadata and info.data.keys() >= set(names[: names.index(name)]):
-            return checked_device(value)
+        field = cls.model_fields[name]
+        if DEVICE in field.metadata and info.data.keys() >= set(names[: names.index(name)]):
+            spread = value == AUTO and not field.validate_default
+            return value if spread else checked_device(value)
         return value
 
 
 #: Marks the field of a job that names a torch device.
 DEVICE = object()
-#: A torch device; `auto` is resolved when the job is created.
+#: A torch device. `auto` is resolved when the job is created, or stays where the default is not validated: there the
+#: workers are spread over the devices of their machine.
 Device = Annotated[str, DEVICE]
 
 Shape = Literal["switch", "list", "mapping", "value"]

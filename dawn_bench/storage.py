@@ -82,6 +82,11 @@ def raise_if_refused(error: BaseException) -> None:
         raise refused from error
 
 
+def ends_the_run(error: OSError) -> bool:
+    """Whether a file could not be written for a reason that holds for every other file too, such as a full disk."""
+    return error.errno is None or error.errno in _REFUSED
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """For a block that only writes `path`: every OSError of it becomes a `StorageError` that names `path`."""

@@ -20,7 +20,7 @@ def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | Non
     damaged, incomplete or of no known model.
     """
     spec = find_model(checkpoint) if model is None else MODELS[model]
-    return spec.load(_run_folder(user_path(checkpoint)), device=pick_device(device))
+    return spec.load(run_folder(user_path(checkpoint)), device=pick_device(device))
 
 
 def find_model(checkpoint: str | Path) -> ModelSpec:
@@ -28,7 +28,7 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
 
     Raises `InputError` when no model recognises it, or more than one does.
     """
-    path = _run_folder(user_path(checkpoint))
+    path = run_folder(user_path(checkpoint))
     names = [name for name in MODELS if MODELS[name].recognises(path)]
     if len(names) > 1:
         hint = f"Choose one: --model {names[0]}, or in Python model={names[0]!r}."
@@ -49,6 +49,6 @@ def report_notes(run: Path) -> list[str]:
     return [*(note for name in MODELS for note in MODELS[name].report_notes(run)), *validation_notes(run)]
 
 
-def _run_folder(path: Path) -> Path:
+def run_folder(path: Path) -> Path:
     """The run folder of a checkpoint file; other paths are returned unchanged."""
     return path.parent.parent if path.name == MODEL_FILE and path.is_file() else path

@@ -31,12 +31,12 @@ from dawn_bench.executor import Kind, Workers, check_owner, run
 from dawn_bench.files import sha256_file, write_atomic
 from dawn_bench.progress import meter, without_meters
 from dawn_bench.readers import read_json
-from dawn_bench.storage import StorageError, storage_error, writing
+from dawn_bench.storage import StorageError, ends_the_run, storage_error, writing
 from dawn_bench.text import counted
 from dawn_bench.threads import one_thread
 from dawn_bench.weights import folder as weights_folder
 from dawn_bench.workflow.generate import Generation, check_clip, model_of, written
-from dawn_bench.workflow.generation_rows import Row, checkpoint_identity, read_rows, row_key
+from dawn_bench.workflow.generation_rows import Row, checkpoint_identity, clear_place, read_rows, row_key
 
 if TYPE_CHECKING:
     from dawn_bench.models.generator import Generator
@@ -129,9 +129,12 @@ class ClipJob:
         """Generate the clip, write it and its record. Raises `InputError` for the checkpoint, and for a full disk."""
         if self.out.name in self.killers:
             return ClipReport(self.number, failure="the worker process died on it, twice.")
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.marker.write_text(self.out.name)
+        try:
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.marker.write_text(self.out.name)
+        except StorageError as error:
+            return self._unwritten(error)
         try:
             with one_thread(), computing_on(self.device), without_meters():
                 generator = _loaded(self.clip.checkpoint, self.clip.model, chosen_device(), weights_folder())
@@ -149,14 +152,19 @@ class ClipJob:
             with writing(self.part):
                 write_atomic(self.part, f"{json.dumps(record, indent=1)}\n".encode())
             return ClipReport(self.number, frames, clip.notes)
-        except StorageError:
-            raise
+        except StorageError as error:
+            return self._unwritten(error)
         except (InputError, ItemError) as error:
             return ClipReport(self.number, failure=str(error))
         except Exception as error:
             if (refused := storage_error(error)) is not None:
                 raise refused from error
             return ClipReport(self.number, failure=" ".join(f"{type(error).__name__}: {error}".split()))
+
+    def _unwritten(self, error: StorageError) -> ClipReport:
+        if ends_the_run(error):
+            raise error
+        return ClipReport(self.number, failure=str(error))
 
     def report(self) -> ClipReport:
         """The report of a clip that was generated, from its record."""
@@ -207,12 +215,19 @@ def generate_list(job: Generation) -> ListedClips:
     kept = tuple(each.out for each in jobs if each.number in done)
     todo = [each for each in jobs if each.number not in done]
     for each in todo:
-        each.part.unlink(missing_ok=True)  # of another clip
+        try:
+            with writing(each.folder):
+                clear_place(each.out, each.part)
+        except StorageError:
+            raise
+        except InputError as error:
+            failed[each.number] = str(error)
+    todo = [each for each in todo if each.number not in failed]
     by_number, frames = {each.number: each for each in todo}, dict[Path, int]()
     places = Workers(min(workers, max(1, len(todo))))
     try:
         with meter("generate", total=len(share), unit="clips") as bar:
-            for line, reason in failed.items():
+            for line, reason in sorted(failed.items()):
                 bar.say(f"{job.items}: line {line}: {reason}")
             bar.advance(len(failed) + len(kept))
             for report in run(todo, workers=places):

@@ -12,14 +12,17 @@ from typing import Any
 from dawn_bench import weights
 from dawn_bench.config import Origin, Values, typed_value
 from dawn_bench.errors import InputError, nearest
-from dawn_bench.files import sha256_file, user_path, walk
+from dawn_bench.files import sha256_file, temporary_path, user_path, walk
 from dawn_bench.hashes import known_hashes
 from dawn_bench.lists import ListRow, read_list
+from dawn_bench.models.loading import run_folder
 from dawn_bench.models.spec import ModelSpec
+from dawn_bench.pipelines.extractors.base import EXTRACTORS
 from dawn_bench.pipelines.faces.base import backend_name
 from dawn_bench.pipelines.faces.choice import is_choice
 from dawn_bench.provenance import fingerprint
-from dawn_bench.training.resume import MODEL_FILE
+from dawn_bench.storage import DESCRIPTORS, FULL
+from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE
 from dawn_bench.weights_needs import first_present
 from dawn_bench.workflow.generate import Generation, check_given
 
@@ -27,6 +30,8 @@ from dawn_bench.workflow.generate import Generation, check_given
 OF_THE_LIST = ("items", "checkpoint", "model", "device", "jobs", "devices", "strict", "options")
 #: Files, whose relative paths are below the list's folder.
 FILES = ("image", "audio", "out", "drive", "pose")
+#: Suffixes of published files.
+_WEIGHTS = (".pth", ".tar", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ def _row(line: ListRow, fields: Mapping[str, str], job: Generation, folder: Path
         values.data.pop("person", None)
     try:
         for name, text in cells.items():
+            if "\0" in text:
+                raise InputError(f"column {name!r}: holds a character NUL.", hint="Write it again.")
             place = (name,) if name in Generation.model_fields else ("options", name)
             values.put(place, _typed(name, text, folder), Origin("column", name))
         clip = values.validated(Generation)
@@ -110,6 +117,27 @@ def _check_outputs(rows: Sequence[Row], path: Path) -> None:
             if (writes := outputs.get(_place(read))) is not None:
                 what = f"line {writes} would replace the {name} of line {line}: {read}."
                 raise InputError(what, path=path, hint="Give another out.")
+
+
+def clear_place(out: Path, record: Path) -> None:
+    """Make the folder of a clip, and remove the record of another one.
+
+    Raises `InputError` where the clip and its record cannot be written: below a file or a loop of links, in place of a
+    folder, under a name that is too long; and `StorageError` for a full disk.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for path in (out, record):
+            if path.is_dir():
+                raise InputError("is a folder.", path=path, hint="Give another out.")
+        trial = temporary_path(record)  # the longest name that is written
+        trial.touch()
+        trial.unlink()
+        record.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in FULL | DESCRIPTORS:
+            raise
+        raise InputError(f"cannot be written ({error.strerror}).", path=out, hint="Give another out.") from error
 
 
 def _place(path: Path) -> str:
@@ -152,12 +180,21 @@ def _sha256(path: Path, *state: int) -> str:
 
 
 def checkpoint_identity(checkpoint: Path, spec: ModelSpec) -> str:
-    """Identifies the weights of a run folder, of released files or of a released name, without loading them."""
+    """Identifies the weights that generate, without loading them, and the extractors of what drives them.
+
+    Of a trained run these are all its stages, also where `checkpoint` is the file of one; of a released file also its
+    neighbours, which are loaded with it; of a released name the files of the weights folder.
+    """
+    conditions = [weights.resolve(first_present(names)).identity for names in spec.weights(None)]
+    conditions += [EXTRACTORS[name]().fingerprint() for name in sorted(EXTRACTORS) if EXTRACTORS[name].weights]
     if (needs := spec.released_weights.get(str(checkpoint))) is not None:
-        return fingerprint([weights.resolve(first_present(names)).identity for names in needs])
-    if checkpoint.is_dir():
-        stages = sorted(checkpoint.glob(f"*/{MODEL_FILE}"))
-        files = {path.relative_to(checkpoint).as_posix(): path for path in stages or walk(checkpoint) if path.is_file()}
+        return fingerprint([[weights.resolve(first_present(names)).identity for names in needs], conditions])
+    folder = run_folder(checkpoint)
+    if folder.is_file():
+        files = [path for path in walk(folder.parent) if path.suffix in _WEIGHTS or path == folder]
+        folder = folder.parent
     else:
-        files = {checkpoint.name: checkpoint} if checkpoint.is_file() else {}
-    return fingerprint({name: known_hashes(path)["sha256"] for name, path in files.items()})
+        files = [path for name in (MODEL_FILE, CONFIG_FILE) for path in folder.glob(f"*/{name}")]
+        files = files or ([path for path in walk(folder) if path.is_file()] if folder.is_dir() else [])
+    hashes = {path.relative_to(folder).as_posix(): known_hashes(path)["sha256"] for path in sorted(files)}
+    return fingerprint([hashes, conditions])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from dawn_bench.cache import Cache, raw_blocks
 from dawn_bench.clip import SAMPLE_RATE, Clip
 from dawn_bench.errors import InputError, unknown_name
+from dawn_bench.executor import check_owner, set_up_worker
 from dawn_bench.files import filling, user_path
 from dawn_bench.lazy import row_blocks
 from dawn_bench.progress import meter
@@ -60,9 +62,9 @@ def export(
     """Write the usable clips of the cache at `root` into the folder `out`; returns how many.
 
     `files`: a folder for each clip with `FIELD.npy`, `audio.wav` and `clip.json`. `webdataset`: tars of about 256 MB
-    with `ID.FIELD.npy`, `ID.audio.wav`, `ID.json`. Masks are a byte a pixel, also where the cache does not store them,
-    and clips are streamed. The bytes depend on the cache and the other arguments, not on `jobs`. An export that fails
-    or is stopped leaves nothing in `out`.
+    with `KEY.FIELD.npy`, `KEY.audio.wav`, `KEY.json`; the key is the id without dots (`sample_key`). Masks are a byte a
+    pixel, also where the cache does not store them, and clips are streamed. The bytes depend on the cache and the other
+    arguments, not on `jobs`. An export that fails or is stopped leaves nothing in `out`.
 
     Args:
         root: the cache's folder.
@@ -115,7 +117,7 @@ def _results(tasks: Sequence[Callable[[], int]], jobs: int) -> Iterator[int]:
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
-    results = parallel(delayed(task)() for task in tasks)
+    results = parallel(delayed(_in_worker)(task, os.getpid()) for task in tasks)
     try:
         yield from results
     except RuntimeError as error:  # of loky's; an `InputError` is none
@@ -124,6 +126,13 @@ def _results(tasks: Sequence[Callable[[], int]], jobs: int) -> Iterator[int]:
         raise InputError("a worker process died.", hint="It may be out of memory: try fewer --jobs.") from None
     finally:
         results.close()
+
+
+def _in_worker(task: Callable[[], int], owner: int) -> int:
+    """A task in a worker process, which ends with the process `owner`."""
+    set_up_worker(owner)
+    check_owner(owner)
+    return task()
 
 
 def _export_files(cache: Cache, ids: Sequence[str], out: Path, choice: _Choice) -> int:
@@ -156,10 +165,18 @@ def _export_tar(cache: Cache, ids: Sequence[str], path: Path, choice: _Choice) -
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for clip in map(cache.__getitem__, ids):
             for name, size, chunks in _members(clip, choice):
-                entry = tarfile.TarInfo(f"{clip.id}.{name.replace('/', '.')}")
+                entry = tarfile.TarInfo(f"{sample_key(clip.id)}.{name.replace('/', '.')}")
                 entry.size, entry.mode = size, 0o644
                 tar.addfile(entry, _Chunks(chunks))  # type: ignore[arg-type]
     return len(ids)
+
+
+def sample_key(clip_id: str) -> str:
+    """What the names of a clip's members in a WebDataset tar begin with: its id with `.` as `%2E` and `%` as `%25`.
+
+    Readers take a member's key to end at its first dot. The id is in the sample's json.
+    """
+    return clip_id.replace("%", "%25").replace(".", "%2E")
 
 
 def _size(clip: Clip, choice: _Choice) -> int:

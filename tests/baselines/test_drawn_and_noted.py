@@ -32,7 +32,7 @@ def test_what_was_repaired_in_picture_and_sound_is_noted_in_this_order(
     """The sound is that of the frames which are there, and of a second more, which decides on how it ends."""
     spies, frames = Spies(monkeypatch), np.zeros((15, 8, 8, 3), np.uint8)
     sound = np.arange(15 * 640 + 9, dtype=np.int16)
-    spies.watch(formats, "read_frames", returns=frames)
+    spies.watch(formats, "read_film", returns=frames)
     spies.watch(formats, "probe", returns=SimpleNamespace(fps=30.0, notes=("picture repaired",)))
     spies.watch(formats, "decode_sound", returns=SimpleNamespace(samples=sound, notes=("sound mixed",)))
     output = VideoFormat().read(Path("a.mp4"), marked_clip(0, 40), notes=("given",), start=start)
@@ -40,8 +40,8 @@ def test_what_was_repaired_in_picture_and_sound_is_noted_in_this_order(
     np.testing.assert_array_equal(output["audio"], sound[: 15 * 640])
     begin, call = (start or 0) / 25, spies.one("decode_sound")
     assert (call["start"], call["stop"], call["used"]) == pytest.approx((begin, begin + 1.6, begin + 0.6))
-    read = spies.one("read_frames")
-    assert (read["start"], read["max_frames"]) == (begin, 65 if start is None else 40)
+    read = spies.one("read_film")
+    assert (read["begin"], read["most"]) == (start or 0, 65 if start is None else 40)
 
 
 @pytest.mark.parametrize(("reason", "refused"), [("no_audio", False), ("unreadable", True), ("no_track", True)])
@@ -51,7 +51,7 @@ def test_damaged_sound_is_not_replaced_by_the_true_one(
     def decode(*_: Any, **__: Any) -> Any:
         raise ItemError(reason, "is so")
 
-    monkeypatch.setattr(formats, "read_frames", lambda *_, **__: np.zeros((5, 8, 8, 3), np.uint8))
+    monkeypatch.setattr(formats, "read_film", lambda *_, **__: np.zeros((5, 8, 8, 3), np.uint8))
     monkeypatch.setattr(formats, "probe", lambda path: SimpleNamespace(fps=25.0, notes=()))
     monkeypatch.setattr(formats, "decode_sound", decode)
     if refused:

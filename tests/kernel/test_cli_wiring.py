@@ -328,15 +328,18 @@ def leaves() -> list[tuple[str, ...]]:
     return words
 
 
+_TARS = ("--format", "webdataset", "--frames", "jpg", "--jobs", "3", "--shuffle", "--seed", "7")
 #: Each look-up: the words after it, and what these should call: `module:function` with arguments by name.
 LOOKUPS: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
     ("cache", "verify"): (["C"], "dawn_bench.pipelines.preparation.maintain:verify", {"root": Path("C")}),
     ("cache", "stats"): (["C"], "dawn_bench.pipelines.preparation.maintain:stats", {"root": Path("C")}),
     ("cache", "export"): (
-        ["C", "--out", "O", "--format", "webdataset"],
+        ["C", "--out", "O", "--split", "val", "--fields", "frames, audio", *_TARS],
         "dawn_bench.pipelines.preparation.export:export",
-        {"root": Path("C"), "out": Path("O"), "format": "webdataset"},
+        {"root": Path("C"), "out": Path("O"), "format": "webdataset", "split": "val", "fields": ["frames", "audio"]}
+        | {"frames": "jpg", "jobs": 3, "shuffle": True, "seed": 7},
     ),
+    ("cache", "compact"): (["C"], "dawn_bench.pipelines.preparation.compact:compact", {"root": Path("C")}),
     ("weights", "list"): ([], "dawn_bench.weights:resolve", {"name": weights.WEIGHTS[0].name}),
     ("weights", "verify"): ([], "dawn_bench.weights:locate", {"weight": weights.WEIGHTS[0]}),
     ("weights", "fetch"): (

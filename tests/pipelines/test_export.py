@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from tiny_cache import write_tiny_cache
 
 import dawn_bench.pipelines.preparation.export as export_module
-from dawn_bench.cache import Cache
+from dawn_bench.cache import INDEX_FILE, Cache
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.pipelines.preparation.export import export
@@ -80,6 +86,60 @@ def test_tars_of_a_drawn_order(tiny_cache: Path, tmp_path: Path, monkeypatch: py
     assert first == second != other and len(first) == 3
     one, two = ([clip for tar in tars for clip in tar] for tars in (first, other))
     assert sorted(one) == sorted(two) == [f"c{k}" for k in range(6)] != one
+
+
+def test_clips_whose_ids_have_dots_are_samples_of_their_own(tmp_path: Path) -> None:
+    ids = ["a.1", "a.2", "a%2E1", "b"]
+    root = write_tiny_cache(tmp_path / "cache", frames=5, splits=("train",) * 4)
+    pd.read_parquet(root / INDEX_FILE).assign(id=ids).to_parquet(root / INDEX_FILE)
+    export(tmp_path / "cache", tmp_path / "out", format="webdataset", fields=("pose",))
+    with tarfile.open(tmp_path / "out" / "clips-000000.tar") as tar:
+        names = tar.getnames()
+        stated = [json.load(tar.extractfile(name))["id"] for name in names if name.endswith(".json")]  # type: ignore[arg-type]
+    keys = [name.partition(".")[0] for name in names]
+    assert keys == [key for key in ("a%2E1", "a%2E2", "a%252E1", "b") for _ in range(2)] and stated == ids
+
+
+def test_workers_of_a_killed_export_end_and_the_next_one_removes_what_it_left(tiny_cache: Path, tmp_path: Path) -> None:
+    """The worker waits in the middle of a clip when its run is killed."""
+    code = """
+import sys, time
+from pathlib import Path
+from dawn_bench.pipelines.preparation import export as module
+
+def tasks(folder):
+    def task():
+        (folder / "c0").mkdir()
+        (folder.parent.parent / "worker").write_text(str(__import__("os").getpid()))
+        time.sleep(600)
+    return [task, task]
+
+from dawn_bench.files import filling
+with filling(Path(sys.argv[1])) as folder:
+    list(module._results(tasks(folder), 2))
+"""
+    out, note = tmp_path / "out", tmp_path / "worker"
+    with subprocess.Popen([sys.executable, "-c", code, str(out)], stderr=subprocess.DEVNULL) as run:
+        wait_for(lambda: note.is_file() and note.read_text() != "")
+        run.kill()
+    worker = int(note.read_text())
+    assert export(tiny_cache, out, split="test") == 2
+    assert sorted(path.name for path in out.iterdir()) == ["c4", "c5"]
+    wait_for(lambda: not is_running(worker))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_what_cannot_be_exported_is_named(tiny_cache: Path, tmp_path: Path) -> None:

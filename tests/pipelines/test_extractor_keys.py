@@ -39,8 +39,9 @@ WITHOUT_WEIGHTS = {
 WITH_WEIGHTS = {"hubert": "hubert-1-", "wav2vec2": "wav2vec2-1-", "pose-3ddfa": "pose-3ddfa-1-"}
 
 #: The module of each back end, what its fingerprint begins with, its package, and the settings in its code by whether
-#: the fingerprint states them. Those that it does not state are names of files, and the order of the scales, which
-#: stands and falls with the version in the text: another value of it needs another version.
+#: the fingerprint states them. Those that it does not state are names of files and of what runs them, and the order of
+#: the scales and the exactness on a GPU, which stand and fall with the version in the text: another value needs a new
+#: version.
 BACKENDS: dict[str, tuple[ModuleType, str, str, set[str], set[str]]] = {
     "dlib": (
         dlib,
@@ -50,7 +51,13 @@ BACKENDS: dict[str, tuple[ModuleType, str, str, set[str], set[str]]] = {
         {"_POINTS", "_MMOD_FILE", "_SMALLEST", "FETCH_AGAIN"},
     ),
     "face-alignment": (face_alignment, "face-alignment-2-", "face-alignment", {"_LONGEST"}, {"_DETECTOR", "_POINTS"}),
-    "insightface": (insightface, "insightface-2-", "insightface", {"_INPUT"}, {"_DETECTOR", "_POINTS"}),
+    "insightface": (
+        insightface,
+        "insightface-2-",
+        "insightface",
+        {"_INPUT"},
+        {"_DETECTOR", "_POINTS", "_CUDA", "_CPU", "_EXACT"},
+    ),
     "mediapipe": (mediapipe, "mediapipe-2-", "mediapipe", set(), {"_WEIGHTS"}),
 }
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dawn_bench import weights
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
 from dawn_bench.errors import InputError
@@ -30,7 +31,7 @@ from dawn_bench.storage import StorageError
 from dawn_bench.workflow import generate_list as module
 from dawn_bench.workflow.generate import Generation
 from dawn_bench.workflow.generate_list import ClipJob, ListedClips, generate_list
-from dawn_bench.workflow.generation_rows import read_rows
+from dawn_bench.workflow.generation_rows import checkpoint_identity, read_rows
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -174,6 +175,29 @@ def test_a_row_that_fails_is_one_line_and_the_others_go_on(
     assert not list(inputs.rglob("*.running")), "markers are gone"
 
 
+def test_a_row_that_cannot_be_written_is_one_line_and_the_others_go_on(model: Model, inputs: Path) -> None:
+    (inputs / "loop").symlink_to(inputs / "loop")
+    (inputs / "out" / "r.mp4.json").mkdir(parents=True)
+    (inputs / "out" / "folder.mp4").mkdir()
+    outs = ["a.wav/x.mp4", f"{'n' * 300}.mp4", f"{'n' * 249}.mp4", "loop/x.mp4", "out/\0x.mp4", "out/r.mp4",
+            "out/folder.mp4", "/proc/nope/x.mp4", "out/good.mp4"]  # fmt: skip
+    done = generate_list(job(write_list(inputs / "items.csv", [row("a", out=out) for out in outs])))
+    assert set(done.written) == {inputs / "out" / "good.mp4"}
+    assert set(done.failed) == set(range(2, 10))
+    assert all("\n" not in why and "run it again" not in why for why in done.failed.values())
+    assert "is a folder" in done.failed[7] and "File name too long" in done.failed[4] and "NUL" in done.failed[6]
+    assert {path.name for path in (inputs / "out").iterdir()} == {
+        "good.mp4", "good.mp4.json", "r.mp4.json", "folder.mp4"
+    }  # fmt: skip
+
+
+def test_a_clip_whose_place_becomes_a_folder_is_a_failure_of_its_own(model: Model, inputs: Path) -> None:
+    """The second row's folder is the first one's file."""
+    outs = ["out/a.mp4", "out/a.mp4/b.mp4", "out/c.mp4"]
+    done = generate_list(job(write_list(inputs / "items.csv", [row("a", out=out) for out in outs])))
+    assert set(done.failed) == {2} and len(done.written) == 2
+
+
 def test_a_full_disk_ends_the_run_and_is_no_fault_of_a_row(model: Model, inputs: Path) -> None:
     items = write_list(inputs / "items.csv", [row("a"), row("full"), row("b")])
     with pytest.raises(StorageError, match="disk is full"):
@@ -218,6 +242,36 @@ def test_a_clip_that_is_there_is_not_generated_again(model: Model, inputs: Path)
     assert again(options={"window": 3}) == {"a.mp4", "b.mp4"}
     (inputs.parent / "run" / "lfg" / "model.safetensors").write_bytes(b"trained longer")
     assert again() == {"a.mp4", "b.mp4"}
+
+
+def test_a_clip_is_of_every_stage_of_its_run_and_of_the_networks_that_drive_it(
+    model: Model, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the checkpoint is the file of one stage: the whole run is loaded."""
+    monkeypatch.setenv(weights.ENVIRONMENT, str(inputs / "weights"))
+    run, dawn = inputs.parent / "run", MODELS["dawn"]
+    (run / "a2v-1").mkdir()
+    (run / "a2v-1" / "model.safetensors").write_bytes(b"weights")
+    seen = [checkpoint_identity(run, dawn)]
+    assert checkpoint_identity(run / "lfg" / "model.safetensors", dawn) == seen[0]
+
+    def change(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"another")
+        seen.append(checkpoint_identity(run / "lfg" / "model.safetensors", dawn))
+
+    change(run / "a2v-1" / "model.safetensors")
+    change(run / "a2v-1" / "config.yaml")
+    for name in ("hubert-large", "tddfa-v2"):
+        change(inputs / "weights" / weights.entry(name).file)
+    released = inputs / "released"
+    for name in ("DAWN_128.pth", "LFG_128.pth"):
+        (released / name).parent.mkdir(exist_ok=True)
+        (released / name).write_bytes(b"weights")
+    seen.append(checkpoint_identity(released / "DAWN_128.pth", dawn))
+    (released / "LFG_128.pth").write_bytes(b"another")
+    seen.append(checkpoint_identity(released / "DAWN_128.pth", dawn))
+    assert len(set(seen)) == len(seen) == 7
 
 
 @pytest.mark.parametrize(
