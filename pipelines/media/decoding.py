@@ -153,7 +153,7 @@ def is_seekable(container: InputContainer) -> bool:
 
 
 def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, begin: int) -> Iterator[Stamped]:
-    """The frames of an `is_seekable` file from the one on screen `begin` ticks after `origin`, or from an earlier one."""
+    """The frames from the one on screen `begin` ticks after `origin`, or from an earlier one, if `is_seekable`."""
     container.seek(int(origin + begin), stream=stream)
     frames = decoded(container, stream, whole=False, least=0)
     landed = next(frames, None)

@@ -26,8 +26,8 @@ class FileFrames(LazyRows):
 
     Frames in ascending order are decoded once; going back begins again. `begin` is the frame of the file that is the
     first one here, `stamps` the time stamps of the frames from there on, `row` the shape of one; the last one is
-    repeated `held` times. `keeps` is an object that the file needs. A frame that a seek leads to must have its own stamp
-    and shape, else it is reached by decoding from the first one. Reading raises `ItemError("unreadable")`.
+    repeated `held` times. `keeps` is an object that the file needs. Where a seek leads to a frame of another stamp or
+    shape, the file is decoded from its first one. Reading raises `ItemError("unreadable")`.
     """
 
     dtype = np.dtype(np.uint8)
