@@ -109,6 +109,8 @@ def test_every_container_gives_far_frames_as_in_the_whole_read(
     for number in (251, 262, *range(len(whole) - 12, len(whole), 1 if rate == 25 else 4), len(whole) - 1):
         frames[0]  # so that the next one is far ahead
         np.testing.assert_array_equal(frames[number], whole[number], err_msg=str(number))
+        piece = read_frames(path, start=number / 25, max_frames=1)
+        np.testing.assert_array_equal(piece, whole[number : number + 1], err_msg=str(number))
     assert max(opened) > 10
 
 
