@@ -6,6 +6,9 @@ A shard is a safetensors file with the arrays `<key>/<name>`; its metadata hold 
 has the entries that one process put between two flushes, in the order of their keys, and is named by their content: two
 hosts never give different shards one name, and equal entries make equal files. A shard never changes, so readers need
 no lock, and keep no file open. Files without the time of a sync: a torn shard or entry counts as absent.
+
+Of several entries with one key, those with arrays come before those of facts alone (a failure), and later ones before
+earlier ones: first what this process wrote, then by the times of the files, equal times by name.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ _INDEX = "index"
 _CODES = {np.dtype(text).str: code for code, text in DTYPES.items()}
 #: Shards whose index is kept in memory, per folder, and how long a folder's change time may lag behind, in seconds.
 _KEPT, _CLOCK = 64, 2.0
+#: Seconds after which files certainly have another time of change.
+_TICK = 0.02
 
 
 @dataclass(frozen=True)
@@ -118,58 +123,74 @@ class ShardFolder:
         self.folder, self.writer = folder, writer or "part"
         self._pending: dict[str, Entry] = {}
         self._bytes = 0
-        self._names: list[str] = []
-        self._known: set[str] = set()
-        self._shards_of: dict[str, tuple[int, ...]] = {}
-        self._indices: OrderedDict[int, dict[str, Entry]] = OrderedDict()
+        self._ranks: dict[str, tuple[int, int, str]] = {}  # of shards by name: own ones, then by time
+        self._shards_of: dict[str, tuple[str, ...]] = {}
+        self._indices: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+        self._written = 0
         self._listed_at = 0
         if lasting:
             weakref.finalize(self, _flush_rest, folder, self.writer, self._pending)
 
     def put(self, key: str, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
-        """Keep an entry, in place of an earlier one with this key; `facts` are JSON.
+        """Keep a copy of an entry, in place of an earlier one with this key; `facts` are JSON.
 
+        Facts alone do not take the place of arrays.
         Raises `ValueError` for a key with a slash and for arrays of other than numbers.
         """
         if "/" in key:
             raise ValueError(f"the key {key!r} has a slash")
-        views = {name: np.ascontiguousarray(array).view() for name, array in (arrays or {}).items()}
-        for name, view in views.items():
-            if view.dtype.str not in _CODES:
-                raise ValueError(f"{name} has {view.dtype} values, which cannot be stored")
-            view.flags.writeable = False
-        self._pending[key] = Entry(key, facts, dict(views), seal_of(key, facts, views))
-        self._bytes += sum(view.nbytes for view in views.values())
+        facts = json.loads(json.dumps(facts))
+        copies = {name: np.array(array, order="C", ndmin=1) for name, array in (arrays or {}).items()}
+        for name, copy in copies.items():
+            if copy.dtype.str not in _CODES:
+                raise ValueError(f"{name} has {copy.dtype} values, which cannot be stored")
+            copy.flags.writeable = False
+        if not copies and key in self._pending and self._pending[key].arrays:
+            return
+        self._pending[key] = Entry(key, facts, dict(copies), seal_of(key, facts, copies))
+        self._bytes += sum(copy.nbytes for copy in copies.values())
         if len(self._pending) >= MOST_ENTRIES or self._bytes >= MOST_BYTES:
             self.flush()
 
     def entries(self, key: str) -> Iterator[Entry]:
-        """The entries with this key, the latest known first: several where others wrote it too. Some may be damaged."""
-        if key in self._pending:
-            yield self._pending[key]
-        tried: set[int] = set()
+        """The entries with this key, the one that counts first: several where others wrote it too.
+
+        Some may be damaged.
+        """
+        pending = self._pending.get(key)
+        rest = [] if pending is None else [pending]
+        if pending is not None and pending.arrays:
+            yield rest.pop()
+        tried: set[str] = set()
         for attempt in range(2):
             if attempt:
                 self._look()
-            for number in reversed(self._shards_of.get(key, ())):
-                if number not in tried and (entry := self._index(number).get(key)) is not None:
-                    yield entry
-                tried.add(number)
+            for name in sorted(self._shards_of.get(key, ()), key=self._ranks.__getitem__, reverse=True):
+                if name not in tried and (entry := self._index(name).get(key)) is not None:
+                    if entry.arrays:
+                        yield entry
+                    else:
+                        rest.append(entry)
+                tried.add(name)
+        yield from rest
 
     def flush(self) -> None:
         """Write the entries since the last flush as one shard."""
         if self._pending:
             name = _write(self.folder, self.writer, self._pending)
-            if name not in self._known:
-                self._add(name, self._pending)
+            self._written += 1
+            self._indices.pop(name, None)  # what it replaces may have been torn
+            self._add((1, self._written, name), self._pending)
             self._pending.clear()
         self._bytes = 0
 
-    def _add(self, name: str, keys: Mapping[str, Any]) -> None:
-        self._known.add(name)
-        self._names.append(name)
+    def _add(self, rank: tuple[int, int, str], keys: Mapping[str, Any]) -> None:
+        name = rank[-1]
+        self._ranks[name] = rank
         for key in keys:
-            self._shards_of[key] = (*self._shards_of.get(key, ()), len(self._names) - 1)
+            known = self._shards_of.get(key, ())
+            if name not in known:
+                self._shards_of[key] = (*known, name)
 
     def _look(self) -> None:
         """Learn of the shards that other processes have written since."""
@@ -177,23 +198,34 @@ class ShardFolder:
             changed = self.folder.stat().st_mtime_ns
             if changed == self._listed_at:
                 return
-            names = sorted(path.name for path in self.folder.glob(f"[!.]*{SUFFIX}"))
+            paths = [path for path in self.folder.glob(f"[!.]*{SUFFIX}") if path.name not in self._ranks]
         except OSError as error:
             raise_if_refused(error)
             return  # there is none
         # a clock of seconds may show the same time after the next shard
         self._listed_at = changed if time.time_ns() - changed > _CLOCK * 1e9 else 0
-        for name in names:
-            if name not in self._known:
-                self._add(name, _read_index(self.folder / name))
+        for path in paths:
+            if keys := _read_index(path):  # a torn one may be repaired
+                self._add((0, _changed(path), path.name), keys)
 
-    def _index(self, number: int) -> dict[str, Entry]:
-        if number not in self._indices:
-            self._indices[number] = _read_index(self.folder / self._names[number])
+    def _index(self, name: str) -> dict[str, Entry]:
+        if name not in self._indices:
+            if not (index := _read_index(self.folder / name)):
+                return index  # damaged since: it may be repaired
+            self._indices[name] = index
             if len(self._indices) > _KEPT:
                 self._indices.popitem(last=False)
-        self._indices.move_to_end(number)
-        return self._indices[number]
+        self._indices.move_to_end(name)
+        return self._indices[name]
+
+
+def _changed(path: Path) -> int:
+    """The time of the last change of a file or folder in nanoseconds; 0 where it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise_if_refused(error)
+        return 0
 
 
 def _write(folder: Path, writer: str, entries: Mapping[str, Entry]) -> str:
@@ -214,6 +246,8 @@ def _write(folder: Path, writer: str, entries: Mapping[str, Entry]) -> str:
     text += b" " * (-len(text) % 8)
     path = owned(folder.parent, folder.name) / f"{writer}-{hashlib.sha256(text).hexdigest()[:16]}{SUFFIX}"
     path.parent.mkdir(parents=True, exist_ok=True)
+    age = (time.time_ns() - _changed(path.parent)) / 1e9
+    time.sleep(min(max(_TICK - age, 0), _TICK))  # later shards have later times
     with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, _, array in arrays:

@@ -47,6 +47,9 @@ _PICTURE_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000"}
 _MOST_HELD = 32
 #: Ticks for a picture from which on its length counts as rounded.
 _COARSE = 8
+#: Formats with an index and a time stamp on every packet. In others a picture after a seek may get another's time (AVI,
+#: program streams), or there is none after the last key frame (transport streams, FLV).
+_SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 #: AVI stores no time stamps.
 _WITHOUT_STAMPS = "avi"
 
@@ -144,10 +147,15 @@ def _joined(path: Path, index: int, parts: Iterable[Part]) -> Iterator[Stamped]:
         raise ItemError("unreadable", f"{path.name}: its edit list shows no frame")
 
 
+def is_seekable(container: InputContainer) -> bool:
+    """Whether every picture is the same after a seek as when all are decoded from the first."""
+    return container.format.name in _SEEKABLE
+
+
 def decoded_from(container: InputContainer, stream: VideoStream, origin: Stamp, begin: int) -> Iterator[Stamped]:
-    """The frames from the one on screen `begin` ticks after `origin`, or from an earlier one."""
+    """The frames from the one on screen `begin` ticks after `origin`, or from an earlier one, if `is_seekable`."""
     container.seek(int(origin + begin), stream=stream)
-    frames = decoded(container, stream, whole=False)
+    frames = decoded(container, stream, whole=False, least=0)
     landed = next(frames, None)
     if landed is None or landed[0] - origin > begin:  # the index is wrong: decode from the start
         container.seek(int(origin), stream=stream)

@@ -25,37 +25,57 @@ class FileFrames(LazyRows):
     """Frames uint8 (T,H,W,3) at 25 a second of a video file, decoded when they are read.
 
     Frames in ascending order are decoded once; going back begins again. `begin` is the frame of the file that is the
-    first one here, `length` how many the file has from there on, `row` the shape of one; the last one is repeated
-    `held` times. `keeps` is an object that the file needs. Reading raises `ItemError("unreadable")`.
+    first one here, `stamps` the time stamps of the frames from there on, `row` the shape of one; the last one is
+    repeated `held` times. `keeps` is an object that the file needs. Where a seek leads to a frame of another stamp or
+    shape, the file is decoded from its first one. Reading raises `ItemError("unreadable")`.
     """
 
     dtype = np.dtype(np.uint8)
 
     def __init__(
-        self, path: Path, *, begin: int, length: int, row: Sequence[int], held: int = 0, keeps: Any = None
+        self,
+        path: Path,
+        *,
+        begin: int,
+        stamps: Sequence[int | None],
+        row: Sequence[int],
+        held: int = 0,
+        keeps: Any = None,
     ) -> None:
-        self.path, self.begin, self.length, self.keeps = path, begin, length, keeps
-        self.shape = (length + held, *row)
+        self.path, self.begin, self.stamps, self.keeps = path, begin, stamps, keeps
+        self.shape = (len(stamps) + held, *row)
         self._pictures: Iterator[Picture] = iter(())
         self._next = -_DECODED  # number of the next of these pictures
 
     def _rows(self, numbers: Sequence[int]) -> np.ndarray:
         rows = np.empty((len(numbers), *self.shape[1:]), np.uint8)
         number, frame = -1, rows[:0]
-        for place, wanted in enumerate(min(k, self.length - 1) for k in numbers):
+        for place, wanted in enumerate(min(k, len(self.stamps) - 1) for k in numbers):
             if wanted != number:
                 number, frame = wanted, self._frame(wanted)
             rows[place] = frame
         return rows
 
     def _frame(self, number: int) -> np.ndarray:
-        if not 0 <= number - self._next < _DECODED:
-            self._pictures, self._next = iter_pictures(self.path, start=(self.begin + number) / FPS), number
-        picture = next(islice(self._pictures, number - self._next, None), None)
+        if 0 <= number - self._next < _DECODED:
+            picture = self._after(number)
+        else:
+            picture = self._from(number, number) or self._from(0, number)
         if picture is None:
             raise ItemError("unreadable", f"{self.path.name}: has changed while it was read")
-        self._next = number + 1
         return picture.rgb()
+
+    def _from(self, first: int, number: int) -> Picture | None:
+        self._pictures, self._next = iter_pictures(self.path, start=(self.begin + first) / FPS), first
+        return self._after(number)
+
+    def _after(self, number: int) -> Picture | None:
+        """The picture at this place among those that follow, None where it is another one than it was."""
+        picture = next(islice(self._pictures, number - self._next, None), None)
+        self._next = number + 1
+        if picture is None or picture.stamp != self.stamps[number]:
+            return None
+        return picture if (picture.height, picture.width) == self.shape[1:3] else None
 
 
 def read_film(path: Path, *, begin: int = 0, most: int | None = None, keeps: Any = None) -> np.ndarray:
@@ -64,21 +84,21 @@ def read_film(path: Path, *, begin: int = 0, most: int | None = None, keeps: Any
     An array where they have up to `AT_ONCE` bytes, else `FileFrames`; either way the whole file was decoded once.
     `keeps` is as there. Raises `ItemError("unreadable")` as `iter_frames` does, and for a file without a frame.
     """
-    rows, row, count, n_bytes = list[np.ndarray](), (0, 0, 3), 0, 0
+    rows, row, stamps, n_bytes = list[np.ndarray](), (0, 0, 3), list[int | None](), 0
     for picture in islice(iter_pictures(path, start=begin / FPS), most):
-        count += 1
+        stamps.append(picture.stamp)
         if n_bytes <= AT_ONCE:
             frame = picture.rgb()
             row, n_bytes = frame.shape, n_bytes + frame.nbytes
             rows.append(frame)
         elif rows:
             rows.clear()
-    if not count:
+    if not stamps:
         where = f"has no frame from {begin / FPS:g} s on" if begin else "is shorter than one frame"
         raise ItemError("unreadable", f"{path.name}: {where}")
     if n_bytes <= AT_ONCE:
         return np.stack(rows)
-    return cast(np.ndarray, FileFrames(path, begin=begin, length=count, row=row, keeps=keeps))
+    return cast(np.ndarray, FileFrames(path, begin=begin, stamps=stamps, row=row, keeps=keeps))
 
 
 def still_at_the_end(frames: np.ndarray, count: int) -> np.ndarray:
@@ -86,6 +106,6 @@ def still_at_the_end(frames: np.ndarray, count: int) -> np.ndarray:
     lazy: Any = frames
     if not isinstance(lazy, FileFrames):
         return np.concatenate([frames, np.repeat(frames[-1:], count, axis=0)])
-    row, length = lazy.shape[1:], lazy.length
-    longer = FileFrames(lazy.path, begin=lazy.begin, length=length, row=row, held=count, keeps=lazy.keeps)
+    row, stamps = lazy.shape[1:], lazy.stamps
+    longer = FileFrames(lazy.path, begin=lazy.begin, stamps=stamps, row=row, held=count, keeps=lazy.keeps)
     return cast(np.ndarray, longer)

@@ -155,6 +155,11 @@ class Picture:
         return self._area[3]
 
     @property
+    def stamp(self) -> int | None:
+        """The time stamp of its frame as the file states it, in ticks of the stream."""
+        return self._frame.pts
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory of the decoded picture."""
         return sum(plane.buffer_size for plane in self._frame.planes)

@@ -24,7 +24,15 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import replacing
 from dawn_bench.pipelines.media.colours import check_matrix
 from dawn_bench.pipelines.media.decoders.base import PYAV, PendingFrame, RgbPicture, frames_from
-from dawn_bench.pipelines.media.decoding import decoded_from, on_screen, opened, pictures, tick, video_stream
+from dawn_bench.pipelines.media.decoding import (
+    decoded_from,
+    is_seekable,
+    on_screen,
+    opened,
+    pictures,
+    tick,
+    video_stream,
+)
 from dawn_bench.pipelines.media.display import AS_STORED, displayed_size, orientation, pixel_aspect
 from dawn_bench.pipelines.media.edits import parts_of
 from dawn_bench.pipelines.media.limits import check_memory, check_pace, check_size
@@ -133,7 +141,12 @@ def _read(
         timed: Iterator[tuple[Stamp, VideoFrame | PendingFrame]] = chain([first], frames)
         if decoder != PYAV:
             timed = frames_from(Path(path), decoder, first)
-        elif start >= _SEEK_FROM and first[1].pts is not None and not parts_of(Path(path), stream.id):
+        elif (
+            start >= _SEEK_FROM
+            and is_seekable(container)
+            and first[1].pts is not None
+            and not parts_of(Path(path), stream.id)
+        ):
             timed = decoded_from(container, stream, origin, math.floor(start / unit))
         limit = math.inf if stop is None else stop / unit
         begin, step = start / unit, 1 / fps / unit

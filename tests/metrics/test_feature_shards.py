@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from dawn_bench.metrics.scoring import shards
 from dawn_bench.metrics.scoring.feature_cache import FeatureCache, StoredRows, stored_rows
 from dawn_bench.metrics.scoring.matching import FileLoad, Matcher
 from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.metrics.scoring.shards import ShardFolder
 from dawn_bench.storage import StorageError
 
 
@@ -83,6 +85,70 @@ def test_a_torn_shard_costs_its_own_entries_alone(size: int, tmp_path: Path) -> 
     assert lost in (["1", "2"], ["2"])  # the last bytes are those of entry 2
     filled(tmp_path, ["1", "2"], writer="torn")  # computed again: the same name
     assert all(FeatureCache(tmp_path).get("f", "1", key) is not None for key in "123")
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: bytes(len(data)), lambda data: data[:-4]])
+def test_the_process_that_repairs_a_torn_shard_reads_it(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """It has seen the torn file under the same name before; so has another one."""
+    filled(tmp_path, ["1", "2"], writer="torn")
+    (torn,) = tmp_path.rglob("torn*")
+    torn.write_bytes(damage(torn.read_bytes()))
+    other, cache = FeatureCache(tmp_path), FeatureCache(tmp_path, writer="torn")
+    assert other.get("f", "1", "2") is None and cache.get("f", "1", "2") is None
+    for key in ("1", "2"):
+        cache.put("f", "1", key, {"x": np.arange(float(key), dtype=np.float32), "b": np.array([True, False, True])})
+    cache.flush()
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == [torn.name]
+    for reader in (cache, other):
+        assert all(len(reader.get("f", "1", key)["x"]) == int(key) for key in ("1", "2"))  # type: ignore[index]
+
+
+def test_the_later_entry_wins_in_this_process_and_after_a_restart(tmp_path: Path) -> None:
+    """The hashes in the names of shards are in any order."""
+    for k in range(8):
+        last = FeatureCache(tmp_path)
+        last.put("f", "1", "k", {"x": np.array([k])})
+        last.flush()
+        for cache in (last, FeatureCache(tmp_path), last):
+            assert cache.get("f", "1", "k")["x"] == [k]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_arrays_win_over_a_failure_whichever_came_first(flushed: bool, tmp_path: Path) -> None:
+    for k in range(6):
+        cache, key = FeatureCache(tmp_path), str(k)
+        steps = [
+            lambda cache=cache, key=key: cache.put("f", "1", key, {"x": np.array([7])}),
+            lambda cache=cache, key=key: cache.put_failure("f", "1", key, ItemError("oom", "no memory")),
+        ]
+        for step in steps[:: 1 - 2 * (k % 2)]:
+            step()
+            if flushed:
+                cache.flush()
+        assert cache.get("f", "1", key)["x"] == [7]  # type: ignore[index]
+        cache.flush()
+        assert FeatureCache(tmp_path).get("f", "1", key)["x"] == [7]  # type: ignore[index]
+
+
+def test_arrays_of_another_process_win_over_the_failure_known_here(tmp_path: Path) -> None:
+    first, second = FeatureCache(tmp_path), FeatureCache(tmp_path)
+    first.put_failure("f", "1", "k", ItemError("oom", "no memory"))
+    first.flush()
+    second.put("f", "1", "k", {"x": np.array([7])})
+    second.flush()
+    assert first.get("f", "1", "k")["x"] == [7]  # type: ignore[index]
+
+
+def test_an_entry_is_a_copy_of_what_was_put(tmp_path: Path) -> None:
+    folder, array, notes = ShardFolder(tmp_path / "f"), np.arange(6), ["a"]
+    folder.put("k", {"notes": notes}, {"x": array, "every second": array[::2]})
+    array[:], notes[:] = -1, ["b"]
+    for one in (folder, ShardFolder(tmp_path / "f")):
+        (entry,) = one.entries("k")
+        arrays = entry.whole()
+        assert entry.facts == {"notes": ["a"]} and arrays is not None
+        assert arrays["x"].tolist() == list(range(6)) and arrays["every second"].tolist() == [0, 2, 4]
+        folder.flush()
 
 
 def test_arrays_of_all_clips_keep_no_file_open(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,22 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "a.mp4"
     write_video(path, FRAMES, lossless=True)
     return path
+
+
+def write(path: Path, kind: str, codec: str, rate: int, **options: str) -> None:
+    """A film of 11.6 s with a key frame every 12 pictures and B-frames, each picture unlike its neighbours."""
+    import av
+
+    with av.open(str(path), "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 32, 24, "yuv420p", 12
+        if codec != "libvpx":
+            stream.codec_context.max_b_frames = 2
+        for k in range(round(11.6 * rate)):
+            picture = av.VideoFrame.from_ndarray(np.full((24, 32, 3), 53 * k % 256, np.uint8), format="rgb24")
+            picture.pts, picture.time_base = k, Fraction(1, rate)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
 
 
 @pytest.fixture
@@ -72,6 +89,43 @@ def test_a_place_far_ahead_is_looked_up(path: Path, opened: list[float]) -> None
     assert opened == [0.0]
     np.testing.assert_array_equal(frames[[0, 299]], FRAMES[[0, 299]])
     assert opened == [0.0, 0.0, 299 / 25]
+
+
+@pytest.mark.parametrize("rate", [25, 5])
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [
+        ("mp4", "libx264"), ("matroska", "mpeg2video"), ("webm", "libvpx"), ("avi", "mpeg4"), ("avi", "libx264"),
+        ("flv", "libx264"), ("mpegts", "libx264"), ("mpegts", "mpeg2video"), ("mpeg", "mpeg2video"),
+    ],
+)  # fmt: skip
+def test_every_container_gives_far_frames_as_in_the_whole_read(
+    kind: str, codec: str, rate: int, opened: list[float], tmp_path: Path
+) -> None:
+    path = tmp_path / f"film.{kind}"
+    write(path, kind, codec, rate, **({"preset": "ultrafast"} if codec == "libx264" else {}))
+    whole, frames = read_frames(path), read_film(path)
+    assert isinstance(frames, FileFrames) and len(frames) == len(whole) > 270
+    for number in (251, 262, *range(len(whole) - 12, len(whole), 1 if rate == 25 else 4), len(whole) - 1):
+        frames[0]  # so that the next one is far ahead
+        np.testing.assert_array_equal(frames[number], whole[number], err_msg=str(number))
+        piece = read_frames(path, start=number / 25, max_frames=1)
+        np.testing.assert_array_equal(piece, whole[number : number + 1], err_msg=str(number))
+    assert max(opened) > 10
+
+
+@pytest.mark.parametrize("fault", ["late", "end"])
+def test_a_seek_to_another_picture_is_made_good(
+    fault: str, path: Path, opened: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, real = read_film(path), film.iter_pictures
+
+    def wrong(path: Path, *, start: float = 0.0) -> Any:
+        return real(path, start=start + (0.04 if fault == "late" else 100) * (start > 0))
+
+    monkeypatch.setattr(film, "iter_pictures", wrong)
+    for number in (0, 260, 261, 0, 270):
+        np.testing.assert_array_equal(frames[number], FRAMES[number])
 
 
 def test_the_last_picture_stays(path: Path, opened: list[float]) -> None:
