@@ -38,7 +38,16 @@ from dawn_bench.training.processes import (
     without_exchange,
     world_size,
 )
-from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE, claim, restore, save_state, write_model
+from dawn_bench.training.resume import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    STATE_FILE,
+    claim,
+    restore,
+    save_state,
+    saved_division,
+    write_model,
+)
 from dawn_bench.training.schedule import learning_rate
 from dawn_bench.training.shares import parts
 from dawn_bench.training.stage import LoopConfig, Stage
@@ -98,15 +107,19 @@ def fit(
         mean = (
             AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True) if loop.ema else None
         )
-        start = 0
+        start, before = 0, {}
         if resume:
             start = restore(out, module, optimizers, mean, origin=origin, steps=loop.steps)
+            before = saved_division(out / STATE_FILE)
         barrier()  # all have read what rank 0 writes from here on
         if rank() == 0:
             _write_folder(stage, out)
         barrier()
-        accumulate = micro_batches(stage, optimizers, device=device) if start < loop.steps else loop.accumulate or 1
-    facts |= {"processes": world_size(), "accumulate": accumulate}
+        accumulate = loop.accumulate or before.get("accumulate", 1)
+        if start < loop.steps:
+            accumulate = micro_batches(stage, optimizers, device=device, before=before)
+    division = {"processes": world_size(), "accumulate": accumulate}
+    facts |= division
     with explain_out_of_memory(stage, key=_key(stage), device=device, accumulate=accumulate):
         if start < loop.steps:
             watch = None
@@ -119,7 +132,7 @@ def fit(
             ):
                 _steps(
                     stage, module, optimizers, mean, watch,
-                    start=start, out=out, seed=seed, device=device, origin=origin, accumulate=accumulate,
+                    start=start, out=out, seed=seed, device=device, origin=origin, division=division,
                 )  # fmt: skip
     if rank() == 0:
         result = mean.module if mean is not None else module
@@ -141,7 +154,7 @@ def _steps(
     seed: int,
     device: str,
     origin: dict[str, Any],
-    accumulate: int,
+    division: dict[str, int],
 ) -> None:
     loop = stage.loop
     cuda = device.startswith("cuda")
@@ -170,7 +183,7 @@ def _steps(
             spent["data"] += began - waiting
             values = _one_step(
                 stage, module, optimizers, batch,
-                losses=losses, accumulate=accumulate, step=step, seed=seed, device=device,
+                losses=losses, accumulate=division["accumulate"], step=step, seed=seed, device=device,
             )  # fmt: skip
             if mean is not None:
                 mean.update_parameters(module)
@@ -182,7 +195,7 @@ def _steps(
                 if due(stage, done):
                     watch.validate(mean.module if mean is not None else module, done, device=device)
                 if done % loop.save_every == 0 or done == loop.steps:
-                    save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+                    save_state(out / STATE_FILE, done, module, optimizers, mean, origin, division)
                     saved = done
             if due(stage, done) or done % loop.save_every == 0:
                 barrier()  # while rank 0 validates and saves, the others do not wait in an exchange with a time-out
@@ -192,7 +205,7 @@ def _steps(
             if progress is not None:
                 progress.advance(note=f"loss {values['total']:.4g}")
         if watch is not None and request.pending and saved < done:
-            save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+            save_state(out / STATE_FILE, done, module, optimizers, mean, origin, division)
         request.stop()
 
 

@@ -80,14 +80,16 @@ def save_state(
     optimizers: list[torch.optim.Optimizer],
     mean: AveragedModel | None,
     origin: Mapping[str, Any],
+    division: Mapping[str, int] | None = None,
 ) -> None:
-    """Write `state.pt` after `step` steps: it is on disk, whole, when this returns."""
+    """Write `state.pt` after `step` steps: it is on disk, whole, when this returns. `division` as `saved_division`."""
     state = {
         "step": step,
         "origin": dict(origin),
         "module": module.state_dict(),
         "optimizers": [o.state_dict() for o in optimizers],
         "average": mean.state_dict() if mean is not None else None,
+        "division": dict(division or {}),
     }
     with replacing(path) as temporary:
         torch.save(state, temporary)
@@ -205,6 +207,22 @@ def saved_step(path: Path) -> int:
         return int(read_torch(path, hint=_STATE_HINT, mapped=True)["step"])
 
     return guarded(read, path, "the state of a training run", _STATE_HINT)
+
+
+def saved_division(path: Path) -> dict[str, int]:
+    """How batches were divided before a `state.pt`: `processes`, and `accumulate` micro-batches of each.
+
+    Empty where there is no file, and in that of an earlier version.
+    """
+    if not path.exists():
+        return {}
+    division = guarded(
+        lambda: read_torch(path, hint=_STATE_HINT, mapped=True).get("division"), path, "a training state", _STATE_HINT
+    )
+    names = ("processes", "accumulate")
+    if not isinstance(division, dict) or not all(whole(division.get(name)) and division[name] > 0 for name in names):
+        return {}
+    return {name: int(division[name]) for name in names}
 
 
 def _read_state(path: Path) -> dict[str, Any]:
