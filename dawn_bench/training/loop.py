@@ -2,8 +2,8 @@
 
 The data and random numbers of a step are functions of (seed, step). On one CPU process a resumed run therefore has
 bit-identical losses, and the number of loader workers changes nothing. Several processes or micro-batches share the
-batch and noise of a step, evenly or not, and their mean loss, weighted by rows, is that of the whole batch. Exceptions:
-batch norm, dropout and means over a mask (lips, padded frames) are computed per micro-batch.
+batch and noise of a step, evenly or not, and their mean loss, weighted by rows, is that of the whole batch, means over
+masks included. Exceptions: batch norm, dropout and the adaptive weight of VQGAN's adversarial loss see micro-batches.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dawn_bench.provenance import device_name, versions
 from dawn_bench.stopping import deferred
 from dawn_bench.training.data import Batch, batches
 from dawn_bench.training.logger import LOG_FILE, TrainingLogger
+from dawn_bench.training.masked_means import HasMaskedMeans, with_denominators
 from dawn_bench.training.memory import TrainingError, explain_out_of_memory
 from dawn_bench.training.micro_batches import micro_batches
 from dawn_bench.training.processes import (
@@ -38,7 +39,16 @@ from dawn_bench.training.processes import (
     without_exchange,
     world_size,
 )
-from dawn_bench.training.resume import CONFIG_FILE, MODEL_FILE, STATE_FILE, claim, restore, save_state, write_model
+from dawn_bench.training.resume import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    STATE_FILE,
+    claim,
+    restore,
+    save_state,
+    saved_division,
+    write_model,
+)
 from dawn_bench.training.schedule import learning_rate
 from dawn_bench.training.shares import parts
 from dawn_bench.training.stage import LoopConfig, Stage
@@ -98,15 +108,19 @@ def fit(
         mean = (
             AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True) if loop.ema else None
         )
-        start = 0
+        start, before = 0, {}
         if resume:
             start = restore(out, module, optimizers, mean, origin=origin, steps=loop.steps)
+            before = saved_division(out / STATE_FILE)
         barrier()  # all have read what rank 0 writes from here on
         if rank() == 0:
             _write_folder(stage, out)
         barrier()
-        accumulate = micro_batches(stage, optimizers, device=device) if start < loop.steps else loop.accumulate or 1
-    facts |= {"processes": world_size(), "accumulate": accumulate}
+        accumulate = loop.accumulate or before.get("accumulate", 1)
+        if start < loop.steps:
+            accumulate = micro_batches(stage, optimizers, device=device, before=before)
+    division = {"processes": world_size(), "accumulate": accumulate}
+    facts |= division
     with explain_out_of_memory(stage, key=_key(stage), device=device, accumulate=accumulate):
         if start < loop.steps:
             watch = None
@@ -119,7 +133,7 @@ def fit(
             ):
                 _steps(
                     stage, module, optimizers, mean, watch,
-                    start=start, out=out, seed=seed, device=device, origin=origin, accumulate=accumulate,
+                    start=start, out=out, seed=seed, device=device, origin=origin, division=division,
                 )  # fmt: skip
     if rank() == 0:
         result = mean.module if mean is not None else module
@@ -141,7 +155,7 @@ def _steps(
     seed: int,
     device: str,
     origin: dict[str, Any],
-    accumulate: int,
+    division: dict[str, int],
 ) -> None:
     loop = stage.loop
     cuda = device.startswith("cuda")
@@ -170,7 +184,7 @@ def _steps(
             spent["data"] += began - waiting
             values = _one_step(
                 stage, module, optimizers, batch,
-                losses=losses, accumulate=accumulate, step=step, seed=seed, device=device,
+                losses=losses, accumulate=division["accumulate"], step=step, seed=seed, device=device,
             )  # fmt: skip
             if mean is not None:
                 mean.update_parameters(module)
@@ -182,7 +196,7 @@ def _steps(
                 if due(stage, done):
                     watch.validate(mean.module if mean is not None else module, done, device=device)
                 if done % loop.save_every == 0 or done == loop.steps:
-                    save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+                    save_state(out / STATE_FILE, done, module, optimizers, mean, origin, division)
                     saved = done
             if due(stage, done) or done % loop.save_every == 0:
                 barrier()  # while rank 0 validates and saves, the others do not wait in an exchange with a time-out
@@ -192,7 +206,7 @@ def _steps(
             if progress is not None:
                 progress.advance(note=f"loss {values['total']:.4g}")
         if watch is not None and request.pending and saved < done:
-            save_state(out / STATE_FILE, done, module, optimizers, mean, origin)
+            save_state(out / STATE_FILE, done, module, optimizers, mean, origin, division)
         request.stop()
 
 
@@ -218,11 +232,15 @@ def _one_step(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(loop, step)
     totals: dict[str, Tensor] = {}
-    mine = parts(len(batch["clip"]), process=rank(), processes=world_size(), accumulate=accumulate)
+    count = len(batch["clip"])
+    mine = parts(count, process=rank(), processes=world_size(), accumulate=accumulate)
+    cut = world_size() > 1 or len(mine) > 1
+    whole = stage.denominators(batch) if cut and isinstance(stage, HasMaskedMeans) else {}
     for part in mine:
         torch.manual_seed(_mix(seed + part.index, step))  # dropout draws from the global generator
         generator = torch.Generator(device=device).manual_seed(_mix(seed + 1, step))
         on_device = {k: v[part.rows].to(device, non_blocking=True) for k, v in batch.items()}
+        on_device = with_denominators(on_device, whole, share=(part.rows.stop - part.rows.start) / count)
         with nullcontext() if part is mine[-1] else without_exchange(losses):
             with _precision(loop, device):
                 values = losses(on_device, generator)

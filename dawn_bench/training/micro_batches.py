@@ -1,12 +1,13 @@
 """The number of micro-batches of a step, where the settings leave it open: as few as fit the free memory of a GPU.
 
-The published batch is kept. Of a stage that does not know what it takes, and on the CPU, there is one.
+The published batch is kept. Of a stage that does not know what it takes, and on the CPU, there is one. A run that goes
+on keeps its number where that fits: batch norm and dropout see micro-batches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -20,18 +21,46 @@ from dawn_bench.training.stage import KnowsItsMemory, Stage
 USABLE = 0.8
 
 
-def micro_batches(stage: Stage, optimizers: Sequence[torch.optim.Optimizer], *, device: str) -> int:
-    """Micro-batches per step and process: those of the settings, else as few as fit. More than one are announced."""
+def micro_batches(
+    stage: Stage,
+    optimizers: Sequence[torch.optim.Optimizer],
+    *,
+    device: str,
+    before: Mapping[str, int] | None = None,
+) -> int:
+    """Micro-batches per step and process: those of the settings, else as few as fit. More than one are announced.
+
+    `before` is the division of a run that goes on (`saved_division`), which is kept where the number of processes is
+    the same and it fits. Another division is announced.
+    """
+    number = _chosen(stage, optimizers, device=device, before=before or {})
+    division = {"processes": world_size(), "accumulate": number}
+    if before and before != division and rank() == 0:
+        earlier, now = (f"{d['processes']} x {d['accumulate']}" for d in (before, division))
+        console().print(
+            f"{stage.name}: processes x micro-batches: {earlier} before, {now} now; batch norm and dropout see other "
+            "parts of a batch",
+            markup=False,
+        )
+    return number
+
+
+def _chosen(
+    stage: Stage, optimizers: Sequence[torch.optim.Optimizer], *, device: str, before: Mapping[str, int]
+) -> int:
     loop = stage.loop
     if loop.accumulate is not None:
         return loop.accumulate
+    kept = before["accumulate"] if before.get("processes") == world_size() else 1
     if not device.startswith("cuda") or not isinstance(stage, KnowsItsMemory):
-        return 1
+        return kept
     share = largest_part(loop.batch_size, processes=world_size(), accumulate=1)
     whole, free = stage.saved_bytes(share), free_bytes(device) - _to_come(optimizers)
     if whole is None:
-        return 1
+        return kept
     number = largest(fewest(stage, share, free=free))
+    if number <= kept:
+        return kept
     if number > 1 and rank() == 0:
         rows = largest_part(loop.batch_size, processes=world_size(), accumulate=number)
         console().print(

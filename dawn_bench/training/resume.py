@@ -22,6 +22,8 @@ from dawn_bench.weights import CONTENT_HASH, content_hash
 STATE_FILE, MODEL_FILE, CONFIG_FILE = "state.pt", "model.safetensors", "config.yaml"
 #: Settings that may differ when a run goes on, as long as the learning rate of the steps before stays what it was.
 _EXTENDS = ("loop.steps", "loop.decay_steps")
+#: Settings that may differ because no number depends on them.
+_FREE = ("recompute",)
 #: What earlier versions wrote where the settings now leave it open.
 _LEFT_OPEN = {"loop.accumulate": 1}
 _STATE_HINT = "Restore it from a copy, or train in another --out."
@@ -31,7 +33,8 @@ def claim(out: Path, config: Config, *, resume: bool) -> None:
     """Raise `InputError` if `out` holds a run that must not be continued with these settings; writes nothing.
 
     More steps are accepted where the rate of the steps before stays the same: with a constant rate, or where
-    `decay_steps` fixes the curve. The error names the first setting that differs, and the one that continues the run.
+    `decay_steps` fixes the curve; so is another `recompute`, which changes no number. The error names the first
+    setting that differs, and the one that continues the run.
     """
     if not resume and any((out / name).exists() for name in (STATE_FILE, MODEL_FILE)):
         raise InputError(
@@ -44,6 +47,7 @@ def claim(out: Path, config: Config, *, resume: bool) -> None:
     earlier = validated(type(config), read_yaml(file, hint=hint), what="setting", file=file)
     before, now = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     before |= {k: None for k, value in _LEFT_OPEN.items() if before.get(k) == value and now.get(k, value) is None}
+    before |= {name: now[name] for name in _FREE if name in now}
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if not changed:
         return
@@ -80,14 +84,16 @@ def save_state(
     optimizers: list[torch.optim.Optimizer],
     mean: AveragedModel | None,
     origin: Mapping[str, Any],
+    division: Mapping[str, int] | None = None,
 ) -> None:
-    """Write `state.pt` after `step` steps: it is on disk, whole, when this returns."""
+    """Write `state.pt` after `step` steps: it is on disk, whole, when this returns. `division` as `saved_division`."""
     state = {
         "step": step,
         "origin": dict(origin),
         "module": module.state_dict(),
         "optimizers": [o.state_dict() for o in optimizers],
         "average": mean.state_dict() if mean is not None else None,
+        "division": dict(division or {}),
     }
     with replacing(path) as temporary:
         torch.save(state, temporary)
@@ -205,6 +211,22 @@ def saved_step(path: Path) -> int:
         return int(read_torch(path, hint=_STATE_HINT, mapped=True)["step"])
 
     return guarded(read, path, "the state of a training run", _STATE_HINT)
+
+
+def saved_division(path: Path) -> dict[str, int]:
+    """How batches were divided before a `state.pt`: `processes`, and `accumulate` micro-batches of each.
+
+    Empty where there is no file, and in that of an earlier version.
+    """
+    if not path.exists():
+        return {}
+    division = guarded(
+        lambda: read_torch(path, hint=_STATE_HINT, mapped=True).get("division"), path, "a training state", _STATE_HINT
+    )
+    names = ("processes", "accumulate")
+    if not isinstance(division, dict) or not all(whole(division.get(name)) and division[name] > 0 for name in names):
+        return {}
+    return {name: int(division[name]) for name in names}
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -352,6 +352,24 @@ def test_processes_wait_for_the_first_after_it_validates_and_saves(
     assert events[2:-1] == [step, step, step, save, "wait", step, "validate", "wait", step, "validate", save, "wait"]
 
 
+def test_a_run_that_goes_on_keeps_its_micro_batches(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four fitted the GPU when it began; on another day one would do."""
+    parts: list[int] = []
+    real = loop_module._one_step
+    monkeypatch.setattr(
+        loop_module, "_one_step", lambda *given, **named: parts.append(named["accumulate"]) or real(*given, **named)
+    )
+    for steps, resume in ((2, False), (3, True)):
+        loop = BASE.model_copy(update={"steps": steps, "decay_steps": 9, "warmup": 0, "accumulate": None})
+        with pytest.MonkeyPatch.context() as patch:
+            if not resume:
+                patch.setattr(loop_module, "micro_batches", lambda *_, **__: 4)
+            fit(StandIn(loop, cache), out=tmp_path, seed=2, device="cpu", resume=resume, provenance={})
+    assert parts == [4, 4, 4]
+
+
 @pytest.mark.parametrize("step", range(6))
 def test_a_run_that_is_stopped_keeps_its_last_step(step: int, cache: Cache, tmp_path: Path) -> None:
     class Stopped(StandIn):

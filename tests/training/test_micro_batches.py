@@ -31,10 +31,10 @@ class Heavy:
         return 3 * GIB * batch
 
 
-def chosen(stage: Any, free: float, *, device: str = "cuda:1", optimizers: Any = ()) -> int:
+def chosen(stage: Any, free: float, *, device: str = "cuda:1", optimizers: Any = (), before: Any = None) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "free_bytes", lambda device: free * GIB)
-        return micro_batches(stage, optimizers, device=device)
+        return micro_batches(stage, optimizers, device=device, before=before)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,30 @@ def test_each_of_several_processes_takes_its_share(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "world_size", lambda: 4)
     monkeypatch.setattr(module, "largest", lambda number: max(number, 2))
     assert chosen(Heavy(), 61 / USABLE) == 2 and chosen(Heavy(), 11 / USABLE) == 4
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cpu"])
+def test_a_run_that_goes_on_keeps_its_number_where_it_fits(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {"processes": 1, "accumulate": 4}
+    assert chosen(Heavy(), 500, device=device, before=before) == 4
+    assert chosen(Heavy(accumulate=4), 500, device=device, before=before) == 4
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("before", "free", "number", "line"),
+    [
+        ((1, 4), 16 / USABLE, 8, "1 x 4 before, 1 x 8 now"),  # rows of five fit, of ten do not
+        ((8, 1), 500, 1, "8 x 1 before, 1 x 1 now"),
+        ((2, 4), 500, 1, "2 x 4 before, 1 x 1 now"),
+    ],
+)
+def test_another_division_of_a_run_that_goes_on_is_said(
+    before: tuple[int, int], free: float, number: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert chosen(Heavy(), free, before=dict(zip(("processes", "accumulate"), before, strict=True))) == number
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"heavy: processes x micro-batches: {line}; batch norm and dropout see other parts" in said
 
 
 def test_gradients_and_moments_to_come_are_set_aside() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from dawn_bench.errors import InputError
 from dawn_bench.training.logger import drop_after
-from dawn_bench.training.resume import MODEL_FILE, STATE_FILE, restore, save_state, saved_step
+from dawn_bench.training.resume import MODEL_FILE, STATE_FILE, restore, save_state, saved_division, saved_step
 
 ORIGIN = {"seed": 3, "cache": "x"}
 
@@ -47,6 +47,20 @@ def test_a_state_goes_on_at_its_step_and_not_past_the_steps_asked_for(tmp_path: 
     for name in ORIGIN:
         with pytest.raises(InputError, match=f"was started with {name} {ORIGIN[name]}, not 4"):
             at(6, **{name: 4})
+
+
+def test_a_state_knows_how_batches_were_divided(tmp_path: Path) -> None:
+    file, module = tmp_path / STATE_FILE, torch.nn.Linear(1, 1)
+    assert saved_division(file) == {}
+    save_state(file, 1, module, [], None, ORIGIN, {"processes": 2, "accumulate": 4})
+    assert saved_division(file) == {"processes": 2, "accumulate": 4}
+    state = torch.load(file, weights_only=True)
+    for other in ({}, {"processes": 2}, {"processes": 2, "accumulate": 0}, 4):
+        torch.save(state | {"division": other}, file)
+        assert saved_division(file) == {}
+    del state["division"]  # as earlier versions wrote it
+    torch.save(state, file)
+    assert saved_division(file) == {} and restore(tmp_path, module, [], None, origin=ORIGIN, steps=1) == 1
 
 
 @pytest.mark.parametrize("model", [False, True])
