@@ -23,14 +23,15 @@ FACTORIES = {
 ON_THE_CPU = {
     # moved before they meet a tensor of the device
     "metrics/networks/s3fd.py:_priors",
-    "metrics/networks/s3fd_wav2lip.py:detect",
+    "metrics/networks/s3fd_wav2lip.py:_boxes",
     "models/dawn/lfg_loss.py:Deformation.draw",
     # of pictures before they are moved
-    "metrics/networks/s3fd.py:detect",
+    "metrics/networks/inference.py:uploaded",
     # batches, which the loop moves
     "models/dawn/stages/lfg.py:LFGStage.batch",
     "models/dawn/stages/pbnet.py:PBNetStage.batch",
     "training/data.py:sequences",
+    "training/masked_means.py:with_denominators",
     "models/dit_head/stages/vqgan.py:VQGANStage.batch",
     # weights and buffers, made with their module
     "models/dawn/conditions.py:FaceMaskEncoder.draw_as_training_script",
@@ -49,9 +50,11 @@ CUDA = {
     "devices.py:checked_device",
     "devices.py:cuda_devices",
     "provenance.py:device_name",
+    "models/dawn/fast/captured.py:Captured._record",
     "training/memory.py:free_bytes",
     "training/processes.py:_current",
     "training/processes.py:distributed",
+    "workflow/fill_job.py:FillJob._device",
     "cli/doctor.py:doctor",
 }
 #: Functions that ask for a device: that of the command that calls them, or the one that they are given.
@@ -69,6 +72,8 @@ PICKS = {
 }
 #: Functions that read arrays of tensors that are on the CPU without saying so.
 ARRAYS = {
+    "metrics/networks/s3fd_wav2lip.py:detect_batch",
+    "training/data.py:sequences",
     "pipelines/media/decoders/torchcodec.py:TorchCodec.picture",
     "torch_files.py:_Reader.fill",
     "weights.py:content_hash",

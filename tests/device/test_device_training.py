@@ -30,6 +30,8 @@ LOOP = (
 )  # fmt: skip
 #: Losses of positions, which amp must not round.
 IN_FLOAT32 = {"lfg": ("shift", "affine")}
+#: Operations that move or convert numbers without computing in their type.
+MOVED = {"_to_copy", "copy_", "slice", "index", "view", "detach", "empty", "clone"}
 Folder = Callable[[str], Path]
 
 
@@ -116,7 +118,8 @@ def test_amp_changes_the_types_of_products_and_little_else(
     assert row != expected and all(math.isfinite(value) for value in row.values())
     halves = {name for name, dtype in record.types if dtype == torch.bfloat16}
     assert halves & {"convolution", "addmm", "mm", "bmm"}, "no product ran in bfloat16"
-    assert not any(dtype == torch.float16 for _, dtype in record.types)
+    # float16 is how a cache stores features: they are converted on the device, and nothing is computed in it
+    assert {name for name, dtype in record.types if dtype == torch.float16} <= MOVED
     positions = {dtype for name, dtype in record.types if name.startswith(("grid_sampler", "cudnn_grid_sampler"))}
     assert positions <= {torch.float32}, "bfloat16 does not resolve positions of pixels"
     assert all(value.dtype in (torch.float32, torch.int64) for value in read_torch(ours).values())

@@ -70,6 +70,8 @@ def test_a_segment_starts_from_the_last_picture_of_the_one_before(
 class Mover:
     """In place of the networks: a real face that moves a pixel a frame to the right and down; notes each source."""
 
+    device = "cpu"
+
     def __init__(self) -> None:
         self.sources: list[Portrait] = []
 

@@ -19,7 +19,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.models.inputs import read_picture, read_sound, read_tracks
-from dawn_bench.pipelines.media import audio, containers, limits, video
+from dawn_bench.pipelines.media import audio, containers, film, limits
 from dawn_bench.pipelines.media.audio import read_audio
 from dawn_bench.pipelines.media.video import iter_frames, read_frames, write_video
 from dawn_bench.pipelines.meshes.files import read_vertices
@@ -158,8 +158,8 @@ def test_frames_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypat
 def test_an_output_is_read_no_further_than_its_true_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / "out.mp4", np.repeat(FRAMES, 4, axis=0))
     decoded = []
-    real = video.iter_frames
-    monkeypatch.setattr(video, "iter_frames", lambda *a, **k: (decoded.append(1) or f for f in real(*a, **k)))
+    real = film.iter_pictures
+    monkeypatch.setattr(film, "iter_pictures", lambda *a, **k: (decoded.append(1) or f for f in real(*a, **k)))
     clip = VideoFormat().read(tmp_path / "out.mp4", Clip("a", "a", "test", 10, {"frames": FRAMES[:10]}))
     assert clip.n_frames == 35 == len(decoded)
 
