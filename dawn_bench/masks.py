@@ -86,6 +86,22 @@ def released_box_mask(
         width: likewise.
         swap_axes: `A2VConfig.swap_mask_axes`.
     """
+    columns, rows = _released_sides(box, size, height=height, width=width, swap_axes=swap_axes)
+    return (rows[..., :, None] & columns[..., None, :]).float()
+
+
+def released_box_area(
+    box: torch.Tensor, size: int, *, height: torch.Tensor | float, width: torch.Tensor | float, swap_axes: bool
+) -> torch.Tensor:
+    """The number of ones of `released_box_mask` for each box, int64 (...), without the masks."""
+    columns, rows = _released_sides(box, size, height=height, width=width, swap_axes=swap_axes)
+    return columns.sum(-1) * rows.sum(-1)
+
+
+def _released_sides(
+    box: torch.Tensor, size: int, *, height: torch.Tensor | float, width: torch.Tensor | float, swap_axes: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The columns and the rows of `released_box_mask`, bool (...,size)."""
     import torch
 
     scale_x, scale_y = (size / height, size / width) if swap_axes else (size / width, size / height)
@@ -94,7 +110,7 @@ def released_box_mask(
     line = torch.arange(size, device=box.device)
     columns = (line >= x0[..., None]) & (line <= x1[..., None])
     rows = (line >= y0[..., None]) & (line <= y1[..., None])
-    return (rows[..., :, None] & columns[..., None, :]).float()
+    return columns, rows
 
 
 def released_lip_mask(lips: np.ndarray, height: float, width: float, size: int) -> np.ndarray:

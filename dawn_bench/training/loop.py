@@ -2,8 +2,8 @@
 
 The data and random numbers of a step are functions of (seed, step). On one CPU process a resumed run therefore has
 bit-identical losses, and the number of loader workers changes nothing. Several processes or micro-batches share the
-batch and noise of a step, evenly or not, and their mean loss, weighted by rows, is that of the whole batch. Exceptions:
-batch norm, dropout and means over a mask (lips, padded frames) are computed per micro-batch.
+batch and noise of a step, evenly or not, and their mean loss, weighted by rows, is that of the whole batch, means over
+masks included. Exceptions: batch norm, dropout and the adaptive weight of VQGAN's adversarial loss see micro-batches.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dawn_bench.provenance import device_name, versions
 from dawn_bench.stopping import deferred
 from dawn_bench.training.data import Batch, batches
 from dawn_bench.training.logger import LOG_FILE, TrainingLogger
+from dawn_bench.training.masked_means import HasMaskedMeans, with_denominators
 from dawn_bench.training.memory import TrainingError, explain_out_of_memory
 from dawn_bench.training.micro_batches import micro_batches
 from dawn_bench.training.processes import (
@@ -231,11 +232,15 @@ def _one_step(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(loop, step)
     totals: dict[str, Tensor] = {}
-    mine = parts(len(batch["clip"]), process=rank(), processes=world_size(), accumulate=accumulate)
+    count = len(batch["clip"])
+    mine = parts(count, process=rank(), processes=world_size(), accumulate=accumulate)
+    cut = world_size() > 1 or len(mine) > 1
+    whole = stage.denominators(batch) if cut and isinstance(stage, HasMaskedMeans) else {}
     for part in mine:
         torch.manual_seed(_mix(seed + part.index, step))  # dropout draws from the global generator
         generator = torch.Generator(device=device).manual_seed(_mix(seed + 1, step))
         on_device = {k: v[part.rows].to(device, non_blocking=True) for k, v in batch.items()}
+        on_device = with_denominators(on_device, whole, share=(part.rows.stop - part.rows.start) / count)
         with nullcontext() if part is mine[-1] else without_exchange(losses):
             with _precision(loop, device):
                 values = losses(on_device, generator)

@@ -67,7 +67,8 @@ class Stage(Protocol):
     `module` holds everything that is optimised and saved. `batch(step)` must depend only on (seed, step): this makes
     training independent of the number of loader workers, and resuming bit-identical. A batch is split along its first
     axis among processes and micro-batches, so random values that differ between items (noise, timesteps) belong to it.
-    A loss that is a mean over items is then exactly that of the whole batch, however uneven the parts are.
+    A loss that is a mean over items is then exactly that of the whole batch, however uneven the parts are; one that is
+    a mean over a mask is, where the stage also is a `dawn_bench.training.masked_means.HasMaskedMeans`.
 
     A stage may have an `origin`, a mapping of texts: what its losses depend on besides its settings, such as the
     weights of a frozen network. A run is not resumed with another.

@@ -21,28 +21,31 @@ def write_tiny_cache(
     *,
     size: int = 32,
     frames: int = 30,
+    shorter: int = 0,
     splits: tuple[str, ...] = SPLITS,
     hubert: bool = False,
     masks: bool = False,
 ) -> Path:
     """`len(splits)` clips `c0`, `c1`, ... of `frames` frames: a head that sways, a mouth that opens with the sound.
 
-    `hubert` adds speech features of HuBERT-large's width, `masks` the stored masks.
+    Each clip is `shorter` frames shorter than the one before it. `hubert` adds speech features of HuBERT-large's width,
+    `masks` the stored masks.
     """
     ids = [f"c{k}" for k in range(len(splits))]
     rows = []
     with ShardWriter(root, number=0, ids=ids) as writer:
         for number, (name, split) in enumerate(zip(ids, splits, strict=True)):
             writer.begin(name)
-            clip = tiny_clip(number, size=size, frames=frames)
+            length = frames - shorter * number
+            clip = tiny_clip(number, size=size, frames=length)
             if hubert:
-                clip["hubert"] = np.zeros((frames, 1024), np.float16)
+                clip["hubert"] = np.zeros((length, 1024), np.float16)
             if masks:
-                clip |= Masks().run(clip, size=size, n_frames=frames)
+                clip |= Masks().run(clip, size=size, n_frames=length)
             for field, values in clip.items():
                 writer.append(field, values)
             facts = {f"{f}.{k}": v for f, entry in writer.finish().items() for k, v in entry.items()}
-            plain = {"id": name, "speaker": f"s{number % 3}", "split": split, "n_frames": frames}
+            plain = {"id": name, "speaker": f"s{number % 3}", "split": split, "n_frames": length}
             rows.append(plain | {"status": OK, "reason": "", "detail": ""} | facts)
         writer.close()
     pd.DataFrame(rows).to_parquet(root / INDEX_FILE)

@@ -80,6 +80,7 @@ class Diffusion(nn.Module):
         mask_BMHW: Tensor,
         cond_BFD: Tensor,
         lip_mask_BFHW: Tensor | None,
+        lip_area: float | None = None,
     ) -> A2VLosses:
         """The losses at given timesteps and noise.
 
@@ -87,6 +88,8 @@ class Diffusion(nn.Module):
         three channels and divided by the mask's area (released code); with `frame` it is averaged over everything, as
         the denoising loss is (Eq. 7). The weight of a pixel inside relative to one outside is 1 + 3 w / (the mask's
         share of the frame) with the former and 1 + w with the latter: 69 and 2 for w = 1 and a share of 4.4 %.
+
+        `lip_area` replaces the mask's area in a part of a batch (`dawn_bench.training.masked_means`).
         """
         x = self.add_noise(z_B3FHW, t_B, noise_B3FHW)
         predicted = self.denoise_fn(x, t_B, source_BCHW=source_BCHW, mask_BMHW=mask_BMHW, cond_BFD=cond_BFD)
@@ -103,7 +106,8 @@ class Diffusion(nn.Module):
         if lip_mask_BFHW is not None and self.config.lip_weight:
             inside = error * lip_mask_BFHW[:, None]
             by_frame = self.config.lip_normalisation == "frame"
-            lip_loss = inside.mean() if by_frame else inside.sum() / lip_mask_BFHW.sum().clamp(min=1)
+            area = lip_mask_BFHW.sum().clamp(min=1) if lip_area is None else lip_area
+            lip_loss = inside.mean() if by_frame else inside.sum() / area
             total = total + self.config.lip_weight * lip_loss
         return A2VLosses(total, eps_loss, x0_loss, lip_loss)
 

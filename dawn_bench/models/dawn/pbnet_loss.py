@@ -5,6 +5,7 @@ Shape letters: B batch, N frames, D state channels, A audio channels, Z latent c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -51,15 +52,19 @@ def pbnet_losses(
     epoch: int,
     noise_NBZ: Tensor,
     discriminator: SequenceDiscriminator | None = None,
+    counts: Mapping[str, float] | None = None,
 ) -> tuple[PBNetLosses, Tensor]:
     """Losses and the predicted change (B, N, D) of one batch; z = mean + noise * standard deviation.
 
-    `x_BND` must be 0 where `valid_BN` is False (padding).
+    `x_BND` must be 0 where `valid_BN` is False (padding). `counts` as in `score`.
     """
     mu, logvar = model.encode(x_BND, audio_BNA, valid_BN)
     z = mu + noise_NBZ * torch.exp(0.5 * logvar)
     out = model.decode(x_BND[:, 0], z, audio_BNA, valid_BN)
-    return score(model.config, x_BND, out, mu, logvar, valid_BN, epoch=epoch, discriminator=discriminator), out
+    losses = score(
+        model.config, x_BND, out, mu, logvar, valid_BN, epoch=epoch, discriminator=discriminator, counts=counts
+    )
+    return losses, out
 
 
 def score(
@@ -72,14 +77,24 @@ def score(
     *,
     epoch: int,
     discriminator: SequenceDiscriminator | None = None,
+    counts: Mapping[str, float] | None = None,
 ) -> PBNetLosses:
-    """The losses of a given prediction `out_BND` (change) and latent distribution."""
+    """The losses of a given prediction `out_BND` (change) and latent distribution.
+
+    `counts` replaces numbers of valid frames in a part of a batch, as `frame_counts` (`training.masked_means`).
+    """
+    counts = counts or {}
+
+    def scaled(name: str, mean: Tensor, mask: Tensor) -> Tensor:
+        """A mean over a mask, which is divided by the count given for it instead of the mask's own."""
+        return mean * (mask.sum().to(mean) / counts[name]) if name in counts else mean
+
     change = x_BND - x_BND[:, :1]
-    rc = F.mse_loss(out_BND[valid_BN], change[valid_BN])
+    rc = scaled("rc", F.mse_loss(out_BND[valid_BN], change[valid_BN]), valid_BN)
     divergence = -0.5 * (1 + logvar_NBZ - mu_NBZ.square() - logvar_NBZ.exp())
     counted = valid_BN if config.mask_padding else torch.ones_like(valid_BN)
-    kl = divergence.transpose(0, 1)[counted].mean()
-    reg = change.diff(dim=1)[counted[:, 1:]].square().mean().detach()
+    kl = scaled("kl", divergence.transpose(0, 1)[counted].mean(), counted)
+    reg = scaled("reg", change.diff(dim=1)[counted[:, 1:]].square().mean().detach(), counted[:, 1:])
     mixed = config.rec_weight * rc + kl_weight(epoch, config) * kl + config.reg_weight * reg
     gan_g = gan_d = torch.zeros_like(rc)
     if discriminator is not None:
@@ -90,6 +105,14 @@ def score(
     # A weight does not matter to the discriminator's own optimiser; the reference weights the sum of both.
     total = mixed + config.gan_weight * gan_g + (1.0 if config.gan_detached else config.gan_weight) * gan_d
     return PBNetLosses(total, mixed, rc, kl, reg, gan_g, gan_d)
+
+
+def frame_counts(config: PBNetConfig, valid_BN: Tensor) -> dict[str, float]:
+    """The numbers of frames that losses are means over, by loss; without losses that are means over all frames."""
+    counts = {"rc": valid_BN}
+    if config.mask_padding:
+        counts |= {"kl": valid_BN, "reg": valid_BN[:, 1:]}
+    return {name: max(float(mask.sum()), 1.0) for name, mask in counts.items()}
 
 
 def adversarial(

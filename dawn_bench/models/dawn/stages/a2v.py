@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError
-from dawn_bench.masks import released_box_mask
+from dawn_bench.masks import released_box_area, released_box_mask
 from dawn_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from dawn_bench.models.dawn.a2v import A2VFDM
 from dawn_bench.models.dawn.a2v_config import A2VConfig
@@ -27,6 +27,7 @@ from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.pixels import from_frames, to_frames
 from dawn_bench.training.augment import jitter
 from dawn_bench.training.data import ClipPool, step_rng, windows
+from dawn_bench.training.masked_means import given_denominators
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.talking import compare_with_truth
 from dawn_bench.training.validation import SAMPLE_FRAMES, Validation
@@ -88,8 +89,18 @@ class A2VStage:
             mask_BMHW=model.face_loc_emb(face_BSS[:, None]),
             cond_BFD=condition_BFD * model.condition_scales * batch["kept"][..., None],
             lip_mask_BFHW=released_box_mask(batch["lip_box"], side, height=size, width=size, swap_axes=swap),
+            lip_area=given_denominators(batch).get("lip"),
         )
         return losses._asdict()
+
+    def denominators(self, batch: Batch) -> dict[str, float]:
+        """The area of the lips in the whole batch, where the lip loss is divided by it. See `HasMaskedMeans`."""
+        model = self.config.model
+        if not model.lip_weight or model.lip_normalisation != "mask":
+            return {}
+        size, side, swap = self.size, self.size // self.lfg.config.factor, model.swap_mask_axes
+        area = released_box_area(batch["lip_box"], side, height=size, width=size, swap_axes=swap).sum()
+        return {"lip": max(float(area), 1.0)}
 
     def saved_bytes(self, batch: int) -> int:
         """Bytes that the longest windows of `batch` items save for backward on a GPU. See `KnowsItsMemory`."""

@@ -16,10 +16,11 @@ from dawn_bench.models.checkpoint import save_checkpoint
 from dawn_bench.models.dawn.conditions import POSE_DIM, head_state
 from dawn_bench.models.dawn.discriminator import SequenceDiscriminator
 from dawn_bench.models.dawn.pbnet import PBNet, PBNetConfig, normalise
-from dawn_bench.models.dawn.pbnet_loss import pbnet_losses
+from dawn_bench.models.dawn.pbnet_loss import frame_counts, pbnet_losses
 from dawn_bench.models.dawn.settings import TrainSettings
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.training.data import ClipPool, sequences, step_rng
+from dawn_bench.training.masked_means import given_denominators
 from dawn_bench.training.stage import Batch
 from dawn_bench.training.validation import Validation, rows
 
@@ -72,8 +73,13 @@ class PBNetStage:
             epoch=int(batch["epoch"][0]),
             noise_NBZ=batch["noise"].transpose(0, 1),
             discriminator=networks.discriminator,
+            counts=given_denominators(batch),
         )
         return dict(vars(losses))
+
+    def denominators(self, batch: Batch) -> dict[str, float]:
+        """The valid frames of the whole batch, by loss that is a mean over them. See `HasMaskedMeans`."""
+        return frame_counts(self.config.model, batch["mask"])
 
     @torch.no_grad()
     def validate(self, module: nn.Module, clips: list[Clip], *, device: str) -> Validation:
