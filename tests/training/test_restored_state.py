@@ -132,6 +132,9 @@ def test_a_run_goes_on_with_every_setting_that_it_began_with(model: str, tmp_pat
         other = getattr(changed(settings, stage_key(stage), name, value), stage_key(stage))
         assert other != config, name
         claim(tmp_path / stage, config, resume=True)
+        if name == "recompute":  # no number depends on it
+            claim(tmp_path / stage, other, resume=True)
+            continue
         with pytest.raises(InputError, match=rf"other settings: {stage_key(stage)}\.{name}[. ]"):
             claim(tmp_path / stage, other, resume=True)
 
