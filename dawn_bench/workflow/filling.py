@@ -8,13 +8,14 @@ finds everything there (`dawn_bench.workflow.evaluate`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from dawn_bench.baselines.base import METHODS
 from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.given_pieces import GivenOutputs
 from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, clip_inputs, items_file, merge_items, shared_inputs
@@ -23,6 +24,8 @@ from dawn_bench.clip import Clip
 from dawn_bench.devices import DevicePool, device_list
 from dawn_bench.errors import InputError
 from dawn_bench.executor import Kind, Workers, run
+from dawn_bench.free_memory import free_memory
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.names import owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -83,9 +86,17 @@ def make_chunks(clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def workers_of(job: Evaluation, *, frames: int) -> tuple[Workers, DevicePool | None]:
-    """Where the jobs of an evaluation of so many frames run, and the devices over which workers are spread."""
+    """Where the jobs of an evaluation of so many frames run, and the devices over which workers are spread.
+
+    Raises `InputError` where workers are asked for that lack what the user's own script has registered.
+    """
     from joblib import cpu_count
 
+    if own := _of_this_process(job):
+        if (job.jobs or 1) == 1 and not job.devices and job.engine == "loky":
+            return Workers(1), None
+        what = f"worker processes do not know the {own[0]}, which your own script has registered."
+        raise InputError(what, hint="Give --jobs 1, or register it in an installed package.")
     cores = cpu_count()
     if job.engine != "loky":
         pool = DevicePool() if job.device.startswith("cuda") else None
@@ -98,15 +109,16 @@ def workers_of(job: Evaluation, *, frames: int) -> tuple[Workers, DevicePool | N
         return Workers(number, gpus=len(devices)), DevicePool(devices)
     if job.jobs is not None or job.device != "cpu" or frames < WORTH_WORKERS:
         return Workers(job.jobs or 1), None
-    return Workers(max(1, min(cores, _free_memory() // WORKER_BYTES))), None
+    return Workers(max(1, min(cores, free_memory() // WORKER_BYTES))), None
 
 
-def _free_memory() -> int:
-    """Bytes of memory that processes may take; a lot where the system does not tell."""
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
-    return 1 << 50
+def _of_this_process(job: Evaluation) -> list[str]:
+    """Chosen methods, metrics and features that the user's own script has registered: workers do not run it."""
+    metrics = job.metrics or METRICS.names()
+    features = sorted({feature for metric in metrics for feature in METRICS[metric].needs})
+    own = [f"method {n}" for n in job.methods if n in METHODS and not METHODS.in_every_process(n)]
+    own += [f"metric {n}" for n in metrics if not METRICS.in_every_process(n)]
+    return own + [f"feature {n}" for n in features if n in FEATURES and not FEATURES.in_every_process(n)]
 
 
 def plan_jobs(

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from dawn_bench.baselines import outputs as stores
+from dawn_bench.baselines.base import METHODS
 from dawn_bench.baselines.methods.still import Still
 from dawn_bench.cache import Cache
 from dawn_bench.errors import InputError
 from dawn_bench.executor import Workers
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.workflow import bench as benches
 from dawn_bench.workflow import fill_job, filling
 from dawn_bench.workflow.chosen import chosen_clips
@@ -163,3 +165,21 @@ def test_lists_of_a_killed_run_are_older_than_what_one_process_records(
     generated.clear()
     evaluate_methods(job_for(tiny_cache, tmp_path))
     assert generated == []
+
+
+def test_what_the_users_script_registers_stays_in_its_process(
+    tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    METHODS.names()  # the built-in ones are there
+    monkeypatch.setitem(METHODS._items, "of-a-script", type("Script", (Still,), {"__module__": "__main__"}))  # type: ignore[arg-type]
+    job = job_for(tiny_cache, tmp_path, methods=("of-a-script",), jobs=None)
+    assert filling.workers_of(job, frames=10**9) == (Workers(1), None)
+    for more in ({"jobs": 2}, {"devices": ("cpu",)}, {"engine": "dask"}):
+        with pytest.raises(InputError, match="do not know the method of-a-script, which your own script"):
+            filling.workers_of(job.model_copy(update=more), frames=10**9)
+
+
+def test_all_built_in_methods_metrics_and_features_are_known_to_workers() -> None:
+    for registry in (METHODS, METRICS, FEATURES):
+        own = {n for n in registry if getattr(registry[n], "__module__", "").startswith("dawn_bench.")}
+        assert own and all(registry.in_every_process(name) for name in own)
