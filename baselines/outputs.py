@@ -151,6 +151,30 @@ def _key_and_kept(
     return key, _kept(folder, earlier, key, clip, items)
 
 
+def stands(
+    output: Output | None,
+    method: Method,
+    clip: Clip,
+    clips: Sequence[Clip],
+    *,
+    seed: int,
+    shared: Mapping[str, str],
+) -> bool:
+    """Whether a record is of what the method would generate now, and its file is there; its content is not read.
+
+    `shared` are the method's `shared_inputs`.
+    """
+    of_inputs = _of_inputs(output, {**clip_inputs(method, clip), **shared})
+    if of_inputs is None or of_inputs.status != OK or of_inputs.path is None or not of_inputs.path.is_file():
+        return False
+    source_key = getattr(method, "source_key", None)
+    keys = {output_key(method, clip, clips, seed=seed)}
+    if source_key is not None and (source := source_key(clip)):
+        best = output_key(method, clip, clips, seed=seed, source=source)
+        keys = {best} if method.has_source(clip) else {best, *keys}  # type: ignore[attr-defined]
+    return of_inputs.key in keys
+
+
 def output_key(method: Method, clip: Clip, clips: Sequence[Clip], *, seed: int, source: str = "") -> str:
     """Identifies what an output depends on: method, clip, its content, other clips where they are used, seed.
 

@@ -175,7 +175,7 @@ def made_jobs(made: Set, methods: int, workers: Workers, pool: DevicePool | None
     with tempfile.TemporaryDirectory() as folder:
         job = Evaluation(cache=Path(folder), out=Path(folder), weights="seeded", device="cpu", part="1/1")
         names = [*sanity_rows("video"), *(f"method-{k}" for k in range(methods))]
-        made_up = {name: SimpleNamespace(fingerprint=name, method_class=_class(name)) for name in names}
+        made_up = {name: SimpleNamespace(fingerprint=name, method_class=_class(name), uses=()) for name in names}
         sources: Any = {name: Source(name, job, clips, Path(folder), method=made_up[name]) for name in names}
         return clips, plan_jobs(job, Chosen(made.name, whole, clips, rules, rules.piece_length), sources, pool, workers)
 

@@ -19,6 +19,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import TopologicalSorter
+from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -26,6 +27,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from dawn_bench.errors import InputError
 from dawn_bench.stopping import end_with
 from dawn_bench.terminal import show_logs
+from dawn_bench.worker_errors import portable
 
 Engine = Literal["loky", "dask", "ray"]
 #: What a job needs: a processor, or a GPU.
@@ -149,21 +151,23 @@ def run(
     places = workers if isinstance(workers, Workers) else Workers(workers, engine, address)
     if places.engine == "loky":
         jobs = [replace(job, owner=os.getpid()) for job in jobs]  # type: ignore[type-var]
-    alone = [job for job in jobs if job.marker.exists()] if places.in_process else []
-    together = [job for job in jobs if job.number not in {other.number for other in alone}]
+    suspected = {job.number for job in jobs if places.in_process and job.marker.exists()}
     for job in jobs:
         job.marker.unlink(missing_ok=True)
-    for job in alone:
-        yield _run_alone(job, work, places)
     done: set[int] = set()
     try:
-        for report in _parallel(together, work, places=places):
-            done.add(report.number)
-            yield report
+        # in order: a job may need those before it
+        for alone, group in groupby(jobs, lambda job: job.number in suspected):
+            some = list(group)
+            one_by_one = (_run_alone(job, work, places) for job in some)
+            reports = one_by_one if alone else _parallel(some, work, places=places)
+            for report in reports:
+                done.add(report.number)
+                yield report
     except Exception as error:
         if not _is_worker_death(error):
             raise
-    left = [job for job in together if job.number not in done]
+    left = [job for job in jobs if job.number not in done]
     for job in left:
         if job.part.exists():  # finished, but its report was lost with another worker
             yield job.report()
@@ -174,7 +178,7 @@ def run(
     rest = [job for job in left if job not in suspects]
     if not rest:
         return
-    fruitless = fruitless + 1 if len(rest) == len(together) else 0
+    fruitless = fruitless + 1 if len(rest) == len(jobs) else 0
     if fruitless == MOST_FRUITLESS:  # they would die again without end
         raise InputError(
             "the worker processes die before their first clip.",
@@ -362,7 +366,12 @@ def _in_worker(work: Callable[[J], Any], job: J, threads: int | None = None) -> 
     """`work(job)` in a worker process, whose log lines reach the same terminal and are escaped as ours are."""
     show_logs()
     set_up_worker(job.owner, threads=threads)
-    return work(job)
+    try:
+        return work(job)
+    except Exception as error:
+        if (other := portable(error)) is not error:
+            raise other from None
+        raise
 
 
 def set_up_worker(owner: int | None, *, threads: int | None = None) -> None:

@@ -86,6 +86,16 @@ class Registry(Generic[T]):
         self._discover()
         return iter(sorted(self._items))
 
+    def in_every_process(self, name: str) -> bool:
+        """Whether a new process knows this item too: it is built in, or of a package with an entry point."""
+        item = self[name]
+        module = str(getattr(getattr(item, "func", item), "__module__", ""))
+        packages = {
+            self.package.split(".")[0],
+            *(e.value.split(":")[0].split(".")[0] for e in entry_points(group=self.group)),
+        }
+        return module.split(".")[0] in packages
+
     def names(self) -> tuple[str, ...]:
         """All names in alphabetical order, for help texts and error messages."""
         return tuple(self)

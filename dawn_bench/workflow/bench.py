@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,16 +17,19 @@ from dawn_bench.baselines.outputs import ITEMS_FILE, Output, Production, read_it
 from dawn_bench.baselines.reframe import Reframed, aligned_name
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.errors import ItemError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.scoring.base import METRICS, Metric, PairFeature
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
 from dawn_bench.metrics.scoring.pictures import Pictures
 from dawn_bench.names import owned
+from dawn_bench.provenance import fingerprint
 from dawn_bench.workflow.chosen import Chosen, chosen_clips
 from dawn_bench.workflow.entries import loaders_of, method_of, takes_of
 from dawn_bench.workflow.evaluation import Evaluation
 
+#: Incremented whenever parts of earlier versions no longer count.
+VERSION = 1
 #: What is done with a clip: it is generated, its features that need no network are computed, and those that do.
 Stage = Literal["generate", "plain", "networks"]
 #: The stages that compute features.
@@ -60,16 +65,39 @@ class Bench:
         self._method: tuple[str, _Generated] | None = None
         self._recorded: dict[str, _Recorded] = {}
 
+    @cached_property
+    def facts(self) -> str:
+        """A hash of what everything here depends on: clips, protocol, features with their weights, libraries."""
+        clips = [
+            (clip.id, clip.n_frames, *(clip.meta.get(f"{f}_sha256") for f in ("frames", "audio", "vertices")))
+            for clip in self.clips
+        ]
+        features = {metric.name: self.extraction.fingerprints(metric) for metric in self.metrics}
+        computed_by = self.extraction.cache.computed_by
+        return fingerprint([VERSION, clips, self.protocol.fingerprint, features, computed_by, self.evaluation.seed])
+
+    def check(self, facts: str) -> None:
+        """Raise `InputError` where the run that a job is from has other `facts`: its results would be others."""
+        if self.facts != facts:
+            what = f"the worker on {platform.node()} has other clips, weights or library versions than this run."
+            raise InputError(what, hint="Install the same versions and weights there, and give one shared cache.")
+
     def clips_of(self, ids: Iterable[str]) -> list[Clip]:
         """The clips with these ids."""
         return [self._by_id[i] for i in ids]
 
-    def generated(self, name: str, *, items: str) -> Outputs:
-        """What generates clips with a method, recorded in `items`. It stays loaded until another one is asked for."""
+    def generated(self, name: str, *, items: str, method_key: str = "") -> Outputs:
+        """What generates clips with a method, recorded in `items`. It stays loaded until another one is asked for.
+
+        Raises `InputError` where it is another one than that of `method_key`, which is empty for any.
+        """
         if self._method is None or self._method[0] != name:
             self._method = None  # its memory goes before the next one is loaded
             modality = modality_of(self.clips[0])
             method = self.methods.get(name) or method_of(name, self.evaluation, modality)
+            if method_key and key_of(method) != method_key:
+                what = f"the method {name} on {platform.node()} has other weights or another version than in this run."
+                raise InputError(what, hint="Install the same there, and give one shared checkpoint.")
             self._method = name, _Generated(method, self.clips, self.out, seed=self.evaluation.seed)
         return self._method[1].begun(items)
 
@@ -136,6 +164,11 @@ class _Probe:
 def _metric_of(feature: str, *, compares: bool) -> type[Metric]:
     """A metric that needs one feature and measures nothing."""
     return type("OneFeature", (Metric,), {"needs": (feature,), "compares": compares})
+
+
+def key_of(method: Any) -> str:
+    """A hash of what a method's outputs depend on besides the clips."""
+    return fingerprint([method.fingerprint, dict(getattr(method, "further_inputs", {}))])
 
 
 class Outputs(Protocol):
@@ -217,10 +250,13 @@ class GivenFiles:
 _bench: tuple[str, Bench] | None = None
 
 
-def bench_of(evaluation: Evaluation, chosen: Chosen | None = None) -> Bench:
-    """The bench of this process, new where the last one was of another evaluation; `chosen` are its clips."""
+def bench_of(evaluation: Evaluation, chosen: Chosen | None = None, *, run: str = "") -> Bench:
+    """The bench of this process, new where the last one was of another evaluation or `run`; `chosen` are its clips.
+
+    A worker of a cluster outlives runs: clips, weights and lists of outputs may have changed since the last one.
+    """
     global _bench
-    key = f"{os.getpid()} {evaluation.model_dump_json()}"
+    key = f"{os.getpid()} {run} {evaluation.model_dump_json()}"
     if _bench is None or _bench[0] != key or chosen is not None:
         _bench = None
         _bench = key, Bench(evaluation, chosen)

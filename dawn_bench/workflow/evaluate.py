@@ -24,9 +24,8 @@ from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.devices import DevicePool, device_list, on_its_device
+from dawn_bench.devices import device_list, on_its_device
 from dawn_bench.errors import InputError
-from dawn_bench.executor import Workers
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
@@ -47,10 +46,20 @@ from dawn_bench.workflow.chosen import chosen_clips, outputs_folder
 from dawn_bench.workflow.entries import Entry, Source, check_owner, entry_source
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.fill_job import FillJob
-from dawn_bench.workflow.filling import Filled, fill, filled, last_steps, merge_lists, plan_jobs, workers_of
+from dawn_bench.workflow.filling import (
+    Filled,
+    fill,
+    filled,
+    jobs_of_part,
+    last_steps,
+    merge_lists,
+    plan_jobs,
+    workers_of,
+)
 from dawn_bench.workflow.folders import results_folder, shared_results
 from dawn_bench.workflow.levelling import Rows, levelled
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
+from dawn_bench.workflow.stored import check_nothing_lost, lost_outputs
 
 __all__ = ["Evaluated", "Evaluation", "evaluate_methods", "outputs_folder"]
 
@@ -112,21 +121,26 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         if job.fills_only:
             with shared_results(job.out):
                 jobs = plan_jobs(job, chosen, sources, pool, workers)
-                return _filled_part(job, jobs, workers, pool)
+                lost = lost_outputs(jobs_of_part(jobs, *job.part_numbers), sources, clips, out, seed=job.seed)
+                fill(jobs, workers, pool, part=job.part_numbers, lost=lost)
+                return _filled_part(jobs)
         with results_folder(job.out), one_thread():
             jobs = plan_jobs(job, chosen, sources, pool, workers)
+            merge_lists(jobs, out)  # those of a killed run are older than what is recorded from here on
+            lost = lost_outputs(jobs, sources, clips, out, seed=job.seed)
             if not job.fold:
-                fill(jobs, workers, pool)
+                fill(jobs, workers, pool, lost=lost)
             stored = filled(jobs)
+            if job.fold:
+                check_nothing_lost(lost, out)
             merge_lists(jobs, out)
             return _evaluated(job, cache, clips, protocol, store, sources, stored)
     finally:
         clear_bench()
 
 
-def _filled_part(job: Evaluation, jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None) -> Evaluated:
-    """Do all jobs, or a part of them, and score nothing."""
-    fill(jobs, workers, pool, part=job.part_numbers)
+def _filled_part(jobs: Sequence[FillJob]) -> Evaluated:
+    """What is done so far; nothing is scored."""
     jobs = last_steps(jobs)
     done = [other for other in jobs if other.part.exists()]
     failed = [(j.name, f.clip, f.status) for j in done if j.name for f in j.report().failed]

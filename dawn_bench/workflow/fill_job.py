@@ -10,6 +10,7 @@ marks a job as finished:
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +32,8 @@ WORKER_DIED = "worker_died"
 FOLDER = "filling"
 #: The key of the seconds of generation among those of metrics.
 GENERATING = "generate"
+#: Held by the job that uses the bench of this process.
+_ONE_JOB = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class FillJob:
         given: the user's files for its clips, in place of a method's outputs.
         before: key of the step before it with the same clips, which it also reports.
         earlier: keys of the other jobs whose failed clips it leaves out.
+        run, facts, method_key: of the run that it is from, and what its process must have: `Bench.facts`, `key_of`.
         after, kind, owner, killers: as in `Job`.
         pool: the devices over which workers are spread; None where all use that of the evaluation.
     """
@@ -97,6 +101,9 @@ class FillJob:
     given: GivenOutputs | None = None
     before: str = ""
     earlier: tuple[str, ...] = ()
+    run: str = ""
+    facts: str = ""
+    method_key: str = ""
     after: tuple[int, ...] = ()
     kind: Kind = "cpu"
     owner: int | None = None
@@ -128,12 +135,22 @@ class FillJob:
         return self._report(read_part(self.part))
 
     def work(self) -> FillReport:
-        """Generate and compute what is not there yet, and write the part. Raises `StorageError` for a full disk."""
+        """Generate and compute what is not there yet, and write the part. Raises `StorageError` for a full disk.
+
+        Jobs of one process, such as a Dask worker with several threads, are done one after the other. Raises
+        `InputError` on a machine whose clips, weights or libraries are not those of the run.
+        """
+        with _ONE_JOB:
+            return self._work()
+
+    def _work(self) -> FillReport:
         if self.part.exists():  # a cluster may send a job twice
             return self.report()
         device = self._device()
         with one_thread(), computing_on(device):
-            bench = bench_of(self.evaluation.model_copy(update={"device": device}))
+            bench = bench_of(self.evaluation.model_copy(update={"device": device}), run=self.run)
+            if self.facts:
+                bench.check(self.facts)
             try:
                 with writing(self.part):
                     self.part.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +214,7 @@ class FillJob:
         if self.given is not None:
             return GivenFiles(self.given)
         if "generate" in self.stages:
-            return bench.generated(self.name, items=self.items)
+            return bench.generated(self.name, items=self.items, method_key=self.method_key)
         return bench.recorded(self.name, items=self.items)
 
 

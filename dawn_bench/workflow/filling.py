@@ -7,26 +7,30 @@ finds everything there (`dawn_bench.workflow.evaluate`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from dawn_bench.baselines.base import METHODS
 from dawn_bench.baselines.external.method import External
 from dawn_bench.baselines.given_pieces import GivenOutputs
-from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, items_file, merge_items
+from dawn_bench.baselines.outputs import ITEMS_FILE, Failure, clip_inputs, items_file, merge_items, shared_inputs
 from dawn_bench.baselines.reframe import aligned_name
 from dawn_bench.clip import Clip
 from dawn_bench.devices import DevicePool, device_list
 from dawn_bench.errors import InputError
 from dawn_bench.executor import Kind, Workers, check_address, run
+from dawn_bench.free_memory import free_memory
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.names import owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 from dawn_bench.text import counted
-from dawn_bench.workflow.bench import Bench, Stage, bench_of
+from dawn_bench.workflow.bench import Stage, bench_of, key_of
 from dawn_bench.workflow.chosen import Chosen
 from dawn_bench.workflow.entries import UNRANKED, Source
 from dawn_bench.workflow.evaluation import Evaluation
@@ -40,8 +44,6 @@ FEEDERS = 4
 WORTH_WORKERS = 2_000
 #: Memory in bytes that a worker takes with the networks of all metrics.
 WORKER_BYTES = 3 << 30
-#: Incremented whenever parts of earlier versions no longer count.
-VERSION = 1
 #: What a job needs, and what it does.
 Step = tuple[Kind, tuple[Stage, ...]]
 #: The steps after generation where networks have workers of their own.
@@ -84,10 +86,18 @@ def make_chunks(clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def workers_of(job: Evaluation, *, frames: int) -> tuple[Workers, DevicePool | None]:
-    """Where the jobs of an evaluation of so many frames run, and the devices over which workers are spread."""
+    """Where the jobs of an evaluation of so many frames run, and the devices over which workers are spread.
+
+    Raises `InputError` where workers are asked for that lack what the user's own script has registered.
+    """
     from joblib import cpu_count
 
     check_address(job.engine, job.address)
+    if own := _of_this_process(job):
+        if (job.jobs or 1) == 1 and not job.devices and job.engine == "loky":
+            return Workers(1), None
+        what = f"worker processes do not know the {own[0]}, which your own script has registered."
+        raise InputError(what, hint="Give --jobs 1, or register it in an installed package.")
     cores = cpu_count()
     if job.engine != "loky":
         pool = DevicePool() if job.device.startswith("cuda") else None
@@ -100,15 +110,16 @@ def workers_of(job: Evaluation, *, frames: int) -> tuple[Workers, DevicePool | N
         return Workers(number, gpus=len(devices)), DevicePool(devices)
     if job.jobs is not None or job.device != "cpu" or frames < WORTH_WORKERS:
         return Workers(job.jobs or 1), None
-    return Workers(max(1, min(cores, _free_memory() // WORKER_BYTES))), None
+    return Workers(max(1, min(cores, free_memory() // WORKER_BYTES))), None
 
 
-def _free_memory() -> int:
-    """Bytes of memory that processes may take; a lot where the system does not tell."""
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
-    return 1 << 50
+def _of_this_process(job: Evaluation) -> list[str]:
+    """Chosen methods, metrics and features that the user's own script has registered: workers do not run it."""
+    metrics = job.metrics or METRICS.names()
+    features = sorted({feature for metric in metrics for feature in METRICS[metric].needs})
+    own = [f"method {n}" for n in job.methods if n in METHODS and not METHODS.in_every_process(n)]
+    own += [f"metric {n}" for n in metrics if not METRICS.in_every_process(n)]
+    return own + [f"feature {n}" for n in features if n in FEATURES and not FEATURES.in_every_process(n)]
 
 
 def plan_jobs(
@@ -121,9 +132,10 @@ def plan_jobs(
     """
     apart = workers.gpus > 0
     evaluation = everywhere(job)
-    bench = bench_of(evaluation, chosen)
+    run_key = uuid4().hex
+    bench = bench_of(evaluation, chosen, run=run_key)
     bench.methods = {name: source.method for name, source in sources.items() if source.method is not None}
-    plan = _Plan(evaluation, _facts(bench), pool, shares=job.fills_only or not workers.in_process)
+    plan = _Plan(evaluation, bench.facts, run_key, pool, shares=job.fills_only or not workers.in_process)
     chunks = make_chunks(chosen.clips)
     kind: Kind = "gpu" if pool is not None else "cpu"
     truth: list[list[FillJob]] = [[] for _ in chunks]
@@ -137,10 +149,14 @@ def plan_jobs(
         # the repository of an external method has the one GPU, or all cores, for itself
         alone = isinstance(source.method, External) and job.engine == "loky" and len(job.devices) < 2
         before: list[FillJob] = []
+        shared = shared_inputs(source.method, chosen.clips) if source.method is not None else {}
+        method_key = key_of(source.method) if source.method is not None else ""
         for k, chunk in enumerate(chunks):
-            given, what = _identity(source, chunk)
+            given, what = _identity(source, chunk, shared)
             waits = [*last[k], *(before if alone else [])]
-            chain = plan.add(k, chunk, name, what, steps, given=given, first=truth[k], waits=waits)
+            chain = plan.add(
+                k, chunk, name, what, steps, given=given, method_key=method_key, first=truth[k], waits=waits
+            )
             before, last[k] = chain[:1], chain[-1:]
     return plan.jobs
 
@@ -157,11 +173,12 @@ def _steps(source: Source) -> Sequence[Step]:
 class _Plan:
     """The jobs of an evaluation as they are planned.
 
-    `about` stands for what all of them depend on, `shares` is whether several processes write lists of outputs.
+    `about` stands for what all of them depend on, `run` for this run, `shares` is whether several processes write lists
+    of outputs.
     """
 
-    def __init__(self, evaluation: Evaluation, about: str, pool: DevicePool | None, *, shares: bool) -> None:
-        self.evaluation, self.about, self.pool, self.shares = evaluation, about, pool, shares
+    def __init__(self, evaluation: Evaluation, about: str, run: str, pool: DevicePool | None, *, shares: bool) -> None:
+        self.evaluation, self.about, self.run, self.pool, self.shares = evaluation, about, run, pool, shares
         self.jobs: list[FillJob] = []
 
     def add(
@@ -173,6 +190,7 @@ class _Plan:
         steps: Sequence[Step],
         *,
         given: GivenOutputs | None = None,
+        method_key: str = "",
         first: Sequence[FillJob] = (),
         waits: Sequence[FillJob] = (),
     ) -> list[FillJob]:
@@ -200,6 +218,9 @@ class _Plan:
                     given=given,
                     before=chain[-1].key if chain else "",
                     earlier=tuple(job.key for job in first[-1:]),
+                    run=self.run,
+                    facts=self.about,
+                    method_key=method_key,
                     after=tuple(job.number for job in after),
                     kind=kind,
                     pool=self.pool,
@@ -213,34 +234,21 @@ def everywhere(job: Evaluation) -> Evaluation:
     """The settings with absolute paths, for workers in another folder; without what concerns only this process."""
     paths = ("cache", "out", "checkpoint", "outputs", "mapping", "installs")
     places = {name: path.absolute() for name in paths if (path := getattr(job, name)) is not None}
+    if job.checkpoint is not None and not job.checkpoint.exists():
+        places["checkpoint"] = job.checkpoint  # the name of released weights
     plain = {name: Evaluation.model_fields[name].default for name in ("jobs", "engine", "address", "devices", "part")}
     return job.model_copy(update=places | plain | {"only_fill": False, "fold": False, "notes": ()})
 
 
-def _facts(bench: Bench) -> str:
-    """A hash of what every job depends on."""
-    clips = [
-        (clip.id, clip.n_frames, *(clip.meta.get(f"{f}_sha256") for f in ("frames", "audio", "vertices")))
-        for clip in bench.clips
-    ]
-    features = {metric.name: bench.extraction.fingerprints(metric) for metric in bench.metrics}
-    return fingerprint(
-        [
-            VERSION,
-            clips,
-            bench.protocol.fingerprint,
-            features,
-            bench.extraction.cache.computed_by,
-            bench.evaluation.seed,
-        ]
-    )
+def _identity(source: Source, chunk: Sequence[Clip], shared: Mapping[str, str]) -> tuple[GivenOutputs | None, Any]:
+    """A user's files for some clips, or None, and what identifies the outputs of a source for them.
 
-
-def _identity(source: Source, chunk: Sequence[Clip]) -> tuple[GivenOutputs | None, Any]:
-    """A user's files for some clips, or None, and what identifies the outputs of a source for them."""
+    `shared` are the inputs that all outputs of its method have in common.
+    """
     if source.given is None:
-        assert source.method is not None
-        return None, source.method.fingerprint
+        method = source.method
+        assert method is not None
+        return None, [method.fingerprint, shared, [clip_inputs(method, clip) for clip in chunk]]
     ids = [clip.id for clip in chunk]
     given = GivenOutputs(
         {i: source.given.files[i].absolute() for i in ids if i in source.given.files},
@@ -250,13 +258,21 @@ def _identity(source: Source, chunk: Sequence[Clip]) -> tuple[GivenOutputs | Non
     return given, [(i, str(given.files[i]), s.st_size, s.st_mtime_ns, given.starts.get(i)) for i, s in stats.items()]
 
 
-def fill(jobs: Sequence[FillJob], workers: Workers, pool: DevicePool | None, *, part: tuple[int, int] = (1, 1)) -> None:
+def fill(
+    jobs: Sequence[FillJob],
+    workers: Workers,
+    pool: DevicePool | None,
+    *,
+    part: tuple[int, int] = (1, 1),
+    lost: Collection[tuple[str, tuple[str, ...]]] = (),
+) -> None:
     """Do the jobs that are not done yet; of several parts (number, of how many) only those of one.
 
-    A clip that failed is tried again, except one on which a worker died. Raises `InputError` as `executor.run`.
+    `lost` are finished jobs whose outputs are gone, by method and clips: they are done again. A clip that failed is
+    tried again, except one on which a worker died. Raises `InputError` as `executor.run`.
     """
     own = jobs_of_part(jobs, *part)
-    again = {(job.name, job.ids) for job in own if _to_be_tried_again(job)}
+    again = {(job.name, job.ids) for job in own if _to_be_tried_again(job)} | set(lost)
     for job in own:
         if (job.name, job.ids) in again:
             job.part.unlink(missing_ok=True)

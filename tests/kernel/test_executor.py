@@ -192,6 +192,36 @@ def test_jobs_in_this_process_are_done_in_order(tmp_path: Path) -> None:
     assert {line.split()[2] for line in (tmp_path / "log").read_text().splitlines()} == {str(os.getpid())}
 
 
+def test_a_job_on_which_an_earlier_run_died_waits_for_those_that_it_needs(tmp_path: Path) -> None:
+    jobs = [Logged(tmp_path, 0), Logged(tmp_path, 1, (0,)), Logged(tmp_path, 2, (1,))]
+    jobs[1].marker.write_text("a")
+    assert [r.number for r in executor.run(jobs, workers=1)] == [0, 1, 2]
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert [int(number) for number, *_ in lines] == [0, 1, 2]
+    assert [pid == str(os.getpid()) for *_, pid in lines] == [True, False, True]
+
+
+class TwoArguments(Exception):
+    """Cannot be unpickled: its arguments are not those of its constructor."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}")
+
+
+@dataclass(frozen=True)
+class Raising(Logged):
+    """Raises what does not survive pickling."""
+
+    def work(self) -> Logged:
+        raise TwoArguments("the network", "has no weights")
+
+
+def test_an_error_that_cannot_be_pickled_is_shown_and_no_death_of_a_worker(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="TwoArguments: the network: has no weights") as caught:
+        list(executor.run([Raising(tmp_path, k) for k in range(2)], workers=2))
+    assert "in work" in str(caught.value)
+
+
 def test_a_dask_cluster_without_gpus_is_refused() -> None:
     with pytest.raises(InputError, match=r'has a GPU\. .*--resources "GPU=1"'):
         executor._check_gpus({"tcp://a:1": {"resources": {}}}, None)

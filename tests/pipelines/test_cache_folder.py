@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_tools import FakeTools
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from dawn_bench.executor import run
+from dawn_bench import executor
+from dawn_bench.executor import Workers, run
 from dawn_bench.pipelines.preparation.folder import drop_superseded, sweep
 from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport
 from dawn_bench.pipelines.preparation.plan import CachePlan, part_path
@@ -54,15 +54,9 @@ def test_a_part_of_a_group_that_counts_keeps_its_shards(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("frames/*"))) == 2, "clip b is in the first group alone"
 
 
-class DyingWorkers:
-    """joblib's pool in this process: a worker that would die raises what the pool raises then."""
-
-    def __init__(self, **given: Any) -> None: ...
-
-    def __call__(self, tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]) -> Iterator[Any]:
-        """One result after the other."""
-        for call, positional, named in tasks:
-            yield call(*positional, **named)
+def in_turn(jobs: list[GroupJob], work: Callable[[GroupJob], GroupReport], places: Workers) -> Iterator[GroupReport]:
+    """The pool in this process: a worker that would die raises what the pool raises then."""
+    yield from map(work, jobs)
 
 
 @pytest.mark.parametrize("killers", [(), ("b",), ("a", "c"), ("a", "b", "c")])
@@ -82,7 +76,7 @@ def test_a_retried_group_leaves_out_every_clip_on_which_its_worker_died(
         job.marker.unlink()
         return GroupReport(job.number, len(job.ids), 0)
 
-    monkeypatch.setattr("joblib.Parallel", DyingWorkers)
+    monkeypatch.setattr(executor, "_loky", in_turn)
     job = GroupJob(tmp_path, tmp_path, 0, ("a", "b", "c"), {}, PrepareSettings(size=32), FakeTools())
     (report,) = run([job], workers=2, work=work)
     assert (report.number, report.clips) == (0, 3)

@@ -17,7 +17,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.metrics.protocols.base import PAPER_DAWN
 from dawn_bench.pipelines.media.video import write_video
-from dawn_bench.workflow.entries import entry_builder
+from dawn_bench.workflow.entries import entry_source
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.pieces import cut_pieces
 
@@ -50,7 +50,8 @@ def run(tmp_path: Path, clips: list[Clip], piece_length: int | None = None, **ch
         cache=tmp_path, out=tmp_path / "out", methods=(METHOD,), outputs=tmp_path / "theirs", device="cpu", **changes
     )
     out = tmp_path / "out" / "outputs"
-    return {e.name: e for e in entry_builder(METHOD, job, clips, out=out, shown=set(), piece_length=piece_length)()}
+    source = entry_source(METHOD, job, clips, out=out, shown=set(), piece_length=piece_length)
+    return {entry.name: entry for entry in source.entries()}
 
 
 def test_other_contents_are_aligned_again_and_touched_or_renamed_files_are_not(

@@ -260,7 +260,7 @@ def test_workers_are_as_many_as_there_is_work_cores_and_memory_for(
     changes: dict[str, Any], frames: int, memory: int, expected: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
-    monkeypatch.setattr(filling, "_free_memory", lambda: memory << 30)
+    monkeypatch.setattr(filling, "free_memory", lambda: memory << 30)
     job = Evaluation(cache=Path("c"), out=Path("o"), device="cpu", **changes)
     assert filling.workers_of(job, frames=frames)[0] == expected
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
-from dawn_bench.pipelines.media.video import read_frames
+from dawn_bench.pipelines.media.film import read_film
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import reproduce as module
 from dawn_bench.workflow import scoring
@@ -272,11 +273,11 @@ def test_a_rerun_decodes_no_output_again(
 ) -> None:
     decoded: list[str] = []
 
-    def noting(path: Path, **settings: object) -> np.ndarray:
+    def noting(path: Path, **settings: Any) -> np.ndarray:
         decoded.append(path.parent.name)
-        return read_frames(path, **settings)
+        return read_film(path, **settings)
 
-    monkeypatch.setattr(formats, "read_frames", noting)
+    monkeypatch.setattr(formats, "read_film", noting)
     first = _run(4, tiny_cache, micro_run, tmp_path)
     assert decoded.count("dawn") == 2
     decoded.clear()

@@ -17,7 +17,7 @@ from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, protocol
 from dawn_bench.metrics.scoring.matching import FileLoad
 from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.workflow import evaluate, reproduce
-from dawn_bench.workflow.entries import entry_builder, entry_of
+from dawn_bench.workflow.entries import entry_of, entry_source
 from dawn_bench.workflow.evaluate import outputs_folder
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.pieces import cut_pieces
@@ -122,7 +122,7 @@ def test_what_outputs_come_from_follows_the_method_and_the_seed(tiny_cache: Path
 
     def origins(seed: int, name: str = "ground-truth") -> Any:
         job = Evaluation(cache=tiny_cache, out=tmp_path / "out", seed=seed, device="cpu")
-        (entry,) = entry_builder(name, job, clips, out=tmp_path / "out" / "outputs", shown=set())()
+        (entry,) = entry_source(name, job, clips, out=tmp_path / "out" / "outputs", shown=set()).entries()
         return entry.origins
 
     assert origins(1) == origins(1) and set(origins(1)) == {""}
