@@ -36,7 +36,6 @@ Kind = Literal["cpu", "gpu"]
 MOST_FRUITLESS = 3
 #: Environment variables that limit the threads of one process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
-
 #: Longest time in seconds that a pool takes to hand out its jobs.
 _HANDED_OUT = 2.0
 
@@ -383,13 +382,6 @@ def set_up_worker(owner: int | None, *, threads: int | None = None) -> None:
     import cv2
 
     cv2.setNumThreads(threads or 1)
-
-
-def check_address(engine: Engine, address: str | None) -> None:
-    """Raise `InputError` for the address of a cluster where none is used."""
-    if address is not None and engine == "loky":
-        what = f"--address {address} is of a cluster, and --engine is loky, which is this machine."
-        raise InputError(what, hint="Give --engine dask or --engine ray with it.")
 
 
 def check_owner(owner: int | None) -> None:

@@ -290,3 +290,10 @@ def _key(name: str) -> str:
 
 def _first_lower(text: str) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+
+def check_address(engine: str, address: str | None) -> None:
+    """Raise `InputError` for the address of a cluster where none is used."""
+    if address is not None and engine == "loky":
+        what = f"--address {address} is of a cluster, and --engine is loky, which is this machine."
+        raise InputError(what, hint="Give --engine dask or --engine ray with it.")

@@ -23,8 +23,9 @@ from dawn_bench.baselines.reframe import aligned_name
 from dawn_bench.clip import Clip
 from dawn_bench.devices import DevicePool, device_list
 from dawn_bench.errors import InputError
-from dawn_bench.executor import Kind, Workers, check_address, run
+from dawn_bench.executor import Kind, Workers, run
 from dawn_bench.free_memory import free_memory
+from dawn_bench.job import check_address
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.names import owned
 from dawn_bench.progress import meter

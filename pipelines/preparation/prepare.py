@@ -18,7 +18,8 @@ from dawn_bench.cache import OK
 from dawn_bench.clip import FPS
 from dawn_bench.devices import CPU, DevicePool, computing_on, workers_on
 from dawn_bench.errors import InputError
-from dawn_bench.executor import Engine, check_address, run
+from dawn_bench.executor import Engine, run
+from dawn_bench.job import check_address
 from dawn_bench.locks import exclusive
 from dawn_bench.names import check_name
 from dawn_bench.pipelines.datasets.base import Source, dataset_of
