@@ -159,7 +159,8 @@ def read_torch(path: Path, *, hint: str = _AGAIN, mapped: bool = False, skip_obj
             with warnings.catch_warnings():
                 # TorchScript is refused here, with a message of ours instead of PyTorch's advice to run it
                 warnings.filterwarnings("ignore", message=".*TorchScript archive", category=UserWarning)
-                return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+                named = escape_invalid(str(path)) == str(path)  # PyTorch maps no file of another name
+                return torch.load(path, map_location="cpu", mmap=mapped and named, weights_only=True)
         except Exception as error:  # a dozen types; PyTorch's text advises to load it unsafely
             if skip_objects and (content := _without_objects(path, refusal)) is not None:
                 return content

@@ -256,7 +256,7 @@ def bench_of(evaluation: Evaluation, chosen: Chosen | None = None, *, run: str =
     A worker of a cluster outlives runs: clips, weights and lists of outputs may have changed since the last one.
     """
     global _bench
-    key = f"{os.getpid()} {run} {evaluation.model_dump_json()}"
+    key = f"{os.getpid()} {run} {evaluation!r}"
     if _bench is None or _bench[0] != key or chosen is not None:
         _bench = None
         _bench = key, Bench(evaluation, chosen)

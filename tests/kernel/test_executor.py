@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_tools import FakeTools
+from logged_jobs import Logged, Raising
 
 from dawn_bench import executor
 from dawn_bench.errors import InputError
-from dawn_bench.executor import MOST_FRUITLESS, Kind, Workers
+from dawn_bench.executor import MOST_FRUITLESS, Workers
 from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport, summary
 from dawn_bench.pipelines.settings import PrepareSettings
 
@@ -137,35 +138,6 @@ def test_other_errors_end_the_run_at_once(jobs: list[GroupJob], monkeypatch: pyt
     assert len(started) == 1
 
 
-@dataclass(frozen=True)
-class Logged:
-    """A job that writes its number and its process to a file."""
-
-    folder: Path
-    number: int
-    after: tuple[int, ...] = ()
-    kind: Kind = "cpu"
-    owner: int | None = None
-    killers: frozenset[str] = frozenset()
-    title: str = "a job"
-
-    @property
-    def part(self) -> Path:
-        return self.folder / f"{self.number}.json"
-
-    @property
-    def marker(self) -> Path:
-        return self.folder / f"{self.number}.running"
-
-    def report(self) -> Logged:
-        return self
-
-    def work(self) -> Logged:
-        with (self.folder / "log").open("a") as log:
-            log.write(f"{self.number} {self.kind} {os.getpid()}\n")
-        return self
-
-
 def test_each_kind_of_job_has_its_own_processes_and_waits_for_those_that_it_needs(tmp_path: Path) -> None:
     chains = [
         job
@@ -199,21 +171,6 @@ def test_a_job_on_which_an_earlier_run_died_waits_for_those_that_it_needs(tmp_pa
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     assert [int(number) for number, *_ in lines] == [0, 1, 2]
     assert [pid == str(os.getpid()) for *_, pid in lines] == [True, False, True]
-
-
-class TwoArguments(Exception):
-    """Cannot be unpickled: its arguments are not those of its constructor."""
-
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(f"{where}: {why}")
-
-
-@dataclass(frozen=True)
-class Raising(Logged):
-    """Raises what does not survive pickling."""
-
-    def work(self) -> Logged:
-        raise TwoArguments("the network", "has no weights")
 
 
 def test_an_error_that_cannot_be_pickled_is_shown_and_no_death_of_a_worker(tmp_path: Path) -> None:

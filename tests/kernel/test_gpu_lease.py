@@ -39,7 +39,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(["bash", str(SCRIPT), *arguments], env=given, capture_output=True, text=True, timeout=1400)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.timeout(1500)
 def test_it_runs_on_the_pretended_device(tmp_path: Path) -> None:
     made = run("--make", str(tmp_path / "cpu.npz"), LEASE="--tiny")

@@ -138,7 +138,7 @@ TOTAL, WEIGHT = np.array([2.0, 3.0, 40.0, 5.0, 1.0, -6.0]), np.array([1.0, 4.0, 
     ("bounds", "weight"),
     [
         pytest.param(lambda: ratio_interval(TOTAL, WEIGHT), WEIGHT, id="metrics"),
-        pytest.param(lambda: bootstrap(TOTAL), np.ones(6), id="differences"),
+        pytest.param(lambda: bootstrap(TOTAL[None])[0], np.ones(6), id="differences"),
     ],
 )
 def test_both_bootstraps_cover_the_middle_95_percent_of_all_resamples(

@@ -42,7 +42,7 @@ def stages(model: str, preset: str) -> list[str]:
 
 QUICK = {("dawn", "dawn-256", "a2v-2"), ("dawn", "dawn-128-crema", "lfg"), ("dit-head", "paper", "dit")}
 EVERY = [
-    pytest.param(model, preset, stage, marks=() if (model, preset, stage) in QUICK else pytest.mark.slow)
+    pytest.param(model, preset, stage, marks=() if (model, preset, stage) in QUICK else pytest.mark.weekly)
     for model in MODELS
     for preset in MODELS[model].presets
     for stage in stages(model, preset)
