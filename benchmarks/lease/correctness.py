@@ -23,14 +23,17 @@ STORED = 20_000
 Case = Callable[[Lease], Tensor]
 
 
+def normals(lease: Lease, *, seed: int) -> Callable[..., Tensor]:
+    """Draws normal numbers of a shape, float32 on the device; equal for all devices."""
+    draw = np.random.default_rng(seed)
+    return lambda *shape: torch.from_numpy(draw.standard_normal(shape, dtype=np.float32)).to(lease.device)
+
+
 def unet_step(lease: Lease) -> Tensor:
     """One step of the fast U-Net: eight frames."""
     generator = talker(lease)
     config, frames, latent = generator.a2v.config, 8, lease.side // 4
-    draw = np.random.default_rng(1)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.from_numpy(draw.standard_normal(shape, dtype=np.float32)).to(lease.device)
+    normal = normals(lease, seed=1)
 
     clip = FastUNet(generator.a2v.diffusion.denoise_fn).prepare(
         source_CHW=normal(config.source_dim, latent, latent),
@@ -45,10 +48,7 @@ def sampler(lease: Lease) -> Tensor:
     """Four DDIM steps of eight frames with given noise: on CUDA two of them replay a graph."""
     generator = talker(lease)
     config, frames, latent = generator.a2v.config, 8, lease.side // 4
-    draw = np.random.default_rng(4)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.from_numpy(draw.standard_normal(shape, dtype=np.float32)).to(lease.device)
+    normal = normals(lease, seed=4)
 
     return generator.a2v.sample(
         normal(1, config.source_dim, latent, latent),

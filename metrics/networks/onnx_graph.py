@@ -1,7 +1,8 @@
 """Networks in ONNX files as PyTorch modules, for the device of the scores: OpenCV's packages run them on a CPU only.
 
 The reader knows the parts of the format that convolutional networks use, and the module their operations: those of
-insightface's ArcFace and of MobileFaceNet. A file with another operation raises `NotImplementedError`.
+insightface's ArcFace and of MobileFaceNet. A file with another operation, an attribute that would change the numbers,
+or numbers of another type raises `NotImplementedError` when it is read, so that another reader can take over.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class OnnxNetwork(nn.Module):
         self.nodes = [node for node in nodes if node.op != "Constant"]
         if unknown := {node.op for node in self.nodes} - set(_OPERATIONS):
             raise NotImplementedError(f"operations {', '.join(sorted(unknown))}")
+        for node in self.nodes:
+            _check(node)
         inputs = [_text(_fields(data)[1][0]) for data in graph.get(_INPUTS, ())]
         self.input = next(name for name in inputs if name not in tensors)
         self.output = _text(_one(_fields(_one(graph, _OUTPUTS)), 1))
@@ -77,8 +80,6 @@ def _batch_norm(a: Mapping[str, Any], x: Tensor, weight: Tensor, bias: Tensor, m
 
 
 def _gemm(a: Mapping[str, Any], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if a.get("transA") or a.get("alpha", 1.0) != 1.0 or a.get("beta", 1.0) != 1.0:
-        raise NotImplementedError("a scaled or transposed Gemm")
     return F.linear(x, weight if a.get("transB") else weight.T, bias)
 
 
@@ -97,6 +98,26 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+#: Attributes that the operations above read, and those that change nothing in inference.
+_READ: Mapping[str, set[str]] = {
+    "Conv": {"dilations", "group", "kernel_shape", "pads", "strides"},
+    "BatchNormalization": {"epsilon", "momentum"},
+    "Clip": {"min", "max"},
+    "Gemm": {"transB"},
+    "Flatten": {"axis"},
+    "Dropout": {"ratio", "seed"},
+}
+#: The values with which other attributes change nothing.
+_NEUTRAL: Mapping[str, Any] = {"alpha": 1.0, "beta": 1.0, "auto_pad": "NOTSET", "spatial": 1}
+
+
+def _check(node: Node) -> None:
+    """Raise `NotImplementedError` for an attribute that the operation does not read and that is not neutral."""
+    for name, value in node.attributes.items():
+        if name not in _READ.get(node.op, set()) and value != _NEUTRAL.get(name, 0):
+            raise NotImplementedError(f"{node.op} with {name}={value}")
+
+
 def _node(data: memoryview) -> Node:
     fields = _fields(data)
     attributes = dict(_attribute(each) for each in fields.get(5, ()))
@@ -105,15 +126,19 @@ def _node(data: memoryview) -> Node:
 
 
 def _attribute(data: memoryview) -> tuple[str, Any]:
-    """Name and value: a number, a list of whole numbers, or an array."""
+    """Name and value: a number, a list of whole numbers, a text, or an array; None for other kinds."""
     fields = _fields(data)
     if 8 in fields:
         return _text(_one(fields, 1)), tuple(_whole(fields[8]))
     if 5 in fields:
         return _text(_one(fields, 1)), _tensor(fields[5][0])[1]
+    if 4 in fields:
+        return _text(_one(fields, 1)), _text(fields[4][0])
     if 2 in fields:
         return _text(_one(fields, 1)), struct.unpack("<f", fields[2][0])[0]
-    return _text(_one(fields, 1)), fields[3][0] if 3 in fields else None
+    if {6, 7, 9} & set(fields):
+        return _text(_one(fields, 1)), None
+    return _text(_one(fields, 1)), fields.get(3, [0])[0]  # a file may leave out a zero
 
 
 def _tensor(data: memoryview) -> tuple[str, np.ndarray]:

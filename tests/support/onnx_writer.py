@@ -30,6 +30,8 @@ def _attribute(name: str, value: Any) -> bytes:
     start = _field(1, name.encode())
     if isinstance(value, float):
         return start + b"\x15" + struct.pack("<f", value) + _number(20, 1)
+    if isinstance(value, str):
+        return start + _field(4, value.encode()) + _number(20, 3)
     if isinstance(value, int):
         return start + _number(3, value) + _number(20, 2)
     return start + b"".join(_number(8, each) for each in value) + _number(20, 7)
