@@ -1,7 +1,8 @@
-"""How much memory processes may still take: of the machine, and of the container or batch job that they run in."""
+"""How much memory processes may take: of the machine, and of the container or batch job that they run in."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,13 @@ def free_memory(root: Path = Path("/")) -> int:
 
     `root` is the root of the file system.
     """
-    return min([1 << 50, *_of_machine(root), *_of_groups(root)])
+    return min([1 << 50, *_of_machine(root), *(max(0, limit - taken) for limit, taken in _of_groups(root))])
+
+
+def allowed_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that may be taken in all: those of the machine, or fewer in a container or batch job."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *(limit for limit, _ in _of_groups(root))])
 
 
 def _of_machine(root: Path) -> Iterator[int]:
@@ -21,8 +28,11 @@ def _of_machine(root: Path) -> Iterator[int]:
         yield 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
 
 
-def _of_groups(root: Path) -> Iterator[int]:
-    """Of the control group of this process and those that it is in, of both versions of the kernel's interface."""
+def _of_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """What may be and what is taken, of the control group of this process and those that it is in.
+
+    Both versions of the kernel's interface are read.
+    """
     own = []
     with suppress(OSError):
         own = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
@@ -44,4 +54,4 @@ def _of_groups(root: Path) -> Iterator[int]:
             with suppress(OSError, ValueError):  # "max" is no limit
                 cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
                 taken = int((group / used).read_text()) - int(cached.get(idle, 0))  # what is only cached is given up
-                yield max(0, int((group / limit).read_text()) - taken)
+                yield int((group / limit).read_text()), taken

@@ -6,12 +6,10 @@ picture that is shown for a day. Each bound is far beyond any recording of a tal
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 
 from dawn_bench.errors import ItemError
+from dawn_bench.free_memory import allowed_memory
 
 #: Seconds that one picture may stay on screen.
 LONGEST_STILL = 10
@@ -67,7 +65,7 @@ def check_picture(width: int, height: int) -> None:
 
 def check_memory(n_bytes: int, *, name: str) -> None:
     """Raise `ItemError("unreadable")` for frames that would take more than `MEMORY_SHARE` of the memory."""
-    limit = MEMORY_SHARE * _memory()
+    limit = MEMORY_SHARE * allowed_memory()
     if n_bytes > limit:
         raise _unreadable(name, f"its frames need more than {limit / 1e9:.0f} GB of memory")
 
@@ -84,19 +82,6 @@ def check_sound(seconds: float, *, silence: float, name: str) -> None:
         raise _unreadable(name, f"its sound is missing for {silence:.0f} s, more than {LONGEST_SILENCE} s")
     if seconds > LONGEST_CLIP:
         raise _unreadable(name, f"its sound lasts longer than {LONGEST_CLIP // 3600} hours: cut it into parts")
-
-
-#: Where Linux states the memory limit of a container or batch job: control groups of version 2 and 1.
-_GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-
-
-def _memory() -> int:
-    """Bytes of memory that this process may use: those of the machine, or fewer in a container or batch job."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _GROUP_LIMITS:
-        with suppress(OSError, ValueError):  # no such version, or "max" for no limit
-            limits.append(int(path.read_text()))
-    return min(limits)
 
 
 def _unreadable(name: str, what: str) -> ItemError:

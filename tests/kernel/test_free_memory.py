@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dawn_bench.free_memory import free_memory
+from dawn_bench.free_memory import allowed_memory, free_memory
 
 GIB = 1 << 30
 
@@ -47,6 +47,11 @@ def v2(folder: str, limit: str, used: int, idle: int) -> dict[str, str]:
 def test_free_memory_is_the_least_of_machine_and_groups(files: dict[str, str], expected: int, tmp_path: Path) -> None:
     write(tmp_path, {"proc/meminfo": f"MemTotal: 1 kB\nMemAvailable: {64 * GIB // 1024} kB\n", **files})
     assert free_memory(tmp_path) == expected * GIB
+
+
+def test_what_may_be_taken_in_all_is_the_limit_of_the_group_that_a_batch_job_is_in(tmp_path: Path) -> None:
+    write(tmp_path, {"proc/self/cgroup": "0::/a/b\n", **v2("a/", str(GIB), 0, 0), **v2("a/b/", "max", 0, 0)})
+    assert allowed_memory(tmp_path) == GIB < allowed_memory(tmp_path / "none")
 
 
 def test_a_system_that_tells_nothing_sets_no_limit(tmp_path: Path) -> None:

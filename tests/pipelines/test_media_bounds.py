@@ -125,7 +125,7 @@ def test_a_limit_itself_is_allowed(what: str) -> None:
 
 
 def test_memory_up_to_the_share_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_memory", lambda: 1000)
+    monkeypatch.setattr(limits, "allowed_memory", lambda: 1000)
     assert passes(lambda: limits.check_memory(500, name="c")) and not passes(lambda: limits.check_memory(501, name="c"))
 
 

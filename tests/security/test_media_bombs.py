@@ -18,6 +18,7 @@ from dawn_bench.baselines.mesh_files import read_mesh
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.free_memory import allowed_memory
 from dawn_bench.models.inputs import read_picture, read_sound, read_tracks
 from dawn_bench.pipelines.media import audio, containers, film, limits
 from dawn_bench.pipelines.media.audio import read_audio
@@ -274,8 +275,10 @@ def test_pictures_that_grow_in_the_middle_of_a_stream(tmp_path: Path, monkeypatc
 def test_the_memory_of_a_container_counts(
     stated: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "memory.max").write_text(f"{stated}\n")
-    monkeypatch.setattr(limits, "_GROUP_LIMITS", (tmp_path / "memory.max", tmp_path / "absent"))
+    (group := tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    for name, text in {"max": f"{stated}\n", "current": "0\n", "stat": "inactive_file 0\n"}.items():
+        (group / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(limits, "allowed_memory", lambda: allowed_memory(tmp_path))
     if not counts:
         limits.check_memory(600_000, name="a.mp4")
         return
