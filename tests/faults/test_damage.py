@@ -9,6 +9,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from micro import micro_settings, micro_train
 from safetensors.torch import load_file, save_file
 from tiny_cache import write_tiny_cache
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_leaves
 
 from dawn_bench.baselines.external.adapter import installs
 from dawn_bench.baselines.outputs import Output, append_item, read_items
@@ -283,7 +285,10 @@ def test_a_run(run: Path, tiny_cache: Path, tmp_path: Path) -> None:
 
 
 def test_a_state(tmp_path: Path) -> None:
-    """Of a module with a moving average, after one step of AdamW."""
+    """Of a module with a moving average, after one step of AdamW: refused, or restored to the last bit.
+
+    The archive pads its records and names them after the temporary file, so where a damaged byte lies differs by run.
+    """
 
     def fresh() -> tuple[torch.nn.Module, list[torch.optim.Optimizer], AveragedModel]:
         module = torch.nn.Linear(7, 5)
@@ -296,14 +301,23 @@ def test_a_state(tmp_path: Path) -> None:
     save_state(path, 4, module, optimizers, mean, {"seed": 0})
     data = path.read_bytes()
 
-    def read() -> int:
-        return restore(tmp_path, *fresh(), origin={"seed": 0}, steps=4)
+    def read() -> None:
+        parts = fresh()
+        assert restore(tmp_path, *parts, origin={"seed": 0}, steps=4) == 4
+        again = tmp_path / "again.pt"
+        save_state(again, 4, *parts, {"seed": 0})
+        restored, saved = (tree_leaves(torch.load(file, weights_only=True)) for file in (again, BytesIO(data)))
+        assert len(restored) == len(saved)
+        assert all(
+            torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(restored, saved, strict=True)
+        )
 
-    assert read() == 4
+    read()
     for seed in SEEDS:
         path.write_bytes(damage(data, seed))
         error = survives(read, f"state.pt, seed {seed}")
-        assert seed > 5 or (error is not None and "state.pt" in str(error)), seed
+        assert error is None or "state.pt" in str(error), seed
+        assert error is not None or seed in (3, *range(6, len(SEEDS))), seed
     path.write_bytes(data)
     edits: list[Callable[[dict[str, Any]], Any]] = [
         lambda s: s.pop("step"),
@@ -328,7 +342,7 @@ def test_a_state(tmp_path: Path) -> None:
         torch.save(state, path)
         assert survives(read, f"edit {number}") is not None, number
     path.write_bytes(data)
-    assert read() == 4
+    read()
 
 
 @pytest.mark.parametrize("kept", [0, 0.5, 0.99])
