@@ -26,6 +26,7 @@ from dawn_bench.pipelines.extractors.pose import rotation_matrix
 class Bas(RatioMetric):
     """Mean over clips of the clip's score, 0..1."""
 
+    group = "motion"
     name, title, target, order = "bas", "BAS", "truth", 80
     description = (
         "Beat align score: how close the beats of the head motion lie to the beats of the sound. A still or jittery "

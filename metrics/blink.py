@@ -30,6 +30,7 @@ class Blinks(Part):
 class BlinkRate(RatioMetric):
     """Blinks over seconds, all clips together."""
 
+    group = "motion"
     name, title, unit, target, order = "blink", "Blink/s", "1/s", "truth", 90
     description = "Blinks per second, counted as sharp falls of the eye aspect ratio."
     needs = ("landmarks",)

@@ -37,6 +37,7 @@ class Faces(Part):
 class Csim(RatioMetric):
     """Mean over clips of the mean cosine, -1..1."""
 
+    group = "identity"
     name, title, higher_is_better, order = "csim", "CSIM", True, 70
     description = "Cosine similarity of the face embeddings of generated and true frame, frame by frame: identity."
     needs = ("identity",)

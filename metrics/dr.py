@@ -29,6 +29,7 @@ class Ends(NamedTuple):
 
 
 class _Dr(Metric):
+    group = "drift"
     unit, higher_is_better, target = "", False, "zero"
     needs = ("inception",)
     minimum, minimum_of = 2049, "frames"

@@ -18,6 +18,7 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, 
 class Fdd(RatioMetric):
     """Mean over sequences. The upper face is that of the protocol field `mesh_upper`, else the dataset's own."""
 
+    group = "motion"
     name, title, unit, target, order = "fdd", "FDD", "mesh unit²", "zero", 160
     description = (
         "Upper-face dynamics deviation: variation over time of the true upper face minus that of the generated one."

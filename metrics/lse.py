@@ -21,6 +21,7 @@ from dawn_bench.text import counted
 
 
 class _Lse(RatioMetric):
+    group = "sync"
     needs: ClassVar[tuple[str, ...]] = ("syncnet",)
     compares = False
     shows: ClassVar[tuple[Literal["face", "motion"], ...]] = ("face", "motion")

@@ -17,6 +17,7 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, 
 class Lve(RatioMetric):
     """Mean over frames. The lips are those of the protocol field `mesh_lips`, else the dataset's own."""
 
+    group = "sync"
     name, title, unit, higher_is_better, order = "lve", "LVE", "mesh unit²", False, 150
     description = "Lip vertex error: the largest squared error over the lip vertices, mean over frames."
     interval = "mean over frames; 95 % bootstrap interval over clips"

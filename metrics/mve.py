@@ -10,6 +10,7 @@ from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric
 class Mve(RatioMetric):
     """Mean over frames; both meshes are cut to the length of the shorter one."""
 
+    group = "motion"
     name, title, unit, higher_is_better, order = "mve", "MVE", "mesh unit", False, 170
     description = "Mean vertex error over the whole face."
     interval = "mean over frames; 95 % bootstrap interval over clips"

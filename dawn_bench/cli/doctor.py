@@ -25,7 +25,7 @@ def doctor() -> None:
     import torch
     from rich.table import Table
 
-    from dawn_bench.metrics.scoring.base import metrics_in_order
+    from dawn_bench.metrics.scoring.listing import metrics_in_order
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
     from dawn_bench.pipelines.media.decoders.base import DECODERS

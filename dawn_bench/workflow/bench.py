@@ -20,6 +20,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.scoring.base import METRICS, Metric, PairFeature
 from dawn_bench.metrics.scoring.extraction import Extraction
+from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
 from dawn_bench.metrics.scoring.pictures import Pictures
 from dawn_bench.names import owned
@@ -49,7 +50,7 @@ class Bench:
         self.methods: Mapping[str, Any] = {}
         features = owned(evaluation.out, "features")
         self.match = Matcher(self.protocol, owned(features, "matched"))
-        metrics: list[type[Metric]] = [METRICS[name] for name in evaluation.metrics or METRICS]
+        metrics: list[type[Metric]] = [METRICS[name] for name in evaluation.metrics or usual_metrics(self.protocol)]
         self.extraction = Extraction(
             [*metrics, Pictures],
             self.protocol,

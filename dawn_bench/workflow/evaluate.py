@@ -30,6 +30,7 @@ from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.frames import missing_words
+from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
@@ -107,7 +108,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         flag = "--mapping" if job.mapping is not None else "--naming"
         raise InputError(f"{flag} describes the files of --outputs, which is missing.", hint="Give both.")
     if job.weights == "files":
-        check_files([METRICS[m] for m in job.metrics or METRICS], protocol, fields=set(clips[0].arrays))
+        check_files([METRICS[m] for m in job.metrics or usual_metrics(protocol)], protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     out = chosen.outputs(job.out)

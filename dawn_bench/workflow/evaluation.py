@@ -11,7 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from dawn_bench.errors import InputError
 from dawn_bench.job import Device, Flag, Job
 from dawn_bench.metrics.protocols.base import MIN_PIECE_LENGTH, PROTOCOLS, protocol
-from dawn_bench.metrics.scoring.base import METRICS, metric_names
+from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.listing import metric_names
 from dawn_bench.weights import Policy
 
 

@@ -26,7 +26,9 @@ from dawn_bench.errors import InputError
 from dawn_bench.executor import Kind, Workers, run
 from dawn_bench.free_memory import free_memory
 from dawn_bench.job import check_address
+from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
+from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.names import owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
@@ -116,7 +118,7 @@ def workers_of(job: Evaluation, *, frames: int) -> tuple[Workers, DevicePool | N
 
 def _of_this_process(job: Evaluation) -> list[str]:
     """Chosen methods, metrics and features that the user's own script has registered: workers do not run it."""
-    metrics = job.metrics or METRICS.names()
+    metrics = job.metrics or usual_metrics(protocol(job.protocol, job.protocol_set))
     features = sorted({feature for metric in metrics for feature in METRICS[metric].needs})
     own = [f"method {n}" for n in job.methods if n in METHODS and not METHODS.in_every_process(n)]
     own += [f"metric {n}" for n in metrics if not METRICS.in_every_process(n)]

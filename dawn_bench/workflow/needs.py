@@ -201,10 +201,11 @@ def _scoring(metrics: Iterable[str] | None, protocol: str | None, fields: tuple[
     from dawn_bench.metrics.protocols.base import PAPER_DAWN
     from dawn_bench.metrics.protocols.base import protocol as find_protocol
     from dawn_bench.metrics.scoring.base import METRICS
+    from dawn_bench.metrics.scoring.listing import usual_metrics
     from dawn_bench.metrics.scoring.needs import metric_needs
 
     chosen = find_protocol(protocol or PAPER_DAWN.id, fields)
-    return metric_needs([METRICS[name] for name in metrics or METRICS], chosen)
+    return metric_needs([METRICS[name] for name in metrics or usual_metrics(chosen)], chosen)
 
 
 def _protocols() -> Iterable[str]:

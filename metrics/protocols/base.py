@@ -170,6 +170,11 @@ class ScoringProtocol(Config):
         return self.model_copy(update=fields)
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are computed where none is named (`PROTOCOL_METRICS`); empty: all that are not optional."""
+        return PROTOCOL_METRICS.get(self.id.partition("+")[0].partition(_ID_SUFFIX)[0], ())
+
+    @property
     def pieces(self) -> str:
         """What is scored, in words: `whole clips`, or `pieces of 200 frames`."""
         return piece_words(self.piece_length)
@@ -180,6 +185,8 @@ _ID_SUFFIX = "-pieces-"
 _SHOWN = re.compile(rf"(?P<name>.+){_ID_SUFFIX}(?P<length>[0-9]{{1,9}})(-(?P<remainder>keep|drop))?")
 #: Fields that earlier versions lacked, with the value that is what these did.
 _DEFAULTS_OF_LATER_FIELDS: Mapping[str, Any] = {"piece_length": None, "piece_remainder": "half"}
+#: The metrics of a named protocol, where it does not compute all that are not optional.
+PROTOCOL_METRICS: Mapping[str, tuple[str, ...]] = {}
 #: Frames of a piece by kind of dataset, as in DAWN's paper (Section 4.1): HDTF's clips last minutes, CREMA's seconds.
 #: Clips of other datasets stay whole.
 PIECE_LENGTHS: Mapping[str, int] = {"hdtf": 200}

@@ -50,11 +50,10 @@ distributed sampler repeats counts once), `compute` folds the records in the ord
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -64,7 +63,7 @@ from dawn_bench.metrics.functional.bootstrap import ratio_interval
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.frames import ALL, FRAMES_MISSING
 from dawn_bench.provenance import fingerprint
-from dawn_bench.registry import Registry, unknown_name
+from dawn_bench.registry import Registry
 from dawn_bench.results import Aim
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, resolve
@@ -76,6 +75,9 @@ TARGET = "face.target"
 #: Frames of a clip whose rows of `Feature.reuses` are known, and these rows, among the arrays given to a feature.
 KNOWN_FRAMES, KNOWN_ROWS = "known.frames", "known.rows"
 
+#: The headings of a table's columns, in their order.
+Group = Literal["sync", "motion", "picture", "identity", "drift", "cost"]
+GROUPS: tuple[Group, ...] = get_args(Group)
 #: From best to worst; a score is as good as the worst weights among its features (`none`: it needs no network).
 WEIGHTS_STATES = ("none", "canonical", "user", "seeded")
 
@@ -196,6 +198,10 @@ class Metric(ABC):
     target: ClassVar[Literal["truth", "zero"] | None] = None
     #: Place among the columns of a table, lowest first.
     order: ClassVar[int] = 1000
+    #: What it looks at: the heading above its column.
+    group: ClassVar[Group] = "picture"
+    #: Computed only where a protocol lists it, or a user names it.
+    optional: ClassVar[bool] = False
     #: Names of the features whose arrays `measure` reads.
     needs: ClassVar[tuple[str, ...]] = ()
     #: False where only the generated clip is measured.
@@ -360,29 +366,6 @@ FEATURES: Registry[type[Feature] | type[PairFeature]] = Registry(
 )
 #: Metric classes by name.
 METRICS: Registry[type[Metric]] = Registry("metric", group="dawn_bench.metric", package="dawn_bench.metrics")
-
-
-def metrics_in_order() -> list[type[Metric]]:
-    """All metric classes in the order of a table's columns."""
-    return sorted((METRICS[name] for name in METRICS), key=lambda metric: (metric.order, metric.name))
-
-
-def metric_names(given: Iterable[str]) -> tuple[str, ...]:
-    """Metrics by name, each once; `given` has names or the labels of a report, in any case: `PSNR`, `LSE-C`.
-
-    The arrow, protocol or unit that a report puts behind a label may follow. Raises `InputError` with the nearest names
-    for an unknown one.
-    """
-    known = {name.casefold(): name for name in METRICS}
-    known |= {METRICS[name].title.casefold(): name for name in METRICS if METRICS[name].title.casefold() not in known}
-    names = []
-    for text in given:
-        bare = re.sub(r"\s*(\([^)]*\))?\s*[↑↓→]?\s*$", "", text).strip().casefold()
-        name = known.get(text.strip().casefold()) or known.get(bare)
-        if name is None:
-            raise unknown_name("metric", bare, METRICS)
-        names.append(name)
-    return tuple(dict.fromkeys(names))
 
 
 def worst_state(states: list[str]) -> str:

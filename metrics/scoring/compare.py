@@ -20,11 +20,12 @@ from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import user_path
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.protocols.base import protocol as find_protocol
-from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, Score, join_notes, metric_names
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, Score, join_notes
 from dawn_bench.metrics.scoring.clip_sets import ClipSet, ClipSetLike, SetClip, clip_set, pair_clips
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash
 from dawn_bench.metrics.scoring.frames import missing_end, missing_words
+from dawn_bench.metrics.scoring.listing import metric_names
 from dawn_bench.metrics.scoring.matching import matched
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint, pick_device, versions

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PROTOCOLS, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric
+from dawn_bench.metrics.scoring.base import FEATURES, Metric
 from dawn_bench.metrics.scoring.extraction import Extraction
+from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.text import counted
 from dawn_bench.weights import WEIGHTS, folder
 from dawn_bench.weights_needs import Needs, how_to_get, missing_needs
@@ -46,7 +47,8 @@ def check_files(
 def evaluation_changes(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> list[str]:
     """The settings with which `dawn-bench weights fetch --for evaluate` brings what these metrics need."""
     names = [metric.name for metric in metrics]
-    return ([] if set(names) >= set(METRICS) else [f"metrics={','.join(names)}"]) + _protocol_changes(protocol)
+    named = [] if set(names) >= set(usual_metrics(protocol)) else [f"metrics={','.join(names)}"]
+    return named + _protocol_changes(protocol)
 
 
 def _protocol_changes(protocol: ScoringProtocol) -> list[str]:

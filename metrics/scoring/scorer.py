@@ -21,6 +21,7 @@ from dawn_bench.metrics.scoring.base import METRICS, join_notes
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.feature_cache import content_hash, flushing
 from dawn_bench.metrics.scoring.frames import ALL, FRAMES_MISSING, joined, missing_end, missing_words
+from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
 from dawn_bench.metrics.scoring.pictures import Pictures
 from dawn_bench.names import owned
@@ -73,7 +74,7 @@ def score_method(
         raise InputError(
             f"no output of {method} has the id of a true clip.", hint=f"Outputs: {ours}; true clips: {theirs}."
         )
-    chosen = [METRICS[name](protocol, seed=seed) for name in metrics or METRICS]
+    chosen = [METRICS[name](protocol, seed=seed) for name in metrics or usual_metrics(protocol)]
     pictures = Pictures(protocol)
     looked_at = [pictures] if rankable and any(m.shows for m in chosen) else []
     extraction = Extraction([*chosen, *looked_at], protocol, weights=weights, device=device, features_dir=features_dir)

@@ -21,10 +21,9 @@ from dawn_bench.metrics.scoring.base import (
     RatioMetric,
     by_second,
     mean_over_time,
-    metric_names,
-    metrics_in_order,
     worst_state,
 )
+from dawn_bench.metrics.scoring.listing import metric_names, metrics_in_order
 from dawn_bench.workflow.evaluation import Evaluation
 
 

@@ -1,0 +1,38 @@
+"""Which metrics there are, in the order of a table, and which of them a run computes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
+from dawn_bench.metrics.scoring.base import METRICS, Metric
+from dawn_bench.registry import unknown_name
+
+
+def usual_metrics(protocol: ScoringProtocol = PAPER_DAWN) -> tuple[str, ...]:
+    """The metrics that are computed where none is named: those that the protocol lists, else all but optional ones."""
+    return protocol.metrics or tuple(name for name in METRICS if not METRICS[name].optional)
+
+
+def metrics_in_order() -> list[type[Metric]]:
+    """All metric classes in the order of a table's columns."""
+    return sorted((METRICS[name] for name in METRICS), key=lambda metric: (metric.order, metric.name))
+
+
+def metric_names(given: Iterable[str]) -> tuple[str, ...]:
+    """Metrics by name, each once; `given` has names or the labels of a report, in any case: `PSNR`, `LSE-C`.
+
+    The arrow, protocol or unit that a report puts behind a label may follow. Raises `InputError` with the nearest names
+    for an unknown one.
+    """
+    known = {name.casefold(): name for name in METRICS}
+    known |= {METRICS[name].title.casefold(): name for name in METRICS if METRICS[name].title.casefold() not in known}
+    names = []
+    for text in given:
+        bare = re.sub(r"\s*(\([^)]*\))?\s*[↑↓→]?\s*$", "", text).strip().casefold()
+        name = known.get(text.strip().casefold()) or known.get(bare)
+        if name is None:
+            raise unknown_name("metric", bare, METRICS)
+        names.append(name)
+    return tuple(dict.fromkeys(names))
