@@ -5,8 +5,8 @@ frames, so it serves where a Fréchet distance needs more of them. It may be neg
 4,096 frames are cut at random into groups of whole clips, whose values are averaged: unbiased too, and its cost grows
 with the number of frames. The interval is the jackknife over clips.
 
-Motion has no such number: of differences, whose mean is zero, the cubic kernel says nothing (a still clip scores as true
-motion does).
+Motion has no such number: of differences, whose mean is zero, the cubic kernel says nothing (a still clip scores as
+true motion does).
 """
 
 from __future__ import annotations

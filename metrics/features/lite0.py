@@ -1,10 +1,10 @@
 """EfficientNet-Lite0 features of every frame, for the suite's own Fréchet and kernel distances.
 
 The network comes with a Python package, so that the features are real without a download. They are the 1,280 numbers
-behind its last convolution, averaged over the picture; values of a frame enter as (x - 127) / 128, resized (bilinear,
-with antialias) to 128 x 128 where neither side is above 128 pixels, else to 224 x 224, on which it was trained. One core
-takes 6 ms a frame of 128 pixels and 22 ms of 224: the smaller input orders blur, noise, compression and a blurred mouth
-of frames of 64 and 128 pixels as the larger one does, and still knows the cat and the cup.
+behind its last convolution, averaged over the picture. Frames enter as (x - 127) / 128, resized (bilinear, antialias)
+to 128 x 128 where neither side is above 128 pixels, else to 224 x 224, on which the network was trained. One core takes
+6 ms a frame of 128 pixels and 22 ms of 224. The smaller input orders blur, noise, compression and a blurred mouth of
+frames of 64 and 128 pixels as the larger one does, and still knows the cat and the cup.
 
 Scores of frames of different sizes do not compare, which they do under no network.
 """
@@ -50,7 +50,7 @@ def lite0_features(
     batch: int = BATCH,
     known: Mapping[bytes, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """uint8 (T,H,W,3) RGB -> float32 (T,1280). Repeated frames are computed once, those with `known` rows not at all."""
+    """uint8 (T,H,W,3) RGB -> float32 (T,1280). Equal frames are computed once, those with `known` rows not at all."""
     device = next(network.parameters()).device
 
     def run(pictures: np.ndarray) -> np.ndarray:

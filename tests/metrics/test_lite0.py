@@ -20,6 +20,7 @@ from dawn_bench.metrics.frechet_lite0 import Steps
 from dawn_bench.metrics.functional.kernel import mmd, mmd_by_clip
 from dawn_bench.metrics.scoring.base import METRICS, Score
 from dawn_bench.metrics.scoring.extraction import Extraction
+from dawn_bench.metrics.scoring.listing import metric_names
 from dawn_bench.pipelines.media.video import read_frames
 
 CLIPS = Path(__file__).parents[2].parent / "shared" / "data" / "clips"
@@ -234,3 +235,9 @@ def test_one_pass_serves_all_three_and_its_weights_are_canonical(monkeypatch: py
         assert extraction.weights_state(metric) == "canonical"
     assert sorted(calls) == ["a", "b"]
     assert all(metric.optional and metric.group == "picture" and "Lite0" in metric.title for metric in metrics)
+
+
+@pytest.mark.parametrize("label", ["{}", "{} ↓", "{} (embedded)", "{} (embedded) ↑"])
+def test_titles_in_brackets_are_names_with_and_without_what_a_report_adds(label: str) -> None:
+    names = ("frechet-lite0", "kernel-lite0", "frechet-motion-lite0", "id-dlib", "fid")
+    assert metric_names(label.format(METRICS[name].title) for name in names) == names

@@ -33,10 +33,8 @@ def cases(file: str) -> list:
 
 def given(path: Path, name: str, case: dict[str, Any], side: str) -> np.ndarray:
     """One side's features: a recipe, or stored beside the case."""
-    if side in case:
-        features = make(path.parent, case[side])
-    else:
-        features = arrays(path)[f"{name}_{side}"].astype(np.float64)
+    stored = f"{name}_{side}"
+    features = make(path.parent, case[side]) if side in case else arrays(path)[stored].astype(np.float64)
     if f"sum_{side}" in case.get("check", {}):
         assert features.sum() == pytest.approx(case["check"][f"sum_{side}"], rel=1e-9)
     return features
