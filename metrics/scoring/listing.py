@@ -31,9 +31,10 @@ def metric_names(given: Iterable[str]) -> tuple[str, ...]:
     known |= {METRICS[name].title.casefold(): name for name in METRICS if METRICS[name].title.casefold() not in known}
     names = []
     for text in given:
-        bare = re.sub(r"\s*(\([^)]*\))?\s*[↑↓→]?\s*$", "", text).strip().casefold()
-        name = known.get(text.strip().casefold()) or known.get(bare)
-        if name is None:
+        bare = text.strip().casefold()
+        while bare not in known and (shorter := re.sub(r"\s*(\([^()]*\)|[↑↓→])$", "", bare)) != bare:
+            bare = shorter  # a title may end in brackets itself
+        if bare not in known:
             raise unknown_name("metric", bare, METRICS)
-        names.append(name)
+        names.append(known[bare])
     return tuple(dict.fromkeys(names))
