@@ -12,7 +12,8 @@ from dawn_bench.registry import unknown_name
 
 def usual_metrics(protocol: ScoringProtocol = PAPER_DAWN) -> tuple[str, ...]:
     """The metrics that are computed where none is named: those that the protocol lists, else all but optional ones."""
-    return protocol.metrics or tuple(name for name in METRICS if not METRICS[name].optional)
+    listed = tuple(name for name in protocol.metrics if name in METRICS)
+    return listed or tuple(name for name in METRICS if not METRICS[name].optional)
 
 
 def metrics_in_order() -> list[type[Metric]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PROTOCOLS, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, Metric
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.text import counted
@@ -45,9 +45,15 @@ def check_files(
 
 
 def evaluation_changes(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> list[str]:
-    """The settings with which `dawn-bench weights fetch --for evaluate` brings what these metrics need."""
-    names = [metric.name for metric in metrics]
-    named = [] if set(names) >= set(usual_metrics(protocol)) else [f"metrics={','.join(names)}"]
+    """The settings with which `dawn-bench weights fetch --for evaluate` brings what these metrics need.
+
+    The metrics are not named where the protocol's own bring the same files.
+    """
+    needs = set(metric_needs(metrics, protocol))
+    usual = set(metric_needs([METRICS[name] for name in usual_metrics(protocol)], protocol))
+    missing = set(missing_needs(needs))
+    same = needs == usual or (missing and missing == set(missing_needs(usual)))
+    named = [] if same else [f"metrics={','.join(metric.name for metric in metrics)}"]
     return named + _protocol_changes(protocol)
 
 

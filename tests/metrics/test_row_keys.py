@@ -198,7 +198,7 @@ def test_a_row_states_the_weights_behind_its_metric(name: str, light: Loads, mon
         files = {r.weight.name for r in used if STATES.get(r.weight.name) != "seeded" and r.weight.research_only}
         assert row.research_only == sorted(files), metric
     assert [scored[m].weights_state for m in ("psnr", "fid", "fvd16", "lpips")] == order
-    assert scored["lse-c"].weights_state == ("canonical" if name == "paper-dawn" else "seeded")
+    assert scored["lse-c"].weights_state == ("seeded" if name == "paper-dawn-tracked" else "canonical")
     assert scored["csim"].research_only == ["arcface-r50", "dlib-68"] and not scored["psnr"].research_only
     seeded = rows(**PICTURES | {"metrics": ("csim",)}, protocol=chosen, weights="seeded")["csim"]
     assert "arcface-r50" not in seeded.research_only, "a stand-in is nobody's"
