@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dawn_bench.cache import OWN_VIDEOS
 from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, piece_words
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
@@ -115,7 +116,7 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[LeaderboardRow, ...]
     notes: tuple[str, ...] = ()
-    #: The cache, where the results have several of this kind of dataset.
+    #: The name of the cache's dataset, where the results have several of its kind, or it is a folder of videos.
     cache: str = ""
     #: The title of a table that is not about one split of a dataset.
     heading: str = ""
@@ -126,8 +127,10 @@ class Table:
 
     @property
     def name(self) -> str:
-        """The dataset, with its cache where there are several of its kind; or the heading."""
-        return self.heading or (f"{self.dataset} ({self.cache})" if self.cache else self.dataset)
+        """The dataset, with its cache where there are several of its kind; or the heading. Own videos have no kind."""
+        if self.heading or not self.cache:
+            return self.heading or self.dataset
+        return self.cache if self.dataset == OWN_VIDEOS else f"{self.dataset} ({self.cache})"
 
     @property
     def pieces(self) -> str:
@@ -203,13 +206,16 @@ def _piece_notes(dataset: str, length: int | None, lengths: Sequence[int | None]
 
 
 def _cache_names(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], str]:
-    """What distinguishes each (dataset, data) from others of its kind: the cache's name, with its hash where needed."""
+    """What distinguishes each (dataset, data) from others of its kind: the cache's name, with its hash where needed.
+
+    A folder of videos always has its name.
+    """
     named = {(r.dataset, r.data): r.data_name or "earlier version" for r in rows}
     kinds = Counter(dataset for dataset, _ in named)
     same = Counter((dataset, name) for (dataset, _), name in named.items())
     return {
         (dataset, data): ""
-        if kinds[dataset] == 1
+        if kinds[dataset] == 1 and (dataset != OWN_VIDEOS or not data)
         else name
         if same[dataset, name] == 1
         else f"{name}, {data[:6] or 'unknown'}"
