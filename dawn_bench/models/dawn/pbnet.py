@@ -168,9 +168,12 @@ class PBDecoder(nn.Module):
         self.audioEmbedding = nn.Linear(config.audio_dim, config.audio_latent_dim)
         self.ztimelinear = nn.Linear(width + config.latent_dim + config.audio_latent_dim, width)
         self.init_proj = nn.Linear(width, width)
-        buckets = {"num_buckets": config.num_buckets, "max_distance": config.max_distance, "slope": config.bias_slope}
-        self.time_rel_pos_bias_tgt = RelativeBias(heads, **buckets)
-        self.time_rel_pos_bias_mem = RelativeBias(heads, **buckets)
+
+        def bias() -> RelativeBias:
+            buckets, reach = config.num_buckets, config.max_distance
+            return RelativeBias(heads, num_buckets=buckets, max_distance=reach, slope=config.bias_slope)
+
+        self.time_rel_pos_bias_tgt, self.time_rel_pos_bias_mem = bias(), bias()
         first = SelfAttention(width, Rotary(config.rotary_dim), heads=heads, head_dim=config.head_dim)
         self.init_temporal_attn = Skip(NormFirst(width, first))
         self.seqTransDecoder = DecoderStack(config)
