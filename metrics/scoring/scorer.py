@@ -51,6 +51,7 @@ def score_method(
     n_requested: int | None = None,
     lengths: Mapping[str, int] | None = None,
     min_share: float = 0.0,
+    undefined: Mapping[str, str] | None = None,
 ) -> list[ScoreRow]:
     """Score the outputs of one method against the true clips with the same ids: one row a metric, in the given order.
 
@@ -65,8 +66,11 @@ def score_method(
     Metrics that compare the clip's end (`Metric.whole`) are not cut. What an output itself lacks is in the rows'
     `frames_missing` and note; an output of less than `min_share` of the true frames fails as `frames_missing`.
 
+    `undefined` are metrics of those chosen that are not computed for these outputs, and the note of each that says why.
+
     Raises `InputError` when a metric is unknown or no id matches.
     """
+    undefined = undefined or {}
     loaders, known = _loaders(generated), failures or {}
     true_clips = sorted(truth, key=lambda clip: clip.id)
     if not any(clip.id in loaders or clip.id in known for clip in true_clips):
@@ -111,6 +115,8 @@ def score_method(
                     with suppress(ItemError):  # a clip whose frames cannot be used fails in every metric
                         pictures.update(*extraction.arrays(pictures, *pair), clip_id=clip.id)
                 for metric in sorted(chosen, key=lambda m: m.whole):  # one pair after the other
+                    if metric.name in undefined:
+                        continue
                     try:
                         metric.check_end(missing[clip.id])
                         arrays = extraction.arrays(metric, *((output, true) if metric.whole else pair))
@@ -137,7 +143,7 @@ def score_method(
             clip.id: joined(metric.left_out(metric.records[clip.id]), (missing if metric.whole else ends)[clip.id])
             if clip.id in metric.records
             else ALL
-            for clip in true_clips
+            for clip in (() if metric.name in undefined else true_clips)
         }
         reasons = {**known, **{clip: error.reason for clip, error in failed[metric.name].items()}}
         requested = n_requested or len(true_clips)
@@ -171,7 +177,8 @@ def score_method(
                 versions=versions(),
                 seed=seed,
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
-                note=join_notes(score.note, _failures(failed[metric.name]), *changes, missing_words(lacking), level),
+                note=undefined.get(metric.name)
+                or join_notes(score.note, _failures(failed[metric.name]), *changes, missing_words(lacking), level),
                 over_time=list(score.over_time),
                 interval=metric.interval,
                 frames_missing=lacking,
