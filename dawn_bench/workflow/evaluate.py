@@ -243,11 +243,12 @@ def _facts(
     notes += report_notes(run) if run is not None else []
     logs = sorted(run.glob("*/metrics.jsonl")) if run is not None else []
     return Facts(
-        title=f"dawn-bench: {cache.settings['dataset']}, {job.split} split",
+        title=f"dawn-bench: {cache.title}, {job.split} split",
         created=ScoreRow.now(),
         notes=notes,
         curves={log.parent.name: log for log in logs},
         dataset={
+            "name": cache.name,
             "dataset": cache.settings["dataset"],
             "split": job.split,
             "clips": len({c.whole_id for c in clips}),

@@ -43,10 +43,10 @@ class Scoring:
 
 
 def identity(cache: Cache, split: str) -> tuple[str, str]:
-    """(hash of the true clips of a split, name of the cache): two caches of one kind are two datasets."""
+    """(hash of the true clips of a split, name of the dataset): two caches of one kind are two datasets."""
     fields = ("frames", "audio", "vertices")
     clips = [(c.id, c.n_frames, *(str(c.meta.get(f"{field}_sha256")) for field in fields)) for c in cache.clips(split)]
-    return fingerprint(clips), cache.root.resolve().name
+    return fingerprint(clips), cache.name
 
 
 def score_entry(
@@ -109,7 +109,8 @@ def score_entry(
     over = f"over the {len(chosen)} of {len(clips)} clips {shared}" if len(chosen) < len(clips) else ""
     rows = []
     for row in of_entry:
-        note = "; ".join(text for text in (not_ranked, row.note, over, *entry.notes) if text)
+        around = (row.note,) if row.needs_weights else (not_ranked, row.note, over, *entry.notes)
+        note = "; ".join(text for text in around if text)
         more: dict[str, Any] = {
             "outputs": outputs,
             "origins": dict(entry.origins),
