@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dawn_bench.cli.job import job_command
+from dawn_bench.cli.output import show
 from dawn_bench.workflow.jobs import Quickstart
 
 
@@ -15,10 +16,10 @@ def quickstart(job: Quickstart) -> None:
 
     Example: dawn-bench quickstart --out demo
     """
-    from dawn_bench.progress import console
     from dawn_bench.workflow.quickstart import plan_for, run_quickstart
 
     done = run_quickstart(job.out, plan_for(job.preset, seed=job.seed), jobs=job.jobs, device=job.device)
-    for line in done.summary:
-        console().print(line)
-    console().print(f"report: {done.report}")
+    signals = [signal.model_dump(mode="json") for signal in done.signals]
+    show(
+        {"report": done.report, "learning": signals, "summary": done.summary}, [*done.summary, f"report: {done.report}"]
+    )
