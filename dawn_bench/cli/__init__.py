@@ -196,9 +196,19 @@ def _usage(error: Any) -> None:
     if (option := getattr(error, "option_name", None)) is not None and error.ctx is not None:
         visible = [p for p in error.ctx.command.get_params(error.ctx) if not getattr(p, "hidden", False)]
         near = did_you_mean(option, [name for param in visible for name in param.opts if name.startswith("--")])
+        near = _as_option(option, visible) or near
         text = f"{error.message.rstrip('.')}. {near}".rstrip(". ")
     end = "" if text.endswith("?") else "."
     _stop(error, error.exit_code, prefix="error", line=f"{text[:1].lower()}{text[1:]}{end}{where}")
+
+
+def _as_option(flag: str, known: list[Any]) -> str:
+    """What to type in place of a flag of `generate` in a command that takes the options of a method by name."""
+    from dawn_bench.cli.themes import METHOD_OPTIONS
+
+    if flag not in METHOD_OPTIONS or not any("--option" in param.opts for param in known):
+        return ""
+    return f"Give it to the methods: --option {flag.lstrip('-').replace('-', '_')}=VALUE"
 
 
 def _stop(error: BaseException, code: int, *, prefix: str, line: str | None = None) -> NoReturn:

@@ -106,6 +106,7 @@ class OnceCommand(TyperCommand):
         if HELP_ALL in args:
             typer.echo(help_of(self, ctx, everything=True))
             raise typer.Exit
+        args = self._named_arguments(args)
         order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
         single = {p for p in order if p.param_type_name == "option" and not (p.multiple or p.is_flag or p.count)}
         for param, times in Counter(order).items():
@@ -114,6 +115,20 @@ class OnceCommand(TyperCommand):
                 words = "twice" if times == 2 else f"{times} times"
                 raise InputError(f"{flag} is given {words}, and takes one value.", hint="Give it once.")
         return super().parse_args(ctx, args)
+
+    def _named_arguments(self, args: list[str]) -> list[str]:
+        """`--cache my-cache` in place of the argument CACHE: what is a flag in one command is one in all of them."""
+        flags = {flag for param in self.params for flag in param.opts}
+        for param in self.params:
+            name = f"--{str(getattr(param, 'metavar', None) or '').lower()}"
+            if param.param_type_name != "argument" or param.nargs != 1 or name in flags:
+                continue
+            parts = [(name, arg[len(name) + 1 :]) if arg.startswith(f"{name}=") else (arg,) for arg in args]
+            args = [word for words in parts for word in words]
+            if args.count(name) == 1 and args[-1] != name:
+                at = args.index(name)
+                args = [args[at + 1], *args[:at], *args[at + 2 :]]
+        return args
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a look-up shows that it is alive from here on, a job once it is read."""
@@ -165,10 +180,8 @@ def _options(field: FieldFlag) -> list[tuple[str, Any, Any]]:
     text = help_text(field, names=False)
     if field.flag.positional:
         return [(field.name, str | None, typer.Argument(metavar=field.name, help=text, show_default=False))]
-    names: dict[str, Any] = (
-        {"autocompletion": field.choices} if field.flag.choices or get_origin(field.of) is Literal else {}
-    )
-    names |= {"show_default": False}
+    named = bool(field.flag.choices) or get_origin(field.of) is Literal
+    names: dict[str, Any] = {"show_default": False, "autocompletion": field.choices if named else None}
     options: list[tuple[str, Any, Any]]
     if field.shape == "switch":
         off = field.flag.off or field.name.replace("--", "--no-", 1)

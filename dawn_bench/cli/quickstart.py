@@ -20,6 +20,5 @@ def quickstart(job: Quickstart) -> None:
 
     done = run_quickstart(job.out, plan_for(job.preset, seed=job.seed), jobs=job.jobs, device=job.device)
     signals = [signal.model_dump(mode="json") for signal in done.signals]
-    show(
-        {"report": done.report, "learning": signals, "summary": done.summary}, [*done.summary, f"report: {done.report}"]
-    )
+    facts = {"report": done.report, "learning": signals, "summary": done.summary}
+    show(facts, [*done.summary, f"report: {done.report}"])

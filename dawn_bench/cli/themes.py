@@ -12,11 +12,13 @@ THEMES: dict[str, tuple[str, str]] = {
     ),
     "Method": (
         "--model --method --preset --stage --variant --steps",
-        "--option --max-seconds --method-class --solver --eta --cond-scale --precision --compile --pass-seconds --all-metrics",
+        "--option --max-seconds --method-class --solver --eta --cond-scale --precision --compile "
+        "--pass-seconds --all-metrics",
     ),
     "Preparation": (
         "--size",
-        "--extract --crop --pose --face --person --blink --frames --decoder --on-cut --require-audio --max-gap --min-frames --max-frames --max-covered --max-yaw "
+        "--extract --crop --pose --face --person --blink --frames --decoder --on-cut --require-audio "
+        "--allow-silent --max-gap --min-frames --max-frames --max-covered --max-yaw "
         "--min-face-height --min-in-frame --min-sharpness",
     ),
     "Scores": (
@@ -42,6 +44,8 @@ METAVARS = {
     "--out": "FOLDER", "train --out": "RUN", "evaluate --out": "RESULTS", "reproduce --out": "RESULTS",
     "generate --out": "MP4", "--published": "TABLES", "--fields": "FIELDS", "--size": "PIXELS",
 }  # fmt: skip
+#: Flags of `generate` that other commands pass on to the methods by `--option`.
+METHOD_OPTIONS = ("--steps", "--eta", "--cond-scale", "--solver", "--precision", "--compile")
 
 
 def theme_of(flag: str) -> tuple[str, bool]:

@@ -26,6 +26,10 @@ app = typer.Typer(
 )
 
 
+#: What `weights list --json` gives of the table of weights.
+_FACTS = ("file", "bytes", "purpose", "origin", "licence", "research_only", "addresses")
+
+
 @app.command("list", cls=OnceCommand)
 def list_weights(json: JsonFlag = False) -> None:
     """Show every network with its file, state, licence and origin.
@@ -54,10 +58,8 @@ def list_weights(json: JsonFlag = False) -> None:
         lines.append(f"    licence: {weight.licence}")
         if state == "absent" and not weight.addresses:
             lines.append(f"    by hand: {by_hand(weight)}")
-        known = {name: getattr(weight, name) for name in ("file", "bytes", "purpose", "origin", "licence", "addresses")}
-        facts.append(
-            {"name": weight.name, "state": state, "path": path, "research_only": weight.research_only, **known}
-        )
+        known = {name: getattr(weight, name) for name in _FACTS}
+        facts.append({"name": weight.name, "state": state, "path": path} | known)
     lines.append("canonical: the published file; user: another file, or no published hash")
     lines.append("absent: metrics and losses use a stand-in, and say so; extractors, face back ends and models stop")
     lines.append("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,7 @@ from dawn_bench.config import validated
 from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import sweep
-from dawn_bench.job import Device, Flag, Job
+from dawn_bench.job import Device, Flag, Job, field_flags
 from dawn_bench.pipelines.faces.choice import CHOICES, separated
 from dawn_bench.progress import console
 
@@ -120,6 +120,15 @@ class Generation(Job):
     @classmethod
     def _faces_apart(cls, data: dict[str, object]) -> dict[str, object]:
         return separated(data)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        """Refuse an option that is given by its own flag and by `--option`: one would be left out in silence."""
+        for flag in field_flags(type(self)):
+            if flag.field in _COMMON and flag.field in self.options and getattr(self, flag.field) is not None:
+                what = f"{flag.field} is given twice, by {flag.name} and by --option {flag.field}."
+                raise InputError(what, hint="Give one of them.")
+        return self
 
     @property
     def model_options(self) -> dict[str, Any]:
