@@ -110,6 +110,8 @@ def _line(
     of = f"/{total:.0f}" if total is not None else ""
     left = f", {duration(round((total - done) / rate))} left" if total and rate and done < total else ""
     facts = f": {done:.0f}{of} {unit}, {rate:.1f} {unit}/s, {duration(round(spent))}{left}"
+    if cell_len(facts) + LABEL > width:
+        facts = f": {done:.0f}{of} {unit}, {duration(round(spent))}{left}"
     room = width - cell_len(facts)
     if cell_len(label) > max(room, LABEL):
         label = f"{set_cell_size(label, max(room, LABEL) - 1)}…"

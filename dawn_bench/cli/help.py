@@ -51,4 +51,4 @@ def root() -> tuple[Any, Any]:
     from dawn_bench.cli import app
 
     command = typer.main.get_command(app)
-    return command, command.context_class(command, info_name="dawn-bench")
+    return command, command.context_class(command, info_name="dawn-bench", **command.context_settings)
