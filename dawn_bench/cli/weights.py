@@ -133,7 +133,7 @@ def fetch(
         except InputError as error:
             failed.append(error)
             if len(fetched) + len(alone) > 1:
-                echo(f"{weight.name}: {error}")
+                console().print(f"{weight.name}: {error}")
     if len(fetched) + len(alone) == 1 and (failed or alone):
         raise failed[0] if failed else no_address(alone[0])
     for weight in alone:
@@ -226,7 +226,7 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
     """Add what is known in a folder, and say of each file what it is; then what the models in it still lack."""
     from dawn_bench.errors import InputError
     from dawn_bench.readers import shortened
-    from dawn_bench.terminal import echo
+    from dawn_bench.terminal import console, echo
     from dawn_bench.text import counted
     from dawn_bench.weights import folder as weights_folder
     from dawn_bench.weights_folder import add_folder
@@ -237,8 +237,10 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
         if file.resolved is not None:
             weight = file.resolved.weight
             echo(f"{file.path.name}: {weight.purpose}; {weight.name}, {file.resolved.state}, {file.resolved.path}")
-        elif file.reason or file.note:
-            echo(file.reason or file.note)
+        elif file.reason:
+            console().print(file.reason)
+        elif file.note:
+            echo(file.note)
     refused = [file for file in files if file.reason]
     if others := [file.path.name for file in files if file.resolved is None and not file.reason and not file.note]:
         echo(f"not needed: {shortened(', '.join(others))}")

@@ -54,7 +54,7 @@ VALUES = {
     "extract": "hubert", "metrics": "psnr,lse-c", "protocol": "paper-dawn-tracked", "protocol_set": "fid_resize=clean",
     "piece_length": "150", "pass_seconds": "7.5", "table": "5", "format": "md,csv", "published": "2,3",
     "preset": "small", "model": "dit-head", "generate.model": "dawn", "lengths": "7,9", "variants": "ttr=/x/v",
-    "options": "steps=3", "out": "/x/out.mp4", "part": "2/8",
+    "options": "steps=3", "generate.options": "window=3", "out": "/x/out.mp4", "part": "2/8",
 }  # fmt: skip
 #: Fields that change the defaults of others; they have tests of their own.
 APART = {("prepare", "like"), ("prepare", "list_missing"), ("generate", "items")}
