@@ -60,6 +60,7 @@ def prepare(job: Preparation) -> None:
         overwrite=job.overwrite,
         device=job.device,
         devices=job.devices,
+        name=job.name,
     )
     _show(report)
     from dawn_bench.workflow.next_steps import MESHES, after_prepare
@@ -112,6 +113,7 @@ def _list_missing(job: Preparation) -> None:
 
 def _show(report: PrepareReport) -> None:
     """Print the summary of a run: clips by reason, frames, time."""
+    from dawn_bench.pipelines.preparation.remedies import remedy
     from dawn_bench.terminal import echo, print_table
     from dawn_bench.text import counted, duration
 
@@ -121,7 +123,8 @@ def _show(report: PrepareReport) -> None:
         show(facts | {"seconds": report.wall}, ())
         return
     rows = [(str(report.ok), f"ready, {counted(report.frames, 'frame')}, {duration(report.seconds)}")]
-    rows += [(str(count), f"left out: {reason}") for reason, count in report.quarantined.items()]
+    ways = {reason: f" ({way})" if (way := remedy(reason, "")) else "" for reason in report.quarantined}
+    rows += [(str(count), f"left out: {reason}{ways[reason]}") for reason, count in report.quarantined.items()]
     rows += [(str(count), f"without {name}") for name, count in report.incomplete.items() if count]
     print_table("clips", "", rows=rows)
     resumed = f", {counted(report.resumed, 'clip')} already prepared before" if report.resumed else ""
