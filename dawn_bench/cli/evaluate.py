@@ -19,13 +19,11 @@ def evaluate(job: Evaluation) -> None:
     On every GPU: dawn-bench evaluate --devices all --method dawn --checkpoint RUN --cache CACHE --out RESULTS
     """
     from dawn_bench.errors import EXIT_STRICT
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import echo
     from dawn_bench.workflow.evaluate import evaluate_methods
 
     done = evaluate_methods(job)
-    for line in done.summary:
-        console().print(line)
-    if done.report is not None:
-        console().print(f"report: {done.report}")
+    for line in done.screen:
+        echo(line)
     if job.strict and done.failed:
         raise typer.Exit(EXIT_STRICT)

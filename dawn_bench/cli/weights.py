@@ -53,7 +53,10 @@ def list_weights() -> None:
         if state == "absent" and not weight.addresses:
             screen.print(f"    by hand: {by_hand(weight)}")
     screen.print("canonical: the published file; user: another file, or no published hash")
-    screen.print("absent: metrics and losses use a stand-in, and say so; extractors, face back ends and models stop")
+    screen.print(
+        "absent: metrics need weights and are left out, losses use a stand-in and say so; "
+        "extractors, face back ends and models stop"
+    )
     screen.print("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
 
 

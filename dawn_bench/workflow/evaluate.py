@@ -14,26 +14,23 @@ scores what is there.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.devices import device_list, on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import ScoringProtocol
-from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
-from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.metrics.scoring.listing import usual_metrics
-from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes
+from dawn_bench.metrics.scoring.needs import check_files
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
+from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -41,9 +38,8 @@ from dawn_bench.results import ScoreRow
 from dawn_bench.text import counted
 from dawn_bench.threads import one_thread
 from dawn_bench.utf8 import escape_invalid
-from dawn_bench.weights_needs import fetch_command
 from dawn_bench.workflow.bench import clear_bench
-from dawn_bench.workflow.chosen import chosen_clips, outputs_folder
+from dawn_bench.workflow.chosen import Chosen, chosen_clips, outputs_folder
 from dawn_bench.workflow.entries import Entry, Source, check_owner, entry_source
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.fill_job import FillJob
@@ -58,9 +54,19 @@ from dawn_bench.workflow.filling import (
     workers_of,
 )
 from dawn_bench.workflow.folders import results_folder, shared_results
+from dawn_bench.workflow.forecast import forecast, remember
 from dawn_bench.workflow.levelling import Rows, levelled
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
 from dawn_bench.workflow.stored import check_nothing_lost, lost_outputs
+from dawn_bench.workflow.summary import (
+    Failures,
+    licence_notes,
+    method_lines,
+    next_line,
+    other_files_notes,
+    remarks,
+    table_lines,
+)
 
 __all__ = ["Evaluated", "Evaluation", "evaluate_methods", "outputs_folder"]
 
@@ -73,7 +79,8 @@ class Evaluated:
     """The result of an evaluation.
 
     The rows of this run, failed items as (method, clip, reason), summary lines, the report page (None where nothing
-    was scored), and seconds by part, of all workers together.
+    was scored), and seconds by part, of all workers together. `screen` is the summary for a terminal, with a table in
+    place of a line for each method.
     """
 
     rows: list[ScoreRow]
@@ -81,6 +88,7 @@ class Evaluated:
     summary: list[str]
     report: Path | None
     timings: dict[str, float]
+    screen: tuple[str, ...] = ()
 
 
 @on_its_device
@@ -122,11 +130,13 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         if job.fills_only:
             with shared_results(job.out):
                 jobs = plan_jobs(job, chosen, sources, pool, workers)
+                _announce(job, chosen, sources, jobs, workers.number + workers.gpus)
                 lost = lost_outputs(jobs_of_part(jobs, *job.part_numbers), sources, clips, out, seed=job.seed)
                 fill(jobs, workers, pool, part=job.part_numbers, lost=lost)
                 return _filled_part(jobs)
         with results_folder(job.out), one_thread():
             jobs = plan_jobs(job, chosen, sources, pool, workers)
+            _announce(job, chosen, sources, jobs, workers.number + workers.gpus)
             merge_lists(jobs, out)  # those of a killed run are older than what is recorded from here on
             lost = lost_outputs(jobs, sources, clips, out, seed=job.seed)
             if not job.fold:
@@ -140,6 +150,16 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         clear_bench()
 
 
+def _announce(
+    job: Evaluation, chosen: Chosen, sources: Mapping[str, Source], jobs: Sequence[FillJob], workers: int
+) -> None:
+    """Say before the work what is computed, what is skipped, and for how long."""
+    frames = sum(one.n_frames for one in jobs)
+    pending = sum(one.n_frames for one in jobs if not one.part.exists()) / frames if frames else 0.0
+    for line in forecast(job, chosen.protocol, chosen.clips, list(sources), pending=pending, workers=workers):
+        console().print(line)
+
+
 def _filled_part(jobs: Sequence[FillJob]) -> Evaluated:
     """What is done so far; nothing is scored."""
     jobs = last_steps(jobs)
@@ -147,7 +167,7 @@ def _filled_part(jobs: Sequence[FillJob]) -> Evaluated:
     failed = [(j.name, f.clip, f.status) for j in done if j.name for f in j.report().failed]
     lines = [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
     lines.append(f"{len(done)} of {counted(len(jobs), 'job')} done; score them with the same command and --fold")
-    return Evaluated([], failed, lines, None, {})
+    return Evaluated([], failed, lines, None, {}, tuple(lines))
 
 
 def _evaluated(
@@ -195,11 +215,14 @@ def _evaluated(
         entries, scores, clips, common, scoring, store, excluded=not_ranked, min_coverage=job.min_coverage
     )
     rows = [row for by_metric in scores.values() for row in by_metric.values()]
+    generating = {name: timings[f"generate {name}"] for name in sources}
+    remember(job, rows, generating, clips)
     facts = _facts(job, cache, protocol, clips, common, rows, timings)
     store.set_facts(facts.model_copy(update={"dataset": _beside(store.facts().dataset, facts.dataset, protocol)}))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
-    return Evaluated(rows, failed, _summary(rows, failed, protocol), page, timings)
+    screen = (*table_lines(rows), *remarks(rows, failed, protocol), f"report: {page}", next_line(job))
+    return Evaluated(rows, failed, _summary(rows, failed, protocol), page, timings, screen)
 
 
 def _beside(earlier: Mapping[str, Any], facts: dict[str, Any], protocol: ScoringProtocol) -> dict[str, Any]:
@@ -261,51 +284,9 @@ def _facts(
     )
 
 
-def _summary(rows: Sequence[ScoreRow], failed: Sequence[tuple[str, str, str]], protocol: ScoringProtocol) -> list[str]:
-    """One line per method with every score, then the failures."""
-    methods = list(dict.fromkeys(r.method for r in rows))
-    lines = []
-    for method in methods:
-        scores = [f"{r.metric} {_short(r)}" for r in rows if r.method == method]
-        lines.append(f"{method}: {', '.join(scores)}")
-    if stand_ins := dict.fromkeys(r.metric for r in rows if r.weights_state == "seeded"):
-        changes = evaluation_changes([METRICS[name] for name in stand_ins if name in METRICS], protocol)
-        fetch = fetch_command(job="evaluate", changes=changes)
-        lines.append(f"* computed with stand-in networks: not comparable with published numbers; get them: {fetch}")
-    lines += other_files_notes(rows)
-    lines += licence_notes(rows)
-    lines += [f"warning: {text}" for text in appearance_warnings(rows)]
-    short: dict[str, dict[str, str]] = {}
-    for row in rows:
-        short.setdefault(row.method, {}).update(row.frames_missing)
-    lines += [f"{missing_words(missing)}: {method}" for method, missing in short.items() if missing]
-    lines += [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row.not_ranked:
-            reasons.setdefault((row.method, row.not_ranked.removeprefix("not ranked: ")), []).append(row.metric)
-    lines += [f"not ranked: {method}, {', '.join(names)}: {why}" for (method, why), names in reasons.items()]
-    return lines
-
-
-def other_files_notes(rows: Iterable[ScoreRow]) -> list[str]:
-    """A sentence on the scores whose networks are other files than the published ones; none where there are none."""
-    names = sorted({row.metric for row in rows if row.weights_state == "user"})
-    what = "use networks that are not the published files: not comparable with a paper"
-    return [f"Scores of {', '.join(names)} {what}."] if names else []
-
-
-def licence_notes(rows: Iterable[ScoreRow]) -> list[str]:
-    """A sentence for each network behind these scores whose licence is for research only."""
-    metrics = defaultdict[str, list[str]](list)
-    for row in rows:
-        for name in row.research_only:
-            if row.metric not in metrics[name]:
-                metrics[name].append(row.metric)
-    return [
-        f"{', '.join(used)}: computed with {name}, whose licence is: {weights.entry(name).licence}."
-        for name, used in sorted(metrics.items())
-    ]
+def _summary(rows: Sequence[ScoreRow], failed: Failures, protocol: ScoringProtocol) -> list[str]:
+    """One line per method with every score, then what a reader must know of them."""
+    return [*method_lines(rows), *remarks(rows, failed, protocol)]
 
 
 def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:
@@ -316,8 +297,3 @@ def _shape(cache: Cache, clip: Clip) -> dict[str, Any]:
     fields = (("lips", "lips_set"), ("upper face", "upper_set"))
     sets = {name: clip.meta.get(field) or unknown for name, field in fields}
     return {"vertices": clip["vertices"].shape[1], "fps": clip.fps, **sets}
-
-
-def _short(row: ScoreRow) -> str:
-    mark = "*" if row.weights_state == "seeded" else ""
-    return f"{row.value:.4g}{mark}" if row.value is not None else "–"
