@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, piece_words
+from dawn_bench.cache import OWN_VIDEOS
+from dawn_bench.metrics.protocols.base import EMBEDDED, PIECE_LENGTHS, piece_words
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.reports.cards import MetricText, texts
@@ -115,7 +116,7 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[LeaderboardRow, ...]
     notes: tuple[str, ...] = ()
-    #: The cache, where the results have several of this kind of dataset.
+    #: The name of the cache's dataset, where the results have several of its kind, or it is a folder of videos.
     cache: str = ""
     #: The title of a table that is not about one split of a dataset.
     heading: str = ""
@@ -123,11 +124,15 @@ class Table:
     piece_length: int | None = None
     #: Whether the title says so: for pieces, and for whole clips next to pieces of the same dataset.
     names_pieces: bool = False
+    #: The protocol whose metrics have a table of their own; empty for those of the papers.
+    protocol: str = ""
 
     @property
     def name(self) -> str:
-        """The dataset, with its cache where there are several of its kind; or the heading."""
-        return self.heading or (f"{self.dataset} ({self.cache})" if self.cache else self.dataset)
+        """The dataset, with its cache where there are several of its kind; or the heading. Own videos have no kind."""
+        if self.heading or not self.cache:
+            return self.heading or self.dataset
+        return self.cache if self.dataset == OWN_VIDEOS else f"{self.dataset} ({self.cache})"
 
     @property
     def pieces(self) -> str:
@@ -154,13 +159,14 @@ class Table:
 def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
     """One table per dataset, split, length of pieces and class of methods, sorted by these; each shows the sanity rows.
 
-    Whole clips come last.
+    Whole clips come last. The metrics of `embedded` have tables of their own.
     """
     tables, text = [], texts(rows)
     caches = _cache_names(rows)
-    places = {(r.dataset, caches[r.dataset, r.data], r.split, r.data, _frames(r)) for r in rows}
-    for dataset, cache, split, data, frames in sorted(places):
-        beside = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
+    places = {(r.dataset, caches[r.dataset, r.data], r.split, r.data, _own_table(r), _frames(r)) for r in rows}
+    for dataset, cache, split, data, protocol, frames in sorted(places):
+        of_data = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
+        beside = [r for r in of_data if _own_table(r) == protocol]
         here = [r for r in beside if _frames(r) == frames]
         length = here[0].piece_length
         lengths = dict.fromkeys(r.piece_length for r in sorted(beside, key=_frames))
@@ -174,8 +180,14 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
             table = _table(dataset, split, method_class, entered, sanity, text)
             notes = (*_piece_notes(dataset, length, list(lengths)), *table.notes)
             named = length is not None or len(lengths) > 1 or dataset in PIECE_LENGTHS
-            tables.append(replace(table, cache=cache, piece_length=length, names_pieces=named, notes=notes))
+            where = {"cache": cache, "piece_length": length, "names_pieces": named, "protocol": protocol}
+            tables.append(replace(table, notes=notes, **where))
     return tables
+
+
+def _own_table(row: ScoreRow) -> str:
+    """The protocol of a row whose metrics have a table of their own: its ranks are never averaged with a paper's."""
+    return EMBEDDED.id if row.protocol.startswith(EMBEDDED.id) else ""
 
 
 def _frames(row: ScoreRow) -> float:
@@ -203,13 +215,16 @@ def _piece_notes(dataset: str, length: int | None, lengths: Sequence[int | None]
 
 
 def _cache_names(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], str]:
-    """What distinguishes each (dataset, data) from others of its kind: the cache's name, with its hash where needed."""
+    """What distinguishes each (dataset, data) from others of its kind: the cache's name, with its hash where needed.
+
+    A folder of videos always has its name.
+    """
     named = {(r.dataset, r.data): r.data_name or "earlier version" for r in rows}
     kinds = Counter(dataset for dataset, _ in named)
     same = Counter((dataset, name) for (dataset, _), name in named.items())
     return {
         (dataset, data): ""
-        if kinds[dataset] == 1
+        if kinds[dataset] == 1 and (dataset != OWN_VIDEOS or not data)
         else name
         if same[dataset, name] == 1
         else f"{name}, {data[:6] or 'unknown'}"
@@ -332,7 +347,7 @@ def with_published(tables: Sequence[Table], published: Sequence[Table]) -> list[
     """`tables` with published lines appended to tables of the same dataset and class.
 
     Columns match by metric; a metric under several protocols has no published values, and neither has a table over
-    other pieces of the clips than the paper's.
+    other pieces of the clips than the paper's, or of metrics that are not the papers'.
     """
     extended = []
     for table in tables:
@@ -340,7 +355,8 @@ def with_published(tables: Sequence[Table], published: Sequence[Table]) -> list[
         same = (
             t
             for t in published
-            if table.dataset.lower().startswith(t.dataset)
+            if not table.protocol
+            and table.dataset.lower().startswith(t.dataset)
             and table.method_class == t.method_class
             and table.piece_length == t.piece_length
         )
