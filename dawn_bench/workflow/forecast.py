@@ -103,8 +103,10 @@ def _time(job: Evaluation, metrics: Sequence[type[Metric]], methods: Sequence[st
     if len(unknown) == len(wanted):
         return "time: unknown: nothing of this was measured on this machine yet"
     # metrics that share a feature count it each
-    text = f"time: at most about {_duration(sum(known.values()) * frames / workers)}, as measured on this machine"
-    return f"{text}; unknown: {few(unknown, most=_MOST)}" if unknown else text
+    most = f"at most about {_duration(sum(known.values()) * frames / workers)}"
+    if not unknown:
+        return f"time: {most}, as measured on this machine"
+    return f"time: unknown for {few(unknown, most=_MOST)}, not measured on this machine yet; the rest: {most}"
 
 
 def _duration(seconds: float) -> str:
