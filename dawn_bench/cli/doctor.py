@@ -69,22 +69,15 @@ def doctor(json: JsonFlag = False) -> None:
     section("Metrics", [(m.name, _or_reason(partial(_metric, m))) for m in metrics_in_order()])
     if plugins := installed_plugins():
         section("Plug-ins", plugins)
-<<<<<<< HEAD
-    if any(locate(w) is None for w in WEIGHTS):
-        screen.print(
-            "\nMetrics that need weights are left out; losses without a file use a stand-in, and say so.\n"
-            "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate\n"
-            "Numbers without a download: dawn-bench evaluate --protocol embedded",
-=======
     if json:
         plugins = [f"{group}: {name}" for group, name in facts.pop("Plug-ins", [])]
         by_title = {title.partition(" in ")[0].lower(): dict(rows) for title, rows in facts.items()}
         echo_json({**by_title, "weights folder": folder(), "plug-ins": plugins})
     elif any(locate(w) is None for w in WEIGHTS):
         echo(
-            "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.\n"
-            "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate",
->>>>>>> integ
+            "\nMetrics that need weights are left out; losses without a file use a stand-in, and say so.\n"
+            "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate\n"
+            "Numbers without a download: dawn-bench evaluate --protocol embedded",
         )
 
 

@@ -19,26 +19,15 @@ def evaluate(job: Evaluation) -> None:
 
     On every GPU: dawn-bench evaluate --devices all --method dawn --checkpoint RUN --cache CACHE --out RESULTS
     """
-<<<<<<< HEAD
-    from dawn_bench.errors import EXIT_STRICT
-    from dawn_bench.terminal import echo
-    from dawn_bench.workflow.evaluate import evaluate_methods
-
-    done = evaluate_methods(job)
-    for line in done.screen:
-        echo(line)
-=======
     from dawn_bench.errors import EXIT_STRICT, EXIT_UNSOLVED
     from dawn_bench.workflow.evaluate import evaluate_methods
 
     done = evaluate_methods(job)
-    page = [] if done.report is None else [f"report: {done.report}"]
     failed = [dict(zip(("method", "clip", "reason"), item, strict=True)) for item in done.failed]
     rows = [row.model_dump(mode="json") for row in done.rows]
     facts = {"report": done.report, "scores": rows, "failed": failed, "seconds": done.timings, "summary": done.summary}
-    show(facts, [*done.summary, *page])
+    show(facts, list(done.screen))
     if done.unsolved:
         raise typer.Exit(EXIT_UNSOLVED)
->>>>>>> integ
     if job.strict and done.failed:
         raise typer.Exit(EXIT_STRICT)

@@ -57,24 +57,17 @@ def list_weights(json: JsonFlag = False) -> None:
         lines.append(f"    from {weight.origin}")
         lines.append(f"    licence: {weight.licence}")
         if state == "absent" and not weight.addresses:
-<<<<<<< HEAD
-            screen.print(f"    by hand: {by_hand(weight)}")
-    screen.print("canonical: the published file; user: another file, or no published hash")
-    screen.print(
-        "absent: metrics need weights and are left out, losses use a stand-in and say so; "
-        "extractors, face back ends and models stop"
-    )
-    screen.print("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
-=======
             lines.append(f"    by hand: {by_hand(weight)}")
         known = {name: getattr(weight, name) for name in _FACTS}
         facts.append({"name": weight.name, "state": state, "path": path} | known)
     lines.append("canonical: the published file; user: another file, or no published hash")
-    lines.append("absent: metrics and losses use a stand-in, and say so; extractors, face back ends and models stop")
+    lines.append(
+        "absent: metrics need weights and are left out, losses use a stand-in and say so; extractors, face back"
+    )
+    lines.append("back ends and models stop")
     lines.append("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
     with json_output(json):
         show({"folder": folder(), "weights": facts}, lines)
->>>>>>> integ
 
 
 @app.command(cls=OnceCommand)

@@ -14,12 +14,8 @@ scores what is there.
 from __future__ import annotations
 
 import time
-<<<<<<< HEAD
-from collections.abc import Mapping, Sequence
-=======
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
->>>>>>> integ
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +31,8 @@ from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.needs import check_files
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
-<<<<<<< HEAD
-from dawn_bench.progress import console
-=======
 from dawn_bench.processes import Workers
->>>>>>> integ
+from dawn_bench.progress import console
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -91,12 +84,8 @@ class Evaluated:
     """The result of an evaluation.
 
     The rows of this run, failed items as (method, clip, reason), summary lines, the report page (None where nothing
-<<<<<<< HEAD
-    was scored), and seconds by part, of all workers together. `screen` is the summary for a terminal, with a table in
-    place of a line for each method.
-=======
-    was scored), seconds by part, of all workers together, and the methods that solved no clip.
->>>>>>> integ
+    was scored), seconds by part, of all workers together, and the methods that solved no clip. `screen` is the summary
+    for a terminal, with a table in place of a line for each method.
     """
 
     rows: list[ScoreRow]
@@ -104,11 +93,8 @@ class Evaluated:
     summary: list[str]
     report: Path | None
     timings: dict[str, float]
-<<<<<<< HEAD
-    screen: tuple[str, ...] = ()
-=======
     unsolved: tuple[str, ...] = ()
->>>>>>> integ
+    screen: tuple[str, ...] = ()
 
 
 @on_its_device
@@ -201,7 +187,7 @@ def _filled_part(jobs: Sequence[FillJob]) -> Evaluated:
     failed = [(j.name, f.clip, f.status) for j in done if j.name for f in j.report().failed]
     lines = [f"failed: {method}, {clip}: {status}" for method, clip, status in failed]
     lines.append(f"{len(done)} of {counted(len(jobs), 'job')} done; score them with the same command and --fold")
-    return Evaluated([], failed, lines, None, {}, tuple(lines))
+    return Evaluated([], failed, lines, None, {}, screen=tuple(lines))
 
 
 def _evaluated(
@@ -256,23 +242,16 @@ def _evaluated(
     store.set_facts(facts.model_copy(update={"dataset": _beside(store.facts().dataset, facts.dataset, protocol)}))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
-<<<<<<< HEAD
-    screen = (*table_lines(rows), *remarks(rows, failed, protocol), f"report: {page}", next_line(job))
-    return Evaluated(rows, failed, _summary(rows, failed, protocol), page, timings, screen)
-=======
     unsolved = _unsolved([entries[name] for name in sources if name in entries], failed, len(clips))
-    summary = [
-        *_summary(rows, failed, protocol),
-        *(f"{name} solved none of {counted(len(clips), 'clip')}" for name in unsolved),
-    ]
-    return Evaluated(rows, failed, summary, page, timings, unsolved)
+    last = [f"{name} solved none of {counted(len(clips), 'clip')}" for name in unsolved]
+    screen = (*table_lines(rows), *remarks(rows, failed, protocol), f"report: {page}", next_line(job), *last)
+    return Evaluated(rows, failed, [*_summary(rows, failed, protocol), *last], page, timings, unsolved, screen)
 
 
 def _unsolved(entries: Iterable[Entry], failed: Iterable[tuple[str, str, str]], clips: int) -> tuple[str, ...]:
     """The names of ranked entries all of whose `clips` have failed; references and sanity rows do not count."""
     failures = Counter(name for name, *_ in failed)
     return tuple(entry.name for entry in entries if entry.ranked and failures[entry.name] >= clips)
->>>>>>> integ
 
 
 def _beside(earlier: Mapping[str, Any], facts: dict[str, Any], protocol: ScoringProtocol) -> dict[str, Any]:
