@@ -241,8 +241,7 @@ def compute_metrics(
         paired: whether each generated clip has its own reference.
         protocol: a named protocol.
         protocol_set: changes to the protocol, as `field=value`.
-        weights: `auto`: a metric whose files are absent has the value None, and its `fetch` is the command that brings
-            them; `files` refuses; `seeded` computes with stand-ins.
+        weights: `auto`: a metric without its files is None, `fetch` brings them; `files` refuses; `seeded`: stand-ins.
         device: `auto`, `cpu`, `cuda`.
         fps: frame rate of arrays without one of their own; they are resampled to 25 fps. Default: 25.
         features: folder in which features are cached between calls.
