@@ -186,7 +186,7 @@ def test_missing_files_of_an_evaluation_end_with_the_command_that_brings_exactly
         assert str(caught.value).endswith(f", or: {end}"), str(caught.value)
         brought = set(job_needs("evaluate", evaluation_changes(classes, chosen)))
         installed = {need for need in metric_needs(classes, chosen) if weights.entry(need[0]).package}
-        assert brought == set(metric_needs(classes, chosen)) - installed
+        assert brought - installed == set(metric_needs(classes, chosen)) - installed
 
 
 def test_what_only_a_person_can_get_is_said_with_what_can_be_fetched() -> None:
