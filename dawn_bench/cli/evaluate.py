@@ -18,7 +18,7 @@ def evaluate(job: Evaluation) -> None:
 
     On every GPU: dawn-bench evaluate --devices all --method dawn --checkpoint RUN --cache CACHE --out RESULTS
     """
-    from dawn_bench.errors import EXIT_STRICT
+    from dawn_bench.errors import EXIT_STRICT, EXIT_UNSOLVED
     from dawn_bench.progress import console
     from dawn_bench.workflow.evaluate import evaluate_methods
 
@@ -27,5 +27,7 @@ def evaluate(job: Evaluation) -> None:
         console().print(line)
     if done.report is not None:
         console().print(f"report: {done.report}")
+    if done.unsolved:
+        raise typer.Exit(EXIT_UNSOLVED)
     if job.strict and done.failed:
         raise typer.Exit(EXIT_STRICT)
