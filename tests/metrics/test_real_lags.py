@@ -68,4 +68,5 @@ def test_the_own_sound_correlates_more_than_that_of_other_clips(real) -> None:
         own.append(heard(landmarks, sound, metric=AvCorr).total)
         others = (np.resize(s, len(sound)) for j, (*_, s) in enumerate(real) if j != k)
         other.append(np.mean([heard(landmarks, s, metric=AvCorr).total for s in others]))
-    assert np.mean(own) > 0.3 and abs(np.mean(other)) < 0.1
+    # sentences of one pattern resemble each other
+    assert np.mean(own) > 0.3 and np.mean(own) > np.mean(other) + 0.2
