@@ -11,7 +11,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -247,7 +247,7 @@ def fitted(kind: type[T], content: object, *, path: Path, hint: str = _AGAIN) ->
     from pydantic import ValidationError
 
     try:
-        return cast(T, _adapter(kind).validate_python(content))
+        return cast(T, _adapter(cast(Hashable, kind)).validate_python(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -255,11 +255,11 @@ def fitted(kind: type[T], content: object, *, path: Path, hint: str = _AGAIN) ->
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Hashable) -> Any:
     """What reads a type; building it takes milliseconds, and a results folder has a record for each clip."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    return TypeAdapter(kind)  # type: ignore[arg-type]
 
 
 def shortened(text: str, limit: int = 120) -> str:
