@@ -120,7 +120,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         sources = {
             n: entry_source(n, job, clips, out=out, shown=shown, piece_length=chosen.piece_length) for n in names
         }
-        sources |= silent_sources(sources, job.metrics, protocol, clips)
+        sources |= silent_sources(sources, job.metrics, chosen.protocol, clips)
         check_content(cache, [clip.id for clip in chosen.whole])
         return _filled_and_scored(job, cache, chosen, store, sources, workers, pool)
 
