@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -41,17 +42,23 @@ def write_clips(cache: Path, *, clips: int, frames: int, size: int) -> None:
     write_tiny_cache(cache, size=size, frames=frames, splits=("train", *("test",) * clips))
 
 
-def run(folder: Path, checkout: Path, jobs: int | None) -> tuple[float, str]:
-    """Seconds of an evaluation from nothing, and its rows."""
+def run(folder: Path, checkout: Path, jobs: int | None) -> tuple[float, float, str]:
+    """Seconds of an evaluation from nothing, those of processors in all its processes, and its rows."""
     out = folder / "results"
     shutil.rmtree(out, ignore_errors=True)
     settings = {"cache": str(folder / "cache"), "out": str(out), "methods": "still", "metrics": METRICS}
     settings |= {"device": "cpu", "weights": "seeded", **({"jobs": jobs} if jobs is not None else {})}
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(checkout)}
-    began = time.perf_counter()
+    began, used = time.perf_counter(), processor_seconds()
     command = [sys.executable, "-c", RUN, json.dumps(settings)]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return time.perf_counter() - began, done.stdout
+    return time.perf_counter() - began, processor_seconds() - used, done.stdout
+
+
+def processor_seconds() -> float:
+    """Of processes that this one has started, and of theirs, as far as they have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 def main() -> None:
@@ -76,9 +83,9 @@ def main() -> None:
     rows: dict[str, str] = {}
     for _ in range(given.rounds):
         for name, checkout, jobs in cases:
-            taken, rows[name] = run(given.folder, checkout, jobs)
+            taken, used, rows[name] = run(given.folder, checkout, jobs)
             seconds[name].append(taken)
-            print(f"{name:12s} {taken:8.1f} s", flush=True)
+            print(f"{name:12s} {taken:8.1f} s, {used:.1f} s of processors", flush=True)
     best = {name: min(values) for name, values in seconds.items()}
     first = next(iter(best))
     same = len({rows[name] for name in best if name != "baseline"}) == 1

@@ -11,10 +11,11 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dawn_bench.errors import InputError
 from dawn_bench.storage import raise_if_refused
@@ -243,14 +244,22 @@ def fitted(kind: type[T], content: object, *, path: Path, hint: str = _AGAIN) ->
 
     Raises `DamageError` naming the first entry that is missing or of another type.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(content)
+        return cast(T, _adapter(cast(Hashable, kind)).validate_python(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DamageError(f"entry {where!r}: {first['msg']}.", path=path, hint=hint) from error
+
+
+@cache
+def _adapter(kind: Hashable) -> Any:
+    """What reads a type; building it takes milliseconds, and a results folder has a record for each clip."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)  # type: ignore[arg-type]
 
 
 def shortened(text: str, limit: int = 120) -> str:

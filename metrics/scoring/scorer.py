@@ -122,8 +122,10 @@ def score_method(
                 for metric in sorted(computed, key=lambda m: m.whole):  # one pair after the other
                     try:
                         metric.check_end(missing[clip.id])
-                        arrays = extraction.arrays(metric, *((output, true) if metric.whole else pair))
-                        metric.update(*arrays, clip_id=clip.id)
+                        # no name holds the arrays: those of an hour would stay beside those of the next metric
+                        metric.update(
+                            *extraction.arrays(metric, *((output, true) if metric.whole else pair)), clip_id=clip.id
+                        )
                     except ItemError as error:
                         failed[metric.name][clip.id] = error
             progress.advance(clip.n_frames)

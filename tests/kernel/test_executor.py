@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from fake_tools import FakeTools
-from logged_jobs import Logged, Raising
+from logged_jobs import Logged, Noted, Raising
 
 from dawn_bench import executor
 from dawn_bench.errors import InputError
 from dawn_bench.executor import MOST_FRUITLESS, Workers
 from dawn_bench.pipelines.preparation.group import GroupJob, GroupReport, summary
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.processes import starting, taken
 
 
 class TerminatedWorkerError(Exception):
@@ -156,6 +157,18 @@ def test_each_kind_of_job_has_its_own_processes_and_waits_for_those_that_it_need
         assert order.index(first) < order.index(first + 1) < order.index(first + 2)
     on = {kind: {pid for _, own, pid in lines if own == kind} for kind in ("cpu", "gpu")}
     assert len(on["gpu"]) == 1 and not on["cpu"] & on["gpu"] and str(os.getpid()) not in on["cpu"] | on["gpu"]
+
+
+def test_a_run_uses_the_workers_that_began_before_it_and_lets_them_grow(tmp_path: Path) -> None:
+    """A worker that has loaded its networks is not replaced by one that has to load them again."""
+    with starting(Workers(2), Noted(tmp_path)):
+        list(executor.run([Logged(tmp_path, k) for k in range(4)], workers=Workers(2)))
+        assert taken("cpu") is None
+    begun = {path.stem: int(path.read_text()) for path in tmp_path.glob("*.begun")}
+    assert {line.split()[2] for line in (tmp_path / "log").read_text().splitlines()} <= set(begun)
+    assert len(begun) == 2 and set(begun.values()) == {8 << 30}
+    with starting(Workers(1), Noted(tmp_path)):
+        assert taken("cpu") is None  # jobs run in this process
 
 
 def test_jobs_in_this_process_are_done_in_order(tmp_path: Path) -> None:

@@ -168,6 +168,9 @@ def test_a_file_is_decoded_once_for_all_later_runs(tmp_path: Path) -> None:
     assert more["ssim"].value == first["ssim"].value and sorted(decoded) == list("abcd")
     rows(loads, features_dir=tmp_path / "f", metrics=("lse-d",))  # a new feature needs the pictures: decoded once more
     assert sorted(decoded) == sorted("abcd" * 2)
+    rows(loads, features_dir=tmp_path / "f", metrics=("lse-d",))  # too few frames for it have no feature to read
+    assert decoded[8:] == ["a"]
+    del decoded[8:]
     rows(stored(20), features_dir=tmp_path / "f")  # other files under the same names
     assert sorted(decoded) == sorted("abcd" * 3)
     rows(loads)  # without a folder nothing is remembered

@@ -51,3 +51,15 @@ class Raising(Logged):
 
     def work(self) -> Logged:
         raise TwoArguments("the network", "has no weights")
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Writes the process that begins, and how much it may grow."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        from joblib.externals.loky import process_executor
+
+        (self.folder / f"{os.getpid()}.begun").write_text(str(process_executor._MAX_MEMORY_LEAK_SIZE))
