@@ -19,12 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
-from dawn_bench.metrics.functional.frechet import Rows, Samples
+from dawn_bench.metrics.functional.frechet import ROWS, Samples
 
 #: Values of a kernel float64 (n,m) between samples (n,D) and (m,D).
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -132,9 +131,10 @@ def kid(
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """The unbiased MMD², and what each clip contributes to its error, float64 (n_clips,) with sum 0.
+    """The unbiased MMD², and the influences from which `frechet.interval` makes its interval, float64, with sum 0.
 
-    `groups` is the number of groups of clips whose values were averaged.
+    They are those of clips, or of groups of clips where one of these is a single clip. `groups` is the number of
+    groups whose values were averaged.
     """
 
     value: float
@@ -147,28 +147,42 @@ def mmd_by_clip(
 ) -> KernelDistance | None:
     """The unbiased MMD² of two sets given as one array (n_i,D) per clip; clip i is the same in both.
 
-    Sets of more than `most` samples are cut into groups of whole clips, and the value is the mean of the groups',
-    which is unbiased too. The influences are the jackknife's: what leaving a clip out of its group changes. None
-    where no group has two samples on each side.
+    Sets of more than `most` samples are cut at random into groups of whole clips, and the value is the mean of the
+    groups', which is unbiased too. The influences are the jackknife's: what leaving a clip out of its group changes.
+    None where no group has two samples on each side.
     """
-    sizes = np.maximum([len(part) for part in one], [len(part) for part in two])
-    count = min(len(one), -(-int(sizes.sum()) // most))
-    groups = [members for members in np.array_split(np.arange(len(one)), count) if len(members)]
-    values, influence, used = list[float](), np.zeros(len(one)), list[np.ndarray]()
-    for members in groups:
+    sides = [np.array([len(part) for part in parts]) for parts in (one, two)]
+    count = -(-max(int(sizes.sum()) for sizes in sides) // most)
+    values, influences = list[float](), list[np.ndarray]()
+    for members in _groups(*sides, count):
         sums = _BlockSums.of([_read(one[k]) for k in members], [_read(two[k]) for k in members], kernel)
         value = sums.value(np.ones(len(members)))
         if value is None:
             continue
         values.append(value)
-        used.append(members)
-        if len(members) > 1:
-            without = [sums.value(1 - row) for row in np.eye(len(members))]
-            known = np.array([value if v is None else v for v in without])
-            influence[members] = (len(members) - 1) / len(members) * (known.mean() - known)
+        without = [sums.value(1 - row) for row in np.eye(len(members))]
+        left = np.array([value if v is None else v for v in without])
+        influences.append((len(members) - 1) / len(members) * (left.mean() - left))
     if not values:
         return None
-    return KernelDistance(float(np.mean(values)), influence / len(values), len(values))
+    mean = float(np.mean(values))
+    influence = np.concatenate(influences)
+    if len(values) > 1 and min(map(len, influences)) == 1:
+        influence = np.array(values) - mean
+    return KernelDistance(mean, influence / len(values), len(values))
+
+
+def _groups(n: np.ndarray, m: np.ndarray, count: int) -> list[np.ndarray]:
+    """The numbers of the clips of at most `count` groups, at random: both sides of a clip are in one group.
+
+    `n` and `m` are the samples of each clip on each side. Clips with one side alone, of sets that are not paired, are
+    divided side by side.
+    """
+    order = np.random.default_rng(0).permutation(len(n)) if count > 1 else np.arange(len(n))
+    kinds = [order[(n > 0)[order] & (m > 0)[order]], order[(m == 0)[order]], order[(n == 0)[order]]]
+    kinds = [kind for kind in kinds if len(kind)]
+    count = max(1, min(count, *map(len, kinds)))
+    return [np.sort(np.concatenate(group)) for group in zip(*(np.array_split(k, count) for k in kinds), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -186,12 +200,8 @@ class _BlockSums:
 
     @classmethod
     def of(cls, one: Sequence[np.ndarray], two: Sequence[np.ndarray], kernel: Kernel) -> _BlockSums:
-        x, y = np.concatenate(one), np.concatenate(two)
-        n, m = np.array([len(part) for part in one]), np.array([len(part) for part in two])
-        within_x, within_y = kernel(x, x), kernel(y, y)
-        np.fill_diagonal(within_x, 0)
-        np.fill_diagonal(within_y, 0)
-        return cls(_summed(within_x, n, n), _summed(within_y, m, m), _summed(kernel(x, y), n, m), n, m)
+        counts = (np.array([len(part) for part in parts]) for parts in (one, two))
+        return cls(_summed(one, one, kernel), _summed(two, two, kernel), _summed(one, two, kernel), *counts)
 
     def value(self, weight: np.ndarray) -> float | None:
         """MMD² of the clips of weight 1 among weights (C,) of 0 and 1; None where they have too few samples."""
@@ -202,16 +212,23 @@ class _BlockSums:
         return float(xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m))
 
 
-def _summed(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Sums (C,C) of the blocks of a table whose rows and columns belong to C clips, by their numbers."""
-    table = np.zeros((len(rows), len(columns)))
-    down, across = (np.cumsum([0, *sizes]) for sizes in (rows, columns))
-    for i, (top, bottom) in enumerate(pairwise(down)):
-        for j, (left, right) in enumerate(pairwise(across)):
-            table[i, j] = values[top:bottom, left:right].sum()
+def _summed(one: Sequence[np.ndarray], two: Sequence[np.ndarray], kernel: Kernel) -> np.ndarray:
+    """Sums (C,C) of the kernel between the samples of each two clips, `ROWS` of them at a time.
+
+    Of a set with itself, pairs of a sample with itself are left out.
+    """
+    table, columns = np.zeros((len(one), len(two))), np.concatenate(two)
+    owners, place = np.repeat(np.arange(len(two)), [len(part) for part in two]), 0
+    for number, part in enumerate(one):
+        for first in range(0, len(part), ROWS):
+            rows = part[first : first + ROWS]
+            values = kernel(rows, columns)
+            if one is two:
+                values[np.arange(len(rows)), place + np.arange(len(rows))] = 0
+            place += len(rows)
+            table[number] += np.bincount(owners, values.sum(axis=0), minlength=len(two))
     return table
 
 
 def _read(part: Samples) -> np.ndarray:
-    rows: np.ndarray | Rows = part
-    return np.asarray(rows).astype(np.float64)
+    return np.asarray(part).astype(np.float64)

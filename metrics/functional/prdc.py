@@ -61,17 +61,16 @@ def manifolds(generated: np.ndarray, true: np.ndarray, *, k: int = 3, inside: In
     )
 
 
-def realism(generated: np.ndarray, true: np.ndarray, *, k: int = 3) -> np.ndarray:
+def realism(generated: np.ndarray, true: np.ndarray, *, k: int = 3, all_balls: bool = False) -> np.ndarray:
     """float64 (m,): how deep each generated sample lies in a true ball: the greatest radius over distance.
 
-    Balls above the median radius are left out (Kynkäänniemi et al. 2019). Their code works on squared distances, and
-    so gives the square of this.
+    Balls above the median radius are left out, as in the paper (Kynkäänniemi et al. 2019). Its code takes `all_balls`
+    and squared distances, and so gives the square of this.
     """
-    of_true = radii(true, k)
-    between = _distances(true, generated)
-    small = of_true <= np.median(of_true)
+    of_true, between = radii(true, k), _distances(true, generated)
+    used = np.full(len(true), True) if all_balls else of_true <= np.median(of_true)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = of_true[small, None] / between[small]
+        ratios = of_true[used, None] / between[used]
     return np.nan_to_num(ratios, nan=0.0, posinf=np.inf).max(axis=0)
 
 

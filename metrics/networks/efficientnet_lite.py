@@ -1,8 +1,8 @@
 """EfficientNet-Lite0: a small classifier of pictures, whose pooled features are the suite's own picture features.
 
 Source: Tan and Le 2019 (table 1) for the stages; Google's Lite variants, made for phones, for what differs: no
-squeeze-and-excitation, ReLU6 instead of Swish, a stem and a head of fixed width. TensorFlow's padding: where a stride of
-2 leaves an odd number of pixels to pad, the right and the lower side get the greater part.
+squeeze-and-excitation, ReLU6 instead of Swish, a stem and a head of fixed width. TensorFlow's padding: where a stride
+of 2 leaves an odd number of pixels to pad, the right and the lower side get the greater part.
 
 The published keys (`_blocks.3._bn1.weight`, ...) are renamed by `own_keys`. Shapes: B batch, C channels, H, W pixels.
 """

@@ -364,10 +364,16 @@ class RatioMetric(Metric):
 
 #: Feature and pair feature classes by name.
 FEATURES: Registry[type[Feature] | type[PairFeature]] = Registry(
-    "feature", group="dawn_bench.feature", package="dawn_bench.metrics.features"
+    "feature",
+    group="dawn_bench.feature",
+    package="dawn_bench.metrics.features",
+    base=(Feature, PairFeature),
+    has=("name",),
 )
 #: Metric classes by name.
-METRICS: Registry[type[Metric]] = Registry("metric", group="dawn_bench.metric", package="dawn_bench.metrics")
+METRICS: Registry[type[Metric]] = Registry(
+    "metric", group="dawn_bench.metric", package="dawn_bench.metrics", base=Metric, has=("name", "title")
+)
 
 
 def worst_state(states: list[str]) -> str:
