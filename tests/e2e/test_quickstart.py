@@ -29,7 +29,7 @@ MICRO = Plan(
 #: The files that are there when a part begins, and must not be written again; and when those of the run were.
 FINISHED = {
     "prepare": ("dataset/VideoFlash/*.mp4", "dataset/truth/*.npz"),
-    "train": ("cache/clips/**/*.np*", "cache/index.parquet"),
+    "train": ("cache/frames/*.safetensors",),
     "evaluate_methods": ("run/*/model.safetensors",),
     "_signals": ("results/outputs/dawn/*.mp4",),
 }
@@ -65,7 +65,7 @@ def test_every_clip_is_prepared_and_every_model_trained(done: tuple[Path, Quicks
 
 def test_a_part_that_was_finished_before_a_stop_is_not_done_again(done: tuple[Path, Quickstarted]) -> None:
     kinds = {path.suffix for path in KEPT}
-    assert {".mp4", ".npz", ".parquet", ".safetensors"} <= kinds
+    assert {".mp4", ".npz", ".safetensors"} <= kinds
     assert {path: path.stat().st_mtime_ns for path in KEPT} == KEPT
 
 
