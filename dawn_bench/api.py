@@ -60,11 +60,11 @@ def prepare(
     device: str = "auto",
     devices: str | Sequence[str] = (),
     overwrite: bool = False,
+    name: str | None = None,
 ) -> PrepareReport:
     """Prepare a cache from the videos below `root`: faces cropped, 25 fps, 16 kHz sound, pose, blinks, audio features.
 
-    An interrupted run continues; new files and extractors are added. A setting of None is the recipe's (`like`), else
-    the default. Settings and defaults: `dawn-bench prepare --help`.
+    An interrupted run continues; new files and extractors are added. None: the recipe's (`like`), or the default.
 
     Args:
         root: folder with the videos.
@@ -101,6 +101,7 @@ def prepare(
         device: of the networks: `auto` (every GPU of a worker's machine, else its CPU), `cpu`, `cuda:1`.
         devices: several, over which the workers are spread, at least one on each: `("cuda:0", "cuda:1")` or `all`.
         overwrite: replace an existing cache.
+        name: what reports call the dataset; default: as before, else the name of the cache's folder.
 
     Returns:
         Counts of clips used and left out (by reason), and `cache`, the folder.
@@ -120,8 +121,8 @@ def prepare(
     arguments = locals()
     given = {name: arguments[name] for name in PrepareSettings.model_fields if arguments[name] is not None}
     settings = validated(PrepareSettings, given, what="argument")
-    cluster: Any = {"engine": engine, "address": address, "device": device, "devices": as_names(devices)}
-    return run(as_path(root, "root"), as_path(cache, "cache"), settings, jobs=jobs, overwrite=overwrite, **cluster)
+    work: Any = {"jobs": jobs, "engine": engine, "address": address, "device": device, "devices": as_names(devices)}
+    return run(as_path(root, "root"), as_path(cache, "cache"), settings, overwrite=overwrite, name=name, **work)
 
 
 def open_cache(path: str | Path) -> Cache:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from dawn_bench.windows import Windows
 
 SCHEMA_VERSION = 1
+#: The kind of dataset that says nothing about what it holds: `prepare` without `--dataset`.
+OWN_VIDEOS = "folder"
 SETTINGS_FILE, INDEX_FILE = "cache.json", "index.parquet"
 #: Fields whose sha256 is in `Clip.meta`.
 _HASHED = ("frames", "audio", "vertices")
@@ -86,6 +88,7 @@ class _Settings:
     fps: Annotated[int, Field(ge=1, le=1000)] = FPS
     fingerprints: dict[str, Any] = dataclass_field(default_factory=dict)
     settings: dict[str, Any] = dataclass_field(default_factory=dict)
+    name: str = ""
 
 
 def raw_blocks(array: np.ndarray, *, block: int = 2**22) -> Iterator[np.ndarray]:
@@ -133,6 +136,17 @@ class Cache:
         if self._moved:
             index["split"] = index["id"].map(self._moved).fillna(index["split"])
         return index
+
+    @property
+    def name(self) -> str:
+        """What reports call the dataset: the name of `prepare --name`, else that of the cache's folder."""
+        return str(self.settings.get("name") or self.root.resolve().name)
+
+    @property
+    def title(self) -> str:
+        """The dataset in headings: its own name where it has one or is a folder of videos, else its kind."""
+        kind = str(self.settings["dataset"])
+        return self.name if kind == OWN_VIDEOS or self.settings.get("name") else kind
 
     @property
     def size(self) -> int:

@@ -6,7 +6,9 @@ Every invalid value raises an `InputError` that names it as the user wrote it: `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
@@ -14,7 +16,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from dawn_bench.errors import InputError, nearest
+from dawn_bench.errors import InputError, did_you_mean, nearest
 from dawn_bench.files import user_path, write_atomic
 from dawn_bench.readers import parse_yaml, read_yaml, shortened
 
@@ -99,7 +101,8 @@ class Values:
         here = _model_at(kind, loc[:-1])
         if len(loc) > 1 or not known:
             known = list(here.model_fields) if here is not None else []
-        return self._error(loc, "is not known.", nearest(loc[-1], known, label=f"Known {self.what}s"), file=file)
+        hint = nearest(loc[-1], known, label=f"Known {self.what}s", prefix=".".join((*self._written(loc)[:-1], "")))
+        return self._error(loc, "is not known.", hint, file=file)
 
     def _error(self, loc: tuple[str, ...], problem: str, hint: str, *, file: Path | None) -> InputError:
         name, own_file = self.name(loc)
@@ -111,11 +114,19 @@ class Values:
         below = [p for p in self._origins if p[: len(loc)] == loc]
         if not loc or not (above or below):
             return (f"{self.what} {'.'.join(loc)!r}" if loc else ""), None
-        path = max(above, key=len) if above else below[-1]
-        origin = self._origins[path]
-        parts = origin.key.split(".")
-        key = ".".join((*parts, *loc[len(path) :]) if above else parts[: len(loc)])
+        origin = self._origins[max(above, key=len) if above else below[-1]]
+        key = ".".join(self._written(loc))
         return f"{origin.label} {key!r}" if origin.key else origin.label, origin.file
+
+    def _written(self, loc: tuple[str, ...]) -> tuple[str, ...]:
+        """The parts of the key at `loc` as the user wrote them: `a2v-1`, not `a2v_1`."""
+        above = [p for p in self._origins if p == loc[: len(p)]]
+        below = [p for p in self._origins if p[: len(loc)] == loc]
+        if not (above or below):
+            return loc
+        path = max(above, key=len) if above else below[-1]
+        parts = self._origins[path].key.split(".")
+        return (*parts, *loc[len(path) :]) if above else tuple(parts[: len(loc)])
 
 
 def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:
@@ -167,13 +178,31 @@ def _problem(kind: type[Config], error: ErrorDetails) -> tuple[str, str]:
         return "is required.", ""
     if error["type"] == "literal_error":
         choices = [str(v) for v in _literals(kind, loc)]
-        return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", nearest(value, choices)
+        hint = nearest(value, choices)
+        if not did_you_mean(value, choices) and (meant := _described(value, choices, _description(kind, loc))):
+            hint = f"Did you mean {meant}? {hint}"
+        return f"there is no {loc[-1].replace('_', ' ')} {value!r}.", hint
     if isinstance(cause := error.get("ctx", {}).get("error"), InputError):
         return cause.what, cause.hint
     if isinstance(cause, Exception):
         return f"{str(cause).rstrip('.')}.", ""
     shown = shortened(repr(value)) if isinstance(value, str | int | float) else "this value"
     return f"{error['msg'].replace('Input', shown, 1)}.", ""
+
+
+def _described(value: Any, choices: Sequence[str], description: str) -> str:
+    """The choice that a description explains with a word near `value`: `none (centred square)`; empty without one."""
+    for name, words in re.findall(r"([\w-]+): ([^;.]+)", description):
+        if name in choices and get_close_matches(str(value).casefold(), words.casefold().split(), cutoff=0.75):
+            return f"{name} ({words.strip()})"
+    return ""
+
+
+def _description(kind: type[Config], loc: Sequence[str]) -> str:
+    """The description of the field at `loc`; empty without one."""
+    names = [part for part in loc if not part.isdigit()]
+    here = _model_at(kind, names[:-1])
+    return "" if here is None else here.model_fields[names[-1]].description or ""
 
 
 def _paths(kind: type[Config], data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -205,7 +234,11 @@ def _literals(kind: type[Config], loc: Sequence[str]) -> list[Any]:
     """The values that the `Literal` field at `loc` takes."""
     names = [part for part in loc if not part.isdigit()]
     here = _model_at(kind, names[:-1])
-    return [] if here is None else [v for v in _leaves(here.model_fields[names[-1]].annotation) if v is not None]
+    return (
+        []
+        if here is None
+        else [v for v in _leaves(here.model_fields[names[-1]].annotation) if v not in (None, type(None))]
+    )
 
 
 def _leaves(annotation: Any) -> list[Any]:

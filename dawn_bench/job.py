@@ -280,7 +280,7 @@ def renamed(old: str, new: str) -> None:
 
 def _stage(key: str, settings: Config) -> str:
     """A key of the second configuration; the stage `a2v-1` may be written like its name or like its field, `a2v_1`."""
-    field = key.replace("-", "_")
+    field = _key(key)
     return field if field in type(settings).model_fields else key
 
 

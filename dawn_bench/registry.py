@@ -9,11 +9,16 @@ point, under a name that is not taken:
 
     [project.entry-points."dawn_bench.metric"]
     my-metric = "my_package.metric:MyMetric"
+
+One that cannot be imported, or is no item of its kind, is named in a warning and left out; only who asks for it is
+refused.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import logging
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -24,6 +29,7 @@ from typing import Generic, TypeVar
 from dawn_bench.errors import InputError, unknown_name
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 #: What setuptools and importlib.metadata accept as the name of an entry-point group.
 _GROUP = re.compile(r"\w+(\.\w+)*")
@@ -48,13 +54,27 @@ class Registry(Generic[T]):
         package: dotted name of the package whose modules register the built-in items.
         module: where each item is a package of its own, the name of the module that registers it (`spec`); packages
             without that module hold shared code.
+        base: what an item of another distribution must derive from if it is a class, else be an instance of.
+        has: attributes that it must have.
     """
 
-    def __init__(self, label: str, *, group: str, package: str, module: str | None = None) -> None:
+    def __init__(
+        self,
+        label: str,
+        *,
+        group: str,
+        package: str,
+        module: str | None = None,
+        base: type | tuple[type, ...] | None = None,
+        has: tuple[str, ...] = (),
+    ) -> None:
         if not _GROUP.fullmatch(group):
             raise ValueError(f"{group!r} is not a valid entry-point group")
         self.label, self.group, self.package, self.module = label, group, package, module
+        self.base, self.has = base, has
         self._items: dict[str, T] = {}
+        self._broken: dict[str, InputError] = {}
+        self._warned = False
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -70,11 +90,17 @@ class Registry(Generic[T]):
         return put
 
     def __getitem__(self, name: str) -> T:
-        """The item called `name`; raises `InputError` with the nearest names when there is none."""
+        """The item called `name`; raises `InputError` with the nearest names when there is none, or it is broken."""
         self._discover()
-        if name not in self._items:
-            raise unknown_name(self.label, name, sorted(self._items))
-        return self._items[name]
+        if name in self._items:
+            self._warn()
+            return self._items[name]
+        raise self.unknown(name)
+
+    def unknown(self, name: str) -> InputError:
+        """The error for a name of no item: what is wrong with the plug-in of this name, else the nearest names."""
+        self._discover()
+        return self._broken.get(name) or unknown_name(self.label, name, sorted(self._items))
 
     def __contains__(self, name: object) -> bool:
         """Whether an item is registered under this name."""
@@ -82,9 +108,17 @@ class Registry(Generic[T]):
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
-        """Names in alphabetical order."""
+        """Names in alphabetical order, without those of broken plug-ins."""
         self._discover()
+        self._warn()
         return iter(sorted(self._items))
+
+    def _warn(self) -> None:
+        """Name the broken plug-ins, once a process."""
+        if not self._warned:
+            self._warned = True
+            for error in self._broken.values():
+                log.warning("%s", error)
 
     def in_every_process(self, name: str) -> bool:
         """Whether a new process knows this item too: it is built in, or of a package with an entry point."""
@@ -113,18 +147,42 @@ class Registry(Generic[T]):
                     importlib.import_module(f"{info.name}.{self.module}")
             own = set(self._items)
             for entry in entry_points(group=self.group):
-                if entry.name not in own:
-                    self._items.setdefault(entry.name, self._loaded(entry))
+                if entry.name not in own and entry.name not in self._broken:
+                    self._add(entry)
         except BaseException:
             self._discovered = False  # the next look-up must fail in the same way, not miss items
             raise
 
-    def _loaded(self, entry: EntryPoint) -> T:
+    def _add(self, entry: EntryPoint) -> None:
+        """Register the item of another distribution, or note what is wrong with it."""
+        before = dict(self._items)
         try:
-            return entry.load()
-        except Exception as error:  # an import can fail in any way
-            raise InputError(
-                f"the plug-in {entry.value!r} of the group {self.group} cannot be loaded "
-                f"({type(error).__name__}: {error}).",
+            item = entry.load()
+            why = self._fault(entry.name, item)
+        except (Exception, SystemExit) as error:  # an import can fail in any way, and run anything
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+        if why:
+            self._items = before  # what its module registered before it failed
+            self._broken[entry.name] = InputError(
+                f"the plug-in {entry.value!r} of the group {self.group} cannot be loaded ({why}).",
                 hint=f"Repair or uninstall {entry.dist.name if entry.dist else 'its distribution'}.",
-            ) from error
+            )
+        else:
+            self._items.setdefault(entry.name, item)
+
+    def _fault(self, name: str, item: object) -> str:
+        """What keeps a loaded object from being an item of this registry; empty for one."""
+        if self.base is not None:
+            fits = issubclass(item, self.base) if isinstance(item, type) else isinstance(item, self.base)
+            if not fits:
+                kinds = self.base if isinstance(self.base, tuple) else (self.base,)
+                return f"it is no {' or '.join(kind.__name__ for kind in kinds)}"
+        elif not callable(item):
+            return "it cannot be called"
+        if inspect.isabstract(item):
+            return f"it lacks {', '.join(sorted(item.__abstractmethods__))}"
+        if missing := [attribute for attribute in self.has if not hasattr(item, attribute)]:
+            return f"it lacks {', '.join(missing)}"
+        if "name" in self.has and item.name != name:  # type: ignore[attr-defined]
+            return f"its name is {item.name!r}, not {name!r}"  # type: ignore[attr-defined]
+        return ""

@@ -49,7 +49,7 @@ class Layout:
 
 #: Layouts by the name of the network.
 LAYOUTS: Registry[Layout] = Registry(
-    "network layout", group="dawn_bench.layout", package="dawn_bench.models", module="layouts"
+    "network layout", group="dawn_bench.layout", package="dawn_bench.models", module="layouts", base=Layout
 )
 
 

@@ -178,10 +178,8 @@ class PrepareSettings(Config):
     @field_validator("face")
     @classmethod
     def _known_back_end(cls, name: str) -> str:
-        from dawn_bench.pipelines.faces.base import FACE_BACKENDS
-
-        if name != AUTO:
-            FACE_BACKENDS[name]
+        if name not in (known := tuple(_faces())):
+            raise unknown_name("face back end", name, known)
         return name
 
     @field_validator("decoder")

@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dawn_bench.cache import OWN_VIDEOS
 from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, piece_words
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.reports.cards import MetricText, texts
 from dawn_bench.reports.reasons import clips_of, coverage_gaps, difference
-from dawn_bench.results import Aim, ScoreRow
+from dawn_bench.results import NEEDS_WEIGHTS, Aim, ScoreRow
 from dawn_bench.text import few
 
 Group = Literal["ranked", "sanity", "published"]
@@ -62,6 +63,11 @@ class Cell:
     def seeded(self) -> bool:
         """Whether it was computed with stand-in weights and is not comparable outside this run."""
         return self.row is not None and self.row.weights_state == SEEDED
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it was not computed because the files of its network are absent."""
+        return self.row is not None and self.row.needs_weights
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[LeaderboardRow, ...]
     notes: tuple[str, ...] = ()
-    #: The cache, where the results have several of this kind of dataset.
+    #: The name of the cache's dataset, where the results have several of its kind, or it is a folder of videos.
     cache: str = ""
     #: The title of a table that is not about one split of a dataset.
     heading: str = ""
@@ -121,8 +127,10 @@ class Table:
 
     @property
     def name(self) -> str:
-        """The dataset, with its cache where there are several of its kind; or the heading."""
-        return self.heading or (f"{self.dataset} ({self.cache})" if self.cache else self.dataset)
+        """The dataset, with its cache where there are several of its kind; or the heading. Own videos have no kind."""
+        if self.heading or not self.cache:
+            return self.heading or self.dataset
+        return self.cache if self.dataset == OWN_VIDEOS else f"{self.dataset} ({self.cache})"
 
     @property
     def pieces(self) -> str:
@@ -138,6 +146,12 @@ class Table:
     def seeded(self) -> bool:
         """Whether any value was computed with stand-in weights."""
         return any(c is not None and c.seeded for line in self.lines for c in line.cells)
+
+    @property
+    def fetches(self) -> list[str]:
+        """The commands that bring the weights that cells of this table need, each once."""
+        rows = [c.row for line in self.lines for c in line.cells if c is not None and c.row is not None]
+        return list(dict.fromkeys(row.fetch for row in rows if row.fetch))
 
 
 def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
@@ -155,7 +169,7 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
         lengths = dict.fromkeys(r.piece_length for r in sorted(beside, key=_frames))
         # A method remains an entry where all its scores used stand-in weights, even if its rows are not rankable.
         candidates = (r for r in here if r.method_class not in REFERENCE_CLASSES)
-        entries = {r.method for r in candidates if r.rankable or r.weights_state == SEEDED}
+        entries = {r.method for r in candidates if r.rankable or r.weights_state in (SEEDED, NEEDS_WEIGHTS)}
         classes = sorted({r.method_class for r in here if r.method in entries}) or ["reference"]
         for method_class in classes:
             entered = [r for r in here if r.method in entries and r.method_class == method_class]
@@ -192,13 +206,16 @@ def _piece_notes(dataset: str, length: int | None, lengths: Sequence[int | None]
 
 
 def _cache_names(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], str]:
-    """What distinguishes each (dataset, data) from others of its kind: the cache's name, with its hash where needed."""
+    """What distinguishes each (dataset, data) from others of its kind: the cache's name, with its hash where needed.
+
+    A folder of videos always has its name.
+    """
     named = {(r.dataset, r.data): r.data_name or "earlier version" for r in rows}
     kinds = Counter(dataset for dataset, _ in named)
     same = Counter((dataset, name) for (dataset, _), name in named.items())
     return {
         (dataset, data): ""
-        if kinds[dataset] == 1
+        if kinds[dataset] == 1 and (dataset != OWN_VIDEOS or not data)
         else name
         if same[dataset, name] == 1
         else f"{name}, {data[:6] or 'unknown'}"

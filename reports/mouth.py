@@ -11,7 +11,7 @@ from dawn_bench.errors import InputError
 #: Frames that are looked at, spread over the clip.
 FRAMES = 5
 #: The mouth among the 68 points, and the side of the close-up as a multiple of its width.
-MOUTH, MARGIN = slice(48, 68), 1.7
+MOUTH, MARGIN = slice(48, 68), 1.35
 
 
 def mouth_box(frames: np.ndarray) -> tuple[float, float, float, float] | None:

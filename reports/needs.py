@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dawn_bench.reports.leaderboard import Cell, Table
 from dawn_bench.weights_needs import fetch_command
 
-#: What the note of a score begins with that was not computed because its network's file is absent; then the command.
-NEEDS_WEIGHTS = "needs weights: "
 #: The columns of DAWN's paper that need networks.
 PAPERS_COLUMNS = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "csim")
 
@@ -25,8 +23,7 @@ def split(table: Table) -> tuple[list[int], list[int]]:
 
 def needs(cell: Cell | None) -> str:
     """The command that brings the weights for want of which a score was not computed; empty for any other score."""
-    note = cell.row.note if cell is not None and cell.row is not None and cell.value is None else ""
-    return note.removeprefix(NEEDS_WEIGHTS).strip() if note.startswith(NEEDS_WEIGHTS) else ""
+    return cell.row.fetch if cell is not None and cell.row is not None else ""
 
 
 def missing(table: Table) -> str:
@@ -35,12 +32,9 @@ def missing(table: Table) -> str:
     lacking = dict.fromkeys(
         column.label for k, column in enumerate(table.columns) if any(needs(line.cells[k]) for line in table.lines)
     )
-    commands = dict.fromkeys(c for line in table.lines for cell in line.cells if (c := needs(cell)))
     if lacking:
         need = "needs" if len(lacking) == 1 else "need"
-        return (
-            f"{_and(list(lacking))} {need} published networks that are not here. To get them: {_and(list(commands))}."
-        )
+        return f"{_and(list(lacking))} {need} published networks that are not here. To get them: {_and(table.fetches)}."
     computed = {row.metric for row in rows if row.value is not None and row.weights_state in ("canonical", "user")}
     if not rows or table.method_class == "mesh" or computed & {*PAPERS_COLUMNS}:
         return ""

@@ -106,6 +106,8 @@ function element(tag, attributes = {}, ...children) {
 }
 addEventListener("beforeprint", () => { printing = true; all("table.scores").forEach(fit); });
 addEventListener("afterprint", () => { printing = false; all("table.scores").forEach(fit); });
+// A narrow screen shows the table sooner: sentences on single methods fold away.
+if (document.documentElement.clientWidth <= NARROW) all(".short details").forEach((part) => { part.open = false; });
 let width = 0;
 function refit() {
   if (width === document.documentElement.clientWidth) return;

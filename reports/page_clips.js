@@ -48,7 +48,7 @@ function drill(details) {
   const view = element("div", { className: "view" },
     element("div", { className: "controls" }, element("label", {}, "Filter clips ", search), back, status, next),
     strip(names, data),
-    element("div", { className: "scroll tall", tabIndex: 0, role: "region", ariaLabel: "Scores per clip" }, table));
+    element("div", { className: "scroll tall", tabIndex: 0, role: "region", ariaLabel: `Clips by ${details.dataset.label}, ${details.closest(".board").querySelector("h3").textContent}` }, table));
   details.append(view);
   show();
 }

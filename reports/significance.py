@@ -70,8 +70,9 @@ def intervals(pairs: Sequence[tuple[Cell, Cell]]) -> list[tuple[float, float, fl
     by_count: dict[int, list[tuple[int, np.ndarray]]] = {}
     for k, (first, second) in enumerate(pairs):
         differences = paired(first, second) if _alike(first, second) else np.empty(0)
-        if len(differences) >= MIN_CLIPS:
-            by_count.setdefault(len(differences), []).append((k, differences))
+        if len(differences) < MIN_CLIPS:
+            continue
+        by_count.setdefault(len(differences), []).append((k, differences))
     measured: dict[int, tuple[float, float, float]] = {}
     for group in by_count.values():
         bounds = bootstrap(np.stack([differences for _, differences in group]))

@@ -1,7 +1,8 @@
-"""`dawn-bench cache`: check, count, compact and export a prepared cache. It has no job and takes no `--config`."""
+"""`dawn-bench cache`: list, check, count, compact and export a cache. It has no job and takes no `--config`."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,38 @@ from dawn_bench.cli.job import OnceCommand
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Check, count, compact and export a prepared cache.\n\nExample: dawn-bench cache stats my-cache",
+    help="List, check, count, compact and export a prepared cache.\n\nExample: dawn-bench cache stats my-cache",
 )
 
 _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache.")]
+
+
+@app.command("list", cls=OnceCommand)
+def list_clips(
+    root: _Root,
+    split: Annotated[str, typer.Option(help="Only the clips of this split.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """List the clips: id, speaker, split, frames, seconds and source file.
+
+    Example: dawn-bench cache list my-cache --split test
+    """
+    import json
+
+    from dawn_bench.pipelines.preparation.maintain import listed
+    from dawn_bench.terminal import echo
+
+    rows = listed(root, split=split or None)
+    if as_json:
+        echo(json.dumps(rows, indent=1))
+        return
+    names = ("id", "speaker", "split", "frames", "seconds", "source")
+    lines = [[f"{row[n]:.2f}" if n == "seconds" else str(row[n]) for n in names] for row in rows]
+    table = [names, *lines]
+    widths = [max(len(line[k]) for line in table) for k in range(len(names))]
+    for line in table:  # never cut: a pipe has no width
+        cells = zip(names, line, widths, strict=True)
+        echo("  ".join(t.rjust(w) if n in ("frames", "seconds") else t.ljust(w) for n, t, w in cells).rstrip())
 
 
 @app.command(cls=OnceCommand)
@@ -55,12 +84,13 @@ def stats(root: _Root) -> None:
     from rich.table import Table
 
     from dawn_bench.pipelines.preparation.maintain import stats as count
+    from dawn_bench.pipelines.preparation.remedies import remedy
     from dawn_bench.progress import console
     from dawn_bench.text import counted
 
     facts, screen = count(root), console()
     clips, speakers = counted(facts["clips"], "clip"), counted(facts["speakers"], "speaker")
-    screen.print(f"{facts['dataset']}, {facts['size']} px, {clips} of {speakers}")
+    screen.print(f"{facts['name']} ({facts['dataset']}), {facts['size']} px, {clips} of {speakers}")
     table = Table("split", "clips", "speakers", "frames", "hours", box=None, pad_edge=False)
     for name, row in facts["splits"].items():
         table.add_row(name, *(str(row[k]) for k in ("clips", "speakers", "frames")), f"{row['hours']:.3f}")
@@ -81,7 +111,8 @@ def stats(root: _Root) -> None:
     if facts["quarantined"]:
         screen.print(f"\n{counted(len(facts['quarantined']), 'clip')} left out")
         for clip_id, reason, detail in facts["quarantined"]:
-            screen.print(f"  {clip_id}  {' '.join(f'{reason}: {detail}'.split())}")
+            keeps = f" ({way})" if (way := remedy(reason, detail)) else ""
+            screen.print(f"  {clip_id}  {' '.join(f'{reason}: {detail}'.split())}{keeps}")
     if facts["without"]:
         screen.print("\nclips that lack the output of an extractor")
         for clip_id, name, why in facts["without"]:
@@ -108,22 +139,41 @@ def compact(root: _Root) -> None:
 def export(
     root: _Root,
     out: Annotated[Path, typer.Option(help="New or empty folder to write to.")],
-    format: Annotated[str, typer.Option(help="files: one folder per clip; webdataset: tar files.")] = "files",
-    split: Annotated[str, typer.Option(help="Only the clips of this split.")] = "",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="files: one folder per clip; webdataset: tar files; inputs: what a method of your own takes, and the "
+            "table for evaluate --mapping."
+        ),
+    ] = "files",
+    split: Annotated[str, typer.Option(help="Only the clips of this split. Default for inputs: test.")] = "",
     fields: Annotated[str, typer.Option(help="Only these fields, separated by commas.")] = "",
     frames: Annotated[str, typer.Option(help="raw: an array; jpg: a picture per frame; mp4: a video.")] = "raw",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the clips into the tars in a drawn order.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn order.")] = 0,
+    piece_length: Annotated[str, typer.Option(help="Of inputs: frames of the pieces, as in evaluate.")] = "",
+    max_clips: Annotated[int | None, typer.Option(min=1, help="Of inputs: only the first clips of the split.")] = None,
 ) -> None:
-    """Export the clips for other tools as plain .npy and .wav files, or as WebDataset tar files.
+    """Export the clips for other tools: .npy and .wav files, WebDataset tar files, or inputs for your own method.
+
+    Inputs are a folder per clip with portrait.png (at the resolution of the source video), speech.wav and driving.mp4,
+    and clips.csv, which says where your method writes each mp4; give it to evaluate as --mapping.
 
     Example: dawn-bench cache export my-cache --out tars --format webdataset --frames jpg --shuffle
+
+    For your own method: dawn-bench cache export my-cache --split test --format inputs --out items
     """
     from dawn_bench.pipelines.preparation.export import export as write
     from dawn_bench.progress import console
     from dawn_bench.text import counted
 
+    if format == "inputs":
+        others = {"--fields": fields, "--frames": frames != "raw", "--shuffle": shuffle, "--seed": seed}
+        _refuse(others, "is not for --format inputs, whose files are always the same.")
+        _export_inputs(root, out, split=split or "test", piece_length=piece_length, max_clips=max_clips, jobs=jobs)
+        return
+    _refuse({"--piece-length": piece_length, "--max-clips": max_clips}, "is for --format inputs alone.")
     count = write(
         root,
         out,
@@ -136,3 +186,31 @@ def export(
         seed=seed,
     )
     console().print(f"{counted(count, 'clip')} in {out}")
+
+
+def _refuse(flags: dict[str, object], why: str) -> None:
+    """Raise `InputError` for the first of these flags that was given."""
+    from dawn_bench.errors import InputError
+
+    if given := [flag for flag, value in flags.items() if value]:
+        raise InputError(f"{given[0]} {why}", hint="Leave it out.")
+
+
+def _export_inputs(root: Path, out: Path, *, split: str, piece_length: str, max_clips: int | None, jobs: int) -> None:
+    """Write the inputs, and print where they are, whose portraits are not from their source, and the next command."""
+    from dawn_bench.progress import console
+    from dawn_bench.text import counted, few
+    from dawn_bench.workflow.own_inputs import TABLE, export_inputs
+
+    given = piece_length or None
+    inputs = export_inputs(root, out, split=split, piece_length=given, max_clips=max_clips, jobs=jobs)  # type: ignore[arg-type]
+    screen = console()
+    kept = f", {inputs.kept} of them from an earlier run" if inputs.kept else ""
+    screen.print(f"{counted(inputs.clips, 'clip')} in {out}{kept}")
+    for why, clips in inputs.without_source.items():
+        names = few(clips)
+        screen.print(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")
+    words = ["--outputs", "MY_MP4S", "--mapping", str(out / TABLE), "--cache", str(root)]
+    words += ["--split", split] * (split != "test") + ["--piece-length", piece_length] * bool(piece_length)
+    words += ["--max-clips", str(max_clips)] * (max_clips is not None)
+    screen.print(f"next: {shlex.join(['dawn-bench', 'evaluate', '--method', 'mine', *words, '--out', 'results'])}")

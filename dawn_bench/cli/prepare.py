@@ -58,6 +58,7 @@ def prepare(job: Preparation) -> None:
         overwrite=job.overwrite,
         device=job.device,
         devices=job.devices,
+        name=job.name,
     )
     _show(report)
     if job.strict and report.quarantined:
@@ -109,6 +110,7 @@ def _show(report: PrepareReport) -> None:
     """Print the summary of a run: clips by reason, frames, time."""
     from rich.table import Table
 
+    from dawn_bench.pipelines.preparation.remedies import remedy
     from dawn_bench.progress import console
     from dawn_bench.text import counted
 
@@ -116,7 +118,8 @@ def _show(report: PrepareReport) -> None:
     table = Table("clips", "", box=None, pad_edge=False)
     table.add_row(str(report.ok), f"ready, {counted(report.frames, 'frame')}, {report.seconds / 60:.1f} min")
     for reason, count in report.quarantined.items():
-        table.add_row(str(count), f"left out: {reason}")
+        keeps = f" ({way})" if (way := remedy(reason, "")) else ""
+        table.add_row(str(count), f"left out: {reason}{keeps}")
     for name, count in report.incomplete.items():
         if count:
             table.add_row(str(count), f"without {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from dawn_bench.errors import InputError
@@ -11,6 +12,9 @@ from dawn_bench.models.notes import validation_notes
 from dawn_bench.models.spec import MODELS, ModelSpec
 from dawn_bench.provenance import pick_device
 from dawn_bench.training.loop import MODEL_FILE
+
+
+log = logging.getLogger(__name__)
 
 
 def load_model(checkpoint: str | Path, *, device: str = "auto", model: str | None = None) -> Generator:
@@ -29,7 +33,7 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
     Raises `InputError` when no model recognises it, or more than one does.
     """
     path = run_folder(user_path(checkpoint))
-    names = [name for name in MODELS if MODELS[name].recognises(path)]
+    names = [name for name in MODELS if _recognises(name, path)]
     if len(names) > 1:
         hint = f"Choose one: --model {names[0]}, or in Python model={names[0]!r}."
         raise InputError(f"holds several models: {', '.join(names)}.", path=path, hint=hint)
@@ -46,7 +50,17 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
 
 def report_notes(run: Path) -> list[str]:
     """Notes for the report on the models trained in a run folder."""
-    return [*(note for name in MODELS for note in MODELS[name].report_notes(run)), *validation_notes(run)]
+    notes = (note for name in MODELS if _recognises(name, run) for note in MODELS[name].report_notes(run))
+    return [*notes, *validation_notes(run)]
+
+
+def _recognises(name: str, path: Path) -> bool:
+    """Whether a model recognises a checkpoint; a plug-in whose code cannot be imported recognises none."""
+    try:
+        return MODELS[name].recognises(path)
+    except (ImportError, AttributeError) as error:
+        log.warning("the model %s cannot be imported (%s: %s)", name, type(error).__name__, error)
+        return False
 
 
 def run_folder(path: Path) -> Path:

@@ -63,6 +63,10 @@ class CheckpointKind:
         return self.config.resolve(), self.module.resolve()
 
 
+def _any_size(settings: Any) -> int | None:
+    return None
+
+
 def _no_notes(run: Path) -> list[str]:
     return []
 
@@ -117,6 +121,8 @@ class ModelSpec:
     #: Stages that take head poses and blinks.
     driven: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    #: (settings) -> the side in pixels of the frames that they are for; None for any.
+    size: Callable[[Any], int | None] = _any_size
     #: (settings, cache, stage) -> what the stage trains with in place of what the paper uses. Settings with a field
     #: `substitutes` (`dawn_bench.models.substitutes`) may refuse them.
     substitutes: Callable[[Any, Cache, str], list[Substitute]] = _no_substitutes
@@ -163,7 +169,9 @@ def stage_key(name: str) -> str:
 
 
 #: Models by command-line name.
-MODELS: Registry[ModelSpec] = Registry("model", group="dawn_bench.model", package="dawn_bench.models", module="spec")
+MODELS: Registry[ModelSpec] = Registry(
+    "model", group="dawn_bench.model", package="dawn_bench.models", module="spec", base=ModelSpec, has=("name",)
+)
 
 
 def register(spec: ModelSpec) -> ModelSpec:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -139,5 +140,9 @@ class _Steps(Dataset[Batch]):
 
 
 def batches(batch: Callable[[int], Batch], *, start: int, stop: int, workers: int, pin: bool) -> DataLoader[Batch]:
-    """The batches of steps start…stop−1 in order, prefetched by any number of `workers` processes."""
+    """The batches of steps start…stop−1 in order, prefetched by `workers` processes, or as many as there are cores.
+
+    Their number changes no batch.
+    """
+    workers = min(workers, cpu_count())
     return DataLoader(_Steps(batch, start, stop), batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from dawn_bench.files import user_path
 from dawn_bench.job import Device, Flag, Job
+from dawn_bench.names import check_name
 from dawn_bench.pipelines.settings import PrepareSettings, recipe_settings
 
 
@@ -23,6 +24,9 @@ class _Folders(Job):
 class Preparation(PrepareSettings, _Folders):
     """Settings of a preparation: those of the cache, and of the workers."""
 
+    name: str | None = Field(
+        None, description="What reports call the dataset. Default: as before, else the name of the cache's folder."
+    )
     jobs: int | None = Field(
         None,
         ge=1,
@@ -45,6 +49,11 @@ class Preparation(PrepareSettings, _Folders):
     def defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """The settings of the recipe that `like` names."""
         return recipe_settings(given.get("like"))
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        return None if name is None else check_name(name, what="the dataset's name")
 
     @field_validator("labels")
     @classmethod
@@ -98,6 +107,14 @@ class Quickstart(Job):
     out: Path = Field(description="Output folder.")
     preset: Literal["tiny", "small"] = Field("tiny", description="tiny: minutes; small: longer, both training stages.")
     jobs: int = Field(2, ge=1, description="Number of worker processes.")
+    weights: Literal["auto", "fetch"] = Field(
+        "auto",
+        description="fetch: first download the published networks, then show the paper's metrics too. auto: those "
+        "metrics whose networks come with the installation.",
+    )
+    all_metrics: bool = Field(
+        False, description="Also compute the paper's metrics with stand-in networks: tests that they run, no more."
+    )
     seed: int = Field(0, description="Seed of the dataset and of training.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
 

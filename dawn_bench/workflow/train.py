@@ -28,7 +28,7 @@ from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed,
 from dawn_bench.training.resume import extends, saved_step
 from dawn_bench.training.trackers import DEFAULT, TrackerName
 from dawn_bench.workflow.folders import run_folder
-from dawn_bench.workflow.training_setup import checked_substitutes, has_started, holdouts
+from dawn_bench.workflow.training_setup import checked_substitutes, has_started, holdouts, wrong_size
 
 
 @on_its_device
@@ -68,7 +68,17 @@ def train(
         if (config := getattr(settings, stage_key(name))) is not None:
             claim(out / name, config, resume=resume)
             _check_dependants(spec, name, config, out)
-    substitutes = checked_substitutes(spec, settings, caches, out, resume=resume)
+    size = (
+        None if resume and any(has_started(out / name) for name in spec.stages) else wrong_size(spec, settings, cache)
+    )
+    try:
+        substitutes = checked_substitutes(spec, settings, caches, out, resume=resume)
+    except InputError as error:
+        if size is None:
+            raise
+        raise InputError(f"{size.what} {size.hint} Besides: {error.what}", path=size.path, hint=error.hint) from error
+    if size is not None:
+        raise size
     provenance = {
         name: {
             "model": spec.name,

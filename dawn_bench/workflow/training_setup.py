@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ def _validation_clips(settings: Any, stage: str) -> int:
     """The clips on which a stage is validated; 0 where it is not."""
     loop = getattr(getattr(settings, stage_key(stage), None), "loop", None)
     return 0 if loop is None or loop.validate_every is None else loop.validation_clips
+
+
+def wrong_size(spec: ModelSpec, settings: Any, cache: Cache) -> InputError | None:
+    """The error for a cache whose frames have another size than the preset is for; None where they fit."""
+    size = spec.size(settings)
+    if size in (None, cache.size):
+        return None
+    fitting = [p for p in spec.presets if p != settings.preset and spec.size(spec.preset(p)) == cache.size]
+    words = ["dawn-bench", "prepare", "--dataset", str(cache.settings["dataset"])]
+    words += ["--root", str(cache.settings.get("root") or "VIDEOS"), "--cache", f"{cache.root}-{size}"]
+    hint = f"Prepare the videos at {size} px: {shlex.join([*words, '--size', str(size)])}"
+    hint += f"; or train another preset: {', '.join(fitting)}." if fitting else "."
+    what = f"holds frames of {cache.size} px, and preset {settings.preset} is for {size} px."
+    return InputError(what, path=cache.root, hint=hint)
 
 
 def checked_substitutes(

@@ -202,6 +202,8 @@ class Metric(ABC):
     group: ClassVar[Group] = "picture"
     #: Computed only where a protocol lists it, or a user names it.
     optional: ClassVar[bool] = False
+    #: What drove the outputs that it is measured on: the clip's speech, or silence in its place.
+    driven_by: ClassVar[Literal["speech", "silence"]] = "speech"
     #: Names of the features whose arrays `measure` reads.
     needs: ClassVar[tuple[str, ...]] = ()
     #: False where only the generated clip is measured.
@@ -362,10 +364,16 @@ class RatioMetric(Metric):
 
 #: Feature and pair feature classes by name.
 FEATURES: Registry[type[Feature] | type[PairFeature]] = Registry(
-    "feature", group="dawn_bench.feature", package="dawn_bench.metrics.features"
+    "feature",
+    group="dawn_bench.feature",
+    package="dawn_bench.metrics.features",
+    base=(Feature, PairFeature),
+    has=("name",),
 )
 #: Metric classes by name.
-METRICS: Registry[type[Metric]] = Registry("metric", group="dawn_bench.metric", package="dawn_bench.metrics")
+METRICS: Registry[type[Metric]] = Registry(
+    "metric", group="dawn_bench.metric", package="dawn_bench.metrics", base=Metric, has=("name", "title")
+)
 
 
 def worst_state(states: list[str]) -> str:

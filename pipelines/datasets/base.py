@@ -56,7 +56,7 @@ class Dataset(ABC):
 
 #: Dataset classes by name; one file each in `pipelines/datasets/`.
 DATASETS: Registry[type[Dataset]] = Registry(
-    "dataset", group="dawn_bench.dataset", package="dawn_bench.pipelines.datasets"
+    "dataset", group="dawn_bench.dataset", package="dawn_bench.pipelines.datasets", base=Dataset, has=("name",)
 )
 
 

@@ -84,7 +84,11 @@ class Extractor(ABC):
 
 #: Extractor classes by name; one file each in this package.
 EXTRACTORS: Registry[type[Extractor]] = Registry(
-    "extractor", group="dawn_bench.extractor", package="dawn_bench.pipelines.extractors"
+    "extractor",
+    group="dawn_bench.extractor",
+    package="dawn_bench.pipelines.extractors",
+    base=Extractor,
+    has=("name", "needs"),
 )
 
 

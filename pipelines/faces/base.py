@@ -66,7 +66,10 @@ class QuickBackend(FaceBackend, Protocol):
 
 #: Back ends by name; one file each in this package.
 FACE_BACKENDS: Registry[type[FaceBackend]] = Registry(
-    "face back end", group="dawn_bench.face_backend", package="dawn_bench.pipelines.faces.backends"
+    "face back end",
+    group="dawn_bench.face_backend",
+    package="dawn_bench.pipelines.faces.backends",
+    has=("name", "missing", "fingerprint", "detect", "landmarks"),
 )
 
 

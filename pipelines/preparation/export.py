@@ -103,13 +103,13 @@ def export(
             tars = _planned_tars(cache, ids, choice)
             paths = (folder / f"clips-{n:06d}.tar" for n in range(len(tars)))
             tasks = [partial(_export_tar, cache, part, path, choice) for part, path in zip(tars, paths, strict=True)]
-        for count in _results(tasks, jobs):
+        for count in in_processes(tasks, jobs):
             bar.advance(count)
     return len(ids)
 
 
-def _results(tasks: Sequence[Callable[[], int]], jobs: int) -> Iterator[int]:
-    """What the tasks return, as they end, from `jobs` processes."""
+def in_processes(tasks: Sequence[Callable[[], int]], jobs: int) -> Iterator[int]:
+    """What the tasks return, as they end, from `jobs` processes. Raises `InputError` where one of these dies."""
     if jobs == 1:
         yield from (task() for task in tasks)
         return

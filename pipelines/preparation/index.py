@@ -17,7 +17,7 @@ from dawn_bench.pipelines.preparation.plan import CachePlan, listed_id, part_pat
 from dawn_bench.pipelines.preparation.tables import Rows
 from dawn_bench.progress import console
 from dawn_bench.provenance import versions
-from dawn_bench.readers import DamageError
+from dawn_bench.readers import DamageError, read_json
 from dawn_bench.text import counted
 from dawn_bench.utf8 import escape_invalid, escape_invalid_values
 
@@ -41,11 +41,12 @@ class Contents:
             self.quarantined[row["reason"]] += 1
 
 
-def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> Contents:
+def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source], *, name: str | None = None) -> Contents:
     """Write `index.parquet` and `cache.json` from the parts of a finished plan; returns what they hold.
 
-    Speaker and split are those that the dataset lists now (`sources` by id), not those at the time of processing. The
-    rows are held as Arrow columns, about 1 KB a clip.
+    `name` is that of the dataset; without it, the one in `cache.json` stays. Speaker and split are those that the
+    dataset lists now (`sources` by id), not those at the time of processing. The rows are held as Arrow columns, about
+    1 KB a clip.
     """
     contents, table, relisted = Contents(), Rows(), 0
     for number, row in whole_rows(cache, plan):
@@ -59,8 +60,10 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
         console().print(f"{have} another speaker or split than when prepared")
     with replacing(cache / INDEX_FILE) as temporary, temporary.open("wb") as file:
         table.write(file, columns=_ordered(table.names), by="id")
+    name = name or _earlier_name(cache / SETTINGS_FILE)
     facts = {
         "schema": SCHEMA_VERSION,
+        **({"name": name} if name else {}),
         "dataset": plan.settings["dataset"],
         "size": plan.settings["size"],
         "fps": int(plan.facts.get("fps", FPS)),
@@ -71,6 +74,14 @@ def write_index(cache: Path, plan: CachePlan, sources: Mapping[str, Source]) -> 
     }
     write_atomic(cache / SETTINGS_FILE, f"{json.dumps(facts, indent=1)}\n".encode())
     return contents
+
+
+def _earlier_name(path: Path) -> str:
+    """The name of the dataset in an earlier `cache.json`; empty where there is none."""
+    try:
+        return str(read_json(path, dict).get("name") or "") if path.is_file() else ""
+    except DamageError:
+        return ""
 
 
 def whole_rows(cache: Path, plan: CachePlan) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -110,9 +110,9 @@ def _fault(shards: Shards, stored: Stored, field: str, *, n_frames: int, size: i
 def stats(root: Path) -> dict[str, Any]:
     """What is in the cache at `root`: counts by split, hours, frames with a face, reasons of failures, bytes by field.
 
-    Keys: `dataset`, `size`, `clips`, `speakers`, `frames`, `hours`, `frames_with_face` (a share, or None), `splits`,
-    `quarantined` and `without` (tuples of id, reason or extractor, detail), `bytes` and `clips_with` of stored fields,
-    `computed` (fields of clips that are not stored, with the number of clips) and `fingerprints`.
+    Keys: `name`, `dataset`, `size`, `clips`, `speakers`, `frames`, `hours`, `frames_with_face` (a share, or None),
+    `splits`, `quarantined` and `without` (tuples of id, reason or extractor, detail), `bytes` and `clips_with` of
+    stored fields, `computed` (fields of clips that are not stored, with the number of clips) and `fingerprints`.
     """
     cache = Cache(root)
     good = cache.index[cache.index["status"] == OK]
@@ -129,6 +129,7 @@ def stats(root: Path) -> dict[str, Any]:
         for split, rows in good.groupby("split")
     }
     return {
+        "name": cache.name,
         "dataset": cache.settings["dataset"],
         "size": cache.size,
         "clips": len(good),
@@ -149,6 +150,26 @@ def stats(root: Path) -> dict[str, Any]:
         "computed": dict(sorted(computed.items())),
         "fingerprints": cache.settings.get("fingerprints", {}),
     }
+
+
+def listed(root: Path, *, split: str | None = None) -> list[dict[str, Any]]:
+    """The usable clips of the cache at `root`, of `split` or of all splits, one after the other.
+
+    Keys: `id`, `speaker`, `split`, `frames`, `seconds`, `source` (the file, relative to the source folder where it is
+    below it; empty where the cache does not name it), and `start` (seconds in that file). Raises as `Cache.ids`.
+    """
+    return [
+        {
+            "id": clip.id,
+            "speaker": clip.speaker,
+            "split": clip.split,
+            "frames": clip.n_frames,
+            "seconds": clip.seconds,
+            "source": str(clip.meta.get("source") or ""),
+            "start": start if isinstance(start := clip.meta.get("start"), int | float) and start == start else 0.0,
+        }
+        for clip in Cache(root).clips(split)
+    ]
 
 
 def _files(folder: Path) -> list[Path]:

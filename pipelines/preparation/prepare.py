@@ -91,6 +91,7 @@ def prepare(
     tools: Tools | None = None,
     device: str = AUTO,
     devices: Sequence[str] = (),
+    name: str | None = None,
 ) -> PrepareReport:
     """Prepare the dataset at `root` into the folder `cache` with `jobs` worker processes.
 
@@ -108,12 +109,15 @@ def prepare(
         tools: what is done to a clip; chosen by the dataset unless given.
         device: that the networks of every worker run on; `auto`: every GPU of the worker's machine, else its CPU.
         devices: those over which the workers are spread, at least one on each; `all`: every GPU.
+        name: what reports call the dataset; without it, what it was called before.
 
     Raises `InputError` when there is nothing to prepare, no clip could be used, another run is using the cache, the
     disk is full, or the cache was prepared with other settings.
     """
     begun = time.monotonic()
     check_address(engine, address)
+    if name is not None:
+        check_name(name, what="the dataset's name")
     where, jobs = workers_on(device, devices, jobs=jobs, engine=engine)
     elsewhere = jobs > 1 or engine != "loky"  # in other processes
     root, cache = root.resolve(), cache.resolve()
@@ -162,7 +166,7 @@ def prepare(
             sweep(cache, ended=True)
             if isinstance(where, DevicePool):
                 where.clear()
-        contents = write_index(cache, plan, by_id)
+        contents = write_index(cache, plan, by_id, name=name)
         drop_superseded(cache, plan)
     report = PrepareReport(
         cache,

@@ -31,8 +31,10 @@ def source_hash(clip: Clip) -> str:
     return known if isinstance(known, str) and name_fault(known) is None else ""
 
 
-def source_frame(clip: Clip, number: int = 0, *, size: int) -> np.ndarray:
+def source_frame(clip: Clip, number: int = 0, *, size: int | None = None) -> np.ndarray:
     """Frame `number` of a clip, or of a piece of one, from its source video: uint8 RGB (size,size,3).
+
+    Without `size` it has the resolution of the source: the longer side of the window that the cached frame is from.
 
     Raises `ItemError("no_source")` saying why it cannot be had: the video is not there, is another one than the cache
     was prepared from, or does not give the cached frame.
@@ -52,7 +54,7 @@ def source_frame(clip: Clip, number: int = 0, *, size: int) -> np.ndarray:
     again = picture.cut(window, cached.shape[0])
     if np.abs(again.astype(np.int16) - cached).mean() > _SAME:
         raise ItemError(NO_SOURCE, "the source video gives another picture than the cached frame")
-    return picture.cut(window, size)
+    return picture.cut(window, size or max(width, height))
 
 
 def _video(clip: Clip) -> Path:

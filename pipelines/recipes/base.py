@@ -28,4 +28,6 @@ class Recipe:
 
 
 #: Recipes by the name that `--like` takes.
-RECIPES: Registry[Recipe] = Registry("recipe", group="dawn_bench.recipe", package="dawn_bench.pipelines.recipes")
+RECIPES: Registry[Recipe] = Registry(
+    "recipe", group="dawn_bench.recipe", package="dawn_bench.pipelines.recipes", base=Recipe
+)

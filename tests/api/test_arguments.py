@@ -41,6 +41,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "max_mouth_covered": 0.4, "max_yaw": 33.0, "min_face_height": 21, "min_face_in_frame": 0.7,
         "min_sharpness": 0.3, "require_audio": False, "audio_track": 2, "decoder": "decord", "split": "identity",
         "labels": Path("l.csv"), "seed": 13, "jobs": 3, "engine": "dask", "address": "tcp://a:1", "overwrite": True,
+        "name": "lab",
         "device": "meta", "devices": ("cuda:1",),
     },
     "load_model": {"checkpoint": Path("run"), "device": "meta", "model": "dawn"},

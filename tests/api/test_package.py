@@ -61,7 +61,7 @@ def test_the_arguments_of_prepare_and_evaluate_are_the_settings_of_their_jobs() 
     arguments = keywords(api.prepare)
     settings = PrepareSettings().model_dump()
     assert {arguments[name] for name in settings} == {None}  # not given: the recipe's, or the default
-    assert set(arguments) - set(settings) == {"jobs", "engine", "address", "device", "devices", "overwrite"}
+    assert set(arguments) - set(settings) == {"jobs", "engine", "address", "device", "devices", "overwrite", "name"}
 
     arguments = keywords(api.evaluate)
     job = {name: field.get_default() for name, field in Evaluation.model_fields.items()}

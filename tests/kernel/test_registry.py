@@ -98,4 +98,47 @@ def test_a_failed_look_up_fails_again_in_the_same_way(things: Registry, monkeypa
     monkeypatch.setattr(registry_module, "entry_points", lambda *, group: [Broken()])
     for _ in range(2):
         with pytest.raises(InputError, match=r"no_such_package:make.*cannot be loaded"):
-            things["apple"]
+            things["cherry"]
+    assert list(things) == ["apple", "apricot"] and "cherry" not in things  # it costs only itself
+    assert things["apple"]() == "apple"
+
+
+def test_a_broken_plug_in_is_named_once_and_leaves_nothing_behind(
+    things: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Entry:
+        dist = None
+
+        def __init__(self, name: str, item: object) -> None:
+            self.name, self.value, self.item = name, f"package:{name}", item
+
+        def load(self) -> object:
+            if isinstance(self.item, BaseException):
+                things.register("plum")(lambda: "half of a module")
+                raise self.item
+            return self.item
+
+    class Named:
+        name = "fig"
+
+    broken = {
+        "boom": (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+        "leaves": (SystemExit(3), "SystemExit: 3"),
+        "text": ("a text", "it is no Named"),
+        "other": (dict, "it is no Named"),
+        "date": (Named, "its name is 'fig', not 'date'"),
+    }
+    entries = [Entry(name, item) for name, (item, _) in broken.items()] + [Entry("fig", Named)]
+    monkeypatch.setattr(registry_module, "entry_points", lambda *, group: entries)
+    things.base, things.has = Named, ("name",)
+    with caplog.at_level("WARNING"):
+        assert list(things) == list(things) == ["apple", "apricot", "fig"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the plug-in 'package:{name}' of the group dawn_bench.thing cannot be loaded ({why}). "
+        "Repair or uninstall its distribution."
+        for name, (_, why) in broken.items()
+    ]
+    with pytest.raises(InputError, match="division by zero"):
+        things["boom"]
+    with pytest.raises(InputError, match="no thing called 'plum'"):
+        things["plum"]

@@ -116,7 +116,7 @@ def tasks(folder):
 
 from dawn_bench.files import filling
 with filling(Path(sys.argv[1])) as folder:
-    list(module._results(tasks(folder), 2))
+    list(module.in_processes(tasks(folder), 2))
 """
     out, note = tmp_path / "out", tmp_path / "worker"
     with subprocess.Popen([sys.executable, "-c", code, str(out)], stderr=subprocess.DEVNULL) as run:

@@ -56,6 +56,7 @@ from dawn_bench.training.resume import save_state, write_model
 from dawn_bench.workflow import quickstart
 from dawn_bench.workflow.generate import Generation
 from dawn_bench.workflow.generate_list import ClipJob
+from dawn_bench.workflow.own_inputs import export_inputs
 from dawn_bench.workflow.reproduced import Reproduced
 
 #: Logs, by the ends of their names; see `OTHERWISE`.
@@ -178,6 +179,13 @@ def _export(folder: Path, version: int, *, form: str = "files") -> None:
         write_tiny_cache(folder / "c", frames=3, splits=("train", "test"))
     else:
         export(folder / "c", folder / "out", format=form)  # type: ignore[arg-type]
+
+
+def _inputs(folder: Path, version: int) -> None:
+    if not version:
+        write_tiny_cache(folder / "c", frames=3, splits=("train", "test"))
+    else:
+        export_inputs(folder / "c", folder / "out")
 
 
 def _produce(folder: Path, version: int) -> None:
@@ -375,6 +383,12 @@ WRITERS = {
         (f"{_FILES}/export.py:export",),
         ("out/*.tar",),
         sweeps=True,
+    ),
+    "inputs": Writer(
+        _inputs,
+        tuple(f"dawn_bench/workflow/own_inputs.py:{n}" for n in ("export_inputs", "_claim", "_fill", "_write_picture")),
+        ("out/inputs.json", "out/clips.csv", "out/c1/*"),
+        tried=False,  # `test_a_stopped_export_goes_on_and_no_clip_is_written_twice`
     ),
     "outputs": Writer(_produce, (_VIDEO,), ("m/c0.mp4", "m/items.jsonl")),
     "listed clip": Writer(

@@ -28,7 +28,7 @@ from dawn_bench.models.notes import training_notes
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
 from dawn_bench.progress import console
 
-__all__ = ["ABLATIONS", "PRESETS", "TTR_STRIDE", "facts", "fit_to_cache", "preset", "report_notes"]
+__all__ = ["ABLATIONS", "PRESETS", "TTR_STRIDE", "facts", "fit_to_cache", "frame_size", "preset", "report_notes"]
 
 #: The former suffix of the names of `-fixed` presets.
 _FORMER_ENDING = "-mended"
@@ -64,6 +64,17 @@ def preset(name: str) -> TrainSettings:
         raise unknown_name("ablation", change, ABLATIONS)
     changed = ABLATIONS[change](PRESETS[base]())
     return changed.model_copy(update={"preset": name, "note": f"{changed.note}; {change}"})
+
+
+def frame_size(settings: TrainSettings) -> int | None:
+    """The side of the frames that a preset with published settings is for; None for the quick ones and other networks.
+
+    A network of another size trains as well, but takes no released weights and compares with no published number.
+    """
+    base = settings.preset.partition("+")[0]
+    if base not in PRESETS or not base.startswith("dawn-") or settings.lfg.model != PRESETS[base]().lfg.model:
+        return None
+    return int(base.split("-")[1])
 
 
 def fit_to_cache(settings: TrainSettings, cache: Cache) -> TrainSettings:

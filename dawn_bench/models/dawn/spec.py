@@ -37,6 +37,7 @@ SPEC = register(
         variants=("only-stage-1", "only-stage-2", "no-pbnet", "ttr"),
         preset=Lazy(f"{_HERE}.presets:preset"),
         fit_to_cache=Lazy(f"{_HERE}.presets:fit_to_cache"),
+        size=Lazy(f"{_HERE}.presets:frame_size"),
         facts=Lazy(f"{_HERE}.presets:facts"),
         checkpoints={
             "lfg": CheckpointKind(Lazy(f"{_HERE}.lfg_config:LFGConfig"), Lazy(f"{_HERE}.lfg:LFG")),

@@ -66,7 +66,10 @@ class Decoder(Protocol):
 
 #: Decoders by name; one file each in this package.
 DECODERS: Registry[type[Decoder]] = Registry(
-    "decoder", group="dawn_bench.decoder", package="dawn_bench.pipelines.media.decoders"
+    "decoder",
+    group="dawn_bench.decoder",
+    package="dawn_bench.pipelines.media.decoders",
+    has=("name", "missing", "count", "picture"),
 )
 
 
