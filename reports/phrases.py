@@ -24,8 +24,8 @@ HEADINGS: Mapping[str, str] = {
 PREDICATES: Mapping[str, str] = {
     "mouth-corr": "follows the true mouth with r {v}",
     "av-corr": "opens the mouth with the sound at r {v}",
-    "m-lmd": "has a mouth landmark distance of {v}",
-    "f-lmd": "has a face landmark distance of {v}",
+    "m-lmd": "has its mouth landmarks off by {v} eye distances",
+    "f-lmd": "has its face landmarks off by {v} eye distances",
     "silence-leak": "moves the lips by {v} in silence",
     "lse-c": "has a lip-sync confidence of {v}",
     "lse-d": "has a lip-sync distance of {v}",
