@@ -13,7 +13,6 @@ from dawn_bench.models.spec import MODELS, ModelSpec
 from dawn_bench.provenance import pick_device
 from dawn_bench.training.loop import MODEL_FILE
 
-
 log = logging.getLogger(__name__)
 
 
