@@ -55,9 +55,9 @@ def order(table: Table) -> str:
     columns = [k for k in range(len(table.columns)) if any((c := li.cells[k]) and c.rank for li in ranked)]
     first = mean_rank(ranked[0])
     winners = [li.method for li in ranked if mean_rank(li) == first]
-    lead = f"{_listed(winners)} {'share' if len(winners) > 1 else 'has'} the best mean rank, {first:.2g}"
+    lead = f"{_listed(winners)} {'share' if len(winners) > 1 else 'has'} the best mean rank, {first:.3g}"
     after = ranked[len(winners) :]
-    then = f", before {after[0].method} with {mean_rank(after[0]):.2g}" if after else ""
+    then = f", before {after[0].method} with {mean_rank(after[0]):.3g}" if after else ""
     return (
         f"Order: {lead}{then}, over {counted(len(columns), 'ranked column')}. "
         "In each column the best value has rank 1; lines are in the order of their mean rank."
@@ -69,7 +69,7 @@ def places(table: Table) -> list[str]:
     ranked = [li for li in table.lines if li.group == "ranked" and math.isfinite(mean_rank(li))]
     means = [mean_rank(li) for li in ranked]
     return [
-        f"{1 + sum(other < own for other in means)} {line.method} (mean rank {own:.2g})"
+        f"{1 + sum(other < own for other in means)} {line.method} (mean rank {own:.3g})"
         for line, own in zip(ranked, means, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""What the page says in words: comparisons only beyond chance, floors and ceilings, places, missing weights, sources."""
+"""What the page says in words: leads beyond chance alone, floors and ceilings, places, missing weights, sources."""
 
 from __future__ import annotations
 
