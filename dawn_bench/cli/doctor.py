@@ -69,9 +69,9 @@ def doctor(json: JsonFlag = False) -> None:
     if plugins := installed_plugins():
         section("Plug-ins", plugins)
     if json:
-        plugins = [f"{group}: {name}" for group, name in facts.pop("Plug-ins", [])]
+        added = [f"{group}: {name}" for group, name in facts.pop("Plug-ins", [])]
         by_title = {title.partition(" in ")[0].lower(): dict(rows) for title, rows in facts.items()}
-        echo_json({**by_title, "weights folder": folder(), "plug-ins": plugins})
+        echo_json({**by_title, "weights folder": folder(), "plug-ins": added})
     elif any(locate(w) is None for w in WEIGHTS):
         echo(
             "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.\n"

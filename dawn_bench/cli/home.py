@@ -52,7 +52,7 @@ def _listed(present: Survey) -> list[str]:
     lines = ["In this folder:"]
     width = min(40, max(len(str(place.path)) for place in present.places))
     for kind in ("quickstart", "cache", "run", "results"):
-        places = present.of(kind)  # type: ignore[arg-type]
+        places = present.of(kind)
         lines += [_line(place, width) for place in places[:LISTED]]
         lines += [f"  {kind:<10}  and {len(places) - LISTED} more"] if len(places) > LISTED else []
     lines += ["  The folder is large: only a part of it was looked at."] if not present.complete else []

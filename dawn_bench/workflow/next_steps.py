@@ -49,7 +49,7 @@ def here(place: Survey) -> Command | None:
         return _quickstart(quickstart)
     for cache in place.of("cache", state=STOPPED):
         return _prepared_again(cache)
-    caches, runs, results = (place.of(kind, state=DONE) for kind in ("cache", "run", "results"))  # type: ignore[arg-type]
+    caches, runs, results = (place.of(kind, state=DONE) for kind in ("cache", "run", "results"))
     for run in place.of("run", state=STOPPED):
         return _continued(run, run.path, cache=_nearest(run.path, caches))
     for unfinished in place.of("results", state=STOPPED):
