@@ -19,7 +19,7 @@ def evaluate(job: Evaluation) -> None:
 
     On every GPU: dawn-bench evaluate --devices all --method dawn --checkpoint RUN --cache CACHE --out RESULTS
     """
-    from dawn_bench.errors import EXIT_STRICT
+    from dawn_bench.errors import EXIT_STRICT, EXIT_UNSOLVED
     from dawn_bench.workflow.evaluate import evaluate_methods
 
     done = evaluate_methods(job)
@@ -28,5 +28,7 @@ def evaluate(job: Evaluation) -> None:
     rows = [row.model_dump(mode="json") for row in done.rows]
     facts = {"report": done.report, "scores": rows, "failed": failed, "seconds": done.timings, "summary": done.summary}
     show(facts, [*done.summary, *page])
+    if done.unsolved:
+        raise typer.Exit(EXIT_UNSOLVED)
     if job.strict and done.failed:
         raise typer.Exit(EXIT_STRICT)
