@@ -198,7 +198,7 @@ def _refuse(flags: dict[str, object], why: str) -> None:
 
 def _export_inputs(root: Path, out: Path, *, split: str, piece_length: str, max_clips: int | None, jobs: int) -> None:
     """Write the inputs, and print where they are, whose portraits are not from their source, and the next command."""
-    from dawn_bench.terminal import echo
+    from dawn_bench.terminal import console, echo
     from dawn_bench.text import counted, few
     from dawn_bench.workflow.own_inputs import TABLE, export_inputs
 
@@ -208,7 +208,7 @@ def _export_inputs(root: Path, out: Path, *, split: str, piece_length: str, max_
     echo(f"{counted(inputs.clips, 'clip')} in {out}{kept}")
     for why, clips in inputs.without_source.items():
         names = few(clips)
-        echo(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")
+        console().print(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")
     words = ["--outputs", "MY_MP4S", "--mapping", str(out / TABLE), "--cache", str(root)]
     words += ["--split", split] * (split != "test") + ["--piece-length", piece_length] * bool(piece_length)
     words += ["--max-clips", str(max_clips)] * (max_clips is not None)

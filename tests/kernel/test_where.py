@@ -85,6 +85,11 @@ def test_a_cache_that_was_stopped_is_continued_with_its_own_settings(tmp_path: P
     words = here(survey(tmp_path))
     assert words == ("prepare", "--root", "/data/my videos", "--dataset", "crema", "--allow-silent", "--cache", "c")
     assert survey(tmp_path).places[0].words == "crema, 128 px, 1 of 2 groups of clips done"
+    script = (
+        "import sys; from pathlib import Path; from dawn_bench.cli.home import home; home(Path()); "
+        "heavy = {'torch', 'pandas', 'pyarrow', 'cv2', 'av', 'scipy'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_fields_of_a_cache_are_escaped(
     monkeypatch.setattr(sys, "argv", ["dawn-bench", "cache", "stats", str(root)])
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    err = capsys.readouterr().err
+    err = "".join(capsys.readouterr())
     assert caught.value.code == 0 and is_safe(err)
     assert r"t\x1b[2J" in err and "[/bold]" in err and r"\u202egpj" in err and "\nerror" not in err
 
