@@ -180,7 +180,7 @@ class Registry(Generic[T]):
         elif not callable(item):
             return "it cannot be called"
         if inspect.isabstract(item):
-            return f"it lacks {', '.join(sorted(item.__abstractmethods__))}"
+            return f"it lacks {', '.join(sorted(getattr(item, '__abstractmethods__', ())))}"
         if missing := [attribute for attribute in self.has if not hasattr(item, attribute)]:
             return f"it lacks {', '.join(missing)}"
         if "name" in self.has and item.name != name:  # type: ignore[attr-defined]

@@ -69,7 +69,11 @@ class Generation(Job):
         "face.",
     )
     drive: Path | None = Field(None, description="Video to take head pose and blinks from.")
-    pose: Path | None = Field(None, description="File (.npz) to take `pose` and `blink` from.")
+    pose: Path | None = Field(
+        None,
+        description="File (.npz) with `pose` (T,6 or 7), which begins with yaw, pitch and roll in degrees, and `blink` "
+        "(T,2), eye aspect ratios; 25 rows a second.",
+    )
     steps: int | None = Field(None, ge=1, description="Diffusion steps.")
     eta: float | None = Field(None, description="Noise of the sampler: 0 deterministic, 1 most.")
     cond_scale: float | None = Field(None, description="Scale of classifier-free guidance; 1: none.")
