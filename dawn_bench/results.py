@@ -15,6 +15,15 @@ from dawn_bench.config import Config
 #: Which value is best: the highest, the lowest, the nearest to the ground truth's, or the nearest to zero; `none`: not
 #: ranked.
 Aim = Literal["higher", "lower", "truth", "zero", "none"]
+#: State of the weights of a metric that was not computed, because the files of its network are absent.
+NEEDS_WEIGHTS = "needs-weights"
+#: How the note of such a score begins; the command that brings the files follows.
+FETCH_NOTE = "needs weights: "
+
+
+def fetch_in(note: str) -> str:
+    """The command in the note of a score whose network is absent; empty in any other note."""
+    return note.removeprefix(FETCH_NOTE).partition("; ")[0] if note.startswith(FETCH_NOTE) else ""
 
 
 class ScoreRow(Config):
@@ -23,7 +32,8 @@ class ScoreRow(Config):
     `value`, `low` and `high` are in the metric's unit; `interval` says in words how the clips are combined and what the
     95 % interval is. A value is None
     when the metric is undefined there, and `note` then gives the reason. `weights_state` is `canonical` (published
-    weights, hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper) or
+    weights, hash matches), `user` (another file), `seeded` (deterministic stand-in; never comparable with a paper),
+    `needs-weights` (not computed: the files of its network are absent, and `fetch` is the command that brings them) or
     `none` (the metric needs no network). `rankable` is False for sanity and reference rows. `cost` is the cost of
     generating the outputs, where known: `generate_s_per_s` (seconds a second of video) and `load_s` (seconds).
     `over_time` is the mean over clips for each second, empty for metrics without per-frame values. `label`,
@@ -96,6 +106,16 @@ class ScoreRow(Config):
     def scope(self) -> tuple[str, tuple[tuple[str, str], ...]]:
         """What two rows must share to be compared: settings, true clips, and the frames of each that count."""
         return self.fingerprint, tuple(sorted(self.left_out.items()))
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it was not computed because the files of its network are absent."""
+        return self.weights_state == NEEDS_WEIGHTS
+
+    @property
+    def fetch(self) -> str:
+        """The command that brings what a score with `needs_weights` lacks; empty for others."""
+        return fetch_in(self.note) if self.needs_weights else ""
 
     @staticmethod
     def now() -> str:

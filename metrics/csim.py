@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,17 +43,20 @@ class Csim(RatioMetric):
     description = "Cosine similarity of the face embeddings of generated and true frame, frame by frame: identity."
     needs = ("identity",)
     shows = ("face", "motion")
+    #: Notes by network.
+    notes: ClassVar[Mapping[str, str]] = NOTES
 
     def measure(self, generated: Arrays, true: Arrays) -> Faces:
         """The clip's mean cosine; weight 0 where no pair has both faces."""
-        network, ours = variant_of(generated, "identity")
-        theirs = variant_of(true, "identity")[1]
+        (feature,) = self.needs
+        network, ours = variant_of(generated, feature)
+        theirs, seen = variant_of(true, feature)[1], f"{feature}.found"
         count = min(len(ours), len(theirs))
-        both = generated["identity.found"][:count]
+        both = generated[seen][:count]
         if self.protocol.csim_reference == "source":
-            theirs = np.broadcast_to(theirs[np.argmax(true["identity.found"])], (count, theirs.shape[1]))
+            theirs = np.broadcast_to(theirs[np.argmax(true[seen])], (count, theirs.shape[1]))
         else:
-            both = both & true["identity.found"][:count]
+            both = both & true[seen][:count]
         pairs = int(both.sum())
         zero = self.protocol.csim_missing == "zero"
         numbers = np.flatnonzero(~both) * STRIDE.get(network, 1) + self.protocol.skip_first
@@ -70,7 +74,7 @@ class Csim(RatioMetric):
         """The mean over clips, with network and missed pairs in the note."""
         score = super().fold(records)
         missed, pairs = (sum(getattr(r, k) for r in records.values()) for k in ("missed", "n_frames"))
-        texts = [score.note, *(NOTES[n] for n in sorted({r.network for r in records.values()}) if n in NOTES)]
+        texts = [score.note, *(self.notes[n] for n in sorted({r.network for r in records.values()}) if n in self.notes)]
         if missed:
             texts.append(f"no face in {missed / (missed + pairs):.1%} of the frames")
         return replace(score, note=join_notes(*texts))

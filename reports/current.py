@@ -21,12 +21,16 @@ UNKNOWN_OUTPUTS = "scored by an earlier version, which did not record the output
 def current(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
     """The rows that hold, in the given order (oldest first), and those that were scored on other outputs.
 
-    Of rows with the same `KEY` the last one counts. Rows of earlier versions name no cache: they belong to the cache of
-    the newer rows where these have only one, or have a score with the same fingerprint.
+    Of rows with the same `KEY` the last one counts; one that needs weights takes the place of no real score.
+
+    Rows of earlier versions name no cache: they belong to the cache of the newer rows where these have only one, or
+    have a score with the same fingerprint.
     """
     last: dict[tuple[str, ...], ScoreRow] = {}
     for row in _with_data(rows):
         key = tuple(getattr(row, name) for name in KEY)
+        if row.needs_weights and key in last and _stays(last[key], row):
+            continue
         last.pop(key, None)  # so that the order remains that of creation
         last[key] = row
     newest: dict[tuple[object, ...], dict[str, str]] = {}
@@ -45,6 +49,12 @@ def current(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
         else:
             holding.append(row)
     return holding, stale
+
+
+def _stays(earlier: ScoreRow, row: ScoreRow) -> bool:
+    """Whether a real score of the same outputs holds against a later run that lacked the weights."""
+    real = earlier.value is not None and earlier.weights_state != "seeded"
+    return real and (earlier.outputs, earlier.piece_length) == (row.outputs, row.piece_length)
 
 
 def _of_one_method(row: ScoreRow) -> tuple[object, ...]:

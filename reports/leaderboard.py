@@ -21,7 +21,7 @@ from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.reports.cards import MetricText, texts
 from dawn_bench.reports.reasons import clips_of, coverage_gaps, difference
-from dawn_bench.results import Aim, ScoreRow
+from dawn_bench.results import NEEDS_WEIGHTS, Aim, ScoreRow
 from dawn_bench.text import few
 
 Group = Literal["ranked", "sanity", "published"]
@@ -63,6 +63,11 @@ class Cell:
     def seeded(self) -> bool:
         """Whether it was computed with stand-in weights and is not comparable outside this run."""
         return self.row is not None and self.row.weights_state == SEEDED
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it was not computed because the files of its network are absent."""
+        return self.row is not None and self.row.needs_weights
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,12 @@ class Table:
         """Whether any value was computed with stand-in weights."""
         return any(c is not None and c.seeded for line in self.lines for c in line.cells)
 
+    @property
+    def fetches(self) -> list[str]:
+        """The commands that bring the weights that cells of this table need, each once."""
+        rows = [c.row for line in self.lines for c in line.cells if c is not None and c.row is not None]
+        return list(dict.fromkeys(row.fetch for row in rows if row.fetch))
+
 
 def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
     """One table per dataset, split, length of pieces and class of methods, sorted by these; each shows the sanity rows.
@@ -158,7 +169,7 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
         lengths = dict.fromkeys(r.piece_length for r in sorted(beside, key=_frames))
         # A method remains an entry where all its scores used stand-in weights, even if its rows are not rankable.
         candidates = (r for r in here if r.method_class not in REFERENCE_CLASSES)
-        entries = {r.method for r in candidates if r.rankable or r.weights_state == SEEDED}
+        entries = {r.method for r in candidates if r.rankable or r.weights_state in (SEEDED, NEEDS_WEIGHTS)}
         classes = sorted({r.method_class for r in here if r.method in entries}) or ["reference"]
         for method_class in classes:
             entered = [r for r in here if r.method in entries and r.method_class == method_class]

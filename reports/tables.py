@@ -15,6 +15,8 @@ from dawn_bench.results import ScoreRow
 from dawn_bench.terminal import visible
 
 STAND_IN = "stand-in weights — not comparable"
+#: What stands in the place of a score whose network's files are absent.
+NEEDS = "needs weights"
 #: What the order of the lines is.
 ORDER = "Methods are in the order of their mean rank over the columns in which they are ranked."
 #: Mappings, series, and texts that are the same in every row of a metric.
@@ -38,6 +40,7 @@ def markdown(tables: Sequence[Table]) -> str:
         lines = [f"## {md(title(table))}", ""]
         if table.seeded:
             lines += [f"> † {STAND_IN}.", ""]
+        lines += [f"> {NEEDS}: `{visible(command)}`\n" for command in table.fetches]
         lines += [f"> {md(note)}\n" for note in (*table.notes, *table_words(table))]
         lines += ["", f"| {' | '.join(map(md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         for line in table.lines:
@@ -60,6 +63,8 @@ def markdown(tables: Sequence[Table]) -> str:
 def _md_cell(cell: Cell | None, column: Column) -> str:
     if cell is None:
         return ""
+    if cell.needs_weights:
+        return NEEDS
     text = number(cell.value, column.decimals)
     text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.rank or 0, text)
     if cell.low is not None and cell.high is not None:
@@ -72,7 +77,7 @@ def not_ranked(table: Table) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     for line in table.lines:
         for cell, column in zip(line.cells, table.columns, strict=True):
-            if cell is not None and cell.reason:
+            if cell is not None and cell.reason and not cell.needs_weights:
                 why = f"other settings: {cell.reason}" if cell.other_settings else cell.reason
                 groups.setdefault((line.method, why), []).append(column.label)
     return [f"{method}, {', '.join(labels)} not ranked: {why}" for (method, why), labels in groups.items()]
@@ -87,7 +92,7 @@ def table_words(table: Table) -> list[str]:
     """What a reader of a table must know: its order, and how each column combines the clips."""
     rows = [cell.row for line in table.lines for cell in line.cells if cell is not None and cell.row is not None]
     ranked = any(cell is not None and cell.rank for line in table.lines for cell in line.cells)
-    ways = [f"{line}." for line in interval_lines(rows)]
+    ways = [f"{line}." for line in interval_lines([row for row in rows if not row.needs_weights])]
     return [ORDER, *ways] if ranked else ways
 
 
@@ -203,6 +208,7 @@ def _latex_table(table: Table) -> str:
     out += [r"\bottomrule", r"\end{tabular}"]
     if table.seeded:
         out.append(r"\\ \footnotesize $^\dagger$ stand-in weights: not comparable with any other table.")
+    out += [rf"\\ \footnotesize {NEEDS.capitalize()}: \texttt{{{tex(command)}}}" for command in table.fetches]
     out += [rf"\\ \footnotesize $^\ddagger$ {tex(reason)}." for reason in not_ranked(table)]
     out += [rf"\\ \footnotesize {tex(note)}" for note in table.notes]
     out += [rf"\\ \footnotesize {tex(text)}." for text in incomplete(table)]
@@ -210,6 +216,8 @@ def _latex_table(table: Table) -> str:
 
 
 def _tex_cell(cell: Cell | None, column: Column) -> str:
+    if cell is not None and cell.needs_weights:
+        return rf"\emph{{{NEEDS}}}"
     if cell is None or cell.value is None:
         return "--"
     text = {"∞": r"$\infty$", "−∞": r"$-\infty$"}.get(n := number(cell.value, column.decimals), n.replace("-", "$-$"))

@@ -22,6 +22,7 @@ from dawn_bench.metrics.scoring.base import METRICS, Metric, PairFeature
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
+from dawn_bench.metrics.scoring.needs import without_weights
 from dawn_bench.metrics.scoring.pictures import Pictures
 from dawn_bench.names import owned
 from dawn_bench.provenance import fingerprint
@@ -51,6 +52,8 @@ class Bench:
         features = owned(evaluation.out, "features")
         self.match = Matcher(self.protocol, owned(features, "matched"))
         metrics: list[type[Metric]] = [METRICS[name] for name in evaluation.metrics or usual_metrics(self.protocol)]
+        lacking = without_weights(metrics, self.protocol, evaluation.weights)
+        metrics = [metric for metric in metrics if metric.name not in lacking]
         self.extraction = Extraction(
             [*metrics, Pictures],
             self.protocol,

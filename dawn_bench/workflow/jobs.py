@@ -107,6 +107,14 @@ class Quickstart(Job):
     out: Path = Field(description="Output folder.")
     preset: Literal["tiny", "small"] = Field("tiny", description="tiny: minutes; small: longer, both training stages.")
     jobs: int = Field(2, ge=1, description="Number of worker processes.")
+    weights: Literal["auto", "fetch"] = Field(
+        "auto",
+        description="fetch: first download the published networks, then show the paper's metrics too. auto: those "
+        "metrics whose networks come with the installation.",
+    )
+    all_metrics: bool = Field(
+        False, description="Also compute the paper's metrics with stand-in networks: tests that they run, no more."
+    )
     seed: int = Field(0, description="Seed of the dataset and of training.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
 

@@ -58,7 +58,8 @@ def levelled(
     again: dict[tuple[frozenset[str], frozenset[tuple[str, int]]], list[str]] = {}
     changed = {name: dict(by_metric) for name, by_metric in rows.items()}
     apart: list[ScoreRow] = []
-    for metric in dict.fromkeys(m for by_metric in rows.values() for m in by_metric):
+    computed = (m for by_metric in rows.values() for m, row in by_metric.items() if not row.needs_weights)
+    for metric in dict.fromkeys(computed):
         level = level_of(entries, rows, common, metric, excluded=excluded, min_coverage=min_coverage)
         for name, reason in level.apart.items():
             row = rows[name][metric]

@@ -4,16 +4,15 @@
 <out>/cache       the prepared cache
 <out>/run         the trained models
 <out>/results     outputs, scores, report
+<out>/timings.json   seconds of each part
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dawn_bench.baselines.base import METHODS, Context
 from dawn_bench.baselines.outputs import produce
@@ -29,17 +28,23 @@ from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic import write_embedded
-from dawn_bench.progress import console, meter
+from dawn_bench.progress import meter
 from dawn_bench.readers import read_json
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, LearningSignal, ResultsStore
 from dawn_bench.training.signals import loss_falls
+from dawn_bench.weights import Policy
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
 from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.learning import lips_follow_sound
+from dawn_bench.workflow.paper_networks import fetch_networks, how_to_get_columns
+from dawn_bench.workflow.spent import Spent
 from dawn_bench.workflow.train import train
 
-MARK = "quickstart.json"
+ZOOM = 1.4
+MARK, TIMINGS = "quickstart.json", "timings.json"
+#: The protocol of the first scores, and that of the paper's metrics, whose networks have to be downloaded.
+PROTOCOL, PAPER = "embedded", "paper-dawn"
 
 
 class Plan(Config):
@@ -52,14 +57,17 @@ class Plan(Config):
     source_size: int
     size: int
     scored_clips: int
+    zoom: float = 1.0  # of the face in the frame
+    steps: int = 20  # of the sampler
     training: tuple[str, ...] = ()  # changes to the preset, as `--set` takes them
     seed: int = 0
 
 
-#: The plan of each preset. `tiny` takes less than ten minutes on two cores.
+_SCORED = {"size": 64, "scored_clips": 4, "zoom": ZOOM, "steps": 10}
+#: The plan of each preset. `tiny` takes less than five minutes on two cores.
 PLANS = {
-    "tiny": Plan(preset="tiny", speakers=8, clips=24, seconds=3, source_size=256, size=64, scored_clips=4),
-    "small": Plan(preset="small", speakers=12, clips=40, seconds=4, source_size=256, size=64, scored_clips=4),
+    "tiny": Plan(preset="tiny", speakers=8, clips=20, seconds=3, source_size=192, **_SCORED),
+    "small": Plan(preset="small", speakers=12, clips=40, seconds=4, source_size=256, **_SCORED),
 }
 
 
@@ -80,64 +88,84 @@ class Quickstarted:
 
 
 @on_its_device
-def run_quickstart(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstarted:
-    """Run the whole job in `out`; steps that an earlier run finished are not repeated.
+def run_quickstart(
+    out: Path,
+    plan: Plan,
+    *,
+    jobs: int,
+    device: str,
+    weights: Literal["auto", "fetch"] = "auto",
+    all_metrics: bool = False,
+) -> Quickstarted:
+    """Run the whole job in `out`; parts that an earlier run finished are not repeated.
 
-    Raises `InputError` when `out` is not empty and not a quickstart with the same plan.
+    With `weights="fetch"` the published networks are downloaded first, and the paper's metrics are shown too; with
+    `all_metrics` these are computed with stand-ins. Raises `InputError` when `out` is not empty and not a quickstart
+    with the same plan, when both are asked for, or when a network cannot be downloaded.
     """
+    if weights == "fetch" and all_metrics:
+        what = "--all-metrics computes with stand-ins what --weights fetch brings the networks for."
+        raise InputError(what, hint="Give one of them.")
     _claim(out, plan)
     with exclusive(out, doing="used", hint="Wait for it, or give another --out."):
         for name in ("dataset", "cache", "run", "results"):
             owned(out, name)
         check_links(out, "dataset")
         sweep(out, "dataset")
-        return _quickstarted(out, plan, jobs=jobs, device=device)
+        if weights == "fetch":
+            fetch_networks(PAPER, out=out)
+        paper: Policy | None = "seeded" if all_metrics else "auto" if weights == "fetch" else None
+        return _quickstarted(out, plan, jobs=jobs, device=device, paper=paper)
 
 
-def _quickstarted(out: Path, plan: Plan, *, jobs: int, device: str) -> Quickstarted:
-    seed = plan.seed
-    timings: dict[str, float] = {}
+def _quickstarted(out: Path, plan: Plan, *, jobs: int, device: str, paper: Policy | None) -> Quickstarted:
+    """`paper`: the networks with which the paper's metrics are computed, None: not at all."""
+    seed, spent = plan.seed, Spent(out / TIMINGS)
 
-    with _timed("dataset", timings):
+    with spent.part("dataset"):
         _dataset(out / "dataset", plan, jobs=jobs)
-    with _timed("prepare", timings):
+    with spent.part("prepare"):
         picked = PrepareSettings(dataset="embedded", size=plan.size)
         prepare(out / "dataset", out / "cache", picked, jobs=jobs, device=device)
     cache = Cache(out / "cache")
     settings = resolve_config(MODELS[default_model()].preset(plan.preset), overrides=plan.training)
-    with _timed("train", timings):
+    with spent.part("train"):
         train(cache, settings, out=out / "run", stages=["all"], seed=seed, device=device, resume=True)
-    with _timed("evaluate", timings):
-        scored = evaluate_methods(
-            Evaluation(
-                cache=out / "cache",
-                out=out / "results",
-                checkpoint=out / "run",
-                max_clips=plan.scored_clips,
-                seed=seed,
-                device=device,
-                jobs=jobs,
-                notes=(
-                    "Quickstart: synthetic clips rendered from one photograph, no recordings of people talking.",
-                    f"Preset {plan.preset}: {settings.note}.",
-                ),
-            )
-        )
-    with _timed("learning signals", timings), results_folder(out / "results"):
+    notes = [
+        "Quickstart: synthetic clips rendered from one photograph, no recordings of people talking.",
+        f"Preset {plan.preset}: {settings.note}.",
+        *how_to_get_columns(PAPER, out=out),
+    ]
+    evaluation = Evaluation(
+        cache=out / "cache",
+        out=out / "results",
+        checkpoint=out / "run",
+        max_clips=plan.scored_clips,
+        options=_sampling(plan),
+        seed=seed,
+        device=device,
+        jobs=jobs,
+        notes=tuple(notes),
+        protocol=PROTOCOL,
+    )
+    with spent.part("evaluate"):
+        if paper is not None:
+            evaluate_methods(evaluation.model_copy(update={"protocol": PAPER, "weights": paper}))
+        scored = evaluate_methods(evaluation)
+    with spent.part("learning signals"), results_folder(out / "results"):
         signals = _signals(out, cache, plan, device=device)
 
     store = ResultsStore(out / "results")
-    store.set_facts(
-        Facts(
-            title="dawn-bench quickstart",
-            learning=signals,
-            timings=timings,
-        )
-    )
-    pages = write_report(out / "results", out / "results" / "report")
+    store.set_facts(Facts(title="dawn-bench quickstart", learning=signals, timings=spent.timings))
+    with spent.part("report"):
+        pages = write_report(out / "results", out / "results" / "report")
     page = next(p for p in pages if p.suffix == ".html")
-    lines = [*scored.summary, *(_line(s) for s in signals), ", ".join(f"{k} {v:.0f} s" for k, v in timings.items())]
-    return Quickstarted(lines, signals, page.resolve())
+    return Quickstarted([*scored.summary, *(_line(s) for s in signals), *spent.table()], signals, page.resolve())
+
+
+def _sampling(plan: Plan) -> dict[str, int | str]:
+    """Options of DAWN's sampler: a solver that needs few steps."""
+    return {"solver": "dpm2m", "steps": plan.steps}
 
 
 def _claim(out: Path, plan: Plan) -> None:
@@ -145,9 +173,8 @@ def _claim(out: Path, plan: Plan) -> None:
     mark = out / MARK
     if mark.is_file():
         if read_json(mark, dict, hint="Remove the folder.") != plan.model_dump(mode="json"):
-            raise InputError(
-                "holds a quickstart with another preset or seed.", path=out, hint="Choose another --out, or remove it."
-            )
+            what = "holds a quickstart with another preset or seed, or of another version."
+            raise InputError(what, path=out, hint="Choose another --out, or remove it.")
         return
     if out.exists() and (not out.is_dir() or not all(is_temporary(path.name) for path in out.iterdir())):
         raise InputError("is not an empty folder.", path=out, hint="Choose another --out.")
@@ -166,6 +193,7 @@ def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
             clips=plan.clips,
             seconds=plan.seconds,
             size=plan.source_size,
+            zoom=plan.zoom,
             seed=plan.seed,
             jobs=jobs,
             progress=progress,
@@ -179,7 +207,7 @@ def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[Learni
     scored = clips[: plan.scored_clips]
     stages = sorted(p.parent.name for p in run.glob("*/metrics.jsonl"))
     spec = MODELS[default_model()]
-    context = Context(run, device, plan.seed)
+    context = Context(run, device, plan.seed, _sampling(plan))
     generated, shuffled = (
         produce(METHODS[name](context), scored, out / "results" / "outputs", seed=plan.seed)
         for name in (spec.name, f"{spec.name}-shuffled")
@@ -194,11 +222,3 @@ def _signals(out: Path, cache: Cache, plan: Plan, *, device: str) -> list[Learni
 def _line(signal: LearningSignal) -> str:
     value, baseline = (f"{v:.3g}" if v is not None else "–" for v in (signal.value, signal.baseline))
     return f"{'ok' if signal.passed else 'NOT SHOWN'}: {signal.signal}: {value}, baseline {baseline} ({signal.note})"
-
-
-@contextmanager
-def _timed(part: str, timings: dict[str, float]) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    timings[part] = round(time.perf_counter() - began, 1)
-    console().print(f"{part}: {timings[part]:.0f} s")

@@ -97,7 +97,8 @@ def score_entry(
     over = f"over the {len(chosen)} of {len(clips)} clips {shared}" if len(chosen) < len(clips) else ""
     rows = []
     for row in averaged(takes):
-        note = "; ".join(text for text in (not_ranked, row.note, over, *entry.notes) if text)
+        around = (row.note,) if row.needs_weights else (not_ranked, row.note, over, *entry.notes)
+        note = "; ".join(text for text in around if text)
         more: dict[str, Any] = {
             "outputs": outputs,
             "origins": dict(entry.origins),

@@ -56,15 +56,20 @@ def field_table(chosen: list[str]) -> str:
 
 
 def names() -> str:
-    """The named protocols and what each changes."""
+    """The named protocols, what each changes, and the metrics that it computes where none is named."""
     from dawn_bench.metrics.protocols.base import PROTOCOLS
+    from dawn_bench.metrics.scoring.listing import usual_metrics
 
-    standard = next(iter(PROTOCOLS.values())).model_dump(mode="json")
-    lines = ["| name | differs from the default in |", "| --- | --- |"]
+    standard = next(iter(PROTOCOLS.values()))
+    settings = standard.model_dump(mode="json")
+    lines = ["| name | differs from the default in | metrics |", "| --- | --- | --- |"]
     for name, protocol in PROTOCOLS.items():
         data = protocol.model_dump(mode="json")
-        changed = [f"`{k}={data[k]}`" for k in data if k != "id" and data[k] != standard[k]]
-        lines.append(f"| `{name}` | {', '.join(changed) or 'nothing: this is the default'} |")
+        changed = [f"`{k}={data[k]}`" for k in data if k != "id" and data[k] != settings[k]]
+        if protocol.metrics:
+            changed.append("its metrics")
+        listed = " ".join(f"`{metric}`" for metric in usual_metrics(protocol))
+        lines.append(f"| `{name}` | {', '.join(changed) or 'nothing: this is the default'} | {listed} |")
     return "\n".join(lines)
 
 

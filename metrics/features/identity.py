@@ -118,6 +118,23 @@ class Identity(Feature):
         return np.concatenate(rows)[places]
 
 
+@FEATURES.register("id-dlib")
+class DlibIdentity(Identity):
+    """`id-dlib.dlib` float32 (N,128) and `id-dlib.found` bool (N,): dlib's embedding, whatever network CSIM has."""
+
+    name = "id-dlib"
+
+    def __init__(
+        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
+    ) -> None:
+        super().__init__(protocol.model_copy(update={"csim_network": "dlib"}), weights=weights, device=device)
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """dlib's network."""
+        return ((ENTRIES["dlib"],),)
+
+
 @lru_cache(maxsize=2)
 def arcface(weights: Resolved) -> Embed:
     """insightface's network: (RGB - 127.5) / 127.5 of the 112 x 112 crop, float32 (N,512)."""

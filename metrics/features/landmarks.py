@@ -25,7 +25,7 @@ from dawn_bench.weights import Policy, Resolved
 from dawn_bench.weights_needs import Needs
 from dawn_bench.weights_table import Weight
 
-__all__ = ["FOUND", "Landmarks", "face_needs", "face_weights", "landmarks_of", "variant_of"]
+__all__ = ["FOUND", "Landmarks", "face_needs", "face_weights", "landmarks_of", "seen_landmarks", "variant_of"]
 
 #: Arrays beside the variants.
 _BESIDE = {"found", "tracks", "others", "others_found"}
@@ -101,6 +101,15 @@ def face_weights(backend: FaceBackend) -> list[Resolved]:
 def landmarks_of(arrays: Arrays) -> tuple[str, np.ndarray]:
     """The landmark model and its points (T,68,2), from a clip's arrays."""
     return variant_of(arrays, "landmarks")
+
+
+def seen_landmarks(arrays: Arrays) -> tuple[str, np.ndarray]:
+    """As `landmarks_of`, float64, with NaN in the frames in which no face was detected."""
+    model, points = landmarks_of(arrays)
+    points = points.astype(np.float64)
+    if (detected := arrays.get(FOUND)) is not None:
+        points[~detected] = np.nan
+    return model, points
 
 
 def variant_of(arrays: Arrays, name: str) -> tuple[str, np.ndarray]:

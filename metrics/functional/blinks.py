@@ -6,6 +6,8 @@ is a sharp fall of the mean eye aspect ratio of both eyes.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.signal import find_peaks
 
@@ -38,6 +40,44 @@ def closures(ear: np.ndarray, *, threshold: float = 0.2, frames: int = 2) -> np.
     shut = np.concatenate([[0], ear < threshold, [0]]).astype(np.int8)
     first, after = np.flatnonzero(np.diff(shut) == 1), np.flatnonzero(np.diff(shut) == -1)
     return first[(after - first >= frames) & (after < len(ear))]
+
+
+class BlinkFacts(NamedTuple):
+    """Blinks of one clip as runs of shut frames: first and last frame of each, and what follows from them.
+
+    `seconds_seen` are those of the frames with a value, `intervals` the seconds between the first frames of two
+    successive blinks, `duration` the mean length in seconds (NaN without a blink), `closed` the share of all frames
+    below the threshold that have a value.
+    """
+
+    blinks: list[tuple[int, int]]
+    seconds_seen: float
+    intervals: np.ndarray
+    duration: float
+    closed: float
+
+    @property
+    def per_minute(self) -> float:
+        """Blinks per minute in which the eyes were seen; NaN where they never were."""
+        return 60 * len(self.blinks) / self.seconds_seen if self.seconds_seen else float("nan")
+
+
+def blink_facts(
+    ear: np.ndarray, *, fps: float = 25, threshold: float = 0.2, least: int = 2, most: int = 20
+) -> BlinkFacts:
+    """Blinks as maximal runs of `least` to `most` frames in which `ear` (T,) is below `threshold`; project's own.
+
+    NaN, an eye that was not seen, is not shut and ends a run. Runs at either end count.
+    """
+    seen = np.isfinite(ear)
+    shut = np.concatenate([[0], seen & (np.nan_to_num(ear, nan=np.inf) < threshold), [0]]).astype(np.int8)
+    first, after = np.flatnonzero(np.diff(shut) == 1), np.flatnonzero(np.diff(shut) == -1)
+    kept = (after - first >= least) & (after - first <= most)
+    first, after = first[kept], after[kept]
+    duration = float((after - first).mean() / fps) if len(first) else float("nan")
+    closed = float(shut.sum() / seen.sum()) if seen.any() else float("nan")
+    spans = list(zip(first.tolist(), (after - 1).tolist(), strict=True))
+    return BlinkFacts(spans, float(seen.sum() / fps), np.diff(first) / fps, duration, closed)
 
 
 def spans(ear: np.ndarray, edges: np.ndarray) -> list[tuple[int, int]]:

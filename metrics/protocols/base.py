@@ -186,7 +186,15 @@ _SHOWN = re.compile(rf"(?P<name>.+){_ID_SUFFIX}(?P<length>[0-9]{{1,9}})(-(?P<rem
 #: Fields that earlier versions lacked, with the value that is what these did.
 _DEFAULTS_OF_LATER_FIELDS: Mapping[str, Any] = {"piece_length": None, "piece_remainder": "half"}
 #: The metrics of a named protocol, where it does not compute all that are not optional.
-PROTOCOL_METRICS: Mapping[str, tuple[str, ...]] = {}
+PROTOCOL_METRICS: Mapping[str, tuple[str, ...]] = {
+    "embedded": (
+        *("mouth-corr", "m-lmd", "f-lmd", "av-corr", "av-lag", "silence-leak"),
+        *("bas", "blink", "head-spread"),
+        *("frechet-lite0", "kernel-lite0", "frechet-motion-lite0", "psnr", "ssim"),
+        "id-dlib",
+        *("lve", "mve", "fdd"),
+    )
+}
 #: Frames of a piece by kind of dataset, as in DAWN's paper (Section 4.1): HDTF's clips last minutes, CREMA's seconds.
 #: Clips of other datasets stay whole.
 PIECE_LENGTHS: Mapping[str, int] = {"hdtf": 200}
@@ -200,9 +208,11 @@ def piece_words(length: int | None) -> str:
 PAPER_DAWN = ScoringProtocol()
 #: The same with LSE on the tracked face crop: a second lip-sync number, never mixed with the first.
 PAPER_DAWN_TRACKED = ScoringProtocol(id="paper-dawn-tracked", lse_route="tracked")
+#: Metrics whose networks come with an installation: real numbers without a download, under names of their own.
+EMBEDDED = ScoringProtocol(id="embedded")
 
 #: Named protocols.
-PROTOCOLS: dict[str, ScoringProtocol] = {p.id: p for p in (PAPER_DAWN, PAPER_DAWN_TRACKED)}
+PROTOCOLS: dict[str, ScoringProtocol] = {p.id: p for p in (PAPER_DAWN, PAPER_DAWN_TRACKED, EMBEDDED)}
 
 
 def protocol(

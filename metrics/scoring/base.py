@@ -202,6 +202,8 @@ class Metric(ABC):
     group: ClassVar[Group] = "picture"
     #: Computed only where a protocol lists it, or a user names it.
     optional: ClassVar[bool] = False
+    #: What drove the outputs that it is measured on: the clip's speech, or silence in its place.
+    driven_by: ClassVar[Literal["speech", "silence"]] = "speech"
     #: Names of the features whose arrays `measure` reads.
     needs: ClassVar[tuple[str, ...]] = ()
     #: False where only the generated clip is measured.

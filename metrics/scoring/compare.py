@@ -27,8 +27,10 @@ from dawn_bench.metrics.scoring.feature_cache import content_hash
 from dawn_bench.metrics.scoring.frames import missing_end, missing_words
 from dawn_bench.metrics.scoring.listing import metric_names
 from dawn_bench.metrics.scoring.matching import matched
+from dawn_bench.metrics.scoring.needs import check_files, without_weights
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint, pick_device, versions
+from dawn_bench.results import NEEDS_WEIGHTS, fetch_in
 from dawn_bench.storage import raise_if_refused
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy
@@ -45,7 +47,8 @@ class MetricScore:
 
     `frames_missing` has the last frames of a reference clip that the generated one lacks: it is scored without them.
 
-    `weights_state` is `canonical`, `user`, `seeded` (stand-in weights: comparable with no published number) or `none`.
+    `weights_state` is `canonical`, `user`, `seeded` (stand-in weights: comparable with no published number), `none`, or
+    `needs-weights`: not computed, as the files of its network are absent; `fetch` is the command that brings them.
     Numbers with one `fingerprint` have the same protocol, weights, libraries, reference and counts.
 
     In an unpaired comparison a metric that looks at one clip alone, such as Blink/s, has its score of the reference
@@ -73,6 +76,11 @@ class MetricScore:
     reference: Score | None = None
     distance: float | None = None
 
+    @property
+    def fetch(self) -> str:
+        """The command that brings the weights that a score which was not computed needs; empty for others."""
+        return fetch_in(self.note)
+
 
 @on_its_device
 def compute_metrics(
@@ -99,6 +107,8 @@ def compute_metrics(
         raise InputError(what, hint="Leave it out, or use evaluate().")
     classes = [METRICS[name] for name in metric_names(names)]
     _check_modes(classes, has_reference=reference is not None, paired=paired)
+    if weights == "files":
+        check_files(classes, rules)
     outputs = clip_set(generated, side="generated", fps=fps)
     truth = None if reference is None else clip_set(reference, side="reference", fps=fps)
     folder = None if features is None else user_path(features)
@@ -139,7 +149,9 @@ class _Run:
         seed: int,
     ) -> None:
         self.protocol, self.device = protocol, device
-        self.extraction = Extraction(classes, protocol, weights=weights, device=device, features_dir=features)
+        self.lacking = without_weights(classes, protocol, weights)
+        computed = [cls for cls in classes if cls.name not in self.lacking]
+        self.extraction = Extraction(computed, protocol, weights=weights, device=device, features_dir=features)
         self.metrics = [cls(protocol, seed=seed) for cls in classes]
         self.failures: dict[str, dict[str, str]] = {m.name: {} for m in self.metrics}
         self.notes: Counter[str] = Counter()
@@ -165,6 +177,8 @@ class _Run:
                     self.missing |= {name: missing} if missing else {}
                     for metric in self.metrics:
                         self._check_fields(metric, output)
+                        if metric.name in self.lacking:
+                            continue
                         try:
                             metric.check_end(missing)
                             metric.update(*self.extraction.arrays(metric, output, cut), clip_id=name)
@@ -217,6 +231,8 @@ class _Run:
         clip = true if of_reference else output
         for metric in metrics.values():
             self._check_fields(metric, clip)
+            if metric.name in self.lacking:
+                continue
             try:
                 arrays = self.extraction.arrays(metric, clip, clip)[0]
                 if not metric.compares:
@@ -256,7 +272,9 @@ class _Run:
         reference: Score | None = None,
     ) -> MetricScore:
         used = {k: v for k, v in versions().items() if k != "python"}
-        facts: list[Any] = [metric.name, self.protocol.fingerprint, self.extraction.fingerprints(metric)]
+        lacking = self.lacking.get(metric.name, "")
+        prints = {} if lacking else self.extraction.fingerprints(metric)
+        facts: list[Any] = [metric.name, self.protocol.fingerprint, prints]
         facts += [fingerprint(self.content), score.n_clips, score.n_frames, self.device.split(":")[0], used]
         failures = self.failures[metric.name]
         notes = [f"{text} ({counted(count, 'clip')})" for text, count in self.notes.items()]
@@ -273,10 +291,10 @@ class _Run:
             n_frames=score.n_frames,
             n_reference=n_reference,
             coverage=1 - len(failures) / total,
-            weights_state=self.extraction.weights_state(metric),
+            weights_state=NEEDS_WEIGHTS if lacking else self.extraction.weights_state(metric),
             protocol=self.protocol.id,
             fingerprint=fingerprint(facts),
-            note=join_notes(score.note, *notes, missing_words(self.missing)),
+            note=lacking or join_notes(score.note, *notes, missing_words(self.missing)),
             per_clip=dict(score.per_clip),
             failures=dict(failures),
             frames_missing=dict(self.missing),

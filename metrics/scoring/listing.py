@@ -11,7 +11,8 @@ from dawn_bench.metrics.scoring.base import METRICS, Metric
 
 def usual_metrics(protocol: ScoringProtocol = PAPER_DAWN) -> tuple[str, ...]:
     """The metrics that are computed where none is named: those that the protocol lists, else all but optional ones."""
-    return protocol.metrics or tuple(name for name in METRICS if not METRICS[name].optional)
+    listed = tuple(name for name in protocol.metrics if name in METRICS)
+    return listed or tuple(name for name in METRICS if not METRICS[name].optional)
 
 
 def metrics_in_order() -> list[type[Metric]]:
@@ -29,11 +30,12 @@ def metric_names(given: Iterable[str]) -> tuple[str, ...]:
     known = {_plain(METRICS[name].title): name for name in METRICS} | known
     names = []
     for text in given:
-        bare = re.sub(r"\s*(\([^)]*\))?\s*[↑↓→]?\s*$", "", text)
-        name = known.get(_plain(text)) or known.get(_plain(bare))
-        if name is None:
-            raise METRICS.unknown(bare.strip().casefold())
-        names.append(name)
+        bare = text.strip()
+        while _plain(bare) not in known and (shorter := re.sub(r"\s*(\([^()]*\)|[↑↓→])$", "", bare)) != bare:
+            bare = shorter  # a title may end in brackets itself
+        if _plain(bare) not in known:
+            raise METRICS.unknown(bare.casefold())
+        names.append(known[_plain(bare)])
     return tuple(dict.fromkeys(names))
 
 

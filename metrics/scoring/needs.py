@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, PROTOCOLS, ScoringProtocol
-from dawn_bench.metrics.scoring.base import FEATURES, Metric
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.listing import usual_metrics
+from dawn_bench.results import FETCH_NOTE
 from dawn_bench.text import counted
-from dawn_bench.weights import WEIGHTS, folder
-from dawn_bench.weights_needs import Needs, how_to_get, missing_needs
+from dawn_bench.weights import WEIGHTS, Policy, folder
+from dawn_bench.weights_needs import Needs, fetch_command, how_to_get, missing_needs
 
 
 def metric_needs(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> Needs:
@@ -25,6 +26,28 @@ def _behind(names: Iterable[str]) -> set[str]:
     return {n for name in names for n in (name, *_behind(getattr(FEATURES[name], "after", ())))}
 
 
+def fields_of(metric: Metric | type[Metric]) -> set[str]:
+    """Fields of a clip that a metric reads through its features. No network is opened."""
+    return {field for name in _behind(metric.needs) for field in FEATURES[name].fields}
+
+
+def without_weights(
+    metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol, policy: Policy
+) -> dict[str, str]:
+    """The metrics that `policy` does not compute because files of their networks are absent, with the note of each.
+
+    The notes have one command, which brings the files of all of them. Only `auto` leaves metrics out: `seeded` fills
+    their networks with stand-ins, and `files` has refused before (`check_files`).
+    """
+    if policy != "auto":
+        return {}
+    lacking = [metric for metric in metrics if missing_needs(metric_needs([metric], protocol))]
+    if not lacking:
+        return {}
+    command = fetch_command(job="evaluate", changes=evaluation_changes(lacking, protocol))
+    return {metric.name: f"{FETCH_NOTE}{command}" for metric in lacking}
+
+
 def check_files(
     metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol, *, fields: Collection[str] | None = None
 ) -> None:
@@ -33,8 +56,8 @@ def check_files(
     It serves the policy `files`, before anything is generated. With `fields`, only metrics that can be computed from
     these fields of a clip count. A file that is damaged raises as well.
     """
-    extraction = Extraction(metrics, protocol)
-    chosen = [m for m in metrics if fields is None or extraction.fields(m) <= set(fields)]
+    Extraction(metrics, protocol)
+    chosen = [m for m in metrics if fields is None or fields_of(m) <= set(fields)]
     missing = missing_needs(metric_needs(chosen, protocol))
     if missing:
         entries = {weight.name: weight for weight in WEIGHTS}
@@ -45,9 +68,15 @@ def check_files(
 
 
 def evaluation_changes(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> list[str]:
-    """The settings with which `dawn-bench weights fetch --for evaluate` brings what these metrics need."""
-    names = [metric.name for metric in metrics]
-    named = [] if set(names) >= set(usual_metrics(protocol)) else [f"metrics={','.join(names)}"]
+    """The settings with which `dawn-bench weights fetch --for evaluate` brings what these metrics need.
+
+    The metrics are not named where the protocol's own bring the same files.
+    """
+    needs = set(metric_needs(metrics, protocol))
+    usual = set(metric_needs([METRICS[name] for name in usual_metrics(protocol)], protocol))
+    missing = set(missing_needs(needs))
+    same = needs == usual or (missing and missing == set(missing_needs(usual)))
+    named = [] if same else [f"metrics={','.join(metric.name for metric in metrics)}"]
     return named + _protocol_changes(protocol)
 
 

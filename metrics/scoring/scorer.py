@@ -23,11 +23,12 @@ from dawn_bench.metrics.scoring.feature_cache import content_hash, flushing
 from dawn_bench.metrics.scoring.frames import ALL, FRAMES_MISSING, joined, missing_end, missing_words
 from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
+from dawn_bench.metrics.scoring.needs import fields_of, without_weights
 from dawn_bench.metrics.scoring.pictures import Pictures
 from dawn_bench.names import owned
 from dawn_bench.progress import meter
 from dawn_bench.provenance import device_name, fingerprint, versions
-from dawn_bench.results import ScoreRow
+from dawn_bench.results import NEEDS_WEIGHTS, ScoreRow
 from dawn_bench.text import counted
 from dawn_bench.weights import Policy
 
@@ -55,8 +56,9 @@ def score_method(
     """Score the outputs of one method against the true clips with the same ids: one row a metric, in the given order.
 
     `generated` is clips, or loaders by clip id (`FileLoad` for clips in files); a true clip without an output counts as
-    failed (`missing`). `metrics` None takes every registered metric whose fields the true clips have. `features_dir`
-    keeps features between calls.
+    failed (`missing`). `metrics` None takes the protocol's metrics whose fields the true clips have. `features_dir`
+    keeps features between calls. A metric whose network's files are absent is not computed under the policy `auto`: its
+    row needs weights, and nothing is extracted for it.
 
     `failures` are the reasons, by clip id, why the method has no output. They may name clips outside `truth` where the
     method was given `n_requested` clips and `truth` is a part of them. Both enter the rows' `failures` and `coverage`.
@@ -76,11 +78,13 @@ def score_method(
         )
     chosen = [METRICS[name](protocol, seed=seed) for name in metrics or usual_metrics(protocol)]
     pictures = Pictures(protocol)
-    looked_at = [pictures] if rankable and any(m.shows for m in chosen) else []
-    extraction = Extraction([*chosen, *looked_at], protocol, weights=weights, device=device, features_dir=features_dir)
     if metrics is None:
-        chosen = [m for m in chosen if extraction.fields(m) <= set(true_clips[0].arrays)]
-    looking = rankable and any(m.shows for m in chosen)  # of the metrics that apply to these clips
+        chosen = [m for m in chosen if fields_of(m) <= set(true_clips[0].arrays)]
+    lacking = without_weights(chosen, protocol, weights)
+    computed = [m for m in chosen if m.name not in lacking]
+    looking = rankable and any(m.shows for m in computed)
+    behind = [*computed, *([pictures] if looking else [])]
+    extraction = Extraction(behind, protocol, weights=weights, device=device, features_dir=features_dir)
 
     match = Matcher(protocol, owned(features_dir, "matched") if features_dir is not None else None)
     failed: dict[str, dict[str, ItemError]] = {m.name: {} for m in chosen}
@@ -110,7 +114,7 @@ def score_method(
                 if looking:
                     with suppress(ItemError):  # a clip whose frames cannot be used fails in every metric
                         pictures.update(*extraction.arrays(pictures, *pair), clip_id=clip.id)
-                for metric in sorted(chosen, key=lambda m: m.whole):  # one pair after the other
+                for metric in sorted(computed, key=lambda m: m.whole):  # one pair after the other
                     try:
                         metric.check_end(missing[clip.id])
                         arrays = extraction.arrays(metric, *((output, true) if metric.whole else pair))
@@ -122,7 +126,7 @@ def score_method(
     shown = next(field for field in ("frames", "vertices", "audio") if field in true_clips[0])
     reference = fingerprint([(clip.id, content_hash(clip, shown)) for clip in true_clips])
     used = {k: v for k, v in versions().items() if k != "python"}
-    lacking = {clip: frames for clip, frames in missing.items() if frames}
+    lost = {clip: frames for clip, frames in missing.items() if frames}
     levelled = sum(ends[clip] != frames for clip, frames in missing.items())
     level = f"{counted(levelled, 'clip')} cut to the frames that all methods have" if levelled else ""
     changes = [f"{text} ({counted(count, 'clip')})" for text, count in notes.items()]
@@ -130,14 +134,17 @@ def score_method(
     for metric in chosen:
         began = time.perf_counter()
         score = metric.compute()
-        seconds = sum(extraction.seconds[name] for name in extraction.needed(metric))  # shared ones count in each row
-        facts: list[Any] = [metric.name, protocol.fingerprint, extraction.fingerprints(metric), reference]
+        own = None if metric.name in lacking else extraction
+        # shared ones count in each row
+        seconds = sum(extraction.seconds[name] for name in extraction.needed(metric)) if own else 0.0
+        prints = own.fingerprints(metric) if own else {}
+        facts: list[Any] = [metric.name, protocol.fingerprint, prints, reference]
         facts += [score.n_clips, score.n_frames, device.split(":")[0], used]
         left = {
             clip.id: joined(metric.left_out(metric.records[clip.id]), (missing if metric.whole else ends)[clip.id])
             if clip.id in metric.records
             else ALL
-            for clip in true_clips
+            for clip in (true_clips if own else ())
         }
         reasons = {**known, **{clip: error.reason for clip, error in failed[metric.name].items()}}
         requested = n_requested or len(true_clips)
@@ -163,18 +170,19 @@ def score_method(
                 n_frames=score.n_frames,
                 coverage=(requested - len(reasons)) / requested,
                 failures=dict(sorted(reasons.items())),
-                weights_state=extraction.weights_state(metric),
-                research_only=extraction.research_only(metric),
+                weights_state=own.weights_state(metric) if own else NEEDS_WEIGHTS,
+                research_only=own.research_only(metric) if own else [],
                 rankable=rankable,
                 fingerprint=fingerprint(facts),
                 device=device_name(device),
                 versions=versions(),
                 seed=seed,
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
-                note=join_notes(score.note, _failures(failed[metric.name]), *changes, missing_words(lacking), level),
+                note=lacking.get(metric.name)
+                or join_notes(score.note, _failures(failed[metric.name]), *changes, missing_words(lost), level),
                 over_time=list(score.over_time),
-                interval=metric.interval,
-                frames_missing=lacking,
+                interval=metric.interval if own else "",
+                frames_missing=lost,
                 left_out={clip: frames for clip, frames in left.items() if frames},
                 not_ranked=pictures.objection(metric.shows) if looking and score.value is not None else "",
                 per_clip={**dict.fromkeys(failed[metric.name]), **score.per_clip},

@@ -173,6 +173,7 @@ def _report(got: Mapping[str, Any], job: Any) -> None:
 def _quickstart(got: Mapping[str, Any], job: Any) -> None:
     assert (got["out"], got["jobs"], got["device"]) == (job.out, job.jobs, job.device)
     assert (got["plan"].preset, got["plan"].seed) == (job.preset, job.seed)
+    assert (got["weights"], got["all_metrics"]) == (job.weights, job.all_metrics)
 
 
 def _whole(got: Mapping[str, Any], job: Any) -> None:
@@ -217,7 +218,7 @@ FOLLOWED: dict[str, set[str]] = {
     },
     "train": {"cache", "out", "model", "stage", "preset", "resume", "seed", "device", "track"},
     "report": {"results", "out", "format", "clips", "published"},
-    "quickstart": {"out", "preset", "jobs", "seed", "device"},
+    "quickstart": {"out", "preset", "weights", "all_metrics", "jobs", "seed", "device"},
     "download": {"root", "dataset", "only", "cookies"},
 }
 #: Fields that the command itself acts on.

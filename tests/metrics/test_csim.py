@@ -8,9 +8,10 @@ import pytest
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.metrics.csim import Csim, cosines
-from dawn_bench.metrics.features.identity import Identity
+from dawn_bench.metrics.features.identity import DlibIdentity, Identity
 from dawn_bench.metrics.features.landmarks import FOUND, Landmarks, landmarks_of
 from dawn_bench.metrics.functional.align import ARCFACE, DLIB, aligned, five_points, similarity
+from dawn_bench.metrics.id_dlib import IdDlib
 from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.pipelines.media.video import iter_frames
 
@@ -135,3 +136,20 @@ def test_missing_faces_may_count_zero():
     metric.update(embedded([[1, 0], [0, 0]], [True, False]), embedded([[1, 0], [1, 0]]), clip_id="a")
     metric.update(embedded([[0, 0]], [False]), embedded([[1, 0]]), clip_id="b")
     assert metric.compute().per_clip == pytest.approx({"a": 0.5, "b": 0.0})
+
+
+def test_id_dlib_is_dlibs_number_whatever_network_csim_has(embedded_clips, monkeypatch, tmp_path):
+    monkeypatch.setenv("DAWN_BENCH_WEIGHTS", str(tmp_path))
+    one, other = (still(known.clip["frames"][10], 2) for known in embedded_clips)
+    feature = DlibIdentity(protocol("paper-dawn", ("csim_network=arcface-r100",)))
+    assert [(r.weight.name, r.state) for r in feature.resolved] == [("dlib-face", "canonical")]
+    ours, theirs = (feature.run(clip, Landmarks().run(clip, {})) for clip in (one, other))
+    assert ours["id-dlib.dlib"].shape == (1, 128)
+    assert np.array_equal(ours["id-dlib.dlib"], identity_of(one)[1]["identity.dlib"])
+    metric = IdDlib()
+    metric.update(ours, ours, clip_id="same")
+    metric.update(theirs, ours, clip_id="other")
+    score = metric.compute()
+    assert score.per_clip["same"] == pytest.approx(1)
+    assert score.per_clip["other"] < 0.99
+    assert score.note == "" and metric.title == "ID (dlib)" and metric.optional and metric.group == "identity"

@@ -89,7 +89,8 @@ def test_an_output_without_that_face_fails(people, extraction) -> None:
     with pytest.raises(ItemError, match="no face at the place of the true clip's; 1 elsewhere") as caught:
         extraction.arrays(METRICS["csim"], without, true)
     assert caught.value.reason == "no_face"
-    rows = score_method("m", [without], [true], dataset="d", split="test", metrics=["csim", "blink"])
+    rows = score_method("m", [without], [true], dataset="d", split="test", metrics=["csim", "blink"],
+                        weights="seeded")  # fmt: skip
     assert [row.failures for row in rows] == [{"c": "no_face"}] * 2 and [row.coverage for row in rows] == [0, 0]
 
 

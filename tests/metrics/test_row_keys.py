@@ -194,11 +194,15 @@ def test_a_row_states_the_weights_behind_its_metric(name: str, light: Loads, mon
         used = [r for need in METRICS[metric].needs for n in behind(need) for r in FEATURES[n](chosen).resolved]
         states = [STATES.get(r.weight.name, "user") for r in used]
         assert [r.state for r in used] == states
-        assert row.weights_state == max(["none", *states], key=order.index), metric
+        expected = max(["none", *states], key=order.index)
+        if expected == "seeded":
+            assert row.weights_state == "needs-weights" and row.value is None and not row.research_only, metric
+            continue
+        assert row.weights_state == expected, metric
         files = {r.weight.name for r in used if STATES.get(r.weight.name) != "seeded" and r.weight.research_only}
         assert row.research_only == sorted(files), metric
-    assert [scored[m].weights_state for m in ("psnr", "fid", "fvd16", "lpips")] == order
-    assert scored["lse-c"].weights_state == ("canonical" if name == "paper-dawn" else "seeded")
+    assert [scored[m].weights_state for m in ("psnr", "fid", "fvd16", "lpips")] == [*order[:3], "needs-weights"]
+    assert scored["lse-c"].weights_state == ("needs-weights" if name == "paper-dawn-tracked" else "canonical")
     assert scored["csim"].research_only == ["arcface-r50", "dlib-68"] and not scored["psnr"].research_only
     seeded = rows(**PICTURES | {"metrics": ("csim",)}, protocol=chosen, weights="seeded")["csim"]
     assert "arcface-r50" not in seeded.research_only, "a stand-in is nobody's"

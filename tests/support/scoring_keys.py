@@ -24,6 +24,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import ItemError
 from dawn_bench.metrics.features import identity
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
+from dawn_bench.metrics.networks.efficientnet_lite import EfficientNetLite0
 from dawn_bench.metrics.networks.i3d import I3D
 from dawn_bench.metrics.networks.inception import FidInception
 from dawn_bench.metrics.networks.syncnet import LIP_WINDOW, SyncNet
@@ -230,6 +231,9 @@ def _lighten(monkeypatch: pytest.MonkeyPatch, loads: Loads) -> None:
     def inception(self: Any, x: torch.Tensor, *, tap: int = 2048) -> torch.Tensor:
         return _padded(F.adaptive_avg_pool2d(x, (8, 8)), tap, self.mark)
 
+    def lite0(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return _padded(F.adaptive_avg_pool2d(x, (8, 8)), 1280, self.mark)
+
     def lips(self: Any, frames: torch.Tensor, *, batch: int = 4) -> torch.Tensor:
         pooled = F.adaptive_avg_pool2d(frames, (8, 8)).flatten(1)
         return _padded(pooled.unfold(0, LIP_WINDOW, 1).mean(dim=-1), 1024, self.mark)
@@ -242,6 +246,7 @@ def _lighten(monkeypatch: pytest.MonkeyPatch, loads: Loads) -> None:
         return difference**2 if self.spatial else difference.mean(dim=(2, 3), keepdim=True)
 
     for network, answers in ((I3D, {"forward": i3d}), (FidInception, {"forward": inception}),
+                             (EfficientNetLite0, {"forward": lite0}),
                              (SyncNet, {"lips": lips, "audio": audio}), (LPIPS, {"forward": lpips})):  # fmt: skip
         for name, answer in answers.items():
             monkeypatch.setattr(network, name, answer)

@@ -21,7 +21,7 @@ from dawn_bench import weights
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
 from dawn_bench.metrics.features import headpose, i3d, identity, inception, landmarks, lpips, pictures, syncnet
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
-from dawn_bench.metrics.scoring import base
+from dawn_bench.metrics.scoring import base, needs
 from dawn_bench.metrics.scoring.person import FOUND, TRACKS
 from dawn_bench.pipelines.extractors.head import HEAD
 from dawn_bench.pipelines.extractors.pose import rotation_matrix
@@ -251,6 +251,7 @@ def install(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     for module in (headpose, identity, landmarks, pictures, syncnet):
         patch.setattr(module, "pick_backend", lambda name="auto": backend)
     patch.setattr(base, "resolve", resolved)
+    patch.setattr(needs, "missing_needs", lambda declared: ())
     patch.setattr(landmarks.Landmarks, "run", find_landmarks)
     patch.setattr(inception, "load_inception", lambda weights, device: used["inception"])
     patch.setattr(inception, "SIDE", 61)

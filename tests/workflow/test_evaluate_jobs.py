@@ -34,7 +34,7 @@ CLOCK = {"created", "wall_seconds", "cost"}
 
 
 def job_for(cache: Path, out: Path, **changes: Any) -> Evaluation:
-    settings = {"methods": ("still",), "metrics": ("psnr", "ssim"), "jobs": 1, **changes}
+    settings = {"methods": ("still",), "metrics": ("psnr", "ssim"), "weights": "seeded", "jobs": 1, **changes}
     return Evaluation(cache=cache, out=out, device="cpu", **settings)
 
 

@@ -17,6 +17,7 @@ from dawn_bench.cli.prepare import prepare
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import PROTOCOLS, protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
+from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes, metric_needs
 from dawn_bench.models.spec import MODELS
 from dawn_bench.pipelines.extractors.base import EXTRACTORS
@@ -362,7 +363,8 @@ def test_every_command_with_a_checkpoint_needs_the_files_of_a_released_one(relea
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_the_settings_that_bring_the_files_of_an_evaluation_are_those_that_differ_from_its_protocol(name: str) -> None:
     """Pieces need no other network, and a named protocol brings its own fields."""
-    every, named = [METRICS[n] for n in METRICS], [] if name == "paper-dawn" else [f"protocol={name}"]
+    every = [METRICS[n] for n in usual_metrics(PROTOCOLS[name])]
+    named = [] if name == "paper-dawn" else [f"protocol={name}"]
     assert evaluation_changes(every, protocol(name)) == named
     rules = protocol(name, ("lpips_net=vgg", "piece_length=40"))
     changes = evaluation_changes(every, rules)

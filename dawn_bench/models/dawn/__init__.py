@@ -7,6 +7,7 @@ for training from scratch:
 | what the released code does                            | setting                        | released | fixed      |
 | ------------------------------------------------------ | ------------------------------ | -------- | ---------- |
 | grids use pixel centres, sampling uses pixel edges     | `LFGConfig.align_corners`      | False    | True       |
+| warps black in from beyond the image                   | `LFGConfig.padding`            | zeros    | border     |
 | divides by a region's covariance without a floor       | `LFGConfig.covariance_floor`   | 0        | 1e-4       |
 | truncates images to whole grey levels                  | `LFGConfig.truncate_pixels`    | True     | False      |
 | never trains nor saves the face-mask encoder           | `A2VConfig.mask_encoder`       | seed1234 | trained    |

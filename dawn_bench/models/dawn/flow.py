@@ -11,14 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dawn_bench.models.dawn.lfg_blocks import AntiAliasDown, Hourglass
+from dawn_bench.models.dawn.lfg_config import Padding
 from dawn_bench.models.dawn.region import Regions, coordinate_grid, inverse_2x2, repeated
 
 
-def warp(x_BCHW: Tensor, flow_BHW2: Tensor, *, align_corners: bool) -> Tensor:
-    """Bilinear samples of `x` at the flow's positions, zeros outside; an image batch of 1 broadcasts over the flows."""
+def warp(x_BCHW: Tensor, flow_BHW2: Tensor, *, align_corners: bool, padding: Padding = "zeros") -> Tensor:
+    """Bilinear samples of `x` at the flow's positions; an image batch of 1 broadcasts over the flows.
+
+    Outside the image they are 0, or the nearest pixel's with `border`.
+    """
     if x_BCHW.shape[0] != flow_BHW2.shape[0]:
         x_BCHW = x_BCHW.expand(flow_BHW2.shape[0], -1, -1, -1)
-    return F.grid_sample(x_BCHW, flow_BHW2, align_corners=align_corners)
+    return F.grid_sample(x_BCHW, flow_BHW2, padding_mode=padding, align_corners=align_corners)
 
 
 def resize_map(x_BCHW: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
@@ -54,14 +58,22 @@ class FlowPredictor(nn.Module):
     """Blends the sparse motions into one dense flow and predicts the occlusion map (f and m of the paper's Eq. 3)."""
 
     def __init__(
-        self, *, regions: int, expansion: int, depth: int, limit: int, factor: int, align_corners: bool
+        self,
+        *,
+        regions: int,
+        expansion: int,
+        depth: int,
+        limit: int,
+        factor: int,
+        align_corners: bool,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
         self.hourglass = Hourglass((regions + 1) * 4, expansion=expansion, depth=depth, limit=limit)
         self.mask = nn.Conv2d(self.hourglass.c_out, regions + 1, 7, padding=3)
         self.occlusion = nn.Conv2d(self.hourglass.c_out, 1, 7, padding=3)
         self.down = AntiAliasDown(3, factor)
-        self.align_corners = align_corners
+        self.align_corners, self.padding = align_corners, padding
 
     def forward(
         self, picture_BCHW: Tensor, source: Regions, driving: Regions, background_B23: Tensor
@@ -78,7 +90,8 @@ class FlowPredictor(nn.Module):
         heat = F.pad(heat, (0, 0, 0, 0, 1, 0))[:, :, None]  # the background has no heat
         motion = sparse_motions(source, driving, background_B23, grid)
         copies = small[:, None].expand(-1, motion.shape[1], -1, -1, -1)
-        moved = warp(copies.flatten(0, 1), motion.flatten(0, 1), align_corners=self.align_corners)
+        flat = (copies.flatten(0, 1), motion.flatten(0, 1))
+        moved = warp(*flat, align_corners=self.align_corners, padding=self.padding)
         evidence = torch.cat([heat, moved.view(batch, -1, 3, height, width)], dim=2).flatten(1, 2)
         features = self.hourglass(evidence)
         share = self.mask(features).softmax(dim=1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from dawn_bench.config import Config
+
+#: What warping samples beyond the image.
+Padding = Literal["zeros", "border"]
 
 
 class HourglassConfig(Config):
@@ -36,6 +39,11 @@ class LFGConfig(Config):
         description="Quirk switch. The reference (False) places the outermost pixel centres of grids at -1 and 1, but"
         " samples as if these were the image edges, so the identity flow shrinks an image by (S-1)/S. True samples and"
         " resizes in the grid's own convention: the identity flow is the identity.",
+    )
+    padding: Padding = Field(
+        default="zeros",
+        description="Quirk switch. The reference (zeros) warps black in from beyond the image: dark marks at the edges"
+        " where the head moves away from them. border: the nearest pixel.",
     )
     truncate_pixels: bool = Field(
         default=True,
@@ -71,4 +79,5 @@ class LFGConfig(Config):
     @classmethod
     def fixed(cls, **changes: Any) -> LFGConfig:
         """The released model with its quirks fixed, for training from scratch."""
-        return cls(**{"align_corners": True, "covariance_floor": 1e-4, "truncate_pixels": False, **changes})
+        fixes = {"align_corners": True, "padding": "border", "covariance_floor": 1e-4, "truncate_pixels": False}
+        return cls(**{**fixes, **changes})

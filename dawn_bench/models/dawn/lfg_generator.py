@@ -45,6 +45,7 @@ class LFGGenerator(nn.Module):
             limit=config.flow.max_features,
             factor=config.factor,
             align_corners=config.align_corners,
+            padding=config.padding,
         )
         sizes = widths(config.block_expansion, config.num_down_blocks, config.max_features)
         pairs = list(pairwise(sizes))
@@ -55,7 +56,7 @@ class LFGGenerator(nn.Module):
         for i in range(config.num_bottleneck_blocks):
             self.bottleneck.add_module(f"r{i}", ResidualBlock(sizes[-1]))
         self.final = FewOut(sizes[0], 3, 7, padding=3)
-        self.align_corners = config.align_corners
+        self.align_corners, self.padding = config.align_corners, config.padding
 
     def encode(self, picture_BCSS: Tensor) -> EncodedSource:
         """Encode source images (B, 3, S, S) in [0, 1]."""
@@ -70,21 +71,22 @@ class LFGGenerator(nn.Module):
         Eq. 4 has only the occluded warp of z; as in the released model, the warped encoder maps of all resolutions and
         the warped source image are also blended in, weighted by the occlusion map. Flow and occlusion are not clamped.
         """
-        align = self.align_corners
+        align, padding = self.align_corners, self.padding
         x = source.maps[-1]
         for level, (skip, up) in enumerate(zip(reversed(source.maps[1:]), self.up_blocks, strict=True)):
             size = (skip.shape[2], skip.shape[3])
             share = resize_map(occlusion_B1hh, size, align_corners=align)
-            moved = warp(skip, resize_flow(flow_Bhh2, size, align_corners=align), align_corners=align)
+            flow = resize_flow(flow_Bhh2, size, align_corners=align)
+            moved = warp(skip, flow, align_corners=align, padding=padding)
             if level == 0:
                 x = self.bottleneck(moved * share)
             x = up(_blend(x, moved, share))
         size = (source.picture_BCSS.shape[2], source.picture_BCSS.shape[3])
         share = resize_map(occlusion_B1hh, size, align_corners=align)
         flow = resize_flow(flow_Bhh2, size, align_corners=align)
-        x = _blend(x, warp(source.maps[0], flow, align_corners=align), share)
+        x = _blend(x, warp(source.maps[0], flow, align_corners=align, padding=padding), share)
         painted = torch.sigmoid(self.final(x))
-        deformed = warp(source.picture_BCSS, flow, align_corners=align)
+        deformed = warp(source.picture_BCSS, flow, align_corners=align, padding=padding)
         return _blend(painted, deformed, share), deformed
 
 

@@ -20,7 +20,7 @@ __all__ = ["PBNet", "PBNetConfig", "SeparatePBNets", "normalise", "restore"]
 
 
 def normalise(state: Tensor, config: PBNetConfig) -> Tensor:
-    """Normalise states (..., D) from physical units: pose by its range, eyes unchanged."""
+    """Normalise states (..., D) from physical units by the ranges of pose and eyes."""
     low, span = _range(config, state)
     return (state - low) / span
 
@@ -32,8 +32,8 @@ def restore(state: Tensor, config: PBNetConfig) -> Tensor:
 
 
 def _range(config: PBNetConfig, like: Tensor) -> tuple[Tensor, Tensor]:
-    low = like.new_tensor([*config.pose_min[: config.pos_dim], *[0.0] * config.eye_dim])
-    high = like.new_tensor([*config.pose_max[: config.pos_dim], *[1.0] * config.eye_dim])
+    low = like.new_tensor([*config.pose_min[: config.pos_dim], *[config.eye_range[0]] * config.eye_dim])
+    high = like.new_tensor([*config.pose_max[: config.pos_dim], *[config.eye_range[1]] * config.eye_dim])
     return low, high - low
 
 
@@ -168,9 +168,12 @@ class PBDecoder(nn.Module):
         self.audioEmbedding = nn.Linear(config.audio_dim, config.audio_latent_dim)
         self.ztimelinear = nn.Linear(width + config.latent_dim + config.audio_latent_dim, width)
         self.init_proj = nn.Linear(width, width)
-        buckets = {"num_buckets": config.num_buckets, "max_distance": config.max_distance}
-        self.time_rel_pos_bias_tgt = RelativeBias(heads, **buckets)
-        self.time_rel_pos_bias_mem = RelativeBias(heads, **buckets)
+
+        def bias() -> RelativeBias:
+            buckets, reach = config.num_buckets, config.max_distance
+            return RelativeBias(heads, num_buckets=buckets, max_distance=reach, slope=config.bias_slope)
+
+        self.time_rel_pos_bias_tgt, self.time_rel_pos_bias_mem = bias(), bias()
         first = SelfAttention(width, Rotary(config.rotary_dim), heads=heads, head_dim=config.head_dim)
         self.init_temporal_attn = Skip(NormFirst(width, first))
         self.seqTransDecoder = DecoderStack(config)

@@ -28,12 +28,22 @@ def relative_bucket(offset: Tensor, *, num_buckets: int, max_distance: int) -> T
 
 
 class RelativeBias(nn.Module):
-    """One learned bias per head and bucket of relative positions."""
+    """One learned bias per head and bucket of relative positions.
 
-    def __init__(self, heads: int, *, num_buckets: int, max_distance: int) -> None:
+    It starts at random, or falls by `slope` for each frame of distance (Press et al. 2022), half as steeply from one
+    head to the next.
+    """
+
+    def __init__(self, heads: int, *, num_buckets: int, max_distance: int, slope: float = 0.0) -> None:
         super().__init__()
         self.relative_attention_bias = nn.Embedding(num_buckets, heads)
         self.max_distance = max_distance
+        if slope:
+            offsets = torch.arange(-max_distance, max_distance + 1)
+            buckets = relative_bucket(offsets, num_buckets=num_buckets, max_distance=max_distance)
+            steepness = slope * 0.5 ** torch.arange(heads)
+            with torch.no_grad():
+                self.relative_attention_bias.weight[buckets] = -offsets.abs()[:, None] * steepness
 
     def forward(self, queries_I: Tensor, keys_J: Tensor, *, window: int | None) -> Tensor:
         """Bias (H, I, J) between query and key frame indices, `UNSEEN` beyond the window."""

@@ -28,6 +28,12 @@ class PBNetConfig(Config):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     num_buckets: int = Field(default=128, ge=4, description="buckets of the learned relative position bias")
     max_distance: int = Field(default=128, ge=4, description="distances from here on share a bucket")
+    bias_slope: float = Field(
+        default=0.0,
+        ge=0,
+        description="the position bias starts as minus this for each frame of distance, halved from head to head; 0: at"
+        " random, as released. A short training does not learn to attend to near frames, and then learns no blinks",
+    )
     window: int | None = Field(
         default=200,
         ge=1,
@@ -43,6 +49,12 @@ class PBNetConfig(Config):
         default=(90.0, 90.0, 90.0, 1.0, 720.0, 1080.0),
         description="see pose_min; where all channels shall weigh alike (30, 30, 30, 1e-3, 120, 120) and a pose_min of"
         " (-30, -30, -30, 0, 0, 0)",
+    )
+
+    eye_range: tuple[float, float] = Field(
+        default=(0.0, 1.0),
+        description="eye aspect ratios are normalised as pose channels are. With the released range a blink is a"
+        " tenth of a unit, which a short training does not learn",
     )
 
     rec_weight: float = Field(default=1.0, ge=0)

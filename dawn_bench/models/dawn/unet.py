@@ -39,14 +39,15 @@ class UNet3D(nn.Module):
     """Predicts the noise in a noisy motion clip from source features and per-frame conditions.
 
     All convolutions act within a frame. Frames interact in the temporal attention and in the group norms, whose
-    statistics span the whole clip. This is the reference form, which a CPU trains; `fused.unet` trains on a GPU, and
-    `fast.unet.FastUNet` is used at inference. With `recompute` the backward pass computes the inside of blocks again.
+    statistics span the whole clip. This is the reference form; `fused.unet` trains on a GPU, and everywhere with
+    `fused`, and `fast.unet.FastUNet` is used at inference. With `recompute` the backward pass computes the inside of
+    blocks again.
     """
 
     def __init__(self, config: A2VConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute = False
+        self.recompute = self.fused = False
         dim = config.dim
         widths = [dim, *(dim * mult for mult in config.dim_mults)]
         levels = list(pairwise(widths))
@@ -107,7 +108,7 @@ class UNet3D(nn.Module):
         eyes of each frame (all zero: unconditional); `win_width`: number of frames that each frame attends to in either
         direction (None: all, as in training).
         """
-        if win_width is None and fused.suits(x_B3FHW):
+        if win_width is None and (fused.suits(x_B3FHW) or (self.fused and torch.is_grad_enabled())):
             from dawn_bench.models.dawn.fused.unet import predict
 
             inputs = {"source_BCHW": source_BCHW, "mask_BMHW": mask_BMHW, "cond_BFD": cond_BFD}

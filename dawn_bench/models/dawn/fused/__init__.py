@@ -1,8 +1,9 @@
-"""The U-Net's training on a GPU: the numbers of `unet.py` with a third of its memory traffic.
+"""The U-Net's training: the numbers of `unet.py` with a third of its memory traffic.
 
-The plain networks define the numbers and are what a CPU trains. On a GPU reading and writing memory decides, and what
-is written is mostly kept for the backward pass too. Here attention runs in PyTorch's fused kernels, cross-attention in
-its closed form, and what autocast computes in bfloat16 stays so. Nothing outside this folder depends on how.
+The plain networks define the numbers. Reading and writing memory decides the time of a step, on a GPU and on a CPU,
+and what is written is mostly kept for the backward pass too. Here attention runs in PyTorch's fused kernels,
+cross-attention in its closed form, and what autocast computes in bfloat16 stays so. Nothing outside this folder depends
+on how.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 
 
 def suits(x: Tensor) -> bool:
-    """Whether a U-Net given `x` trains in this form: on a GPU."""
+    """Whether a U-Net given `x` trains in this form without being told: on a GPU."""
     return x.is_cuda and torch.is_grad_enabled()
 
 

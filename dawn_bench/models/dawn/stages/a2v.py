@@ -51,6 +51,7 @@ class A2VStage:
         torch.manual_seed(seed)
         model = A2VFDM(config.model)
         model.diffusion.denoise_fn.recompute = config.recompute
+        model.diffusion.denoise_fn.fused = True  # two thirds of the time on a CPU too
         self.module: nn.Module = model
         if start is not None:
             self.module.load_state_dict(load_checkpoint(start, "a2v")[0].state_dict())
