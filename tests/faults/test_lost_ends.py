@@ -92,9 +92,7 @@ def methods(quick: None) -> Iterator[tuple[str, ...]]:
 
 
 def evaluated(cache: Path, out: Path, *names: str, **other: Any) -> tuple[Evaluated, dict[tuple[str, str], ScoreRow]]:
-    job = Evaluation(
-        cache=cache, out=out, device="cpu", methods=names, metrics=METRICS, weights="seeded", sanity=False
-    )
+    job = Evaluation(cache=cache, out=out, device="cpu", methods=names, metrics=METRICS, weights="seeded", sanity=False)
     done = evaluate_methods(replace(job, **other))
     return done, {(row.method, row.metric): row for row in ResultsStore(out).rows()}
 
