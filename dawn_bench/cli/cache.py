@@ -30,10 +30,16 @@ def list_clips(
     """
     import json
 
+    from dawn_bench.cache import Cache
     from dawn_bench.pipelines.preparation.maintain import listed
-    from dawn_bench.terminal import echo
+    from dawn_bench.terminal import console, echo
+    from dawn_bench.text import counted
 
     rows = listed(root, split=split or None)
+    if left_out := len(Cache(root).quarantined()):
+        console().print(
+            f"{counted(left_out, 'clip')} left out; the reasons: dawn-bench cache stats {shlex.quote(str(root))}"
+        )
     if as_json:
         echo(json.dumps(rows, indent=1))
         return
