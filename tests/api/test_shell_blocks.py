@@ -37,6 +37,7 @@ NOT_HERE = {
     r"items/clips\.csv|--format inputs": "tests/workflow/test_own_inputs.py runs the whole loop",
     r"--list items\.csv": "tests/workflow/test_generate_list.py",
     r"reproduce|reproduced": "tests/workflow/test_reproduce.py",
+    r"cache compact": "tests/pipelines/test_compact.py: it needs the plan of a preparation",
     r"--method freeze": "below, with its files",
     r"rmse|talker|wav2lip": "tests/docs/test_examples.py",
     r"--jobs [0-9]": "more cores",
