@@ -65,6 +65,11 @@ class Bench:
         self.metrics = [m for m in metrics if evaluation.metrics or self.extraction.fields(m) <= fields]
         shown = [Pictures] if any(m.shows for m in self.metrics) else []
         self._probes = list(self._each_feature([*self.metrics, *shown]))
+        drives = {silent: [m for m in self.metrics if (m.driven_by == "silence") == silent] for silent in (False, True)}
+        self._measured = {
+            silent: {name for m in chosen_for for name in m.needs} | {name for m in shown for name in m.needs}
+            for silent, chosen_for in drives.items()
+        }
         self._by_id = {clip.id: clip for clip in self.clips}
         self._method: tuple[str, _Generated] | None = None
         self._recorded: dict[str, _Recorded] = {}
@@ -111,14 +116,17 @@ class Bench:
             self._recorded[name] = _Recorded(name, self.out)
         return self._recorded[name].begun(items)
 
-    def measure(self, load: Load, clip: Clip, stages: Iterable[Stage]) -> None:
-        """Compute the features of one output. What cannot be computed is stored too, and reported by scoring."""
+    def measure(self, load: Load, clip: Clip, stages: Iterable[Stage], *, of_silence: bool = False) -> None:
+        """Compute the features of one output, of those driven by silence the few that metrics of these need.
+
+        What cannot be computed is stored too, and reported by scoring.
+        """
         if not _FEATURES & set(stages):
             return
         with suppress(ItemError):
             output, true, _ = self.match(load, clip)
             for probe in self._probes:
-                if probe.stage in stages:
+                if probe.stage in stages and set(probe.whole.needs) <= self._measured[of_silence]:
                     with suppress(ItemError):
                         self.extraction.arrays(probe.whole, output, true)
 

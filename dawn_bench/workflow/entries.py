@@ -30,6 +30,7 @@ from dawn_bench.baselines.mesh_files import draw_mesh
 from dawn_bench.baselines.methods.external import builder as external_builder
 from dawn_bench.baselines.outputs import OK, Failure, Output, produce
 from dawn_bench.baselines.reframe import Reframed
+from dawn_bench.baselines.silence import Silent, spoken_name
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import sha256_file
@@ -53,7 +54,8 @@ class Entry:
     `outputs` are files by clip id, `failures` the reasons for clips without output; together they cover every clip.
     `takes` are loaders of the outputs by clip id: one mapping, or several for meshes in several styles, whose scores
     are averaged. `videos` are files for the gallery, `cost` and `origins` are as in `ScoreRow`. `notes` are sentences
-    for its rows.
+    for its rows. `silent` are the outputs driven by silence, or `no_silence` says why there are none
+    (`dawn_bench.workflow.silence`).
     """
 
     name: str
@@ -65,6 +67,8 @@ class Entry:
     cost: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    silent: Entry | None = None
+    no_silence: str = ""
 
     @property
     def ranked(self) -> bool:
@@ -154,6 +158,8 @@ def method_of(name: str, job: Evaluation, modality: Modality) -> Method:
 
     Raises `InputError` as `build_method`.
     """
+    if (spoken := spoken_name(name)) != name:
+        return Silent(method_of(spoken, job, modality))  # of a worker, which is given the name alone
     context = Context(
         job.checkpoint, job.device, job.seed, job.method_options, job.installs, job.out / "logs", modality=modality
     )

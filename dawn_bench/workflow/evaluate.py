@@ -60,6 +60,7 @@ from dawn_bench.workflow.filling import (
 from dawn_bench.workflow.folders import results_folder, shared_results
 from dawn_bench.workflow.levelling import Rows, levelled
 from dawn_bench.workflow.scoring import Scoring, clip_failures, common_clips, identity, score_entry
+from dawn_bench.workflow.silence import joined_entries, silent_sources
 from dawn_bench.workflow.stored import check_nothing_lost, lost_outputs
 
 __all__ = ["Evaluated", "Evaluation", "evaluate_methods", "outputs_folder"]
@@ -115,6 +116,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
     # validates all methods up front
     sources = {n: entry_source(n, job, clips, out=out, shown=shown, piece_length=chosen.piece_length) for n in names}
+    sources |= silent_sources(sources, job.metrics, protocol, clips)
     check_content(cache, [clip.id for clip in chosen.whole])
     frames = sum(clip.n_frames for clip in clips) * len(sources)
     workers, pool = workers_of(job, frames=frames)
@@ -161,11 +163,12 @@ def _evaluated(
 ) -> Evaluated:
     """Score what is in the stores, and write the report; what is damaged there is generated or computed again."""
     timings: dict[str, float] = {}
-    entries: dict[str, Entry] = {}
+    of_source: dict[str, list[Entry]] = {}
     for name, source in sources.items():
         began = time.perf_counter()
-        entries |= {entry.name: entry for entry in source.entries(stored.failed.get(name))}
+        of_source[name] = source.entries(stored.failed.get(name))
         timings[f"generate {name}"] = round(time.perf_counter() - began + stored.generating(name), 1)
+    entries = joined_entries(sources, of_source)
     common, not_ranked = common_clips(list(entries.values()), clips, min_coverage=job.min_coverage)
 
     data, data_name = identity(cache, job.split)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dawn_bench.baselines.given_pieces import GivenOutputs
 from dawn_bench.baselines.outputs import OK, Failure, failure_line
+from dawn_bench.baselines.silence import spoken_name
 from dawn_bench.devices import DevicePool, computing_on
 from dawn_bench.executor import Kind, check_owner
 from dawn_bench.files import sealed, unsealed, write_atomic
@@ -205,7 +206,7 @@ class FillJob:
                 failed.append(Failed(clip.id, output.status, output.detail))
                 lines.append(failure_line(self.name, output))
             for load in takes:
-                bench.measure(load, clip, self.stages)
+                bench.measure(load, clip, self.stages, of_silence=spoken_name(self.name) != self.name)
         bench.flush()
         spent = {GENERATING: generating, **{name: s - so_far[name] for name, s in bench.seconds().items()}}
         return _Part(failed, {k: round(before.seconds.get(k, 0.0) + s, 3) for k, s in spent.items()}), tuple(lines)

@@ -150,7 +150,8 @@ def plan_jobs(
     for name, source in sources.items():
         steps = _steps(source) if apart else [(kind, ("generate", "plain", "networks"))]
         # the repository of an external method has the one GPU, or all cores, for itself
-        alone = isinstance(source.method, External) and job.engine == "loky" and len(job.devices) < 2
+        external = isinstance(getattr(source.method, "spoken", source.method), External)
+        alone = external and job.engine == "loky" and len(job.devices) < 2
         before: list[FillJob] = []
         shared = shared_inputs(source.method, chosen.clips) if source.method is not None else {}
         method_key = key_of(source.method) if source.method is not None else ""

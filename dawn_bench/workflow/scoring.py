@@ -12,6 +12,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.files import sha256_file
 from dawn_bench.metrics.protocols.base import ScoringProtocol
+from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.frames import FRAMES_MISSING, missing_words
 from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.provenance import fingerprint
@@ -19,6 +20,7 @@ from dawn_bench.reports.store import GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
 from dawn_bench.workflow.entries import Entry
+from dawn_bench.workflow.silence import NEEDS_SILENCE, of_silence
 
 
 @dataclass(frozen=True)
@@ -68,35 +70,45 @@ def score_entry(
     `spent` are seconds that the features behind each metric took before, by its name.
     """
     chosen = clips if common is None else common
-    takes = [
-        score_method(
-            entry.name,
-            {c.id: loaders[c.id] for c in chosen if c.id in loaders},
-            chosen,
-            dataset=scoring.dataset,
-            split=scoring.split,
-            metrics=scoring.metrics,
-            protocol=scoring.protocol,
-            weights=scoring.weights,
-            device=scoring.device,
-            features_dir=store.root / "features",
-            method_class=entry.method_class,
-            rankable=entry.ranked and not not_ranked,
-            seed=scoring.seed,
-            failures=entry.failures,
-            n_requested=len(clips),
-            lengths=lengths,
-            min_share=scoring.min_share,
-        )
-        for loaders in entry.takes
-    ]
+
+    def scored(part: Entry, metrics: Sequence[str] | None, undefined: Mapping[str, str]) -> list[ScoreRow]:
+        takes = [
+            score_method(
+                entry.name,
+                {c.id: loaders[c.id] for c in chosen if c.id in loaders},
+                chosen,
+                dataset=scoring.dataset,
+                split=scoring.split,
+                metrics=metrics,
+                protocol=scoring.protocol,
+                weights=scoring.weights,
+                device=scoring.device,
+                features_dir=store.root / "features",
+                method_class=entry.method_class,
+                rankable=entry.ranked and not not_ranked,
+                seed=scoring.seed,
+                failures=part.failures,
+                n_requested=len(clips),
+                lengths=lengths,
+                min_share=scoring.min_share,
+                undefined=undefined,
+            )
+            for loaders in part.takes
+        ]
+        return averaged(takes)
+
+    rest = dict.fromkeys(of_silence(scoring.metrics, scoring.protocol), entry.no_silence or NEEDS_SILENCE)
+    of_entry = scored(entry, scoring.metrics, rest)
+    if entry.silent is not None and (names := [row.metric for row in of_entry if row.metric in rest]):
+        by_name = {row.metric: row for row in scored(entry.silent, names, {})}
+        of_entry = [by_name.get(row.metric, row) for row in of_entry]
     # several pieces may be of one file
     hashes = {path: sha256_file(path)[:16] for path in set(entry.outputs.values()) if path.is_file()}
     outputs = {c.id: hashes.get(entry.outputs[c.id], "") if c.id in entry.outputs else "" for c in clips}
     shared = "that all methods solved" if before is None else "that could be measured for all methods"
     over = f"over the {len(chosen)} of {len(clips)} clips {shared}" if len(chosen) < len(clips) else ""
     rows = []
-    for row in averaged(takes):
+    for row in of_entry:
         around = (row.note,) if row.needs_weights else (not_ranked, row.note, over, *entry.notes)
         note = "; ".join(text for text in around if text)
         more: dict[str, Any] = {
@@ -146,8 +158,9 @@ def common_clips(
 def clip_failures(entry: Entry, rows: Sequence[ScoreRow]) -> dict[str, str]:
     """The reason for each clip of an entry without any score, by id: no output, an unreadable or incomplete one."""
     failures = dict(entry.failures)
+    own = [row for row in rows if row.metric not in METRICS or METRICS[row.metric].driven_by == "speech"]
     for why in ("bad_output", FRAMES_MISSING):
-        failing = [{clip for clip, reason in row.failures.items() if reason == why} for row in rows]
+        failing = [{clip for clip, reason in row.failures.items() if reason == why} for row in own]
         failures |= dict.fromkeys(sorted(set.intersection(*failing)) if failing else [], why)
     return failures
 

@@ -70,7 +70,7 @@ class Identity(Feature):
         self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
     ) -> None:
         super().__init__(protocol, weights=weights, device=device)
-        self.network: str = protocol.csim_network
+        self.network = self.wanted(protocol)
         chosen = self.use_weights(ENTRIES[self.network]) if self.network != "dlib" else None
         if chosen is None or chosen.path is None:
             self.network, chosen = "dlib", resolve(ENTRIES["dlib"], "files")
@@ -79,9 +79,14 @@ class Identity(Feature):
         self.embed = on_device or _EMBEDDERS[self.network](chosen)
 
     @classmethod
-    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+    def wanted(cls, protocol: ScoringProtocol) -> str:
         """The network that the protocol names."""
-        return ((ENTRIES[protocol.csim_network],),)
+        return protocol.csim_network
+
+    @classmethod
+    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
+        """That network."""
+        return ((ENTRIES[cls.wanted(protocol)],),)
 
     def settings(self) -> Mapping[str, Any]:
         """The network, its stride and the face back end."""
@@ -122,17 +127,12 @@ class Identity(Feature):
 class DlibIdentity(Identity):
     """`id-dlib.dlib` float32 (N,128) and `id-dlib.found` bool (N,): dlib's embedding, whatever network CSIM has."""
 
-    name = "id-dlib"
-
-    def __init__(
-        self, protocol: ScoringProtocol = PAPER_DAWN, *, weights: Policy = "auto", device: str = "cpu"
-    ) -> None:
-        super().__init__(protocol.model_copy(update={"csim_network": "dlib"}), weights=weights, device=device)
+    name, fields, version = "id-dlib", ("frames",), 1  # a change of the embedding raises both features' versions
 
     @classmethod
-    def weight_needs(cls, protocol: ScoringProtocol) -> Needs:
-        """dlib's network."""
-        return ((ENTRIES["dlib"],),)
+    def wanted(cls, protocol: ScoringProtocol) -> str:
+        """dlib's."""
+        return "dlib"
 
 
 @lru_cache(maxsize=2)

@@ -62,11 +62,9 @@ def fill_gaps(track: np.ndarray, *, longest: int = MAX_GAP) -> np.ndarray:
     """A track float64 (T,) whose runs of at most `longest` NaN between two numbers are filled linearly."""
     filled = track.astype(np.float64)
     seen = np.flatnonzero(~np.isnan(filled))
-    for before, after in zip(seen[:-1], seen[1:], strict=True):
+    for before, after in pairwise(seen):
         if 1 < after - before <= longest + 1:
-            filled[before + 1 : after] = np.interp(
-                np.arange(before + 1, after), [before, after], filled[[before, after]]
-            )
+            filled[before : after + 1] = np.linspace(filled[before], filled[after], after - before + 1)
     return filled
 
 

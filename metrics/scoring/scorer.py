@@ -52,6 +52,7 @@ def score_method(
     n_requested: int | None = None,
     lengths: Mapping[str, int] | None = None,
     min_share: float = 0.0,
+    undefined: Mapping[str, str] | None = None,
 ) -> list[ScoreRow]:
     """Score the outputs of one method against the true clips with the same ids: one row a metric, in the given order.
 
@@ -67,8 +68,11 @@ def score_method(
     Metrics that compare the clip's end (`Metric.whole`) are not cut. What an output itself lacks is in the rows'
     `frames_missing` and note; an output of less than `min_share` of the true frames fails as `frames_missing`.
 
+    `undefined` are metrics of those chosen that are not computed for these outputs, and the note of each that says why.
+
     Raises `InputError` when a metric is unknown or no id matches.
     """
+    undefined = undefined or {}
     loaders, known = _loaders(generated), failures or {}
     true_clips = sorted(truth, key=lambda clip: clip.id)
     if not any(clip.id in loaders or clip.id in known for clip in true_clips):
@@ -81,7 +85,8 @@ def score_method(
     if metrics is None:
         chosen = [m for m in chosen if fields_of(m) <= set(true_clips[0].arrays)]
     lacking = without_weights(chosen, protocol, weights)
-    computed = [m for m in chosen if m.name not in lacking]
+    why_not = {**undefined, **lacking}
+    computed = [m for m in chosen if m.name not in why_not]
     looking = rankable and any(m.shows for m in computed)
     behind = [*computed, *([pictures] if looking else [])]
     extraction = Extraction(behind, protocol, weights=weights, device=device, features_dir=features_dir)
@@ -134,7 +139,7 @@ def score_method(
     for metric in chosen:
         began = time.perf_counter()
         score = metric.compute()
-        own = None if metric.name in lacking else extraction
+        own = None if metric.name in why_not else extraction
         # shared ones count in each row
         seconds = sum(extraction.seconds[name] for name in extraction.needed(metric)) if own else 0.0
         prints = own.fingerprints(metric) if own else {}
@@ -170,7 +175,7 @@ def score_method(
                 n_frames=score.n_frames,
                 coverage=(requested - len(reasons)) / requested,
                 failures=dict(sorted(reasons.items())),
-                weights_state=own.weights_state(metric) if own else NEEDS_WEIGHTS,
+                weights_state=own.weights_state(metric) if own else NEEDS_WEIGHTS if metric.name in lacking else "none",
                 research_only=own.research_only(metric) if own else [],
                 rankable=rankable,
                 fingerprint=fingerprint(facts),
@@ -178,7 +183,7 @@ def score_method(
                 versions=versions(),
                 seed=seed,
                 wall_seconds=round(seconds + time.perf_counter() - began, 3),
-                note=lacking.get(metric.name)
+                note=why_not.get(metric.name)
                 or join_notes(score.note, _failures(failed[metric.name]), *changes, missing_words(lost), level),
                 over_time=list(score.over_time),
                 interval=metric.interval if own else "",

@@ -44,8 +44,8 @@ def test_envelope_correlations_lag_and_verdict(case):
         None if result.refined is None else pytest.approx(1000 * result.refined / fact["fps"], rel=1e-6, abs=1e-6)
     )
     assert (result.verdict, result.offset) == (expected.pop("verdict"), expected.pop("offset"))
-    for name, value in expected.items():
-        assert getattr(result, name) == (None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)), name
+    for field, value in expected.items():
+        assert getattr(result, field) == (None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)), field
     if result.r is not None:  # the curve of the others is not looked at
         curve = lag_correlations(fill_gaps(mouth), loudness, max_lag=max_lag)
         np.testing.assert_allclose(curve, stored[f"{name}_r"], rtol=1e-9, atol=1e-9)

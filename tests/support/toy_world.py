@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from dawn_bench import weights
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
-from dawn_bench.metrics.features import headpose, i3d, identity, inception, landmarks, lpips, pictures, syncnet
+from dawn_bench.metrics.features import headpose, i3d, identity, inception, landmarks, lite0, lpips, pictures, syncnet
 from dawn_bench.metrics.networks import s3fd, s3fd_wav2lip
 from dawn_bench.metrics.scoring import base, needs
 from dawn_bench.metrics.scoring.person import FOUND, TRACKS
@@ -214,7 +214,14 @@ def points_of(frames: np.ndarray) -> np.ndarray:
 
 def install(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Put the networks in place; returns those that record their input, by name."""
-    used: dict[str, Any] = {"inception": Pooled(), "lpips": [], "i3d": [], "syncnet": [], "identity": []}
+    used: dict[str, Any] = {
+        "inception": Pooled(),
+        "lite0": Pooled(),
+        "lpips": [],
+        "i3d": [],
+        "syncnet": [],
+        "identity": [],
+    }
 
     def resolved(name: str, policy: str = "auto") -> Resolved:
         return Resolved(weights.entry(name), "canonical", Path(f"/{name}"), name * 4)
@@ -255,6 +262,8 @@ def install(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     patch.setattr(landmarks.Landmarks, "run", find_landmarks)
     patch.setattr(inception, "load_inception", lambda weights, device: used["inception"])
     patch.setattr(inception, "SIDE", 61)
+    patch.setattr(lite0, "load_lite0", lambda weights, device: used["lite0"])
+    patch.setattr(lite0, "SIDES", (53, 57))
     patch.setattr(i3d, "load_i3d", load_i3d)
     patch.setattr(i3d, "SIDE", 32)
     patch.setattr(lpips, "load_lpips", load_lpips)
