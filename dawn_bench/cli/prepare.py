@@ -118,7 +118,8 @@ def _show(report: PrepareReport) -> None:
     table = Table("clips", "", box=None, pad_edge=False)
     table.add_row(str(report.ok), f"ready, {counted(report.frames, 'frame')}, {report.seconds / 60:.1f} min")
     for reason, count in report.quarantined.items():
-        keeps = f" ({way})" if (way := remedy(reason, "")) else ""
+        sure = reason != "no_face"  # there may be none at all, which the reason by clip says
+        keeps = f" ({way})" if sure and (way := remedy(reason, "")) else ""
         table.add_row(str(count), f"left out: {reason}{keeps}")
     for name, count in report.incomplete.items():
         if count:
