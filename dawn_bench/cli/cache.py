@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +31,15 @@ def list_clips(
 
     Example: dawn-bench cache list my-cache --split test
     """
+    from dawn_bench.cache import Cache
     from dawn_bench.pipelines.preparation.maintain import listed
-    from dawn_bench.terminal import echo_json, print_table
+    from dawn_bench.terminal import console, echo_json, print_table
+    from dawn_bench.text import counted
 
     rows = listed(root, split=split or None)
+    if left_out := len(Cache(root).quarantined()):
+        why = shlex.join(["dawn-bench", "cache", "stats", str(root)])
+        console().print(f"{counted(left_out, 'clip')} left out; the reasons: {why}")
     if json:
         echo_json(rows)
         return
