@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def _prepared_again(place: Place) -> Command:
     words = ("prepare", "--root", str(root) if isinstance(root, str) else "VIDEOS")
     flags = _flags(settings) if isinstance(settings, dict) else ()
     added = place.facts.get("added")
-    names = [*(settings.get("extract") or ())] if isinstance(settings, dict) else []
+    names = settings.get("extract") if isinstance(settings, dict) else []
+    names = [*names] if isinstance(names, list) else []
     names += [name.removeprefix("extractor ") for name in added] if isinstance(added, dict) else []
     more = [name for name in map(str, names) if name not in _USUAL and not name.startswith(("pose-", "blink-"))]
     extract = ("--extract", ",".join(dict.fromkeys(more))) if more else ()
@@ -93,10 +95,9 @@ def _flags(settings: Mapping[str, Any]) -> Command:
     from dawn_bench.job import field_flags
     from dawn_bench.pipelines.settings import PrepareSettings, recipe_settings
 
-    try:
-        usual = PrepareSettings().model_dump(mode="json") | recipe_settings(settings.get("like"))
-    except DawnBenchError:  # a recipe of another distribution
-        usual = PrepareSettings().model_dump(mode="json")
+    usual = {flag.field: flag.info.get_default(call_default_factory=True) for flag in field_flags(PrepareSettings)}
+    with suppress(DawnBenchError):  # a recipe of another distribution
+        usual |= recipe_settings(settings.get("like"))
     words: list[str] = []
     for flag in field_flags(PrepareSettings):
         value = settings.get(flag.field)
