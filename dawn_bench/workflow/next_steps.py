@@ -14,6 +14,8 @@ Command = tuple[str, ...]
 MESHES, MESH_MODEL = ("biwi", "vocaset", "embedded-mesh"), "diffspeaker"
 #: Settings that the plan of a cache keeps as they were chosen: they need not be given again.
 _CHOSEN = ("face", "crop", "extract")
+#: Characters of a setting's value that a command repeats.
+LONGEST = 200
 #: What every cache has.
 _USUAL = ("pose", "blink", "logmel", "masks")
 
@@ -105,7 +107,7 @@ def _flags(settings: Mapping[str, Any]) -> Command:
             continue
         if flag.shape == "switch":
             words.append(flag.name if value else flag.flag.off or flag.name.replace("--", "--no-", 1))
-        elif isinstance(value, str | int | float):
+        elif isinstance(value, str | int | float) and len(str(value)) < LONGEST:
             words += [flag.name, str(value)]
     return tuple(words)
 
