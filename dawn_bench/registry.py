@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
+from multiprocessing import current_process
 from typing import Generic, TypeVar
 
 from dawn_bench.errors import InputError, unknown_name
@@ -114,8 +115,8 @@ class Registry(Generic[T]):
         return iter(sorted(self._items))
 
     def _warn(self) -> None:
-        """Name the broken plug-ins, once a process."""
-        if not self._warned:
+        """Name the broken plug-ins, once a command: its worker processes find the same ones."""
+        if not self._warned and current_process().name == "MainProcess":
             self._warned = True
             for error in self._broken.values():
                 log.warning("%s", error)
@@ -180,7 +181,7 @@ class Registry(Generic[T]):
         elif not callable(item):
             return "it cannot be called"
         if inspect.isabstract(item):
-            return f"it lacks {', '.join(sorted(item.__abstractmethods__))}"
+            return f"it lacks {', '.join(sorted(getattr(item, '__abstractmethods__', ())))}"
         if missing := [attribute for attribute in self.has if not hasattr(item, attribute)]:
             return f"it lacks {', '.join(missing)}"
         if "name" in self.has and item.name != name:  # type: ignore[attr-defined]
