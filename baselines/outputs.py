@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.files import sha256_file
 from dawn_bench.names import check_name, inside, name_fault, owned
-from dawn_bench.progress import meter
+from dawn_bench.progress import Meter, meter
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import DamageError, fitted, json_lines, whole
 from dawn_bench.storage import StorageError, raise_if_refused, storage_error, writing
@@ -81,17 +82,24 @@ def produce(
     """
     production = Production(method, clips, out, seed=seed)
     results: dict[str, Output] = {}
-    with meter(f"generate {method.name}", total=sum(c.n_frames for c in clips), unit="frames") as progress:
+    left = sum(clip.n_frames for clip in clips)
+    with ExitStack() as stack:
+        progress: Meter | None = None  # what an earlier run generated says nothing on speed
         for clip in clips:
             if clip.id in (settled or {}):
                 status, detail = (settled or {})[clip.id]
                 output = Output(clip.id, status, None, 0.0, "", detail)
             else:
-                output, new = production.output(clip)
-                if new and output.status != OK:
+                key, kept = production.look_up(clip)
+                if kept is None and progress is None:
+                    progress = stack.enter_context(meter(f"generate {method.name}", total=left, unit="frames"))
+                output = kept or production.generate(clip, key)
+                if kept is None and progress is not None and output.status != OK:
                     progress.say(failure_line(method.name, output))
             results[clip.id] = output
-            progress.advance(clip.n_frames)
+            left -= clip.n_frames
+            if progress is not None:
+                progress.advance(clip.n_frames)
     return results
 
 
@@ -117,20 +125,32 @@ class Production:
         self._earlier = read_items(self.folder)
         self._shared: dict[str, str] | None = None
 
-    def output(self, clip: Clip, *, items: str = ITEMS_FILE) -> tuple[Output, bool]:
-        """The clip's result, kept or generated and recorded in the list `items`; whether it was generated now."""
+    def output(self, clip: Clip, *, items: str = ITEMS_FILE) -> Output:
+        """The clip's result, kept or generated and recorded in the list `items`."""
+        key, kept = self.look_up(clip, items=items)
+        return kept or self.generate(clip, key, items=items)
+
+    def look_up(self, clip: Clip, *, items: str = ITEMS_FILE) -> tuple[str, Output | None]:
+        """The key of the clip's output, and the result of an earlier run, or None where it must be generated."""
+        of_inputs = _of_inputs(self._earlier.get(clip.id), self._inputs(clip))
+        key, kept = _key_and_kept(self.method, clip, self.clips, self.folder, of_inputs, seed=self.seed, items=items)
+        if kept is not None:
+            self._earlier[clip.id] = kept
+        return key, kept
+
+    def generate(self, clip: Clip, key: str, *, items: str = ITEMS_FILE) -> Output:
+        """Generate a clip and record the result in the list `items`; `key` is that of `look_up`."""
+        inputs = self._inputs(clip)
+        path = self.folder / f"{clip.id}{format_of(clip).suffix}"
+        output = replace(_generate_one(self.method, Item(clip, self.clips, self.seed), path, key), inputs=inputs)
+        append_item(self.folder, output, items=items)
+        self._earlier[clip.id] = output
+        return output
+
+    def _inputs(self, clip: Clip) -> dict[str, str]:
         if self._shared is None:
             self._shared = shared_inputs(self.method, self.clips)
-        inputs = {**clip_inputs(self.method, clip), **self._shared}
-        of_inputs = _of_inputs(self._earlier.get(clip.id), inputs)
-        key, output = _key_and_kept(self.method, clip, self.clips, self.folder, of_inputs, seed=self.seed, items=items)
-        new = output is None
-        if output is None:
-            path = self.folder / f"{clip.id}{format_of(clip).suffix}"
-            output = replace(_generate_one(self.method, Item(clip, self.clips, self.seed), path, key), inputs=inputs)
-            append_item(self.folder, output, items=items)
-        self._earlier[clip.id] = output
-        return output, new
+        return {**clip_inputs(self.method, clip), **self._shared}
 
     def read(self, items: str) -> None:
         """Take over what another process has recorded in the list `items` since."""
@@ -159,10 +179,11 @@ def stands(
     *,
     seed: int,
     shared: Mapping[str, str],
+    content: bool = False,
 ) -> bool:
-    """Whether a record is of what the method would generate now, and its file is there; its content is not read.
+    """Whether a record is of what the method would generate now, and its file is there.
 
-    `shared` are the method's `shared_inputs`.
+    `shared` are the method's `shared_inputs`. The file is read only with `content`: a damaged one is then none.
     """
     of_inputs = _of_inputs(output, {**clip_inputs(method, clip), **shared})
     if of_inputs is None or of_inputs.status != OK or of_inputs.path is None or not of_inputs.path.is_file():
@@ -172,7 +193,9 @@ def stands(
     if source_key is not None and (source := source_key(clip)):
         best = output_key(method, clip, clips, seed=seed, source=source)
         keys = {best} if method.has_source(clip) else {best, *keys}  # type: ignore[attr-defined]
-    return of_inputs.key in keys
+    if of_inputs.key not in keys:
+        return False
+    return not (content and of_inputs.sha256) or sha256_file(of_inputs.path) == of_inputs.sha256
 
 
 def output_key(method: Method, clip: Clip, clips: Sequence[Clip], *, seed: int, source: str = "") -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -122,15 +121,15 @@ def simulate(jobs: Sequence[Any], cost: Callable[[Any], float], workers: Mapping
     `workers` are the numbers of each kind; jobs of another kind run as `cpu`. `start` is when workers begin.
     """
     order, finished = _Order(jobs), list[tuple[float, int, str, Any]]()
-    waiting, free = {kind: deque[Any]() for kind in workers}, dict(workers)
+    waiting, free = {kind: list[tuple[int, Any]]() for kind in workers}, dict(workers)
     seconds = {job.number: cost(job) for job in jobs}
     now = start
     while order.is_active():
         for job in order.ready():
-            waiting[job.kind if job.kind in workers else "cpu"].append(job)
+            heapq.heappush(waiting[job.kind if job.kind in workers else "cpu"], (job.number, job))
         for kind, queue in waiting.items():
             while queue and free[kind]:
-                job = queue.popleft()
+                _, job = heapq.heappop(queue)
                 free[kind] -= 1
                 heapq.heappush(finished, (now + seconds[job.number], job.number, kind, job))
         now, number, kind, _ = heapq.heappop(finished)

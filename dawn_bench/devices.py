@@ -43,6 +43,8 @@ def checked_device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"there is no device {name!r}.", hint=_EXAMPLES) from error
+    if device.type not in (CPU, "cuda"):
+        raise InputError(f"{name!r} is no device that dawn-bench computes on.", hint=_EXAMPLES)
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise InputError("there is no CUDA device here.", hint="Leave it out, or choose cpu.")

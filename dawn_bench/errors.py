@@ -1,7 +1,7 @@
 """Errors for users: one line with what is wrong, where, and what to do.
 
 Exit codes: 0 done; 1 internal error; 2 the input cannot be used; 3 done, but some items failed under `--strict`;
-130 stopped by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP.
+4 scored, but a method solved no clip; 130 stopped by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dawn_bench.utf8 import escape_invalid
 
-EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_STOPPED = 1, 2, 3, 130
+EXIT_INTERNAL, EXIT_INPUT, EXIT_STRICT, EXIT_UNSOLVED, EXIT_STOPPED = 1, 2, 3, 4, 130
 
 
 class DawnBenchError(Exception):

@@ -9,35 +9,26 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from dawn_bench.errors import InputError
-from dawn_bench.stopping import end_with
+from dawn_bench.processes import Engine, Kind, Workers, all_begun, pool_of, set_up_worker, taken
 from dawn_bench.terminal import show_logs
 from dawn_bench.worker_errors import portable
 
-Engine = Literal["loky", "dask", "ray"]
-#: What a job needs: a processor, or a GPU.
-Kind = Literal["cpu", "gpu"]
+__all__ = ["Engine", "Job", "Kind", "Report", "Workers", "check_owner", "run", "set_up_worker"]
+
 #: Times in a row that workers may die before one of them begins a clip.
 MOST_FRUITLESS = 3
-#: Environment variables that limit the threads of one process.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
-#: Longest time in seconds that a pool takes to hand out its jobs.
-_HANDED_OUT = 2.0
 
 
 class Report(Protocol):
@@ -98,31 +89,6 @@ class Job(Protocol[R_co]):
 
 
 J = TypeVar("J", bound=Job[Any])
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Where jobs run.
-
-    Args:
-        number: of processes for jobs that need no GPU.
-        engine: `loky` for processes of this machine, `dask` or `ray`.
-        address: of a Dask or Ray cluster; None starts a local one.
-        gpus: of this machine: so many processes more, for the jobs that need a GPU. Without, these run as the others
-            do. On a cluster they ask for one of its resource `GPU`.
-        threads: of each process of this machine.
-    """
-
-    number: int = 1
-    engine: Engine = "loky"
-    address: str | None = None
-    gpus: int = 0
-    threads: int = 1
-
-    @property
-    def in_process(self) -> bool:
-        """Whether the jobs run in this process, one after the other."""
-        return self.engine == "loky" and self.number == 1 and not self.gpus
 
 
 def run(
@@ -242,28 +208,26 @@ class _Order(TopologicalSorter[int], Generic[J]):
 
 def _loky(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Iterator[Any]:
     """On processes of this machine: one pool for each kind of job that there is."""
-    from joblib.externals.loky import ProcessPoolExecutor
 
     def kind_of(job: J) -> Kind:
         return job.kind if places.gpus else "cpu"
 
-    environment = dict.fromkeys(_THREADS, str(places.threads))
     order, finished, submitted = _Order(jobs), SimpleQueue[Future[Any]](), set[Future[Any]]()
     numbers: dict[Kind, int] = {"cpu": places.number, "gpu": places.gpus}
     with ExitStack() as stack:
         pools, waiting, free = {}, {}, {}
         for kind in sorted({kind_of(job) for job in jobs}):
             number = min(numbers[kind], len(jobs))
-            pools[kind] = ProcessPoolExecutor(number, env=environment)
+            pools[kind] = taken(kind) or pool_of(number, places)
             stack.callback(pools[kind].shutdown, wait=True, kill_workers=True)
-            waiting[kind], free[kind] = deque[J](), 2 * number  # what a pool can hand out at once
-        stack.callback(_all_begun, submitted)
+            waiting[kind], free[kind] = list[tuple[int, J]](), 2 * number  # what a pool can hand out at once
+        stack.callback(all_begun, submitted)
         while order.is_active():
             for job in order.ready():
-                waiting[kind_of(job)].append(job)
+                heappush(waiting[kind_of(job)], (job.number, job))  # a worker keeps the method that it has loaded
             for kind, pool in pools.items():
                 while waiting[kind] and free[kind]:
-                    future = pool.submit(_in_worker, work, waiting[kind].popleft(), places.threads)
+                    future = pool.submit(_in_worker, work, heappop(waiting[kind])[1], places.threads)
                     submitted.add(future)
                     future.add_done_callback(finished.put)
                     free[kind] -= 1
@@ -272,13 +236,6 @@ def _loky(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Itera
             free[kind_of(order.jobs[report.number])] += 1
             order.done(report.number)
             yield report
-
-
-def _all_begun(futures: Collection[Future[Any]]) -> None:
-    """Wait until a pool has handed out its jobs: loky fails when it is stopped before (joblib 1.6)."""
-    late = time.monotonic() + _HANDED_OUT
-    while time.monotonic() < late and not all(future.running() or future.done() for future in futures):
-        time.sleep(0.001)
 
 
 def _dask(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Iterator[Any]:
@@ -305,10 +262,9 @@ def _dask(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Itera
         futures = as_completed()
         try:
             while order.is_active():
-                ready = order.ready()
-                for kind, resources in (("cpu", None), ("gpu", {"GPU": 1})):
-                    if chosen := [job for job in ready if job.kind == kind]:
-                        futures.update(client.map(partial(_in_worker, work), chosen, pure=False, resources=resources))
+                for job in order.ready():
+                    needs = {"resources": {"GPU": 1}} if job.kind == "gpu" else {}
+                    futures.add(client.submit(_in_worker, work, job, pure=False, priority=-job.number, **needs))
                 report = next(futures).result()
                 order.done(report.number)
                 yield report
@@ -371,17 +327,6 @@ def _in_worker(work: Callable[[J], Any], job: J, threads: int | None = None) -> 
         if (other := portable(error)) is not error:
             raise other from None
         raise
-
-
-def set_up_worker(owner: int | None, *, threads: int | None = None) -> None:
-    """In a worker process of `owner`: leave Ctrl-C to it, end when it ends, and limit the threads; else nothing."""
-    if owner in (None, os.getpid()) or threading.current_thread() is not threading.main_thread():
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(owner)
-    import cv2
-
-    cv2.setNumThreads(threads or 1)
 
 
 def check_owner(owner: int | None) -> None:

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from dawn_bench.config import Config, Origin, Values, split_override, typed_value
 from dawn_bench.devices import AUTO, checked_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
+from dawn_bench.processes import Engine
 from dawn_bench.progress import console
 from dawn_bench.readers import read_yaml, shortened
 
@@ -86,6 +87,22 @@ DEVICE = object()
 #: A torch device. `auto` is resolved when the job is created, or stays where the default is not validated: there the
 #: workers are spread over the devices of their machine.
 Device = Annotated[str, DEVICE]
+#: Where workers run, and the address of their cluster: fields of every job that has workers.
+OnEngine = Annotated[Engine, Field(description="loky: this machine; dask or ray: a cluster.")]
+OnAddress = Annotated[str | None, Field(description="Scheduler of the cluster: tcp://host:8786.")]
+#: The number of workers that generate and score, and the GPUs that have one of their own.
+WorkerCount = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="Number of worker processes, of one core each. Default: number of cores where there is work for "
+        "them and memory, else 1; with --devices up to four for each.",
+    ),
+]
+OwnWorkers = Annotated[
+    tuple[str, ...],
+    Field(description="GPUs of this machine, each with a worker of its own: cuda:0,cuda:1 or all."),
+]
 
 Shape = Literal["switch", "list", "mapping", "value"]
 
@@ -223,7 +240,9 @@ def _check_old_flag(field: FieldFlag, old: str, given: Any, *, by_key: Mapping[s
 def _put_flag(job: Values, field: FieldFlag, given: Any, origin: Origin, *, defaults: Mapping[str, Any]) -> None:
     """Set the value typed after a flag; `defaults` are those of `Job.defaults`."""
     if field.shape == "list":
-        entries = _entries(field, given)
+        if not (entries := _entries(field, given)):
+            what = f"{field.name} {shortened(','.join(given))!r} names nothing."
+            raise InputError(what, hint="Leave it out, or name something.")
         default = defaults.get(field.field, field.info.get_default(call_default_factory=True)) or ()
         before = job.data.get(field.field, default) if field.flag.adds else ()
         job.put((field.field,), [*before, *entries], origin)

@@ -6,16 +6,21 @@ direction of writing. They are shown escaped (`\\x1b`), in one place: here.
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from dawn_bench.utf8 import escape_invalid
@@ -24,6 +29,9 @@ from dawn_bench.utf8 import escape_invalid
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+
+#: Columns of a console that is no terminal: enough for every line.
+UNLIMITED = 100_000
 
 
 def visible(text: str) -> str:
@@ -46,6 +54,10 @@ class SafeConsole(Console):
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text), style, control)
 
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave the error to the command line: a reader such as `head` has enough, and nothing went wrong."""
+        raise
+
 
 def console() -> Console:
     """The console for people: standard error, so that standard output stays for results.
@@ -55,10 +67,54 @@ def console() -> Console:
     return SafeConsole(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
+def results() -> Console:
+    """The console for results: standard output. Where that is no terminal, no line is wrapped and no name is cut."""
+    screen = SafeConsole(highlight=False, soft_wrap=True, markup=False)
+    if not screen.is_terminal:
+        screen.width = UNLIMITED
+    return screen
+
+
+def print_table(*headers: str, rows: Iterable[Iterable[str]]) -> None:
+    """Print a table without lines to `results`: a long name goes on in the next line, or widens it in a pipe."""
+    lines, screen = [[visible(cell) for cell in row] for row in rows], results()
+    everything = [list(headers), *lines] if headers else lines
+    widths = [max(cell_len(line[k]) for line in everything) for k in range(len(everything[0]))] if everything else []
+    if not screen.is_terminal:
+        for line in everything:
+            cells = (f"{cell}{' ' * (width - cell_len(cell))}" for cell, width in zip(line, widths, strict=True))
+            screen.print("  ".join(cells).rstrip())
+        return
+    table = Table(box=None, pad_edge=False, show_header=bool(headers))
+    for k in range(len(widths)):
+        table.add_column(Text(headers[k]) if headers else "", overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    screen.print(table)
+
+
 def echo(line: object) -> None:
     """Write one line of results to standard output."""
     sys.stdout.write(f"{visible(str(line))}\n")
     sys.stdout.flush()
+
+
+def echo_json(facts: object) -> None:
+    """Write facts as one JSON value to standard output: ASCII, and null for numbers that JSON does not have."""
+    sys.stdout.write(f"{json.dumps(_jsonable(facts), indent=2)}\n")
+    sys.stdout.flush()
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {escape_invalid(str(k)): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(v) for v in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return escape_invalid(value.as_posix() if isinstance(value, Path) else str(value))
 
 
 def show_logs() -> None:

@@ -1,4 +1,4 @@
-"""Counts and lists in sentences for people."""
+"""Counts, times and lists in sentences for people."""
 
 from __future__ import annotations
 
@@ -17,3 +17,17 @@ def few(names: Sequence[str], *, most: int = NAMED) -> str:
     """The first names and how many more there are: "a, b, c and 9 more"."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def duration(seconds: float) -> str:
+    """A length of time: "0.4 s", "12 s", "15 min 15 s", "2 h 5 min"; tenths below 10 s."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s".replace(".0 s", " s")
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -144,7 +144,7 @@ class PrepareSettings(Config):
     audio_track: int | None = Field(
         default=None, ge=1, description="Audio track to read, from 1. Default: as a player does."
     )
-    split: Literal["published", "identity"] = Field(
+    split: Annotated[Literal["published", "identity"], Flag("--split-by", old=("--split",))] = Field(
         default="published", description="published: the split of the papers; identity: no person in both parts (hdtf)."
     )
     labels: Path | None = Field(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dawn_bench.cli.job import OnceCommand
+from dawn_bench.cli.job import Group, OnceCommand
+from dawn_bench.cli.output import JsonFlag, json_output, show, suggest
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
+    add_completion=False,
     help="List, check, count, compact and export a prepared cache.\n\nExample: dawn-bench cache stats my-cache",
 )
 
@@ -22,53 +25,50 @@ _Root = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cach
 def list_clips(
     root: _Root,
     split: Annotated[str, typer.Option(help="Only the clips of this split.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """List the clips: id, speaker, split, frames, seconds and source file.
 
     Example: dawn-bench cache list my-cache --split test
     """
-    import json
-
     from dawn_bench.cache import Cache
     from dawn_bench.pipelines.preparation.maintain import listed
-    from dawn_bench.terminal import console, echo
+    from dawn_bench.progress import console
+    from dawn_bench.terminal import echo_json, print_table
     from dawn_bench.text import counted
 
     rows = listed(root, split=split or None)
     if left_out := len(Cache(root).quarantined()):
-        console().print(
-            f"{counted(left_out, 'clip')} left out; the reasons: dawn-bench cache stats {shlex.quote(str(root))}"
-        )
-    if as_json:
-        echo(json.dumps(rows, indent=1))
+        why = shlex.join(["dawn-bench", "cache", "stats", str(root)])
+        console().print(f"{counted(left_out, 'clip')} left out; the reasons: {why}")
+    if json:
+        echo_json(rows)
         return
     names = ("id", "speaker", "split", "frames", "seconds", "source")
-    lines = [[f"{row[n]:.2f}" if n == "seconds" else str(row[n]) for n in names] for row in rows]
-    table = [names, *lines]
-    widths = [max(len(line[k]) for line in table) for k in range(len(names))]
-    for line in table:  # never cut: a pipe has no width
-        cells = zip(names, line, widths, strict=True)
-        echo("  ".join(t.rjust(w) if n in ("frames", "seconds") else t.ljust(w) for n, t, w in cells).rstrip())
+    print_table(*names, rows=[[f"{row[n]:.2f}" if n == "seconds" else str(row[n]) for n in names] for row in rows])
 
 
 @app.command(cls=OnceCommand)
-def verify(root: _Root) -> None:
+def verify(root: _Root, json: JsonFlag = False) -> None:
     """Read all data and compare every checksum with the index. Exit code 2 when data are damaged.
 
     Example: dawn-bench cache verify my-cache
     """
     from dawn_bench.errors import InputError
     from dawn_bench.pipelines.preparation.maintain import verify as check
-    from dawn_bench.progress import console
     from dawn_bench.text import counted
 
     report = check(root)
-    screen = console()
-    for clip_id, field, what in report.faults:
-        screen.print(f"{clip_id}  {field}: {what}" if field else f"{clip_id}: {what}")
-    for name in report.loose:
-        screen.print(f"{name}: belongs to no clip")
+    lines = [f"{clip_id}  {field}: {what}" if field else f"{clip_id}: {what}" for clip_id, field, what in report.faults]
+    lines += [f"{name}: belongs to no clip" for name in report.loose]
+    left_out = f"; {counted(report.left_out, 'clip')} left out" if report.left_out else ""
+    checked = f"{counted(report.clips, 'clip')}, {counted(report.arrays, 'array')}"
+    if not report.faults:
+        lines.append(f"{checked}, all checksums match{left_out}")
+    facts = {"clips": report.clips, "arrays": report.arrays, "left_out": report.left_out, "loose": report.loose}
+    faults = [{"clip": clip_id, "field": field, "fault": what} for clip_id, field, what in report.faults]
+    with json_output(json):
+        show({"intact": not faults, **facts, "faults": faults}, lines)
     if report.faults:
         arrays = sum(field != "" for _, field, _ in report.faults)
         others = len(report.faults) - arrays
@@ -76,69 +76,70 @@ def verify(root: _Root) -> None:
         kinds += [f"{counted(others, 'fault')} of its index or settings"] if others else []
         what = f"{', '.join(kinds)}."
         raise InputError(what, path=root, hint="Prepare it again with --overwrite.")
-    left_out = f"; {counted(report.left_out, 'clip')} left out" if report.left_out else ""
-    checked = f"{counted(report.clips, 'clip')}, {counted(report.arrays, 'array')}"
-    screen.print(f"{checked}, all checksums match{left_out}")
 
 
 @app.command(cls=OnceCommand)
-def stats(root: _Root) -> None:
+def stats(root: _Root, json: JsonFlag = False) -> None:
     """Show clips, hours, face coverage, bytes per field, and the reason for every clip that was left out.
 
     Example: dawn-bench cache stats my-cache
     """
-    from rich.table import Table
-
     from dawn_bench.pipelines.preparation.maintain import stats as count
     from dawn_bench.pipelines.preparation.remedies import remedy
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import echo, echo_json, print_table
     from dawn_bench.text import counted
 
-    facts, screen = count(root), console()
+    facts = count(root)
+    if json:
+        echo_json(_named(facts))
+        return
     clips, speakers = counted(facts["clips"], "clip"), counted(facts["speakers"], "speaker")
-    screen.print(f"{facts['name']} ({facts['dataset']}), {facts['size']} px, {clips} of {speakers}")
-    table = Table("split", "clips", "speakers", "frames", "hours", box=None, pad_edge=False)
-    for name, row in facts["splits"].items():
-        table.add_row(name, *(str(row[k]) for k in ("clips", "speakers", "frames")), f"{row['hours']:.3f}")
-    screen.print(table)
+    echo(f"{facts['name']} ({facts['dataset']}), {facts['size']} px, {clips} of {speakers}")
+    rows = [(name, row["clips"], row["speakers"], row["frames"], row["hours"]) for name, row in facts["splits"].items()]
+    heads = ("split", "clips", "speakers", "frames", "hours")
+    print_table(*heads, rows=[(*map(str, counts), f"{hours:.3f}") for *counts, hours in rows])
     if facts["frames_with_face"] is not None:
-        screen.print(f"face found in {100 * facts['frames_with_face']:.1f} % of the frames")
-    table = Table("field", "clips", "MB", box=None, pad_edge=False)
-    for name, size in facts["bytes"].items():
-        table.add_row(name, str(facts["clips_with"][name]), f"{size / 1e6:.1f}")
-    for name, clips in facts["computed"].items():
-        table.add_row(name, str(clips), "-")
-    screen.print(table)
+        echo(f"face found in {100 * facts['frames_with_face']:.1f} % of the frames")
+    stored = [(name, str(facts["clips_with"][name]), f"{size / 1e6:.1f}") for name, size in facts["bytes"].items()]
+    print_table(
+        "field", "clips", "MB", rows=[*stored, *((name, str(clips), "-") for name, clips in facts["computed"].items())]
+    )
     if facts["computed"]:
         names = " and ".join(facts["computed"])
-        screen.print(f"{names}: computed when read; prepare with --extract masks stores them")
+        echo(f"{names}: computed when read; prepare with --extract masks stores them")
     for name, value in facts["fingerprints"].items():
-        screen.print(f"{name}: {value}")
+        echo(f"{name}: {value}")
     if facts["quarantined"]:
-        screen.print(f"\n{counted(len(facts['quarantined']), 'clip')} left out")
+        echo(f"\n{counted(len(facts['quarantined']), 'clip')} left out")
         for clip_id, reason, detail in facts["quarantined"]:
             keeps = f" ({way})" if (way := remedy(reason, detail)) else ""
-            screen.print(f"  {clip_id}  {' '.join(f'{reason}: {detail}'.split())}{keeps}")
+            echo(f"  {clip_id}  {' '.join(f'{reason}: {detail}'.split())}{keeps}")
     if facts["without"]:
-        screen.print("\nclips that lack the output of an extractor")
+        echo("\nclips that lack the output of an extractor")
         for clip_id, name, why in facts["without"]:
-            screen.print(f"  {clip_id}  no {name}: {' '.join(why.split())}")
+            echo(f"  {clip_id}  no {name}: {' '.join(why.split())}")
+
+
+def _named(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts with the parts of their tuples named."""
+    left_out = [dict(zip(("clip", "reason", "detail"), row, strict=True)) for row in facts["quarantined"]]
+    without = [dict(zip(("clip", "extractor", "detail"), row, strict=True)) for row in facts["without"]]
+    return facts | {"quarantined": left_out, "without": without}
 
 
 @app.command(cls=OnceCommand)
-def compact(root: _Root) -> None:
+def compact(root: _Root, json: JsonFlag = False) -> None:
     """Merge the small shards of a cache that grew in many steps. Nothing is computed again; a stopped run goes on.
 
     Example: dawn-bench cache compact my-cache
     """
     from dawn_bench.pipelines.preparation.compact import compact as merge
-    from dawn_bench.progress import console
 
     report = merge(root)
-    if report.before == report.after:
-        console().print("nothing to merge")
-    else:
-        console().print(f"merged: {report.after} shards of each field in place of {report.before}")
+    line = f"merged: {report.after} shards of each field in place of {report.before}"
+    with json_output(json):
+        changed = report.before != report.after
+        show({"before": report.before, "after": report.after}, [line if changed else "nothing to merge"])
 
 
 @app.command(cls=OnceCommand)
@@ -171,7 +172,7 @@ def export(
     For your own method: dawn-bench cache export my-cache --split test --format inputs --out items
     """
     from dawn_bench.pipelines.preparation.export import export as write
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import echo
     from dawn_bench.text import counted
 
     if format == "inputs":
@@ -191,7 +192,7 @@ def export(
         shuffle=shuffle,
         seed=seed,
     )
-    console().print(f"{counted(count, 'clip')} in {out}")
+    echo(f"{counted(count, 'clip')} in {out}")
 
 
 def _refuse(flags: dict[str, object], why: str) -> None:
@@ -204,19 +205,18 @@ def _refuse(flags: dict[str, object], why: str) -> None:
 
 def _export_inputs(root: Path, out: Path, *, split: str, piece_length: str, max_clips: int | None, jobs: int) -> None:
     """Write the inputs, and print where they are, whose portraits are not from their source, and the next command."""
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import echo
     from dawn_bench.text import counted, few
     from dawn_bench.workflow.own_inputs import TABLE, export_inputs
 
     given = piece_length or None
     inputs = export_inputs(root, out, split=split, piece_length=given, max_clips=max_clips, jobs=jobs)  # type: ignore[arg-type]
-    screen = console()
     kept = f", {inputs.kept} of them from an earlier run" if inputs.kept else ""
-    screen.print(f"{counted(inputs.clips, 'clip')} in {out}{kept}")
+    echo(f"{counted(inputs.clips, 'clip')} in {out}{kept}")
     for why, clips in inputs.without_source.items():
         names = few(clips)
-        screen.print(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")
+        echo(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")
     words = ["--outputs", "MY_MP4S", "--mapping", str(out / TABLE), "--cache", str(root)]
     words += ["--split", split] * (split != "test") + ["--piece-length", piece_length] * bool(piece_length)
     words += ["--max-clips", str(max_clips)] * (max_clips is not None)
-    screen.print(f"next: {shlex.join(['dawn-bench', 'evaluate', '--method', 'mine', *words, '--out', 'results'])}")
+    suggest("evaluate", "--method", "mine", *words, "--out", "results")

@@ -7,13 +7,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dawn_bench.cli.output import JsonFlag
 from dawn_bench.errors import InputError
 
 if TYPE_CHECKING:
     from dawn_bench.weights_table import Weight
 
 
-def doctor() -> None:
+def doctor(json: JsonFlag = False) -> None:
     """Print versions, device, decoder, weights, and what each extractor, back end and metric uses.
 
     Example: dawn-bench doctor
@@ -23,27 +24,23 @@ def doctor() -> None:
 
     import av
     import torch
-    from rich.table import Table
 
     from dawn_bench.metrics.scoring.listing import metrics_in_order
     from dawn_bench.pipelines.extractors.base import EXTRACTORS
     from dawn_bench.pipelines.faces.base import FACE_BACKENDS, pick_backend
     from dawn_bench.pipelines.media.decoders.base import DECODERS
-    from dawn_bench.progress import console
     from dawn_bench.provenance import device_name, pick_device, versions
     from dawn_bench.registry import installed_plugins
+    from dawn_bench.terminal import echo, echo_json, print_table
     from dawn_bench.weights import WEIGHTS, folder, locate
 
-    screen = console()
+    facts: dict[str, list[tuple[str, str]]] = {}
 
     def section(title: str, rows: list[tuple[str, str]]) -> None:
-        screen.print(f"\n{title}", style="bold")
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(overflow="fold")
-        table.add_column(overflow="fold")  # paths and commands are never cut
-        for left, right in rows:
-            table.add_row(f"  {left}", right)
-        screen.print(table)
+        facts[title] = rows
+        if not json:  # each as soon as it is known
+            echo(f"\n{title}")
+            print_table(rows=[(f"  {left}", right) for left, right in rows])
 
     section("Versions", list(versions().items()))
     ffmpeg = (
@@ -71,8 +68,12 @@ def doctor() -> None:
     section("Metrics", [(m.name, _or_reason(m.backend) or "no network") for m in metrics_in_order()])
     if plugins := installed_plugins():
         section("Plug-ins", plugins)
-    if any(locate(w) is None for w in WEIGHTS):
-        screen.print(
+    if json:
+        plugins = [f"{group}: {name}" for group, name in facts.pop("Plug-ins", [])]
+        by_title = {title.partition(" in ")[0].lower(): dict(rows) for title, rows in facts.items()}
+        echo_json({**by_title, "weights folder": folder(), "plug-ins": plugins})
+    elif any(locate(w) is None for w in WEIGHTS):
+        echo(
             "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.\n"
             "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dawn_bench.cli.job import job_command
+from dawn_bench.cli.output import show
 from dawn_bench.workflow.jobs import Download
 
 
@@ -20,7 +21,7 @@ def download(job: Download) -> None:
     from dawn_bench.pipelines.datasets.download import download as run
     from dawn_bench.pipelines.datasets.download import youtube
     from dawn_bench.pipelines.datasets.hdtf import RAW_FOLDER, raw_videos
-    from dawn_bench.terminal import console, echo
+    from dawn_bench.terminal import console
 
     if job.dataset == "crema":
         raise InputError(
@@ -34,10 +35,10 @@ def download(job: Download) -> None:
     folder = job.root / RAW_FOLDER
     videos = raw_videos(job.root, only=list(job.only))
     gone = run(videos, folder, fetch=youtube(job.cookies))
-    for row in gone:
-        echo("\t".join(row))
+    there = len(videos) - len(gone)
+    unavailable = [dict(zip(("video", "reason", "detail"), row, strict=True)) for row in gone]
+    show({"folder": folder, "videos": len(videos), "there": there, "unavailable": unavailable}, map("\t".join, gone))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in gone).items())
     console().print(
-        f"{len(videos) - len(gone)} of {len(videos)} videos are in {folder}"
-        + (f"; unavailable: {counts}" if counts else ""),
+        f"{there} of {len(videos)} videos are in {folder}" + (f"; unavailable: {counts}" if counts else ""),
     )

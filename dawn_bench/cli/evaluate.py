@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from dawn_bench.cli.job import job_command
+from dawn_bench.cli.output import show
 from dawn_bench.workflow.evaluation import Evaluation
 
 
@@ -18,14 +19,16 @@ def evaluate(job: Evaluation) -> None:
 
     On every GPU: dawn-bench evaluate --devices all --method dawn --checkpoint RUN --cache CACHE --out RESULTS
     """
-    from dawn_bench.errors import EXIT_STRICT
-    from dawn_bench.progress import console
+    from dawn_bench.errors import EXIT_STRICT, EXIT_UNSOLVED
     from dawn_bench.workflow.evaluate import evaluate_methods
 
     done = evaluate_methods(job)
-    for line in done.summary:
-        console().print(line)
-    if done.report is not None:
-        console().print(f"report: {done.report}")
+    page = [] if done.report is None else [f"report: {done.report}"]
+    failed = [dict(zip(("method", "clip", "reason"), item, strict=True)) for item in done.failed]
+    rows = [row.model_dump(mode="json") for row in done.rows]
+    facts = {"report": done.report, "scores": rows, "failed": failed, "seconds": done.timings, "summary": done.summary}
+    show(facts, [*done.summary, *page])
+    if done.unsolved:
+        raise typer.Exit(EXIT_UNSOLVED)
     if job.strict and done.failed:
         raise typer.Exit(EXIT_STRICT)

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from dawn_bench.cli.output import JsonFlag, json_output, show
+
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show this external method: command, options, quirks.")] = None,
     installs: Annotated[
         Path | None, typer.Option("--installs", help="YAML file with the locations of external methods.")
     ] = None,
+    json: JsonFlag = False,
     old_installs: Annotated[Path | None, typer.Option("--methods", hidden=True)] = None,
 ) -> None:
     """List the methods that `evaluate` knows and what they generate; with a name, show how that external method is run.
@@ -25,7 +28,6 @@ def methods(
     from dawn_bench.errors import InputError
     from dawn_bench.files import user_path
     from dawn_bench.job import renamed
-    from dawn_bench.terminal import echo
 
     if old_installs is not None:
         renamed("--methods", "--installs")
@@ -35,21 +37,34 @@ def methods(
         if name not in external:
             METHODS[name]  # raises for an unknown name, with the nearest ones
             raise InputError(f"{name} runs inside dawn-bench.", hint=f"External methods: {', '.join(external)}.")
-        for line in _description(name):
-            echo(line)
+        with json_output(json):
+            show(_adapter(name), _description(name))
         return
     installed = read_installs(path) if path is not None else {}
     own = [n for n in installed_names(path) if n not in METHODS]
-    width = max(map(len, [*METHODS, *own]))
+    width, facts, lines = max(map(len, [*METHODS, *own])), [], []
     for method in [*METHODS, *own]:
-        modalities = ", ".join(modalities_of(METHODS[method])) if method in METHODS else "video"
+        modalities = modalities_of(METHODS[method]) if method in METHODS else ("video",)
+        repo = installed[method][1].repo if method in installed else None
         if method in installed:
-            how = f"installed in {installed[method][1].repo}"
+            how = f"installed in {repo}"
         elif method in external:
             how = f"not installed; see dawn-bench methods {method}"
         else:
             how = "runs inside dawn-bench"
-        echo(f"{method:<{width}}  {modalities:<11}  {how}")
+        facts.append(
+            {"method": method, "generates": modalities, "external": method not in METHODS or method in external}
+            | {"installed_in": repo}
+        )
+        lines.append(f"{method:<{width}}  {', '.join(modalities):<11}  {how}")
+    with json_output(json):
+        show(facts, lines)
+
+
+def _adapter(name: str) -> dict[str, object]:
+    from dawn_bench.baselines.external.adapter import bundled, read_adapter
+
+    return {"method": name, **read_adapter(bundled()[name]).model_dump(mode="json")}
 
 
 def _description(name: str) -> list[str]:

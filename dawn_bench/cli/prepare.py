@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
 
 from dawn_bench.cli.job import job_command
+from dawn_bench.cli.output import show, suggest, wants_json
 from dawn_bench.workflow.jobs import Preparation
 
 if TYPE_CHECKING:
@@ -61,6 +63,10 @@ def prepare(job: Preparation) -> None:
         name=job.name,
     )
     _show(report)
+    from dawn_bench.workflow.next_steps import MESHES, after_prepare
+
+    if report.ok:
+        suggest(*after_prepare(report.cache, meshes=settings.dataset in MESHES))
     if job.strict and report.quarantined:
         raise typer.Exit(EXIT_STRICT)
 
@@ -93,14 +99,13 @@ def _list_missing(job: Preparation) -> None:
 
     from dawn_bench.errors import InputError
     from dawn_bench.pipelines.datasets.base import DATASETS
-    from dawn_bench.terminal import console, echo
+    from dawn_bench.terminal import console
     from dawn_bench.text import counted
 
     if not job.root.is_dir():
         raise InputError("does not exist.", path=job.root, hint="Check --root.")
     rows = DATASETS[job.dataset]().missing(job.root.resolve(), job.settings)
-    for row in rows:
-        echo("\t".join(row))
+    show([dict(zip(("clip", "reason", "detail"), row, strict=True)) for row in rows], map("\t".join, rows))
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in rows).items())
     missing = f"{counted(len(rows), 'clip')} of the published list {'is' if len(rows) == 1 else 'are'} missing"
     console().print(missing + (f": {counts}" if counts else ""))
@@ -108,24 +113,24 @@ def _list_missing(job: Preparation) -> None:
 
 def _show(report: PrepareReport) -> None:
     """Print the summary of a run: clips by reason, frames, time."""
-    from rich.table import Table
-
     from dawn_bench.pipelines.preparation.remedies import remedy
-    from dawn_bench.progress import console
-    from dawn_bench.text import counted
+    from dawn_bench.terminal import echo, print_table
+    from dawn_bench.text import counted, duration
 
-    screen = console()
-    table = Table("clips", "", box=None, pad_edge=False)
-    table.add_row(str(report.ok), f"ready, {counted(report.frames, 'frame')}, {report.seconds / 60:.1f} min")
-    for reason, count in report.quarantined.items():
-        sure = reason != "no_face"  # there may be none at all, which the reason by clip says
-        keeps = f" ({way})" if sure and (way := remedy(reason, "")) else ""
-        table.add_row(str(count), f"left out: {reason}{keeps}")
-    for name, count in report.incomplete.items():
-        if count:
-            table.add_row(str(count), f"without {name}")
-    screen.print(table)
+    if wants_json():
+        facts = {"cache": report.cache, "clips": report.ok, "frames": report.frames, "fps": report.fps}
+        facts |= {"left_out": report.quarantined, "without": report.incomplete, "already_prepared": report.resumed}
+        show(facts | {"seconds": report.wall}, ())
+        return
+    rows = [(str(report.ok), f"ready, {counted(report.frames, 'frame')}, {duration(report.seconds)}")]
+    sure = [reason for reason in report.quarantined if reason != "no_face"]  # there may be none at all: see each clip's
+    ways = {
+        reason: f" ({way})" if reason in sure and (way := remedy(reason, "")) else "" for reason in report.quarantined
+    }
+    rows += [(str(count), f"left out: {reason}{ways[reason]}") for reason, count in report.quarantined.items()]
+    rows += [(str(count), f"without {name}") for name, count in report.incomplete.items() if count]
+    print_table("clips", "", rows=rows)
     resumed = f", {counted(report.resumed, 'clip')} already prepared before" if report.resumed else ""
-    screen.print(f"{report.cache}  in {report.wall:.0f} s{resumed}")
+    echo(f"{report.cache}  in {duration(report.wall)}{resumed}")
     if report.quarantined:
-        screen.print(f"Reasons by clip: dawn-bench cache stats {report.cache}")
+        echo(f"Reasons by clip: {shlex.join(['dawn-bench', 'cache', 'stats', str(report.cache)])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dawn_bench.cli.job import job_command
+from dawn_bench.cli.output import show
 from dawn_bench.workflow.jobs import Quickstart
 
 
@@ -17,7 +18,6 @@ def quickstart(job: Quickstart) -> None:
 
     With FID, FVD and LSE of the published networks: dawn-bench quickstart --out demo --weights fetch
     """
-    from dawn_bench.progress import console
     from dawn_bench.workflow.quickstart import plan_for, run_quickstart
 
     done = run_quickstart(
@@ -28,6 +28,6 @@ def quickstart(job: Quickstart) -> None:
         weights=job.weights,
         all_metrics=job.all_metrics,
     )
-    for line in done.summary:
-        console().print(line)
-    console().print(f"report: {done.report}")
+    signals = [signal.model_dump(mode="json") for signal in done.signals]
+    facts = {"report": done.report, "learning": signals, "summary": done.summary}
+    show(facts, [*done.summary, f"report: {done.report}"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from dawn_bench.cli.job import job_command
+from dawn_bench.cli.output import show
 from dawn_bench.workflow.reproduction import Reproduction
 
 
@@ -12,8 +15,7 @@ def reproduce(job: Reproduction) -> None:
 
     Example: dawn-bench reproduce table3 --cache CACHE --checkpoint RUN --out REPRODUCED
     """
-    from dawn_bench.terminal import console, echo
     from dawn_bench.workflow.reproduce import reproduce as run
 
-    echo(run(job).markdown())
-    console().print(f"table: {job.out / f'table{job.table}.md'}")
+    table, file = run(job), job.out / f"table{job.table}.md"
+    show({"file": file, **asdict(table)}, [table.markdown(), f"table: {file}"])

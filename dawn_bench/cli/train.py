@@ -5,6 +5,7 @@ from __future__ import annotations
 from inspect import cleandoc
 
 from dawn_bench.cli.job import job_command
+from dawn_bench.cli.output import show, suggest
 from dawn_bench.config import Config
 from dawn_bench.models.spec import MODELS, catalogue
 from dawn_bench.workflow.jobs import Training
@@ -26,6 +27,7 @@ def train(job: Training, settings: Config) -> None:
     from dawn_bench.cache import Cache
     from dawn_bench.progress import console
     from dawn_bench.training.processes import rank
+    from dawn_bench.workflow.next_steps import after_train
     from dawn_bench.workflow.train import saved
     from dawn_bench.workflow.train import train as run
 
@@ -45,8 +47,9 @@ def train(job: Training, settings: Config) -> None:
         if rank() == 0:
             console().print(saved(job.out))
         raise
-    for name, path in done.items() if rank() == 0 else ():
-        console().print(f"{name}: {path}")
+    if rank() == 0:
+        show(done, [f"{name}: {path}" for name, path in done.items()])
+        suggest(*after_train(job.cache, job.out, model=job.model))
 
 
 train.__doc__ = f"{cleandoc(train.__doc__ or '')}\n\n{catalogue()}"

@@ -11,50 +11,60 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dawn_bench.cli.job import OnceCommand
+from dawn_bench.cli.job import Group, OnceCommand
+from dawn_bench.cli.output import JsonFlag, json_output, show
 from dawn_bench.text import counted
 
 if TYPE_CHECKING:
     from dawn_bench.weights import Resolved
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
+    add_completion=False,
     help="List, fetch, verify and add the published network weights.\n\nExample: dawn-bench weights list",
 )
 
 
+#: What `weights list --json` gives of the table of weights.
+_FACTS = ("file", "bytes", "purpose", "origin", "licence", "research_only", "addresses")
+
+
 @app.command("list", cls=OnceCommand)
-def list_weights() -> None:
+def list_weights(json: JsonFlag = False) -> None:
     """Show every network with its file, state, licence and origin.
 
     Example: dawn-bench weights list
     """
     from dawn_bench.errors import InputError
-    from dawn_bench.progress import console
     from dawn_bench.weights import ENVIRONMENT, WEIGHTS, folder, resolve
     from dawn_bench.weights_needs import by_hand
 
-    screen = console()
-    screen.print(f"weights folder: {folder()} (change it with {ENVIRONMENT})")
+    lines, facts = [f"weights folder: {folder()} (change it with {ENVIRONMENT})"], []
     width = max(len(weight.name) for weight in WEIGHTS)
     for weight in WEIGHTS:
-        state = "unreadable"
+        state, path = "unreadable", None
         with suppress(InputError):
             resolved = resolve(weight.name)
+            path = resolved.path
             state = "absent" if resolved.path is None else resolved.state
             if resolved.path is not None and folder() not in resolved.path.parents:
                 state += ", from a package"
         size = "" if weight.bytes is None else f", {weight.bytes / 1e6:.1f} MB"
         research = ", research only" if weight.research_only else ""
-        screen.print(f"{weight.name:<{width}}  {state}{size}{research}")
-        screen.print(f"    {weight.file}: {weight.purpose}")
-        screen.print(f"    from {weight.origin}")
-        screen.print(f"    licence: {weight.licence}")
+        lines.append(f"{weight.name:<{width}}  {state}{size}{research}")
+        lines.append(f"    {weight.file}: {weight.purpose}")
+        lines.append(f"    from {weight.origin}")
+        lines.append(f"    licence: {weight.licence}")
         if state == "absent" and not weight.addresses:
-            screen.print(f"    by hand: {by_hand(weight)}")
-    screen.print("canonical: the published file; user: another file, or no published hash")
-    screen.print("absent: metrics and losses use a stand-in, and say so; extractors, face back ends and models stop")
-    screen.print("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
+            lines.append(f"    by hand: {by_hand(weight)}")
+        known = {name: getattr(weight, name) for name in _FACTS}
+        facts.append({"name": weight.name, "state": state, "path": path} | known)
+    lines.append("canonical: the published file; user: another file, or no published hash")
+    lines.append("absent: metrics and losses use a stand-in, and say so; extractors, face back ends and models stop")
+    lines.append("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")
+    with json_output(json):
+        show({"folder": folder(), "weights": facts}, lines)
 
 
 @app.command(cls=OnceCommand)
@@ -86,8 +96,8 @@ def fetch(
     Single files: dawn-bench weights fetch inception-fid syncnet
     """
     from dawn_bench.errors import InputError
-    from dawn_bench.progress import console
     from dawn_bench.storage import StorageError
+    from dawn_bench.terminal import console, echo
     from dawn_bench.weights import entry, folder, locate, resolve
     from dawn_bench.weights_fetch import download, no_address, plan, transfer_bytes
     from dawn_bench.workflow.needs import job_needs
@@ -96,77 +106,79 @@ def fetch(
         raise InputError("nothing to fetch.", hint="Name files of `weights list`, or a job: --for evaluate")
     if changes and not jobs:
         raise InputError("--set describes the job of --for, which is missing.", hint="Give both.")
-    screen = console()
     wanted = [entry(name) for name in names or ()]  # refuse wrong names before fetching anything
     needs = [need for job in jobs or () for need in job_needs(job, changes or ())]
     present, fetched, alone = plan(needs)
     if jobs and not needs:
-        screen.print(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
+        echo(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
     for weight in present:
-        screen.print(f"{weight.name}: {resolve(weight.name).state}, present")
+        echo(f"{weight.name}: {resolve(weight.name).state}, present")
     for weight in fetched:
         if locate(weight):
-            screen.print(f"{weight.name}: damaged, is fetched again")
+            console().print(f"{weight.name}: damaged, is fetched again")
     fetched = list(dict.fromkeys([*(weight for weight in wanted if weight.addresses), *fetched]))
     alone = list(dict.fromkeys([*(weight for weight in wanted if not weight.addresses), *alone]))
     if fetched:
         total, unknown = transfer_bytes(fetched)
         sizes = [f"about {total / 1e6:,.0f} MB"] if total else []
         sizes += [f"{unknown} of unknown size"] if unknown else []
-        screen.print(f"{counted(len(fetched), 'file')} to fetch into {folder()}: {', and '.join(sizes)}")
+        console().print(f"{counted(len(fetched), 'file')} to fetch into {folder()}: {', and '.join(sizes)}")
     failed = []
     for weight in fetched:
         try:
             resolved = download(weight.name)
-            screen.print(f"{weight.name}: {resolved.state}, {resolved.path}")
+            echo(f"{weight.name}: {resolved.state}, {resolved.path}")
         except StorageError:
             raise  # the disk is full for the others too
         except InputError as error:
             failed.append(error)
             if len(fetched) + len(alone) > 1:
-                screen.print(f"{weight.name}: {error}")
+                console().print(f"{weight.name}: {error}")
     if len(fetched) + len(alone) == 1 and (failed or alone):
         raise failed[0] if failed else no_address(alone[0])
     for weight in alone:
-        screen.print(f"{weight.name}: {no_address(weight)}")
+        echo(f"{weight.name}: {no_address(weight)}")
     if failed or alone:
         left = f"{counted(len(failed) + len(alone), 'file')} of {len(fetched) + len(alone)} could not be fetched."
         raise InputError(left, path=folder(), hint="What to do about each is said above.")
 
 
 @app.command(cls=OnceCommand)
-def verify() -> None:
+def verify(json: JsonFlag = False) -> None:
     """Hash every present file again and compare it with the published sha256.
 
     Example: dawn-bench weights verify
     """
     from dawn_bench.errors import InputError
     from dawn_bench.hashes import hash_file
-    from dawn_bench.progress import console
     from dawn_bench.weights import WEIGHTS, folder, is_published, locate
     from dawn_bench.weights_needs import how_to_get
 
-    screen, present = console(), 0
+    facts: list[dict[str, object]] = []
+    lines: list[str] = []
     other: list[str] = []
     unreadable: list[str] = []
     for weight in WEIGHTS:
         path = locate(weight)
         if path is None:
             continue
-        present += 1
         try:
             hashes = hash_file(path)
         except OSError as error:
             unreadable.append(weight.name)
-            screen.print(f"{weight.name}: cannot be read ({error.strerror}), {path}")
+            facts.append({"name": weight.name, "verdict": "unreadable", "sha256": None, "path": path})
+            lines.append(f"{weight.name}: cannot be read ({error.strerror}), {path}")
             continue
         verdict = "canonical" if is_published(weight, hashes) else "DIFFERS"
         if weight.sha256 is None and weight.git_blob is None:
             verdict = "no published hash"
         if verdict == "DIFFERS":
             other.append(weight.name)
-        screen.print(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}")
-    screen.print(f"{present} of {len(WEIGHTS)} files present; weights folder {folder()}")
+        facts.append({"name": weight.name, "verdict": verdict, "sha256": hashes["sha256"], "path": path})
+        lines.append(f"{weight.name}: {verdict}, sha256 {hashes['sha256']}, {path}")
+    lines.append(f"{len(facts)} of {len(WEIGHTS)} files present; weights folder {folder()}")
+    with json_output(json):
+        show({"folder": folder(), "known": len(WEIGHTS), "present": facts}, lines)
     if other or unreadable:
         faults = [f"{', '.join(other)}: not the published file"] if other else []
         faults += [f"{', '.join(unreadable)}: cannot be read"] if unreadable else []
@@ -191,7 +203,7 @@ def add(
     """
     from dawn_bench.errors import InputError
     from dawn_bench.files import user_path
-    from dawn_bench.progress import console
+    from dawn_bench.terminal import echo
     from dawn_bench.weights_add import add as add_file
 
     if user_path(path).is_dir():
@@ -200,11 +212,9 @@ def add(
         _add_folder(path, replace=replace)
         return
     resolved = add_file(path, name, replace=replace)
-    console().print(f"{resolved.weight.name}: {resolved.state}, {resolved.path}")
+    echo(f"{resolved.weight.name}: {resolved.state}, {resolved.path}")
     if _differs(resolved):
-        console().print(
-            "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
-        )
+        echo("This is not the published file: its scores are marked `user` and cannot be compared with a paper.")
 
 
 def _differs(resolved: Resolved) -> bool:
@@ -215,37 +225,37 @@ def _differs(resolved: Resolved) -> bool:
 def _add_folder(folder: Path, *, replace: bool) -> None:
     """Add what is known in a folder, and say of each file what it is; then what the models in it still lack."""
     from dawn_bench.errors import InputError
-    from dawn_bench.progress import console
     from dawn_bench.readers import shortened
+    from dawn_bench.terminal import console, echo
     from dawn_bench.text import counted
     from dawn_bench.weights import folder as weights_folder
     from dawn_bench.weights_folder import add_folder
 
-    screen, files = console(), add_folder(folder, replace=replace)
+    files = add_folder(folder, replace=replace)
     known = [file.resolved for file in files if file.resolved is not None]
     for file in files:
         if file.resolved is not None:
             weight = file.resolved.weight
-            screen.print(
-                f"{file.path.name}: {weight.purpose}; {weight.name}, {file.resolved.state}, {file.resolved.path}"
-            )
-        elif file.reason or file.note:
-            screen.print(file.reason or file.note)
+            echo(f"{file.path.name}: {weight.purpose}; {weight.name}, {file.resolved.state}, {file.resolved.path}")
+        elif file.reason:
+            console().print(file.reason)
+        elif file.note:
+            echo(file.note)
     refused = [file for file in files if file.reason]
     if others := [file.path.name for file in files if file.resolved is None and not file.reason and not file.note]:
-        screen.print(f"not needed: {shortened(', '.join(others))}")
+        echo(f"not needed: {shortened(', '.join(others))}")
     if other := [resolved.weight.name for resolved in known if _differs(resolved)]:
-        screen.print(
+        echo(
             f"not the published files: {', '.join(other)}; scores are marked `user` and cannot be compared with a paper"
         )
     for line in _completeness({resolved.weight.name for resolved in known}):
-        screen.print(line)
+        echo(line)
     if refused:
         what = f"{counted(len(refused), 'file')} of {len(known) + len(refused)} could not be added."
         raise InputError(what, path=folder, hint="What to do about each is said above.")
     if not known:
         raise InputError("holds no file of the registry.", path=folder, hint="See: dawn-bench weights list")
-    screen.print(f"{counted(len(known), 'file')} in {weights_folder()}")
+    echo(f"{counted(len(known), 'file')} in {weights_folder()}")
 
 
 def _completeness(added: set[str]) -> list[str]:

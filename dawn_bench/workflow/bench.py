@@ -18,7 +18,7 @@ from dawn_bench.baselines.reframe import Reframed, aligned_name
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.errors import InputError, ItemError
-from dawn_bench.metrics.scoring.base import METRICS, Metric, PairFeature
+from dawn_bench.metrics.scoring.base import FEATURES, METRICS, Metric, PairFeature
 from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.matching import Load, Matcher, cut
@@ -38,16 +38,26 @@ Stage = Literal["generate", "plain", "networks"]
 _FEATURES: set[Stage] = {"plain", "networks"}
 
 
+@dataclass(frozen=True)
+class AsRow:
+    """A row of a table: the registered name of its `method`, and the folder of its `outputs`, without aligned faces."""
+
+    method: str
+    outputs: Path
+
+
 class Bench:
     """What a process keeps of an evaluation from job to job: the clips, the networks of metrics, and one method.
 
-    `methods` are those that are built already, by name.
+    `methods` are those that are built already, by name. `row` is given where the method has another name than in the
+    registry.
     """
 
-    def __init__(self, evaluation: Evaluation, chosen: Chosen | None = None) -> None:
-        self.evaluation = evaluation
+    def __init__(self, evaluation: Evaluation, chosen: Chosen | None = None, row: AsRow | None = None) -> None:
+        self.evaluation, self.row = evaluation, row
         chosen = chosen or chosen_clips(evaluation, Cache(evaluation.cache))
-        self.clips, self.protocol, self.out = chosen.clips, chosen.protocol, chosen.outputs(evaluation.out)
+        self.clips, self.protocol = chosen.clips, chosen.protocol
+        self.out = chosen.outputs(evaluation.out) if row is None else row.outputs
         self.methods: Mapping[str, Any] = {}
         features = owned(evaluation.out, "features")
         self.match = Matcher(self.protocol, owned(features, "matched"))
@@ -102,13 +112,21 @@ class Bench:
         """
         if self._method is None or self._method[0] != name:
             self._method = None  # its memory goes before the next one is loaded
-            modality = modality_of(self.clips[0])
-            method = self.methods.get(name) or method_of(name, self.evaluation, modality)
+            method = self.methods.get(name) or self._built(name)
             if method_key and key_of(method) != method_key:
                 what = f"the method {name} on {platform.node()} has other weights or another version than in this run."
                 raise InputError(what, hint="Install the same there, and give one shared checkpoint.")
-            self._method = name, _Generated(method, self.clips, self.out, seed=self.evaluation.seed)
+            aligns = self.row is None and getattr(method, "changes_crop", False)
+            self._method = name, _Generated(method, self.clips, self.out, seed=self.evaluation.seed, aligns=aligns)
         return self._method[1].begun(items)
+
+    def _built(self, name: str) -> Any:
+        modality = modality_of(self.clips[0])
+        if self.row is None:
+            return method_of(name, self.evaluation, modality)
+        method = method_of(self.row.method, self.evaluation, modality)
+        method.name = name
+        return method
 
     def recorded(self, name: str, *, items: str) -> Outputs:
         """Outputs that another process has generated and recorded in `items`: the method is not loaded for them."""
@@ -191,10 +209,10 @@ class Outputs(Protocol):
 
 
 class _Generated:
-    """The outputs of a method, and of those with aligned faces where it changes the crop."""
+    """The outputs of a method, and where it `aligns` those with aligned faces."""
 
-    def __init__(self, method: Any, clips: Sequence[Clip], out: Path, *, seed: int) -> None:
-        self.method, self.clips, self.out, self.seed = method, clips, out, seed
+    def __init__(self, method: Any, clips: Sequence[Clip], out: Path, *, seed: int, aligns: bool) -> None:
+        self.method, self.clips, self.out, self.seed, self.aligns = method, clips, out, seed, aligns
         self.production = Production(method, clips, out, seed=seed)
         self._files: dict[str, Path] = {}
         self._aligned: Production | None = None
@@ -210,14 +228,14 @@ class _Generated:
 
     def of(self, clip: Clip) -> tuple[Output | None, list[Load]]:
         """The clip's output, and the loaders of all its takes."""
-        output, _ = self.production.output(clip, items=self._items)
+        output = self.production.output(clip, items=self._items)
         outputs = [output]
-        if output.path is not None and getattr(self.method, "changes_crop", False):
+        if output.path is not None and self.aligns:
             self._files[clip.id] = output.path
             if self._aligned is None:
                 method = Reframed(self.method.name, self.method.method_class, self._files, self.method.fingerprint)
                 self._aligned = Production(method, self.clips, self.out, seed=self.seed)
-            outputs.append(self._aligned.output(clip, items=self._items)[0])
+            outputs.append(self._aligned.output(clip, items=self._items))
         return output, _loads(outputs, clip)
 
 
@@ -258,20 +276,25 @@ class GivenFiles:
         return None, list(loaders_of(files, [clip], notes=notes, starts=starts).values())
 
 
+def import_features() -> None:
+    """Import the code of all features, which takes seconds."""
+    list(FEATURES)
+
+
 #: The bench of this process, and of what.
 _bench: tuple[str, Bench] | None = None
 
 
-def bench_of(evaluation: Evaluation, chosen: Chosen | None = None, *, run: str = "") -> Bench:
+def bench_of(evaluation: Evaluation, chosen: Chosen | None = None, *, run: str = "", row: AsRow | None = None) -> Bench:
     """The bench of this process, new where the last one was of another evaluation or `run`; `chosen` are its clips.
 
     A worker of a cluster outlives runs: clips, weights and lists of outputs may have changed since the last one.
     """
     global _bench
-    key = f"{os.getpid()} {run} {evaluation!r}"
+    key = f"{os.getpid()} {run} {row} {evaluation!r}"
     if _bench is None or _bench[0] != key or chosen is not None:
         _bench = None
-        _bench = key, Bench(evaluation, chosen)
+        _bench = key, Bench(evaluation, chosen, row)
     return _bench[1]
 
 

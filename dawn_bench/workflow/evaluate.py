@@ -14,7 +14,7 @@ scores what is there.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from dawn_bench import weights
 from dawn_bench.baselines.base import modality_of, sanity_rows
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.devices import device_list, on_its_device
+from dawn_bench.devices import DevicePool, on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
@@ -34,6 +34,7 @@ from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.metrics.scoring.needs import check_files, evaluation_changes
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
+from dawn_bench.processes import Workers
 from dawn_bench.provenance import device_name, versions
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -43,17 +44,19 @@ from dawn_bench.threads import one_thread
 from dawn_bench.utf8 import escape_invalid
 from dawn_bench.weights_needs import fetch_command
 from dawn_bench.workflow.bench import clear_bench
-from dawn_bench.workflow.chosen import chosen_clips, outputs_folder
+from dawn_bench.workflow.chosen import Chosen, chosen_clips, outputs_folder
 from dawn_bench.workflow.entries import Entry, Source, check_owner, entry_source
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.fill_job import FillJob
 from dawn_bench.workflow.filling import (
     Filled,
+    early_workers,
     fill,
     filled,
     jobs_of_part,
     last_steps,
     merge_lists,
+    on_first_device,
     plan_jobs,
     workers_of,
 )
@@ -74,7 +77,7 @@ class Evaluated:
     """The result of an evaluation.
 
     The rows of this run, failed items as (method, clip, reason), summary lines, the report page (None where nothing
-    was scored), and seconds by part, of all workers together.
+    was scored), seconds by part, of all workers together, and the methods that solved no clip.
     """
 
     rows: list[ScoreRow]
@@ -82,6 +85,7 @@ class Evaluated:
     summary: list[str]
     report: Path | None
     timings: dict[str, float]
+    unsolved: tuple[str, ...] = ()
 
 
 @on_its_device
@@ -90,11 +94,7 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     if job.fold and job.fills_only:
         what = "--fold scores what --only-fill and --part leave, and they score nothing."
         raise InputError(what, hint="Give --fold alone, after them.")
-    if job.devices and job.engine != "loky":
-        what = "--devices are those of this machine; a cluster assigns its own."
-        raise InputError(what, hint="Leave out one of --devices and --engine.")
-    if job.devices:
-        job = job.model_copy(update={"device": device_list(",".join(job.devices))[0]})
+    job = on_first_device(job)
     cache = Cache(job.cache)
     chosen = chosen_clips(job, cache)
     clips, protocol = chosen.clips, chosen.protocol
@@ -114,12 +114,28 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     out = chosen.outputs(job.out)
     shown: set[str] = set()  # methods with one checkpoint have the same remarks
-    # validates all methods up front
-    sources = {n: entry_source(n, job, clips, out=out, shown=shown, piece_length=chosen.piece_length) for n in names}
-    sources |= silent_sources(sources, job.metrics, protocol, clips)
-    check_content(cache, [clip.id for clip in chosen.whole])
-    frames = sum(clip.n_frames for clip in clips) * len(sources)
-    workers, pool = workers_of(job, frames=frames)
+    workers, pool = workers_of(job, frames=sum(clip.n_frames for clip in clips) * len(names))
+    with early_workers(job, workers):
+        # validates all methods up front
+        sources = {
+            n: entry_source(n, job, clips, out=out, shown=shown, piece_length=chosen.piece_length) for n in names
+        }
+        sources |= silent_sources(sources, job.metrics, chosen.protocol, clips)
+        check_content(cache, [clip.id for clip in chosen.whole])
+        return _filled_and_scored(job, cache, chosen, store, sources, workers, pool)
+
+
+def _filled_and_scored(
+    job: Evaluation,
+    cache: Cache,
+    chosen: Chosen,
+    store: ResultsStore,
+    sources: Mapping[str, Source],
+    workers: Workers,
+    pool: DevicePool | None,
+) -> Evaluated:
+    """Fill the stores, and score what is there; only one of the two where the job says so."""
+    clips, out = chosen.clips, chosen.outputs(job.out)
     try:
         if job.fills_only:
             with shared_results(job.out):
@@ -130,14 +146,15 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         with results_folder(job.out), one_thread():
             jobs = plan_jobs(job, chosen, sources, pool, workers)
             merge_lists(jobs, out)  # those of a killed run are older than what is recorded from here on
-            lost = lost_outputs(jobs, sources, clips, out, seed=job.seed)
+            # what a fold reads is all that there is: a damaged file would be generated by this process
+            lost = lost_outputs(jobs, sources, clips, out, seed=job.seed, content=job.fold)
             if not job.fold:
                 fill(jobs, workers, pool, lost=lost)
             stored = filled(jobs)
             if job.fold:
-                check_nothing_lost(lost, out)
+                check_nothing_lost(jobs, lost, out)
             merge_lists(jobs, out)
-            return _evaluated(job, cache, clips, protocol, store, sources, stored)
+            return _evaluated(job, cache, clips, chosen.protocol, store, sources, stored)
     finally:
         clear_bench()
 
@@ -202,7 +219,18 @@ def _evaluated(
     store.set_facts(facts.model_copy(update={"dataset": _beside(store.facts().dataset, facts.dataset, protocol)}))
     pages = write_report(job.out, job.out / "report")
     page = next(p for p in pages if p.suffix == ".html")
-    return Evaluated(rows, failed, _summary(rows, failed, protocol), page, timings)
+    unsolved = _unsolved([entries[name] for name in sources if name in entries], failed, len(clips))
+    summary = [
+        *_summary(rows, failed, protocol),
+        *(f"{name} solved none of {counted(len(clips), 'clip')}" for name in unsolved),
+    ]
+    return Evaluated(rows, failed, summary, page, timings, unsolved)
+
+
+def _unsolved(entries: Iterable[Entry], failed: Iterable[tuple[str, str, str]], clips: int) -> tuple[str, ...]:
+    """The names of ranked entries all of whose `clips` have failed; references and sanity rows do not count."""
+    failures = Counter(name for name, *_ in failed)
+    return tuple(entry.name for entry in entries if entry.ranked and failures[entry.name] >= clips)
 
 
 def _beside(earlier: Mapping[str, Any], facts: dict[str, Any], protocol: ScoringProtocol) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dawn_bench.errors import InputError
-from dawn_bench.job import Device, Flag, Job
+from dawn_bench.job import Device, Flag, Job, OnAddress, OnEngine, OwnWorkers, WorkerCount
 from dawn_bench.metrics.protocols.base import MIN_PIECE_LENGTH, PROTOCOLS, protocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.listing import metric_names
@@ -74,17 +74,10 @@ class Evaluation(Job):
     notes: Annotated[tuple[str, ...], Flag("--note", commas=False)] = Field(
         (), description="Note for the top of the report. Repeatable."
     )
-    jobs: int | None = Field(
-        None,
-        ge=1,
-        description="Number of worker processes, of one core each. Default: number of cores where there is work for "
-        "them and memory, else 1; with --devices up to four for each.",
-    )
-    engine: Literal["loky", "dask", "ray"] = Field("loky", description="loky: this machine; dask or ray: a cluster.")
-    address: str | None = Field(None, description="Scheduler of the cluster: tcp://host:8786.")
-    devices: tuple[str, ...] = Field(
-        (), description="GPUs of this machine, each with a worker of its own: cuda:0,cuda:1 or all."
-    )
+    jobs: WorkerCount = None
+    engine: OnEngine = "loky"
+    address: OnAddress = None
+    devices: OwnWorkers = ()
     only_fill: bool = Field(False, description="Only generate and compute what metrics need; score with --fold.")
     part: str | None = Field(None, description="Only one part of that: 2/8 is the second of eight. For job arrays.")
     fold: bool = Field(False, description="Only score what --only-fill or every --part has left.")

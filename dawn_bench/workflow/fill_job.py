@@ -26,7 +26,7 @@ from dawn_bench.files import sealed, unsealed, write_atomic
 from dawn_bench.readers import fitted, read_json
 from dawn_bench.storage import writing
 from dawn_bench.threads import one_thread
-from dawn_bench.workflow.bench import Bench, GivenFiles, Outputs, Stage, bench_of
+from dawn_bench.workflow.bench import AsRow, Bench, GivenFiles, Outputs, Stage, bench_of
 from dawn_bench.workflow.evaluation import Evaluation
 
 WORKER_DIED = "worker_died"
@@ -86,6 +86,7 @@ class FillJob:
         given: the user's files for its clips, in place of a method's outputs.
         before: key of the step before it with the same clips, which it also reports.
         earlier: keys of the other jobs whose failed clips it leaves out.
+        row: of a table, where the method has another name than in the registry.
         run, facts, method_key: of the run that it is from, and what its process must have: `Bench.facts`, `key_of`.
         after, kind, owner, killers: as in `Job`.
         pool: the devices over which workers are spread; None where all use that of the evaluation.
@@ -102,6 +103,7 @@ class FillJob:
     given: GivenOutputs | None = None
     before: str = ""
     earlier: tuple[str, ...] = ()
+    row: AsRow | None = None
     run: str = ""
     facts: str = ""
     method_key: str = ""
@@ -149,7 +151,8 @@ class FillJob:
             return self.report()
         device = self._device()
         with one_thread(), computing_on(device):
-            bench = bench_of(self.evaluation.model_copy(update={"device": device}), run=self.run)
+            evaluation = self.evaluation.model_copy(update={"device": device})
+            bench = bench_of(evaluation, run=self.run, row=self.row)
             if self.facts:
                 bench.check(self.facts)
             try:

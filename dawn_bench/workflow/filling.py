@@ -8,11 +8,11 @@ finds everything there (`dawn_bench.workflow.evaluate`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from dawn_bench.baselines.base import METHODS
@@ -30,14 +30,16 @@ from dawn_bench.metrics.protocols.base import protocol
 from dawn_bench.metrics.scoring.base import FEATURES, METRICS
 from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.names import owned
+from dawn_bench.processes import starting
 from dawn_bench.progress import meter
 from dawn_bench.provenance import fingerprint
 from dawn_bench.text import counted
-from dawn_bench.workflow.bench import Stage, bench_of, key_of
+from dawn_bench.workflow.bench import AsRow, Stage, bench_of, import_features, key_of
 from dawn_bench.workflow.chosen import Chosen
 from dawn_bench.workflow.entries import UNRANKED, Source
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.fill_job import FOLDER, GENERATING, WORKER_DIED, FillJob, FillReport, read_part
+from dawn_bench.workflow.reproduction import Reproduction
 
 #: Most clips of one job, and the least number of jobs of a method, so that every worker gets work.
 JOB_CLIPS, MIN_JOBS = 32, 16
@@ -47,6 +49,8 @@ FEEDERS = 4
 WORTH_WORKERS = 2_000
 #: Memory in bytes that a worker takes with the networks of all metrics.
 WORKER_BYTES = 3 << 30
+#: A job with `devices` and `engine`.
+J = TypeVar("J", Evaluation, Reproduction)
 #: What a job needs, and what it does.
 Step = tuple[Kind, tuple[Stage, ...]]
 #: The steps after generation where networks have workers of their own.
@@ -78,6 +82,27 @@ class Filled:
         by_name = self.seconds.setdefault(name, {})
         for key, seconds in report.seconds.items():
             by_name[key] = by_name.get(key, 0.0) + seconds
+
+
+def early_workers(job: Evaluation, workers: Workers) -> AbstractContextManager[None]:
+    """The workers of an evaluation import what they need while its jobs are planned; not where an earlier run filled
+    the stores, which may leave them nothing to do."""
+    if job.fold or (job.out / FOLDER).exists():
+        return nullcontext()
+    return starting(workers, import_features)
+
+
+def on_first_device(job: J) -> J:
+    """The job with the first of its `devices` as that of this process, where it has some.
+
+    Raises `InputError` where they are given for a cluster.
+    """
+    if not job.devices:
+        return job
+    if job.engine != "loky":
+        what = "--devices are those of this machine; a cluster assigns its own."
+        raise InputError(what, hint="Leave out one of --devices and --engine.")
+    return job.model_copy(update={"device": device_list(",".join(job.devices))[0]})
 
 
 def make_chunks(clips: Sequence[Clip]) -> list[list[Clip]]:
@@ -126,26 +151,33 @@ def _of_this_process(job: Evaluation) -> list[str]:
 
 
 def plan_jobs(
-    job: Evaluation, chosen: Chosen, sources: Mapping[str, Source], pool: DevicePool | None, workers: Workers
+    job: Evaluation,
+    chosen: Chosen,
+    sources: Mapping[str, Source],
+    pool: DevicePool | None,
+    workers: Workers,
+    *,
+    row: AsRow | None = None,
 ) -> list[FillJob]:
     """The jobs of an evaluation: true clips first, then one method after the other.
 
     Where networks have workers of their own, a chunk is generated, prepared and run through the networks by one job
-    each. One process writes one list of outputs, several write a list for each chunk.
+    each. One process writes one list of outputs, several write a list for each chunk. `row` is that of a table whose
+    method is the one source.
     """
     apart = workers.gpus > 0
     evaluation = everywhere(job)
     run_key = uuid4().hex
-    bench = bench_of(evaluation, chosen, run=run_key)
+    bench = bench_of(evaluation, chosen, run=run_key, row=row)
     bench.methods = {name: source.method for name, source in sources.items() if source.method is not None}
-    plan = _Plan(evaluation, bench.facts, run_key, pool, shares=job.fills_only or not workers.in_process)
+    plan = _Plan(evaluation, bench.facts, run_key, pool, row, shares=job.fills_only or not workers.in_process)
     chunks = make_chunks(chosen.clips)
     kind: Kind = "gpu" if pool is not None else "cpu"
     truth: list[list[FillJob]] = [[] for _ in chunks]
     if bench.compares:
         steps: Sequence[Step] = _APART if apart else [(kind, ("plain", "networks"))]
         truth = [plan.add(k, chunk, "", "", steps) for k, chunk in enumerate(chunks)]
-    # methods share what is the same in their outputs: those of one chunk are done one after the other
+    # sanity rows share what is the same in their outputs: those of one chunk are done one after the other
     last: list[list[FillJob]] = [[] for _ in chunks]
     for name, source in sources.items():
         steps = _steps(source) if apart else [(kind, ("generate", "plain", "networks"))]
@@ -153,15 +185,16 @@ def plan_jobs(
         external = isinstance(getattr(source.method, "spoken", source.method), External)
         alone = external and job.engine == "loky" and len(job.devices) < 2
         before: list[FillJob] = []
+        shares = source.method is not None and source.method.method_class in UNRANKED
         shared = shared_inputs(source.method, chosen.clips) if source.method is not None else {}
         method_key = key_of(source.method) if source.method is not None else ""
         for k, chunk in enumerate(chunks):
             given, what = _identity(source, chunk, shared)
-            waits = [*last[k], *(before if alone else [])]
+            waits = [*(last[k] if shares else []), *(before if alone else [])]
             chain = plan.add(
                 k, chunk, name, what, steps, given=given, method_key=method_key, first=truth[k], waits=waits
             )
-            before, last[k] = chain[:1], chain[-1:]
+            before, last[k] = chain[:1], chain[-1:] if shares else last[k]
     return plan.jobs
 
 
@@ -181,8 +214,11 @@ class _Plan:
     of outputs.
     """
 
-    def __init__(self, evaluation: Evaluation, about: str, run: str, pool: DevicePool | None, *, shares: bool) -> None:
-        self.evaluation, self.about, self.run, self.pool, self.shares = evaluation, about, run, pool, shares
+    def __init__(
+        self, evaluation: Evaluation, about: str, run: str, pool: DevicePool | None, row: AsRow | None, *, shares: bool
+    ) -> None:
+        self.evaluation, self.about, self.run, self.pool, self.row = evaluation, about, run, pool, row
+        self.shares = shares
         self.jobs: list[FillJob] = []
 
     def add(
@@ -222,6 +258,7 @@ class _Plan:
                     given=given,
                     before=chain[-1].key if chain else "",
                     earlier=tuple(job.key for job in first[-1:]),
+                    row=self.row,
                     run=self.run,
                     facts=self.about,
                     method_key=method_key,

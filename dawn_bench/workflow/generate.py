@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,10 +12,9 @@ from dawn_bench.config import validated
 from dawn_bench.devices import on_its_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import sweep
-from dawn_bench.job import Device, Flag, Job
+from dawn_bench.job import Device, Flag, Job, field_flags
 from dawn_bench.pipelines.faces.choice import CHOICES, separated
 from dawn_bench.progress import console
-from dawn_bench.text import counted
 
 if TYPE_CHECKING:
     from dawn_bench.models.generator import Generator, TalkingStream
@@ -69,15 +68,19 @@ class Generation(Job):
         "face.",
     )
     drive: Path | None = Field(None, description="Video to take head pose and blinks from.")
-    pose: Path | None = Field(
+    pose: Annotated[Path | None, Flag("--pose-file", old=("--pose",))] = Field(
         None,
         description="File (.npz) with `pose` (T,6 or 7), which begins with yaw, pitch and roll in degrees, and `blink` "
         "(T,2), eye aspect ratios; 25 rows a second.",
     )
-    steps: int | None = Field(None, ge=1, description="Diffusion steps.")
-    eta: float | None = Field(None, description="Noise of the sampler: 0 deterministic, 1 most.")
-    cond_scale: float | None = Field(None, description="Scale of classifier-free guidance; 1: none.")
-    solver: str | None = Field(None, description="ddim (as released) or dpm2m (good in fewer steps).")
+    steps: int | None = Field(None, ge=1, description="Diffusion steps. Default: the model's.")
+    eta: float | None = Field(None, description="Noise of the sampler: 0 deterministic, 1 most. Default: the model's.")
+    cond_scale: float | None = Field(
+        None, description="Scale of classifier-free guidance; 1: none. Default: the model's."
+    )
+    solver: str | None = Field(
+        None, description="ddim (as released) or dpm2m (good in fewer steps). Default: the model's."
+    )
     pass_seconds: float | Literal["none"] | None = Field(
         None,
         description="Cut longer speech into passes of at most so many seconds; none: never, which needs memory for all "
@@ -118,6 +121,15 @@ class Generation(Job):
     def _faces_apart(cls, data: dict[str, object]) -> dict[str, object]:
         return separated(data)
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        """Refuse an option that is given by its own flag and by `--option`: one would be left out in silence."""
+        for flag in field_flags(type(self)):
+            if flag.field in _COMMON and flag.field in self.options and getattr(self, flag.field) is not None:
+                what = f"{flag.field} is given twice, by {flag.name} and by --option {flag.field}."
+                raise InputError(what, hint="Give one of them.")
+        return self
+
     @property
     def model_options(self) -> dict[str, Any]:
         """The options of the model that are given, by name."""
@@ -143,8 +155,8 @@ _COMMON = (
 
 
 @on_its_device
-def generate(job: Generation) -> int:
-    """Generate the clip and write it; returns its number of frames.
+def generate(job: Generation) -> TalkingStream:
+    """Generate the clip and write it; returns it, already read, with its number of frames.
 
     Raises `InputError` for unusable or missing files, for a checkpoint of no known model, and for options that the
     model does not have. Notes on the clip are printed to the console.
@@ -159,8 +171,7 @@ def generate(job: Generation) -> int:
     clip = written(job, load_model(job.checkpoint, device=job.device, model=spec.name))
     for note in clip.notes:
         console().print(note)
-    console().print(f"wrote {job.out}: {counted(clip.n_frames, 'frame')}, {clip.n_frames / clip.fps:.1f} s")
-    return clip.n_frames
+    return clip
 
 
 def model_of(job: Generation) -> ModelSpec:

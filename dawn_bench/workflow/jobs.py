@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from dawn_bench.files import user_path
-from dawn_bench.job import Device, Flag, Job
+from dawn_bench.job import Device, Flag, Job, OnAddress, OnEngine
 from dawn_bench.names import check_name
 from dawn_bench.pipelines.settings import PrepareSettings, recipe_settings
 
@@ -33,8 +33,8 @@ class Preparation(PrepareSettings, _Folders):
         description="Number of worker processes. Default: number of cores; with --devices one per device, which is the "
         "minimum.",
     )
-    engine: Literal["loky", "dask", "ray"] = Field("loky", description="loky: this machine; dask or ray: a cluster.")
-    address: str | None = Field(None, description="Scheduler of the cluster: tcp://host:8786.")
+    engine: OnEngine = "loky"
+    address: OnAddress = None
     device: Device = Field(
         "auto", description="Device of the networks: auto (every GPU of a worker's machine, else its CPU), cpu, cuda:1."
     )

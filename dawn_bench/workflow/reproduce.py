@@ -32,14 +32,17 @@ from dawn_bench.reports.leaderboard import GROUND_TRUTH
 from dawn_bench.reports.store import Facts, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.text import counted
+from dawn_bench.threads import one_thread
 from dawn_bench.workflow.differences import RunFacts, differences
 from dawn_bench.workflow.entries import entry_of, remarks_of
+from dawn_bench.workflow.filling import on_first_device
 from dawn_bench.workflow.folders import results_folder
 from dawn_bench.workflow.pairing import paired
 from dawn_bench.workflow.paper_rows import SPEED, PaperRow, PaperTable, paper_table
 from dawn_bench.workflow.pieces import cut_pieces, repeated
 from dawn_bench.workflow.reproduced import Reproduced, TablePart, TableRow, grouped
 from dawn_bench.workflow.reproduction import Reproduction
+from dawn_bench.workflow.row_filling import fill_row
 from dawn_bench.workflow.row_runs import check_job, rows_of
 from dawn_bench.workflow.row_runs import method_of as _method
 from dawn_bench.workflow.sample_counts import equal_windows, fewer_windows, frames_each, sample_counts
@@ -61,6 +64,7 @@ def reproduce(job: Reproduction) -> Reproduced:
     not stop the others: its line and a warning at the start say what is missing.
     """
     table = paper_table(job.table, job.lengths)
+    job = on_first_device(job)
     check_job(job)
     caches = [Cache(path) for path in job.caches]
     clips = [_usable(cache, job) for cache in caches]
@@ -164,7 +168,9 @@ def _with_part(
         method, remark = _method(row, job, cache)
         build_seconds, scorings = time.perf_counter() - began, scorings_of(row, lines[row.label])
         chosen = cut_pieces(clips, _protocol(row, dataset))
-        line = _run(method, chosen, lines[row.label], scorings, table, job, store, build_seconds=build_seconds)
+        line = _run(
+            row, method, cache, chosen, lines[row.label], scorings, table, job, store, build_seconds=build_seconds
+        )
         short = sum(clip.n_frames < (row.length or 0) for clip in clips)
         left_out = f"{short} of {len(clips)} clips are too short for {row.length} frames" if short else ""
         lines[row.label] = replace(line, remark="; ".join(t for t in (remark, left_out, line.remark) if t))
@@ -197,7 +203,9 @@ def _wanted(row: PaperRow, line: TableRow, table: PaperTable) -> list[str]:
 
 
 def _run(
+    row: PaperRow,
     method: Method,
+    cache: Cache,
     clips: Sequence[Clip],
     line: TableRow,
     scorings: Sequence[Scoring],
@@ -207,15 +215,19 @@ def _run(
     *,
     build_seconds: float,
 ) -> TableRow:
-    """Generate and score one row; scores and videos are added to the store."""
+    """Generate and score one row, by workers where the job has some; scores and videos are added to the store."""
     folder = _outputs(store, method, clips, data=scorings[0].data)
-    results = produce(method, clips, folder, seed=job.seed)
+    metrics = [metric for scoring in scorings for metric in scoring.metrics or ()]
+    settled = fill_row(row, method, job, cache, metrics, folder)
+    with one_thread():  # the numbers of any number of workers
+        results = produce(method, clips, folder, seed=job.seed, settled=settled)
     entry = entry_of(method, results, clips, build_seconds=build_seconds)
     n_generated = len(entry.outputs)
     line = replace(line, made=n_generated, asked=len(clips), reason="", remark=_failures(results))
     if not n_generated:
         return replace(line, reason=line.remark, remark="")
-    scored = [row for scoring in scorings for row in score_entry(entry, clips, scoring, store)]
+    with one_thread():
+        scored = [row for scoring in scorings for row in score_entry(entry, clips, scoring, store)]
     scored.sort(key=lambda row: table.metrics.index(row.metric))
     counts = sample_counts(scored) if table.lengths else {}
     clipwise = [r for r in scored if not table.lengths or frames_each(r.metric) == 1]

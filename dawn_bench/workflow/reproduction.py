@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from dawn_bench.errors import InputError
-from dawn_bench.job import Device, Flag, Job
+from dawn_bench.job import Device, Flag, Job, OnAddress, OnEngine, OwnWorkers, WorkerCount
 from dawn_bench.weights import Policy
 
 
@@ -51,6 +51,10 @@ class Reproduction(Job):
     )
     seed: int = Field(0, description="Seed of the generation.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")
+    jobs: WorkerCount = None
+    engine: OnEngine = "loky"
+    address: OnAddress = None
+    devices: OwnWorkers = ()
 
     @property
     def caches(self) -> tuple[Path, ...]:

@@ -59,9 +59,7 @@ def method_of(row: PaperRow, job: Reproduction, cache: Cache) -> tuple[Method, s
         raise InputError(
             f"this cache has {cache.size} px; run it on a cache of {row.size} px with a run trained on that."
         )
-    run, options, remark = _run_of(row, job)
-    if row.strategy is not None:
-        options = _known(STRATEGIES[row.strategy][1], job.options) | options  # the row's own options take precedence
+    run, options, remark = settings_of(row, job)
     try:
         context = Context(run, job.device, job.seed, options, job.installs, job.out / "logs")
         method = build_method(row.method, context)
@@ -75,6 +73,14 @@ def method_of(row: PaperRow, job: Reproduction, cache: Cache) -> tuple[Method, s
         _check_run(method, row, run, cache, given=row.variant in job.variants)
     method.name = row.name
     return method, remark
+
+
+def settings_of(row: PaperRow, job: Reproduction) -> tuple[Path | None, dict[str, Any], str]:
+    """The run and the options of a row, and a remark; raises `InputError` where there is no run."""
+    run, options, remark = _run_of(row, job)
+    if row.strategy is not None:
+        options = _known(STRATEGIES[row.strategy][1], job.options) | options  # the row's own options take precedence
+    return run, options, remark
 
 
 def _run_of(row: PaperRow, job: Reproduction) -> tuple[Path | None, dict[str, Any], str]:

@@ -62,6 +62,18 @@ def test_no_output_is_generated_twice(clips: list[Clip], tmp_path: Path) -> None
     assert method.generated == ["c2"]
 
 
+def test_the_speed_is_that_of_what_is_generated(
+    clips: list[Clip], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    produce(Inverted(), clips, tmp_path, seed=0)
+    assert "generate inverted: 120/120 frames, " in capsys.readouterr().err
+    produce(Inverted(), clips, tmp_path, seed=0)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "inverted" / "c2.mp4").unlink()
+    produce(Inverted(), clips, tmp_path, seed=0)
+    assert "generate inverted: 60/60 frames, " in capsys.readouterr().err  # of c2, and c3 after it
+
+
 def test_a_line_cut_short_costs_its_own_item_only(clips: list[Clip], tmp_path: Path) -> None:
     produce(Inverted(), clips, tmp_path, seed=0)
     log = tmp_path / "inverted" / ITEMS_FILE

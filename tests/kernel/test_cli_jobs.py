@@ -199,6 +199,8 @@ def test_old_flags_are_in_no_help() -> None:
         (("--metrics", "psrn"), "--metrics: there is no metric called 'psrn'. Did you mean psnr?"),
         (("--device", "gpu"), "--device: there is no device 'gpu'."),
         (("--option", "steps"), "--option 'steps' is not of the form name=value."),
+        (("--devices", ""), "--devices '' names nothing."),
+        (("--devices", " ,"), "--devices ' ,' names nothing."),
         (("--set", "max_clip=3"), "--set 'max_clip': is not known. Did you mean max_clips?"),
         (("--set", "max_clips=x"), "--set 'max_clips': 'x' should be a valid integer"),
         (("--set", "max_clips"), "--set 'max_clips' is not of the form key=value"),

@@ -17,15 +17,18 @@ import pytest
 from typer.testing import CliRunner
 
 import dawn_bench
-from dawn_bench import api, weights
+from dawn_bench import api, devices, weights
 from dawn_bench.cli import COMMANDS, app, load
 from dawn_bench.cli import cache as cli_cache
+from dawn_bench.cli import completion as cli_completion
 from dawn_bench.cli import doctor as cli_doctor
 from dawn_bench.cli import download as cli_download
 from dawn_bench.cli import evaluate as cli_evaluate
 from dawn_bench.cli import generate as cli_generate
+from dawn_bench.cli import help as cli_help
 from dawn_bench.cli import methods as cli_methods
 from dawn_bench.cli import prepare as cli_prepare
+from dawn_bench.cli import protocols as cli_protocols
 from dawn_bench.cli import quickstart as cli_quickstart
 from dawn_bench.cli import report as cli_report
 from dawn_bench.cli import reproduce as cli_reproduce
@@ -51,12 +54,19 @@ VALUES = {
     "extract": "hubert", "metrics": "psnr,lse-c", "protocol": "paper-dawn-tracked", "protocol_set": "fid_resize=clean",
     "piece_length": "150", "pass_seconds": "7.5", "table": "5", "format": "md,csv", "published": "2,3",
     "preset": "small", "model": "dit-head", "generate.model": "dawn", "lengths": "7,9", "variants": "ttr=/x/v",
-    "options": "steps=3", "out": "/x/out.mp4", "part": "2/8",
+    "options": "steps=3", "generate.options": "window=3", "out": "/x/out.mp4", "part": "2/8",
 }  # fmt: skip
 #: Fields that change the defaults of others; they have tests of their own.
 APART = {("prepare", "like"), ("prepare", "list_missing"), ("generate", "items")}
 #: Fields that choose entries of another.
 CHOOSES = {("prepare", "pose"): {"extract"}, ("prepare", "blink"): {"extract"}}
+
+
+@pytest.fixture(autouse=True)
+def _a_second_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device beside the CPU, which every value of `device` above names, on machines without one."""
+    real = devices.checked_device
+    monkeypatch.setattr("dawn_bench.job.checked_device", lambda name: name if name == "meta" else real(name))
 
 
 class Reached(Exception):
@@ -333,22 +343,22 @@ def leaves() -> list[tuple[str, ...]]:
 _TARS = ("--format", "webdataset", "--frames", "jpg", "--jobs", "3", "--shuffle", "--seed", "7")
 #: Each look-up: the words after it, and what these should call: `module:function` with arguments by name.
 LOOKUPS: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
-    ("cache", "verify"): (["C"], "dawn_bench.pipelines.preparation.maintain:verify", {"root": Path("C")}),
+    ("cache", "verify"): (["C", "--json"], "dawn_bench.pipelines.preparation.maintain:verify", {"root": Path("C")}),
     ("cache", "list"): (
         ["C", "--split", "val", "--json"],
         "dawn_bench.pipelines.preparation.maintain:listed",
         {"root": Path("C"), "split": "val"},
     ),
-    ("cache", "stats"): (["C"], "dawn_bench.pipelines.preparation.maintain:stats", {"root": Path("C")}),
+    ("cache", "stats"): (["C", "--json"], "dawn_bench.pipelines.preparation.maintain:stats", {"root": Path("C")}),
     ("cache", "export"): (
         ["C", "--out", "O", "--split", "val", "--fields", "frames, audio", *_TARS],
         "dawn_bench.pipelines.preparation.export:export",
         {"root": Path("C"), "out": Path("O"), "format": "webdataset", "split": "val", "fields": ["frames", "audio"]}
         | {"frames": "jpg", "jobs": 3, "shuffle": True, "seed": 7},
     ),
-    ("cache", "compact"): (["C"], "dawn_bench.pipelines.preparation.compact:compact", {"root": Path("C")}),
-    ("weights", "list"): ([], "dawn_bench.weights:resolve", {"name": weights.WEIGHTS[0].name}),
-    ("weights", "verify"): ([], "dawn_bench.weights:locate", {"weight": weights.WEIGHTS[0]}),
+    ("cache", "compact"): (["C", "--json"], "dawn_bench.pipelines.preparation.compact:compact", {"root": Path("C")}),
+    ("weights", "list"): (["--json"], "dawn_bench.weights:resolve", {"name": weights.WEIGHTS[0].name}),
+    ("weights", "verify"): (["--json"], "dawn_bench.weights:locate", {"weight": weights.WEIGHTS[0]}),
     ("weights", "fetch"): (
         ["vgg19", "--for", "prepare", "--set", "a=b"],
         "dawn_bench.workflow.needs:job_needs",
@@ -360,11 +370,26 @@ LOOKUPS: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
         {"path": Path("F.pth"), "name": "vgg19", "replace": True},
     ),
     ("methods",): (
-        ["--installs", "i.yaml"],
+        ["--installs", "i.yaml", "--json"],
         "dawn_bench.baselines.external.adapter:installs_file",
         {"given": Path("i.yaml")},
     ),
-    ("doctor",): ([], "dawn_bench.provenance:versions", {}),
+    ("doctor",): (["--json"], "dawn_bench.provenance:versions", {}),
+    ("protocols",): (
+        ["paper-dawn", "--json"],
+        "dawn_bench.metrics.protocols.base:protocol",
+        {"name": "paper-dawn"},
+    ),
+    ("help",): (
+        ["evaluate", "--all"],
+        "dawn_bench.cli.help_text:help_of",
+        {"everything": True},
+    ),
+    ("completion",): (
+        ["zsh"],
+        "typer.completion:get_completion_script",
+        {"prog_name": "dawn-bench", "complete_var": "_DAWN_BENCH_COMPLETE", "shell": "zsh"},
+    ),
 }
 #: A second way of calling one, with options that do not go with those above.
 _INPUTS = ("--format", "inputs", "--piece-length", "9", "--max-clips", "2", "--split", "val", "--jobs", "3")
@@ -378,7 +403,7 @@ ALSO: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
 
 
 def test_every_look_up_is_tried_with_all_its_options() -> None:
-    modules = (cli_cache, cli_doctor, cli_methods, cli_weights)
+    modules = (cli_cache, cli_completion, cli_doctor, cli_help, cli_methods, cli_protocols, cli_weights)
     assert {module.__name__.rpartition(".")[2] for module in modules} == set(COMMANDS) - set(JOBS)
     assert set(leaves()) == set(LOOKUPS)
     for words, (first, _, _) in LOOKUPS.items():
@@ -401,4 +426,5 @@ def test_every_option_of_a_look_up_arrives(
     got = _spied(monkeypatch, place)
     result = CliRunner().invoke(app, [*words, *more])
     assert isinstance(result.exception, Reached), result.exception
-    assert got == expected
+    assert {name: got[name] for name in expected} == expected
+    assert words == ("help",) or got == expected  # its command and context are objects of its own

@@ -83,7 +83,7 @@ def run(
     monkeypatch.setattr(sys, "argv", ["dawn-bench", "weights", "add", *map(str, words)])
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    return caught.value.code, capsys.readouterr().err
+    return caught.value.code, "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("spelling", ["pbnet-seperate", "pbnet-separate", "pbnet_seperate", "pbnet_separate"])

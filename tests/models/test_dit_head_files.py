@@ -86,7 +86,7 @@ def test_files_without_a_face_and_other_motion_are_refused(files: dict[str, Path
         read_face(files["video"], size=32, backend=Blind(np.zeros((68, 2))), max_frames=5)
     given = ("--image", files["picture"], "--audio", files["video"], "--checkpoint", run, "--out", tmp_path / "x.mp4")
     result = CliRunner().invoke(
-        app, ["generate", "--method", "dit-head", "--pose", "x.npz", *map(str, given)], standalone_mode=False
+        app, ["generate", "--method", "dit-head", "--pose-file", "x.npz", *map(str, given)], standalone_mode=False
     )
     assert isinstance(result.exception, InputError) and "does not change the head pose" in str(result.exception)
 

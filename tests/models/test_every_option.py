@@ -222,7 +222,7 @@ def test_dawn_speaks_with_the_portrait_the_features_and_the_tracks(
 
 
 def test_two_sources_of_the_head_motion_are_refused(generators: dict[str, Generator], spies: Spies) -> None:
-    with pytest.raises(InputError, match="--drive and --pose both set the head motion"):
+    with pytest.raises(InputError, match="--drive and --pose-file both set the head motion"):
         clip_of(generators["dawn"], drive="d.mp4", pose="p.npz")
     for given in ({"drive": "d.mp4"}, {"pose": "p.npz"}):
         with pytest.raises(InputError, match="DiT-Head does not change the head pose"):

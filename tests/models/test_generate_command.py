@@ -102,7 +102,7 @@ def test_the_seed_and_the_motions_origin_decide(files: Path, micro_run: Path) ->
         "again": (),
         "other": ("--seed", "5"),
         "drive": ("--drive", str(files / "drive.mp4")),
-        "pose": ("--pose", str(files / "track.npz")),
+        "pose": ("--pose-file", str(files / "track.npz")),
         "half": ("--precision", "bf16"),
     }
     generated = {}
@@ -144,7 +144,7 @@ def test_a_portrait_is_cropped_as_the_data_of_the_run(
     [
         (("--crop", "round"), "Known: face, paper"),
         (("--precision", "fp8"), "'precision'"),
-        (("--drive", "a.mp4", "--pose", "b.npz"), "both set the head motion"),
+        (("--drive", "a.mp4", "--pose-file", "b.npz"), "both set the head motion"),
         (("--method", "magic"), "no model called 'magic'"),
     ],
 )

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_repos import PYTHON, fake_repo
+from typer.testing import CliRunner
 
 from dawn_bench.baselines.base import METHODS, SANITY, Context, Generated, Item
 from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.cache import Cache
-from dawn_bench.cli import main
+from dawn_bench.cli import app, main
 from dawn_bench.config import replace
 from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import probe, write_video
@@ -85,11 +86,28 @@ def test_missing_and_damaged_outputs_are_counted_and_named(job: Evaluation, mine
     broken = evaluate_methods(replace(job, outputs=folder, sanity=False))
     assert sorted(broken.failed) == [("mine", "c4", "bad_output"), ("mine", "c5", "missing")]
     assert {(r.value, r.coverage) for r in broken.rows} == {(None, 0.0)}
+    assert broken.unsolved == ("mine",) and broken.summary[-1] == "mine solved none of 2 clips"
     (folder / "c4.mp4").write_bytes((mine / "c4.mp4").read_bytes())
     half = evaluate_methods(replace(job, outputs=folder, sanity=False))
     assert half.failed == [("mine", "c5", "missing")]
-    assert {r.coverage for r in half.rows} == {0.5}
+    assert {r.coverage for r in half.rows} == {0.5} and half.unsolved == ()
     assert "failed: mine, c5: missing" in half.summary
+
+
+def test_a_method_that_solves_nothing_ends_the_command_with_a_code_of_its_own(
+    mine: Path, tiny_cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "none"
+    folder.mkdir()
+    for path in mine.iterdir():
+        (folder / path.name).write_bytes(b"no video")
+    words = ["evaluate", "--method", "mine,still", "--outputs", str(folder), "--cache", str(tiny_cache)]
+    words += ["--out", str(tmp_path / "r"), "--metrics", "psnr", "--jobs", "1"]
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 4 and "mine solved none of 2 clips\n" in ended.output
+    values = {r.method: r.value for r in ResultsStore(tmp_path / "r").rows()}
+    assert values.pop("mine") is None and len(values) == 4 and None not in values.values()
+    assert CliRunner().invoke(app, [*words, "--strict"]).exit_code == 4
 
 
 def test_a_truncated_file_is_detected_when_it_is_decoded(job: Evaluation, mine: Path, tmp_path: Path) -> None:

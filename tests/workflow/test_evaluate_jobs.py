@@ -97,6 +97,44 @@ def test_parts_of_an_array_are_scored_when_all_are_there(
     assert rows(out) == rows(alone) and outputs(out) == outputs(alone)
 
 
+def test_a_damaged_output_is_not_generated_by_the_process_that_scores(tiny_cache: Path, tmp_path: Path) -> None:
+    def run(**changes: Any) -> Any:
+        return evaluate_methods(job_for(tiny_cache, tmp_path, sanity=False, metrics=("psnr",), **changes))
+
+    run(only_fill=True)
+    path = tmp_path / "outputs" / "still" / "c5.mp4"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"?")
+    with pytest.raises(InputError, match=r"1 output of finished jobs are gone, damaged .*--only-fill"):
+        run(fold=True)
+    assert path.read_bytes() != whole
+    run(only_fill=True)
+    run(fold=True)
+    assert path.read_bytes() == whole
+
+
+def test_only_sanity_rows_of_a_chunk_wait_for_each_other(
+    tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share what is equal in their outputs. Methods do not: more workers are busy than there are chunks."""
+    planned: list[FillJob] = []
+
+    def plan(jobs: Any, *_: Any, **__: Any) -> None:
+        planned[:] = jobs
+        raise InputError("planned")
+
+    def waits(name: str) -> set[str]:
+        names = {job.number: job.name for job in planned}
+        return {names[number] for job in planned if job.name == name for number in job.after}
+
+    monkeypatch.setattr("dawn_bench.workflow.evaluate.fill", plan)
+    for unranked, expected in ((("sanity", "reference"), {"still"}), (("reference",), set())):
+        monkeypatch.setattr(filling, "UNRANKED", unranked)
+        with pytest.raises(InputError, match="planned"):
+            evaluate_methods(job_for(tiny_cache, tmp_path / "r", jobs=2))
+        assert waits("shuffled-sound") == expected
+
+
 def test_every_stage_by_a_worker_of_its_own_gives_the_same_rows(
     tiny_cache: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

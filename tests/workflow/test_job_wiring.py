@@ -31,7 +31,7 @@ from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.provenance import fingerprint
 from dawn_bench.reports.store import ResultsStore
-from dawn_bench.workflow import entries, evaluate, generate, reproduce, row_runs
+from dawn_bench.workflow import entries, evaluate, generate, reproduce, row_filling, row_runs
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.filling import Filled, workers_of
 from dawn_bench.workflow.generate import Generation
@@ -310,6 +310,15 @@ REPRODUCED: dict[str, Place] = {
     "weights": ("seeded", {}, _each("Scoring", "weights"), "seeded"),
     "seed": (11, {}, _all(*(_each(label, "seed") for label in ("produce", "Context", "Scoring"))), [11] * 3),
     "device": ("meta", {}, _all(_each("Context", "device"), _each("Scoring", "device")), ["meta"] * 2),
+    "jobs": (3, {}, lambda s: s.of("fill")[0]["workers"].number, 3),
+    "engine": ("dask", {}, lambda s: s.of("fill")[0]["workers"].engine, "dask"),
+    "address": ("tcp://a:1", {"engine": "dask"}, lambda s: s.of("fill")[0]["workers"].address, "tcp://a:1"),
+    "devices": (
+        ("cpu",),
+        {},
+        lambda s: (s.of("fill")[0]["workers"].gpus, getattr(s.of("fill")[0]["pool"], "names", ())),
+        (1, ("cpu",)),
+    ),
 }
 
 
@@ -324,6 +333,8 @@ def test_every_setting_of_a_reproduction_arrives(field: str, spies: Spies, tiny_
     spies.watch(row_runs, "build_method", returns=lambda name, context: Row(name))
     spies.watch(reproduce, "produce", returns=lambda *_, **__: {})
     spies.watch(reproduce, "device_name", returns="a device")
+    spies.watch(row_filling, "fill", returns=None)
+    spies.watch(row_filling, "filled", returns=lambda jobs: Filled())
     base = {"table": 1, "cache": tiny_cache, "out": "results"}
     check(
         "reproduce",

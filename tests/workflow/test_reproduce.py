@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from dying import played
 from fake_repos import PYTHON, fake_repo
 from micro import micro_train
 from micro_mesh import write_mesh_cache
 from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
+from dawn_bench import executor
 from dawn_bench.baselines import formats
 from dawn_bench.baselines.external.adapter import bundled, read_adapter
 from dawn_bench.baselines.methods import dawn as dawn_methods
@@ -25,6 +27,7 @@ from dawn_bench.baselines.outputs import produce
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
 from dawn_bench.errors import InputError, ItemError
+from dawn_bench.metrics.features.images import Images
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
@@ -32,6 +35,7 @@ from dawn_bench.pipelines.media.film import read_film
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow import reproduce as module
 from dawn_bench.workflow import scoring
+from dawn_bench.workflow.fill_job import FillJob
 from dawn_bench.workflow.paper_rows import NO_WINDOW, ROWS, paper_table
 from dawn_bench.workflow.pieces import pieces_of, repeated
 from dawn_bench.workflow.reproduce import Reproduction, reproduce
@@ -266,6 +270,42 @@ def test_finished_rows_survive_an_interruption_and_are_not_generated_again(
     assert "no clip is longer than 30 frames, so these see all of it: DAWN, window 80; DAWN, window 200." in " ".join(
         reproduced.differences
     )
+
+
+def test_workers_generate_and_measure_what_one_process_does(
+    tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = paper_table(3, (15,))
+    rows = tuple(row for row in table.rows if row.method == "dawn")
+    monkeypatch.setattr(module, "paper_table", lambda *_: replace(table, rows=rows, metrics=("psnr",)))
+
+    def run(folder: str, **changes: object) -> Reproduced:
+        return _run(3, tiny_cache, micro_run, tmp_path / folder, lengths=(15,), **changes)
+
+    def videos(folder: str) -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in (tmp_path / folder / "outputs" / "dawn-15-frames").glob("*.mp4")}
+
+    alone = run("one")
+    monkeypatch.setattr(Dawn, "generate", lambda *_: pytest.fail("the process that scores generates"))
+    monkeypatch.setattr(Images, "run", lambda *_: pytest.fail("the process that scores computes a feature"))
+    assert run("two", jobs=2).lines == alone.lines and alone.lines[0].ours["psnr"] is not None
+    assert videos("two") == videos("one") and len(videos("one")) == 4
+    monkeypatch.setattr(executor, "_parallel", lambda *_, **__: pytest.fail("a finished row is filled again"))
+    assert run("two", jobs=2).lines == alone.lines
+
+
+def test_a_piece_on_which_workers_die_fails_alone(
+    tiny_cache: Path, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, started = paper_table(3, (15,)), list[FillJob]()
+    rows = tuple(row for row in table.rows if row.method == "dawn")
+    monkeypatch.setattr(module, "paper_table", lambda *_: replace(table, rows=rows, metrics=("psnr",)))
+    monkeypatch.setattr(
+        executor, "_parallel", played(lambda job, clip: job.name != "" and "c5_f00015" in clip, started)
+    )
+    (line,) = _run(3, tiny_cache, micro_run, tmp_path, lengths=(15,), jobs=2).lines
+    assert (line.made, line.asked) == (3, 4) and line.remark.startswith("1 clip failed: worker_died")
+    assert {job.name for job in started} == {"dawn-15-frames"}
 
 
 def test_a_rerun_decodes_no_output_again(

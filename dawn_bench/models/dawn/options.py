@@ -82,7 +82,7 @@ class DawnOptions(PassOptions):
     @classmethod
     def _usable(cls, data: dict[str, object]) -> dict[str, object]:
         if data.get("drive") is not None and data.get("pose") is not None:
-            raise InputError("--drive and --pose both set the head motion.", hint="Give one of them.")
+            raise InputError("--drive and --pose-file both set the head motion.", hint="Give one of them.")
         return data
 
     @model_validator(mode="after")

@@ -55,7 +55,7 @@ class DubFileOptions(DubOptions):
     def _moves_no_head(cls, data: dict[str, object]) -> dict[str, object]:
         if data.get("drive") is not None or data.get("pose") is not None:
             hint = "Give the video itself: --image VIDEO"
-            raise InputError("DiT-Head does not change the head pose: --drive and --pose do not apply.", hint=hint)
+            raise InputError("DiT-Head does not change the head pose: --drive and --pose-file do not apply.", hint=hint)
         return data
 
 
