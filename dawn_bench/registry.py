@@ -146,9 +146,8 @@ class Registry(Generic[T]):
                     importlib.import_module(info.name)
                 elif self.module is not None and info.ispkg and find_spec(f"{info.name}.{self.module}") is not None:
                     importlib.import_module(f"{info.name}.{self.module}")
-            own = set(self._items)
             for entry in entry_points(group=self.group):
-                if entry.name not in own and entry.name not in self._broken:
+                if entry.name not in self._items and entry.name not in self._broken:
                     self._add(entry)
         except BaseException:
             self._discovered = False  # the next look-up must fail in the same way, not miss items
@@ -169,7 +168,7 @@ class Registry(Generic[T]):
                 hint=f"Repair or uninstall {entry.dist.name if entry.dist else 'its distribution'}.",
             )
         else:
-            self._items.setdefault(entry.name, item)
+            self._items[entry.name] = item
 
     def _fault(self, name: str, item: object) -> str:
         """What keeps a loaded object from being an item of this registry; empty for one."""
