@@ -21,9 +21,10 @@ import numpy as np
 
 from dawn_bench.metrics.fid import FrechetMetric, Pair, Running
 from dawn_bench.metrics.functional.frechet import Samples
-from dawn_bench.metrics.networks.efficientnet_lite import FEATURES
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Score
 
+#: Features of a picture (`dawn_bench.metrics.networks.efficientnet_lite`), without importing PyTorch to list metrics.
+FEATURES = 1280
 #: Numbers that a difference of two frames is projected to.
 PROJECTED = 16
 

@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from dawn_bench.cache import OWN_VIDEOS
 from dawn_bench.metrics.protocols.base import EMBEDDED, PIECE_LENGTHS, piece_words
@@ -180,7 +180,12 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
             table = _table(dataset, split, method_class, entered, sanity, text)
             notes = (*_piece_notes(dataset, length, list(lengths)), *table.notes)
             named = length is not None or len(lengths) > 1 or dataset in PIECE_LENGTHS
-            where = {"cache": cache, "piece_length": length, "names_pieces": named, "protocol": protocol}
+            where: dict[str, Any] = {
+                "cache": cache,
+                "piece_length": length,
+                "names_pieces": named,
+                "protocol": protocol,
+            }
             tables.append(replace(table, notes=notes, **where))
     return tables
 
