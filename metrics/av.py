@@ -4,8 +4,8 @@ Both are of the output alone. Loudness is the root mean square of the sound in e
 the inner lips over the width of the face. `dawn_bench.metrics.functional.av_offset` defines the correlation at each lag
 of -15 to 15 frames. AV corr. is the correlation at no lag. AV lag is the lag with the largest correlation, refined by a
 parabola; it abstains for a clip without sound, without motion of the mouth, whose largest correlation is below .25 or
-below 4.3 over the root of the number of frames (.38 for 5 s), less than .2 above the median of the lags, or lies at the
-largest lag. A clip's mouth reaches that with another clip's sound in 5 % of the cases, in 2 s as in 10.
+below 4.6 over the root of the number of frames (.41 for 5 s), less than .2 above the median of the lags, or lies at
+more than 12 frames. A clip's mouth reaches that with another clip's sound in 5 % of the cases, in 2 s as in 10.
 
 Loudness is a weak reference: a mouth opens before its sound, and closed lips hum. Against people's votes on lips the
 side that the correlation prefers got .42 of them (.34 to .51), no more than chance. Read it between the true clips'
@@ -23,7 +23,6 @@ import numpy as np
 
 from dawn_bench.metrics.features.landmarks import seen_landmarks
 from dawn_bench.metrics.functional.av_offset import (
-    MAX_LAG,
     av_offset,
     fill_gaps,
     lag_correlations,
@@ -34,7 +33,9 @@ from dawn_bench.training.mouth import mouth_opening
 
 #: The correlation that the best of 31 lags reaches by chance in 5 % of the cases, times the root of the frames;
 #: measured on real clips with the sound of other clips.
-CHANCE = 4.3
+CHANCE = 4.6
+#: Largest lag that is trusted: what stands out near the end of the range may belong to a peak beyond it.
+TRUSTED = 12
 #: What a verdict of `av_offset` means for the reader of a note.
 _ABSTAINS = {
     "no_sound": "no sound",
@@ -43,7 +44,7 @@ _ABSTAINS = {
     "too_short": "too short",
     "unclear": "no lag stands out",
     "inverted": "the mouth closes with the sound",
-    "at_range_end": f"best at the largest lag of {MAX_LAG} frames",
+    "at_range_end": f"best at more than {TRUSTED} frames",
 }
 
 
@@ -122,6 +123,8 @@ class AvLag(_Av):
         count, verdict = int(np.isfinite(opening).sum()), str(result.verdict)
         if verdict == "ok" and result.r is not None and result.r < CHANCE / np.sqrt(count):
             verdict = "unclear"
+        if verdict == "ok" and abs(result.offset or 0) > TRUSTED:
+            verdict = "at_range_end"
         if verdict != "ok" or result.refined is None:
             return Heard(0.0, 0, count, left_out=lost, verdict=verdict, model=model)
         return Heard(result.refined, 1, count, left_out=lost, verdict=verdict, model=model)

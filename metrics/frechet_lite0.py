@@ -48,7 +48,7 @@ class Steps:
 
     def __init__(self, rows: Samples) -> None:
         self.rows = rows
-        self.shape = (max(len(rows) - 1, 0), PROJECTED)
+        self.shape: tuple[int, ...] = (max(len(rows) - 1, 0), PROJECTED)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -6,7 +6,8 @@ that output, over that of the true, speaking clip; the score is the sum of the f
 the clips. 0: the lips rest. 1: they move as much as in speech. Lips that rest open do not count. Landmarks tremble a
 little while a head moves, so the true clips' own noise keeps the score of a perfect method above 0.
 
-Undefined for methods that take no sound, and for outputs that a user supplies without those of silence. The definition
+`compute_metrics` takes the generated clips that it is given as those of silence. In an evaluation the score is undefined
+for methods that take no sound, and for outputs that a user supplies without those of silence. The definition
 is this project's own: papers that report a leak publish no code.
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dawn_bench.metrics.features.landmarks import seen_landmarks
-from dawn_bench.metrics.functional.av_offset import STILL
+from dawn_bench.metrics.functional.av_offset import CONSTANT, STILL
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 from dawn_bench.metrics.scoring.frames import ranges
 from dawn_bench.training.mouth import mouth_opening
@@ -57,7 +58,9 @@ class SilenceLeak(RatioMetric):
         lost = ranges(np.flatnonzero(~both) + self.protocol.skip_first)
         if speech < STILL:
             return Leak(0.0, 0, int(both.sum()), left_out=lost, model=model)
-        return Leak(float(ours[both].std()), speech, int(both.sum()), left_out=lost, model=model)
+        motion = float(ours[both].std())
+        # the mean of equal numbers is off by their last bit
+        return Leak(motion if motion >= CONSTANT else 0.0, speech, int(both.sum()), left_out=lost, model=model)
 
     def fold(self, records: Mapping[str, Leak]) -> Score:  # type: ignore[override]
         """The ratio over all clips, with the landmark model in the note."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dawn_bench.cache import OWN_VIDEOS
-from dawn_bench.metrics.protocols.base import PIECE_LENGTHS, piece_words
+from dawn_bench.metrics.protocols.base import EMBEDDED, PIECE_LENGTHS, piece_words
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.reports.cards import MetricText, texts
@@ -124,6 +124,8 @@ class Table:
     piece_length: int | None = None
     #: Whether the title says so: for pieces, and for whole clips next to pieces of the same dataset.
     names_pieces: bool = False
+    #: The protocol whose metrics have a table of their own; empty for those of the papers.
+    protocol: str = ""
 
     @property
     def name(self) -> str:
@@ -157,13 +159,14 @@ class Table:
 def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
     """One table per dataset, split, length of pieces and class of methods, sorted by these; each shows the sanity rows.
 
-    Whole clips come last.
+    Whole clips come last. The metrics of `embedded` have tables of their own.
     """
     tables, text = [], texts(rows)
     caches = _cache_names(rows)
-    places = {(r.dataset, caches[r.dataset, r.data], r.split, r.data, _frames(r)) for r in rows}
-    for dataset, cache, split, data, frames in sorted(places):
-        beside = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
+    places = {(r.dataset, caches[r.dataset, r.data], r.split, r.data, _own_table(r), _frames(r)) for r in rows}
+    for dataset, cache, split, data, protocol, frames in sorted(places):
+        of_data = [r for r in rows if (r.dataset, r.data, r.split) == (dataset, data, split)]
+        beside = [r for r in of_data if _own_table(r) == protocol]
         here = [r for r in beside if _frames(r) == frames]
         length = here[0].piece_length
         lengths = dict.fromkeys(r.piece_length for r in sorted(beside, key=_frames))
@@ -177,8 +180,14 @@ def leaderboards(rows: Sequence[ScoreRow]) -> list[Table]:
             table = _table(dataset, split, method_class, entered, sanity, text)
             notes = (*_piece_notes(dataset, length, list(lengths)), *table.notes)
             named = length is not None or len(lengths) > 1 or dataset in PIECE_LENGTHS
-            tables.append(replace(table, cache=cache, piece_length=length, names_pieces=named, notes=notes))
+            where = {"cache": cache, "piece_length": length, "names_pieces": named, "protocol": protocol}
+            tables.append(replace(table, notes=notes, **where))
     return tables
+
+
+def _own_table(row: ScoreRow) -> str:
+    """The protocol of a row whose metrics have a table of their own: its ranks are never averaged with a paper's."""
+    return EMBEDDED.id if row.protocol.startswith(EMBEDDED.id) else ""
 
 
 def _frames(row: ScoreRow) -> float:
@@ -338,7 +347,7 @@ def with_published(tables: Sequence[Table], published: Sequence[Table]) -> list[
     """`tables` with published lines appended to tables of the same dataset and class.
 
     Columns match by metric; a metric under several protocols has no published values, and neither has a table over
-    other pieces of the clips than the paper's.
+    other pieces of the clips than the paper's, or of metrics that are not the papers'.
     """
     extended = []
     for table in tables:
@@ -346,7 +355,8 @@ def with_published(tables: Sequence[Table], published: Sequence[Table]) -> list[
         same = (
             t
             for t in published
-            if table.dataset.lower().startswith(t.dataset)
+            if not table.protocol
+            and table.dataset.lower().startswith(t.dataset)
             and table.method_class == t.method_class
             and table.piece_length == t.piece_length
         )

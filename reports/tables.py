@@ -103,11 +103,11 @@ def md(text: str) -> str:
 
 
 def title(table: Table) -> str:
-    """The title of a table: dataset (and cache where there are several of its kind), split, pieces and class."""
+    """The title of a table: dataset (and cache where there are several of its kind), split, pieces, protocol, class."""
     if table.heading:
         return table.heading
     what = "sanity rows" if table.method_class == "reference" else f"{table.method_class} methods"
-    return f"{', '.join(filter(None, (table.name, f'{table.split} split', table.pieces)))}: {what}"
+    return f"{', '.join(filter(None, (table.name, f'{table.split} split', table.pieces, table.protocol)))}: {what}"
 
 
 def as_csv(tables: Sequence[Table]) -> str:

@@ -11,6 +11,7 @@ from dawn_bench.cli.output import JsonFlag
 from dawn_bench.errors import InputError
 
 if TYPE_CHECKING:
+    from dawn_bench.metrics.scoring.base import Metric
     from dawn_bench.weights_table import Weight
 
 
@@ -65,18 +66,31 @@ def doctor(json: JsonFlag = False) -> None:
     section("Decoders", [("pyav", own), *((name, _decoder(name)) for name in DECODERS)])
     section("Face back ends", [(name, _face(name, chosen)) for name in FACE_BACKENDS])
     section("Extractors", [(name, _extractor(name)) for name in EXTRACTORS])
-    section("Metrics", [(m.name, _or_reason(m.backend) or "no network") for m in metrics_in_order()])
+    section("Metrics", [(m.name, _or_reason(partial(_metric, m))) for m in metrics_in_order()])
     if plugins := installed_plugins():
         section("Plug-ins", plugins)
     if json:
-        plugins = [f"{group}: {name}" for group, name in facts.pop("Plug-ins", [])]
+        installed = [f"{group}: {name}" for group, name in facts.pop("Plug-ins", [])]
         by_title = {title.partition(" in ")[0].lower(): dict(rows) for title, rows in facts.items()}
-        echo_json({**by_title, "weights folder": folder(), "plug-ins": plugins})
+        echo_json({**by_title, "weights folder": folder(), "plug-ins": installed})
     elif any(locate(w) is None for w in WEIGHTS):
         echo(
-            "\nNetworks without a file use deterministic stand-in weights; their scores are marked and never ranked.\n"
-            "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate",
+            "\nMetrics that need weights are left out; losses without a file use a stand-in, and say so.\n"
+            "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate\n"
+            "Numbers without a download: dawn-bench evaluate --protocol embedded",
         )
+
+
+def _metric(metric: type[Metric]) -> str:
+    """The weights behind a metric and their states, or those that it needs with the command that brings them."""
+    from dawn_bench.metrics.protocols.base import PAPER_DAWN
+    from dawn_bench.metrics.scoring.needs import metric_needs
+    from dawn_bench.weights_needs import bring_command, missing_needs
+
+    needs = metric_needs([metric], PAPER_DAWN)
+    if missing := missing_needs(needs):
+        return f"needs weights: {', '.join(name for name, *_ in missing)}: {bring_command(needs, job=metric.name)}"
+    return metric.backend() or "no network"
 
 
 def _or_reason(look: Callable[[], str]) -> str:

@@ -20,14 +20,17 @@ def evaluate(job: Evaluation) -> None:
     On every GPU: dawn-bench evaluate --devices all --method dawn --checkpoint RUN --cache CACHE --out RESULTS
     """
     from dawn_bench.errors import EXIT_STRICT, EXIT_UNSOLVED
+    from dawn_bench.terminal import console
     from dawn_bench.workflow.evaluate import evaluate_methods
+    from dawn_bench.workflow.summary import next_line
 
     done = evaluate_methods(job)
-    page = [] if done.report is None else [f"report: {done.report}"]
     failed = [dict(zip(("method", "clip", "reason"), item, strict=True)) for item in done.failed]
     rows = [row.model_dump(mode="json") for row in done.rows]
     facts = {"report": done.report, "scores": rows, "failed": failed, "seconds": done.timings, "summary": done.summary}
-    show(facts, [*done.summary, *page])
+    show(facts, done.screen)
+    if done.report is not None:
+        console().print(next_line(job))
     if done.unsolved:
         raise typer.Exit(EXIT_UNSOLVED)
     if job.strict and done.failed:

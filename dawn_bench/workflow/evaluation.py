@@ -44,7 +44,8 @@ class Evaluation(Job):
     )
     split: str = Field("test", description="Split of the cache that is scored.")
     metrics: Annotated[tuple[str, ...] | None, Flag(choices=METRICS)] = Field(
-        None, description="Metrics, separated by commas, by name or by label (LSE-C). Default: all that apply."
+        None,
+        description="Metrics, separated by commas, by name or by label (LSE-C). Default: the protocol's that apply.",
     )
     max_clips: int | None = Field(None, ge=1, description="Score only the first clips of the split.")
     protocol: Annotated[str, Flag(choices=PROTOCOLS)] = Field("paper-dawn", description="Protocol of the metrics.")
@@ -57,7 +58,9 @@ class Evaluation(Job):
         "whole clips for other datasets.",
     )
     weights: Policy = Field(
-        "auto", description="auto; files: refuse stand-in networks; seeded: use only stand-in networks."
+        "auto",
+        description="auto: metrics whose files are absent are left out (needs weights); files: refuse before any work; "
+        "seeded: use only stand-in networks.",
     )
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Option of the methods: steps=10, drive=truth. Repeatable."

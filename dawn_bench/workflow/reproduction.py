@@ -47,7 +47,9 @@ class Reproduction(Job):
         None, description="YAML file with the locations of external methods."
     )
     weights: Policy = Field(
-        "auto", description="auto; files: refuse stand-in networks; seeded: use only stand-in networks."
+        "auto",
+        description="auto: metrics whose files are absent are left out (needs weights); files: refuse before any work; "
+        "seeded: use only stand-in networks.",
     )
     seed: int = Field(0, description="Seed of the generation.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")

@@ -154,7 +154,7 @@ def mmd_by_clip(
     sides = [np.array([len(part) for part in parts]) for parts in (one, two)]
     count = -(-max(int(sizes.sum()) for sizes in sides) // most)
     values, influences = list[float](), list[np.ndarray]()
-    for members in _groups(*sides, count):
+    for members in _groups(sides[0], sides[1], count):
         sums = _BlockSums.of([_read(one[k]) for k in members], [_read(two[k]) for k in members], kernel)
         value = sums.value(np.ones(len(members)))
         if value is None:

@@ -51,7 +51,7 @@ def pose_distance(generated: np.ndarray, true: np.ndarray, *, form: PoseForm = "
 
 def angle_differences(generated: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Differences of angles in degrees, from -180 up to 180."""
-    return (generated - true + 180) % 360 - 180
+    return (generated.astype(np.float64) - true + 180) % 360 - 180
 
 
 def _lengths_one(embeddings: np.ndarray, *, unit: bool) -> np.ndarray:

@@ -11,8 +11,7 @@ from dawn_bench.metrics.scoring.base import METRICS, Metric
 
 def usual_metrics(protocol: ScoringProtocol = PAPER_DAWN) -> tuple[str, ...]:
     """The metrics that are computed where none is named: those that the protocol lists, else all but optional ones."""
-    listed = tuple(name for name in protocol.metrics if name in METRICS)
-    return listed or tuple(name for name in METRICS if not METRICS[name].optional)
+    return protocol.metrics or tuple(name for name in METRICS if not METRICS[name].optional)
 
 
 def metrics_in_order() -> list[type[Metric]]:

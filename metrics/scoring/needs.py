@@ -12,7 +12,7 @@ from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.results import FETCH_NOTE
 from dawn_bench.text import counted
 from dawn_bench.weights import WEIGHTS, Policy, folder
-from dawn_bench.weights_needs import Needs, fetch_command, how_to_get, missing_needs
+from dawn_bench.weights_needs import Needs, bring_command, how_to_get, missing_needs
 
 
 def metric_needs(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> Needs:
@@ -44,7 +44,8 @@ def without_weights(
     lacking = [metric for metric in metrics if missing_needs(metric_needs([metric], protocol))]
     if not lacking:
         return {}
-    command = fetch_command(job="evaluate", changes=evaluation_changes(lacking, protocol))
+    needs = metric_needs(lacking, protocol)
+    command = bring_command(needs, job="evaluate", changes=evaluation_changes(lacking, protocol))
     return {metric.name: f"{FETCH_NOTE}{command}" for metric in lacking}
 
 

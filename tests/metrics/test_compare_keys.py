@@ -138,7 +138,7 @@ def test_clips_and_frames_of_two_sets_are_counted_by_side(monkeypatch: pytest.Mo
         monkeypatch.setattr(FEATURES[feature], "run", numbers)
     few, many = ({f"{k}": np.full((36, 4, 4, 3), first + k, np.uint8) for k in range(count)}
                  for first, count in ((0, 2), (9, 3)))  # fmt: skip
-    given: dict[str, Any] = {"metrics": names, "paired": False}
+    given: dict[str, Any] = {"metrics": names, "paired": False, "weights": "seeded"}
     one, two = scores(generated=few, reference=many, **given), scores(generated=many, reference=few, **given)
     for name in names:
         each = getattr(METRICS[name], "frames_each", 1)

@@ -163,6 +163,8 @@ def test_groups_of_sets_that_are_not_paired_have_both_sides() -> None:
     assert whole is not None and whole.value == pytest.approx(mmd(np.concatenate(ours), np.concatenate(true)))
     assert grouped is not None and grouped.groups == 3
     assert grouped.value == pytest.approx(whole.value, rel=0.4)
+    many = mmd_by_clip(*sides, most=20)
+    assert many is not None and (many.groups, len(many.influence)) == (6, 15), "every clip is in a group of both sides"
 
 
 def test_the_jackknife_leaves_one_clip_out_at_a_time() -> None:

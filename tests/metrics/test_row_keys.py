@@ -71,6 +71,7 @@ ARGUMENTS: dict[str, tuple[Any, bool]] = {
     "n_requested": (9, False),
     "lengths": ({"a": 3}, True),  # fewer frames
     "min_share": (0.1, False),
+    "undefined": ({"fid": "another metric"}, False),
 }
 
 

@@ -73,6 +73,7 @@ OTHERWISE = {
 #: Files that need not be on the disk when they get their names: what is damaged or lost is made again.
 LOSSY = {
     "dawn_bench/hashes.py:known_hashes": "a hash that is lost is computed again",
+    "dawn_bench/workflow/forecast.py:remember": "rates that are lost are measured again",
     "dawn_bench/locks.py:exclusive": "the name of a lock's holder, for a message",
     "dawn_bench/transfer.py:_remember": "a download without it starts again",
     "dawn_bench/training/trackers.py:_start": "a stage that is resumed without it begins a new run of its service",

@@ -272,7 +272,7 @@ def test_exit_codes_of_the_command(
         monkeypatch.setattr(sys, "argv", ["dawn-bench", "evaluate", *map(str, (*common, *words))])
         with pytest.raises(SystemExit) as caught:
             main()
-        return int(caught.value.code or 0), capsys.readouterr().err
+        return int(caught.value.code or 0), "".join(capsys.readouterr())
 
     folder = tmp_path / "some"
     folder.mkdir()
