@@ -75,7 +75,7 @@ def prepare(
         crop: `face` a square around the face, `paper` a plain resize, `none` the centred square; `auto` (default) is
             `face`, but the whole frame of clips that the dataset has cropped to a square already.
         face: face back end, or a face, as `person` takes it; default `auto`.
-        frames: `raw` (default); `lossless` takes half the bytes and reads slower.
+        frames: `raw` (default); `lossless` takes less than half the bytes and reads slower.
         pose: head pose from the 68 `landmarks` (default), or by `3ddfa`, 3DDFA_V2 from its published files.
         blink: eye aspect ratio of `two-pairs` of lid points (default), or of `one-pair`, as DAWN's code has it.
         extract: extractors by name, default pose, blink, logmel, masks; adding a name adds its field to a cache.

@@ -101,8 +101,7 @@ class Values:
         here = _model_at(kind, loc[:-1])
         if len(loc) > 1 or not known:
             known = list(here.model_fields) if here is not None else []
-        hint = nearest(loc[-1], known, label=f"Known {self.what}s", prefix=".".join((*self._written(loc)[:-1], "")))
-        return self._error(loc, "is not known.", hint, file=file)
+        return self._error(loc, "is not known.", nearest(loc[-1], known, label=f"Known {self.what}s"), file=file)
 
     def _error(self, loc: tuple[str, ...], problem: str, hint: str, *, file: Path | None) -> InputError:
         name, own_file = self.name(loc)
@@ -114,19 +113,11 @@ class Values:
         below = [p for p in self._origins if p[: len(loc)] == loc]
         if not loc or not (above or below):
             return (f"{self.what} {'.'.join(loc)!r}" if loc else ""), None
-        origin = self._origins[max(above, key=len) if above else below[-1]]
-        key = ".".join(self._written(loc))
-        return f"{origin.label} {key!r}" if origin.key else origin.label, origin.file
-
-    def _written(self, loc: tuple[str, ...]) -> tuple[str, ...]:
-        """The parts of the key at `loc` as the user wrote them: `a2v-1`, not `a2v_1`."""
-        above = [p for p in self._origins if p == loc[: len(p)]]
-        below = [p for p in self._origins if p[: len(loc)] == loc]
-        if not (above or below):
-            return loc
         path = max(above, key=len) if above else below[-1]
-        parts = self._origins[path].key.split(".")
-        return (*parts, *loc[len(path) :]) if above else tuple(parts[: len(loc)])
+        origin = self._origins[path]
+        parts = origin.key.split(".")
+        key = ".".join((*parts, *loc[len(path) :]) if above else parts[: len(loc)])
+        return f"{origin.label} {key!r}" if origin.key else origin.label, origin.file
 
 
 def split_override(text: str, where: str = "--set") -> tuple[list[str], Any]:

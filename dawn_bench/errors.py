@@ -46,23 +46,20 @@ class UnknownNameError(InputError, KeyError):
 FEW, MOST = 8, 40
 
 
-def did_you_mean(name: object, known: Iterable[str], *, prefix: str = "") -> str:
-    """`Did you mean a or b?` with the nearest of the known names, whatever their case; empty where none is near.
-
-    Each name is shown after `prefix`.
-    """
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`Did you mean a or b?` with the nearest of the known names, whatever their case; empty where none is near."""
     by_case = {k.casefold(): k for k in known}
     near = get_close_matches(str(name).casefold(), by_case, n=2)
-    return f"Did you mean {' or '.join(f'{prefix}{by_case[n]}' for n in near)}?" if near else ""
+    return f"Did you mean {' or '.join(by_case[n] for n in near)}?" if near else ""
 
 
-def nearest(name: object, known: Iterable[str], *, label: str = "Known", prefix: str = "") -> str:
+def nearest(name: object, known: Iterable[str], *, label: str = "Known") -> str:
     """The hint for a name that is not among the known ones: the nearest, and all where they are few or none is near.
 
-    The known names keep their order; those of a set are sorted. `prefix` is as in `did_you_mean`.
+    The known names keep their order; those of a set are sorted.
     """
     names = sorted(known) if isinstance(known, Set) else list(known)
-    near = did_you_mean(name, names, prefix=prefix)
+    near = did_you_mean(name, names)
     if not names or (near and len(names) > FEW):
         return near
     return f"{near} {label}: {', '.join(names[:MOST])}{', ...' if len(names) > MOST else '.'}".strip()

@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
+from multiprocessing import current_process
 from typing import Generic, TypeVar
 
 from dawn_bench.errors import InputError, unknown_name
@@ -114,8 +115,8 @@ class Registry(Generic[T]):
         return iter(sorted(self._items))
 
     def _warn(self) -> None:
-        """Name the broken plug-ins, once a process."""
-        if not self._warned:
+        """Name the broken plug-ins, once a command: its worker processes find the same ones."""
+        if not self._warned and current_process().name == "MainProcess":
             self._warned = True
             for error in self._broken.values():
                 log.warning("%s", error)
@@ -145,9 +146,8 @@ class Registry(Generic[T]):
                     importlib.import_module(info.name)
                 elif self.module is not None and info.ispkg and find_spec(f"{info.name}.{self.module}") is not None:
                     importlib.import_module(f"{info.name}.{self.module}")
-            own = set(self._items)
             for entry in entry_points(group=self.group):
-                if entry.name not in own and entry.name not in self._broken:
+                if entry.name not in self._items and entry.name not in self._broken:
                     self._add(entry)
         except BaseException:
             self._discovered = False  # the next look-up must fail in the same way, not miss items
@@ -168,7 +168,7 @@ class Registry(Generic[T]):
                 hint=f"Repair or uninstall {entry.dist.name if entry.dist else 'its distribution'}.",
             )
         else:
-            self._items.setdefault(entry.name, item)
+            self._items[entry.name] = item
 
     def _fault(self, name: str, item: object) -> str:
         """What keeps a loaded object from being an item of this registry; empty for one."""
@@ -180,7 +180,7 @@ class Registry(Generic[T]):
         elif not callable(item):
             return "it cannot be called"
         if inspect.isabstract(item):
-            return f"it lacks {', '.join(sorted(item.__abstractmethods__))}"
+            return f"it lacks {', '.join(sorted(getattr(item, '__abstractmethods__', ())))}"
         if missing := [attribute for attribute in self.has if not hasattr(item, attribute)]:
             return f"it lacks {', '.join(missing)}"
         if "name" in self.has and item.name != name:  # type: ignore[attr-defined]

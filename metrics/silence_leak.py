@@ -6,9 +6,9 @@ that output, over that of the true, speaking clip; the score is the sum of the f
 the clips. 0: the lips rest. 1: they move as much as in speech. Lips that rest open do not count. Landmarks tremble a
 little while a head moves, so the true clips' own noise keeps the score of a perfect method above 0.
 
-`compute_metrics` takes the generated clips that it is given as those of silence. In an evaluation the score is undefined
-for methods that take no sound, and for outputs that a user supplies without those of silence. The definition
-is this project's own: papers that report a leak publish no code.
+`compute_metrics` takes the generated clips that it is given as those of silence. In an evaluation the score is
+undefined for methods that take no sound, and for outputs that a user supplies. The definition is this project's own:
+papers that report a leak publish no code.
 """
 
 from __future__ import annotations

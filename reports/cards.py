@@ -48,6 +48,7 @@ class Card:
     fingerprints: tuple[str, ...]
     notes: tuple[str, ...]
     interval: str = ""
+    metric: str = ""
 
 
 def text_of(rows: Sequence[ScoreRow]) -> MetricText:
@@ -102,6 +103,7 @@ def cards(rows: Sequence[ScoreRow]) -> list[Card]:
                 fingerprints=_distinct(row.fingerprint for row in own),
                 notes=_distinct(row.note for row in own),
                 interval=text.interval,
+                metric=metric,
             )
             shown.append(card)
     return shown

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Column, Table, merit, number
@@ -42,6 +42,30 @@ def per_clip(board: Table) -> list[Drill]:
         lines = [(clip, [values.get(clip) for _, values in scored]) for clip in names]
         drills.append(Drill(column, [m for m, _ in scored], lines))
     return drills
+
+
+def weakest(board: Table, *, order: Sequence[int], available: Collection[str]) -> dict[str, str]:
+    """Clips worth a look, with captions: the two weakest of the leading method, then its median one.
+
+    The column is the first of `order` (places in the table's columns) that has values by clip; only clips that are
+    `available` count.
+    """
+    drills = {drill.column: drill for drill in per_clip(board)}
+    for k in order:
+        drill = drills.get(board.columns[k])
+        shown = [(clip, values[0]) for clip, values in drill.lines if clip in available] if drill else []
+        known = [(clip, value) for clip, value in shown if value is not None]
+        if drill is None or not known:
+            continue
+        places = drill.column.decimals
+        where = f"of {drill.methods[0]} by {drill.column.label}"
+        named = [("Weakest clip", known[0]), ("Second weakest clip", known[min(1, len(known) - 1)])]
+        named.append(("Median clip", known[len(known) // 2]))
+        captions: dict[str, str] = {}
+        for what, (clip, value) in named:
+            captions.setdefault(clip, f"{what} {where}: {number(value, places).replace('-', '−')}")
+        return captions
+    return {}
 
 
 def clip_names(drills: Sequence[Drill]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from dawn_bench.errors import ItemError
 from dawn_bench.progress import track
 from dawn_bench.reports.leaderboard import GROUND_TRUTH
+from dawn_bench.reports.mouth import mouth_box
 from dawn_bench.reports.store import GalleryItem
 
 #: Quality of the copies (H.264 constant rate factor): hardly distinguishable from the original at these sizes.
@@ -36,14 +37,24 @@ class Player:
 
 @dataclass(frozen=True)
 class ClipRow:
-    """The players of one clip, which play in sync."""
+    """The players of one clip, which play in sync.
+
+    `mouth` is the close-up (`reports.mouth`), None where it is not known; `caption` says why the clip is shown.
+    """
 
     clip_id: str
     players: tuple[Player, ...]
+    mouth: tuple[float, float, float, float] | None = None
+    caption: str = ""
 
 
-def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3) -> list[ClipRow]:
-    """The first `clips` clips with their players, the true video first, transcoded for browsers."""
+def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3, first: Mapping[str, str] | None = None) -> list[ClipRow]:
+    """`clips` clips with their players, the true video first, transcoded for browsers.
+
+    `first` are the clips that come before the others, in this order, with their captions.
+    """
+    captions = dict(first or {})
+    places = {name: k for k, name in enumerate(captions)}
     known: dict[str, set[str]] = {}
     for item in items:
         known.setdefault(item.clip_id, set()).update([item.data] if item.data else [])
@@ -53,13 +64,27 @@ def clip_rows(items: Sequence[GalleryItem], *, clips: int = 3) -> list[ClipRow]:
         only = next(iter(known[item.clip_id])) if len(known[item.clip_id]) == 1 else item.data
         return item.clip_id, item.data or only
 
-    chosen = list(dict.fromkeys(map(clip, items)))[:clips]
+    listed = sorted(dict.fromkeys(map(clip, items)), key=lambda key: places.get(key[0], len(places)))
+    chosen = listed[:clips]
     wanted = [item for item in items if clip(item) in chosen]
     wanted.sort(key=lambda item: (chosen.index(clip(item)), item.method != GROUND_TRUTH))
     players: dict[tuple[str, str], list[Player]] = {key: [] for key in chosen}
     for item in track(wanted, "gallery", unit="videos"):
         players[clip(item)].append(player(item))
-    return [ClipRow(name, tuple(own)) for (name, _), own in players.items()]
+    mouths = {key: _mouth([item for item in wanted if clip(item) == key]) for key in chosen}
+    return [ClipRow(key[0], tuple(own), mouths[key], captions.get(key[0], "")) for key, own in players.items()]
+
+
+def _mouth(items: Sequence[GalleryItem]) -> tuple[float, float, float, float] | None:
+    """The close-up of a clip, from its first video that can be read: the true one where there is one."""
+    from dawn_bench.pipelines.media.film import read_film
+
+    for item in items:
+        try:
+            return mouth_box(even(read_film(item.file())))
+        except ItemError:
+            continue
+    return None
 
 
 def player(item: GalleryItem) -> Player:

@@ -15,6 +15,7 @@ function sort(table, head) {
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   const value = (row) => {
     const cell = row.children[column];
+    if (cell.classList.contains("name") && row.dataset.method !== undefined) return row.dataset.method.toLowerCase();
     if (cell.dataset.value === undefined) return cell.classList.contains("num") ? null : cell.textContent.trim().toLowerCase();
     return cell.dataset.value === "" ? null : Number(cell.dataset.value);
   };
@@ -45,121 +46,79 @@ function apply() {
       body.hidden = !groups.has(body.dataset.group) || rows.every((row) => row.hidden);
     }
     for (const cell of all("table.scores [data-label]", board)) cell.hidden = !metrics.has(cell.dataset.label);
+    all("table.scores", board).forEach(fit);
   }
 }
-if (filter) {
-  for (const control of [filter, dataset, ...all("input.group, input.metric")]) control?.addEventListener("input", apply);
-  apply();
-}
 
-// Scores per clip: a drill-down is data until it is opened, and then shows a page of its rows.
-const PAGE = 50;
+// No column is cut off: those that do not fit are folded away, and a line above the table brings back their group.
+// On a narrow screen, where hardly a column would be left, the table scrolls instead.
+const NARROW = 640;
+let printing = false;  // on paper all columns are shown, smaller
+const folding = new Map();  // by table: "" for all columns, or the group that comes first
+function fit(table) {
+  const scroll = table.closest(".scroll"), line = scroll.previousElementSibling;
+  const heads = all("thead th[data-label]", table).filter((head) => !head.hidden);
+  all("[data-fold]", table).forEach((cell) => delete cell.dataset.fold);
+  const asked = printing ? "" : folding.get(table), groups = [...new Set(heads.map((head) => head.dataset.of))];
+  const folded = new Set();
+  if (asked !== "" && heads.length) {
+    table.classList.add("natural");
+    const widths = new Map(heads.map((head) => [head, head.offsetWidth]));
+    let room = scroll.clientWidth - table.offsetWidth + [...widths.values()].reduce((a, b) => a + b, 0);
+    table.classList.remove("natural");
+    // The first column of every group, then the second ones; those that nobody could compute last.
+    const turn = (head) => groups.includes(asked) && head.dataset.of === asked ? -1
+      : (head.dataset.lacking === undefined ? 0 : 100) + heads.filter((other) => other.dataset.of === head.dataset.of).indexOf(head);
+    const narrow = document.documentElement.clientWidth <= NARROW;
+    for (const head of [...heads].sort((a, b) => turn(a) - turn(b))) {
+      const unasked = head.dataset.lacking !== undefined && head.dataset.of !== asked;
+      if (!unasked && (narrow || widths.get(head) <= room)) room -= widths.get(head);
+      else folded.add(head);
+    }
+    if (folded.size === heads.length) folded.delete(heads[0]);
+  }
+  const places = new Set([...folded].map((head) => [...head.parentElement.children].indexOf(head)));
+  for (const row of all("thead tr:last-child, tr[data-method]", table)) {
+    places.forEach((place) => { row.children[place].dataset.fold = ""; });
+  }
+  for (const head of all(".heads [data-group]", table)) {
+    const shown = heads.filter((other) => other.dataset.of === head.dataset.group && !folded.has(other));
+    head.hidden = !shown.length;
+    head.colSpan = shown.length || 1;
+  }
+  for (const cell of all(".grouphead th", table)) cell.colSpan = 1 + all("thead tr:last-child > :not([hidden], [data-fold], .name)", table).length;
+  if (!line?.classList.contains("folded")) return;
+  const button = (text, group) => {
+    const made = element("button", { type: "button", textContent: text });
+    made.addEventListener("click", () => { folding.set(table, group); fit(table); scroll.focus(); });
+    return made;
+  };
+  const offers = groups.map((group) => [group, [...folded].filter((head) => head.dataset.of === group)]).filter(([, own]) => own.length)
+    .map(([group, own]) => button(own.map((head) => head.dataset.label).join(", "), group));
+  line.hidden = !offers.length && asked !== "";
+  line.firstChild.textContent = offers.length ? "Not shown for want of width: " : "All columns are shown: ";
+  line.querySelector("span").replaceChildren(...offers, offers.length ? button("all columns", "") : button("as many as fit", undefined));
+}
 function element(tag, attributes = {}, ...children) {
   const node = Object.assign(document.createElement(tag), attributes);
   node.append(...children);
   return node;
 }
-function drill(details) {
-  const names = JSON.parse(details.closest(".drills").querySelector(".clip-names").textContent);
-  const data = JSON.parse(details.querySelector("script").textContent);
-  const columns = [data.clips.map((clip) => names[clip]), ...data.values.map((values) => values.split(","))];
-  const keys = columns.map((texts, k) => texts.map((text) => k === 0 ? text.toLowerCase() : text === "" ? null : Number(text)));
-  let order = data.clips.map((_, row) => row), page = 0;
-  const search = element("input", { type: "search", placeholder: "name" });
-  const back = element("button", { type: "button", textContent: "‹ Previous" });
-  const next = element("button", { type: "button", textContent: "Next ›" });
-  const status = element("output");
-  const body = element("tbody");
-  const heads = ["Clip", ...data.methods].map((text, k) => {
-    const button = element("button", { type: "button", textContent: text });
-    return element("th", { scope: "col", className: k ? "num" : "name" }, button);
-  });
-  const cell = (text, k) => k
-    ? element("td", { className: "num", textContent: text === "" ? "–" : text.replace("-", "−") })
-    : element("th", { scope: "row", className: "name", textContent: text });
-  const show = () => {
-    const name = search.value.trim().toLowerCase();
-    const rows = order.filter((row) => keys[0][row].includes(name));
-    const start = page * PAGE, end = Math.min(start + PAGE, rows.length);
-    body.replaceChildren(...rows.slice(start, end).map((row) => element("tr", {}, ...columns.map((texts, k) => cell(texts[row], k)))));
-    const count = rows.length.toLocaleString("en");
-    status.textContent = rows.length ? `clips ${start + 1}–${end} of ${count}` : "no clip of this name";
-    back.disabled = page === 0;
-    next.disabled = end === rows.length;
-    table.parentElement.scrollTop = 0;
-  };
-  const turn = (to) => { page = to; show(); };
-  heads.forEach((head, k) => head.firstChild.addEventListener("click", () => {
-    const down = head.getAttribute("aria-sort") === "ascending";
-    heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    order.sort((i, j) => compare(keys[k][i], keys[k][j], down));
-    turn(0);
-  }));
-  search.addEventListener("input", () => turn(0));
-  back.addEventListener("click", () => turn(page - 1));
-  next.addEventListener("click", () => turn(page + 1));
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
-  const view = element("div", { className: "view" },
-    element("div", { className: "controls" }, element("label", {}, "Filter clips ", search), back, status, next),
-    element("div", { className: "scroll tall", tabIndex: 0 }, table));
-  details.append(view);
-  show();
+addEventListener("beforeprint", () => { printing = true; all("table.scores").forEach(fit); });
+addEventListener("afterprint", () => { printing = false; all("table.scores").forEach(fit); });
+// A narrow screen shows the table sooner: sentences on single methods fold away.
+if (document.documentElement.clientWidth <= NARROW) all(".short details").forEach((part) => { part.open = false; });
+let width = 0;
+function refit() {
+  if (width === document.documentElement.clientWidth) return;
+  width = document.documentElement.clientWidth;
+  all("table.scores").forEach(fit);
 }
-for (const details of all("details.inner")) {
-  details.addEventListener("toggle", () => {
-    if (!details.open) details.querySelector(".view")?.remove();
-    else if (!details.querySelector(".view")) drill(details);
-  });
+addEventListener("resize", refit);
+all("details.plumbing").forEach((part) => part.addEventListener("toggle", () => all("table.scores", part).forEach(fit)));
+if (filter) {
+  for (const control of [filter, dataset, ...all("input.group, input.metric")]) control?.addEventListener("input", apply);
+  apply();
+  width = document.documentElement.clientWidth;
 }
 
-// Gallery: one button and one slider control all videos of a clip; the others follow the longest one.
-for (const clip of all(".clip")) {
-  const videos = all("video", clip);
-  const button = clip.querySelector(".play");
-  const slider = clip.querySelector(".seek");
-  if (!videos.length) {
-    clip.querySelector(".bar").hidden = true;
-    continue;
-  }
-  let playing = false;
-  if (!clip.querySelector("input[type=radio]:checked")) clip.querySelector("input[type=radio]").checked = true;
-  const leader = () => videos.reduce((a, b) => ((b.duration || 0) > (a.duration || 0) ? b : a));
-  const seek = (time) => videos.forEach((video) => { video.currentTime = Math.min(time, video.duration || time); });
-  const sound = () => all(".player", clip).forEach((player) => {
-    const video = player.querySelector("video");
-    if (video) video.muted = !player.querySelector("input[type=radio]").checked;
-  });
-  const show = () => {
-    button.textContent = playing ? "❚❚ Pause" : "▶ Play";
-    button.setAttribute("aria-pressed", String(playing));
-  };
-  const step = () => {
-    if (!playing) return;
-    const first = leader();
-    slider.value = first.currentTime / (first.duration || 1);
-    for (const video of videos) {
-      if (video !== first && !video.ended && Math.abs(video.currentTime - first.currentTime) > 0.06) {
-        video.currentTime = Math.min(first.currentTime, video.duration);
-      }
-    }
-    if (first.ended) {
-      playing = false;
-      show();
-    } else requestAnimationFrame(step);
-  };
-  button.addEventListener("click", () => {
-    playing = !playing;
-    if (playing) {
-      all(".clip").forEach((other) => other !== clip && other.dispatchEvent(new Event("stop")));
-      seek(leader().ended ? 0 : leader().currentTime);
-      sound();
-      videos.forEach((video) => video.play().catch(() => {}));
-      requestAnimationFrame(step);
-    } else videos.forEach((video) => video.pause());
-    show();
-  });
-  clip.addEventListener("stop", () => playing && button.click());
-  slider.addEventListener("input", () => seek(Number(slider.value) * (leader().duration || 0)));
-  clip.addEventListener("change", (event) => event.target.type === "radio" && sound());
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,15 +17,20 @@ from dawn_bench.locks import in_turn
 from dawn_bench.names import owned
 from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
-from dawn_bench.reports.drilldown import clip_names, drill_json, names_json, per_clip
+from dawn_bench.reports.drilldown import weakest
 from dawn_bench.reports.gallery import ClipRow, clip_rows
 from dawn_bench.reports.leaderboard import Table, leaderboards, number, with_published
+from dawn_bench.reports.phrases import role
 from dawn_bench.reports.published import published_tables, standalone
-from dawn_bench.reports.significance import comparisons
-from dawn_bench.reports.store import REPORT_LOCK, Facts, ResultsStore
+from dawn_bench.reports.sources import source
+from dawn_bench.reports.store import REPORT_LOCK, Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.storage import writing
+from dawn_bench.text import counted
 from dawn_bench.utf8 import escape_invalid
+
+if TYPE_CHECKING:
+    from dawn_bench.reports.view import View
 
 FORMATS = ("html", "md", "csv", "json", "latex")
 FILES = {
@@ -36,6 +41,7 @@ FILES = {
     "latex": "leaderboard.tex",
 }
 HERE = Path(__file__).parent
+SCRIPTS = ("page.js", "page_clips.js", "page_gallery.js")
 
 
 def write_report(
@@ -70,7 +76,7 @@ def _write(results: Path, out: Path, formats: Sequence[str], *, clips: int, publ
     alone = standalone(printed)
     shown = [*with_published(boards, [table for table in printed if table not in alone]), *alone]
     writers: dict[str, Callable[[], str]] = {
-        "html": lambda: html(rows, shown, facts, curves=_curves(store, facts), gallery=clip_rows(gallery, clips=clips)),
+        "html": lambda: _html(rows, shown, facts, store, gallery, clips),
         "md": lambda: markdown(shown, facts),
         "csv": lambda: exports.as_csv(boards),
         "json": lambda: exports.as_json(shown),
@@ -86,45 +92,69 @@ def _write(results: Path, out: Path, formats: Sequence[str], *, clips: int, publ
     return written
 
 
+def _html(
+    rows: Sequence[ScoreRow],
+    shown: Sequence[Table],
+    facts: Facts,
+    store: ResultsStore,
+    gallery: Sequence[GalleryItem],
+    clips: int,
+) -> str:
+    from dawn_bench.reports.view import view
+
+    views = [view(table) for table in shown]
+    available = {item.clip_id for item in gallery}
+    first: dict[str, str] = {}
+    for own in views:
+        order = (*own.main.columns, *own.stand_ins.columns)
+        for clip, caption in weakest(own.table, order=order, available=available).items():
+            first.setdefault(clip, caption)
+    players = clip_rows(gallery, clips=clips, first=first)
+    return html(rows, views, facts, curves=_curves(store, facts), gallery=players)
+
+
 def html(
     rows: Sequence[ScoreRow],
-    boards: Sequence[Table],
+    views: Sequence[View],
     facts: Facts,
     *,
     curves: dict[str, str],
     gallery: Sequence[ClipRow],
 ) -> str:
     """The page as HTML. `curves` are SVG elements by name; everything else is escaped."""
-    from dawn_bench.reports.plots import drift_plots, score_plots
+    from dawn_bench.reports.view import limits, needs
 
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     environment.filters |= {"number": _signed, "value": _value, "duration": _duration, "slug": _slug}
+    listed = cards(rows)
     return environment.get_template("page.html.j2").render(
         title=facts.title or "dawn-bench report",
         facts=facts,
         rows=rows,
-        boards=boards,
-        cards=cards(rows),
-        plots={_slug(exports.title(b)): [Markup(p) for p in score_plots(b)] for b in boards},
-        drifts={_slug(exports.title(b)): [Markup(p) for p in drift_plots(b)] for b in boards},
-        comparisons={_slug(exports.title(b)): comparisons(b) for b in boards},
-        clips={_slug(exports.title(b)): _per_clip(b) for b in boards},
+        boards=[view.table for view in views],
+        views=views,
+        data_words=data_words(facts),
+        cards=listed,
+        ids={(card.metric, card.protocol): f"card-{k}" for k, card in enumerate(listed)},
+        limits=[limits(card, views) for card in listed],
         curves={name: Markup(svg) for name, svg in curves.items()},
         gallery=gallery,
-        seeded=any(b.seeded for b in boards),
         board_title=exports.title,
         board_words=exports.table_words,
         not_ranked=exports.not_ranked,
         group_titles=exports.GROUP_TITLES,
         stand_in=exports.STAND_IN,
+        needs=needs,
+        role=role,
+        source=source,
         arrows=ARROWS,
         aim_words=AIM_WORDS,
         created=facts.created or max((r.created for r in rows), default=""),
         version=__version__,
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        js=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
     )
 
 
@@ -132,6 +162,7 @@ def markdown(boards: Sequence[Table], facts: Facts) -> str:
     """The report without plots and videos."""
     lines = [f"# {exports.md(facts.title or 'dawn-bench report')}", ""]
     lines += [f"> {exports.md(note)}" for note in facts.notes]
+    lines += [f"\n{exports.md(words)}"] if (words := data_words(facts)) else []
     text = "\n".join(lines) + "\n\n" + exports.markdown(boards)
     if facts.learning:
         text += "\n## Learning signals\n\n| signal | value | baseline | passed | note |\n"
@@ -147,12 +178,17 @@ def markdown(boards: Sequence[Table], facts: Facts) -> str:
     return text
 
 
-def _per_clip(board: Table) -> dict[str, Any]:
-    """The clips of a table and, by the label of each column, their values: JSON for `<script>` elements."""
-    drills = per_clip(board)
-    names = clip_names(drills)
-    columns = [(drill.column.label, Markup(drill_json(drill, names))) for drill in drills]
-    return {"names": Markup(names_json(names)), "columns": columns}
+def data_words(facts: Facts) -> str:
+    """`Data: crema, test split: 24 clips of 12 speakers, 2 more quarantined.` Empty where the facts do not say."""
+    data = facts.dataset
+    if not {"dataset", "split", "clips"} <= data.keys():
+        return ""
+    name = data.get("name") or data["dataset"]
+    kind = f" ({data['dataset']})" if name != data["dataset"] else ""
+    speakers = f" of {counted(data['speakers'], 'speaker')}" if isinstance(data.get("speakers"), int) else ""
+    lost = data.get("quarantined clips")
+    quarantined = f", {lost} more quarantined" if isinstance(lost, int) else ""
+    return f"Data: {name}{kind}, {data['split']} split: {_value(data['clips'])} clips{speakers}{quarantined}."
 
 
 def _curves(store: ResultsStore, facts: Facts) -> dict[str, str]:

@@ -70,17 +70,26 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
+def plotted(table: Table) -> list[int]:
+    """The places of the columns that `score_plots` draws: those with at least two finite values."""
+
+    def finite(index: int) -> int:
+        cells = [line.cells[index] for line in table.lines]
+        return sum(cell is not None and cell.value is not None and math.isfinite(cell.value) for cell in cells)
+
+    return [index for index in range(len(table.columns)) if finite(index) > 1]
+
+
 def score_plots(table: Table) -> list[str]:
     """One SVG per column of a table: each method's value with its 95 % interval, the ground truth as a dashed line."""
     plots = []
-    for index, column in enumerate(table.columns):
+    for index in plotted(table):
+        column = table.columns[index]
         shown = [
             (line, cell)
             for line in table.lines
             if (cell := line.cells[index]) is not None and cell.value is not None and math.isfinite(cell.value)
         ]
-        if len(shown) < 2:
-            continue
         figure = Figure(figsize=(3.4, 0.62 + 0.235 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
         for y, (line, cell) in enumerate(reversed(shown)):

@@ -8,6 +8,7 @@ blinks), where a difference is neither better nor worse.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,32 @@ def comparisons(table: Table) -> list[Comparison]:
         for (k, differences), (low, high) in zip(group, intervals, strict=True):
             compared[k] = Comparison(*pairs[k], float(differences.mean()), float(low), float(high), n_clips)
     return [compared[k] for k in range(len(pairs))]
+
+
+def intervals(pairs: Sequence[tuple[Cell, Cell]]) -> list[tuple[float, float, float] | None]:
+    """Mean difference, low and high of each pair of cells (first minus second) over their common clips.
+
+    None for pairs with other settings or stand-ins, and with fewer than `MIN_CLIPS` common clips.
+    """
+    by_count: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for k, (first, second) in enumerate(pairs):
+        differences = paired(first, second) if _alike(first, second) else np.empty(0)
+        if len(differences) < MIN_CLIPS:
+            continue
+        by_count.setdefault(len(differences), []).append((k, differences))
+    measured: dict[int, tuple[float, float, float]] = {}
+    for group in by_count.values():
+        bounds = bootstrap(np.stack([differences for _, differences in group]))
+        for (k, differences), (low, high) in zip(group, bounds, strict=True):
+            measured[k] = float(differences.mean()), float(low), float(high)
+    return [measured.get(k) for k in range(len(pairs))]
+
+
+def _alike(first: Cell, second: Cell) -> bool:
+    """Whether two scores were computed in the same way, with real networks."""
+    if first.row is None or second.row is None or first.seeded or second.seeded:
+        return False
+    return first.row.fingerprint == second.row.fingerprint
 
 
 def paired(best: Cell, other: Cell) -> np.ndarray:

@@ -9,8 +9,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from dawn_bench.reports import sentences
 from dawn_bench.reports.cards import ARROWS, interval_lines
 from dawn_bench.reports.leaderboard import Cell, Column, LeaderboardRow, Table, number
+from dawn_bench.reports.needs import missing, split
+from dawn_bench.reports.significance import comparisons
+from dawn_bench.reports.sources import source
 from dawn_bench.results import ScoreRow
 from dawn_bench.terminal import visible
 
@@ -26,7 +30,7 @@ NOT_IN_CSV = (
 )
 GROUP_TITLES = {
     "ranked": "",
-    "sanity": "Sanity rows (not ranked)",
+    "sanity": "Sanity rows (not ranked): floor and ceiling",
     "published": "Published in DAWN's paper (not ranked)",
 }
 
@@ -40,8 +44,9 @@ def markdown(tables: Sequence[Table]) -> str:
         lines = [f"## {md(title(table))}", ""]
         if table.seeded:
             lines += [f"> † {STAND_IN}.", ""]
+        protocol = [f"Protocol: {words}." for words in sentences.protocols(table)]
         lines += [f"> {NEEDS}: `{visible(command)}`\n" for command in table.fetches]
-        lines += [f"> {md(note)}\n" for note in (*table.notes, *table_words(table))]
+        lines += [f"> {md(note)}\n" for note in (*protocol, *table.notes, *table_words(table))]
         lines += ["", f"| {' | '.join(map(md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         for line in table.lines:
             values = [_md_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
@@ -56,8 +61,27 @@ def markdown(tables: Sequence[Table]) -> str:
             lines += ["", *(f"- ‡ {md(reason)}" for reason in reasons)]
         if short := incomplete(table):
             lines += ["", *(f"- {md(text)}" for text in short)]
+        lines += ["", *(f"- {md(text)}" for text in in_words(table))]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def in_words(table: Table) -> list[str]:
+    """What a table says: what was compared, who leads, each method, floors and ceilings, what is missing."""
+    if table.heading:
+        return []
+    places, limits = sentences.places(table), sentences.limit_lines(table)
+    _, stand_ins = split(table)
+    columns = [table.columns[k].label for k in stand_ins]
+    lines = [sentences.compared(table), sentences.order(table)]
+    lines += [f"Places: {'; '.join(places)}."] if len(places) > 1 else []
+    lines += [*sentences.wins(table, comparisons(table)), *sentences.methods(table).values()]
+    lines += [f"Floor and ceiling, {text}." for text in limits]
+    lines += [f"Plumbing check alone, computed with stand-ins: {', '.join(columns)}."] if columns else []
+    for line in table.lines:
+        if line.group == "ranked" and (origin := source(line.method)) is not None:
+            lines.append(f"{line.method}: {', '.join(filter(None, (origin.paper, origin.code)))}")
+    return [line for line in [*lines, missing(table)] if line]
 
 
 def _md_cell(cell: Cell | None, column: Column) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +31,15 @@ def list_clips(
 
     Example: dawn-bench cache list my-cache --split test
     """
+    from dawn_bench.cache import Cache
     from dawn_bench.pipelines.preparation.maintain import listed
-    from dawn_bench.terminal import echo_json, print_table
+    from dawn_bench.terminal import console, echo_json, print_table
+    from dawn_bench.text import counted
 
     rows = listed(root, split=split or None)
+    if left_out := len(Cache(root).quarantined()):
+        why = shlex.join(["dawn-bench", "cache", "stats", str(root)])
+        console().print(f"{counted(left_out, 'clip')} left out; the reasons: {why}")
     if json:
         echo_json(rows)
         return
@@ -198,7 +204,7 @@ def _refuse(flags: dict[str, object], why: str) -> None:
 
 def _export_inputs(root: Path, out: Path, *, split: str, piece_length: str, max_clips: int | None, jobs: int) -> None:
     """Write the inputs, and print where they are, whose portraits are not from their source, and the next command."""
-    from dawn_bench.terminal import echo
+    from dawn_bench.terminal import console, echo
     from dawn_bench.text import counted, few
     from dawn_bench.workflow.own_inputs import TABLE, export_inputs
 
@@ -208,7 +214,7 @@ def _export_inputs(root: Path, out: Path, *, split: str, piece_length: str, max_
     echo(f"{counted(inputs.clips, 'clip')} in {out}{kept}")
     for why, clips in inputs.without_source.items():
         names = few(clips)
-        echo(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")
+        console().print(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")
     words = ["--outputs", "MY_MP4S", "--mapping", str(out / TABLE), "--cache", str(root)]
     words += ["--split", split] * (split != "test") + ["--piece-length", piece_length] * bool(piece_length)
     words += ["--max-clips", str(max_clips)] * (max_clips is not None)

@@ -12,6 +12,7 @@ EXIT_CODES = {
     "1": "internal error: a bug",
     "2": "the input cannot be used, the disk is full, or another run holds the folder; one line says what to do",
     "3": "done, but some items failed and --strict was given",
+    "4": "scored, but a method solved none of the clips; the rows of the others are written",
     "130, 143, 129": "stopped by Ctrl-C, SIGTERM, SIGHUP; the same command continues",
 }
 TOPIC = "exit-codes"

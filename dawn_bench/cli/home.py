@@ -47,16 +47,16 @@ def _state(present: Survey, kind: Kind | None) -> str:
 
 def _listed(present: Survey) -> list[str]:
     """A line for each place."""
+    part = [] if present.complete else ["  The folder is large: only a part of it was looked at."]
     if not present.places:
-        return ["Nothing of dawn-bench is in this folder yet.", ""]
+        return ["Nothing of dawn-bench is in this folder yet.", *part, ""]
     lines = ["In this folder:"]
     width = min(40, max(len(str(place.path)) for place in present.places))
     for kind in ("quickstart", "cache", "run", "results"):
-        places = present.of(kind)  # type: ignore[arg-type]
+        places = present.of(kind)
         lines += [_line(place, width) for place in places[:LISTED]]
         lines += [f"  {kind:<10}  and {len(places) - LISTED} more"] if len(places) > LISTED else []
-    lines += ["  The folder is large: only a part of it was looked at."] if not present.complete else []
-    return [*lines, ""]
+    return [*lines, *part, ""]
 
 
 def _line(place: Place, width: int) -> str:

@@ -123,8 +123,9 @@ def _show(report: PrepareReport) -> None:
         show(facts | {"seconds": report.wall}, ())
         return
     rows = [(str(report.ok), f"ready, {counted(report.frames, 'frame')}, {duration(report.seconds)}")]
-    ways = {reason: f" ({way})" if (way := remedy(reason, "")) else "" for reason in report.quarantined}
-    rows += [(str(count), f"left out: {reason}{ways[reason]}") for reason, count in report.quarantined.items()]
+    sure = [reason for reason in report.quarantined if reason != "no_face"]  # there may be none: see the clip's reason
+    ways = {reason: f" ({way})" for reason in sure if (way := remedy(reason, ""))}
+    rows += [(str(count), f"left out: {reason}{ways.get(reason, '')}") for reason, count in report.quarantined.items()]
     rows += [(str(count), f"without {name}") for name, count in report.incomplete.items() if count]
     print_table("clips", "", rows=rows)
     resumed = f", {counted(report.resumed, 'clip')} already prepared before" if report.resumed else ""

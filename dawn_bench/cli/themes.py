@@ -16,7 +16,7 @@ THEMES: dict[str, tuple[str, str]] = {
         "--pass-seconds --all-metrics",
     ),
     "Preparation": (
-        "--size",
+        "--size --name",
         "--extract --crop --pose --face --person --blink --frames --decoder --on-cut --require-audio "
         "--allow-silent --max-gap --min-frames --max-frames --max-covered --max-yaw "
         "--min-face-height --min-in-frame --min-sharpness",
@@ -25,7 +25,7 @@ THEMES: dict[str, tuple[str, str]] = {
         "--max-clips --metrics --protocol --weights --published",
         "--split --protocol-set --piece-length --length --min-coverage --sanity --shuffle",
     ),
-    "Weights": ("--for --name", ""),
+    "Weights": ("--for", ""),
     "Output": (
         "--out --format --clips --fields --resume --overwrite --replace --json",
         "--note --track --no-track --no-published --strict --list-missing",

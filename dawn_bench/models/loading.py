@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dawn_bench.errors import InputError
@@ -49,17 +51,27 @@ def find_model(checkpoint: str | Path) -> ModelSpec:
 
 def report_notes(run: Path) -> list[str]:
     """Notes for the report on the models trained in a run folder."""
-    notes = (note for name in MODELS if _recognises(name, run) for note in MODELS[name].report_notes(run))
+    notes: list[str] = []
+    for name in MODELS:
+        with _importable(name):
+            notes += MODELS[name].report_notes(run)
     return [*notes, *validation_notes(run)]
 
 
 def _recognises(name: str, path: Path) -> bool:
     """Whether a model recognises a checkpoint; a plug-in whose code cannot be imported recognises none."""
-    try:
+    with _importable(name):
         return MODELS[name].recognises(path)
-    except (ImportError, AttributeError) as error:
-        log.warning("the model %s cannot be imported (%s: %s)", name, type(error).__name__, error)
-        return False
+    return False
+
+
+@contextmanager
+def _importable(name: str) -> Iterator[None]:
+    """Name a model whose code cannot be imported in a warning: it must not cost the others."""
+    try:
+        yield
+    except ImportError as error:
+        log.warning("the model %s cannot be imported: %s", name, error)
 
 
 def run_folder(path: Path) -> Path:

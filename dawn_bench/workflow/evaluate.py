@@ -69,6 +69,7 @@ from dawn_bench.workflow.summary import (
     method_lines,
     other_files_notes,
     remarks,
+    table_lines,
 )
 
 __all__ = ["Evaluated", "Evaluation", "evaluate_methods", "outputs_folder"]

@@ -70,8 +70,8 @@ class Generation(Job):
     drive: Path | None = Field(None, description="Video to take head pose and blinks from.")
     pose: Annotated[Path | None, Flag("--pose-file", old=("--pose",))] = Field(
         None,
-        description="File (.npz) with `pose` (T,7) and `blink` (T,2), as in a cache, to take head pose and blinks "
-        "from.",
+        description="File (.npz) with `pose` (T,6 or 7), which begins with yaw, pitch and roll in degrees, and `blink` "
+        "(T,2), eye aspect ratios; 25 rows a second.",
     )
     steps: int | None = Field(None, ge=1, description="Diffusion steps. Default: the model's.")
     eta: float | None = Field(None, description="Noise of the sampler: 0 deterministic, 1 most. Default: the model's.")

@@ -7,6 +7,7 @@ that a job would use.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,10 @@ def job_needs(name: str, changes: Sequence[str] = ()) -> Needs:
         raise InputError(f"--set does not go with --for {name}.", hint=f"It goes with {', '.join(known)}.")
     kinds = [kind() for kind in _KINDS]
     if not any(name in kind for kind in kinds):
+        from dawn_bench.metrics.scoring.listing import metric_names
+
+        with suppress(InputError):
+            return job_needs(*metric_names([name]))  # by its label: LSE-C
         names = dict.fromkeys([*_COMMANDS, *_protocols(), *(n for kind in kinds for n in kind)])
         raise unknown_name("job, protocol, metric, method, preset, extractor or weight file", name, list(names))
     return _distinct(need for kind in kinds if name in kind for need in kind[name]())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ Command = tuple[str, ...]
 MESHES, MESH_MODEL = ("biwi", "vocaset", "embedded-mesh"), "diffspeaker"
 #: Settings that the plan of a cache keeps as they were chosen: they need not be given again.
 _CHOSEN = ("face", "crop", "extract")
+#: Characters of a setting's value that a command repeats.
+LONGEST = 200
 #: What every cache has.
 _USUAL = ("pose", "blink", "logmel", "masks")
 
@@ -49,7 +52,7 @@ def here(place: Survey) -> Command | None:
         return _quickstart(quickstart)
     for cache in place.of("cache", state=STOPPED):
         return _prepared_again(cache)
-    caches, runs, results = (place.of(kind, state=DONE) for kind in ("cache", "run", "results"))  # type: ignore[arg-type]
+    caches, runs, results = (place.of(kind, state=DONE) for kind in ("cache", "run", "results"))
     for run in place.of("run", state=STOPPED):
         return _continued(run, run.path, cache=_nearest(run.path, caches))
     for unfinished in place.of("results", state=STOPPED):
@@ -80,7 +83,8 @@ def _prepared_again(place: Place) -> Command:
     words = ("prepare", "--root", str(root) if isinstance(root, str) else "VIDEOS")
     flags = _flags(settings) if isinstance(settings, dict) else ()
     added = place.facts.get("added")
-    names = [*(settings.get("extract") or ())] if isinstance(settings, dict) else []
+    names = settings.get("extract") if isinstance(settings, dict) else []
+    names = [*names] if isinstance(names, list) else []
     names += [name.removeprefix("extractor ") for name in added] if isinstance(added, dict) else []
     more = [name for name in map(str, names) if name not in _USUAL and not name.startswith(("pose-", "blink-"))]
     extract = ("--extract", ",".join(dict.fromkeys(more))) if more else ()
@@ -93,10 +97,9 @@ def _flags(settings: Mapping[str, Any]) -> Command:
     from dawn_bench.job import field_flags
     from dawn_bench.pipelines.settings import PrepareSettings, recipe_settings
 
-    try:
-        usual = PrepareSettings().model_dump(mode="json") | recipe_settings(settings.get("like"))
-    except DawnBenchError:  # a recipe of another distribution
-        usual = PrepareSettings().model_dump(mode="json")
+    usual = {flag.field: flag.info.get_default(call_default_factory=True) for flag in field_flags(PrepareSettings)}
+    with suppress(DawnBenchError):  # a recipe of another distribution
+        usual |= recipe_settings(settings.get("like"))
     words: list[str] = []
     for flag in field_flags(PrepareSettings):
         value = settings.get(flag.field)
@@ -104,7 +107,7 @@ def _flags(settings: Mapping[str, Any]) -> Command:
             continue
         if flag.shape == "switch":
             words.append(flag.name if value else flag.flag.off or flag.name.replace("--", "--no-", 1))
-        elif isinstance(value, str | int | float):
+        elif isinstance(value, str | int | float) and len(str(value)) < LONGEST:
             words += [flag.name, str(value)]
     return tuple(words)
 

@@ -91,7 +91,7 @@ def export_inputs(
         raise InputError(f"jobs={jobs} is not a number of processes.", hint="Give at least 1.")
     cache, out = Cache(root), user_path(out)
     settings = {"cache": cache.root, "out": out, "split": split, "piece_length": piece_length, "max_clips": max_clips}
-    chosen = chosen_clips(Evaluation(**settings, device="cpu"), cache)  # type: ignore[arg-type]
+    chosen = chosen_clips(Evaluation(**settings, device="cpu"), cache)
     if "frames" not in chosen.clips[0]:
         what = "holds meshes, and inputs are pictures and sound."
         raise InputError(what, path=cache.root, hint="Use --format files, which exports the meshes.")

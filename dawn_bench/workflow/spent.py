@@ -12,6 +12,7 @@ from pathlib import Path
 from dawn_bench.files import write_atomic
 from dawn_bench.progress import console
 from dawn_bench.readers import finite, read_json
+from dawn_bench.text import duration
 
 #: Wall and processor seconds of a part.
 Seconds = tuple[float, float]
@@ -43,7 +44,7 @@ class Spent:
             before = self.parts.get(name, (0.0, 0.0))
             self.parts[name] = (round(before[0] + wall, 1), round(before[1] + cpu, 1))
             write_atomic(self.path, json.dumps(self.parts).encode())
-        console().print(f"{name}: {wall:.0f} s")
+        console().print(f"{name}: {duration(round(wall))}")
 
     @property
     def timings(self) -> dict[str, float]:
@@ -55,8 +56,8 @@ class Spent:
         """Lines of a table: part, wall and processor seconds, and their sums."""
         total = tuple(sum(seconds[i] for seconds in self.parts.values()) for i in (0, 1))
         rows = [("part", "time", "processor")]
-        rows += [(name, f"{wall:.0f} s", f"{cpu:.0f} s") for name, (wall, cpu) in self.parts.items()]
-        rows.append(("total", f"{total[0]:.0f} s", f"{total[1]:.0f} s"))
+        rows += [(name, duration(round(wall)), duration(round(cpu))) for name, (wall, cpu) in self.parts.items()]
+        rows.append(("total", duration(round(total[0])), duration(round(total[1]))))
         width = max(len(row[0]) for row in rows)
         return [f"{name:<{width}}  {wall:>7}  {cpu:>9}" for name, wall, cpu in rows]
 

@@ -174,7 +174,7 @@ def _cache(look: _Look, path: Path, entries: Mapping[str, bool]) -> Place:
     plan = {} if settings else look.read_json(path / "plan.json")
     known = settings or (plan["settings"] if isinstance(plan.get("settings"), dict) else {})
     name, size = known.get("dataset"), known.get("size")
-    words = [str(name)] if isinstance(name, str) else []
+    words = [name[:80]] if isinstance(name, str) else []
     words += [f"{size} px"] if isinstance(size, int) else []
     finished = "cache.json" in entries and "index.parquet" in entries
     if not finished:
@@ -247,7 +247,7 @@ def _results(look: _Look, path: Path, entries: Mapping[str, bool]) -> Place:
     scored = bool(look.entries(path / "rows")) if entries.get("rows") else False
     running, shown = look.running(path), look.has(page)
     title = look.read_json(path / "facts.json").get("title")
-    words = [title] if isinstance(title, str) and title else []
+    words = [title[:80]] if isinstance(title, str) and title else []
     words.append(f"page: {page}" if shown else "no page yet" if scored else "nothing scored yet")
     state = RUNNING if running else DONE if scored and shown else STOPPED
     return Place("results", path, state, ", ".join(words), {"page": page if shown else None, "scored": scored})

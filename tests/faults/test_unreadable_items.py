@@ -142,7 +142,7 @@ def test_an_unreadable_weight_file_does_not_end_the_list(
     monkeypatch.setattr(sys, "argv", ["dawn-bench", "weights", command])
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    err = capsys.readouterr().err
+    err = "".join(capsys.readouterr())
     if command == "list":
         line = next(line for line in err.splitlines() if line.startswith(entry.name))
         assert caught.value.code == 0 and "unreadable" in line and weights.WEIGHTS[-1].name in err

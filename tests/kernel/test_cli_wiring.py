@@ -163,7 +163,7 @@ def _spied(monkeypatch: pytest.MonkeyPatch, place: str) -> dict[str, Any]:
 def _prepare(got: Mapping[str, Any], job: Any) -> None:
     settings = got["settings"]
     assert all(getattr(settings, name) == getattr(job, name) for name in PrepareSettings.model_fields)
-    names = ("root", "cache", "jobs", "engine", "address", "device", "devices", "overwrite")
+    names = ("root", "cache", "jobs", "engine", "address", "device", "devices", "overwrite", "name")
     assert {name: got[name] for name in names} == {name: getattr(job, name) for name in names}
 
 
@@ -225,6 +225,7 @@ FOLLOWED: dict[str, set[str]] = {
         "device",
         "devices",
         "overwrite",
+        "name",
     },
     "train": {"cache", "out", "model", "stage", "preset", "resume", "seed", "device", "track"},
     "report": {"results", "out", "format", "clips", "published"},
@@ -273,7 +274,7 @@ def test_without_values_the_command_line_has_the_defaults_of_the_functions() -> 
     )  # fmt: skip
     assert shown["formats"].default == tuple(FORMATS) and page.format is None
     cache = Preparation(root=Path("r"))
-    for name in ("engine", "address", "device", "devices", "overwrite"):
+    for name in ("engine", "address", "device", "devices", "overwrite", "name"):
         assert inspect.signature(api.prepare).parameters[name].default == getattr(cache, name)
 
 
@@ -344,6 +345,11 @@ _TARS = ("--format", "webdataset", "--frames", "jpg", "--jobs", "3", "--shuffle"
 LOOKUPS: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
     ("cache", "verify"): (["C", "--json"], "dawn_bench.pipelines.preparation.maintain:verify", {"root": Path("C")}),
     ("cache", "stats"): (["C", "--json"], "dawn_bench.pipelines.preparation.maintain:stats", {"root": Path("C")}),
+    ("cache", "list"): (
+        ["C", "--split", "val", "--json"],
+        "dawn_bench.pipelines.preparation.maintain:listed",
+        {"root": Path("C"), "split": "val"},
+    ),
     ("cache", "export"): (
         ["C", "--out", "O", "--split", "val", "--fields", "frames, audio", *_TARS],
         "dawn_bench.pipelines.preparation.export:export",
@@ -385,22 +391,38 @@ LOOKUPS: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
         {"prog_name": "dawn-bench", "complete_var": "_DAWN_BENCH_COMPLETE", "shell": "zsh"},
     ),
 }
+#: A second way of calling one, with options that do not go with those above.
+_INPUTS = ("--format", "inputs", "--piece-length", "9", "--max-clips", "2", "--split", "val", "--jobs", "3")
+ALSO: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
+    ("cache", "export"): (
+        ["C", "--out", "O", *_INPUTS],
+        "dawn_bench.workflow.own_inputs:export_inputs",
+        {"root": Path("C"), "out": Path("O"), "split": "val", "piece_length": "9", "max_clips": 2, "jobs": 3},
+    ),
+}
 
 
 def test_every_look_up_is_tried_with_all_its_options() -> None:
     modules = (cli_cache, cli_completion, cli_doctor, cli_help, cli_methods, cli_protocols, cli_weights)
     assert {module.__name__.rpartition(".")[2] for module in modules} == set(COMMANDS) - set(JOBS)
     assert set(leaves()) == set(LOOKUPS)
-    for words, (more, _, _) in LOOKUPS.items():
+    for words, (first, _, _) in LOOKUPS.items():
+        more = [*first, *(ALSO[words][0] if words in ALSO else ())]
         command = load(words[0])
         command = command.commands[words[1]] if len(words) > 1 else command
         flags = {flag for p in command.params if not getattr(p, "hidden", False) for flag in p.opts if flag[:2] == "--"}
         assert flags - {"--help"} <= {w for w in more if w.startswith("--")}, words
 
 
-@pytest.mark.parametrize("words", LOOKUPS, ids=" ".join)
-def test_every_option_of_a_look_up_arrives(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    more, place, expected = LOOKUPS[words]
+@pytest.mark.parametrize(
+    ("words", "case"),
+    [*LOOKUPS.items(), *ALSO.items()],
+    ids=lambda value: " ".join(value) if isinstance(value[-1], str) else value[1],
+)
+def test_every_option_of_a_look_up_arrives(
+    words: tuple[str, ...], case: tuple[list[str], str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more, place, expected = case
     got = _spied(monkeypatch, place)
     result = CliRunner().invoke(app, [*words, *more])
     assert isinstance(result.exception, Reached), result.exception

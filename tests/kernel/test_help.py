@@ -20,7 +20,8 @@ from dawn_bench.cli.themes import METAVARS, theme_of
 
 #: What each flag means, in every command that has it. Commands stand behind a flag where they may differ in words only.
 MEANINGS = {
-    "--address": "scheduler of a cluster", "--all": "also the options for special cases", "--audio": "speech file",
+    "--address": "scheduler of a cluster",    "--all-metrics": "also with stand-ins",
+    "--all": "also the options for special cases", "--audio": "speech file",
     "--audio-track": "number of the sound track", "--blink": "source of the blinks",
     "--cache": "folder of a cache",
     "--checkpoint": "run folder of trained models", "--clips": "clips of the gallery",
@@ -41,7 +42,8 @@ MEANINGS = {
     "--max-seconds": "first seconds only", "--max-yaw": "head yaw", "--method": "methods", "--metrics": "metrics",
     "--method-class": "class of a method", "--min-coverage": "share of clips", "--min-face-height": "face height",
     "--min-frames": "shortest clip", "--min-in-frame": "face in the frame", "--min-sharpness": "sharpness",
-    "--model": "model", "--name": "name of a weight file", "--naming": "pattern of file names", "--note": "note",
+    "--model": "model", "--name": "name under which it is listed", "--note": "note",
+    "--naming": "pattern of file names",
     "--no-published": "no published table", "--no-track": "no service", "--on-cut": "scene cuts", "--only": "talks",
     "--only-fill": "do not score", "--option": "option of the method", "--out": "where to write",
     "--outputs": "outputs of a method", "--overwrite": "replace", "--part": "part of the work",

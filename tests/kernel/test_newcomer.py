@@ -92,6 +92,105 @@ def test_a_key_of_a_nested_configuration_is_named() -> None:
         parsed("train", *TRAIN, "--set", "steps")
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "answer"),
+    [
+        ("train", ("--set", "lfg.loop.stepz=3"), r"'lfg\.loop\.stepz': is not known\. Did you mean steps\?$"),
+        (
+            "train",
+            ("--set", "a2v-1.lop=3"),
+            r"'a2v-1\.lop': is not known\. Did you mean loop\? Known settings: model",
+        ),
+        ("train", ("--set", "lfg.start=voxcelb"), r"no start 'voxcelb'\. Did you mean voxceleb\?"),
+        (
+            "prepare",
+            ("--crop", "centre"),
+            r"no crop 'centre'\. Did you mean none \(centred square\)\? Known: auto, face",
+        ),
+        (
+            "prepare",
+            ("--face", "yolo"),
+            r"no face back end called 'yolo'\. Known: auto, dlib, .*mediapipe, speaking, larg",
+        ),
+        ("prepare", ("--name", "a/b"), r"--name: the dataset's name 'a/b' "),
+        ("evaluate", ("--protocol-set", "fid_rezise=clean"), "Did you mean fid_resize"),
+        ("evaluate", ("--method-class", "film"), r"Known: portrait, dub, static-lips\.$"),
+    ],
+)
+def test_a_wrong_key_or_choice_gets_the_nearest_at_its_own_level(
+    command: str, words: tuple[str, ...], answer: str
+) -> None:
+    needed = ("--root", "V", "--cache", "C") if command == "prepare" else EVALUATE
+    with pytest.raises(InputError, match=answer):
+        if command == "evaluate" and words[0] == "--protocol-set":
+            from dawn_bench.metrics.protocols.base import protocol
+
+            protocol("paper-dawn", words[1:])
+        parsed(command, *needed, *words)
+
+
+def test_metrics_go_by_any_of_their_names() -> None:
+    from dawn_bench.metrics.scoring.listing import metric_names
+    from dawn_bench.workflow.needs import job_needs
+
+    given = ["psnr", "LSE-C", "lse d", "lse_offset", "Blink/s", "blink", "FVD16 ↓", "csim (paper-dawn) ↑"]
+    assert metric_names(given) == ("psnr", "lse-c", "lse-d", "lse-offset", "blink", "fvd16", "csim")
+    (job, _) = parsed("evaluate", *EVALUATE, "--metrics", "PSNR,blink/s")  # type: ignore[misc]
+    assert job.metrics == ("psnr", "blink")
+    syncnet = job_needs("lse-c")
+    assert syncnet and job_needs("LSE-C") == job_needs("evaluate", ["metrics=LSE-C"]) == syncnet
+    with pytest.raises(InputError, match="Did you mean psnr"):
+        metric_names(["psrn"])
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "way"),
+    [
+        ("no_audio", "a.mp4: has no sound stream", "keep it with --allow-silent"),
+        ("no_face", "no face is detected for 9 frames from 0.20 s on", "keep it with a larger --max-gap"),
+        ("no_face", "no face in the first 7 frames (detected in 0 % of them)", ""),
+        ("profile", "the head is turned by 50 degrees (max_yaw)", "keep it with a larger --max-yaw"),
+        ("unreadable", "moov atom not found", ""),
+    ],
+)
+def test_a_clip_that_is_left_out_names_the_setting_that_keeps_it(reason: str, detail: str, way: str) -> None:
+    from dawn_bench.pipelines.preparation.remedies import _FLAGS, remedy
+
+    assert remedy(reason, detail) == way
+    flags = {param.opts[0] for param in load("prepare").params} | {"--allow-silent"}
+    assert {word for text in _FLAGS.values() for word in text.split() if word.startswith("--")} <= flags
+
+
+def test_a_preset_for_another_size_of_frames_says_so_and_leaves_no_files(cache: Cache, tmp_path: Path) -> None:
+    from dawn_bench.workflow.train import train
+
+    def refused(preset: str, **changes: object) -> str:
+        settings = MODELS["dawn"].preset(preset).model_copy(update=changes)
+        with pytest.raises(InputError) as caught:
+            train(cache, settings, out=tmp_path / "run", stages=["all"], seed=0, device="cpu")
+        assert not (tmp_path / "run").exists()
+        return str(caught.value)
+
+    said = refused("dawn-128+ttr", substitutes="allow")
+    assert "holds frames of 32 px, and preset dawn-128+ttr is for 128 px. Prepare the videos at 128 px:" in said
+    assert f"dawn-bench prepare --dataset tiny --root VIDEOS --cache {cache.root}-128 --size 128" in said
+    both = refused("dawn-256")
+    assert "is for 256 px" in both and "Besides: preset 'dawn-256' refuses substitutes" in both
+    assert MODELS["dawn"].size(MODELS["dawn"].preset("small")) is None
+
+
+def test_more_loader_processes_than_cores_are_no_matter_of_the_users(recwarn: pytest.WarningsRecorder) -> None:
+    import torch
+    from joblib import cpu_count
+
+    from dawn_bench.training.data import batches
+
+    loader = batches(lambda step: {"step": torch.tensor(step)}, start=2, stop=5, workers=1000, pin=False)
+    assert loader.num_workers == cpu_count()
+    assert [int(batch["step"]) for batch in loader] == [2, 3, 4]
+    assert not [str(warning.message) for warning in recwarn if "DataLoader" in str(warning.message)]
+
+
 def test_a_stage_may_be_written_with_a_hyphen_or_an_underscore() -> None:
     settings = parsed("train", *TRAIN, "--set", "a2v-1.loop.steps=7")[1]  # type: ignore[index]
     assert settings.a2v_1.loop.steps == 7

@@ -368,3 +368,25 @@ def test_a_plug_in_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     answer = run("prepare", "--root", ".", "--cache", "c", "--dataset", "x", plugins=tmp_path)
     assert answer.returncode == 2 and answer.stderr.count("\n") == 1
     assert "no_such_package:X" in answer.stderr and "uninstall broken" in answer.stderr
+
+
+def test_broken_plug_ins_are_named_and_cost_only_themselves(tiny_cache: Path, tmp_path: Path) -> None:
+    info = tmp_path / "broken-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
+    points = {"metric": "x = no_such_package:X\ny = json:JSONDecoder", "method": "z = broken_method:build"}
+    (info / "entry_points.txt").write_text("".join(f"[dawn_bench.{k}]\n{v}\n" for k, v in points.items()))
+    (tmp_path / "broken_method.py").write_text("raise RuntimeError('no GPU\\nhere')")
+    words = ("--method", "still", "--metrics", "PSNR", "--no-sanity", "--out", str(tmp_path / "out"), "--device", "cpu")
+    answer = run("evaluate", "--cache", str(tiny_cache), *words, plugins=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    lines = [line for line in answer.stderr.splitlines() if "plug-in" in line]
+    assert sorted(line.partition(" of the group ")[0] for line in lines) == [
+        "warning: the plug-in 'broken_method:build'",
+        "warning: the plug-in 'json:JSONDecoder'",
+        "warning: the plug-in 'no_such_package:X'",
+    ]
+    assert all(line.endswith("Repair or uninstall broken.") for line in lines)
+    assert "(it is no Metric)" in answer.stderr and "(RuntimeError: no GPU here)" in answer.stderr
+    answer = run("evaluate", "--cache", str(tiny_cache), *words[:2], "--metrics", "y", *words[4:], plugins=tmp_path)
+    assert answer.returncode == 2 and "error: --metrics: the plug-in 'json:JSONDecoder'" in answer.stderr

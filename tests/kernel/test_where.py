@@ -85,6 +85,11 @@ def test_a_cache_that_was_stopped_is_continued_with_its_own_settings(tmp_path: P
     words = here(survey(tmp_path))
     assert words == ("prepare", "--root", "/data/my videos", "--dataset", "crema", "--allow-silent", "--cache", "c")
     assert survey(tmp_path).places[0].words == "crema, 128 px, 1 of 2 groups of clips done"
+    script = (
+        "import sys; from pathlib import Path; from dawn_bench.cli.home import home; home(Path()); "
+        "heavy = {'torch', 'pandas', 'pyarrow', 'cv2', 'av', 'scipy'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +128,18 @@ def test_strange_folders_are_shown_and_nothing_is_written_or_followed(tmp_path: 
     write(folder / "broken" / "cache.json", "[" * 100_000)
     write(folder / "broken" / "index.parquet")
     write(folder / "odd" / "quickstart.json", '["a list"]')
+    plan = {
+        "root": 5,
+        "settings": {"extract": 3, "like": [], "dataset": {}, "size": "x" * 999},
+        "added": 4,
+        "groups": 1,
+    }
+    write(folder / "stopped" / "plan.json", json.dumps(plan))
+    write(folder / "stopped" / "parts" / "0.json")
+    write(folder / "titled" / "facts.json", json.dumps({"title": "x" * 200_000}))
+    write(folder / "titled" / "rows" / "1.jsonl")
+    write(folder / "trained" / "lfg" / "config.yaml", "loop: [")
+    write(folder / "trained" / "lfg" / "metrics.jsonl", "\x00\n[1]\n")
     (folder / "piped").mkdir()
     os.mkfifo(folder / "piped" / "cache.json")
     (folder / "linked").symlink_to(outside)
@@ -138,6 +155,9 @@ def test_strange_folders_are_shown_and_nothing_is_written_or_followed(tmp_path: 
     kinds = {str(p.path): (p.kind, p.facts) for p in survey(folder).places}
     assert "linked" not in kinds and kinds["half"] == ("cache", {})
     assert kinds["odd"][0] == "quickstart" and kinds["broken"][0] == "cache"
+    assert (kinds["stopped"][0], kinds["titled"][0], kinds["trained"][0]) == ("cache", "results", "run")
+    for name in ("stopped", "titled", "trained", "broken"):  # each alone has a next command
+        assert home(folder / name)[1] and len(max(home(folder / name)[1], key=len)) < 400
 
 
 def test_a_large_folder_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,19 @@ def plain(unet: UNet3D) -> Tensor:
     return unet(x, t, **others)
 
 
+def test_a_cpu_trains_the_fused_form_where_it_is_asked_for(unet: UNet3D, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers, calls = plain(unet), []
+    monkeypatch.setattr(
+        "dawn_bench.models.dawn.fused.unet.predict", lambda *a, **k: calls.append(1) or predict(*a, **k)
+    )
+    monkeypatch.setattr(unet, "fused", True)
+    torch.testing.assert_close(plain(unet), numbers, rtol=1e-4, atol=1e-4)
+    assert calls == [1]
+    with torch.no_grad():
+        plain(unet)
+    assert calls == [1]
+
+
 def fused(unet: UNet3D) -> Tensor:
     x, t, others = inputs(unet)
     return predict(unet, x, t, **others, call=unet._call)

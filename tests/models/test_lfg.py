@@ -10,6 +10,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.flow import warp
 from dawn_bench.models.dawn.lfg import LFG, HourglassConfig, LFGConfig
 from dawn_bench.models.dawn.lfg_blocks import FewOut, MergedUp, Up
+from dawn_bench.models.dawn.lfg_generator import LFGGenerator
 from dawn_bench.models.dawn.lfg_loss import Deformation, LFGLoss, LFGLossConfig
 from dawn_bench.models.dawn.region import coordinate_grid, inverse_2x2, principal_axes
 from dawn_bench.models.perceptual import PixelLoss, VGGLoss, picture_loss
@@ -73,6 +74,19 @@ def test_the_identity_flow_is_the_identity_only_when_fixed(config, exact):
     flow = coordinate_grid(16, 16, picture)[None]
     moved = warp(picture, flow, align_corners=config.align_corners)
     assert torch.allclose(moved, picture, atol=1e-5) == exact
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("config", "beyond"), [(LFGConfig.fixed(), 0.5), (LFGConfig.reference(), 0.0)])
+def test_black_comes_in_from_beyond_the_picture_unless_fixed(config, beyond):
+    """A grey picture that moves half its width to the left: what comes in at the right is black, or grey when fixed."""
+    small = config.model_copy(update={"num_regions": 2, "block_expansion": 4, "num_bottleneck_blocks": 0})
+    generator = LFGGenerator(small).eval()
+    source = torch.full((1, 3, 16, 16), 0.5)
+    flow = coordinate_grid(4, 4, source)[None] + torch.tensor([1.0, 0.0])
+    _, deformed = generator.decode(generator.encode(source), flow, torch.ones(1, 1, 4, 4))
+    torch.testing.assert_close(deformed[..., -3:], torch.full((1, 3, 16, 3), beyond))
+    assert generator.pixelwise_flow_predictor.padding == config.padding == small.padding
 
 
 @torch.no_grad()

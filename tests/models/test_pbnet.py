@@ -149,3 +149,33 @@ def test_the_shortest_sequence_leaves_a_patch():
     assert judge(torch.zeros(1, 2, SHORTEST)).shape[2] == 1
     with pytest.raises(RuntimeError):
         judge(torch.zeros(1, 2, SHORTEST - 1))
+
+
+def test_eyes_have_a_range_as_the_pose_has():
+    config = PBNetConfig(eye_range=(0.25, 0.30))
+    state = torch.tensor([[0.0, 0.0, 0.0, 0.5, 360.0, 540.0, 0.30, 0.10]])
+    units = normalise(state, config)
+    torch.testing.assert_close(units, torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, -3.0]]))
+    torch.testing.assert_close(restore(units, config), state)
+    assert torch.equal(normalise(state, PBNetConfig())[:, 6:], state[:, 6:])
+
+
+@torch.no_grad()
+def test_with_a_slope_attention_starts_at_the_frame_itself():
+    """The bias falls with the distance, half as steeply in the next head; without a slope it starts at random."""
+    torch.manual_seed(0)
+    frames = torch.arange(9)
+    decoder = PBNet(PBNetConfig.fixed(**WIDTHS, num_heads=2, bias_slope=2.0)).decoder
+    distance = (frames[:, None] - frames[None]).abs().float()
+    for bias in (decoder.time_rel_pos_bias_tgt, decoder.time_rel_pos_bias_mem):
+        torch.testing.assert_close(bias(frames, frames, window=None), torch.stack([-2 * distance, -distance]))
+    free = PBNet(PBNetConfig.fixed(**WIDTHS, num_heads=2)).decoder.time_rel_pos_bias_mem
+    assert free(frames, frames, window=None).diagonal(dim1=1, dim2=2).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_a_slope_reaches_every_bucket():
+    bias = pbnet_attention.RelativeBias(1, num_buckets=32, max_distance=64, slope=0.5)
+    frames = torch.arange(64)
+    assert bias(frames, frames, window=None)[0, 0].diff().max() <= 0
+    assert bias(frames, frames, window=None)[0, 0, -1] < -20

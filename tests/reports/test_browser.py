@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from dawn_bench.pipelines.media.video import write_video
 from dawn_bench.reports.page import write_report
 from dawn_bench.reports.store import GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
+
+#: axe-core's single file, from the environment or from `npm install axe-core` in the checkout.
+AXE = Path(os.environ.get("DAWN_BENCH_AXE", Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"))
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -178,3 +182,98 @@ def test_nothing_sticks_out_or_overlaps(page: Browser, width: int) -> None:
     )
     page.call("Emulation.clearDeviceMetricsOverride")
     assert overlaps == []
+
+
+def test_no_column_is_cut_off_and_hidden_ones_are_one_click_away(page: Browser) -> None:
+    page.call("Emulation.setDeviceMetricsOverride", width=700, height=900, deviceScaleFactor=1, mobile=False)
+    state = page.run(
+        """(() => {
+        const scroll = document.querySelector('.scroll'), line = document.querySelector('.folded');
+        const visible = what => [...scroll.querySelectorAll(what)].filter(head => head.checkVisibility());
+        const shown = () => visible('th[data-label]').map(head => head.dataset.label);
+        const fits = () => scroll.scrollWidth <= scroll.clientWidth;
+        const heads = () => visible('.heads [data-group]').map(head => [head.textContent, head.colSpan]);
+        dispatchEvent(new Event('resize'));
+        const first = [shown(), fits(), heads()];
+        const offer = line.querySelector('button'), asked = offer.textContent;
+        offer.click();
+        const second = [shown(), fits()];
+        [...line.querySelectorAll('button')].find(b => b.textContent === 'all columns').click();
+        return {first, asked, second, all: shown().length};
+        })()"""
+    )
+    page.call("Emulation.clearDeviceMetricsOverride")
+    labels, fits, heads = state["first"]
+    assert fits and 0 < len(labels) < 7 and state["all"] == 7
+    assert sum(span for _, span in heads) == len(labels)
+    assert {title for title, _ in heads} <= {"Lips and sound", "Picture", "Identity"}
+    assert (
+        state["second"][1] and {*state["asked"].split(", ")} <= {*state["second"][0]} and labels != state["second"][0]
+    )
+
+
+def test_a_plot_shows_the_clip_that_is_pointed_at(
+    browser: Browser, tmp_path: Path, row: Callable[..., ScoreRow]
+) -> None:
+    clips = {f"clip{k}": float(k) for k in range(9)} | {"<i>odd</i>": 20.0}
+    store = ResultsStore(tmp_path)
+    store.append([row(m, 9.0 - k, metric="psnr", higher_is_better=True, per_clip=clips) for k, m in enumerate("ab")])
+    (path,) = write_report(tmp_path, tmp_path / "out", formats=["html"])
+    browser.open(path)
+    state = browser.run(
+        """(async () => {
+        const tip = document.querySelector('.tip');
+        const key = (node, name) => node.dispatchEvent(new KeyboardEvent('keydown', {key: name}));
+        const words = () => [tip.hidden, ...[...tip.children].map(c => c.textContent)];
+        const figure = document.querySelector('figure.score');
+        key(figure, 'ArrowDown');
+        const mean = words();
+        const inner = document.querySelector('details.inner');
+        inner.parentElement.open = inner.open = true;
+        await new Promise(done => setTimeout(done, 100));
+        const strip = inner.querySelector('canvas.strip'), box = strip.getBoundingClientRect();
+        strip.dispatchEvent(new PointerEvent('pointermove', {clientX: box.right - 2, clientY: box.top + 12}));
+        const last = words();
+        key(strip, 'ArrowLeft');
+        const before = words();
+        key(strip, 'Escape');
+        return {mean, last, before, status: inner.querySelector('[role=status]').textContent};
+        })()"""
+    )
+    assert state["mean"][:4] == [False, "clip0", "weakest of a: 0.00", "best: <i>odd</i>, 20.00"]
+    assert state["last"][:4] == [False, "<i>odd</i>", "a: 20.00", "b: 20.00"]
+    assert state["before"][1:3] == ["clip8", "a: 8.00"] and state["status"] == "clip8; a: 8.00"
+
+
+def test_the_difference_to_the_truth_is_drawn(page: Browser) -> None:
+    state = page.run(
+        """(async () => {
+        const videos = [...document.querySelectorAll('video')];
+        const wait = ms => new Promise(done => setTimeout(done, ms));
+        for (let i = 0; i < 100 && !videos.every(v => v.readyState >= 3); i++) await wait(50);
+        document.querySelector('.look[value=difference]').click();
+        const mean = picture => {
+            const data = picture.getContext('2d').getImageData(0, 0, picture.width, picture.height).data;
+            return data.reduce((sum, value, k) => sum + (k % 4 < 3 ? value : 0), 0) / data.length;
+        };
+        const means = videos.map(v => mean(v.nextElementSibling)), looks = document.querySelectorAll('.look').length;
+        return {hidden: videos.map(v => v.hidden), means, looks};
+        })()"""
+    )
+    true, same = state["means"]
+    assert state["hidden"] == [True, True] and true > 50 and same < true / 5 and state["looks"] == 2
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm install axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_finding_of_axe(page: Browser, scheme: str) -> None:
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    page.run(
+        "document.querySelectorAll('details').forEach(d => { d.open = true; }); new Promise(d => setTimeout(d, 100))"
+    )
+    page.run(f"{AXE.read_text(encoding='utf-8')};0")
+    findings = page.run(
+        "axe.run(document).then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html.slice(0, 120))]))"
+    )
+    page.call("Emulation.setEmulatedMedia", features=[])
+    assert [f for f in findings if f[0] in ("serious", "critical")] == []

@@ -22,6 +22,7 @@ from dawn_bench.reports.cards import AIM_WORDS, ARROWS
 from dawn_bench.reports.cards import cards as cards_of
 from dawn_bench.reports.drilldown import per_clip
 from dawn_bench.reports.significance import comparisons
+from dawn_bench.reports.view import grid
 from dawn_bench.results import ScoreRow
 
 
@@ -143,7 +144,9 @@ def test_the_page_shows_the_rows(shown: Shown) -> None:
     page = Page(shown.text["html"])
     lines = {row["data-method"]: entries for row, entries in page.rows if "data-method" in row}
     assert list(lines) == [line.method for line in shown.board.lines]
-    names = [c.metric for c in shown.board.columns]
+    order = grid(shown.board, range(len(shown.board.columns))).columns
+    assert sorted(order) == list(range(len(order)))
+    names = [shown.board.columns[k].metric for k in order]
     for method, metric, cell in cells(shown):
         attributes, words = lines[method][1 + names.index(metric)]
         row, rank = shown.rows[method, metric], ranked(shown, metric).get(method)

@@ -108,7 +108,7 @@ LABELS: dict[str, dict[str, str]] = {
         "model.window": "generated",
         "model.pose_min": "losses gan_d gan_g kl mixed rc reg total",
         "model.pose_max": "losses gan_d gan_g kl mixed rc reg total",
-        "model.eye_range": "losses gan_d gan_g kl mixed rc reg total",
+        "model.eye_range": "losses gan_d gan_g kl mixed rc total",
         "model.bias_slope": "weights pbnet",
         "model.rec_weight": "losses mixed total",
         "model.kl_weight": "losses mixed total",

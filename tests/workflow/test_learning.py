@@ -232,7 +232,10 @@ def test_a_quickstart_compares_its_own_sound_with_anothers_on_the_scored_clips(
     assert (lips["generated"], lips["shuffled"]) == ({"of": names[0]}, {"of": names[1]})
     assert lips["clips"] == clips[:2] and lips["backend"] == "faces"
     for call in spies.of("produce"):
-        assert call["method"][1] == Context(run, "meta", 9) and call["clips"] == clips[:2]
+        assert (
+            call["method"][1] == Context(run, "meta", 9, {"solver": "dpm2m", "steps": plan.steps})
+            and call["clips"] == clips[:2]
+        )
         assert call["out"] == tmp_path / "results" / "outputs" and call["seed"] == 9
 
 

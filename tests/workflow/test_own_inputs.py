@@ -106,7 +106,7 @@ def test_without_the_source_one_line_says_so_and_the_portrait_has_the_size_of_th
     tiny_cache: Path, tmp_path: Path
 ) -> None:
     done = CliRunner().invoke(app, ["cache", "export", str(tiny_cache), "--format", "inputs", "--out", str(tmp_path)])
-    lines = [line for line in done.stderr.splitlines() if "portrait.png" in line]
+    lines = [line for line in done.output.splitlines() if "portrait.png" in line]
     assert lines == ["portrait.png has the cache's size for 2 clips (c4, c5): the cache does not name the source video"]
     for name in ("portrait.png", "portrait-32.png"):
         np.testing.assert_array_equal(pixels(tmp_path / "c4" / name), Cache(tiny_cache)["c4"]["frames"][0])

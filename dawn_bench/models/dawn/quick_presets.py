@@ -120,11 +120,11 @@ def _small_pbnet() -> PBNetConfig:
         latent_dim=1,
         num_layers=1,
         dropout=0.0,
-        bias_slope=1.0,
+        bias_slope=2.0,
         head_dim=16,
         ff_size=64,
         kl_start=0,
         kl_ramp=100,
-        kl_weight=0.3,
+        kl_weight=0.5,
         **_RANGES,
     )

@@ -1,0 +1,68 @@
+"""The floor and the ceiling of a column: the worst and the best of its sanity rows.
+
+A number means little without both. Shuffled sound and a still portrait are what a metric gives to no skill at all; the
+true clips, and the same re-encoded, are what no method can beat. Where the best value is the ground truth's own (BAS,
+blinks), the ceiling is that value, and the floor is what lies farthest from it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dawn_bench.reports.leaderboard import GROUND_TRUTH, Cell, LeaderboardRow, Table, merit
+
+#: What a method's own outputs with another clip's sound are called, behind its name.
+SHUFFLED = "-shuffled"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A sanity row that bounds a column."""
+
+    method: str
+    cell: Cell
+
+    @property
+    def value(self) -> float:
+        """Its value, always finite."""
+        assert self.cell.value is not None
+        return self.cell.value
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The worst and the best sanity row of a column; None where there is none."""
+
+    floor: Bound | None = None
+    ceiling: Bound | None = None
+
+
+def bounds(table: Table, index: int) -> Bounds:
+    """The bounds of column `index` of a table; both None for stand-ins and where no value is best."""
+    column = table.columns[index]
+    sanity = [b for line in table.lines if line.group == "sanity" and (b := _bound(line, index)) is not None]
+    truth = next((b.value for b in sanity if b.method == GROUND_TRUTH), None)
+    merits = [(m, b) for b in sanity if (m := merit(b.value, column.aim, truth)) is not None]
+    if not merits:
+        return Bounds()
+    # among equals the ground truth is the ceiling, as a re-encoded truth may equal it
+    best, ceiling = max(merits, key=lambda entry: (entry[0], entry[1].method == GROUND_TRUTH))
+    worst, floor = min(merits, key=lambda entry: entry[0])
+    if worst < best:
+        return Bounds(floor, ceiling)
+    return Bounds(ceiling=ceiling) if ceiling.method == GROUND_TRUTH else Bounds(floor=ceiling)
+
+
+def own_floor(table: Table, index: int, method: str) -> Bound | None:
+    """The floor for one method: its own outputs with shuffled sound where they were scored, else the column's."""
+    for line in table.lines:
+        if line.method == f"{method}{SHUFFLED}" and (own := _bound(line, index)) is not None:
+            return own
+    return bounds(table, index).floor
+
+
+def _bound(line: LeaderboardRow, index: int) -> Bound | None:
+    cell = line.cells[index]
+    usable = cell is not None and not cell.seeded and cell.value is not None and math.isfinite(cell.value)
+    return Bound(line.method, cell) if usable and cell is not None else None
