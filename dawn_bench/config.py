@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, get_args, NamedTuple, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -25,6 +25,8 @@ class Config(BaseModel):
     """Base of every configuration: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    #: Fields that files of earlier versions lack (`with_later_fields`).
+    later: ClassVar[frozenset[str]] = frozenset()
 
     @field_validator("*", mode="before")
     @classmethod
@@ -144,12 +146,31 @@ def resolve_config(default: C, *, file: Path | None = None, overrides: Sequence[
     Raises `InputError` naming the key when a key is unknown or a value has the wrong type.
     """
     values = Values(default.model_dump())
-    for key, value in read_yaml(file).items() if file is not None else ():
+    given = with_later_fields(type(default), read_yaml(file)) if file is not None else {}
+    for key, value in given.items():
         values.put((key,), value, Origin("setting", key, file))
     for text in overrides:
         path, value = split_override(text, where)
         values.put(path, value, Origin(where, ".".join(path)))
     return values.validated(type(default))
+
+
+def with_later_fields(kind: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file, with the defaults of `Config.later` in each part that an earlier version wrote whole.
+
+    A preset may have other values for these fields; what was begun without them goes on without them.
+    """
+    parts = {name: field.annotation for name, field in kind.model_fields.items()}
+    settings = {
+        name: with_later_fields(part, value)
+        if isinstance(part := parts.get(name), type) and issubclass(part, Config) and isinstance(value, Mapping)
+        else value
+        for name, value in data.items()
+    }
+    missing = set(kind.model_fields) - set(data)
+    if missing and missing <= kind.later:
+        settings |= {name: kind.model_fields[name].get_default(call_default_factory=True) for name in missing}
+    return settings
 
 
 def validated(kind: type[C], data: Mapping[str, Any], *, what: str = "setting", file: Path | None = None) -> C:

@@ -178,7 +178,7 @@ def as_json(tables: Sequence[Table]) -> str:
             for line in table.lines
         ]
         where: dict[str, Any] = {"dataset": table.dataset, "split": table.split, "class": table.method_class}
-        where |= {"cache": table.cache, "piece_length": table.piece_length}
+        where |= {"cache": table.cache, "piece_length": table.piece_length, "protocol": table.protocol}
         data.append({**where, "columns": columns, "lines": lines, "notes": list(table.notes)})
     return json.dumps({"leaderboards": data}, indent=1, ensure_ascii=False) + "\n"
 

@@ -20,7 +20,7 @@ class Evaluation(Job):
     """Settings of an evaluation."""
 
     cache: Path = Field(description="Cache with the true clips.")
-    out: Path = Field(description="Results folder. Further runs add to it and reuse cached results.")
+    out: Path = Field(description="Results folder. Further runs add to it.")
     methods: Annotated[tuple[str, ...], Flag("--method")] = Field(
         ("dawn",), description="Methods to score, separated by commas; `dawn-bench methods` lists them. Or your own."
     )
@@ -28,7 +28,7 @@ class Evaluation(Job):
     outputs: Path | None = Field(
         None, description="Folder with the outputs of your own method: mp4 files (npy for meshes) named like the clips."
     )
-    mapping: Path | None = Field(None, description="CSV with the columns clip,file, for files named differently.")
+    mapping: Path | None = Field(None, description="CSV of clip,file, where files are named differently.")
     naming: str = Field("{clip}", description="Name pattern of the files in --outputs; * matches anything.")
     method_class: Literal["portrait", "dub", "static-lips"] | None = Field(
         None, description="Class of --outputs: portrait, dub or static-lips. Each class has its own table."

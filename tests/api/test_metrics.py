@@ -213,7 +213,7 @@ def test_names_that_do_not_fit_are_one_line(cache: Cache, folder: Path) -> None:
         scored(generated=folder, reference=cache, metrics="fvd")
     with pytest.raises(InputError, match=r"PSNR compares with true clips\. Give reference="):
         scored(generated=folder)
-    with pytest.raises(InputError, match=r"PSNR compares each clip with its own.* blink, .*fid, fvd16"):
+    with pytest.raises(InputError, match=r"PSNR compares each clip with its own.* blink, .*fid, .*fvd16"):
         scored(generated=folder, reference=cache, paired=False)
     with pytest.raises(InputError, match="no metric is given"):
         scored(generated=folder, reference=cache, metrics=[])

@@ -71,6 +71,7 @@ def folder(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(workspace, root)
     shutil.rmtree(root / "caches" / "crema")
     write_tiny_cache(root / "caches" / "crema", frames=16, splits=("train", "train", "test"))
+    shutil.rmtree(root / "caches" / "mine", ignore_errors=True)
     (root / "caches" / "mine").symlink_to("crema")
     export_inputs(root / "caches" / "crema", root / "items")
     for name in ("my_mp4s", "results"):

@@ -40,6 +40,7 @@ class Case:
 #: Features that run a network in PyTorch; those with the code and network of another; those without such a network.
 NETWORKS = {
     "inception": Case(frames=2),
+    "lite0": Case(frames=2),
     "i3d.16": Case(frames=16),
     "lpips": Case(((), ("lpips_net=squeeze", "lpips_spatial=true"))),
     "syncnet": Case(frames=8),
@@ -48,7 +49,7 @@ SAME = {"i3d.32": "i3d.16"}
 #: Those whose network is in a file that this suite does not have; see `test_device_faces.py`.
 OF_FILES = {"identity"}
 WITHOUT = {
-    "blink", "headpose", "images", "landmarks", "mesh", "meshlips", "meshrest", "meshupper", "onset",
+    "blink", "envelope", "headpose", "id-dlib", "images", "landmarks", "mesh", "meshlips", "meshrest", "meshupper", "onset",
     "pictures",
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ def test_the_interval_is_that_of_the_rows_and_else_the_metrics(name: str, row: M
 #: What of a table stands in leaderboard.json beside its columns and lines, and under which name.
 STATED = {
     "dataset": "dataset", "split": "split", "method_class": "class", "cache": "cache", "piece_length": "piece_length",
-    "notes": "notes",
+    "notes": "notes", "protocol": "protocol",
 }  # fmt: skip
 #: What follows from these, and titles.
 NOT_STATED = {"heading", "names_pieces"}
@@ -53,7 +53,7 @@ NOT_STATED = {"heading", "names_pieces"}
 def test_json_states_every_field_of_a_table(row: Make) -> None:
     (table,) = leaderboards([row("a", 1.0)])
     assert {f.name for f in fields(Table)} == set(STATED) | NOT_STATED | {"columns", "lines"}, "classify the new field"
-    other = replace(table, dataset="d", split="s", method_class="dub", cache="c2", piece_length=75, notes=("n", "o"))
+    other = replace(table, dataset="d", split="s", method_class="dub", cache="c2", piece_length=75, notes=("n", "o"), protocol="p")
     (stated,) = json.loads(tables.as_json([other]))["leaderboards"]
     wanted = {key: getattr(other, field) for field, key in STATED.items()} | {"notes": ["n", "o"]}
     assert {key: stated[key] for key in wanted} == wanted

@@ -58,6 +58,7 @@ from dawn_bench.workflow.generate import Generation
 from dawn_bench.workflow.generate_list import ClipJob
 from dawn_bench.workflow.own_inputs import export_inputs
 from dawn_bench.workflow.reproduced import Reproduced
+from dawn_bench.workflow.spent import Spent
 
 #: Logs, by the ends of their names; see `OTHERWISE`.
 LOGS = ("items.jsonl", "metrics.jsonl", "validation.jsonl", "gallery.jsonl")
@@ -179,6 +180,11 @@ def _export(folder: Path, version: int, *, form: str = "files") -> None:
         write_tiny_cache(folder / "c", frames=3, splits=("train", "test"))
     else:
         export(folder / "c", folder / "out", format=form)  # type: ignore[arg-type]
+
+
+def _parts(folder: Path, version: int) -> None:
+    with Spent(folder / "timings.json").part(f"part {version}"):
+        pass
 
 
 def _inputs(folder: Path, version: int) -> None:
@@ -348,6 +354,8 @@ WRITERS = {
         ("dawn_bench/training/holdout.py:write_holdout",),
         ("s/*.json",),
     ),
+    "times of parts": Writer(
+        _parts, ("dawn_bench/workflow/spent.py:Spent.part",), ("timings.json",), same=False),
     "training log": Writer(_log, ("dawn_bench/training/logger.py:drop_after",), ("curve.txt",)),
     "training": Writer(
         _training,
@@ -387,7 +395,7 @@ WRITERS = {
     "inputs": Writer(
         _inputs,
         tuple(f"dawn_bench/workflow/own_inputs.py:{n}" for n in ("export_inputs", "_claim", "_fill", "_write_picture")),
-        ("out/inputs.json", "out/clips.csv", "out/c1/*"),
+        ("out/inputs.json", "out/c1", "out/clips.csv"),
         tried=False,  # `test_a_stopped_export_goes_on_and_no_clip_is_written_twice`
     ),
     "outputs": Writer(_produce, (_VIDEO,), ("m/c0.mp4", "m/items.jsonl")),

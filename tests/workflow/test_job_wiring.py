@@ -157,7 +157,7 @@ def test_every_setting_of_a_generation_arrives(field: str, spies: Spies) -> None
     spies.watch(loading, "find_model", returns=MODELS["dawn"])
     base = {"image": "a.png", "audio": "a.wav", "out": "a.mp4", "checkpoint": "run"}
     value, beside, place, expected = GENERATED[field]
-    assert generate.generate(job_of(Generation, base, {field: value, **beside})) == 5
+    assert generate.generate(job_of(Generation, base, {field: value, **beside})).n_frames == 5
     assert place(spies) == expected
     given = spies.one("stream")
     spies.calls.clear()

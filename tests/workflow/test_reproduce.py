@@ -119,9 +119,9 @@ def test_inference_lengths_are_segments_and_longer_ones_than_the_clips_do_not_ru
     assert not any(_ran(reproduced).values()) and "longest: 30" in reproduced.lines[0].reason
     seen: dict[str, list[tuple[str, int]]] = {}
 
-    def noting(method, clips, out, *, seed):  # type: ignore[no-untyped-def]
+    def noting(method, clips, out, *, seed, **settled):  # type: ignore[no-untyped-def]
         seen[method.name] = [(c.id, c.n_frames) for c in clips]
-        return produce(method, clips, out, seed=seed)
+        return produce(method, clips, out, seed=seed, **settled)
 
     monkeypatch.setattr(module, "produce", noting)
     rows = tuple(r.__class__(r.label, r.name, length=n) for r, n in zip(ROWS[3], (10, 12, 15, 30, 31), strict=True))
@@ -176,9 +176,9 @@ def test_strategies_are_timed_over_8_seconds(
 ) -> None:
     asked: list[tuple[str, str, int]] = []
 
-    def noting(method, clips, out, *, seed):  # type: ignore[no-untyped-def]
+    def noting(method, clips, out, *, seed, **settled):  # type: ignore[no-untyped-def]
         asked.extend((method.name, out.parent.name, c.n_frames) for c in clips)
-        generated = produce(method, clips, out, seed=seed)
+        generated = produce(method, clips, out, seed=seed, **settled)
         slow = {i: 40.0 if i.endswith("_8s_1") else 30.0 for i in generated}  # the first pass pays what is paid once
         return {i: replace(o, seconds=slow[i], load_seconds=5.0) for i, o in generated.items()}
 

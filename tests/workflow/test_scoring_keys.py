@@ -142,7 +142,7 @@ DATA: dict[str, tuple[Callable[[list[Clip]], list[Clip]], bool]] = {
 
 
 def cache_of(clips: list[Clip], root: Path = Path("caches/crema")) -> Any:
-    return SimpleNamespace(root=root, clips=lambda split: clips if split == "test" else clips[:1])
+    return SimpleNamespace(root=root, name=root.name, clips=lambda split: clips if split == "test" else clips[:1])
 
 
 @pytest.mark.parametrize("change", DATA)

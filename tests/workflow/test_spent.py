@@ -40,8 +40,8 @@ def test_parts_add_up_over_runs_that_were_stopped(tmp_path: Path, monkeypatch: p
     assert again.table() == [
         "part        time  processor",
         "dataset      3 s        5 s",
-        "train       60 s      100 s",
-        "total       63 s      105 s",
+        "train      1 min  1 min 40 s",
+        "total  1 min 3 s  1 min 45 s",
     ]
 
 

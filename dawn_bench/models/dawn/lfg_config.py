@@ -23,6 +23,8 @@ class HourglassConfig(Config):
 class LFGConfig(Config):
     """The released LFG by default; all widths can be reduced. The image size is any multiple of `multiple`."""
 
+    later = frozenset({"padding"})
+
     num_regions: int = Field(default=10, ge=1)
     block_expansion: int = Field(default=64, ge=1, description="channels of the generator at full resolution")
     max_features: int = Field(default=512, ge=1, description="maximum channels of the generator")

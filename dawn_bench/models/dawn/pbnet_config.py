@@ -15,6 +15,8 @@ POSE_CHANNELS = ("yaw", "pitch", "roll", "scale", "tx", "ty")
 class PBNetConfig(Config):
     """The released pose-and-blink network by default; `eye_dim` 0 gives pose only, `pos_dim` 0 blinks only."""
 
+    later = frozenset({"bias_slope", "eye_range"})
+
     pos_dim: int = Field(default=6, ge=0, description="head pose channels, see POSE_CHANNELS")
     eye_dim: int = Field(default=2, ge=0, description="eye aspect ratios: left, right")
     audio_dim: int = Field(default=1024, ge=1, description="audio features per frame: 1024 HuBERT-large, 80 log-mel")
