@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from dawn_bench.config import Config, Origin, Values, split_override, typed_value
+from dawn_bench.config import Config, Origin, Values, split_override, typed_value, with_later_fields
 from dawn_bench.devices import AUTO, checked_device
 from dawn_bench.errors import InputError
 from dawn_bench.files import user_path
@@ -226,7 +226,10 @@ def read_job(
     others = settings(result)
     values = Values(others.model_dump())
     for path, value, origin in rest:
-        values.put((_stage(path[0], others), *path[1:]), value, origin)
+        stage = _stage(path[0], others)
+        if len(path) == 1:
+            value = with_later_fields(type(others), {stage: value})[stage]
+        values.put((stage, *path[1:]), value, origin)
     return result, values.validated(type(others), known=[*type(others).model_fields, *keys])
 
 

@@ -19,6 +19,11 @@ def few(names: Sequence[str], *, most: int = NAMED) -> str:
     return ", ".join(names[:most]) + more
 
 
+def listed(names: Sequence[str]) -> str:
+    """All names: "a", "a and b", "a, b and c"; an empty string without any."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def duration(seconds: float) -> str:
     """A length of time: "0.4 s", "12 s", "15 min 15 s", "2 h 5 min"; tenths below 10 s."""
     if seconds < 9.95:

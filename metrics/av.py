@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dawn_bench.metrics.features.landmarks import seen_landmarks
+from dawn_bench.metrics.features.landmarks import model_note, seen_landmarks
 from dawn_bench.metrics.functional.av_offset import (
     av_offset,
     fill_gaps,
@@ -49,7 +49,7 @@ _ABSTAINS = {
 
 
 @dataclass(frozen=True)
-class Heard(Part):
+class AvMatch(Part):
     """A clip's value, the verdict on its lag, and the landmark model."""
 
     verdict: str = ""
@@ -69,13 +69,12 @@ class _Av(RatioMetric):
         loudness = generated["envelope"][: len(opening)]
         return opening, np.pad(loudness, (0, len(opening) - len(loudness))), model
 
-    def fold(self, records: Mapping[str, Heard]) -> Score:  # type: ignore[override]
+    def fold(self, records: Mapping[str, AvMatch]) -> Score:  # type: ignore[override]
         """The mean over clips, with the reasons of clips without a value and the landmark model in the note."""
         score = super().fold(records)
         reasons = Counter(_ABSTAINS.get(r.verdict, r.verdict) for r in records.values() if r.weight == 0)
         why = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
-        model = ", ".join(sorted({r.model for r in records.values()}))
-        return replace(score, note=join_notes(score.note, why, f"landmarks by {model}"))
+        return replace(score, note=join_notes(score.note, why, model_note(records.values())))
 
 
 @METRICS.register("av-corr")
@@ -90,7 +89,7 @@ class AvCorr(_Av):
         "the true clips' value is the goal, not 1, and shuffled sound is the floor. People's votes do not follow it."
     )
 
-    def measure(self, generated: Arrays, true: Arrays) -> Heard:
+    def measure(self, generated: Arrays, true: Arrays) -> AvMatch:
         """The clip's correlation; weight 0 without sound, without a moving mouth, or below 25 frames."""
         opening, loudness, model = self.tracks(generated)
         verdict = av_offset(opening, loudness, max_lag=0).verdict
@@ -100,7 +99,7 @@ class AvCorr(_Av):
         defined = bool(np.isfinite(r)) and verdict in ("still_mouth", "unclear", "ok", "inverted", "at_range_end")
         lost = ranges(np.flatnonzero(np.isnan(opening)) + self.protocol.skip_first)
         count = int(np.isfinite(opening).sum())
-        return Heard(r if defined else 0.0, int(defined), count, left_out=lost, verdict=verdict, model=model)
+        return AvMatch(r if defined else 0.0, int(defined), count, left_out=lost, verdict=verdict, model=model)
 
 
 @METRICS.register("av-lag")
@@ -115,7 +114,7 @@ class AvLag(_Av):
         "size of the motion do not. Abstains for clips in which the two have no clear common lag."
     )
 
-    def measure(self, generated: Arrays, true: Arrays) -> Heard:
+    def measure(self, generated: Arrays, true: Arrays) -> AvMatch:
         """The clip's lag; weight 0 where it abstains."""
         opening, loudness, model = self.tracks(generated)
         result = av_offset(opening, loudness)
@@ -126,5 +125,5 @@ class AvLag(_Av):
         if verdict == "ok" and abs(result.offset or 0) > TRUSTED:
             verdict = "at_range_end"
         if verdict != "ok" or result.refined is None:
-            return Heard(0.0, 0, count, left_out=lost, verdict=verdict, model=model)
-        return Heard(result.refined, 1, count, left_out=lost, verdict=verdict, model=model)
+            return AvMatch(0.0, 0, count, left_out=lost, verdict=verdict, model=model)
+        return AvMatch(result.refined, 1, count, left_out=lost, verdict=verdict, model=model)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sized
 from dataclasses import dataclass, replace
 
 from dawn_bench.clip import FPS
-from dawn_bench.metrics.features.landmarks import landmarks_of
+from dawn_bench.metrics.features.landmarks import landmarks_of, model_note
 from dawn_bench.metrics.functional.blinks import closing_edges, closures, online, openness
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 
@@ -56,6 +56,5 @@ class BlinkRate(RatioMetric):
         """All blinks over all seconds, with landmark model and mean rate in the note."""
         score = super().fold(records)
         rates = [rate for rate in score.per_clip.values() if rate is not None]
-        model = ", ".join(sorted({r.model for r in records.values()}))
-        texts = [score.note, f"landmarks by {model}", f"mean of the clips' rates {sum(rates) / len(rates):.3f}"]
+        texts = [score.note, model_note(records.values()), f"mean of the clips' rates {sum(rates) / len(rates):.3f}"]
         return replace(score, note=join_notes(*texts))

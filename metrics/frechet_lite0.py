@@ -6,7 +6,7 @@ numbers are real without a download. Below 1,281 frames the covariances are sing
 *Fréchet motion (Lite0)* compares the differences of the features of one frame and the next. In 1,280 dimensions a few
 hundred differences span other directions in any two clips, and a still picture would then beat true motion: they are
 projected first to 16 numbers by one fixed random matrix. On six real clips of 64 px, over the variance of the true
-motion: holding every 2nd, 3rd, 5th frame .04, .09, .21; half the speed .16; a still picture 1.0; one half of a clip
+motion: holding every 2nd, 3rd, 5th frame .04, .1, .2; half the speed .16; a still picture 1.0; one half of a clip
 against its other half .25, and 1.0 where the first half stands still.
 """
 

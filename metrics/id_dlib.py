@@ -1,8 +1,8 @@
 """ID (dlib): cosine similarity of dlib's face embeddings, frame by frame. Higher is better, -1..1.
 
 The embedding comes with a Python package, so that the number is real without a download. It is not ArcFace's, and its
-cosines lie close together: one person's frames reach .99, two people .9. Only differences between methods tell
-something, and the true clips of other people are its floor. Every fifth frame is embedded. The protocol's
+cosines lie close together: one person's frames reach .99, two people .9. Only differences between methods are
+informative, and the true clips of other people are the floor. Every fifth frame is embedded. The protocol's
 `csim_reference` and `csim_missing` apply.
 """
 

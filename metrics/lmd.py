@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_bench.metrics.features.landmarks import seen_landmarks
+from dawn_bench.metrics.features.landmarks import model_note, seen_landmarks
 from dawn_bench.metrics.functional.landmark_distance import FACE, MOUTH, frame_distances, seen_in_both
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, by_second, join_notes
 from dawn_bench.metrics.scoring.frames import ranges
@@ -56,9 +56,8 @@ class _Lmd(RatioMetric):
 
     def fold(self, records: Mapping[str, Distances]) -> Score:  # type: ignore[override]
         """The mean over clips, with the landmark model in the note."""
-        model = ", ".join(sorted({r.model for r in records.values()}))
         score = super().fold(records)
-        return replace(score, note=join_notes(score.note, f"landmarks by {model}"))
+        return replace(score, note=join_notes(score.note, model_note(records.values())))
 
 
 _DESCRIPTION = (

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dawn_bench.metrics.features.landmarks import seen_landmarks
+from dawn_bench.metrics.features.landmarks import model_note, seen_landmarks
 from dawn_bench.metrics.functional.av_offset import MIN_PAIRS, STILL
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 from dawn_bench.metrics.scoring.frames import ranges
@@ -71,8 +71,7 @@ class MouthCorr(RatioMetric):
         if len(used) > 1:
             level = np.mean([_with_other(r.generated, used[k - 1].true) for k, r in enumerate(used)])
             chance = f"{level:.3f} with the true mouths of other clips"
-        model = ", ".join(sorted({r.model for r in records.values()}))
-        return replace(score, note=join_notes(score.note, chance, f"landmarks by {model}"))
+        return replace(score, note=join_notes(score.note, chance, model_note(records.values())))
 
 
 def _with_other(ours: np.ndarray, other: np.ndarray) -> float:

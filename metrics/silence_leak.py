@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dawn_bench.metrics.features.landmarks import seen_landmarks
+from dawn_bench.metrics.features.landmarks import model_note, seen_landmarks
 from dawn_bench.metrics.functional.av_offset import CONSTANT, STILL
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
 from dawn_bench.metrics.scoring.frames import ranges
@@ -64,6 +64,5 @@ class SilenceLeak(RatioMetric):
 
     def fold(self, records: Mapping[str, Leak]) -> Score:  # type: ignore[override]
         """The ratio over all clips, with the landmark model in the note."""
-        model = ", ".join(sorted({r.model for r in records.values()}))
         score = super().fold(records)
-        return replace(score, note=join_notes(score.note, f"landmarks by {model}"))
+        return replace(score, note=join_notes(score.note, model_note(records.values())))

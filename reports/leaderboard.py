@@ -331,6 +331,14 @@ def mean_rank(line: LeaderboardRow) -> float:
     return sum(ranks) / len(ranks) if ranks else math.inf
 
 
+def place(table: Table, line: LeaderboardRow) -> int | None:
+    """The place of a ranked line by mean rank, from 1; equal mean ranks share one. None for a line without a rank."""
+    own = mean_rank(line)
+    if line.group != "ranked" or math.isinf(own):
+        return None
+    return 1 + sum(other.group == "ranked" and mean_rank(other) < own for other in table.lines)
+
+
 def decimals_for(values: Sequence[float | None]) -> int:
     """Decimals that give a column three or four significant digits."""
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
@@ -346,6 +354,11 @@ def number(value: float | None, decimals: int) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:.{decimals}f}"
+
+
+def signed(value: float | None, decimals: int) -> str:
+    """As `number`, with a minus sign in place of the hyphen: for text that is read, not parsed."""
+    return number(value, decimals).replace("-", "−")
 
 
 def with_published(tables: Sequence[Table], published: Sequence[Table]) -> list[Table]:

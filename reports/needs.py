@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from dawn_bench.reports.leaderboard import Cell, Table
+from dawn_bench.text import listed
 from dawn_bench.weights_needs import fetch_command
 
 #: The columns of DAWN's paper that need networks.
@@ -33,8 +32,8 @@ def missing(table: Table) -> str:
         column.label for k, column in enumerate(table.columns) if any(needs(line.cells[k]) for line in table.lines)
     )
     if lacking:
-        need = "needs" if len(lacking) == 1 else "need"
-        return f"{_and(list(lacking))} {need} published networks that are not here. To get them: {_and(table.fetches)}."
+        columns = f"{listed(list(lacking))} {'needs' if len(lacking) == 1 else 'need'}"
+        return f"{columns} published networks that are not here. To get them: {listed(table.fetches)}."
     computed = {row.metric for row in rows if row.value is not None and row.weights_state in ("canonical", "user")}
     if not rows or table.method_class == "mesh" or computed & {*PAPERS_COLUMNS}:
         return ""
@@ -42,7 +41,3 @@ def missing(table: Table) -> str:
         f"The columns of DAWN's paper (FID, FVD, LSE, CSIM) need published networks. To get them: "
         f"{fetch_command(job='evaluate')}, then evaluate again with --protocol paper-dawn."
     )
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -89,9 +89,9 @@ function fit(table) {
   for (const cell of all(".grouphead th", table)) cell.colSpan = 1 + all("thead tr:last-child > :not([hidden], [data-fold], .name)", table).length;
   if (!line?.classList.contains("folded")) return;
   const button = (text, group) => {
-    const made = element("button", { type: "button", textContent: text });
-    made.addEventListener("click", () => { folding.set(table, group); fit(table); scroll.focus(); });
-    return made;
+    const control = element("button", { type: "button", textContent: text });
+    control.addEventListener("click", () => { folding.set(table, group); fit(table); scroll.focus(); });
+    return control;
   };
   const offers = groups.map((group) => [group, [...folded].filter((head) => head.dataset.of === group)]).filter(([, own]) => own.length)
     .map(([group, own]) => button(own.map((head) => head.dataset.label).join(", "), group));

@@ -19,7 +19,7 @@ from dawn_bench.reports import tables as exports
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.drilldown import weakest
 from dawn_bench.reports.gallery import ClipRow, clip_rows
-from dawn_bench.reports.leaderboard import Table, leaderboards, number, with_published
+from dawn_bench.reports.leaderboard import Table, leaderboards, signed, with_published
 from dawn_bench.reports.phrases import role
 from dawn_bench.reports.published import published_tables, standalone
 from dawn_bench.reports.sources import source
@@ -127,7 +127,7 @@ def html(
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"number": _signed, "value": _value, "duration": _duration, "slug": _slug}
+    environment.filters |= {"number": signed, "value": _value, "duration": _duration, "slug": _slug}
     listed = cards(rows)
     return environment.get_template("page.html.j2").render(
         title=facts.title or "dawn-bench report",
@@ -196,11 +196,6 @@ def _curves(store: ResultsStore, facts: Facts) -> dict[str, str]:
 
     drawn = {name: loss_curves(store.curve(curve), name=name) for name, curve in facts.curves.items()}
     return {name: svg for name, svg in drawn.items() if svg}
-
-
-def _signed(value: float | None, decimals: int) -> str:
-    """A number with a minus sign instead of a hyphen."""
-    return number(value, decimals).replace("-", "−")
 
 
 def _value(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dawn_bench.metrics.scoring.base import GROUPS, METRICS
 from dawn_bench.reports.bounds import SHUFFLED
-from dawn_bench.reports.leaderboard import Column, number
+from dawn_bench.reports.leaderboard import Column, signed
 
 #: The heading of columns whose metric is not installed.
 OTHER = "other"
@@ -74,7 +74,7 @@ def group_place(group: str) -> int:
 
 def predicate(column: Column, value: float) -> str:
     """What a method with this value does: `has an FID of 12.30`."""
-    text = number(value, column.decimals).replace("-", "−")
+    text = signed(value, column.decimals)
     if column.metric in PREDICATES:
         return PREDICATES[column.metric].format(v=text)
     return f"has {column.label} {text}{f' {column.unit}' if column.unit else ''}"

@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 
 from dawn_bench.reports.bounds import Bound, bounds, own_floor
-from dawn_bench.reports.leaderboard import GROUND_TRUTH, Cell, Column, LeaderboardRow, Table, mean_rank, number
+from dawn_bench.reports.leaderboard import GROUND_TRUTH, Cell, Column, LeaderboardRow, Table, mean_rank, place, signed
 from dawn_bench.reports.phrases import HEADLINES, group_of, group_place, in_words, predicate, protocol_words
 from dawn_bench.reports.significance import MIN_CLIPS, Comparison, intervals
-from dawn_bench.text import counted, few
+from dawn_bench.text import counted, few, listed
 
 #: Clauses of a method's sentence.
 CLAUSES = 4
@@ -55,7 +55,7 @@ def order(table: Table) -> str:
     columns = [k for k in range(len(table.columns)) if any((c := li.cells[k]) and c.rank for li in ranked)]
     first = mean_rank(ranked[0])
     winners = [li.method for li in ranked if mean_rank(li) == first]
-    lead = f"{_listed(winners)} {'share' if len(winners) > 1 else 'has'} the best mean rank, {first:.3g}"
+    lead = f"{listed(winners)} {'share' if len(winners) > 1 else 'has'} the best mean rank, {first:.3g}"
     after = ranked[len(winners) :]
     then = f", before {after[0].method} with {mean_rank(after[0]):.3g}" if after else ""
     return (
@@ -67,11 +67,7 @@ def order(table: Table) -> str:
 def places(table: Table) -> list[str]:
     """`1 dawn (mean rank 1.2)`: the place of each ranked method; equal mean ranks share one."""
     ranked = [li for li in table.lines if li.group == "ranked" and math.isfinite(mean_rank(li))]
-    means = [mean_rank(li) for li in ranked]
-    return [
-        f"{1 + sum(other < own for other in means)} {line.method} (mean rank {own:.3g})"
-        for line, own in zip(ranked, means, strict=True)
-    ]
+    return [f"{place(table, line)} {line.method} (mean rank {mean_rank(line):.3g})" for line in ranked]
 
 
 def limit_lines(table: Table) -> list[str]:
@@ -176,11 +172,11 @@ def _described(table: Table, line: LeaderboardRow) -> list[int]:
         if cell is not None and not cell.seeded and cell.value is not None and math.isfinite(cell.value):
             by_group.setdefault(group_of(column), []).append(k)
 
-    def place(k: int) -> int:
+    def preference(k: int) -> int:
         metric = table.columns[k].metric
         return HEADLINES.index(metric) if metric in HEADLINES else len(HEADLINES) + k
 
-    return [min(by_group[group], key=place) for group in sorted(by_group, key=group_place)][:CLAUSES]
+    return [min(by_group[group], key=preference) for group in sorted(by_group, key=group_place)][:CLAUSES]
 
 
 def _lead(column: Column, pair: Comparison) -> str:
@@ -197,8 +193,4 @@ def _interval(column: Column, cell: Cell) -> str:
 
 
 def _number(column: Column, value: float) -> str:
-    return number(value, column.decimals).replace("-", "−")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return signed(value, column.decimals)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from dawn_bench.reports.bounds import Bounds, bounds
 from dawn_bench.reports.cards import Card
 from dawn_bench.reports.drilldown import clip_names, drill_json, names_json, per_clip
-from dawn_bench.reports.leaderboard import LeaderboardRow, Table, mean_rank, number
+from dawn_bench.reports.leaderboard import LeaderboardRow, Table, place, signed
 from dawn_bench.reports.needs import missing, needs, split
 from dawn_bench.reports.phrases import HEADINGS, group_of, group_place, in_words
 from dawn_bench.reports.plots import drift_plots, plotted, score_plots
@@ -89,9 +89,7 @@ class View:
 
     def place(self, line: LeaderboardRow) -> str:
         """The place of a ranked line, equal for equal mean ranks; empty for a line without a rank."""
-        ranks = [mean_rank(li) for li in self.table.lines if li.group == "ranked"]
-        own = mean_rank(line)
-        return "" if own == float("inf") or line.group != "ranked" else str(1 + sum(other < own for other in ranks))
+        return str(place(self.table, line) or "")
 
 
 def view(table: Table) -> View:
@@ -139,7 +137,7 @@ def limits(card: Card, views: Sequence[View]) -> list[tuple[str, str, str]]:
         for column, limit in zip(own.table.columns, own.bounds, strict=True):
             if (column.metric, column.protocol) == (card.metric, card.protocol) and (limit.floor or limit.ceiling):
                 floor, ceiling = (
-                    f"{in_words(b.method)} {number(b.value, column.decimals).replace('-', '−')}" if b else ""
+                    f"{in_words(b.method)} {signed(b.value, column.decimals)}" if b else ""
                     for b in (limit.floor, limit.ceiling)
                 )
                 stated.append((title(own.table), floor, ceiling))

@@ -75,7 +75,7 @@ def doctor(json: JsonFlag = False) -> None:
         echo_json({**by_title, "weights folder": folder(), "plug-ins": installed})
     elif any(locate(w) is None for w in WEIGHTS):
         echo(
-            "\nMetrics that need weights are left out; losses without a file use a stand-in, and say so.\n"
+            "\nMetrics that need weights are left out; trainings without a file use a substitute, and say so.\n"
             "Get all that an evaluation needs: dawn-bench weights fetch --for evaluate\n"
             "Numbers without a download: dawn-bench evaluate --protocol embedded",
         )

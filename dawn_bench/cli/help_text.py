@@ -79,7 +79,7 @@ def _options(command: Any, ctx: Any, *, everything: bool) -> tuple[list[tuple[st
             by_theme["Arguments"].append((metavar(command, param), param.help or ""))
             continue
         flag = max(param.opts, key=len)
-        title, common = theme_of(flag)
+        title, common = theme_of(flag, command=command.name or "")
         if not (common or everything or param.required or (param.help or "").endswith("Required.")):
             left_out += 1
             continue

@@ -12,7 +12,7 @@ def quickstart(job: Quickstart) -> None:
     """Run everything once, offline: a synthetic dataset, prepare, train, generate, evaluate, report.
 
     Run the same command again to continue a stopped run. The scores say nothing about DAWN: the clips are synthetic and
-    the models are tiny. They are real numbers of metrics whose networks come with the installation.
+    the models are tiny. The metrics are real: their networks come with the installation.
 
     Example: dawn-bench quickstart --out demo
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 THEMES: dict[str, tuple[str, str]] = {
     "Input": (
         "--image --audio --root --dataset --like --cache --checkpoint --drive --outputs --mapping --list",
-        "--labels --audio-track --pose-file --drive-person --naming --installs --only --cookies --split-by",
+        "--labels --audio-track --pose-file --drive-person --naming --installs --only --cookies --split-by --split",
     ),
     "Method": (
         "--model --method --preset --stage --variant --steps",
@@ -23,7 +23,7 @@ THEMES: dict[str, tuple[str, str]] = {
     ),
     "Scores": (
         "--max-clips --metrics --protocol --weights --published",
-        "--split --protocol-set --piece-length --length --min-coverage --sanity --shuffle",
+        "--protocol-set --piece-length --length --min-coverage --sanity --shuffle",
     ),
     "Weights": ("--for", ""),
     "Output": (
@@ -33,6 +33,8 @@ THEMES: dict[str, tuple[str, str]] = {
     "Where it runs": ("--jobs --device", "--devices --engine --address --only-fill --part --fold"),
     "Settings": ("--config --set --all --install-completion --show-completion --debug --version --help", "--seed"),
 }
+#: Special cases that a command needs so often that they are in its common part.
+COMMON_IN = {"list": ("--split",), "export": ("--split", "--frames")}
 #: What a value is called, by flag, or by command and flag.
 METAVARS = {
     "--cache": "CACHE", "--checkpoint": "RUN", "--root": "VIDEOS", "--image": "PICTURE", "--audio": "SOUND",
@@ -48,11 +50,11 @@ METAVARS = {
 METHOD_OPTIONS = ("--steps", "--eta", "--cond-scale", "--solver", "--precision", "--compile")
 
 
-def theme_of(flag: str) -> tuple[str, bool]:
-    """The theme of a flag, and whether it is in the common part; a flag that is not listed is a special case."""
+def theme_of(flag: str, *, command: str = "") -> tuple[str, bool]:
+    """The theme of a flag, and whether it is in the common part of a command's help; unlisted flags are not."""
     for title, (common, special) in THEMES.items():
         if flag in common.split():
             return title, True
         if flag in special.split():
-            return title, False
+            return title, flag in COMMON_IN.get(command, ())
     return "More", False

@@ -62,7 +62,7 @@ def list_weights(json: JsonFlag = False) -> None:
         facts.append({"name": weight.name, "state": state, "path": path} | known)
     lines.append("canonical: the published file; user: another file, or no published hash")
     lines.append(
-        "absent: metrics need weights and are left out, losses use a stand-in and say so; "
+        "absent: metrics need weights and are left out, trainings use a substitute and say so; "
         "extractors, face back ends and models stop"
     )
     lines.append("Get one: dawn-bench weights fetch NAME; all files of a job: dawn-bench weights fetch --for evaluate")

@@ -28,7 +28,7 @@ class Evaluation(Job):
     outputs: Path | None = Field(
         None, description="Folder with the outputs of your own method: mp4 files (npy for meshes) named like the clips."
     )
-    mapping: Path | None = Field(None, description="CSV of clip,file, where files are named differently.")
+    mapping: Path | None = Field(None, description="CSV with columns clip,file, for files named differently.")
     naming: str = Field("{clip}", description="Name pattern of the files in --outputs; * matches anything.")
     method_class: Literal["portrait", "dub", "static-lips"] | None = Field(
         None, description="Class of --outputs: portrait, dub or static-lips. Each class has its own table."
@@ -59,8 +59,7 @@ class Evaluation(Job):
     )
     weights: Policy = Field(
         "auto",
-        description="auto: metrics whose files are absent are left out (needs weights); files: refuse before any work; "
-        "seeded: use only stand-in networks.",
+        description="auto: leave out metrics whose files are absent; files: refuse to start; seeded: only stand-ins.",
     )
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Option of the methods: steps=10, drive=truth. Repeatable."

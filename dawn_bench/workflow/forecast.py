@@ -23,12 +23,12 @@ from dawn_bench.metrics.scoring.needs import fields_of, metric_needs, without_we
 from dawn_bench.provenance import device_name
 from dawn_bench.readers import read_json
 from dawn_bench.results import ScoreRow, fetch_in
-from dawn_bench.text import counted, few
+from dawn_bench.text import counted, duration, few
 from dawn_bench.weights_needs import first_present
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.summary import instead_of, need_weights
 
-#: A rate below this share of the known one is of a run that found its outputs and features: it tells nothing.
+#: A rate below this share of the known one is of a run that reused outputs and features, and is not remembered.
 _KEPT = 0.1
 #: Names that a line lists.
 _MOST = 6
@@ -94,7 +94,7 @@ def _computed(metrics: Sequence[type[Metric]], protocol: ScoringProtocol, job: E
 
 def _time(job: Evaluation, metrics: Sequence[type[Metric]], methods: Sequence[str], frames: float, workers: int) -> str:
     if not frames:
-        return "time: seconds: an earlier run has left all outputs and features"
+        return "time: seconds, as an earlier run left all outputs and features"
     rates, device = _rates(), device_name(job.device)
     wanted = {name: (f"{device}: generate {name}", 1) for name in methods}
     wanted |= {metric.title: (f"{device}: measure {metric.name}", len(methods)) for metric in metrics}
@@ -103,18 +103,10 @@ def _time(job: Evaluation, metrics: Sequence[type[Metric]], methods: Sequence[st
     if len(unknown) == len(wanted):
         return "time: unknown: nothing of this was measured on this machine yet"
     # metrics that share a feature count it each
-    most = f"at most about {_duration(sum(known.values()) * frames / workers)}"
+    most = f"at most about {duration(max(1, round(sum(known.values()) * frames / workers)))}"
     if not unknown:
         return f"time: {most}, as measured on this machine"
     return f"time: unknown for {few(unknown, most=_MOST)}, not measured on this machine yet; the rest: {most}"
-
-
-def _duration(seconds: float) -> str:
-    """`40 s`, `15 min 15 s`, `3 h 20 min`."""
-    whole = max(round(seconds), 1)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _file() -> Path:

@@ -48,8 +48,7 @@ class Reproduction(Job):
     )
     weights: Policy = Field(
         "auto",
-        description="auto: metrics whose files are absent are left out (needs weights); files: refuse before any work; "
-        "seeded: use only stand-in networks.",
+        description="auto: leave out metrics whose files are absent; files: refuse to start; seeded: only stand-ins.",
     )
     seed: int = Field(0, description="Seed of the generation.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")

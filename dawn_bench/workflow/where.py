@@ -139,11 +139,11 @@ class _Look:
         """Whether a process holds the lock of a folder. Seen in the system's list of locks, without taking it."""
         try:
             status = os.lstat(self.root / path / ".lock")
-            held = Path("/proc/locks").read_text(encoding="utf-8")
+            locks = Path("/proc/locks").read_text(encoding="utf-8")
         except (OSError, ValueError):
             return False
         place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-        return any(place in line.split() for line in held.splitlines())
+        return any(place in line.split() for line in locks.splitlines())
 
 
 def _object(text: str) -> dict[str, Any]:

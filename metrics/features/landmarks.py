@@ -6,7 +6,7 @@ sources or another model, and generated and true clips would then be measured di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +25,16 @@ from dawn_bench.weights import Policy, Resolved
 from dawn_bench.weights_needs import Needs
 from dawn_bench.weights_table import Weight
 
-__all__ = ["FOUND", "Landmarks", "face_needs", "face_weights", "landmarks_of", "seen_landmarks", "variant_of"]
+__all__ = [
+    "FOUND",
+    "Landmarks",
+    "face_needs",
+    "face_weights",
+    "landmarks_of",
+    "model_note",
+    "seen_landmarks",
+    "variant_of",
+]
 
 #: Arrays beside the variants.
 _BESIDE = {"found", "tracks", "others", "others_found"}
@@ -110,6 +119,11 @@ def seen_landmarks(arrays: Arrays) -> tuple[str, np.ndarray]:
     if (detected := arrays.get(FOUND)) is not None:
         points[~detected] = np.nan
     return model, points
+
+
+def model_note(records: Iterable[Any]) -> str:
+    """`landmarks by dlib`: the landmark models of records that have a `model`, for a note."""
+    return f"landmarks by {', '.join(sorted({record.model for record in records}))}"
 
 
 def variant_of(arrays: Arrays, name: str) -> tuple[str, np.ndarray]:

@@ -114,6 +114,11 @@ def test_the_common_help_fits_a_screen(words: tuple[str, ...], monkeypatch: pyte
         assert CliRunner().invoke(app, [*words, "--help-all"]).output == everything
 
 
+@pytest.mark.parametrize("command", ["list", "export"])
+def test_the_split_of_a_cache_is_in_the_common_help(command: str) -> None:
+    assert "  --split SPLIT" in CliRunner().invoke(app, ["cache", command, "--help"]).output
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from dawn_bench.baselines.formats import read_output
 from dawn_bench.clip import SAMPLES_PER_FRAME, Clip
-from dawn_bench.metrics.av import AvCorr, AvLag, Heard
+from dawn_bench.metrics.av import AvCorr, AvLag, AvMatch
 from dawn_bench.metrics.features.envelope import Envelope
 from dawn_bench.metrics.features.landmarks import Landmarks
 
@@ -30,7 +30,9 @@ def real(clips_dir: Path) -> list[tuple[str, dict[str, np.ndarray], np.ndarray]]
     return seen
 
 
-def heard(landmarks: dict[str, np.ndarray], sound: np.ndarray, *, metric: type[AvLag] | type[AvCorr] = AvLag) -> Heard:
+def match_of(
+    landmarks: dict[str, np.ndarray], sound: np.ndarray, *, metric: type[AvLag] | type[AvCorr] = AvLag
+) -> AvMatch:
     envelope = Envelope().run(Clip("a", "", "", 0, {"audio": sound}), {})
     return metric().measure(landmarks | envelope, {})
 
@@ -48,13 +50,13 @@ def shifted(sound: np.ndarray, frames: int) -> np.ndarray:
 def test_sound_shifted_by_k_frames_moves_the_lag_by_k_where_there_is_one(real) -> None:
     measured, still_measured, abstained = 0, 0, 0
     for name, landmarks, sound in real:
-        lag = heard(landmarks, sound)
+        lag = match_of(landmarks, sound)
         if not lag.weight:
             abstained += 1
             continue
         measured += 1
         for frames in SHIFTS:
-            moved = heard(landmarks, shifted(sound, frames))
+            moved = match_of(landmarks, shifted(sound, frames))
             if moved.weight:  # the end that it loses may have been what stood out
                 still_measured += 1
                 assert moved.total == pytest.approx(lag.total - frames, abs=0.25), (name, frames)
@@ -65,8 +67,8 @@ def test_sound_shifted_by_k_frames_moves_the_lag_by_k_where_there_is_one(real) -
 def test_the_own_sound_correlates_more_than_that_of_other_clips(real) -> None:
     own, other = [], []
     for k, (_, landmarks, sound) in enumerate(real):
-        own.append(heard(landmarks, sound, metric=AvCorr).total)
+        own.append(match_of(landmarks, sound, metric=AvCorr).total)
         others = (np.resize(s, len(sound)) for j, (*_, s) in enumerate(real) if j != k)
-        other.append(np.mean([heard(landmarks, s, metric=AvCorr).total for s in others]))
+        other.append(np.mean([match_of(landmarks, s, metric=AvCorr).total for s in others]))
     # sentences of one pattern resemble each other
     assert np.mean(own) > 0.3 and np.mean(own) > np.mean(other) + 0.2

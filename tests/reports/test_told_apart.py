@@ -53,7 +53,9 @@ NOT_STATED = {"heading", "names_pieces"}
 def test_json_states_every_field_of_a_table(row: Make) -> None:
     (table,) = leaderboards([row("a", 1.0)])
     assert {f.name for f in fields(Table)} == set(STATED) | NOT_STATED | {"columns", "lines"}, "classify the new field"
-    other = replace(table, dataset="d", split="s", method_class="dub", cache="c2", piece_length=75, notes=("n", "o"), protocol="p")
+    other = replace(
+        table, dataset="d", split="s", method_class="dub", cache="c2", piece_length=75, notes=("n", "o"), protocol="p"
+    )
     (stated,) = json.loads(tables.as_json([other]))["leaderboards"]
     wanted = {key: getattr(other, field) for field, key in STATED.items()} | {"notes": ["n", "o"]}
     assert {key: stated[key] for key in wanted} == wanted

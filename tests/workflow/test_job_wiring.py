@@ -309,7 +309,7 @@ REPRODUCED: dict[str, Place] = {
     "installs": (Path("i.yaml"), {}, _each("Context", "installs"), Path("i.yaml")),
     "weights": ("seeded", {}, _each("Scoring", "weights"), "seeded"),
     "seed": (11, {}, _all(*(_each(label, "seed") for label in ("produce", "Context", "Scoring"))), [11] * 3),
-    "device": ("meta", {}, _all(_each("Context", "device"), _each("Scoring", "device")), ["meta"] * 2),
+    "device": ("cuda:1", {}, _all(_each("Context", "device"), _each("Scoring", "device")), ["cuda:1"] * 2),
     "jobs": (3, {}, lambda s: s.of("fill")[0]["workers"].number, 3),
     "engine": ("dask", {}, lambda s: s.of("fill")[0]["workers"].engine, "dask"),
     "address": ("tcp://a:1", {"engine": "dask"}, lambda s: s.of("fill")[0]["workers"].address, "tcp://a:1"),

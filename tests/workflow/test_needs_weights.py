@@ -196,7 +196,7 @@ def test_the_time_is_unknown_until_it_was_measured_here(tiny_cache: Path, tmp_pa
     row = make_row(name, 30.0, "psnr").model_copy(update={"wall_seconds": 60.0})
     remember(job, [row], {name: 180.0}, clips)
     assert forecast(job, PAPER_DAWN, clips, [name], **given)[-1] == (
-        "time: at most about 2 min 0 s, as measured on this machine"
+        "time: at most about 2 min, as measured on this machine"
     )
     remember(job, [row], {name: 0.5}, clips)  # a run that found everything
     assert "2 min" in forecast(job, PAPER_DAWN, clips, [name], **given)[-1]

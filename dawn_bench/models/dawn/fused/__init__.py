@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def suits(x: Tensor) -> bool:
-    """Whether a U-Net given `x` trains in this form without being told: on a GPU."""
+    """Whether a U-Net given `x` trains in this form where nobody asks for it: on a GPU."""
     return x.is_cuda and torch.is_grad_enabled()
 
 
