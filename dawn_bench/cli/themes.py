@@ -7,8 +7,9 @@ from __future__ import annotations
 
 THEMES: dict[str, tuple[str, str]] = {
     "Input": (
-        "--image --audio --root --dataset --like --cache --checkpoint --drive --outputs --mapping --list",
-        "--labels --audio-track --pose-file --drive-person --naming --installs --only --cookies --split-by",
+        "--image --audio --root --dataset --like --cache --checkpoint --drive --outputs --mapping --split --list "
+        "--labels",
+        "--audio-track --pose-file --drive-person --naming --installs --only --cookies --split-by",
     ),
     "Method": (
         "--model --method --preset --stage --variant --steps",
@@ -23,7 +24,7 @@ THEMES: dict[str, tuple[str, str]] = {
     ),
     "Scores": (
         "--max-clips --metrics --protocol --weights --published",
-        "--split --protocol-set --piece-length --length --min-coverage --sanity --shuffle",
+        "--protocol-set --piece-length --length --min-coverage --sanity --shuffle",
     ),
     "Weights": ("--for", ""),
     "Output": (
