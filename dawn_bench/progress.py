@@ -68,7 +68,8 @@ def meter(label: str, *, total: float | None, unit: str = "it", done: float = 0.
     elif screen.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb":
         width = max(20, min(screen.width - 1, 120))
         with Progress(BarColumn(bar_width=BAR), _Facts(unit, width - BAR - 1), console=screen) as progress:
-            yield _Bar(progress, progress.add_task(visible(label), total=total, note="", completed=done))
+            task = progress.add_task(visible(label), total=total, note="", completed=done)  # type: ignore[arg-type]
+            yield _Bar(progress, task)
     else:
         lines = _Lines(label, total, unit, done)
         yield lines
