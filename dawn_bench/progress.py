@@ -57,17 +57,21 @@ def without_meters() -> Iterator[None]:
 
 
 @contextmanager
-def meter(label: str, *, total: float | None, unit: str = "it") -> Iterator[Meter]:
-    """Show the progress of a task called `label`, of `total` units (None: unknown)."""
+def meter(label: str, *, total: float | None, unit: str = "it", done: float = 0.0) -> Iterator[Meter]:
+    """Show the progress of a task called `label`, of `total` units (None: unknown).
+
+    `done` units were finished by an earlier run: they count as progress, and not in the throughput and the time left.
+    """
     screen = console()
     if _silent.get():
         yield _Nothing()
     elif screen.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb":
         width = max(20, min(screen.width - 1, 120))
         with Progress(BarColumn(bar_width=BAR), _Facts(unit, width - BAR - 1), console=screen) as progress:
-            yield _Bar(progress, progress.add_task(visible(label), total=total, note=""))
+            task = progress.add_task(visible(label), total=total, note="", completed=done)  # type: ignore[arg-type]
+            yield _Bar(progress, task)
     else:
-        lines = _Lines(label, total, unit)
+        lines = _Lines(label, total, unit, done)
         yield lines
         lines.close()
 
@@ -144,9 +148,9 @@ class _Bar:
 class _Lines:
     """Plain lines, at most one in `PLAIN_INTERVAL` seconds; `tick` is that of the command (`ticking`)."""
 
-    def __init__(self, label: str, total: float | None, unit: str) -> None:
+    def __init__(self, label: str, total: float | None, unit: str, done: float = 0.0) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done, self.note = 0.0, ""
+        self.done, self.earlier, self.note = done, done, ""
         self.start = self.last = time.monotonic()
         self.printed = -1.0
         self.outer, _Ticker.meter = _Ticker.meter, self
@@ -169,7 +173,7 @@ class _Lines:
         """Write the line."""
         self.last = time.monotonic()
         spent = self.last - self.start
-        rate = self.done / spent if spent > 0 else 0.0
+        rate = (self.done - self.earlier) / spent if spent > 0 else 0.0
         line = _line(
             self.label,
             done=self.done,

@@ -118,9 +118,8 @@ def _write(response: Any, first: bytes, partial: Path, start: int, *, total: int
     with (
         writing(partial),
         partial.open("ab" if start else "wb") as file,
-        meter(label, total=None if total is None else total / 1e6, unit="MB") as progress,
+        meter(label, total=None if total is None else total / 1e6, unit="MB", done=start / 1e6) as progress,
     ):
-        progress.advance(done / 1e6)
         for block in chain([first], iter(lambda: _read(response), b"")):
             done += len(block)
             if done > (most if total is None else total):

@@ -148,7 +148,9 @@ class PrepareSettings(Config):
         default="published", description="published: the split of the papers; identity: no person in both parts (hdtf)."
     )
     labels: Path | None = Field(
-        default=None, description="Table with the columns file,speaker,split for --dataset folder."
+        default=None,
+        description="Table with the columns file,speaker,split for --dataset folder. "
+        "Default: a tenth of the speakers is for testing.",
     )
     seed: int = Field(default=0, description="Seed of the split where the dataset publishes none.")
 

@@ -2,7 +2,8 @@
 
 A number means little without both. Shuffled sound and a still portrait are what a metric gives to no skill at all; the
 true clips, and the same re-encoded, are what no method can beat. Where the best value is the ground truth's own (BAS,
-blinks), the ceiling is that value, and the floor is what lies farthest from it.
+blinks), the ceiling is that value, and the floor is what lies farthest from it. Of outputs driven by silence the still
+portrait alone has a value, and nothing rests more: it is the ceiling.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Cell, LeaderboardRow, Table, merit
 
 #: What a method's own outputs with another clip's sound are called, behind its name.
@@ -51,7 +53,8 @@ def bounds(table: Table, index: int) -> Bounds:
     worst, floor = min(merits, key=lambda entry: entry[0])
     if worst < best:
         return Bounds(floor, ceiling)
-    return Bounds(ceiling=ceiling) if ceiling.method == GROUND_TRUTH else Bounds(floor=ceiling)
+    unbeaten = ceiling.method == GROUND_TRUTH or _of_silence(column.metric)
+    return Bounds(ceiling=ceiling) if unbeaten else Bounds(floor=ceiling)
 
 
 def own_floor(table: Table, index: int, method: str) -> Bound | None:
@@ -60,6 +63,10 @@ def own_floor(table: Table, index: int, method: str) -> Bound | None:
         if line.method == f"{method}{SHUFFLED}" and (own := _bound(line, index)) is not None:
             return own
     return bounds(table, index).floor
+
+
+def _of_silence(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].driven_by == "silence"
 
 
 def _bound(line: LeaderboardRow, index: int) -> Bound | None:

@@ -16,6 +16,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import blended_transform_factory
 
 from dawn_bench.reports.cards import ARROWS
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Table
@@ -108,7 +109,10 @@ def score_plots(table: Table) -> list[str]:
         axes.locator_params(axis="x", nbins=5 if largest < 10_000 else 3)
         axes.margins(x=0.08)
         unit = f"  ({column.unit})" if column.unit else ""
-        axes.set_title(_plain(f"{column.label} {ARROWS[column.aim]}{unit}"), fontsize=9, color=INK, loc="left")
+        # from the figure's edge: beside the names of the methods a long label would be cut off
+        text = _plain(f"{column.label} {ARROWS[column.aim]}{unit}")
+        title = axes.set_title(text, fontsize=9, color=INK, loc="left", x=0.02)
+        title.set_transform(blended_transform_factory(figure.transFigure, title.get_transform()))
         _style(axes)
         axes.tick_params(axis="y", labelcolor=INK)
         name = f"score-{table.name}-{table.split}-{table.method_class}-{table.pieces}-{index}"

@@ -153,6 +153,8 @@ def _clause(
     mean, low, high = difference
     if low <= 0 <= high:
         return f"{text}, not told apart from {name} ({at})"
+    if _number(column, cell.value) == _number(column, floor.value):
+        return f"{text}, in these digits the same as {name} ({at})"
     higher = column.aim == "higher"
     better = (mean > 0) == higher
     if not better:

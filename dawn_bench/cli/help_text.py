@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dawn_bench.cli.themes import METAVARS, THEMES, theme_of
+from dawn_bench.text import counted
 
 #: Columns: of the options, and of a line where there is no terminal.
 LEFT, WIDTH = 26, 80
@@ -16,6 +17,9 @@ LEFT, WIDTH = 26, 80
 EXAMPLES = 2
 #: Widest help on a terminal: longer lines are hard to read.
 WIDEST = 100
+#: Names of a list that are shown whole in the common part, and those shown of a longer one.
+NAMES, FEW = 24, 12
+_KNOWN = re.compile(r"Known: (?P<names>[\w-]+(?:, [\w-]+)*)")
 _COMMAND = re.compile(r"(?P<label>.*?:) (?P<command>(?:torchrun|dawn-bench) .*)")
 
 
@@ -24,7 +28,8 @@ def help_of(command: Any, ctx: Any, *, everything: bool = False) -> str:
     if (name_choices := getattr(command, "name_choices", None)) is not None:
         name_choices()
     width = min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns)
-    usage = [ctx.command_path.replace("python -m dawn_bench", "dawn-bench"), *command.collect_usage_pieces(ctx)]
+    pieces = [piece.strip("{}") for piece in command.collect_usage_pieces(ctx)]
+    usage = [ctx.command_path.replace("python -m dawn_bench", "dawn-bench"), *pieces]
     lines = [f"Usage: {' '.join(usage)}", ""]
     shown = 0
     for part in (command.help or "").split("\n\n"):
@@ -39,7 +44,8 @@ def help_of(command: Any, ctx: Any, *, everything: bool = False) -> str:
         lines += [title, *_rows(rows, width), ""]
     if left_out:
         name = usage[0].removeprefix("dawn-bench ")
-        lines.append(f"{left_out} more options, for special cases: dawn-bench {name} --help-all")
+        more = counted(left_out, "more option")
+        lines.append(f"{more}, for special cases: dawn-bench {name} --help-all")
     return "\n".join(lines).rstrip()
 
 
@@ -83,7 +89,8 @@ def _options(command: Any, ctx: Any, *, everything: bool) -> tuple[list[tuple[st
         if not (common or everything or param.required or (param.help or "").endswith("Required.")):
             left_out += 1
             continue
-        by_theme[title].append((_left(command, param), _text(param)))
+        text = _text(param)
+        by_theme[title].append((_left(command, param), text if everything else _shorter(text)))
     return [(title, rows) for title, rows in by_theme.items() if rows], left_out
 
 
@@ -115,6 +122,16 @@ def _text(param: Any) -> str:
     if "Default" in text or param.is_flag or default in (None, "", False, (), []) or callable(default):
         return text
     return f"{text} Default: {default}."
+
+
+def _shorter(text: str) -> str:
+    """A long list of names cut to its first ones: all of them are in `--help-all`."""
+    match = _KNOWN.search(text)
+    names = match["names"].split(", ") if match else []
+    if match is None or len(names) <= NAMES:
+        return text
+    few = f"{', '.join(names[:FEW])} and {len(names) - FEW} more (--help-all)"
+    return text[: match.start("names")] + few + text[match.end("names") :]
 
 
 def _rows(rows: Sequence[tuple[str, str]], width: int) -> list[str]:

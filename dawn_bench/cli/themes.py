@@ -7,8 +7,9 @@ from __future__ import annotations
 
 THEMES: dict[str, tuple[str, str]] = {
     "Input": (
-        "--image --audio --root --dataset --like --cache --checkpoint --drive --outputs --mapping --list",
-        "--labels --audio-track --pose-file --drive-person --naming --installs --only --cookies --split-by --split",
+        "--image --audio --root --dataset --like --cache --checkpoint --drive --outputs --mapping --split --list "
+        "--labels",
+        "--audio-track --pose-file --drive-person --naming --installs --only --cookies --split-by",
     ),
     "Method": (
         "--model --method --preset --stage --variant --steps",

@@ -168,10 +168,10 @@ def _steps(
     # for each other.
     with (
         deferred(enabled=world_size() == 1) as request,
-        meter(f"train {stage.name}", total=loop.steps, unit="steps") if rank() == 0 else nullcontext() as progress,
+        meter(f"train {stage.name}", total=loop.steps, unit="steps", done=start)
+        if rank() == 0
+        else nullcontext() as progress,
     ):
-        if progress is not None:
-            progress.advance(start)
         iterator = iter(loader)
         for step in range(start, loop.steps):
             try:

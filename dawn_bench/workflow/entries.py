@@ -32,7 +32,7 @@ from dawn_bench.baselines.outputs import OK, Failure, Output, produce
 from dawn_bench.baselines.reframe import Reframed
 from dawn_bench.baselines.silence import Silent, spoken_name
 from dawn_bench.clip import Clip
-from dawn_bench.errors import InputError, ItemError
+from dawn_bench.errors import InputError, ItemError, UnknownNameError
 from dawn_bench.files import sha256_file
 from dawn_bench.metrics.scoring.matching import FileLoad, Load
 from dawn_bench.names import check_name, owned
@@ -143,7 +143,12 @@ def entry_source(
             )
         return Source(name, job, clips, out, given=given)
     began = time.perf_counter()
-    method = method_of(name, job, modality)
+    try:
+        method = method_of(name, job, modality)
+    except UnknownNameError as error:  # most often a method of the user's own
+        raise InputError(
+            error.what, hint=f"{error.hint} Of your own method, give the mp4s: --outputs FOLDER."
+        ) from None
     if check := getattr(method, "check", None):
         check(clips[0])
     for note in remarks_of(method, clips[0]):

@@ -226,10 +226,9 @@ def generate_list(job: Generation) -> ListedClips:
     by_number, frames = {each.number: each for each in todo}, dict[Path, int]()
     places = Workers(min(workers, max(1, len(todo))))
     try:
-        with meter("generate", total=len(share), unit="clips") as bar:
+        with meter("generate", total=len(share), unit="clips", done=len(failed) + len(kept)) as bar:
             for line, reason in sorted(failed.items()):
                 bar.say(f"{job.items}: line {line}: {reason}")
-            bar.advance(len(failed) + len(kept))
             for report in run(todo, workers=places):
                 out = by_number[report.number].out
                 if report.failure:

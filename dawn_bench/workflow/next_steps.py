@@ -21,7 +21,10 @@ _USUAL = ("pose", "blink", "logmel", "masks")
 
 
 def after_prepare(cache: Path, *, meshes: bool = False) -> Command:
-    """Train on the new cache, in a folder of its own beside it."""
+    """Train on the new cache, in a folder of its own beside it; without a clip to train on, export it for a method."""
+    if not meshes and not _trainable(cache):
+        items = str(cache.with_name(f"{cache.name}-items"))
+        return ("cache", "export", str(cache), "--split", "test", "--format", "inputs", "--out", items)
     model = ("--model", MESH_MODEL) if meshes else ()
     return ("train", "--cache", str(cache), "--out", str(_beside(cache, "run")), "--stage", "all", *model)
 
@@ -67,6 +70,18 @@ def here(place: Survey) -> Command | None:
     if place.videos is not None or runs:
         return _prepare(place)
     return ("quickstart", "--out", "demo")
+
+
+def _trainable(cache: Path) -> bool:
+    """Whether a cache has clips of the split `train`, by that column of its index; True where it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        splits = pq.read_table(cache / "index.parquet", columns=["split"])["split"].to_pylist()
+    except (OSError, KeyError, pa.ArrowException):
+        return True
+    return "train" in splits or "test" not in splits
 
 
 def _quickstart(place: Place) -> Command:

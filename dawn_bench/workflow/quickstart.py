@@ -158,7 +158,8 @@ def _quickstarted(out: Path, plan: Plan, *, jobs: int, device: str, paper: Polic
     with spent.part("report"):
         pages = write_report(out / "results", out / "results" / "report")
     page = next(p for p in pages if p.suffix == ".html")
-    return Quickstarted([*scored.summary, *(_line(s) for s in signals), *spent.table()], signals, page.resolve())
+    table = [line for line in scored.screen if not line.startswith("report: ")]  # it is written anew, and named last
+    return Quickstarted([*table, *(_line(s) for s in signals), *spent.table()], signals, page.resolve())
 
 
 def _sampling(plan: Plan) -> dict[str, int]:

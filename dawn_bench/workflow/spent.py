@@ -58,8 +58,8 @@ class Spent:
         rows = [("part", "time", "processor")]
         rows += [(name, duration(round(wall)), duration(round(cpu))) for name, (wall, cpu) in self.parts.items()]
         rows.append(("total", duration(round(total[0])), duration(round(total[1]))))
-        width = max(len(row[0]) for row in rows)
-        return [f"{name:<{width}}  {wall:>7}  {cpu:>9}" for name, wall, cpu in rows]
+        first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
+        return [f"{name:<{first}}  {wall:>{second}}  {cpu:>{third}}" for name, wall, cpu in rows]
 
 
 def _processor() -> float:

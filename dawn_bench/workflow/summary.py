@@ -14,6 +14,7 @@ from dawn_bench.metrics.scoring.frames import missing_words
 from dawn_bench.metrics.scoring.needs import evaluation_changes
 from dawn_bench.reports.cards import ARROWS
 from dawn_bench.reports.leaderboard import Cell, Column, Table, leaderboards, number
+from dawn_bench.reports.phrases import group_of, group_place
 from dawn_bench.reports.tables import NEEDS, title
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights_needs import fetch_command
@@ -31,6 +32,7 @@ def table_lines(rows: Sequence[ScoreRow]) -> list[str]:
 
 def _text(table: Table) -> list[str]:
     columns = [(column, [line.cells[k] for line in table.lines]) for k, column in enumerate(table.columns)]
+    columns.sort(key=lambda pair: group_place(group_of(pair[0])))  # as on the page
     columns.sort(key=lambda pair: all(cell is None or cell.needs_weights for cell in pair[1]))
     texts = [[_head(column), *(_cell(cell, column) for cell in cells)] for column, cells in columns]
     texts.append(["clips", *(str(line.n_clips or "–") for line in table.lines)])

@@ -173,8 +173,8 @@ def _cache(look: _Look, path: Path, entries: Mapping[str, bool]) -> Place:
     settings, running = look.read_json(path / "cache.json"), look.running(path)
     plan = {} if settings else look.read_json(path / "plan.json")
     known = settings or (plan["settings"] if isinstance(plan.get("settings"), dict) else {})
-    name, size = known.get("dataset"), known.get("size")
-    words = [name[:80]] if isinstance(name, str) else []
+    names, size = [known.get("name"), known.get("dataset")], known.get("size")
+    words = list(dict.fromkeys(name[:80] for name in names if isinstance(name, str)))
     words += [f"{size} px"] if isinstance(size, int) else []
     finished = "cache.json" in entries and "index.parquet" in entries
     if not finished:

@@ -128,6 +128,7 @@ class DlibIdentity(Identity):
     """`id-dlib.dlib` float32 (N,128) and `id-dlib.found` bool (N,): dlib's embedding, whatever network CSIM has."""
 
     name, fields, version = "id-dlib", ("frames",), 1  # a change of the embedding raises both features' versions
+    device_bound = False
 
     @classmethod
     def wanted(cls, protocol: ScoringProtocol) -> str:

@@ -60,8 +60,8 @@ def download(videos: Sequence[Video], folder: Path, *, fetch: Fetch) -> list[tup
     todo = [video for video in videos if video.stem not in present]
     log = {stem: row for stem, row in read_log(folder).items() if stem not in present}
     failed_in_a_row = 0
-    with meter("download", total=len(videos), unit="videos") as bar:
-        bar.advance(len(videos) - len(todo), note=f"{len(videos) - len(todo)} are already downloaded")
+    with meter("download", total=len(videos), unit="videos", done=len(videos) - len(todo)) as bar:
+        bar.advance(0, note=f"{len(videos) - len(todo)} are already downloaded")
         for video in todo:
             try:
                 if not video.youtube:

@@ -101,6 +101,7 @@ def test_where_time_goes_is_printed_and_in_the_facts(done: tuple[Path, Quickstar
     assert all(timings[part] > 0 and f"{part}, processor" in timings for part in parts)
     printed = [line.split("  ")[0].strip() for line in finished.summary]
     assert printed[-8:] == ["part", *parts, "report", "total"]
+    assert "still" in printed and not any(line.startswith("still:") for line in printed), "scores are a table"
 
 
 def test_the_page_is_one_self_contained_file_with_videos(done: tuple[Path, Quickstarted]) -> None:

@@ -31,6 +31,16 @@ def test_plain_lines_are_rare_and_give_rate_and_time_left(
     assert len(lines) == 3
 
 
+def test_what_an_earlier_run_did_is_not_in_the_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    with meter("work", total=100, unit="steps", done=60) as bar:
+        clock.now += 10
+        bar.advance(20)
+        assert capsys.readouterr().err == "work: 80/100 steps, 2.0 steps/s, 10 s, 10 s left\n"
+
+
 def test_the_last_line_comes_once_and_unknown_totals_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track(iter("abc"), "letters")) == ["a", "b", "c"]
     assert re.fullmatch(r"letters: 3 it, [\d.]+ it/s, 0 s\n", capsys.readouterr().err)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dawn_bench.cli.home import home
@@ -194,3 +196,23 @@ def test_paths_of_the_next_command_are_beside_what_they_follow() -> None:
     assert after_prepare(Path("/x/my cache"), meshes=True)[3:] == (
         "--out", "/x/my cache-run", "--stage", "all", "--model", "diffspeaker"
     )  # fmt: skip
+
+
+def test_a_cache_without_clips_to_train_on_is_exported_for_a_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "mine"
+    a_cache(cache)
+    for splits, command in ((["test", "test"], "cache"), (["train", "test"], "train"), (["val"], "train")):
+        pq.write_table(pa.table({"split": splits}), cache / "index.parquet")
+        assert after_prepare(cache)[0] == command
+    pq.write_table(pa.table({"split": ["test"]}), cache / "index.parquet")
+    assert after_prepare(cache)[-1] == str(tmp_path / "mine-items")
+    monkeypatch.chdir(tmp_path)
+    assert "next: dawn-bench cache export mine --split test --format inputs --out mine-items" in home(Path())[1]
+
+
+def test_a_cache_is_shown_by_the_name_that_it_was_given(tmp_path: Path) -> None:
+    a_cache(tmp_path / "c")
+    write(tmp_path / "c" / "cache.json", json.dumps({"name": "lab", "dataset": "folder", "size": 64}))
+    assert "  cache       c  lab, folder, 64 px" in home(tmp_path)[1]

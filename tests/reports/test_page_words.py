@@ -51,6 +51,20 @@ def test_a_method_is_better_only_beyond_chance(row: Make) -> None:
     assert said["poor"] == f"poor reaches a PSNR of 15.00 dB, below {at}"
 
 
+def test_a_lead_below_the_digits_shown_is_not_called_one(row: Make) -> None:
+    still = psnr(row, "still", 20.0)
+    (table,) = leaderboards([psnr(row, "dawn", 20.001), still, psnr(row, "ground-truth", 40.0)])
+    at = "a still portrait (20.00; the true clips: 40.00)."
+    assert sentences.methods(table)["dawn"] == f"dawn reaches a PSNR of 20.00 dB, in these digits the same as {at}"
+
+
+def test_in_silence_a_still_portrait_is_the_ceiling(row: Make) -> None:
+    rows = [row(m, v, metric="silence-leak", rankable=m != "still") for m, v in {"dawn": 0.4, "still": 0.04}.items()]
+    (table,) = leaderboards(rows)
+    limit = bounds(table, 0)
+    assert limit.floor is None and limit.ceiling is not None and limit.ceiling.method == "still"
+
+
 def test_where_lower_is_better_the_words_turn_round(row: Make) -> None:
     rows = [
         row(m, v, metric="lpips", rankable=m != "still", per_clip=values(v, spread=0.01))

@@ -234,7 +234,7 @@ def test_scores_of_stand_ins_come_with_the_command_that_brings_the_networks(job:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"outputs": None}, r"no method called 'mine'"),
+        ({"outputs": None}, r"no method called 'mine'.*Of your own method, give the mp4s: --outputs FOLDER"),
         ({"outputs": None, "methods": ("stil",)}, r"'stil'\. Did you mean still"),
         ({"split": "holdout"}, r"has no split 'holdout'\. Known: test, train"),
         ({"metrics": ("psrn",)}, r"metric called 'psrn'\. Did you mean psnr"),
