@@ -57,7 +57,7 @@ class SilenceLeak(RatioMetric):
         speech = float(theirs[both].std()) if both.any() else 0.0
         lost = ranges(np.flatnonzero(~both) + self.protocol.skip_first)
         if speech < STILL:
-            why = "the true lips rest" if both.any() else "no frame shows both faces"
+            why = "the true lips rest" if both.sum() > 1 else "both faces in fewer than 2 frames"
             return Leak(0.0, 0, int(both.sum()), left_out=lost, model=model, why=why)
         motion = float(ours[both].std())
         # the mean of equal numbers is off by their last bit

@@ -194,3 +194,11 @@ def test_paths_of_the_next_command_are_beside_what_they_follow() -> None:
     assert after_prepare(Path("/x/my cache"), meshes=True)[3:] == (
         "--out", "/x/my cache-run", "--stage", "all", "--model", "diffspeaker"
     )  # fmt: skip
+
+
+def test_a_name_of_two_lines_is_one_line_of_the_list(tmp_path: Path) -> None:
+    place = tmp_path / "a\nb"
+    place.mkdir()
+    (place / "cache.json").write_text("{}")
+    (place / "index.parquet").touch()
+    assert [line.split()[1] for line in home(tmp_path)[1] if line.startswith("  cache")] == [r"a\nb"]
