@@ -15,21 +15,21 @@ measure that agrees with people.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dawn_bench.metrics.features.landmarks import model_note, seen_landmarks
+from dawn_bench.metrics.features.landmarks import model_note, seen_opening
 from dawn_bench.metrics.functional.av_offset import (
+    CONSTANT,
+    MIN_PAIRS,
     av_offset,
     fill_gaps,
     lag_correlations,
 )
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes, reasons
 from dawn_bench.metrics.scoring.frames import ranges
-from dawn_bench.training.mouth import mouth_opening
 
 #: The correlation that the best of 31 lags reaches by chance in 5 % of the cases, times the root of the frames;
 #: measured on real clips with the sound of other clips.
@@ -42,6 +42,7 @@ _ABSTAINS = {
     "no_mouth": "no face in most frames",
     "still_mouth": "still mouth",
     "too_short": "too short",
+    "steady_sound": "sound of one loudness",
     "unclear": "no lag stands out",
     "inverted": "the mouth closes with the sound",
     "at_range_end": f"best at more than {TRUSTED} frames",
@@ -59,22 +60,29 @@ class AvMatch(Part):
 class _Av(RatioMetric):
     group = "sync"
     optional = True
-    needs = ("landmarks", "envelope")
+    needs = ("landmarks", "envelope", "repeated")
     compares = False
 
     def tracks(self, generated: Arrays) -> tuple[np.ndarray, np.ndarray, str]:
         """The mouth's opening (T,), NaN without a face, the loudness (T,), and the landmark model."""
-        model, points = seen_landmarks(generated)
-        opening = mouth_opening(points)
+        model, opening = seen_opening(generated)
         loudness = generated["envelope"][: len(opening)]
         return opening, np.pad(loudness, (0, len(opening) - len(loudness))), model
 
     def fold(self, records: Mapping[str, AvMatch]) -> Score:  # type: ignore[override]
         """The mean over clips, with the reasons of clips without a value and the landmark model in the note."""
         score = super().fold(records)
-        reasons = Counter(_ABSTAINS.get(r.verdict, r.verdict) for r in records.values() if r.weight == 0)
-        why = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+        why = reasons(_ABSTAINS.get(r.verdict, r.verdict) for r in records.values() if r.weight == 0)
         return replace(score, note=join_notes(score.note, why, model_note(records.values())))
+
+
+def _reason(verdict: str, opening: np.ndarray, loudness: np.ndarray) -> str:
+    """The verdict, where a still mouth of few frames is too short, and one beside steady sound is not."""
+    if verdict not in ("still_mouth", "too_short"):
+        return verdict
+    if np.isfinite(opening).sum() < MIN_PAIRS:
+        return "too_short"
+    return "steady_sound" if loudness.std() < CONSTANT else verdict
 
 
 @METRICS.register("av-corr")
@@ -92,7 +100,7 @@ class AvCorr(_Av):
     def measure(self, generated: Arrays, true: Arrays) -> AvMatch:
         """The clip's correlation; weight 0 without sound, without a moving mouth, or below 25 frames."""
         opening, loudness, model = self.tracks(generated)
-        verdict = av_offset(opening, loudness, max_lag=0).verdict
+        verdict = _reason(av_offset(opening, loudness, max_lag=0).verdict, opening, loudness)
         r = float(lag_correlations(fill_gaps(opening), loudness, max_lag=0)[0])
         if verdict == "still_mouth":  # which follows no sound
             r = 0.0
@@ -119,7 +127,7 @@ class AvLag(_Av):
         opening, loudness, model = self.tracks(generated)
         result = av_offset(opening, loudness)
         lost = ranges(np.flatnonzero(np.isnan(opening)) + self.protocol.skip_first)
-        count, verdict = int(np.isfinite(opening).sum()), str(result.verdict)
+        count, verdict = int(np.isfinite(opening).sum()), _reason(result.verdict, opening, loudness)
         if verdict == "ok" and result.r is not None and result.r < CHANCE / np.sqrt(count):
             verdict = "unclear"
         if verdict == "ok" and abs(result.offset or 0) > TRUSTED:

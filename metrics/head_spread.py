@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dawn_bench.metrics.bas import head_points
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
+from dawn_bench.metrics.features.landmarks import FOUND
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes, reasons
+from dawn_bench.metrics.scoring.frames import ALL, ranges
 
 #: Outer corners of the eyes (iBUG 68).
 _EYES = 36, 45
@@ -25,10 +27,11 @@ _EYES = 36, 45
 
 @dataclass(frozen=True)
 class Spreads(Part):
-    """A clip's difference, and both spreads."""
+    """A clip's difference, both spreads, and why it is undefined."""
 
     generated: float = 0.0
     true: float = 0.0
+    why: str = ""
 
 
 @METRICS.register("head-spread")
@@ -43,19 +46,26 @@ class HeadSpread(RatioMetric):
         "position over time. A stiff head and a restless one raise it; when the head moves, the mouth and the picture "
         "do not. 0 for the true clip."
     )
-    needs = ("headpose",)
+    needs = ("headpose", "landmarks")
     shows = ("face", "motion")
 
     def measure(self, generated: Arrays, true: Arrays) -> Spreads:
-        """The clip's difference."""
-        ours, theirs = spread(generated["headpose"]), spread(true["headpose"])
-        return Spreads(abs(ours - theirs), 1, n_frames=len(generated["headpose"]), generated=ours, true=theirs)
+        """The clip's difference over the frames that show both faces; weight 0 below two."""
+        seen = np.logical_and(*(side.get(FOUND, np.ones(len(side["headpose"]), bool)) for side in (generated, true)))
+        if seen.sum() < 2:
+            return Spreads(0.0, 0, n_frames=int(seen.sum()), left_out=ALL, why="both faces in fewer than 2 frames")
+        ours, theirs = spread(generated["headpose"][seen]), spread(true["headpose"][seen])
+        lost = ranges(np.flatnonzero(~seen) + self.protocol.skip_first)
+        return Spreads(abs(ours - theirs), 1, int(seen.sum()), left_out=lost, generated=ours, true=theirs)
 
     def fold(self, records: Mapping[str, Spreads]) -> Score:  # type: ignore[override]
         """The mean over clips, with both mean spreads in the note."""
-        ours, theirs = (np.mean([getattr(r, side) for r in records.values()]) for side in ("generated", "true"))
-        score = super().fold(records)
-        return replace(score, note=join_notes(score.note, f"spread {ours:.3f}, of the true clips {theirs:.3f}"))
+        score, used = super().fold(records), [r for r in records.values() if r.weight > 0]
+        if not used:
+            return replace(score, note=join_notes(score.note, reasons(r.why for r in records.values())))
+        ours, theirs = (np.mean([getattr(r, side) for r in used]) for side in ("generated", "true"))
+        both = f"spread {ours:.3f}, of the true clips {theirs:.3f}"
+        return replace(score, note=join_notes(score.note, reasons(r.why for r in records.values()), both))
 
 
 def spread(pose: np.ndarray) -> float:

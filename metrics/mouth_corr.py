@@ -15,20 +15,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dawn_bench.metrics.features.landmarks import model_note, seen_landmarks
+from dawn_bench.metrics.features.landmarks import model_note, seen_opening
 from dawn_bench.metrics.functional.av_offset import MIN_PAIRS, STILL
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes, reasons
 from dawn_bench.metrics.scoring.frames import ranges
-from dawn_bench.training.mouth import correlation, mouth_opening
+from dawn_bench.training.mouth import correlation
+
+#: Why a clip is undefined of which too little is seen.
+FEW = f"both faces in fewer than {MIN_PAIRS} frames"
 
 
 @dataclass(frozen=True)
 class Mouths(Part):
-    """A clip's correlation, both openings (T,), and the landmark model."""
+    """A clip's correlation, both openings (T,), the landmark model, and why it is undefined."""
 
     generated: np.ndarray = field(default_factory=lambda: np.zeros(0))
     true: np.ndarray = field(default_factory=lambda: np.zeros(0))
     model: str = ""
+    why: str = ""
 
 
 @METRICS.register("mouth-corr")
@@ -43,15 +47,16 @@ class MouthCorr(RatioMetric):
         "wrong lip motion lowers it; how wide the mouth opens, the picture's quality and the sound do not move it. "
         "1 for the true clip, 0 for a still mouth or that of somebody who says something else."
     )
-    needs = ("landmarks",)
+    needs = ("landmarks", "repeated")
     shows = ("face", "motion")
 
     def measure(self, generated: Arrays, true: Arrays) -> Mouths:
         """The clip's correlation; weight 0 where it is undefined."""
-        model, points = seen_landmarks(generated)
-        ours, theirs = mouth_opening(points), mouth_opening(seen_landmarks(true)[1])
+        model, ours = seen_opening(generated)
+        theirs = seen_opening(true)[1]
         both = np.isfinite(ours) & np.isfinite(theirs)
-        defined = both.sum() >= MIN_PAIRS and theirs[both].std() >= STILL
+        short = both.sum() < MIN_PAIRS
+        defined = not short and theirs[both].std() >= STILL
         return Mouths(
             correlation(ours, theirs) if defined else 0.0,
             1 if defined else 0,
@@ -61,6 +66,7 @@ class MouthCorr(RatioMetric):
             generated=ours,
             true=theirs,
             model=model,
+            why="" if defined else FEW if short else "the true mouth rests",
         )
 
     def fold(self, records: Mapping[str, Mouths]) -> Score:  # type: ignore[override]
@@ -71,7 +77,8 @@ class MouthCorr(RatioMetric):
         if len(used) > 1:
             level = np.mean([_with_other(r.generated, used[k - 1].true) for k, r in enumerate(used)])
             chance = f"{level:.3f} with the true mouths of other clips"
-        return replace(score, note=join_notes(score.note, chance, model_note(records.values())))
+        why = reasons(r.why for r in records.values())
+        return replace(score, note=join_notes(score.note, why, chance, model_note(records.values())))
 
 
 def _with_other(ours: np.ndarray, other: np.ndarray) -> float:

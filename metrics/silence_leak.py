@@ -18,18 +18,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dawn_bench.metrics.features.landmarks import model_note, seen_landmarks
+from dawn_bench.metrics.features.landmarks import model_note, seen_opening
 from dawn_bench.metrics.functional.av_offset import CONSTANT, STILL
-from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes
+from dawn_bench.metrics.scoring.base import METRICS, Arrays, Part, RatioMetric, Score, join_notes, reasons
 from dawn_bench.metrics.scoring.frames import ranges
-from dawn_bench.training.mouth import mouth_opening
 
 
 @dataclass(frozen=True)
 class Leak(Part):
-    """A clip's two standard deviations, and the landmark model."""
+    """A clip's two standard deviations, the landmark model, and why it is undefined."""
 
     model: str = ""
+    why: str = ""
 
 
 @METRICS.register("silence-leak")
@@ -45,19 +45,20 @@ class SilenceLeak(RatioMetric):
         "move without sound raise it; head motion, blinks and the picture's quality hardly do, and how well lips "
         "follow speech does not. A still picture gives 0, so it is not ranked."
     )
-    needs = ("landmarks",)
+    needs = ("landmarks", "repeated")
     interval = "all lip motion in silence over all true lip motion; 95 % bootstrap interval over clips"
     shows = ("motion",)
 
     def measure(self, generated: Arrays, true: Arrays) -> Leak:
         """Both deviations; weight 0 where the true lips rest or either face is never seen."""
-        model, points = seen_landmarks(generated)
-        ours, theirs = mouth_opening(points), mouth_opening(seen_landmarks(true)[1])
+        model, ours = seen_opening(generated)
+        theirs = seen_opening(true)[1]
         both = np.isfinite(ours) & np.isfinite(theirs)
         speech = float(theirs[both].std()) if both.any() else 0.0
         lost = ranges(np.flatnonzero(~both) + self.protocol.skip_first)
         if speech < STILL:
-            return Leak(0.0, 0, int(both.sum()), left_out=lost, model=model)
+            why = "the true lips rest" if both.sum() > 1 else "both faces in fewer than 2 frames"
+            return Leak(0.0, 0, int(both.sum()), left_out=lost, model=model, why=why)
         motion = float(ours[both].std())
         # the mean of equal numbers is off by their last bit
         return Leak(motion if motion >= CONSTANT else 0.0, speech, int(both.sum()), left_out=lost, model=model)
@@ -65,4 +66,5 @@ class SilenceLeak(RatioMetric):
     def fold(self, records: Mapping[str, Leak]) -> Score:  # type: ignore[override]
         """The ratio over all clips, with the landmark model in the note."""
         score = super().fold(records)
-        return replace(score, note=join_notes(score.note, model_note(records.values())))
+        why = reasons(r.why for r in records.values())
+        return replace(score, note=join_notes(score.note, why, model_note(records.values())))

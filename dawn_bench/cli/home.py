@@ -61,7 +61,8 @@ def _listed(present: Survey) -> list[str]:
 
 def _line(place: Place, width: int) -> str:
     state = place.state if place.state != DONE else ""
-    return f"  {place.kind:<10}  {place.path!s:<{width}}  {': '.join(filter(None, (state, place.words)))}".rstrip()
+    text = f"  {place.kind:<10}  {place.path!s:<{width}}  {': '.join(filter(None, (state, place.words)))}".rstrip()
+    return text.replace("\r", r"\r").replace("\n", r"\n")  # a name of two lines would look like two places
 
 
 def _read(present: Survey) -> str:

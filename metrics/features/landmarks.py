@@ -21,6 +21,7 @@ from dawn_bench.pipelines.faces.choice import MOST_FACES
 from dawn_bench.pipelines.faces.repeated import once_per_picture
 from dawn_bench.pipelines.faces.tracking import Tracker
 from dawn_bench.provenance import fingerprint
+from dawn_bench.training.mouth import mouth_opening
 from dawn_bench.weights import Policy, Resolved
 from dawn_bench.weights_needs import Needs
 from dawn_bench.weights_table import Weight
@@ -33,6 +34,7 @@ __all__ = [
     "landmarks_of",
     "model_note",
     "seen_landmarks",
+    "seen_opening",
     "variant_of",
 ]
 
@@ -124,6 +126,19 @@ def seen_landmarks(arrays: Arrays) -> tuple[str, np.ndarray]:
 def model_note(records: Iterable[Any]) -> str:
     """`landmarks by dlib`: the landmark models of records that have a `model`, for a note."""
     return f"landmarks by {', '.join(sorted({record.model for record in records}))}"
+
+
+def seen_opening(arrays: Arrays) -> tuple[str, np.ndarray]:
+    """The landmark model and the mouth's opening float64 (T,), NaN in the frames in which no face was detected.
+
+    A repeated picture has the opening of the picture before it: landmarks drift on it for seconds, since each search
+    begins where the last one ended.
+    """
+    model, points = seen_landmarks(arrays)
+    opening = mouth_opening(points)
+    for t in np.flatnonzero(arrays.get("repeated", False)):
+        opening[t] = opening[t - 1]
+    return model, opening
 
 
 def variant_of(arrays: Arrays, name: str) -> tuple[str, np.ndarray]:

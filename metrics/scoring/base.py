@@ -51,7 +51,8 @@ distributed sampler repeats counts once), `compute` folds the records in the ord
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -302,6 +303,12 @@ class Part:
 def join_notes(*notes: str) -> str:
     """The notes of a score in one line, separated by semicolons; empty ones are left out."""
     return "; ".join(filter(None, notes))
+
+
+def reasons(of_clips: Iterable[str]) -> str:
+    """Why clips are undefined: `no sound (2), too short (1)`; empty texts do not count."""
+    counts = Counter(filter(None, of_clips))
+    return ", ".join(f"{reason} ({count})" for reason, count in sorted(counts.items()))
 
 
 def by_second(values: np.ndarray) -> tuple[float, ...]:

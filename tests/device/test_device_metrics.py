@@ -49,8 +49,8 @@ SAME = {"i3d.32": "i3d.16"}
 #: Those whose network is in a file that this suite does not have; see `test_device_faces.py`.
 OF_FILES = {"identity"}
 WITHOUT = {
-    "blink", "envelope", "headpose", "id-dlib", "images", "landmarks", "mesh", "meshlips", "meshrest", "meshupper", "onset",
-    "pictures",
+    "blink", "envelope", "headpose", "id-dlib", "images", "landmarks", "mesh", "meshlips", "meshrest", "meshupper",
+    "onset", "pictures", "repeated",
 }  # fmt: skip
 
 

@@ -216,3 +216,11 @@ def test_a_cache_is_shown_by_the_name_that_it_was_given(tmp_path: Path) -> None:
     a_cache(tmp_path / "c")
     write(tmp_path / "c" / "cache.json", json.dumps({"name": "lab", "dataset": "folder", "size": 64}))
     assert "  cache       c  lab, folder, 64 px" in home(tmp_path)[1]
+
+
+def test_a_name_of_two_lines_is_one_line_of_the_list(tmp_path: Path) -> None:
+    place = tmp_path / "a\nb"
+    place.mkdir()
+    (place / "cache.json").write_text("{}")
+    (place / "index.parquet").touch()
+    assert [line.split()[1] for line in home(tmp_path)[1] if line.startswith("  cache")] == [r"a\nb"]

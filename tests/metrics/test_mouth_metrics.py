@@ -9,6 +9,7 @@ from dawn_bench.clip import Clip
 from dawn_bench.metrics.av import AvCorr, AvLag
 from dawn_bench.metrics.features.envelope import Envelope
 from dawn_bench.metrics.features.landmarks import Landmarks
+from dawn_bench.metrics.features.repeated import Repeated
 from dawn_bench.metrics.functional.landmark_distance import similar
 from dawn_bench.metrics.head_spread import HeadSpread, spread
 from dawn_bench.metrics.lmd import FaceDistance, MouthDistance
@@ -234,3 +235,39 @@ def test_on_the_embedded_dataset_true_mouths_lead_and_still_ones_and_those_of_ot
     assert 0 < values["m-lmd", "still"] < values["m-lmd", "other"]
     assert values["av-corr", "own"] > 0.8 and abs(values["av-corr", "other"]) < 0.2
     assert values["av-lag", "own"] == pytest.approx(0, abs=0.3), "written with the sound in step"
+
+
+def test_a_repeated_picture_has_one_opening_though_its_landmarks_drift():
+    frames = np.zeros((6, 8, 8, 3), np.uint8)
+    frames[3:, 0, 0, 0] = 1
+    flags = Repeated().run(Clip("a", "", "", 6, {"frames": frames}), {})["repeated"]
+    assert flags.tolist() == [False, True, True, False, True, True]
+    true, drift = wave(60), 0.1 + 0.002 * np.arange(60)
+    still = face(drift) | {"repeated": np.arange(60) > 0}
+    assert score(MouthCorr(), face(drift), face(true)).value != 0, "without the flags it would seem to move"
+    assert score(MouthCorr(), still, face(true)).value == 0
+    assert score(SilenceLeak(), still, face(true)).value == 0
+    assert score(MouthCorr(), face(true), still).note.startswith("undefined for 1 of 1 clip; the true mouth rests (1)")
+    assert "the true lips rest (1)" in score(SilenceLeak(), face(true), still).note
+
+
+def test_the_reason_for_a_clip_without_a_value_is_the_right_one():
+    few = score(AvCorr(), face(np.full(9, 0.2)) | {"envelope": wave(9)})
+    assert few.value is None and "too short (1)" in few.note
+    steady = score(AvLag(), face(wave(90)) | {"envelope": np.full(90, 0.3)})
+    assert steady.value is None and "sound of one loudness (1)" in steady.note
+    assert "both faces in fewer than 25 frames (1)" in score(MouthCorr(), face(wave(24)), face(wave(24))).note
+
+
+def test_the_spread_of_a_head_is_over_the_frames_that_show_both_faces():
+    pose = np.zeros((30, 7), np.float32)
+    pose[:, 3], pose[:, 0] = 4e-4, 20 * np.sin(np.arange(30))
+    seen = np.arange(30) < 20
+    gaps, noisy = pose.copy(), {"landmarks.found": seen}
+    gaps[20:, 0] = 80
+    metric = HeadSpread()
+    folded = score(metric, {"headpose": gaps} | noisy, {"headpose": pose})
+    assert folded.value == pytest.approx(0, abs=1e-6) and folded.n_frames == 20
+    assert metric.left_out(metric.records["a"]) == "20-29"
+    alone = score(HeadSpread(), {"headpose": gaps, "landmarks.found": np.arange(30) == 0}, {"headpose": pose})
+    assert alone.value is None and "both faces in fewer than 2 frames (1)" in alone.note
