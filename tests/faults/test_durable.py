@@ -40,7 +40,7 @@ from dawn_bench.reports.store import ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.storage import StorageError
 from dawn_bench.training import board, holdout, logger, loop, resume, trackers
-from dawn_bench.workflow import fill_job, forecast, generate_list, own_inputs, quickstart, reproduced, train
+from dawn_bench.workflow import fill_job, forecast, generate_list, own_inputs, quickstart, reproduced, spent, train
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
@@ -52,7 +52,7 @@ MODULES = (
     config, hashes, locks, transfer, weights_add, weights_fetch, mesh_readers, stage, feature_shards,
     checkpoint, download, audio, video, meshes, export, compact, index, plan, shards, synthetic, page, store, holdout,
     logger, loop, resume, trackers, quickstart, reproduced, train, executor, cache_folder, group, prepare, outputs,
-    generate_list, fill_job, own_inputs, forecast,
+    generate_list, fill_job, own_inputs, forecast, spent,
 )  # fmt: skip
 #: Names by which the writers are tried one by one.
 TRIED = [name for name, writer in WRITERS.items() if writer.tried]

@@ -30,6 +30,7 @@ OPENERS = frozenset({"open", "ZipFile", "TarFile"})
 OTHERWISE = {
     "dawn_bench/workflow/generation_rows.py:clear_place": "an empty file that tries the name, removed at once",
     "dawn_bench/shard.py:open_shard": "reads",
+    "dawn_bench/workflow/where.py:_Look.text": "reads",
     "dawn_bench/shard.py:Shards._opened": "reads",
     "dawn_bench/cli/__init__.py:main": "the null device",
     "dawn_bench/models/dawn/lfg_loss.py:Deformation.warp": "no file",

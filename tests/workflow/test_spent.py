@@ -38,10 +38,10 @@ def test_parts_add_up_over_runs_that_were_stopped(tmp_path: Path, monkeypatch: p
     assert again.parts == {"dataset": (3.0, 5.0), "train": (60.0, 100.0)}
     assert again.timings == {"dataset": 3.0, "train": 60.0, "dataset, processor": 5.0, "train, processor": 100.0}
     assert again.table() == [
-        "part           time   processor",
-        "dataset         3 s         5 s",
-        "train         1 min  1 min 40 s",
-        "total     1 min 3 s  1 min 45 s",
+        "part          time   processor",
+        "dataset        3 s         5 s",
+        "train        1 min  1 min 40 s",
+        "total    1 min 3 s  1 min 45 s",
     ]
 
 
