@@ -273,7 +273,7 @@ def test_every_field_is_described(command: str) -> None:
 def test_help_lists_what_registries_hold() -> None:
     text = {field.name: help_text(field, names=True) for field in field_flags(Preparation)}
     assert "crema" in text["--dataset"] and "hubert" in text["--extract"] and "dlib" in text["--face"]
-    assert "lse-c" in CliRunner().invoke(app, ["evaluate", "--help"]).output
+    assert "lse-c" in CliRunner().invoke(app, ["evaluate", "--help-all"]).output
     assert "Required." in help_text(field_flags(Reproduction)[0], names=True)
 
 

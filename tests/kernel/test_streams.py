@@ -166,15 +166,17 @@ def test_a_bar_takes_one_line_of_a_terminal(width: int, monkeypatch: pytest.Monk
 
 
 def test_a_silent_step_ticks_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def after_ten_seconds() -> str:
+        progress._Ticker.last -= 10
+        return capsys.readouterr().err
+
     monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.05)
     with ticking("evaluate"):
         monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.55)  # of the lines; the thread looks as often as before
-        progress._Ticker.last -= 10
-        _wait_for(lambda: "evaluate: at work, " in capsys.readouterr().err)
+        _wait_for(lambda: "evaluate: at work, " in after_ten_seconds())
         with meter("score", total=4, unit="clips") as bar:
             bar.advance()
-            progress._Ticker.last -= 10
-            _wait_for(lambda: "score: 1/4 clips" in capsys.readouterr().err)
+            _wait_for(lambda: "score: 1/4 clips" in after_ten_seconds())
     assert progress._Ticker.meter is None
 
 

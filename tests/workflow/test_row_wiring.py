@@ -278,7 +278,7 @@ def test_every_field_of_a_quickstarts_plan_arrives(field: str, tmp_path: Path, m
     for name in ("prepare", "Cache", "train"):
         spies.watch(quickstart, name, returns=lambda *_, **__: None)
     spies.watch(quickstart, "resolve_config", returns=SimpleNamespace(note="n"))
-    spies.watch(quickstart, "evaluate_methods", returns=SimpleNamespace(summary=[]))
+    spies.watch(quickstart, "evaluate_methods", returns=SimpleNamespace(summary=[], screen=()))
     spies.watch(quickstart, "_signals", returns=[])
     spies.watch(quickstart, "write_report", returns=[Path("report.html")])
 
