@@ -61,6 +61,14 @@ class Running:
     true: Sums
 
 
+def finite_pair(array: str, generated: Arrays, true: Arrays) -> Pair:
+    """One clip's features of both sides; raises `ItemError("not_finite")` where they contain NaN."""
+    sides = generated[array], true[array]
+    if not all(np.isfinite(rows).all() for side in sides for rows in row_blocks(side)):
+        raise ItemError("not_finite", f"{array} features are not finite numbers")
+    return Pair(*map(stored_rows, sides))
+
+
 class FrechetMetric(Metric):
     """Common part of FID and FVD: the distance over the features of all clips.
 
@@ -87,10 +95,7 @@ class FrechetMetric(Metric):
 
     def measure(self, generated: Arrays, true: Arrays) -> Pair:
         """The clip's features; raises `ItemError("not_finite")` where they contain NaN."""
-        sides = generated[self.array], true[self.array]
-        if not all(np.isfinite(rows).all() for side in sides for rows in row_blocks(side)):
-            raise ItemError("not_finite", f"{self.array} features are not finite numbers")
-        return Pair(*map(stored_rows, sides))
+        return finite_pair(self.array, generated, true)
 
     def update(self, generated: Arrays, true: Arrays, *, clip_id: str) -> None:
         """Add one clip."""

@@ -18,13 +18,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_bench.errors import ItemError
-from dawn_bench.lazy import row_blocks
-from dawn_bench.metrics.fid import Pair
+from dawn_bench.metrics.fid import Pair, finite_pair
 from dawn_bench.metrics.functional.frechet import interval
 from dawn_bench.metrics.functional.kernel import mmd_by_clip
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score, join_notes
-from dawn_bench.metrics.scoring.feature_cache import stored_rows
 
 
 class KernelMetric(Metric):
@@ -44,10 +41,7 @@ class KernelMetric(Metric):
 
     def measure(self, generated: Arrays, true: Arrays) -> Pair:
         """The clip's features; raises `ItemError("not_finite")` where they contain NaN."""
-        sides = generated[self.array], true[self.array]
-        if not all(np.isfinite(rows).all() for side in sides for rows in row_blocks(side)):
-            raise ItemError("not_finite", f"{self.array} features are not finite numbers")
-        return Pair(*map(stored_rows, sides))
+        return finite_pair(self.array, generated, true)
 
     def fold(self, records: Mapping[str, Pair]) -> Score:
         """The distance over all clips together."""

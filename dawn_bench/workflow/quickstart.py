@@ -56,7 +56,6 @@ class Plan(Config):
     source_size: int
     size: int
     scored_clips: int
-    zoom: float = 1.0  # of the face in the frame
     steps: int = 20  # of the sampler
     training: tuple[str, ...] = ()  # changes to the preset, as `--set` takes them
     seed: int = 0
@@ -192,7 +191,6 @@ def _dataset(root: Path, plan: Plan, *, jobs: int) -> None:
             clips=plan.clips,
             seconds=plan.seconds,
             size=plan.source_size,
-            zoom=plan.zoom,
             seed=plan.seed,
             jobs=jobs,
             progress=progress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -71,7 +71,6 @@ class ClipSpec:
     frames: int
     size: int
     seed: int
-    zoom: float = 1.0
 
     @property
     def name(self) -> str:
@@ -86,7 +85,6 @@ def write_embedded(
     clips: int,
     seconds: float,
     size: int = 256,
-    zoom: float = 1.0,
     seed: int = 0,
     jobs: int = 1,
     progress: Meter | None = None,
@@ -99,7 +97,6 @@ def write_embedded(
         clips: total number of clips, at most twelve per speaker, one for each sentence of CREMA-D.
         seconds: length of each clip, rounded to whole frames; at least 1.
         size: side of the square frames in pixels, even, at least 96.
-        zoom: enlarges the face in the frame, 1 to 1.5; eyes and mouth then have more pixels in small frames.
         seed: determines all content.
         jobs: number of processes; the files do not depend on it.
         progress: advanced by one for each clip.
@@ -126,7 +123,6 @@ def write_embedded(
             round(seconds * FPS),
             size,
             seed,
-            zoom,
         )
         for i in range(clips)
     ]
@@ -161,9 +157,9 @@ def _run(specs: list[ClipSpec], jobs: int) -> Iterator[None]:
 
 
 @lru_cache(maxsize=4)
-def _renderer(seed: int, speaker: int, size: int, zoom: float) -> Renderer:
+def _renderer(seed: int, speaker: int, size: int) -> Renderer:
     look = draw_look(np.random.default_rng([seed, 1, speaker]), speaker)
-    return Renderer(make_portrait(replace(look, fill=look.fill * zoom), size=size))
+    return Renderer(make_portrait(look, size=size))
 
 
 def _write_in_worker(spec: ClipSpec, owner: int) -> None:
@@ -181,7 +177,7 @@ def _write_clip(spec: ClipSpec) -> None:
 
 
 def _render_clip(spec: ClipSpec) -> None:
-    renderer = _renderer(spec.seed, spec.speaker, spec.size, spec.zoom)
+    renderer = _renderer(spec.seed, spec.speaker, spec.size)
     rng = np.random.default_rng([spec.seed, 2, spec.number])
     voice = draw_voice(np.random.default_rng([spec.seed, 3, spec.speaker]))
     seconds = spec.frames / FPS

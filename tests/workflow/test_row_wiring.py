@@ -258,7 +258,6 @@ PLANNED: dict[str, tuple[Any, Any, Any]] = {
     "source_size": (100, lambda s: s.one("write_embedded")["size"], 100),
     "size": (48, lambda s: s.one("prepare")["settings"].size, 48),
     "scored_clips": (2, lambda s: s.one("evaluate_methods")["job"].max_clips, 2),
-    "zoom": (1.2, lambda s: s.one("write_embedded")["zoom"], 1.2),
     "steps": (7, lambda s: s.one("evaluate_methods")["job"].options["steps"], 7),
     "training": (("lfg.loop.steps=3",), lambda s: s.one("resolve_config")["overrides"], ("lfg.loop.steps=3",)),
     "seed": (
