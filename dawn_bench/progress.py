@@ -71,8 +71,12 @@ def meter(label: str, *, total: float | None, unit: str = "it", done: float = 0.
             task = progress.add_task(visible(label), total=total, note="", completed=done)  # type: ignore[arg-type]
             yield _Bar(progress, task)
     else:
-        lines = _Lines(label, total, unit, done)
-        yield lines
+        outer, lines = _Ticker.meter, _Lines(label, total, unit, done)
+        _Ticker.meter = lines
+        try:
+            yield lines
+        finally:
+            _Ticker.meter = outer  # also where the work failed: a later step must not tick in this one's name
         lines.close()
 
 
@@ -153,7 +157,6 @@ class _Lines:
         self.done, self.earlier, self.note = done, done, ""
         self.start = self.last = time.monotonic()
         self.printed = -1.0
-        self.outer, _Ticker.meter = _Ticker.meter, self
 
     def advance(self, amount: float = 1, *, note: str = "") -> None:
         self.done += amount
@@ -165,7 +168,6 @@ class _Lines:
         sys.stderr.write(f"{visible(line)}\n")
 
     def close(self) -> None:
-        _Ticker.meter = self.outer
         if self.printed != self.done:
             self.print()
 

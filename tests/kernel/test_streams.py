@@ -180,6 +180,17 @@ def test_a_silent_step_ticks_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert progress._Ticker.meter is None
 
 
+def test_a_failed_step_is_not_named_by_later_ticks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OSError, match="disk"), meter("score", total=4, unit="clips"):
+        raise OSError("disk full")
+    capsys.readouterr()
+    monkeypatch.setattr(progress._Ticker, "last", -math.inf)
+    progress._Ticker.tick("evaluate", 0.0)
+    assert capsys.readouterr().err.startswith("evaluate: at work, ")
+
+
 def _wait_for(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 120
     while not condition():
