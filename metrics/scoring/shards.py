@@ -140,7 +140,11 @@ class ShardFolder:
         if "/" in key:
             raise ValueError(f"the key {key!r} has a slash")
         facts = json.loads(json.dumps(facts))
-        copies = {name: np.array(array, order="C", ndmin=1) for name, array in (arrays or {}).items()}
+        arrays = arrays or {}
+        if sum(array.nbytes for array in arrays.values()) < MOST_BYTES:
+            copies = {name: np.array(array, order="C", ndmin=1) for name, array in arrays.items()}
+        else:  # written before this returns: an hour's features are 0.7 GB, and a copy of them as much again
+            copies = {name: np.ascontiguousarray(array).view() for name, array in arrays.items()}
         for name, copy in copies.items():
             if copy.dtype.str not in _CODES:
                 raise ValueError(f"{name} has {copy.dtype} values, which cannot be stored")

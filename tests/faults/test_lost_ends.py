@@ -52,14 +52,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def windows(self: Any, clip: Clip, given: Any) -> dict[str, np.ndarray]:
         return {"i3d.16": pixels(cut_windows(clip["frames"], 16))[:, ::40]}
 
-    def lips(self: Any, clip: Clip, given: Any) -> dict[str, np.ndarray]:
-        return {"syncnet.lip": pixels(clip["frames"])[:, :32], "syncnet.audio": sound(clip)[:, :32]}
+    def part(self: Any, part: str, clip: Clip, given: Any) -> dict[str, np.ndarray]:
+        return {f"syncnet.{part}": (pixels(clip["frames"]) if part == "lip" else sound(clip))[:, :32]}
 
     looks = {"pictures.motion": np.array([9.0]), "pictures.face": np.ones(12, bool)}
     monkeypatch.setattr(Pictures, "run", lambda self, clip, given: looks)
     monkeypatch.setattr(Inception, "run", lambda self, clip, given: {"inception": pixels(clip["frames"])[:, :8]})
     monkeypatch.setattr(Windows16, "run", windows)
-    monkeypatch.setattr(SyncNetFeature, "run", lips)
+    monkeypatch.setattr(SyncNetFeature, "run_part", part)
 
 
 @pytest.fixture
