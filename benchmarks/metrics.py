@@ -435,7 +435,7 @@ def suite(folder: Path, count: int, budget: float) -> None:
 def memory() -> None:
     """Measure peak and anonymous memory of a process that scores 5, 20 and 60 small clips."""
     code = (
-        "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m, numpy as np\n"
+        "import sys; import metrics as m, numpy as np\n"
         "from dawn_bench.clip import Clip\n"
         "from dawn_bench.metrics.scoring.scorer import score_method\n"
         "n = int(sys.argv[1]); shot = lambda i: m.frames(4, i)[:, ::2, ::2]\n"
@@ -455,7 +455,7 @@ def memory() -> None:
 
 def length(minutes: Sequence[float], side: int) -> None:
     """Measure the memory of a process that scores one clip of so many minutes."""
-    code = "import sys; sys.path.insert(0, 'benchmarks'); import metrics as m; m.one_length(*map(float, sys.argv[1:]))"
+    code = "import sys, metrics; metrics.one_length(*map(float, sys.argv[1:]))"
     for each in minutes:
         command = [sys.executable, "-c", code, str(each), str(side)]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

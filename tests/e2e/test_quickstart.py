@@ -80,7 +80,7 @@ def test_dawn_is_listed_with_the_sanity_rows_and_no_number_is_of_a_stand_in(done
     assert truth["ssim"] == pytest.approx(1)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.timeout(900)
 def test_all_metrics_adds_the_papers_with_stand_ins_that_are_marked(done: tuple[Path, Quickstarted]) -> None:
     run_quickstart(done[0], MICRO, jobs=2, device="cpu", all_metrics=True)
