@@ -235,3 +235,4 @@ def ticking(what: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        thread.join(1)  # no line of progress comes after the command's last line

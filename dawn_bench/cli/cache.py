@@ -160,6 +160,7 @@ def export(
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn order.")] = 0,
     piece_length: Annotated[str, typer.Option(help="Of inputs: frames of the pieces, as in evaluate.")] = "",
     max_clips: Annotated[int | None, typer.Option(min=1, help="Of inputs: only the first clips of the split.")] = None,
+    json: JsonFlag = False,
 ) -> None:
     """Export the clips for other tools: .npy and .wav files, WebDataset tar files, or inputs for your own method.
 
@@ -171,13 +172,13 @@ def export(
     For your own method: dawn-bench cache export my-cache --split test --format inputs --out items
     """
     from dawn_bench.pipelines.preparation.export import export as write
-    from dawn_bench.terminal import echo
     from dawn_bench.text import counted
 
     if format == "inputs":
         others = {"--fields": fields, "--frames": frames != "raw", "--shuffle": shuffle, "--seed": seed}
         _refuse(others, "is not for --format inputs, whose files are always the same.")
-        _export_inputs(root, out, split=split or "test", piece_length=piece_length, max_clips=max_clips, jobs=jobs)
+        with json_output(json):
+            _export_inputs(root, out, split=split or "test", piece_length=piece_length, max_clips=max_clips, jobs=jobs)
         return
     _refuse({"--piece-length": piece_length, "--max-clips": max_clips}, "is for --format inputs alone.")
     count = write(
@@ -191,7 +192,8 @@ def export(
         shuffle=shuffle,
         seed=seed,
     )
-    echo(f"{counted(count, 'clip')} in {out}")
+    with json_output(json):
+        show({"out": out, "clips": count}, [f"{counted(count, 'clip')} in {out}"])
 
 
 def _refuse(flags: dict[str, object], why: str) -> None:
@@ -204,14 +206,16 @@ def _refuse(flags: dict[str, object], why: str) -> None:
 
 def _export_inputs(root: Path, out: Path, *, split: str, piece_length: str, max_clips: int | None, jobs: int) -> None:
     """Write the inputs, and print where they are, whose portraits are not from their source, and the next command."""
-    from dawn_bench.terminal import console, echo
+    from dawn_bench.terminal import console
     from dawn_bench.text import counted, few
     from dawn_bench.workflow.own_inputs import TABLE, export_inputs
 
     given = piece_length or None
     inputs = export_inputs(root, out, split=split, piece_length=given, max_clips=max_clips, jobs=jobs)  # type: ignore[arg-type]
     kept = f", {inputs.kept} of them from an earlier run" if inputs.kept else ""
-    echo(f"{counted(inputs.clips, 'clip')} in {out}{kept}")
+    facts = {"out": out, "clips": inputs.clips, "kept": inputs.kept, "table": out / TABLE}
+    facts["without_source"] = [{"why": why, "clips": clips} for why, clips in inputs.without_source.items()]
+    show(facts, [f"{counted(inputs.clips, 'clip')} in {out}{kept}"])
     for why, clips in inputs.without_source.items():
         names = few(clips)
         console().print(f"portrait.png has the cache's size for {counted(len(clips), 'clip')} ({names}): {why}")

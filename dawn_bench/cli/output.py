@@ -43,6 +43,14 @@ def show(facts: object, lines: Iterable[str]) -> None:
         echo(line)
 
 
+def show_line(line: str) -> None:
+    """Print a line of a result that comes piece by piece; with JSON nothing, whose one value comes at the end."""
+    from dawn_bench.terminal import echo
+
+    if not _json.get():
+        echo(line)
+
+
 def wants_json() -> bool:
     """Whether the result is printed as JSON."""
     return _json.get()

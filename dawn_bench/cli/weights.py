@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dawn_bench.cli.job import Group, OnceCommand
-from dawn_bench.cli.output import JsonFlag, json_output, show
+from dawn_bench.cli.output import JsonFlag, json_output, show, show_line, wants_json
 from dawn_bench.text import counted
 
 if TYPE_CHECKING:
-    from dawn_bench.weights import Resolved
+    from collections.abc import Sequence
+
+    from dawn_bench.weights import Resolved, Weight
 
 app = typer.Typer(
     cls=Group,
@@ -86,6 +88,7 @@ def fetch(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Setting of the command or protocol after --for. Repeatable."),
     ] = None,
+    json: JsonFlag = False,
 ) -> None:
     """Download weights and check size and sha256. Interrupted downloads resume.
 
@@ -99,10 +102,7 @@ def fetch(
     Single files: dawn-bench weights fetch inception-fid syncnet
     """
     from dawn_bench.errors import InputError
-    from dawn_bench.storage import StorageError
-    from dawn_bench.terminal import console, echo
-    from dawn_bench.weights import entry, folder, locate, resolve
-    from dawn_bench.weights_fetch import download, no_address, plan, transfer_bytes
+    from dawn_bench.weights import entry
     from dawn_bench.workflow.needs import job_needs
 
     if not names and not jobs:
@@ -111,11 +111,26 @@ def fetch(
         raise InputError("--set describes the job of --for, which is missing.", hint="Give both.")
     wanted = [entry(name) for name in names or ()]  # refuse wrong names before fetching anything
     needs = [need for job in jobs or () for need in job_needs(job, changes or ())]
+    with json_output(json):
+        if jobs and not needs:
+            show_line(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
+        _fetch(wanted, needs)
+
+
+def _fetch(wanted: Sequence[Weight], needs: Sequence[tuple[str, ...]]) -> None:
+    """Fetch what is wanted and needed, show each file's state, and raise `InputError` for those that are not there."""
+    from dawn_bench.errors import InputError
+    from dawn_bench.storage import StorageError
+    from dawn_bench.terminal import console
+    from dawn_bench.weights import folder, locate, resolve
+    from dawn_bench.weights_fetch import download, no_address, plan, transfer_bytes
+
     present, fetched, alone = plan(needs)
-    if jobs and not needs:
-        echo(f"{', '.join(jobs)}: no file of `dawn-bench weights list` is needed")
+    facts: dict[str, list[dict[str, object]]] = {"present": [], "fetched": [], "failed": []}
     for weight in present:
-        echo(f"{weight.name}: {resolve(weight.name).state}, present")
+        resolved = resolve(weight.name)
+        facts["present"].append({"name": weight.name, "state": resolved.state, "path": resolved.path})
+        show_line(f"{weight.name}: {resolved.state}, present")
     for weight in fetched:
         if locate(weight):
             console().print(f"{weight.name}: damaged, is fetched again")
@@ -130,17 +145,22 @@ def fetch(
     for weight in fetched:
         try:
             resolved = download(weight.name)
-            echo(f"{weight.name}: {resolved.state}, {resolved.path}")
+            facts["fetched"].append({"name": weight.name, "state": resolved.state, "path": resolved.path})
+            show_line(f"{weight.name}: {resolved.state}, {resolved.path}")
         except StorageError:
             raise  # the disk is full for the others too
         except InputError as error:
             failed.append(error)
+            facts["failed"].append({"name": weight.name, "why": str(error)})
             if len(fetched) + len(alone) > 1:
                 console().print(f"{weight.name}: {error}")
+    facts["failed"] += [{"name": weight.name, "why": str(no_address(weight))} for weight in alone]
+    if wants_json():
+        show({"folder": folder(), **facts}, ())
     if len(fetched) + len(alone) == 1 and (failed or alone):
         raise failed[0] if failed else no_address(alone[0])
     for weight in alone:
-        echo(f"{weight.name}: {no_address(weight)}")
+        show_line(f"{weight.name}: {no_address(weight)}")
     if failed or alone:
         left = f"{counted(len(failed) + len(alone), 'file')} of {len(fetched) + len(alone)} could not be fetched."
         raise InputError(left, path=folder(), hint="What to do about each is said above.")
@@ -197,6 +217,7 @@ def add(
         typer.Option(help="Its name in `dawn-bench weights list`, where hash, name and content do not identify it."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace another file that is there already.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Copy a file, or all files of a folder that are known, into the weights folder.
 
@@ -206,18 +227,28 @@ def add(
     """
     from dawn_bench.errors import InputError
     from dawn_bench.files import user_path
-    from dawn_bench.terminal import echo
+    from dawn_bench.weights import folder
     from dawn_bench.weights_add import add as add_file
 
     if user_path(path).is_dir():
         if name is not None:
             raise InputError("--name goes with one file.", path=path, hint="Give the file, or leave out --name.")
-        _add_folder(path, replace=replace)
+        with json_output(json):
+            _add_folder(path, replace=replace)
         return
     resolved = add_file(path, name, replace=replace)
-    echo(f"{resolved.weight.name}: {resolved.state}, {resolved.path}")
+    lines = [f"{resolved.weight.name}: {resolved.state}, {resolved.path}"]
     if _differs(resolved):
-        echo("This is not the published file: its scores are marked `user` and cannot be compared with a paper.")
+        lines.append(
+            "This is not the published file: its scores are marked `user` and cannot be compared with a paper."
+        )
+    with json_output(json):
+        show({"folder": folder(), "added": [_added(resolved)], "refused": [], "not_needed": []}, lines)
+
+
+def _added(resolved: Resolved) -> dict[str, object]:
+    """What is told of an added file."""
+    return {"name": resolved.weight.name, "state": resolved.state, "path": resolved.path}
 
 
 def _differs(resolved: Resolved) -> bool:
@@ -229,8 +260,7 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
     """Add what is known in a folder, and say of each file what it is; then what the models in it still lack."""
     from dawn_bench.errors import InputError
     from dawn_bench.readers import shortened
-    from dawn_bench.terminal import console, echo
-    from dawn_bench.text import counted
+    from dawn_bench.terminal import console
     from dawn_bench.weights import folder as weights_folder
     from dawn_bench.weights_folder import add_folder
 
@@ -239,26 +269,31 @@ def _add_folder(folder: Path, *, replace: bool) -> None:
     for file in files:
         if file.resolved is not None:
             weight = file.resolved.weight
-            echo(f"{file.path.name}: {weight.purpose}; {weight.name}, {file.resolved.state}, {file.resolved.path}")
+            show_line(f"{file.path.name}: {weight.purpose}; {weight.name}, {file.resolved.state}, {file.resolved.path}")
         elif file.reason:
             console().print(file.reason)
         elif file.note:
-            echo(file.note)
+            show_line(file.note)
     refused = [file for file in files if file.reason]
-    if others := [file.path.name for file in files if file.resolved is None and not file.reason and not file.note]:
-        echo(f"not needed: {shortened(', '.join(others))}")
+    others = [file.path.name for file in files if file.resolved is None and not file.reason and not file.note]
+    if wants_json():
+        reasons = [{"file": file.path.name, "why": file.reason} for file in refused]
+        added = [_added(resolved) for resolved in known]
+        show({"folder": weights_folder(), "added": added, "refused": reasons, "not_needed": others}, ())
+    if others:
+        show_line(f"not needed: {shortened(', '.join(others))}")
     if other := [resolved.weight.name for resolved in known if _differs(resolved)]:
-        echo(
+        show_line(
             f"not the published files: {', '.join(other)}; scores are marked `user` and cannot be compared with a paper"
         )
     for line in _completeness({resolved.weight.name for resolved in known}):
-        echo(line)
+        show_line(line)
     if refused:
         what = f"{counted(len(refused), 'file')} of {len(known) + len(refused)} could not be added."
         raise InputError(what, path=folder, hint="What to do about each is said above.")
     if not known:
         raise InputError("holds no file of the registry.", path=folder, hint="See: dawn-bench weights list")
-    echo(f"{counted(len(known), 'file')} in {weights_folder()}")
+    show_line(f"{counted(len(known), 'file')} in {weights_folder()}")
 
 
 def _completeness(added: set[str]) -> list[str]:

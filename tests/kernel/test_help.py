@@ -236,5 +236,9 @@ def test_jobs_and_look_ups_have_json() -> None:
                 "stats",
                 "doctor",
                 "methods",
+                "fetch",
+                "add",
+                "export",
+                "compact",
             )
             assert not needed or "--json" in flags, leaf.name

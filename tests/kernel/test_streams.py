@@ -85,6 +85,16 @@ def test_a_damaged_cache_is_json_and_exit_code_2(run: Any, tmp_path: Path) -> No
     assert code == 2 and "pose: " in out
 
 
+def test_an_export_is_one_json_value(run: Any, cache: Path, tmp_path: Path) -> None:
+    code, out, err = run("cache", "export", cache, "--out", tmp_path / "arrays", "--json")
+    assert code == 0 and json.loads(out) == {"out": str(tmp_path / "arrays"), "clips": 6} and "{" not in err
+    code, out, err = run("cache", "export", cache, "--format", "inputs", "--out", tmp_path / "items", "--json")
+    facts = json.loads(out)
+    assert code == 0 and (facts["clips"], facts["kept"]) == (2, 0) and Path(facts["table"]).is_file()
+    assert facts["without_source"] == [{"why": "the cache does not name the source video", "clips": ["c4", "c5"]}]
+    assert "next: dawn-bench evaluate" in err
+
+
 def test_report_prints_its_files_or_its_tables(run: Any, tmp_path: Path) -> None:
     from dawn_bench.reports.store import ResultsStore
     from dawn_bench.results import ScoreRow

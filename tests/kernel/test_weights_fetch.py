@@ -11,15 +11,18 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
+from typer.testing import CliRunner
 from weights_server import Served, Server, serving
 
-from dawn_bench import weights, weights_fetch
+from dawn_bench import cli, weights, weights_fetch
 from dawn_bench.errors import InputError
 from dawn_bench.weights_table import WEIGHTS
 
@@ -204,6 +207,25 @@ def test_a_mirror_of_the_hub_is_asked_in_its_place(
     assert weights_fetch.download(NAME).state == "canonical"
 
 
+def test_the_result_of_a_fetch_is_one_json_value_also_where_a_file_fails(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(monkeypatch, server)
+    server.files["/file"] = Served(DATA)
+    run = partial(CliRunner().invoke, cli.app, catch_exceptions=False)
+    got = {"name": NAME, "state": "canonical", "path": str(folder / FILE)}
+    assert json.loads(run(["weights", "fetch", NAME, "--json"]).stdout) == {
+        "folder": str(folder), "present": [], "fetched": [got], "failed": [],
+    }  # fmt: skip
+    publish(monkeypatch, server, "syncnet", url=f"{server.url}/absent")
+    printed = io.StringIO()
+    with pytest.raises(InputError, match="1 file of 2 could not"), redirect_stdout(printed):
+        cli.app(["weights", "fetch", NAME, "syncnet", "--json"], standalone_mode=False)
+    facts = json.loads(printed.getvalue())
+    assert facts["fetched"] == [got]
+    assert [failed["name"] for failed in facts["failed"]] == ["syncnet"] and "by hand" in facts["failed"][0]["why"]
+
+
 def packed(**members: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -340,7 +362,7 @@ def test_another_file_in_its_place_is_replaced_by_the_published_one(
 FETCH = """
 import sys
 from dataclasses import replace
-from dawn_bench import weights, weights_fetch
+from dawn_bench import cli, weights, weights_fetch
 url, sha256, size = sys.argv[1:]
 entry = replace(weights.entry("vgg19"), url=url, sha256=sha256, bytes=int(size), mirrors=())
 weights.WEIGHTS = [entry if w.name == "vgg19" else w for w in weights.WEIGHTS]
