@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from typing import Any
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 #: Seconds in which a repeated signal is ignored: a closing terminal sends SIGHUP twice, and cleaning up takes a moment.
 REPEATS = 5.0
+#: Seconds after which a signal is sent again that was lost in a callback.
+_LATER = 0.02
 #: Polling interval of a worker that watches its parent process, in seconds.
 _WATCH = 0.5
 
@@ -26,10 +29,31 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_on_signals() -> None:
-    """From now on SIGTERM and SIGHUP raise `Stopped`. A signal that is ignored (`nohup`) stays ignored."""
+    """From now on SIGTERM and SIGHUP raise `Stopped`. A signal that is ignored (`nohup`) stays ignored.
+
+    A signal that comes while Python runs a callback of the garbage collector, as it often does during imports, raises
+    where nothing can catch it, and Python goes on. Such a signal is sent once more, until it is not lost.
+    """
     for number in SIGNALS:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _raise)
+    before = sys.unraisablehook
+
+    def send_again(lost: Any) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Thread(target=_send, args=(stopped_by(),), daemon=True).start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = send_again
+
+
+def _send(number: signal.Signals) -> None:
+    """Send a signal to the main thread, once it has left the callback and this hook."""
+    global _first
+    time.sleep(_LATER)
+    _first = None
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def stopped_by() -> signal.Signals:

@@ -176,6 +176,7 @@ def _say_stopped() -> NoReturn:
     line = f"stopped{by}: finished work is kept; continue with: {_again()}"
     with suppress(OSError):  # the terminal of a SIGHUP is gone
         console().print(line)
+    exec("")  # Ctrl-C inside the `exec` of a dataclass makes Python end by the signal, not by the code; this resets it
     sys.exit(128 + number)
 
 

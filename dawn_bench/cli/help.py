@@ -10,9 +10,9 @@ import typer
 EXIT_CODES = {
     "0": "done",
     "1": "internal error: a bug",
-    "2": "the input cannot be used, the disk is full, or another run holds the folder; one line says what to do",
+    "2": "wrong input, a full disk or a folder in use: one line says which",
     "3": "done, but some items failed and --strict was given",
-    "4": "scored, but a method solved none of the clips; the rows of the others are written",
+    "4": "scored, but a method solved no clip; the other rows are written",
     "130, 143, 129": "stopped by Ctrl-C, SIGTERM, SIGHUP; the same command continues",
 }
 TOPIC = "exit-codes"

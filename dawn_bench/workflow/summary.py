@@ -34,24 +34,33 @@ def _text(table: Table) -> list[str]:
     columns = [(column, [line.cells[k] for line in table.lines]) for k, column in enumerate(table.columns)]
     columns.sort(key=lambda pair: group_place(group_of(pair[0])))  # as on the page
     columns.sort(key=lambda pair: all(cell is None or cell.needs_weights for cell in pair[1]))
-    texts = [[_head(column), *(_cell(cell, column) for cell in cells)] for column, cells in columns]
-    texts.append(["clips", *(str(line.n_clips or "–") for line in table.lines)])
     names = ["", *(line.method for line in table.lines)]
+    counts = ["clips", *(str(line.n_clips or "–") for line in table.lines)]
     first = max(map(len, names))
     blocks: list[list[list[str]]] = [[]]
-    for column_texts in texts:
-        used = first + sum(2 + max(map(len, other)) for other in blocks[-1])
-        if blocks[-1] and used + 2 + max(map(len, column_texts)) > WIDTH:
+    unshown: list[str] = []
+    for column, cells in columns:
+        texts = [_head(column), *(_cell(cell, column) for cell in cells)]
+        if _width(first, *blocks[-1], texts, counts) > WIDTH and blocks[-1]:
+            if all(text in ("", NEEDS) for text in texts[1:]):  # a block of nothing else tells nothing
+                unshown.append(column.label)
+                continue
             blocks.append([])
-        blocks[-1].append(column_texts)
+        blocks[-1].append(texts)
+    blocks[-1].append(counts)
     lines = [title(table)]
     for block in blocks:
-        widths = [max(map(len, column_texts)) for column_texts in block]
+        widths = [max(map(len, texts)) for texts in block]
         for k, name in enumerate(names):
-            cells = (column_texts[k].rjust(width) for column_texts, width in zip(block, widths, strict=True))
-            lines.append("  ".join([name.ljust(first), *cells]).rstrip())
+            shown = (texts[k].rjust(width) for texts, width in zip(block, widths, strict=True))
+            lines.append("  ".join([name.ljust(first), *shown]).rstrip())
         lines.append("")
-    return lines
+    return [*lines, *([f"{NEEDS}: {', '.join(unshown)}", ""] if unshown else [])]
+
+
+def _width(first: int, *columns: Sequence[str]) -> int:
+    """Characters of a line with the names, of `first` characters, and these columns."""
+    return first + sum(2 + max(map(len, texts)) for texts in columns)
 
 
 def _head(column: Column) -> str:

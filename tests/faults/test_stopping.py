@@ -263,6 +263,50 @@ cli.main()
     ]
 
 
+def test_ctrl_c_while_a_class_is_made_has_the_documented_exit_code() -> None:
+    """`dataclass` and `namedtuple` execute text: a Ctrl-C inside makes Python end by the signal, whatever the code."""
+    script = """
+import os, sys, typer, dawn_bench.cli as cli
+app = typer.Typer()
+@app.command()
+def report(results: str):
+    exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+cli.load = lambda name: typer.main.get_command(app)
+sys.argv = ["dawn-bench", "report", "RESULTS"]
+cli.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130
+    assert ended.stderr == "stopped: finished work is kept; continue with: dawn-bench report RESULTS\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_a_callback_of_the_garbage_collector_is_not_lost(number: str, code: int) -> None:
+    """Python prints "Exception ignored in" and goes on: imports, which take seconds, are full of such callbacks."""
+    script = f"""
+import os, signal, sys, time, typer, weakref, dawn_bench.cli as cli
+app = typer.Typer()
+class Module: pass
+def callback(_):
+    os.kill(os.getpid(), signal.{number})
+    sum(range(1000))
+@app.command()
+def report(results: str):
+    module = Module()
+    watched = weakref.ref(module, callback)
+    del module
+    time.sleep(60)
+    print("went on")
+cli.load = lambda name: typer.main.get_command(app)
+sys.argv = ["dawn-bench", "report", "RESULTS"]
+cli.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
+    by = "" if number == "SIGINT" else f" by {number}"
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr == f"stopped{by}: finished work is kept; continue with: dawn-bench report RESULTS\n"
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """The handlers of the command line, for one test."""

@@ -351,7 +351,7 @@ LOOKUPS: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
         {"root": Path("C"), "split": "val"},
     ),
     ("cache", "export"): (
-        ["C", "--out", "O", "--split", "val", "--fields", "frames, audio", *_TARS],
+        ["C", "--out", "O", "--split", "val", "--fields", "frames, audio", *_TARS, "--json"],
         "dawn_bench.pipelines.preparation.export:export",
         {"root": Path("C"), "out": Path("O"), "format": "webdataset", "split": "val", "fields": ["frames", "audio"]}
         | {"frames": "jpg", "jobs": 3, "shuffle": True, "seed": 7},
@@ -360,12 +360,12 @@ LOOKUPS: dict[tuple[str, ...], tuple[list[str], str, dict[str, Any]]] = {
     ("weights", "list"): (["--json"], "dawn_bench.weights:resolve", {"name": weights.WEIGHTS[0].name}),
     ("weights", "verify"): (["--json"], "dawn_bench.weights:locate", {"weight": weights.WEIGHTS[0]}),
     ("weights", "fetch"): (
-        ["vgg19", "--for", "prepare", "--set", "a=b"],
+        ["vgg19", "--for", "prepare", "--set", "a=b", "--json"],
         "dawn_bench.workflow.needs:job_needs",
         {"name": "prepare", "changes": ["a=b"]},
     ),
     ("weights", "add"): (
-        ["F.pth", "--name", "vgg19", "--replace"],
+        ["F.pth", "--name", "vgg19", "--replace", "--json"],
         "dawn_bench.weights_add:add",
         {"path": Path("F.pth"), "name": "vgg19", "replace": True},
     ),

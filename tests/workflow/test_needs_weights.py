@@ -33,6 +33,7 @@ from dawn_bench.workflow import bench, evaluate
 from dawn_bench.workflow.chosen import chosen_clips
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.forecast import forecast, remember
+from dawn_bench.workflow.summary import table_lines
 
 COMMAND = "dawn-bench weights fetch --for evaluate --set metrics=fid"
 
@@ -213,3 +214,20 @@ def test_an_evaluation_announces_itself_before_any_clip_is_generated(
     with pytest.raises(KeyError):
         evaluate.evaluate_methods(job_of(tiny_cache, tmp_path / "r"))
     assert "computed: PSNR" in capsys.readouterr().err
+
+
+def test_metrics_that_need_weights_do_not_fill_a_block_of_the_table() -> None:
+    names = ("psnr", "lse-c", "lse-d", "fid", "fvd16", "fvd32", "csim")
+    rows = [make_row(method, 9.0, name) for method in ("first", "second") for name in names]
+    lacking = {"value": None, "weights_state": "needs-weights", "note": f"needs weights: {COMMAND}"}
+    rows = [row if row.metric == "psnr" else row.model_copy(update=lacking) for row in rows]
+    lines = table_lines(rows)
+    shown, (named,) = [line for line in lines if line.startswith("first")], [x for x in lines if x.startswith("needs")]
+    assert len(shown) == 1 and "9" in shown[0] and max(map(len, lines)) <= 80
+    heads = lines[1]
+    titles = {METRICS[name].title for name in names}
+    assert {title for title in titles if title in heads} | set(
+        named.removeprefix("needs weights: ").split(", ")
+    ) == titles
+    alone = table_lines([row for row in rows if row.metric != "psnr"])
+    assert sum(line.startswith("first") for line in alone) >= 1 and "needs weights" in alone[2], "a table of them alone"

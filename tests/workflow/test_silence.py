@@ -112,6 +112,12 @@ def test_a_users_own_outputs_have_no_silence_and_the_note_says_so(job: Evaluatio
     assert rows["silence-leak"].note.startswith("needs outputs driven by silence: ")
 
 
+def test_progress_says_which_pass_is_of_silence(job: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate_methods(replace(job, sanity=False))
+    lines = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("score ")]
+    assert list(dict.fromkeys(lines)) == ["score talker", "score talker driven by silence"]
+
+
 def test_what_parts_have_generated_is_scored_without_the_method(
     job: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
