@@ -128,6 +128,7 @@ def mapped_outputs(
     ids = NameIndex[str](suffixes=files.suffixes)
     for clip in clips:
         ids.add(clip.id, path=str(clip.meta.get("source") or ""), names=[clip.id, *(aliases or {}).get(clip.id, ())])
+        ids.add(clip.id, path=clip.id)  # as `cache export` writes an id that a spreadsheet would take for a formula
     rows = read_list(
         mapping,
         ("clip", "file"),

@@ -51,13 +51,16 @@ class Reframed:
         self.further_inputs = {"starts": fingerprint(self.starts)}
 
     def generate(self, item: Item) -> Generated:
-        """Raises `ItemError`: `no_face` where no face is detected in the output, `bad_output` where there is none."""
+        """Raises `ItemError`: `no_face` where output or true clip show none, `bad_output` where there is no output."""
         clip = item.clip
         if clip.id not in self.files:
             raise ItemError("bad_output", "there is no output to align")
         output = read_output(self.files[clip.id], clip, start=self.starts.get(clip.id))
         frames = output["frames"]
-        target = np.median([box_around(p) for p in np.asarray(clip["landmarks"], np.float32)], axis=0)
+        points = np.asarray(clip["landmarks"], np.float32)
+        if not (known := np.isfinite(points).all(axis=(1, 2))).any():
+            raise ItemError("no_face", "the cache has no landmarks of the true clip")
+        target = np.median([box_around(p) for p in points[known]], axis=0)
         ours = face_of_output(frames, self.backend, near=target * (frames.shape[2] / clip["frames"].shape[2]))
         placed = place(frames, ours, target, size=clip["frames"].shape[2])
         facts = {"face_box": ours.round(1).tolist(), "true_face_box": target.round(1).tolist()}

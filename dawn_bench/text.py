@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 #: Names that a sentence lists before it counts the rest.
 NAMED = 3
+#: What a formula of a spreadsheet begins with, also in the wide forms of East Asian scripts.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -17,6 +17,7 @@ from dawn_bench.reports.significance import comparisons
 from dawn_bench.reports.sources import source
 from dawn_bench.results import ScoreRow
 from dawn_bench.terminal import visible
+from dawn_bench.text import FORMULA
 
 STAND_IN = "stand-in weights — not comparable"
 #: What stands in the place of a score whose network's files are absent.
@@ -151,8 +152,6 @@ def as_csv(tables: Sequence[Table]) -> str:
     return buffer.getvalue()
 
 
-#: What a formula of a spreadsheet begins with, also in the wide forms of East Asian scripts.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -161,7 +160,7 @@ def _csv_cell(value: Any) -> Any:
         return ""
     if not isinstance(value, str):
         return value
-    formula = value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    formula = value.startswith(FORMULA) and not _NUMBER.fullmatch(value)
     return f"'{visible(value)}" if formula else visible(value)
 
 

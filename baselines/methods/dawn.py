@@ -11,7 +11,7 @@ from dawn_bench.baselines.base import METHODS, Context, Generated, Item, MethodC
 from dawn_bench.baselines.methods.shuffled_sound import looped, other_clip
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
-from dawn_bench.errors import InputError, nearest
+from dawn_bench.errors import InputError, ItemError, nearest
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import SamplingOptions
 from dawn_bench.models.dawn.released import load_generator
@@ -28,8 +28,11 @@ SAR_BOX = "face box of the last frame"
 UNPROVEN = "released weights by name and layout; no hash of them is published"
 
 
-def source_of(clip: Clip) -> Portrait:
-    """The first frame of a clip as a portrait."""
+def source_of(clip: Clip, *, read: slice = slice(1)) -> Portrait:
+    """The first frame of a clip as a portrait; raises `ItemError` where the tracks of the frames `read` hold NaN."""
+    for name in ("pose", "blink", "bbox"):
+        if not np.isfinite(clip[name][read]).all():
+            raise ItemError("not_finite", f"{name} of {clip.id} has values in the cache that are not finite")
     return Portrait(clip["frames"][0], clip["pose"][0], clip["blink"][0], clip["bbox"][0])
 
 
@@ -111,7 +114,7 @@ class Dawn:
         detector = {"backend": self.face_backend} if self.strategy == "sar" else {}
         frames = strategy(
             self.generator,
-            source_of(clip),
+            source_of(clip, read=slice(None if true_pose else 1)),
             features,
             seed=item.own_seed,
             options=self.options,

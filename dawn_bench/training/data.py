@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
-from dawn_bench.errors import InputError
+from dawn_bench.errors import DawnBenchError, InputError
 from dawn_bench.masks import lip_box
 from dawn_bench.pipelines.extractors.base import audio_encoder_of
 
@@ -57,6 +57,15 @@ def training_ids(cache: Cache, split: str = "train") -> list[str]:
     return (cache.ids(split) if split in cache.splits else []) or cache.ids()
 
 
+def finite(clip: Clip, field: str, rows: slice | int) -> np.ndarray:
+    """Rows of a field of a clip; raises `InputError` where a value is NaN or infinite, which a loss may hide."""
+    values = clip[field][rows]
+    if not np.isfinite(values).all():
+        what = f"clip {clip.id}: {field} has values that are not finite."
+        raise InputError(what, hint="Prepare the clip again, or a cache without it.")
+    return np.asarray(values)
+
+
 def frame_pairs(pool: ClipPool, rng: np.random.Generator, *, count: int) -> Batch:
     """LFG batch: `source`, `driving` uint8 (B,S,S,3), two frames of a clip in temporal order."""
     source, driving = [], []
@@ -89,13 +98,13 @@ def windows(
             {
                 "source": clip["frames"][source],
                 "frames": clip["frames"][span],
-                "audio": clip[audio_encoder_of(clip)][span],
-                "pose": clip["pose"][span],
-                "blink": clip["blink"][span],
-                "source_pose": clip["pose"][source],
-                "source_blink": clip["blink"][source],
-                "source_bbox": clip["bbox"][source],
-                "lip_box": lip_box(clip["landmarks"][span]),
+                "audio": finite(clip, audio_encoder_of(clip), span),
+                "pose": finite(clip, "pose", span),
+                "blink": finite(clip, "blink", span),
+                "source_pose": finite(clip, "pose", source),
+                "source_blink": finite(clip, "blink", source),
+                "source_bbox": finite(clip, "bbox", source),
+                "lip_box": lip_box(finite(clip, "landmarks", span)),
             }
         )
     batch = {k: np.stack([i[k] for i in items]) for k in items[0]}
@@ -120,29 +129,34 @@ def sequences(pool: ClipPool, rng: np.random.Generator, *, count: int, frames: i
         kind = torch.float16 if all(track.dtype == np.float16 for track in tracks) else torch.float32
         batch[name] = values = torch.empty((count, frames, *tracks[0].shape[1:]), dtype=kind)
         filled = values.numpy()
-        for i, (track, start, length) in enumerate(zip(tracks, starts, lengths, strict=True)):
-            filled[i, :length] = track[start : start + length]
+        for i, (clip, start, length) in enumerate(zip(clips, starts, lengths, strict=True)):
+            filled[i, :length] = finite(clip, field, slice(start, start + length))
             filled[i, length:] = 0
     return batch | {"mask": torch.arange(frames) < torch.tensor(lengths)[:, None]}
 
 
-class _Steps(Dataset[Batch]):
+class _Steps(Dataset[Batch | DawnBenchError]):
     def __init__(self, batch: Callable[[int], Batch], start: int, stop: int) -> None:
         self.batch, self.start, self.stop = batch, start, stop
 
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch | DawnBenchError:
         if index >= len(self):
             raise IndexError(index)
-        return self.batch(self.start + index)
+        try:
+            return self.batch(self.start + index)
+        except DawnBenchError as error:  # raised in a loader's process, it would arrive as the text of a traceback
+            return error
 
 
-def batches(batch: Callable[[int], Batch], *, start: int, stop: int, workers: int, pin: bool) -> DataLoader[Batch]:
+def batches(
+    batch: Callable[[int], Batch], *, start: int, stop: int, workers: int, pin: bool
+) -> DataLoader[Batch | DawnBenchError]:
     """The batches of steps start…stop−1 in order, prefetched by `workers` processes, or as many as there are cores.
 
-    Their number changes no batch.
+    Their number changes no batch. In place of a batch that cannot be made there is the error that says why.
     """
     workers = min(workers, cpu_count())
     return DataLoader(_Steps(batch, start, stop), batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)

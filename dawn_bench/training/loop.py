@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dawn_bench.errors import DawnBenchError
 from dawn_bench.exact import float32_products
 from dawn_bench.files import replacing
 from dawn_bench.progress import meter
@@ -180,6 +181,8 @@ def _steps(
                 if request.pending:  # the loader's processes got the signal too
                     break
                 raise
+            if isinstance(batch, DawnBenchError):
+                raise batch
             began = time.perf_counter()
             spent["data"] += began - waiting
             values = _one_step(

@@ -38,6 +38,9 @@ class Chosen:
 def chosen_clips(job: Evaluation, cache: Cache) -> Chosen:
     """The clips of an evaluation. Raises `InputError` where there are none, or all are too short for a piece."""
     dataset = str(cache.settings["dataset"])
+    if job.split == "test" and cache.splits and "test" not in cache.splits:
+        hint = f"Score others with --split {cache.splits[0]}, or state test clips when preparing: --labels TABLE."
+        raise InputError("has no clip in split 'test'.", path=cache.root, hint=hint)
     whole = cache.clips(job.split)[: job.max_clips]
     if not whole:
         hint = f"See why they were left out: dawn-bench cache stats {job.cache}"

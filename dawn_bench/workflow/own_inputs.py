@@ -40,6 +40,7 @@ from dawn_bench.pipelines.preparation.source_frame import source_frame
 from dawn_bench.progress import meter
 from dawn_bench.readers import DamageError, read_json
 from dawn_bench.storage import raise_if_refused, writing
+from dawn_bench.text import FORMULA
 from dawn_bench.workflow.chosen import chosen_clips
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.pieces import cut_piece
@@ -196,5 +197,8 @@ def _table(ids: Sequence[str]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")  # a shell's `read` would keep the carriage return
     writer.writerow(("clip", "file"))
-    writer.writerows((name, f"{name}.mp4") for name in ids)
+    for name in ids:
+        # as a path, a name is no formula of a spreadsheet and no option of a program; --mapping takes it as it is
+        plain = f"./{name}" if name.startswith(FORMULA) else name
+        writer.writerow((plain, f"{plain}.mp4"))
     return text.getvalue().encode()

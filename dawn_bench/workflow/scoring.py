@@ -20,7 +20,7 @@ from dawn_bench.reports.store import GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
 from dawn_bench.weights import Policy
 from dawn_bench.workflow.entries import Entry
-from dawn_bench.workflow.silence import NEEDS_SILENCE, of_silence
+from dawn_bench.workflow.silence import NEEDS_SILENCE, of_silence, of_silent
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,10 @@ def score_entry(
     """
     chosen = clips if common is None else common
 
-    def scored(
-        part: Entry, metrics: Sequence[str] | None, undefined: Mapping[str, str], shown_as: str = ""
-    ) -> list[ScoreRow]:
+    def scored(part: Entry, metrics: Sequence[str] | None, undefined: Mapping[str, str]) -> list[ScoreRow]:
         takes = [
             score_method(
-                entry.name,
+                part.name,
                 {c.id: loaders[c.id] for c in chosen if c.id in loaders},
                 chosen,
                 dataset=scoring.dataset,
@@ -94,7 +92,6 @@ def score_entry(
                 lengths=lengths,
                 min_share=scoring.min_share,
                 undefined=undefined,
-                shown_as=shown_as,
             )
             for loaders in part.takes
         ]
@@ -103,7 +100,7 @@ def score_entry(
     rest = dict.fromkeys(of_silence(scoring.metrics, scoring.protocol), entry.no_silence or NEEDS_SILENCE)
     of_entry = scored(entry, scoring.metrics, rest)
     if entry.silent is not None and (names := [row.metric for row in of_entry if row.metric in rest]):
-        by_name = {row.metric: row for row in scored(entry.silent, names, {}, f"{entry.name} driven by silence")}
+        by_name = {row.metric: of_silent(row, entry.name) for row in scored(entry.silent, names, {})}
         of_entry = [by_name.get(row.metric, row) for row in of_entry]
     # several pieces may be of one file
     hashes = {path: sha256_file(path)[:16] for path in set(entry.outputs.values()) if path.is_file()}

@@ -16,8 +16,11 @@ from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.listing import usual_metrics
+from dawn_bench.results import ScoreRow
 from dawn_bench.workflow.entries import Entry, Source
 
+#: How the note of a score begins where outputs driven by silence failed.
+DRIVEN = "driven by silence"
 #: How the note of a score begins that is undefined because there are no such outputs.
 NEEDS_SILENCE = "needs outputs driven by silence"
 
@@ -44,6 +47,12 @@ def silent_sources(
                 raise InputError(f"the method {own} is called like {name} driven by silence.", hint="Rename it.")
             silent[own] = replace(source, name=own, method=Silent(source.method))
     return silent
+
+
+def of_silent(row: ScoreRow, method: str) -> ScoreRow:
+    """A score of outputs driven by silence as one of `method`; where clips failed, the note says of which outputs."""
+    note = f"{DRIVEN}: {row.note}" if row.failures else row.note
+    return row.model_copy(update={"method": method, "note": note})
 
 
 def joined_entries(sources: Mapping[str, Source], of_source: Mapping[str, Sequence[Entry]]) -> dict[str, Entry]:

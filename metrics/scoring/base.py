@@ -278,7 +278,8 @@ class Metric(ABC):
 
     def too_few(self, count: int) -> str:
         """A note with the minimum when `count` is below it, else an empty string."""
-        return f"{count} {self.minimum_of}, at least {self.minimum} are needed" if count < self.minimum else ""
+        have = counted(count, self.minimum_of[:-1])
+        return f"{have}, at least {self.minimum} are needed" if count < self.minimum else ""
 
 
 @dataclass(frozen=True)

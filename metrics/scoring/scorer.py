@@ -53,7 +53,6 @@ def score_method(
     lengths: Mapping[str, int] | None = None,
     min_share: float = 0.0,
     undefined: Mapping[str, str] | None = None,
-    shown_as: str = "",
 ) -> list[ScoreRow]:
     """Score the outputs of one method against the true clips with the same ids: one row a metric, in the given order.
 
@@ -70,7 +69,6 @@ def score_method(
     `frames_missing` and note; an output of less than `min_share` of the true frames fails as `frames_missing`.
 
     `undefined` are metrics of those chosen that are not computed for these outputs, and the note of each that says why.
-    `shown_as` is what progress calls the outputs where the method's name does not tell which.
 
     Raises `InputError` when a metric is unknown or no id matches.
     """
@@ -99,7 +97,7 @@ def score_method(
     ends: dict[str, str] = {}  # the same, with the frames that only another method lacks
     notes: Counter[str] = Counter()
     frames = sum(c.n_frames for c in true_clips)
-    with flushing(extraction, match), meter(f"score {shown_as or method}", total=frames, unit="frames") as progress:
+    with flushing(extraction, match), meter(f"score {method}", total=frames, unit="frames") as progress:
         for clip in true_clips:
             try:
                 if clip.id not in loaders:
@@ -109,7 +107,7 @@ def score_method(
                     what = f"it has {count} of {clip.n_frames} frames, less than {min_share:.0%}"
                     raise ItemError(FRAMES_MISSING, what)
             except ItemError as error:
-                progress.say(f"{shown_as or method}, {clip.id}: {error}")
+                progress.say(f"{method}, {clip.id}: {error}")
                 for by_clip in failed.values():
                     by_clip[clip.id] = error
             else:

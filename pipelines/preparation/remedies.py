@@ -20,11 +20,14 @@ _FLAGS = {
 
 
 def remedy(reason: str, detail: str) -> str:
-    """`keep it with --allow-silent`: what keeps a clip that was left out for `reason`; empty where no setting does."""
+    """What keeps a clip that was left out for `reason`: "keep it with --allow-silent, in a new cache".
+
+    A cache has one value of each setting. Empty where no setting keeps the clip.
+    """
     if reason not in _FLAGS:
         return ""
     if reason == "no_face" and ("detected in 0 %" in detail or "was chosen" in detail):
         return ""  # there is none to interpolate between
     if reason == "no_audio" and detail.startswith("there is no wav/"):
         return ""  # meshes are of no use without their sound
-    return f"keep it with {_FLAGS[reason]}"
+    return f"keep it with {_FLAGS[reason]}, in a new cache"

@@ -51,6 +51,25 @@ def test_a_tighter_crop_is_framed_as_the_truth(tmp_path: Path) -> None:
     assert error[0] < error[1] / 2
 
 
+def test_frames_whose_landmarks_are_not_known_do_not_move_the_face(tmp_path: Path) -> None:
+    truth = np.repeat(portrait()[None], 3, axis=0)
+    marks = np.repeat((LANDMARKS - [LEFT, TOP])[None], 3, axis=0).astype(np.float32)
+    sound = np.zeros(3 * 640, np.int16)
+    write_video(tmp_path / "c.mp4", truth, audio=sound, lossless=True)
+    method = Reframed("echomimic", "portrait", {"c": tmp_path / "c.mp4"}, "1")
+
+    def generated(marks: np.ndarray) -> np.ndarray:
+        clip = Clip("c", "s", "test", 3, {"frames": truth, "landmarks": marks, "audio": sound})
+        return np.asarray(method.generate(Item(clip, [clip], seed=0)).frames)
+
+    whole = generated(marks)
+    marks[1, 40] = np.nan
+    assert np.array_equal(generated(marks), whole) and whole.any()
+    marks[:] = np.nan
+    with pytest.raises(ItemError, match="no landmarks of the true clip"):
+        generated(marks)
+
+
 def test_an_output_without_a_face_fails_alone(tmp_path: Path) -> None:
     frames = np.zeros((3, 64, 64, 3), np.uint8)
     write_video(tmp_path / "c.mp4", frames, lossless=True)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from micro import losses, micro_settings, micro_train
 from safetensors.torch import load_file
-from tiny_cache import write_tiny_cache
+from tiny_cache import tiny_clip, write_tiny_cache
 
 from dawn_bench.errors import InputError
 from dawn_bench.models.dawn.stages.pbnet import PBNetStage
@@ -116,6 +117,28 @@ def test_a_number_that_is_none_is_named_with_step_and_clips(
     assert "batch of c" in text and "--set pbnet.loop.learning_rate=" in text
     state = torch.load(tmp_path / "pbnet" / STATE_FILE, weights_only=True)
     assert state["step"] == 2 and all(v.isfinite().all() for v in state["module"].values())
+
+
+@pytest.mark.parametrize(
+    ("field", "stage", "workers"),
+    [("landmarks", "a2v-1", 0), ("pose", "a2v-1", 1), ("blink", "pbnet", 0), ("logmel", "pbnet", 1)],
+)
+def test_a_clip_whose_numbers_are_none_is_named_also_from_a_loaders_process(
+    field: str, stage: str, workers: int, micro_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mask of NaN is empty and a loss without it finite: training would go on without the lips."""
+
+    def poisoned(number: int, **kinds: int) -> dict[str, np.ndarray]:
+        clip = tiny_clip(number, **kinds)
+        clip[field][:] = np.nan
+        return clip
+
+    monkeypatch.setattr("tiny_cache.tiny_clip", poisoned)
+    cache = write_tiny_cache(tmp_path / "cache")
+    shutil.copytree(micro_run / "lfg", tmp_path / "run" / "lfg")
+    key = stage.replace("-", "_")
+    with pytest.raises(InputError, match=rf"^clip c\d: {field} has values that are not finite\. Prepare.*[^\n]$"):
+        micro_train(cache, tmp_path / "run", f"{key}.loop.workers={workers}", stage=stage)
 
 
 def test_a_diverging_run_stops_instead_of_training_on_nothing(tiny_cache: Path, tmp_path: Path) -> None:

@@ -146,10 +146,14 @@ def test_metrics_go_by_any_of_their_names() -> None:
 @pytest.mark.parametrize(
     ("reason", "detail", "way"),
     [
-        ("no_audio", "a.mp4: has no sound stream", "keep it with --allow-silent"),
-        ("no_face", "no face is detected for 9 frames from 0.20 s on", "keep it with a larger --max-gap"),
+        ("no_audio", "a.mp4: has no sound stream", "keep it with --allow-silent, in a new cache"),
+        (
+            "no_face",
+            "no face is detected for 9 frames from 0.20 s on",
+            "keep it with a larger --max-gap, in a new cache",
+        ),
         ("no_face", "no face in the first 7 frames (detected in 0 % of them)", ""),
-        ("profile", "the head is turned by 50 degrees (max_yaw)", "keep it with a larger --max-yaw"),
+        ("profile", "the head is turned by 50 degrees (max_yaw)", "keep it with a larger --max-yaw, in a new cache"),
         ("unreadable", "moov atom not found", ""),
     ],
 )

@@ -20,6 +20,7 @@ from dawn_bench.metrics.scoring.matching import FileLoad, Matcher, cut, matched
 from dawn_bench.metrics.scoring.person import Face, Person, clearly_at, face_at, person_of, target_of, which
 from dawn_bench.metrics.scoring.pictures import SHARE, STILL, Pictures
 from dawn_bench.metrics.scoring.scorer import score_method
+from dawn_bench.text import counted
 
 
 def clip(n: int, *, height: int = 16, width: int = 20, name: str = "a", seed: int = 0, **fields: np.ndarray) -> Clip:
@@ -50,7 +51,7 @@ def test_a_degradation_rate_needs_both_ends(name: str, n: int) -> None:
 def test_the_minimum_is_enough_and_one_less_is_not(metric: type[Metric]) -> None:
     least = metric.minimum
     assert metric().too_few(least) == ""
-    assert metric().too_few(least - 1) == f"{least - 1} {metric.minimum_of}, at least {least} are needed"
+    assert metric().too_few(least - 1) == f"{counted(least - 1, metric.minimum_of[:-1])}, at least {least} are needed"
 
 
 def test_the_smallest_frames_are_scored() -> None:

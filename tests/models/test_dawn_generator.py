@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dawn_bench.baselines.methods.dawn import source_of
 from dawn_bench.cache import Cache
 from dawn_bench.clip import Clip
 from dawn_bench.config import validated
-from dawn_bench.errors import InputError
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.models.dawn.generator import DawnGenerator
 from dawn_bench.models.dawn.options import SamplingOptions
 
@@ -98,3 +99,18 @@ def test_a_missing_model_is_named_with_the_command_that_makes_it(micro_run: Path
 def test_options_out_of_range_are_one_line(given: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         validated(SamplingOptions, given, what="option")
+
+
+@pytest.mark.parametrize("field", ["pose", "blink", "bbox"])
+def test_a_clip_whose_tracks_hold_nan_fails_alone(field: str, tiny_cache: Path) -> None:
+    """Only where the values are read: later poses drive the variant with true poses alone."""
+    clip = Cache(tiny_cache)["c4"]
+    values = np.array(clip[field])
+    values[5] = np.nan
+    broken = replace(clip, arrays={**clip.arrays, field: values})
+    assert np.array_equal(source_of(broken).frame, clip["frames"][0])
+    with pytest.raises(ItemError, match=f"not_finite: {field} of c4"):
+        source_of(broken, read=slice(None))
+    values[0] = np.nan
+    with pytest.raises(ItemError, match=f"not_finite: {field} of c4"):
+        source_of(broken)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dawn_bench.clip import Clip
+from dawn_bench.errors import InputError, ItemError
 from dawn_bench.models.dit_head.audio import windows
 from dawn_bench.models.dit_head.config import MaskConfig
 from dawn_bench.models.dit_head.mask import FILL, frame_mask, mouth_mask
@@ -32,6 +33,18 @@ SPEECH = face(4 + 4 * np.sin(np.arange(40)))
 def inside(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     at = np.round(points).astype(int)
     return np.stack([m[p[:, 1], p[:, 0]] for m, p in zip(mask, at, strict=True)])
+
+
+@pytest.mark.parametrize("shape", ["polygon", "lower-half"])
+def test_landmarks_that_are_not_known_are_refused(shape: str) -> None:
+    marks, config = SPEECH.copy(), MaskConfig(shape=shape)
+    marks[20, 8] = np.nan
+    with pytest.raises(ItemError, match="not_finite: the landmarks"):
+        mouth_mask(marks, SIZE, config)
+    clip = Clip("c", "s", "train", 40, {"landmarks": marks})
+    with pytest.raises(InputError, match="clip c: landmarks has values that are not finite"):
+        frame_mask(clip, 20, config, size=SIZE)
+    assert frame_mask(clip, 20 - config.spread - 1, config, size=SIZE).any()
 
 
 @pytest.mark.parametrize("shape", ["polygon", "lower-half"])

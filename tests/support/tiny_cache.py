@@ -25,16 +25,17 @@ def write_tiny_cache(
     splits: tuple[str, ...] = SPLITS,
     hubert: bool = False,
     masks: bool = False,
+    ids: tuple[str, ...] = (),
 ) -> Path:
     """`len(splits)` clips `c0`, `c1`, ... of `frames` frames: a head that sways, a mouth that opens with the sound.
 
     Each clip is `shorter` frames shorter than the one before it. `hubert` adds speech features of HuBERT-large's width,
-    `masks` the stored masks.
+    `masks` the stored masks. `ids` are other ids.
     """
-    ids = [f"c{k}" for k in range(len(splits))]
+    names = ids or tuple(f"c{k}" for k in range(len(splits)))
     rows = []
-    with ShardWriter(root, number=0, ids=ids) as writer:
-        for number, (name, split) in enumerate(zip(ids, splits, strict=True)):
+    with ShardWriter(root, number=0, ids=list(names)) as writer:
+        for number, (name, split) in enumerate(zip(names, splits, strict=True)):
             writer.begin(name)
             length = frames - shorter * number
             clip = tiny_clip(number, size=size, frames=length)

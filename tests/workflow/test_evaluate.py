@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_repos import PYTHON, fake_repo
+from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
 from dawn_bench.baselines.base import METHODS, SANITY, Context, Generated, Item
@@ -20,6 +21,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.pipelines.media.video import probe, write_video
 from dawn_bench.reports.store import ResultsStore
 from dawn_bench.workflow.evaluate import Evaluation, evaluate_methods
+from dawn_bench.workflow.own_inputs import export_inputs
 
 CHEAP = ("psnr", "ssim")
 
@@ -253,6 +255,14 @@ def test_what_cannot_be_evaluated_is_refused_before_work(change: dict, message: 
     with pytest.raises(InputError, match=message) as caught:
         evaluate_methods(replace(job, **change))
     assert "\n" not in str(caught.value) and not job.out.exists()
+
+
+def test_a_cache_without_test_clips_says_how_to_score_or_make_some(job: Evaluation, tmp_path: Path) -> None:
+    cache = write_tiny_cache(tmp_path / "train-only", splits=("train",))
+    with pytest.raises(InputError, match=r"no clip in split 'test'\. Score others with --split train, or .*--labels"):
+        evaluate_methods(replace(job, cache=cache))
+    with pytest.raises(InputError, match=r"--split train"):
+        export_inputs(cache, tmp_path / "items")
 
 
 def test_outputs_of_other_clips_are_refused(job: Evaluation, mine: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 from tiny_cache import write_tiny_cache
 from typer.testing import CliRunner
 
+from dawn_bench.baselines.given import find_outputs
 from dawn_bench.baselines.given_pieces import find_piece_outputs
 from dawn_bench.cache import Cache
 from dawn_bench.cli import app
@@ -30,6 +31,7 @@ from dawn_bench.pipelines.media.video import read_frames
 from dawn_bench.pipelines.preparation.prepare import prepare
 from dawn_bench.pipelines.settings import PrepareSettings
 from dawn_bench.pipelines.synthetic.write import write_embedded
+from dawn_bench.text import FORMULA
 from dawn_bench.workflow import own_inputs
 from dawn_bench.workflow.own_inputs import export_inputs
 from dawn_bench.workflow.pieces import cut_pieces
@@ -129,6 +131,23 @@ def test_pieces_are_those_that_are_scored_and_the_table_comes_back_as_it_is(tmp_
         shutil.copy(tmp_path / "items" / row["clip"] / "driving.mp4", outputs / row["file"])
     given = find_piece_outputs(outputs, pieces, tmp_path / "items" / "clips.csv", length=10)
     assert given.files == {piece.id: outputs / f"{piece.id}.mp4" for piece in pieces}
+
+
+def test_an_id_like_a_formula_is_none_in_the_table_and_the_table_comes_back(tmp_path: Path) -> None:
+    ids = ("=1+1", "+5", "-dash", "@SUM(A1)", "\uff1dwide", "a=b", "007", "'q", 'x;y,"z"', "ü" * 90)
+    root = write_tiny_cache(tmp_path / "cache", frames=12, splits=("test",) * len(ids), ids=ids)
+    export_inputs(root, tmp_path / "items")
+    with (tmp_path / "items" / "clips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(FORMULA)]
+    assert {"./-dash", "a=b", "007"} < {row["clip"] for row in rows}
+    outputs = tmp_path / "mine"
+    outputs.mkdir()
+    for row in rows:  # as a loop over the table does
+        shutil.copy(tmp_path / "items" / row["clip"] / "driving.mp4", outputs / row["file"])
+    clips = Cache(root).clips("test")
+    given = find_outputs(outputs, clips, mapping=tmp_path / "items" / "clips.csv")
+    assert given == {name: outputs / f"{name}.mp4" for name in ids}
 
 
 def test_a_stopped_export_goes_on_and_no_clip_is_written_twice(

@@ -115,7 +115,7 @@ def test_a_users_own_outputs_have_no_silence_and_the_note_says_so(job: Evaluatio
 def test_progress_says_which_pass_is_of_silence(job: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate_methods(replace(job, sanity=False))
     lines = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("score ")]
-    assert list(dict.fromkeys(lines)) == ["score talker", "score talker driven by silence"]
+    assert list(dict.fromkeys(lines)) == ["score talker", "score talker+silence"]
 
 
 def test_what_parts_have_generated_is_scored_without_the_method(
@@ -132,7 +132,7 @@ def test_what_parts_have_generated_is_scored_without_the_method(
 
 
 def test_a_method_that_fails_on_silence_keeps_its_other_scores(
-    job: Evaluation, monkeypatch: pytest.MonkeyPatch
+    job: Evaluation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = Talker.generate
 
@@ -145,7 +145,11 @@ def test_a_method_that_fails_on_silence_keeps_its_other_scores(
     done = evaluate_methods(replace(job, sanity=False))
     rows = {row.metric: row for row in done.rows}
     assert rows["psnr"].coverage == 1 and rows["psnr"].n_clips == 2
-    assert rows["silence-leak"].failures == {"c4": "no_speech"} and rows["silence-leak"].n_clips == 1
+    leak = rows["silence-leak"]
+    assert leak.failures == {"c4": "no_speech"} and (leak.method, leak.n_clips) == ("talker", 1)
+    assert leak.note.startswith("driven by silence: ") and "driven by silence" not in rows["psnr"].note
+    said = capsys.readouterr().err
+    assert "talker+silence, c4: no_speech" in said and "talker, c4" not in said
 
 
 def test_the_silent_clip_has_silence_of_the_same_length_and_its_features(tiny_cache: Path) -> None:

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from dawn_bench.clip import Clip
+from dawn_bench.errors import ItemError
 from dawn_bench.models.dit_head.config import MaskConfig
+from dawn_bench.training.data import finite
 
 #: iBUG points: base of the nose from ala to ala, and its tip.
 NOSE_BASE, NOSE_TIP = slice(31, 36), 30
@@ -22,7 +24,7 @@ FILL = -1.0
 def frame_mask(clip: Clip, frame: int, config: MaskConfig, *, size: int) -> np.ndarray:
     """The mask bool (S,S) of one frame of a clip, equal to that frame of `mouth_mask` over the whole clip."""
     first = max(0, frame - config.spread)
-    around = np.asarray(clip["landmarks"][first : frame + config.spread + 1])
+    around = finite(clip, "landmarks", slice(first, frame + config.spread + 1))
     return mouth_mask(around, size, config)[frame - first]
 
 
@@ -31,9 +33,11 @@ def mouth_mask(landmarks: np.ndarray, size: int, config: MaskConfig) -> np.ndarr
 
     The polygon follows the jaw, slightly inside it, and returns over the base of the nose. The jaw line would leak the
     mouth opening, so the polygon takes the maximum depth and width, relative to the nose, over the surrounding frames
-    (`spread`), and extends slightly further down (`chin`).
+    (`spread`), and extends slightly further down (`chin`). Raises `ItemError("not_finite")` for landmarks with NaN.
     """
     points = np.asarray(landmarks, np.float64)
+    if not np.isfinite(points).all():
+        raise ItemError("not_finite", "the landmarks have values that are not finite")
     if config.shape == "lower-half":
         rows = np.arange(size)[None, :, None]
         return np.broadcast_to(rows > points[:, NOSE_TIP, 1, None, None], (len(points), size, size)).copy()
