@@ -1,5 +1,20 @@
-"""`python -m dawn_bench` is the `dawn-bench` command."""
+"""The `dawn-bench` command, also as `python -m dawn_bench`."""
 
-from dawn_bench.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Import the command line and run it; a Ctrl-C during the imports ends it as any other, without a traceback."""
+    try:
+        from dawn_bench.cli import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped: nothing was begun\n")
+        exec("")  # see `dawn_bench.cli`: the exit code is ours
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -35,6 +35,8 @@ class Columns:
     """
 
     def __init__(self, path: Path, *, hint: str, repeated: Callable[[str], bool] = lambda name: False) -> None:
+        import pandas  # noqa: F401 (pyarrow imports it on first use, where a Ctrl-C would be lost)
+
         self.path, self.hint = path, hint
         self._repeated = repeated
         self._arrays: dict[str, pa.Array] = {}

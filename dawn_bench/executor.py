@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from dawn_bench.errors import InputError
 from dawn_bench.processes import Engine, Kind, Workers, all_begun, pool_of, set_up_worker, taken
+from dawn_bench.stopping import children_without_ctrl_c
 from dawn_bench.terminal import show_logs
 from dawn_bench.worker_errors import portable
 
@@ -227,8 +228,10 @@ def _loky(jobs: Sequence[J], work: Callable[[J], Any], places: Workers) -> Itera
                 heappush(waiting[kind_of(job)], (job.number, job))  # a worker keeps the method that it has loaded
             for kind, pool in pools.items():
                 while waiting[kind] and free[kind]:
-                    future = pool.submit(_in_worker, work, heappop(waiting[kind])[1], places.threads)
-                    submitted.add(future)
+                    job = heappop(waiting[kind])[1]
+                    with children_without_ctrl_c():
+                        future = pool.submit(_in_worker, work, job, places.threads)
+                        submitted.add(future)
                     future.add_done_callback(finished.put)
                     free[kind] -= 1
             submitted.discard(future := finished.get())

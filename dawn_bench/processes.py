@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from dawn_bench.stopping import end_with
+from dawn_bench.stopping import children_without_ctrl_c, end_with
 
 Engine = Literal["loky", "dask", "ray"]
 #: What a job needs: a processor, or a GPU.
@@ -87,8 +87,10 @@ def starting(places: Workers, first: Callable[[], Any]) -> Iterator[None]:
     numbers: dict[Kind, int] = {"cpu": places.number, "gpu": places.gpus}
     pools = {kind: pool_of(number, places, first) for kind, number in numbers.items() if number}
     token = _started.set(pools)
-    begun = [pool.submit(int) for pool in pools.values()]
+    begun: list[Future[Any]] = []
     try:
+        with children_without_ctrl_c():
+            begun += [pool.submit(int) for pool in pools.values()]
         yield
     finally:
         _started.reset(token)

@@ -114,6 +114,25 @@ def deferred(*, enabled: bool = True) -> Iterator[Deferred]:
     request.stop()
 
 
+@contextmanager
+def children_without_ctrl_c() -> Iterator[None]:
+    """Processes that are started in the block never get Ctrl-C, not even while they import; their owner ends them.
+
+    A Ctrl-C that comes during the block acts at its end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing.resource_tracker import ensure_running
+
+    ensure_running()  # it unblocks the signal where it starts its process (Python 3.11), which is done now
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_with(owner: int) -> None:
     """In a worker process: exit within a second after the process `owner`, its parent, has ended, however it ended."""
     global _watched

@@ -173,11 +173,18 @@ def _say_stopped() -> NoReturn:
     """One line on what is kept; the exit code is that of the signal."""
     number = stopped_by()
     by = "" if number == signal.SIGINT else f" by {number.name}"
-    line = f"stopped{by}: finished work is kept; continue with: {_again()}"
+    line = f"stopped{by}: {_kept()} with: {_again()}"
     with suppress(OSError):  # the terminal of a SIGHUP is gone
         console().print(line)
     exec("")  # Ctrl-C inside the `exec` of a dataclass makes Python end by the signal, not by the code; this resets it
     sys.exit(128 + number)
+
+
+def _kept() -> str:
+    """What a stopped command leaves: only an export for other tools, whose folder appears whole, leaves nothing."""
+    words = {word.rpartition("=")[2] for word in sys.argv[1:]}
+    whole = {"cache", "export"} <= words and "inputs" not in words
+    return "nothing was written; start again" if whole else "finished work is kept; continue"
 
 
 def _again() -> str:

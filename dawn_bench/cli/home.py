@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from dawn_bench.workflow.where import DONE, Kind, Place, Survey
+from dawn_bench.workflow.where import DONE, RUNNING, Kind, Place, Survey
 
 #: The steps: command, what it turns into what, and the kind of folder that shows that it is done.
 STEPS: tuple[tuple[str, str, Kind | None], ...] = (
@@ -68,7 +68,7 @@ def _line(place: Place, width: int) -> str:
 def _read(present: Survey) -> str:
     """What to do where nothing is left to run."""
     pages = [place.facts["page"] for place in present.places if place.facts.get("page")]
-    running = [place for place in present.places if place.state not in (DONE, "stopped")]
+    running = [place for place in present.places if place.state == RUNNING]
     if running:
         return f"running now: {', '.join(str(place.path) for place in running)}"
     return f"next: open {shlex.quote(str(pages[-1]))} in a browser" if pages else "next: dawn-bench help"

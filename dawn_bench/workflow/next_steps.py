@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dawn_bench.workflow.where import DONE, STOPPED, Place, Survey, survey
+from dawn_bench.workflow.where import DONE, RUNNING, STOPPED, Place, Survey, survey
 
 Command = tuple[str, ...]
 #: Datasets of meshes, and the model that learns from them.
@@ -61,7 +61,7 @@ def here(place: Survey) -> Command | None:
     for unfinished in place.of("results", state=STOPPED):
         if unfinished.facts.get("scored"):
             return ("report", str(unfinished.path))
-    if results or any(p.state not in (DONE, STOPPED) for p in place.places):
+    if results or any(p.state == RUNNING for p in place.places):
         return None
     if caches and runs:
         return after_train(_nearest(runs[0].path, caches) or caches[0].path, runs[0].path, model=_named(runs[0]))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["quickstart", "cache", "run", "results"]
-DONE, STOPPED, RUNNING = "done", "stopped", "running"
+DONE, STOPPED, RUNNING, DAMAGED = "done", "stopped", "running", "damaged"
 
 #: Entries of folders that one look goes through, bytes that it reads of a file, and seconds after which it ends.
 MOST_ENTRIES, MOST_BYTES, MOST_SECONDS = 20_000, 1 << 18, 0.5
@@ -35,8 +35,8 @@ QUICKSTART = {
 class Place:
     """One cache, run, results folder or quickstart.
 
-    `path` is below the folder that was looked at, `state` is `done`, `stopped` or `running`, `words` say what it is and
-    how far it is, and `facts` are what its small files say.
+    `path` is below the folder that was looked at, `state` is `done`, `stopped`, `running` or `damaged`, `words` say
+    what it is and how far it is, and `facts` are what its small files say.
     """
 
     kind: Kind
@@ -182,8 +182,9 @@ def _cache(look: _Look, path: Path, entries: Mapping[str, bool]) -> Place:
         parts = [name for name in look.entries(path / "parts") or () if name.endswith(".json")]
         of = f" of {len(groups)}" if isinstance(groups, list) else ""
         words.append(f"{len(parts)}{of} groups of clips done")
-    elif not settings:
-        words.append("cache.json cannot be read")
+    damaged = "cache.json" in entries and not settings
+    if damaged and not running:
+        return Place("cache", path, DAMAGED, "cache.json cannot be read: prepare the cache again, or remove it")
     state = RUNNING if running else DONE if finished else STOPPED
     return Place("cache", path, state, ", ".join(words), known if finished else plan)
 

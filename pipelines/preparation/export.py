@@ -8,6 +8,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from dawn_bench.executor import check_owner, set_up_worker
 from dawn_bench.files import filling, user_path
 from dawn_bench.lazy import row_blocks
 from dawn_bench.progress import meter
+from dawn_bench.stopping import children_without_ctrl_c
 
 #: Bytes of clips that go into one WebDataset tar before the next is begun.
 TAR_BYTES = 256 * 2**20
@@ -117,15 +119,16 @@ def in_processes(tasks: Sequence[Callable[[], int]], jobs: int) -> Iterator[int]
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
-    results = parallel(delayed(_in_worker)(task, os.getpid()) for task in tasks)
-    try:
-        yield from results
-    except RuntimeError as error:  # of loky's; an `InputError` is none
-        if "BrokenProcessPool" not in {kind.__name__ for kind in type(error).__mro__}:
-            raise
-        raise InputError("a worker process died.", hint="It may be out of memory: try fewer --jobs.") from None
-    finally:
-        results.close()
+    with ExitStack() as stack:
+        with children_without_ctrl_c():
+            results = parallel(delayed(_in_worker)(task, os.getpid()) for task in tasks)
+            stack.callback(results.close)
+        try:
+            yield from results
+        except RuntimeError as error:  # of loky's; an `InputError` is none
+            if "BrokenProcessPool" not in {kind.__name__ for kind in type(error).__mro__}:
+                raise
+            raise InputError("a worker process died.", hint="It may be out of memory: try fewer --jobs.") from None
 
 
 def _in_worker(task: Callable[[], int], owner: int) -> int:

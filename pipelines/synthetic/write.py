@@ -26,7 +26,7 @@ from dawn_bench.pipelines.synthetic.motion import RATE, closure, draw_blinks, dr
 from dawn_bench.pipelines.synthetic.render import Renderer
 from dawn_bench.pipelines.synthetic.sound import synthesise
 from dawn_bench.progress import Meter
-from dawn_bench.stopping import end_with
+from dawn_bench.stopping import children_without_ctrl_c, end_with
 
 #: H.264 quality, close to visually lossless.
 CRF = 16
@@ -152,7 +152,9 @@ def _run(specs: list[ClipSpec], jobs: int) -> Iterator[None]:
         yield from map(_write_clip, specs)
     else:
         parallel = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
-        yield from parallel(joblib.delayed(_write_in_worker)(spec, os.getpid()) for spec in specs)
+        with children_without_ctrl_c():
+            written = parallel(joblib.delayed(_write_in_worker)(spec, os.getpid()) for spec in specs)
+        yield from written
         get_reusable_executor().shutdown(wait=True)  # idle workers would keep half a gigabyte each
 
 

@@ -224,3 +224,19 @@ def test_a_name_of_two_lines_is_one_line_of_the_list(tmp_path: Path) -> None:
     (place / "cache.json").write_text("{}")
     (place / "index.parquet").touch()
     assert [line.split()[1] for line in home(tmp_path)[1] if line.startswith("  cache")] == [r"a\nb"]
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_cache_whose_facts_cannot_be_read_is_damaged_and_neither_done_nor_stopped(
+    index: bool, tmp_path: Path
+) -> None:
+    for name in ("broken", "pipe"):
+        (tmp_path / name).mkdir()
+        if index:
+            (tmp_path / name / "index.parquet").touch()
+    (tmp_path / "broken" / "cache.json").write_text("{")
+    os.mkfifo(tmp_path / "pipe" / "cache.json")
+    places = survey(tmp_path).of("cache")
+    assert [(str(place.path), place.state) for place in places] == [("broken", "damaged"), ("pipe", "damaged")]
+    assert all(place.words.startswith("cache.json cannot be read") for place in places)
+    assert "--cache" not in (here(survey(tmp_path)) or ())

@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+import tiny_cache as tiny
 from fake_tools import FakeTools, write_video
 from tiny_cache import write_tiny_cache
 
@@ -59,3 +61,25 @@ def test_prepare_names_the_dataset_and_keeps_the_name(tmp_path: Path) -> None:
     assert named("lab") == named() == ("lab", "lab")
     assert Cache(cache).settings == {**before, "name": "lab"}
     assert named("lab 2") == ("lab 2", "lab 2")
+
+
+def test_outputs_for_a_clip_are_not_scored_for_another_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two caches with the same ids, lengths and shapes, but other pictures, in turn in one results folder."""
+    first = own_cache(tmp_path / "first", name="first")
+    real = tiny.tiny_clip
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny, "tiny_clip", lambda seed, **more: real(seed + 7, **more))
+        second = own_cache(tmp_path / "second", name="second")
+
+    def psnr(cache: Path, out: Path) -> float | None:
+        job = Evaluation(cache=cache, out=out, methods=("still",), metrics=("psnr",), sanity=False, device="cpu")
+        evaluate_methods(job)
+        rows = [row for row in ResultsStore(out).rows() if row.data_name == cache.name]
+        return rows[-1].value
+
+    alone = {cache: psnr(cache, tmp_path / f"{cache.name}-alone") for cache in (first, second)}
+    assert None not in alone.values() and alone[first] != alone[second]
+    for cache in (first, second, first):
+        assert psnr(cache, tmp_path / "shared") == alone[cache]
