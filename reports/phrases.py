@@ -93,10 +93,10 @@ def role(method: str) -> str:
 
 
 def protocol_words(protocol: str) -> str:
-    """`paper-dawn: the choices that ...`; says where fields were changed and clips cut into pieces."""
+    """`Protocol paper-dawn: the choices that ....`; says where fields were changed and clips cut into pieces."""
     name, plus, _ = protocol.partition("+")
     name, pieces, length = name.partition("-pieces-")
     words = PROTOCOLS_IN_WORDS.get(name, "")
     words += f"{', ' if words else ''}in pieces of {length.partition('-')[0]} frames" if pieces else ""
     words += f"{', ' if words else ''}with changed fields" if plus else ""
-    return f"{protocol}: {words}" if words else protocol
+    return f"Protocol {protocol}{f': {words}' if words else ''}."
