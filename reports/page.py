@@ -20,7 +20,7 @@ from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.drilldown import weakest
 from dawn_bench.reports.gallery import ClipRow, clip_rows
 from dawn_bench.reports.leaderboard import Table, leaderboards, signed, with_published
-from dawn_bench.reports.phrases import role
+from dawn_bench.reports.phrases import TERMS, role
 from dawn_bench.reports.published import published_tables, standalone
 from dawn_bench.reports.sentences import PLAIN
 from dawn_bench.reports.sources import source
@@ -146,6 +146,8 @@ def html(
         board_words=exports.table_words,
         not_ranked=exports.not_ranked,
         group_titles=exports.GROUP_TITLES,
+        limits_words=exports.LIMITS,
+        terms=TERMS,
         stand_in=exports.STAND_IN,
         needs=needs,
         role=role,
