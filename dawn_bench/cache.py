@@ -356,6 +356,14 @@ class Cache:
 
     def quarantined(self) -> list[tuple[str, str, str]]:
         """(id, reason, detail) of the clips that could not be used."""
+        return [tuple(self._index.value(name, row) for name in ("id", "reason", "detail")) for row in self._lost()]
+
+    def quarantined_of(self, split: str) -> int | None:
+        """The number of unusable clips of `split`; None where the split of any unusable clip is not known."""
+        numbers, names = self._splits
+        splits = [names[numbers[row]] for row in self._lost()]
+        return splits.count(split) if all(splits) else None
+
+    def _lost(self) -> list[int]:
         numbers, states = self._index.numbers_of("status")
-        rows = np.flatnonzero(numbers != (states.index(OK) if OK in states else len(states))).tolist()
-        return [tuple(self._index.value(name, row) for name in ("id", "reason", "detail")) for row in rows]
+        return np.flatnonzero(numbers != (states.index(OK) if OK in states else len(states))).tolist()

@@ -1,9 +1,9 @@
 """The floor and the ceiling of a column: the worst and the best of its sanity rows.
 
 A number means little without both. Shuffled sound and a still portrait are what a metric gives to no skill at all; the
-true clips, and the same re-encoded, are what no method can beat. Where the best value is the ground truth's own (BAS,
-blinks), the ceiling is that value, and the floor is what lies farthest from it. Of outputs driven by silence the still
-portrait alone has a value, and nothing rests more: it is the ceiling.
+true clips, and the same re-encoded, are what no method can beat: they are never a floor. Where the best value is the
+ground truth's own (BAS, blinks), the ceiling is that value, and the floor is what lies farthest from it. Of outputs
+driven by silence the still portrait alone has a value, and nothing rests more: it is the ceiling.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Cell, LeaderboardRow, Table, merit
 
+#: Sanity rows that show the true clips.
+TRUE = (GROUND_TRUTH, "ground-truth-reencoded")
 #: What a method's own outputs with another clip's sound are called, behind its name.
 SHUFFLED = "-shuffled"
 
@@ -50,11 +52,27 @@ def bounds(table: Table, index: int) -> Bounds:
         return Bounds()
     # among equals the ground truth is the ceiling, as a re-encoded truth may equal it
     best, ceiling = max(merits, key=lambda entry: (entry[0], entry[1].method == GROUND_TRUTH))
-    worst, floor = min(merits, key=lambda entry: entry[0])
+    worst, floor = min(
+        (entry for entry in merits if entry[1].method not in TRUE), key=lambda entry: entry[0], default=(best, ceiling)
+    )
     if worst < best:
         return Bounds(floor, ceiling)
-    unbeaten = ceiling.method == GROUND_TRUTH or _of_silence(column.metric)
+    unbeaten = ceiling.method in TRUE or _of_silence(column.metric)
     return Bounds(ceiling=ceiling) if unbeaten else Bounds(floor=ceiling)
+
+
+def share(table: Table, index: int, line: LeaderboardRow) -> float | None:
+    """Where a line lies in column `index`: 0 at the floor, 1 at the ceiling, below 0 for worse than the floor.
+
+    Where the ground truth's own value is best, distances to it count. None without both bounds, for stand-ins, and for
+    a score that is not ranked for a reason.
+    """
+    limits, own, aim = bounds(table, index), _bound(line, index), table.columns[index].aim
+    if own is None or own.cell.reason or limits.floor is None or limits.ceiling is None:
+        return None
+    truth = limits.ceiling.value if aim == "truth" else None
+    at, low, high = (merit(b.value, aim, truth) for b in (own, limits.floor, limits.ceiling))
+    return None if at is None or low is None or high is None else (at - low) / (high - low)
 
 
 def own_floor(table: Table, index: int, method: str) -> Bound | None:

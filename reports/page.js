@@ -75,8 +75,10 @@ function fit(table) {
       if (!unasked && (narrow || widths.get(head) <= room)) room -= widths.get(head);
       else folded.add(head);
     }
-    if (folded.size === heads.length) folded.delete(heads[0]);
   }
+  // On paper a column that nobody could compute is only named, in the sentence on what is missing.
+  if (printing) heads.filter((head) => head.dataset.lacking !== undefined).forEach((head) => folded.add(head));
+  if (folded.size === heads.length) folded.delete(heads[0]);
   const places = new Set([...folded].map((head) => [...head.parentElement.children].indexOf(head)));
   for (const row of all("thead tr:last-child, tr[data-method]", table)) {
     places.forEach((place) => { row.children[place].dataset.fold = ""; });

@@ -20,8 +20,9 @@ from dawn_bench.reports.cards import AIM_WORDS, ARROWS, cards
 from dawn_bench.reports.drilldown import weakest
 from dawn_bench.reports.gallery import ClipRow, clip_rows
 from dawn_bench.reports.leaderboard import Table, leaderboards, signed, with_published
-from dawn_bench.reports.phrases import role
+from dawn_bench.reports.phrases import TERMS, role
 from dawn_bench.reports.published import published_tables, standalone
+from dawn_bench.reports.sentences import PLAIN
 from dawn_bench.reports.sources import source
 from dawn_bench.reports.store import REPORT_LOCK, Facts, GalleryItem, ResultsStore
 from dawn_bench.results import ScoreRow
@@ -145,6 +146,8 @@ def html(
         board_words=exports.table_words,
         not_ranked=exports.not_ranked,
         group_titles=exports.GROUP_TITLES,
+        limits_words=exports.LIMITS,
+        terms=TERMS,
         stand_in=exports.STAND_IN,
         needs=needs,
         role=role,
@@ -179,15 +182,20 @@ def markdown(boards: Sequence[Table], facts: Facts) -> str:
 
 
 def data_words(facts: Facts) -> str:
-    """`Data: crema, test split: 24 clips of 12 speakers, 2 more quarantined.` Empty where the facts do not say."""
+    """`Data: crema, test split: 24 clips of 12 speakers, 2 more quarantined.` Empty where the facts do not say.
+
+    Facts of earlier versions count the quarantined clips of the whole cache alone.
+    """
     data = facts.dataset
     if not {"dataset", "split", "clips"} <= data.keys():
         return ""
     name = data.get("name") or data["dataset"]
+    name = data["dataset"] if name in PLAIN else name
     kind = f" ({data['dataset']})" if name != data["dataset"] else ""
     speakers = f" of {counted(data['speakers'], 'speaker')}" if isinstance(data.get("speakers"), int) else ""
-    lost = data.get("quarantined clips")
-    quarantined = f", {lost} more quarantined" if isinstance(lost, int) else ""
+    of_split, of_cache = data.get("quarantined clips of the split"), data.get("quarantined clips")
+    quarantined = f", {of_cache} quarantined in the whole cache" if isinstance(of_cache, int) else ""
+    quarantined = f", {of_split} more quarantined" if isinstance(of_split, int) else quarantined
     return f"Data: {name}{kind}, {data['split']} split: {_value(data['clips'])} clips{speakers}{quarantined}."
 
 

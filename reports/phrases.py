@@ -55,6 +55,18 @@ ROLES: Mapping[str, str] = {
 }
 SHUFFLED_ROLE = "the method driven by another clip's sound"
 
+#: The words of a page that a newcomer does not know.
+TERMS = (
+    ("protocol", "the choices under which metrics are computed, such as crop, size and clips; only equal ones compare"),
+    ("sanity row", "something that is not a method, scored to show what a metric gives to no skill and to the truth"),
+    ("floor", "what no skill gets, such as a still portrait or another clip's sound"),
+    ("ceiling", "what the true clips get"),
+    ("stand-in", "a network of random numbers in place of the published one: it shows that the code runs"),
+    ("canonical", "computed with the published file of a network, known by its hash"),
+    ("fingerprint", "a hash of a score's settings and weights; only scores with the same one are ranked together"),
+    ("portrait, dub, static-lips", "classes of methods: from a picture, over a video, moving the lips alone"),
+)
+
 PROTOCOLS_IN_WORDS: Mapping[str, str] = {
     "paper-dawn": "the choices that reproduce the numbers of DAWN's paper",
     "paper-dawn-tracked": "as paper-dawn, with lip sync measured on the tracked face crop",
@@ -93,10 +105,10 @@ def role(method: str) -> str:
 
 
 def protocol_words(protocol: str) -> str:
-    """`paper-dawn: the choices that ...`; says where fields were changed and clips cut into pieces."""
+    """`Protocol paper-dawn: the choices that ....`; says where fields were changed and clips cut into pieces."""
     name, plus, _ = protocol.partition("+")
     name, pieces, length = name.partition("-pieces-")
     words = PROTOCOLS_IN_WORDS.get(name, "")
     words += f"{', ' if words else ''}in pieces of {length.partition('-')[0]} frames" if pieces else ""
     words += f"{', ' if words else ''}with changed fields" if plus else ""
-    return f"{protocol}: {words}" if words else protocol
+    return f"Protocol {protocol}{f': {words}' if words else ''}."

@@ -1,7 +1,7 @@
 """A table in sentences: what was compared on what, who wins by how much beyond chance, and what each method does.
 
-A sentence says "better", "above" or "below" only where the 95 % interval of the paired difference over clips excludes
-zero. Where a metric has one number over all clips, or where clips are too few, the values stand beside each other.
+"Not told apart" means that the 95 % interval of the paired difference over clips contains zero. Where a metric has one
+number over all clips, or where clips are too few, a verdict rests on the values alone and says so.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dawn_bench.reports.bounds import Bound, bounds, own_floor
+from dawn_bench.reports.bounds import Bound, bounds, own_floor, share
 from dawn_bench.reports.leaderboard import GROUND_TRUTH, Cell, Column, LeaderboardRow, Table, mean_rank, place, signed
 from dawn_bench.reports.phrases import HEADLINES, group_of, group_place, in_words, predicate, protocol_words
-from dawn_bench.reports.significance import MIN_CLIPS, Comparison, intervals
+from dawn_bench.reports.significance import MIN_CLIPS, Comparison, alike, intervals
 from dawn_bench.text import counted, few, listed
 
 #: Clauses of a method's sentence.
@@ -21,10 +21,12 @@ CLAUSES = 4
 STATED = 3
 #: Methods that are listed by name.
 LISTED = 6
+#: Names of caches that say nothing of the data.
+PLAIN = ("cache",)
 
 
 def compared(table: Table) -> str:
-    """`Compared: 2 portrait methods (dawn, sadtalker) on crema, test split: 24 clips, 1,800 frames.`"""
+    """`Compared: 2 portrait methods (dawn, sadtalker) over 24 clips, 1,800 frames.` The title names the data."""
     ranked = [line.method for line in table.lines if line.group == "ranked"]
     rows = [c.row for line in table.lines for c in line.cells if c and c.row]
     what = counted(len(ranked), f"{table.method_class} method")
@@ -35,10 +37,10 @@ def compared(table: Table) -> str:
     if rows:
         noun = "piece" if table.piece_length else "clip"
         frames = max(row.n_frames for row in rows)
-        over = f": {counted(max(row.n_clips for row in rows), noun)}, {frames:,} frames"
-    named = {row.data_name for row in rows if row.data_name}
-    cache = f" (cache {next(iter(named))})" if len(named) == 1 and not table.cache else ""
-    return f"Compared: {what}{names} on {table.name}{cache}, {table.split} split{over}."
+        over = f" over {counted(max(row.n_clips for row in rows), noun)}, {frames:,} frames"
+    named = {row.data_name for row in rows} - {"", *PLAIN, table.dataset}
+    cache = f", of the cache {next(iter(named))}" if len(named) == 1 and not table.cache else ""
+    return f"Compared: {what}{names}{over}{cache}."
 
 
 def protocols(table: Table) -> tuple[str, ...]:
@@ -70,16 +72,26 @@ def places(table: Table) -> list[str]:
     return [f"{place(table, line)} {line.method} (mean rank {mean_rank(line):.3g})" for line in ranked]
 
 
-def limit_lines(table: Table) -> list[str]:
-    """`PSNR: floor a still portrait 21.50, ceiling the true clips 100.00`, for each column that has one."""
+def limit_lines(table: Table) -> list[tuple[str, str, str, list[str]]]:
+    """`("PSNR", "a still portrait 21.50", "the true clips 100.00", ["35 %"])` for each column that has a bound.
+
+    The last are the places of the ranked methods between the two, in the order of the lines.
+    """
+    ranked = [line for line in table.lines if line.group == "ranked"]
     lines = []
-    for k, column in enumerate(table.columns):
-        limit = bounds(table, k)
-        named = (("floor", limit.floor), ("ceiling", limit.ceiling))
-        parts = [f"{what} {in_words(b.method)} {_number(column, b.value)}" for what, b in named if b]
-        if parts:
-            lines.append(f"{column.label}: {', '.join(parts)}")
+    for k in in_groups(table):
+        limit, column = bounds(table, k), table.columns[k]
+        low, high = (
+            f"{in_words(b.method)} {_number(column, b.value)}" if b else "" for b in (limit.floor, limit.ceiling)
+        )
+        if low or high:
+            lines.append((column.label, low, high, [share_words(share(table, k, line)) for line in ranked]))
     return lines
+
+
+def in_groups(table: Table) -> list[int]:
+    """The places of the columns in the order of the page: by group, then as they stand."""
+    return sorted(range(len(table.columns)), key=lambda k: group_place(group_of(table.columns[k])))
 
 
 def wins(table: Table, pairs: Sequence[Comparison]) -> list[str]:
@@ -139,7 +151,8 @@ def _clause(
         truth = next((li.cells[k] for li in table.lines if li.method == GROUND_TRUTH), None)
         if truth is None or truth.value is None or truth.seeded:
             return text
-        return f"{text}, where the true clips have {_number(column, truth.value)}"
+        near = _share(table, line, k)
+        return f"{text}, where the true clips have {_number(column, truth.value)}{f' ({near})' if near else ''}"
     if column.aim == "zero":
         return f"{text} (0 is best)"
     if floor is None:
@@ -148,9 +161,13 @@ def _clause(
     at = _number(column, floor.value)
     if limits.ceiling is not None and limits.ceiling.method != floor.method:
         at += f"; {in_words(limits.ceiling.method)}: {_number(column, limits.ceiling.value)}"
+    if (near := _share(table, line, k)) and floor == limits.floor:
+        at += f"; {near}"
+    mean, low, high = difference or (cell.value - floor.value, math.nan, math.nan)
     if difference is None:
-        return f"{text}, beside {name} ({at})"
-    mean, low, high = difference
+        if not alike(cell, floor.cell) or column.aim not in ("higher", "lower"):
+            return f"{text}, beside {name} ({at})"
+        at += "; not tested against chance"
     if low <= 0 <= high:
         return f"{text}, not told apart from {name} ({at})"
     if _number(column, cell.value) == _number(column, floor.value):
@@ -164,6 +181,19 @@ def _clause(
     far = abs(cell.value - floor.value) > abs(span) / 2
     words = ("well above" if far else "above") if higher else ("far better than" if far else "better than")
     return f"{text}, {words} {name} ({at})"
+
+
+def share_words(part: float | None) -> str:
+    """`35 %`: a place between floor and ceiling; empty where it is not known."""
+    if part is None:
+        return ""
+    return "below the floor" if part < 0 else "beyond the ceiling" if part > 1 else f"{100 * part:.0f} %"
+
+
+def _share(table: Table, line: LeaderboardRow, k: int) -> str:
+    part = share(table, k, line)
+    words = share_words(part)
+    return f"{words} of the way from floor to ceiling" if part is not None and 0 <= part <= 1 else words
 
 
 def _described(table: Table, line: LeaderboardRow) -> list[int]:

@@ -69,7 +69,7 @@ def intervals(pairs: Sequence[tuple[Cell, Cell]]) -> list[tuple[float, float, fl
     """
     by_count: dict[int, list[tuple[int, np.ndarray]]] = {}
     for k, (first, second) in enumerate(pairs):
-        differences = paired(first, second) if _alike(first, second) else np.empty(0)
+        differences = paired(first, second) if alike(first, second) else np.empty(0)
         if len(differences) < MIN_CLIPS:
             continue
         by_count.setdefault(len(differences), []).append((k, differences))
@@ -81,7 +81,7 @@ def intervals(pairs: Sequence[tuple[Cell, Cell]]) -> list[tuple[float, float, fl
     return [measured.get(k) for k in range(len(pairs))]
 
 
-def _alike(first: Cell, second: Cell) -> bool:
+def alike(first: Cell, second: Cell) -> bool:
     """Whether two scores were computed in the same way, with real networks."""
     if first.row is None or second.row is None or first.seeded or second.seeded:
         return False

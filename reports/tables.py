@@ -24,6 +24,11 @@ STAND_IN = "stand-in weights — not comparable"
 NEEDS = "needs weights"
 #: What the order of the lines is.
 ORDER = "Methods are in the order of their mean rank over the columns in which they are ranked."
+#: What floor and ceiling are.
+LIMITS = (
+    "Floor: what no skill gets, such as a still portrait or another clip's sound. Ceiling: what the true clips get. "
+    "A share is the place of a method between the two."
+)
 #: Mappings, series, and texts that are the same in every row of a metric.
 NOT_IN_CSV = (
     *("versions", "per_clip", "over_time", "failures", "left_out", "frames_missing", "outputs", "origins"),
@@ -40,17 +45,16 @@ def markdown(tables: Sequence[Table]) -> str:
     """GitHub-flavoured Markdown; stand-in values carry `†`, other values that are not ranked `‡` and a reason below."""
     parts = []
     for table in tables:
-        head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in table.columns)]
+        order = sentences.in_groups(table)
+        columns = [table.columns[k] for k in order]
+        head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in columns)]
         head += [*(["time s/s"] if table.costed else []), "clips"]
         lines = [f"## {md(title(table))}", ""]
         if table.seeded:
             lines += [f"> † {STAND_IN}.", ""]
-        protocol = [f"Protocol: {words}." for words in sentences.protocols(table)]
-        lines += [f"> {NEEDS}: `{visible(command)}`\n" for command in table.fetches]
-        lines += [f"> {md(note)}\n" for note in (*protocol, *table.notes, *table_words(table))]
         lines += ["", f"| {' | '.join(map(md, head))} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         for line in table.lines:
-            values = [_md_cell(cell, column) for cell, column in zip(line.cells, table.columns, strict=True)]
+            values = [_md_cell(line.cells[k], table.columns[k]) for k in order]
             if table.costed:
                 values.append(number(line.cost.get("generate_s_per_s"), 2) if line.cost else "")
             name = md(line.method) if line.group == "ranked" else f"_{md(line.method)}_"
@@ -60,29 +64,44 @@ def markdown(tables: Sequence[Table]) -> str:
             lines.append(f"| {name} | {' | '.join(values)} | {clips} |")
         if reasons := not_ranked(table):
             lines += ["", *(f"- ‡ {md(reason)}" for reason in reasons)]
+        if blank := undefined(table):
+            lines += ["", *(f"- {md(reason)}" for reason in blank)]
         if short := incomplete(table):
             lines += ["", *(f"- {md(text)}" for text in short)]
         lines += ["", *(f"- {md(text)}" for text in in_words(table))]
+        lines += _md_limits(table)
+        notes = (*sentences.protocols(table), *table.notes, *table_words(table))
+        lines += ["", *(f"> {md(note)}\n" for note in notes)]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
 def in_words(table: Table) -> list[str]:
-    """What a table says: what was compared, who leads, each method, floors and ceilings, what is missing."""
+    """What a table says: what was compared, who leads, each method, what is missing."""
     if table.heading:
         return []
-    places, limits = sentences.places(table), sentences.limit_lines(table)
+    places = sentences.places(table)
     _, stand_ins = split(table)
     columns = [table.columns[k].label for k in stand_ins]
     lines = [sentences.compared(table), sentences.order(table)]
     lines += [f"Places: {'; '.join(places)}."] if len(places) > 1 else []
     lines += [*sentences.wins(table, comparisons(table)), *sentences.methods(table).values()]
-    lines += [f"Floor and ceiling, {text}." for text in limits]
     lines += [f"Plumbing check alone, computed with stand-ins: {', '.join(columns)}."] if columns else []
     for line in table.lines:
         if line.group == "ranked" and (origin := source(line.method)) is not None:
             lines.append(f"{line.method}: {', '.join(filter(None, (origin.paper, origin.code)))}")
     return [line for line in [*lines, missing(table)] if line]
+
+
+def _md_limits(table: Table) -> list[str]:
+    """The floor and the ceiling of each column, and where the ranked methods lie between them."""
+    limits = sentences.limit_lines(table)
+    if table.heading or not limits:
+        return []
+    head = ["metric", "floor", "ceiling", *(line.method for line in table.lines if line.group == "ranked")]
+    rows = [[label, low, high, *shares] for label, low, high, shares in limits]
+    lines = ["", LIMITS, "", f"| {' | '.join(map(md, head))} |", f"| --- | --- | --- |{' ---: |' * (len(head) - 3)}"]
+    return [*lines, *(f"| {' | '.join(map(md, row))} |" for row in rows)]
 
 
 def _md_cell(cell: Cell | None, column: Column) -> str:
@@ -106,6 +125,16 @@ def not_ranked(table: Table) -> list[str]:
                 why = f"other settings: {cell.reason}" if cell.other_settings else cell.reason
                 groups.setdefault((line.method, why), []).append(column.label)
     return [f"{method}, {', '.join(labels)} not ranked: {why}" for (method, why), labels in groups.items()]
+
+
+def undefined(table: Table) -> list[str]:
+    """`mine, DR25: no value: too short`: the scores without a value, and why."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for line in table.lines:
+        for cell, column in zip(line.cells, table.columns, strict=True):
+            if cell is not None and cell.row and cell.value is None and cell.row.note and not cell.needs_weights:
+                groups.setdefault((line.method, cell.row.note), []).append(column.label)
+    return [f"{method}, {', '.join(labels)}: no value: {why}" for (method, why), labels in groups.items()]
 
 
 def incomplete(table: Table) -> list[str]:
@@ -132,7 +161,8 @@ def title(table: Table) -> str:
     if table.heading:
         return table.heading
     what = "sanity rows" if table.method_class == "reference" else f"{table.method_class} methods"
-    return f"{', '.join(filter(None, (table.name, f'{table.split} split', table.pieces, table.protocol)))}: {what}"
+    protocol = f"protocol {table.protocol}" if table.protocol else ""
+    return f"{', '.join(filter(None, (table.name, f'{table.split} split', table.pieces, protocol)))}: {what}"
 
 
 def as_csv(tables: Sequence[Table]) -> str:

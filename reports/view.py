@@ -19,7 +19,7 @@ from dawn_bench.reports.leaderboard import LeaderboardRow, Table, place, signed
 from dawn_bench.reports.needs import missing, needs, split
 from dawn_bench.reports.phrases import HEADINGS, group_of, group_place, in_words
 from dawn_bench.reports.plots import drift_plots, plotted, score_plots
-from dawn_bench.reports.sentences import compared, methods, order, protocols, wins
+from dawn_bench.reports.sentences import compared, limit_lines, methods, order, protocols, wins
 from dawn_bench.reports.significance import Comparison, comparisons
 from dawn_bench.reports.tables import title
 
@@ -70,6 +70,7 @@ class View:
     wins: tuple[str, ...]
     methods: dict[str, str]
     missing: str
+    limits: tuple[tuple[str, str, str, list[str]], ...]
     comparisons: tuple[Comparison, ...]
     plots: tuple[Plot, ...]
     drifts: tuple[Markup, ...]
@@ -114,6 +115,7 @@ def view(table: Table) -> View:
         tuple(wins(table, pairs)),
         methods(table),
         missing(table),
+        () if table.heading else tuple(limit_lines(table)),
         pairs,
         _plots(table, real),
         tuple(Markup(svg) for svg in drift_plots(table)),

@@ -306,6 +306,7 @@ def _facts(
             **_shape(cache, clips[0]),
             "speakers": len({c.speaker for c in clips}),
             "quarantined clips": len(cache.quarantined()),
+            **({} if (lost := cache.quarantined_of(job.split)) is None else {"quarantined clips of the split": lost}),
         },
         machine={"device": device_name(job.device)},
         versions=versions(),

@@ -113,3 +113,11 @@ def test_what_is_no_cache_or_another_version(folder: Path, tmp_path: Path) -> No
     (tmp_path / "index.parquet").write_bytes((folder / "index.parquet").read_bytes())
     with pytest.raises(InputError, match="schema 99"):
         Cache(tmp_path)
+
+
+def test_unusable_clips_are_counted_by_split_where_all_have_one(folder: Path) -> None:
+    cache = Cache(folder)
+    (lost,) = [clip_id for clip_id, *_ in cache.quarantined()]
+    assert cache.resplit({lost: "test"}).quarantined_of("test") == 1
+    assert cache.resplit({lost: "test"}).quarantined_of("train") == 0
+    assert cache.resplit({lost: ""}).quarantined_of("test") is None

@@ -16,7 +16,7 @@ from dawn_bench.reports.drilldown import weakest
 from dawn_bench.reports.leaderboard import leaderboards
 from dawn_bench.reports.mouth import mouth_box
 from dawn_bench.reports.needs import missing, split
-from dawn_bench.reports.page import write_report
+from dawn_bench.reports.page import data_words, write_report
 from dawn_bench.reports.significance import comparisons
 from dawn_bench.reports.sources import source
 from dawn_bench.reports.store import Facts, ResultsStore
@@ -44,17 +44,19 @@ def test_a_method_is_better_only_beyond_chance(row: Make) -> None:
     rows = [psnr(row, "good", 35.0), psnr(row, "fair", 22.0), near, psnr(row, "poor", 15.0), truth, still]
     (table,) = leaderboards(rows)
     said = sentences.methods(table)
-    at = "a still portrait (20.00; the true clips: 40.00)."
-    assert said["good"] == f"good reaches a PSNR of 35.00 dB, well above {at}"
-    assert said["fair"] == f"fair reaches a PSNR of 22.00 dB, above {at}"
-    assert said["near"] == f"near reaches a PSNR of 20.01 dB, not told apart from {at}"
-    assert said["poor"] == f"poor reaches a PSNR of 15.00 dB, below {at}"
+    at, way = "a still portrait (20.00; the true clips: 40.00; ", " % of the way from floor to ceiling)."
+    assert said["good"] == f"good reaches a PSNR of 35.00 dB, well above {at}75{way}"
+    assert said["fair"] == f"fair reaches a PSNR of 22.00 dB, above {at}10{way}"
+    assert said["near"] == f"near reaches a PSNR of 20.01 dB, not told apart from {at}0{way}"
+    assert said["poor"] == f"poor reaches a PSNR of 15.00 dB, below {at}below the floor)."
+    bound = ("PSNR", "a still portrait 20.00", "the true clips 40.00")
+    assert sentences.limit_lines(table) == [(*bound, ["75 %", "10 %", "0 %", "below the floor"])]
 
 
 def test_a_lead_below_the_digits_shown_is_not_called_one(row: Make) -> None:
     still = psnr(row, "still", 20.0)
     (table,) = leaderboards([psnr(row, "dawn", 20.001), still, psnr(row, "ground-truth", 40.0)])
-    at = "a still portrait (20.00; the true clips: 40.00)."
+    at = "a still portrait (20.00; the true clips: 40.00; 0 % of the way from floor to ceiling)."
     assert sentences.methods(table)["dawn"] == f"dawn reaches a PSNR of 20.00 dB, in these digits the same as {at}"
 
 
@@ -76,10 +78,27 @@ def test_where_lower_is_better_the_words_turn_round(row: Make) -> None:
     assert said["poor"] == "poor has LPIPS 0.900, worse than a still portrait (0.500)."
 
 
-@pytest.mark.parametrize("other", [{"clips": 4}, {"per_clip": {}}, {"fingerprint": "another"}])
-def test_without_a_test_values_stand_beside_each_other(row: Make, other: dict[str, Any]) -> None:
+@pytest.mark.parametrize("other", [{"clips": 4}, {"per_clip": {}}])
+def test_a_verdict_without_a_test_says_so(row: Make, other: dict[str, Any]) -> None:
     (table,) = leaderboards([psnr(row, "dawn", 30.0, **other), psnr(row, "still", 20.0)])
+    said = "above a still portrait (20.00; not tested against chance)."
+    assert sentences.methods(table)["dawn"] == f"dawn reaches a PSNR of 30.00 dB, {said}"
+    rows = [row(m, v, metric="frechet-lite0", rankable=m != "still") for m, v in {"dawn": 60.5, "still": 46.5}.items()]
+    (table,) = leaderboards(rows)
+    assert "60.50, worse than a still portrait (46.50; not tested against chance)." in sentences.methods(table)["dawn"]
+
+
+def test_scores_of_other_settings_stand_beside_each_other(row: Make) -> None:
+    (table,) = leaderboards([psnr(row, "dawn", 30.0, fingerprint="another"), psnr(row, "still", 20.0)])
     assert sentences.methods(table)["dawn"] == "dawn reaches a PSNR of 30.00 dB, beside a still portrait (20.00)."
+
+
+def test_the_true_clips_re_encoded_are_no_floor(row: Make) -> None:
+    own = {"ground-truth": 0.1, "ground-truth-reencoded": 0.4}
+    rows = [row(m, v, metric="av-lag", aim="truth", label="AV lag", rankable=False) for m, v in own.items()]
+    (table,) = leaderboards([row("dawn", 0.2, metric="av-lag", aim="truth", label="AV lag"), *rows])
+    limit = bounds(table, 0)
+    assert limit.floor is None and limit.ceiling is not None and limit.ceiling.method == "ground-truth"
 
 
 def test_a_methods_own_shuffled_sound_is_its_floor(row: Make) -> None:
@@ -195,13 +214,14 @@ def test_methods_link_to_paper_and_code_and_no_address_comes_from_results(row: M
 
 def test_the_data_are_named_with_what_was_quarantined(row: Make, tmp_path: Path) -> None:
     ResultsStore(tmp_path).append([row("a", 1.0, data_name="crema-64")])
-    data = {"dataset": "crema", "split": "test", "clips": 24, "speakers": 12, "quarantined clips": 2}
-    ResultsStore(tmp_path).set_facts(Facts(dataset=data))
+    data = {"dataset": "crema", "split": "test", "clips": 24, "speakers": 12, "quarantined clips": 5}
+    assert data_words(Facts(dataset=data)).endswith("24 clips of 12 speakers, 5 quarantined in the whole cache.")
+    ResultsStore(tmp_path).set_facts(Facts(dataset=data | {"quarantined clips of the split": 2}))
     words = "Data: crema, test split: 24 clips of 12 speakers, 2 more quarantined."
-    compared = "Compared: 1 portrait method (a) on crema (cache crema-64), test split: 8 clips, 800 frames."
+    compared = "Compared: 1 portrait method (a) over 8 clips, 800 frames, of the cache crema-64."
     for path in write_report(tmp_path, tmp_path / "out", formats=["html", "md"], published=()):
         text = path.read_text()
-        protocol = "Protocol: paper-dawn: the choices that reproduce the numbers of DAWN"
+        protocol = "Protocol paper-dawn: the choices that reproduce the numbers of DAWN"
         assert all(what in text for what in (words, compared, protocol)), path
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from distinct_rows import GROUND_TRUTH, METHODS, Shown, cells, ranked, text
 
-from dawn_bench.metrics.scoring.base import METRICS
+from dawn_bench.metrics.scoring.base import GROUPS, METRICS
 from dawn_bench.reports.cards import AIM_WORDS, ARROWS
 from dawn_bench.reports.cards import cards as cards_of
 from dawn_bench.reports.drilldown import per_clip
@@ -49,15 +49,17 @@ def test_the_board_has_every_row_in_its_place(shown: Shown) -> None:
 
 
 def test_markdown_shows_the_rows(shown: Shown) -> None:
-    lines = [re.split(r"(?<!\\)\|", x)[1:-1] for x in shown.text["md"].splitlines() if x.startswith("|")]
+    first, *_ = re.findall(r"(?:^\|.*\n)+", shown.text["md"], re.MULTILINE)
+    lines = [re.split(r"(?<!\\)\|", x)[1:-1] for x in first.splitlines()]
+    columns = sorted((c.metric for c in shown.board.columns), key=lambda metric: GROUPS.index(METRICS[metric].group))
     head, by_method = (
         [c.strip() for c in lines[0]],
         {x[0].strip().strip("_"): [c.strip() for c in x] for x in lines[2:]},
     )
-    for k, column in enumerate(shown.board.columns, start=1):
-        assert head[k] == f"{METRICS[column.metric].title} {ARROWS[METRICS[column.metric].aim()]}".strip()
+    for k, metric in enumerate(columns, start=1):
+        assert head[k] == f"{METRICS[metric].title} {ARROWS[METRICS[metric].aim()]}".strip()
     for method, metric, cell in cells(shown):
-        place = [c.metric for c in shown.board.columns].index(metric) + 1
+        place = columns.index(metric) + 1
         value, low, high = text(cell, shown, metric)
         bold = {1: f"**{value}**", 2: f"<u>{value}</u>"}.get(ranked(shown, metric).get(method, 0), value)
         mark = "†" * cell.seeded + "‡" * bool(cell.reason)
