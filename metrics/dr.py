@@ -17,6 +17,7 @@ from dawn_bench.errors import ItemError
 from dawn_bench.metrics.functional.frechet import Samples, frechet_by_clip, interval
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Score, join_notes
 from dawn_bench.metrics.scoring.feature_cache import stored_rows
+from dawn_bench.text import counted
 
 
 class Ends(NamedTuple):
@@ -44,7 +45,7 @@ class _Dr(Metric):
         """Both ends of the clip; raises `ItemError("too_short")` below 2n frames."""
         n, ours, theirs = self.length, generated["inception"], true["inception"]
         if min(len(ours), len(theirs)) < 2 * n:
-            raise ItemError("too_short", f"{min(len(ours), len(theirs))} frames, {self.title} needs {2 * n}")
+            raise ItemError("too_short", f"{counted(min(len(ours), len(theirs)), 'frame')}, {self.title} needs {2 * n}")
         if not all(np.isfinite(part).all() for part in self._ends(ours, theirs)):
             raise ItemError("not_finite", "inception features are not finite numbers")
         return self._ends(stored_rows(ours), stored_rows(theirs))

@@ -101,7 +101,7 @@ def _time(job: Evaluation, metrics: Sequence[type[Metric]], methods: Sequence[st
     known = {name: rates[key] * times for name, (key, times) in wanted.items() if key in rates}
     unknown = [name for name in wanted if name not in known]
     if len(unknown) == len(wanted):
-        return "time: unknown: nothing of this was measured on this machine yet"
+        return "time: not known before the first run on this machine, which measures it"
     # metrics that share a feature count it each
     most = f"at most about {duration(max(1, round(sum(known.values()) * frames / workers)))}"
     if not unknown:

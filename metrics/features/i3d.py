@@ -36,6 +36,7 @@ from dawn_bench.metrics.networks.inference import beside, exact_inference, for_i
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 from dawn_bench.pixels import to_unit
+from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, load_into
 from dawn_bench.weights_needs import Needs
 
@@ -170,7 +171,7 @@ class _Windows(Feature):
         frames, stride = clip["frames"], p.fvd_stride or self.length
         count = window_count(len(frames), self.length, stride=stride, first=p.fvd_first_n)
         if not count:
-            raise ItemError("too_short", f"{clip.id} has {clip.n_frames} frames, a window has {self.length}")
+            raise ItemError("too_short", f"{clip.id} has {counted(clip.n_frames, 'frame')}, a window has {self.length}")
         network = load_i3d(self.weights, self.device, eps=float(p.fvd_batch_norm))
         windows = islice(row_windows(frames, self.length, step=stride), count)
         batch, device = 1 if self.device == "cpu" else BATCH, self.device

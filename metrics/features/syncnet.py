@@ -39,6 +39,7 @@ from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import FEATURES, TARGET, Arrays, Feature
 from dawn_bench.pipelines.faces.base import pick_backend
 from dawn_bench.pipelines.faces.choice import NEAR, distance
+from dawn_bench.text import counted
 from dawn_bench.weights import Policy, Resolved, load_into
 from dawn_bench.weights_needs import Needs
 
@@ -137,7 +138,9 @@ class SyncNetFeature(Feature):
         count = window_count(n_frames, len(sound))
         if not count:
             raise ItemError(
-                "too_short", f"{clip.id} has {n_frames} frames, {len(sound)} samples; SyncNet needs 6 frames of both"
+                "too_short",
+                f"{clip.id} has {counted(n_frames, 'frame')}, {counted(len(sound), 'sample')}; "
+                "SyncNet needs 6 frames of both",
             )
         heard = given["syncnet.audio"] if "syncnet.audio" in given else self._audio(sound, count)
         return {"syncnet.lip": lips["syncnet.lip"][:count], "syncnet.audio": heard[:count], **track}

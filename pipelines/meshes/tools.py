@@ -33,6 +33,7 @@ from dawn_bench.pipelines.meshes.files import (
 from dawn_bench.pipelines.meshes.layout import MeshDataset, templates_file
 from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import PrepareSettings
+from dawn_bench.text import counted
 
 #: Lengths of a sequence that are read of its sound.
 _MOST_SOUND = 5
@@ -101,7 +102,9 @@ class MeshTools:
         whole = read_vertices(source.video, vertices=len(template))[:: self.stride]
         vertices = whole[: settings.max_frames]
         if len(vertices) < settings.min_frames:
-            raise ItemError("too_short", f"{len(vertices)} frames; at least {settings.min_frames} are required")
+            raise ItemError(
+                "too_short", f"{counted(len(vertices), 'frame')}; at least {settings.min_frames} are required"
+            )
         check_template(vertices, template, subject=source.speaker)
         # a multiple of the sequence: enough to see at which rate it was stored
         sound = decode_sound(

@@ -31,6 +31,7 @@ from dawn_bench.pipelines.media.picture import Picture, Window
 from dawn_bench.pipelines.media.video import iter_pictures, open_pictures
 from dawn_bench.pipelines.preparation.sinks import ClipSink
 from dawn_bench.pipelines.settings import AUTO, PrepareSettings
+from dawn_bench.text import counted
 
 #: Frames buffered until the face crop is chosen, in bytes as decoded: 13 s at 512×512, 1.7 s at 1080p.
 LOOKAHEAD_BYTES = 128 << 20
@@ -95,7 +96,9 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
             early = _chosen_early(tracker, settings.person)
             window = _decide(early, buffered, writer)
     if tracker.n_frames < settings.min_frames:
-        raise ItemError("too_short", f"{tracker.n_frames} frames at 25 fps; at least {settings.min_frames} are needed")
+        raise ItemError(
+            "too_short", f"{counted(tracker.n_frames, 'frame')} at 25 fps; at least {settings.min_frames} are needed"
+        )
     n_frames, track = tracker.n_frames, tracker.choose(settings.person)
     if window is None:
         window = _decide(track, buffered, writer)
