@@ -13,6 +13,7 @@ from pathlib import Path
 from dawn_bench.clip import FPS, Clip
 from dawn_bench.errors import InputError, ItemError
 from dawn_bench.pipelines.media.video import probe
+from dawn_bench.text import counted
 
 #: What stands between a clip's id and the first frame of a piece, or its number, and how many digits these have.
 BY_FRAME, BY_NUMBER = ("_f", "{1,9}"), ("_", "{3,9}")
@@ -71,7 +72,7 @@ def check_numbers(
         pieces = clips[clip]
         rest = {frame // length for frame in _of_rest(pieces)}
         if (wrong := min(set(numbers) - set(range(len(pieces))) - rest, default=None)) is not None:
-            count = f"{len(pieces)} piece{'s' if len(pieces) > 1 else ''} of {length} frames"
+            count = f"{counted(len(pieces), 'piece')} of {counted(length, 'frame')}"
             what = f"has {numbers[wrong].name}, and {clip} has {count}, numbered from 000."
             hint = f"Give the length of these files as --piece-length, or {name_by_frame}"
             raise InputError(what, path=folder, hint=hint)

@@ -98,7 +98,7 @@ class Windows(Dataset[dict[str, Any]]):
         usable = present.all(axis=1) & (frames_of >= self.span)
         for row in np.flatnonzero(~usable).tolist():
             missing = [name for name, has in zip(self.fields, present[row], strict=True) if not has]
-            self.left_out[ids[row].as_py()] = f"no {missing[0]}" if missing else f"{frames_of[row]} frames"
+            self.left_out[ids[row].as_py()] = f"no {missing[0]}" if missing else counted(frames_of[row], "frame")
         self._ids = ids.filter(pa.array(usable))
         counts = (frames_of[usable] - self.span) // step + 1
         numbers = np.repeat(np.arange(len(counts)), counts)
@@ -107,7 +107,8 @@ class Windows(Dataset[dict[str, Any]]):
         if not len(firsts):
             reasons = ", ".join(f"{clip}: {reason}" for clip, reason in list(self.left_out.items())[:3])
             raise InputError(
-                f"no clip gives a window of {self.span} frames with {', '.join(self.fields)} ({reasons or 'no clip'}).",
+                f"no clip gives a window of {counted(self.span, 'frame')} with {', '.join(self.fields)} "
+                f"({reasons or 'no clip'}).",
                 path=cache.root,
                 hint="Ask for fewer frames, other fields or another split.",
             )

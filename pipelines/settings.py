@@ -96,7 +96,7 @@ class PrepareSettings(Config):
         description="Which of several faces is meant: one of these, or a number from the left, from 1.",
     )
     frames: Literal["raw", "lossless"] = Field(
-        default="raw", description="raw, or lossless: packed to less than half the bytes and slower to read."
+        default="raw", description="raw, or lossless: packed to about 45 % of the bytes at 128 px, and slower to read."
     )
     pose: Annotated[str, Flag(choices=_pose_sources)] = Field(
         default="landmarks",

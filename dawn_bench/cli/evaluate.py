@@ -11,7 +11,7 @@ from dawn_bench.workflow.evaluation import Evaluation
 
 @job_command(Evaluation)
 def evaluate(job: Evaluation) -> None:
-    """Generate clips with each method, score them next to the sanity rows, and write the leaderboard.
+    """Generate clips with each method, score them next to sanity rows, and write the leaderboard.
 
     Example: dawn-bench evaluate --method dawn --checkpoint RUN --cache CACHE --out RESULTS
 

@@ -12,7 +12,8 @@ def report(job: Reporting) -> None:
     """Write the leaderboard of a results folder as report.html, report.md, leaderboard.csv, .json and .tex.
 
     The page is one file with sortable tables, plots with intervals, loss curves and videos. Scores are only read, never
-    computed again. Values computed with stand-in networks are marked and not ranked. --json prints the tables too.
+    computed again. Values computed with stand-in (random) networks are marked and not ranked. --json prints
+    the tables too.
 
     Example: dawn-bench report runs/results --out runs/report
     """

@@ -66,7 +66,7 @@ def differences(
     name, paper = cache.settings["dataset"], " and ".join(d.upper() for d in table.published) or "CREMA"
     count = f"{counted(len(clips), 'clip')} of split {(split := clips[0].split)}"
     frames = sum(c.n_frames for c in clips)
-    notes = [f"Data: {name}, {count}, {frames} frames, {cache.size} px. The paper: {paper}."]
+    notes = [f"Data: {name}, {count}, {counted(frames, 'frame')}, {cache.size} px. The paper: {paper}."]
     if split == "train" and any(m.facts["lfg"].get("dataset") == name for m in runs.values()):
         notes.append("Clips: these are of the training split, so the models may have been trained on them.")
     notes += settings_notes(
@@ -152,7 +152,9 @@ def _training(run: RunFacts) -> str:
             stage = f" ({facts[kind]['stage']})" if kind == "a2v" else ""
             parts.append(f"{label}{stage} {facts[kind]['steps']:,} steps")
     lfg = facts["lfg"]
-    words = f"preset {facts['a2v']['preset']} on {lfg['clips']} clips of {lfg['dataset']}: {', '.join(parts)}"
+    words = (
+        f"preset {facts['a2v']['preset']} on {counted(lfg['clips'], 'clip')} of {lfg['dataset']}: {', '.join(parts)}"
+    )
     if "substitute" in str(lfg.get("perceptual_loss", "")):
         words += "; LFG without VGG-19's weights"
     if lfg.get("init") is None:

@@ -31,7 +31,9 @@ class Evaluation(Job):
     mapping: Path | None = Field(None, description="CSV with columns clip,file, for files named differently.")
     naming: str = Field("{clip}", description="Name pattern of the files in --outputs; * matches anything.")
     method_class: Literal["portrait", "dub", "static-lips"] | None = Field(
-        None, description="Class of --outputs: portrait, dub or static-lips. Each class has its own table."
+        None,
+        description="Class of --outputs: portrait, dub or static-lips (the head moves, the lips do not). "
+        "Each class has its own table.",
     )
     installs: Annotated[Path | None, Flag(old=("--methods", "methods_file"))] = Field(
         None, description="YAML file with the locations of external methods."
@@ -59,7 +61,8 @@ class Evaluation(Job):
     )
     weights: Policy = Field(
         "auto",
-        description="auto: leave out metrics whose files are absent; files: refuse to start; seeded: only stand-ins.",
+        description="auto: leave out metrics whose files are absent; files: refuse to start; seeded: only stand-ins, "
+        "which are fixed random networks.",
     )
     options: Annotated[Mapping[str, Any], Flag("--option")] = Field(
         default_factory=dict, description="Option of the methods: steps=10, drive=truth. Repeatable."
@@ -69,7 +72,9 @@ class Evaluation(Job):
         description="Longest pass in seconds; longer speech is generated in several passes. none: one pass, as in "
         "DAWN's paper (default).",
     )
-    sanity: bool = Field(True, description="Score the sanity rows too.")
+    sanity: bool = Field(
+        True, description="Score the sanity rows too: true clips, a still portrait and shuffled sound."
+    )
     strict: bool = Field(False, description="Exit with code 3 when a clip failed.")
     seed: int = Field(0, description="Seed of the generation.")
     device: Device = Field("auto", validate_default=True, description="auto, cpu or cuda.")

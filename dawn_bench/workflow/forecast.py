@@ -101,12 +101,12 @@ def _time(job: Evaluation, metrics: Sequence[type[Metric]], methods: Sequence[st
     known = {name: rates[key] * times for name, (key, times) in wanted.items() if key in rates}
     unknown = [name for name in wanted if name not in known]
     if len(unknown) == len(wanted):
-        return "time: unknown, as this machine has not measured any of it yet"
+        return "time: not known before the first run on this machine, which measures it"
     # metrics that share a feature count it each
     most = f"at most about {duration(max(1, round(sum(known.values()) * frames / workers)))}"
     if not unknown:
         return f"time: {most}, as measured on this machine"
-    return f"time: unknown for {few(unknown, most=_MOST)}, which this machine has not measured yet; the rest: {most}"
+    return f"time: unknown for {few(unknown, most=_MOST)}, not measured on this machine yet; the rest: {most}"
 
 
 def _file() -> Path:

@@ -11,6 +11,7 @@ from dawn_bench.baselines.outputs import OK, Output
 from dawn_bench.clip import Clip
 from dawn_bench.pipelines.faces.base import FaceBackend
 from dawn_bench.results import LearningSignal
+from dawn_bench.text import counted
 from dawn_bench.training.mouth import correlation, frame_landmarks, mouth_opening
 
 
@@ -34,5 +35,5 @@ def lips_follow_sound(
     if not own:
         return LearningSignal(signal=name, value=None, passed=False, note="no clip was generated both ways")
     value, baseline = float(np.mean(own)), float(np.mean(other))
-    note = f"{len(own)} held-out clips; baseline: another clip's sound"
+    note = f"{counted(len(own), 'held-out clip')}; baseline: another clip's sound"
     return LearningSignal(signal=name, value=value, baseline=baseline, passed=value > baseline, note=note)

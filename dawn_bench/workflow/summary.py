@@ -17,6 +17,7 @@ from dawn_bench.reports.leaderboard import Cell, Column, Table, leaderboards, nu
 from dawn_bench.reports.phrases import group_of, group_place
 from dawn_bench.reports.tables import NEEDS, title
 from dawn_bench.results import ScoreRow
+from dawn_bench.text import listed
 from dawn_bench.weights_needs import fetch_command
 from dawn_bench.workflow.evaluation import Evaluation
 
@@ -112,15 +113,16 @@ def remarks(rows: Sequence[ScoreRow], failed: Failures, protocol: ScoringProtoco
 
 
 def undefined(rows: Iterable[ScoreRow]) -> list[str]:
-    """`–: blink of mine, still: 2 clips failed: no_face (a, b)`: the metrics without a value, and why."""
+    """`mine and still have no value (–) of Blink/s: 2 clips failed: no_face (a, b).`: one sentence for each reason."""
     methods = defaultdict[tuple[str, str], list[str]](list)
     for row in rows:
         if row.value is None and not row.needs_weights and row.note:
-            methods[row.metric, row.note].append(row.method)
+            name = METRICS[row.metric].title if row.metric in METRICS else row.metric
+            methods[name, row.note].append(row.method)
     groups = defaultdict[tuple[str, str], list[str]](list)
     for (metric, note), names in methods.items():
-        groups[", ".join(names), note].append(metric)
-    return [f"–: {', '.join(metrics)} of {names}: {note}" for (names, note), metrics in groups.items()]
+        groups[f"{listed(names)} {'has' if len(names) == 1 else 'have'}", note].append(metric)
+    return [f"{who} no value (–) of {listed(metrics)}: {note}." for (who, note), metrics in groups.items()]
 
 
 def needs_lines(rows: Sequence[ScoreRow], protocol: ScoringProtocol) -> list[str]:

@@ -137,8 +137,11 @@ class SyncNetFeature(Feature):
             sound, n_frames = sound[first * SAMPLES_PER_FRAME : (last + 1) * SAMPLES_PER_FRAME], last + 1 - first
         count = window_count(n_frames, len(sound))
         if not count:
-            given_are = f"{counted(n_frames, 'frame')}, {counted(len(sound), 'sample')}"
-            raise ItemError("too_short", f"{clip.id} has {given_are}; SyncNet needs 6 frames of both")
+            raise ItemError(
+                "too_short",
+                f"{clip.id} has {counted(n_frames, 'frame')}, {counted(len(sound), 'sample')}; "
+                "SyncNet needs 6 frames of both",
+            )
         heard = given["syncnet.audio"] if "syncnet.audio" in given else self._audio(sound, count)
         return {"syncnet.lip": lips["syncnet.lip"][:count], "syncnet.audio": heard[:count], **track}
 

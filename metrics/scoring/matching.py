@@ -35,6 +35,7 @@ from dawn_bench.pipelines.meshes.checks import MAX_RATIO, other_rate
 from dawn_bench.provenance import fingerprint
 from dawn_bench.readers import read_json
 from dawn_bench.storage import raise_if_refused
+from dawn_bench.text import counted
 
 #: Reads one generated clip; its `notes` say what reading changed.
 Load = Callable[[], Clip]
@@ -139,14 +140,15 @@ def matched(generated: Clip, true: Clip, protocol: ScoringProtocol = PAPER_DAWN)
     lengths = generated.n_frames, true.n_frames
     first, last = protocol.skip_first, min(lengths)
     if last <= first:
-        raise ItemError("bad_output", f"{generated.id} has {'no' if not last else f'only {last}'} frames")
+        left = f"only {counted(last, 'frame')}" if last else "no frames"
+        raise ItemError("bad_output", f"{generated.id} has {left}")
     for clip in (generated, true):
         check_sound(clip)
     if "vertices" in generated:  # a file of vertices states no frame rate
         rate = other_rate(lengths[0] / lengths[1], fps=true.fps)
         if rate is not None or lengths[0] > MAX_RATIO * lengths[1]:
             why = f"another frame rate{f', {rate} and not {true.fps} a second' if rate is not None else ''}"
-            counts = f"{lengths[0]} frames, the true clip {lengths[1]}"
+            counts = f"{counted(lengths[0], 'frame')}, the true clip {lengths[1]}"
             raise ItemError("bad_output", f"{generated.id} has {counts}: {why}")
         ours, theirs = (clip["vertices"].shape[1:] if "vertices" in clip else None for clip in (generated, true))
         if theirs is not None and ours != theirs:

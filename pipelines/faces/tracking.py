@@ -22,6 +22,7 @@ from dawn_bench.pipelines.faces.base import FaceBackend, box_around, overlap
 from dawn_bench.pipelines.faces.choice import SMALL, SPEAKING, Face, choose
 from dawn_bench.pipelines.faces.gaps import moved, thumbnail_of, verified_points
 from dawn_bench.pipelines.faces.speaking import speaking_frames
+from dawn_bench.text import counted
 
 DETECT_EVERY = 5
 #: Interval of full-frame searches where the back end offers a local search, in frames.
@@ -177,7 +178,7 @@ class Tracker:
             where = edges[gaps.argmax()] + 1
             raise ItemError(
                 "no_face",
-                f"no face is detected for {gaps.max()} frames from {where / FPS:.2f} s on "
+                f"no face is detected for {counted(gaps.max(), 'frame')} from {where / FPS:.2f} s on "
                 f"(detected in {valid.mean():.0%} of the frames)",
             )
         rows = np.stack(list(track.points.values())).reshape(len(seen), -1)
@@ -194,11 +195,11 @@ class Tracker:
     def _lost(self, t: int) -> ItemError:
         seen = len(set().union(*(track.points for track in self._tracks)))
         if not seen:
-            return ItemError("no_face", f"no face in the first {t + 1} frames (detected in 0 % of them)")
+            return ItemError("no_face", f"no face in the first {counted(t + 1, 'frame')} (detected in 0 % of them)")
         where = self._last_seen() / FPS
         return ItemError(
             "no_face",
-            f"no face for {t + 1 - self._last_seen()} frames from {where:.2f} s on "
+            f"no face for {counted(t + 1 - self._last_seen(), 'frame')} from {where:.2f} s on "
             f"(detected in {seen / (t + 1):.0%} of the frames up to there)",
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dawn_bench.errors import ItemError
 from dawn_bench.storage import raise_if_refused
+from dawn_bench.text import counted
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -57,9 +58,9 @@ class Tally:
 
         listed = self._listed()
         if self.packets < listed:
-            raise self._cut(f"{shown} of its {self._to_show(listed)} frames are there")
+            raise self._cut(f"{shown} of its {counted(self._to_show(listed), 'frame')} are there")
         if self.broken_off:
-            raise self._cut(f"its end is missing after {shown} frames")
+            raise self._cut(f"its end is missing after {counted(shown, 'frame')}")
         if self.stream.frames:
             return
         stated, start = ((value or 0) / av.time_base for value in (self.container.duration, self.container.start_time))

@@ -102,8 +102,9 @@ class MeshTools:
         whole = read_vertices(source.video, vertices=len(template))[:: self.stride]
         vertices = whole[: settings.max_frames]
         if len(vertices) < settings.min_frames:
-            length = counted(len(vertices), "frame")
-            raise ItemError("too_short", f"{length}; at least {settings.min_frames} are required")
+            raise ItemError(
+                "too_short", f"{counted(len(vertices), 'frame')}; at least {settings.min_frames} are required"
+            )
         check_template(vertices, template, subject=source.speaker)
         # a multiple of the sequence: enough to see at which rate it was stored
         sound = decode_sound(

@@ -265,4 +265,4 @@ def _run_with_progress(reports: Iterator[GroupReport], label: str, *, clips: int
             rate = frames / max(time.monotonic() - begun, 1e-9)
             for fault in report.faults:
                 bar.say(fault if os.environ.get("DAWN_BENCH_DEBUG") else fault.partition("\n")[0])
-            bar.advance(report.clips, note=f"{rate:.0f} frames/s" + (f", {bad} quarantined" if bad else ""))
+            bar.advance(report.clips, note=f"{rate:.0f} frames/s" + (f", {bad} left out" if bad else ""))

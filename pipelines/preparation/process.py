@@ -96,8 +96,9 @@ def process_clip(source: Source, settings: PrepareSettings, backend: FaceBackend
             early = _chosen_early(tracker, settings.person)
             window = _decide(early, buffered, writer)
     if tracker.n_frames < settings.min_frames:
-        length = counted(tracker.n_frames, "frame")
-        raise ItemError("too_short", f"{length} at 25 fps; at least {settings.min_frames} are needed")
+        raise ItemError(
+            "too_short", f"{counted(tracker.n_frames, 'frame')} at 25 fps; at least {settings.min_frames} are needed"
+        )
     n_frames, track = tracker.n_frames, tracker.choose(settings.person)
     if window is None:
         window = _decide(track, buffered, writer)

@@ -150,7 +150,7 @@ def test_clips_that_failed_either_way_are_left_out_and_an_equal_score_does_not_p
     assert equal.value == equal.baseline and not equal.passed
     for pair in ((outputs("right", 0), bad), (good, outputs("reversed", 0))):
         signal = lips_follow_sound(*pair, clips, _Mouth())  # type: ignore[arg-type]
-        assert signal.note.startswith("1 held-out clips") and signal.passed
+        assert signal.note.startswith("1 held-out clip;") and signal.passed
     none = lips_follow_sound(outputs("right", 0), outputs("reversed", 1), clips, _Mouth())  # type: ignore[arg-type]
     assert none.value is None and not none.passed
 

@@ -13,6 +13,7 @@ from dawn_bench.models.checkpoint import load_checkpoint
 from dawn_bench.models.dawn.lfg import LFG
 from dawn_bench.pixels import from_frames, psnr
 from dawn_bench.results import LearningSignal
+from dawn_bench.text import counted
 from dawn_bench.training.loop import MODEL_FILE
 
 
@@ -42,7 +43,7 @@ def lfg_beats_copying(
         value=value,
         baseline=baseline,
         passed=value > baseline,
-        note=f"{pairs} pairs of {len(clips)} held-out clips",
+        note=f"{counted(pairs, 'pair')} of {counted(len(clips), 'held-out clip')}",
     )
 
 
