@@ -5,6 +5,7 @@
   raises it and blockiness hardly lowers it. Equal to package cpbd 1.0.7.
 * PIQE (Venkatanath et al. 2015): distortion of the blocks of 16 x 16 px that are not smooth, by artefacts at their
   borders and by noise. 0 to 100, lower is better; 100 for a picture without such a block. Equal to package pypiqe 1.2.
+* Block edges: by how much steps at the borders of blocks of 8 x 8 px exceed those inside them. 0 without blocks.
 * Laplacian variance: OpenCV's, in squared grey levels. Noise raises it as detail does.
 """
 
@@ -63,6 +64,18 @@ def piqe(gray: np.ndarray) -> float:
 def laplacian_variance(gray: np.ndarray) -> float:
     """The variance of OpenCV's Laplacian of a grey picture uint8 (H,W), in squared grey levels."""
     return float(cv2.Laplacian(gray, cv2.CV_64F).var())
+
+
+def block_edges(gray: np.ndarray, *, side: int = 8) -> float:
+    """Mean step at the borders of blocks of `side` px over that inside them, less 1, of a grey picture uint8 (H,W).
+
+    Steps are absolute differences of neighbours in both directions. 0 for a picture without steps inside the blocks.
+    """
+    at = inside = 0.0
+    for steps in (np.abs(np.diff(gray.astype(np.int16), axis=axis)).sum(axis=1 - axis) for axis in (0, 1)):
+        border = np.arange(1, len(steps) + 1) % side == 0
+        at, inside = at + (steps[border].mean() if border.any() else 0.0), inside + steps[~border].mean()
+    return float(at / inside - 1) if inside else 0.0
 
 
 def _edge_widths(image: np.ndarray) -> np.ndarray:
