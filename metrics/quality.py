@@ -51,6 +51,6 @@ class Distortion(_OfFrames):
     needs, array = ("piqe",), "piqe"
     description = (
         "Distortion of the blocks of 16 px that have structure, mean over the generated frames, 0 to 100. Blur "
-        "raises it, at 256 px noise and block artefacts too; at 128 px these may lower it. Motion, identity and the sound "
-        "do not move it, nor does a wrong but clean face."
+        "raises it, at 256 px noise and block artefacts too; at 128 px these may lower it. Motion, identity and the "
+        "sound do not move it, nor does a wrong but clean face."
     )

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
-from scipy.special import logsumexp
 
 from dawn_bench.pixels import psnr
 
@@ -174,7 +173,10 @@ def _soft_table(costs: np.ndarray, gamma: float) -> np.ndarray:
     table[0, 0] = 0
     for i, j in _diagonals(*costs.shape):
         before = np.stack([table[i, j], table[i, j + 1], table[i + 1, j]])
-        table[i + 1, j + 1] = costs[i, j] - gamma * logsumexp(-before / gamma, axis=0)
+        least = before.min(axis=0)
+        reached = np.isfinite(least) & np.isfinite(costs[i, j])
+        i, j, least, before = i[reached], j[reached], least[reached], before[:, reached]
+        table[i + 1, j + 1] = costs[i, j] + least - gamma * np.log(np.exp((least - before) / gamma).sum(axis=0))
     return table
 
 

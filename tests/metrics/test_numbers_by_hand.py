@@ -292,6 +292,7 @@ def measured(name: str, case: Case) -> Score:
 ELSEWHERE = {
     *("bas", "fid-inf", "fvd16-inf"),
     *("mouth-corr", "m-lmd", "f-lmd", "av-corr", "av-lag", "silence-leak", "head-spread"),
+    *("m-lvd", "f-lvd", "m-lmd-sdtw", "mtm", "apd"),
     *("cpbd", "piqe", "flicker-gap", "exposure-shift", "colour-shift", "block-edges"),
     *("drift-cpbd", "drift-exposure", "drift-colour", "drift-csim", "drift-fid"),
 }

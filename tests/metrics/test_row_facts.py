@@ -31,7 +31,10 @@ NAMES = tuple(name for name in METRICS if name not in ("lve", "fdd", "mve"))
 #: Metrics of 64 px or of three seconds, which these clips have not.
 OF_MORE = ("cpbd", "drift-cpbd", "drift-exposure", "drift-colour", "drift-csim", "drift-fid")
 #: Metrics of a mouth and of sound, which have tests of their own: this face has no mouth.
-OF_A_MOUTH = ("mouth-corr", "m-lmd", "f-lmd", "av-corr", "av-lag", "silence-leak", "head-spread")
+OF_A_MOUTH = (
+    *("mouth-corr", "m-lmd", "f-lmd", "av-corr", "av-lag", "silence-leak", "head-spread"),
+    *("m-lvd", "f-lvd", "m-lmd-sdtw", "mtm", "apd"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ PICTURES = FID | DR | FVD | KVD | LITE0 | LSE | IMAGES | ID | {"bas", "blink"}
 ELSEWHERE = {f"{share}{of}" for share in ("precision", "recall", "density", "coverage") for of in ("", "-lite0")} | {
     *("fid-inf", "fvd16-inf"),
     *("mouth-corr", "m-lmd", "f-lmd", "av-corr", "av-lag", "silence-leak", "head-spread"),
+    *("m-lvd", "f-lvd", "m-lmd-sdtw", "mtm", "apd"),
     *("cpbd", "piqe", "flicker-gap", "exposure-shift", "colour-shift", "block-edges"),
     *("drift-cpbd", "drift-exposure", "drift-colour", "drift-csim", "drift-fid"),
 }
