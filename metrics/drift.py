@@ -90,7 +90,7 @@ _DESCRIPTION = (
 class CpbdDrift(_Drift):
     """Of the sharpness."""
 
-    name, title, unit, of, order = "drift-cpbd", "CPBD drift", "1/s", Sharpness, 112
+    name, title, unit, of, order = "drift-cpbd", "CPBD-drift", "1/s", Sharpness, 112
     needs = Sharpness.needs
     description = _DESCRIPTION.format(what="the sharpness (CPBD)", moves="Pictures that blur make it negative.")
 
@@ -99,7 +99,7 @@ class CpbdDrift(_Drift):
 class ExposureDrift(_Drift):
     """Of the exposure shift."""
 
-    name, title, unit, of, order = "drift-exposure", "Exposure drift", "ΔE/s", ExposureShift, 114
+    name, title, unit, of, order = "drift-exposure", "Exposure-drift", "ΔE/s", ExposureShift, 114
     needs, shows = ExposureShift.needs, ExposureShift.shows
     description = _DESCRIPTION.format(
         what="the exposure shift", moves="Pictures that get darker or brighter make it positive."
@@ -110,7 +110,7 @@ class ExposureDrift(_Drift):
 class ColourDrift(_Drift):
     """Of the colour shift."""
 
-    name, title, unit, of, order = "drift-colour", "Colour drift", "ΔE/s", ColourShift, 115
+    name, title, unit, of, order = "drift-colour", "Colour-drift", "ΔE/s", ColourShift, 115
     needs, shows = ColourShift.needs, ColourShift.shows
     description = _DESCRIPTION.format(what="the colour shift", moves="Colours that change make it positive.")
 
@@ -119,7 +119,7 @@ class ColourDrift(_Drift):
 class CsimDrift(_Drift):
     """Of the identity."""
 
-    name, title, unit, of, order = "drift-csim", "CSIM drift", "1/s", Csim, 116
+    name, title, unit, of, order = "drift-csim", "CSIM-drift", "1/s", Csim, 116
     needs, shows = Csim.needs, Csim.shows
     description = _DESCRIPTION.format(what="CSIM", moves="A face that becomes somebody else's makes it negative.")
 
@@ -151,7 +151,7 @@ def cosines_by_second(generated: Arrays, true: Arrays, *, source: bool) -> tuple
 class FidDrift(Metric):
     """The slope of the FID of every second, over all clips together."""
 
-    name, title, unit, target, order = "drift-fid", "FID drift", "1/s", "zero", 118
+    name, title, unit, target, order = "drift-fid", "FID-drift", "1/s", "zero", 118
     group = "drift"
     optional = True
     whole = True

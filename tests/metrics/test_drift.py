@@ -79,7 +79,7 @@ def test_the_fid_drifts_with_pictures_that_decay():
         true, noise = rng.normal(size=(2, 100 + k, 1))
         metric.update({"inception": noise[:100] + growth}, {"inception": true}, clip_id=f"{k:02d}")
         still.update({"inception": noise + 1}, {"inception": true}, clip_id=f"{k:02d}")
-    with pytest.raises(ItemError, match="74 frames, FID drift needs 75"):
+    with pytest.raises(ItemError, match="74 frames, FID-drift needs 75"):
         metric.update({"inception": true[:74]}, {"inception": true}, clip_id="x")
     score = metric.compute()
     # distances about 0, 1, 4, 9: the slope of these is 3
