@@ -31,11 +31,14 @@ class Distances(Part):
     model: str = ""
 
 
-class _Lmd(RatioMetric):
+class LandmarkDistance(RatioMetric):
+    """Common part of the metrics by landmarks: in eye distances, with the landmark model in the note."""
+
     group = "sync"
     optional = True
     unit, higher_is_better = "eye distances", False
-    needs = ("landmarks",)
+    needs: ClassVar[tuple[str, ...]] = ("landmarks",)
+    shows = ("face", "motion")
     region: ClassVar[slice]
 
     def measure(self, generated: Arrays, true: Arrays) -> Distances:
@@ -67,18 +70,16 @@ _DESCRIPTION = (
 
 
 @METRICS.register("m-lmd")
-class MouthDistance(_Lmd):
+class MouthDistance(LandmarkDistance):
     """The 20 points of the mouth."""
 
     name, title, region, order = "m-lmd", "M-LMD", MOUTH, 32
-    shows = ("face", "motion")
     description = _DESCRIPTION.format(part="mouth", moves="Wrong mouth shapes and wrong timing raise it.")
 
 
 @METRICS.register("f-lmd")
-class FaceDistance(_Lmd):
+class FaceDistance(LandmarkDistance):
     """All 68 points."""
 
     name, title, region, order = "f-lmd", "F-LMD", FACE, 34
-    shows = ("face", "motion")
     description = _DESCRIPTION.format(part="face", moves="A wrong mouth, jaw, brow or face shape raises it.")

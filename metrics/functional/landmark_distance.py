@@ -78,6 +78,21 @@ def similar(generated: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.einsum("tij,tkj->tki", turn, moved) + theirs.mean(axis=1, keepdims=True)
 
 
+def in_eye_distances(generated: np.ndarray, true: np.ndarray, *, region: slice = FACE) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides' points of a region float64 (T,K,2) by the house's rules, in distances of the true outer eye corners.
+
+    The generated face is moved onto the true one by eyes and nose, and the region's own centre is taken off on both
+    sides. NaN in the frames in which either side (T,68,2) lacks points.
+    """
+    seen = seen_in_both(generated, true)
+    both = np.full((2, *true[:, region].shape), np.nan)
+    ours, theirs = generated[seen].astype(np.float64), true[seen].astype(np.float64)
+    size = face_size(theirs, "outer_eye_corners")[:, None, None]
+    both[0, seen] = _centred(similar(ours, theirs)[:, region]) / size
+    both[1, seen] = _centred(theirs[:, region]) / size
+    return both[0], both[1]
+
+
 def velocity_distance(generated: np.ndarray, true: np.ndarray, *, region: slice = FACE) -> float:
     """LVD: the mean distance in pixels of the points' steps from frame to frame; NaN below 2 frames or with a gap."""
     steps = [np.diff(points[:, region].astype(np.float64), axis=0) for points in (generated, true)]

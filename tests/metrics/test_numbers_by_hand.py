@@ -287,10 +287,14 @@ def measured(name: str, case: Case) -> Score:
     return metric.compute()
 
 
-#: Metrics whose numbers are worked out elsewhere: of beats below, of 200 clips, of a mouth and of sound.
+#: Metrics whose numbers are worked out elsewhere: of beats below, of 200 clips, of a mouth and of sound, of pictures,
+#: of seconds.
 ELSEWHERE = {
     *("bas", "fid-inf", "fvd16-inf"),
     *("mouth-corr", "m-lmd", "f-lmd", "av-corr", "av-lag", "silence-leak", "head-spread"),
+    *("m-lvd", "f-lvd", "m-lmd-sdtw", "mtm", "apd"),
+    *("cpbd", "piqe", "flicker-gap", "exposure-shift", "colour-shift", "block-edges"),
+    *("drift-cpbd", "drift-exposure", "drift-colour", "drift-csim", "drift-fid"),
 }
 #: Metrics that are one number over all clips.
 OF_ALL = {

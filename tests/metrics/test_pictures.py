@@ -59,9 +59,10 @@ def test_frames_without_a_face_are_not_ranked(true: Clip) -> None:
 
 def test_every_metric_that_empty_pictures_could_win_says_so() -> None:
     guarded = {name for name in METRICS if METRICS[name].shows}
-    of_sound = {name for name in guarded if METRICS[name].group == "sync" or name == "head-spread"}
+    of_sound = {name for name in guarded if METRICS[name].group == "sync" or name in ("head-spread", "apd")}
     networks = {"bas", "blink", "csim", "id-dlib", "dr25", "dr50", "frechet-motion-lite0"}
-    assert guarded - of_sound == networks and of_sound >= {"lse-c", "lse-d", "lse-offset"}
+    along = {"exposure-shift", "colour-shift"} | {f"drift-{of}" for of in ("exposure", "colour", "csim", "fid")}
+    assert guarded - of_sound == networks | along and of_sound >= {"lse-c", "lse-d", "lse-offset"}
 
 
 def test_true_clips_without_a_face_or_motion_are_no_objection() -> None:

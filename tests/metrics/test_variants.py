@@ -29,10 +29,14 @@ KVD, LITE0 = {"kvd16"}, {"frechet-lite0", "kernel-lite0", "frechet-motion-lite0"
 ID = {"csim", "id-dlib"}
 IMAGES, MESHES = {"psnr", "ssim", "lpips"}, {"lve", "fdd", "mve"}
 PICTURES = FID | DR | FVD | KVD | LITE0 | LSE | IMAGES | ID | {"bas", "blink"}
-#: Metrics with tests of their own: they need more clips than these three, or a mouth, which this face has not.
+#: Metrics with tests of their own: they need more clips than these three, larger pictures, or a mouth, which this face
+#: has not.
 ELSEWHERE = {f"{share}{of}" for share in ("precision", "recall", "density", "coverage") for of in ("", "-lite0")} | {
     *("fid-inf", "fvd16-inf"),
     *("mouth-corr", "m-lmd", "f-lmd", "av-corr", "av-lag", "silence-leak", "head-spread"),
+    *("m-lvd", "f-lvd", "m-lmd-sdtw", "mtm", "apd"),
+    *("cpbd", "piqe", "flicker-gap", "exposure-shift", "colour-shift", "block-edges"),
+    *("drift-cpbd", "drift-exposure", "drift-colour", "drift-csim", "drift-fid"),
 }
 #: Offsets are whole frames, so a small change of the picture may leave them.
 ROUNDED = {"lse-offset", "blink"}
