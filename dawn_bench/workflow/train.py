@@ -22,6 +22,7 @@ from dawn_bench.models.substitutes import Substitute
 from dawn_bench.pipelines.extractors.compatibility import differences, words
 from dawn_bench.progress import console
 from dawn_bench.provenance import fingerprint
+from dawn_bench.text import counted
 from dawn_bench.training.data import training_ids
 from dawn_bench.training.holdout import Holdout, write_holdout
 from dawn_bench.training.loop import MODEL_FILE, STATE_FILE, claim, distributed, fit, rank
@@ -97,7 +98,7 @@ def train(
     checkpoints: dict[str, Path] = {}
     with ExitStack() as stack:
         if rank() == 0:
-            for line in _announced(substitutes, holdout_by_stage):
+            for line in [*_announced(substitutes, holdout_by_stage), *_trained_on_all(cache)]:
                 console().print(line)
             for name in names:
                 stack.enter_context(run_folder(out / name))
@@ -160,6 +161,14 @@ def _announced(substitutes: Mapping[str, Sequence[Substitute]], holdout_by_stage
     lines = [f"note: {each.announcement}" for of_stage in substitutes.values() for each in of_stage]
     lines += [f"note: {sentence}" for holdout in holdout_by_stage.values() if (sentence := holdout.sentence())]
     return list(dict.fromkeys(lines))
+
+
+def _trained_on_all(cache: Cache) -> list[str]:
+    """A note where the cache has no split to train on, so that its test clips are trained on too."""
+    if "train" in cache.splits or not (others := cache.splits):
+        return []
+    parts = ", ".join(f"{counted(len(cache.ids(split)), 'clip')} of split {split}" for split in others)
+    return [f"note: the cache has no split train: all clips are trained on, {parts}"]
 
 
 def _check_trained(spec: ModelSpec, out: Path, cache: Cache, names: Sequence[str]) -> None:

@@ -104,6 +104,16 @@ def test_training_says_what_it_holds_out_and_the_report_too(
     assert any(note.startswith(f"Stages a2v-1, lfg: {sentence}") for note in report_notes(run))
 
 
+def test_training_says_where_a_cache_leaves_it_the_test_clips(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = write_tiny_cache(tmp_path / "cache", splits=("test",) * 5 + ("val",))
+    micro_train(cache, tmp_path / "run", "lfg.loop.steps=1", stage="lfg")
+    said = " ".join(capsys.readouterr().err.split())
+    sentence = "the cache has no split train: all clips are trained on, 5 clips of split test, 1 clip of split val"
+    assert sentence in said and said.index(sentence) < said.index("train lfg")
+
+
 def test_every_model_holds_clips_out(tiny_cache: Path, tmp_path: Path) -> None:
     micro_dit_head_train(tiny_cache, tmp_path, "vqgan_face.loop.validate_every=2", stage="vqgan-face")
     assert {line["split"] for line in lines(tmp_path / "vqgan-face" / "validation.jsonl")} == {"val"}

@@ -193,7 +193,7 @@ def test_the_time_is_unknown_until_it_was_measured_here(tiny_cache: Path, tmp_pa
     name = f"method-of-{tmp_path.name}"  # the rates are those of the session
     lines = forecast(job, PAPER_DAWN, clips, [name], **given)
     assert lines[0] == f"evaluate: 2 clips, 60 frames, 1 method: {name}"
-    assert lines[-1].startswith("time: unknown")
+    assert lines[-1].startswith("time: not known before the first run")
     row = make_row(name, 30.0, "psnr").model_copy(update={"wall_seconds": 60.0})
     remember(job, [row], {name: 180.0}, clips)
     assert forecast(job, PAPER_DAWN, clips, [name], **given)[-1] == (
