@@ -28,6 +28,7 @@ from dawn_bench.metrics.fid import Pair, finite_pair
 from dawn_bench.metrics.functional.frechet import frechet_by_clip, interval
 from dawn_bench.metrics.quality import Sharpness
 from dawn_bench.metrics.scoring.base import METRICS, Arrays, Metric, Part, RatioMetric, Score, join_notes, reasons
+from dawn_bench.text import counted
 
 #: Fewest whole seconds of a clip.
 SECONDS = 3
@@ -167,7 +168,7 @@ class FidDrift(Metric):
         """The clip's features; raises `ItemError("too_short")` below three whole seconds."""
         least = min(len(generated["inception"]), len(true["inception"]))
         if least < SECONDS * FPS:
-            raise ItemError("too_short", f"{least} frames, {self.title} needs {SECONDS * FPS}")
+            raise ItemError("too_short", f"{counted(least, 'frame')}, {self.title} needs {SECONDS * FPS}")
         return finite_pair("inception", generated, true)
 
     def fold(self, records: Mapping[str, Pair]) -> Score:

@@ -68,12 +68,20 @@ def markdown(tables: Sequence[Table]) -> str:
             lines += ["", *(f"- {md(reason)}" for reason in blank)]
         if short := incomplete(table):
             lines += ["", *(f"- {md(text)}" for text in short)]
-        lines += ["", *(f"- {md(text)}" for text in in_words(table))]
+        lines += ["", *(f"- {_md_sentence(text, table.fetches)}" for text in in_words(table))]
         lines += _md_limits(table)
         notes = (*sentences.protocols(table), *table.notes, *table_words(table))
         lines += ["", *(f"> {md(note)}\n" for note in notes)]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def _md_sentence(text: str, commands: Sequence[str]) -> str:
+    """A sentence in Markdown, the commands in it as code, so that they can be copied."""
+    text = md(text)
+    for command in commands:
+        text = text.replace(md(command), f"`{visible(command)}`")
+    return text
 
 
 def in_words(table: Table) -> list[str]:

@@ -106,7 +106,7 @@ def _time(job: Evaluation, metrics: Sequence[type[Metric]], methods: Sequence[st
     most = f"at most about {duration(max(1, round(sum(known.values()) * frames / workers)))}"
     if not unknown:
         return f"time: {most}, as measured on this machine"
-    return f"time: unknown for {few(unknown, most=_MOST)}, not measured on this machine yet; the rest: {most}"
+    return f"time: not known for {few(unknown, most=_MOST)} before a first run on this machine; the rest: {most}"
 
 
 def _file() -> Path:

@@ -167,7 +167,7 @@ def test_metrics_of_embedded_have_a_table_and_ranks_of_their_own() -> None:
     paper, own = leaderboards(rows)
     assert [line.method for line in paper.lines] == ["a", "b"] and [line.method for line in own.lines] == ["b", "a"]
     assert (paper.protocol, own.protocol) == ("", "embedded") and len(own.columns) == len(paper.columns) == 1
-    assert ", embedded: " in tables.title(own) and tables.title(own) != tables.title(paper)
+    assert ", protocol embedded: " in tables.title(own) and tables.title(own) != tables.title(paper)
 
 
 def test_every_network_of_embedded_comes_with_the_installation() -> None:
@@ -193,7 +193,7 @@ def test_the_time_is_unknown_until_it_was_measured_here(tiny_cache: Path, tmp_pa
     name = f"method-of-{tmp_path.name}"  # the rates are those of the session
     lines = forecast(job, PAPER_DAWN, clips, [name], **given)
     assert lines[0] == f"evaluate: 2 clips, 60 frames, 1 method: {name}"
-    assert lines[-1].startswith("time: not known before the first run")
+    assert lines[-1].startswith("time: not known ")
     row = make_row(name, 30.0, "psnr").model_copy(update={"wall_seconds": 60.0})
     remember(job, [row], {name: 180.0}, clips)
     assert forecast(job, PAPER_DAWN, clips, [name], **given)[-1] == (
