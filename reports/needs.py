@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dawn_bench.reports.leaderboard import Cell, Table
 from dawn_bench.text import listed
-from dawn_bench.weights_needs import fetch_command
 
 #: The columns of DAWN's paper that need networks.
 PAPERS_COLUMNS = ("fid", "fvd16", "fvd32", "lse-c", "lse-d", "csim")
@@ -38,6 +37,6 @@ def missing(table: Table) -> str:
     if not rows or table.method_class == "mesh" or computed & {*PAPERS_COLUMNS}:
         return ""
     return (
-        f"The columns of DAWN's paper (FID, FVD, LSE, CSIM) need published networks. To get them: "
-        f"{fetch_command(job='evaluate')}, then evaluate again with --protocol paper-dawn."
+        "The columns of DAWN's paper (FID, FVD, LSE, CSIM) need published networks: evaluate with --protocol "
+        "paper-dawn names the command that brings them."
     )
