@@ -228,7 +228,9 @@ def _planned(root: Path, cache: Path, sources: Sequence[Source], settings: Prepa
         groups = make_groups(sources, size=settings.size)
         plan = CachePlan(str(root), settings.model_dump(mode="json"), facts, groups, added)
     else:
-        check_same(plan, root=root, settings=settings, facts=facts, cache=cache)
+        # a root that is not there was moved: its files are compared with those that the clips were made from
+        same = root if Path(plan.root).exists() else Path(plan.root)
+        check_same(plan, root=same, settings=settings, facts=facts, cache=cache)
         new = {k: v for k, v in facts.items() if k.startswith("extractor ") and k not in plan.facts}
         plan = replace(plan.grown(sources), added={**plan.added, **new})
     plan.save(cache)

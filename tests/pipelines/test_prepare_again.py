@@ -11,6 +11,7 @@ import pytest
 from fake_tools import FakeTools, write_video
 
 from dawn_bench.cache import Cache
+from dawn_bench.errors import InputError
 from dawn_bench.pipelines.preparation.export import export
 from dawn_bench.pipelines.preparation.maintain import stats, verify
 from dawn_bench.pipelines.preparation.plan import CachePlan
@@ -132,6 +133,25 @@ def test_a_changed_file_is_done_again_and_nothing_else(
     again(root, tmp_path / "fresh", late)
     assert arrays(cache) == arrays(tmp_path / "fresh")
     assert stats(cache)["clips"] == 20
+
+
+def test_a_dataset_that_was_moved_continues_and_its_changed_files_are_done_again(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again(root, tmp_path / "c")
+    before = arrays(tmp_path / "c")
+    other = tmp_path / "another"
+    write_video(other / "clip00.mp4", frames=24, value=0)
+    with pytest.raises(InputError, match="was prepared with root"):  # the first one is there
+        again(other, tmp_path / "c")
+    moved = root.rename(tmp_path / "moved")
+    write_video(moved / "clip03.mp4", frames=40, value=9)
+    capsys.readouterr()
+    again(moved, tmp_path / "c")
+    assert "processing again: 1 clip changed" in " ".join(capsys.readouterr().err.split())
+    after = arrays(tmp_path / "c")
+    assert {clip for clip in before if after[clip] != before[clip]} == {"clip03"}
+    assert Cache(tmp_path / "c")["clip03"].n_frames != 27
 
 
 def test_the_shards_of_a_group_that_was_done_again_are_removed(tmp_path: Path) -> None:
