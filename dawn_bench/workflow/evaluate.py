@@ -28,7 +28,7 @@ from dawn_bench.errors import InputError
 from dawn_bench.metrics.protocols.base import ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.listing import usual_metrics
-from dawn_bench.metrics.scoring.needs import check_files
+from dawn_bench.metrics.scoring.needs import check_files, check_readable
 from dawn_bench.models.loading import report_notes
 from dawn_bench.pipelines.preparation.maintain import check_content
 from dawn_bench.processes import Workers
@@ -118,6 +118,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
         raise InputError(f"{flag} describes the files of --outputs, which is missing.", hint="Give both.")
     if job.weights == "files":
         check_files([METRICS[m] for m in job.metrics or usual_metrics(protocol)], protocol, fields=set(clips[0].arrays))
+    if job.weights != "seeded":
+        check_readable([METRICS[m] for m in job.metrics or usual_metrics(protocol)], protocol)
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     out = chosen.outputs(job.out)

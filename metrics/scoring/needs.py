@@ -11,8 +11,9 @@ from dawn_bench.metrics.scoring.extraction import Extraction
 from dawn_bench.metrics.scoring.listing import usual_metrics
 from dawn_bench.results import FETCH_NOTE
 from dawn_bench.text import counted
-from dawn_bench.weights import WEIGHTS, Policy, folder
-from dawn_bench.weights_needs import Needs, bring_command, how_to_get, missing_needs
+from dawn_bench.weights import WEIGHTS, Policy, folder, resolve
+from dawn_bench.weights_check import check_weight
+from dawn_bench.weights_needs import Needs, bring_command, first_present, how_to_get, missing_needs
 
 
 def metric_needs(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> Needs:
@@ -66,6 +67,18 @@ def check_files(
         lacks = f"lacks {counted(len(missing), 'weight file')}: {files}."
         changes = evaluation_changes(metrics, protocol)
         raise InputError(lacks, path=folder(), hint=how_to_get(missing, job="evaluate", changes=changes, listed=True))
+
+
+def check_readable(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> None:
+    """Raise `InputError` for the first present weight file of the metrics that cannot be read, before any work.
+
+    A published file was read whole for its hash; another one would be refused where its network is first used, for
+    LPIPS after everything is generated. Shapes are compared where the network is loaded.
+    """
+    for need in metric_needs(metrics, protocol):
+        used = resolve(first_present(need))
+        if used.path is not None and used.state == "user":
+            check_weight(used.path, used.weight.file)
 
 
 def evaluation_changes(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> list[str]:

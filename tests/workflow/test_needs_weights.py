@@ -17,6 +17,7 @@ from dawn_bench.cache import Cache
 from dawn_bench.cli import main
 from dawn_bench.clip import Clip
 from dawn_bench.config import replace
+from dawn_bench.errors import InputError
 from dawn_bench.metrics.features import inception
 from dawn_bench.metrics.protocols.base import EMBEDDED, PAPER_DAWN, PROTOCOL_METRICS
 from dawn_bench.metrics.scoring.base import METRICS
@@ -231,3 +232,19 @@ def test_metrics_that_need_weights_do_not_fill_a_block_of_the_table() -> None:
     ) == titles
     alone = table_lines([row for row in rows if row.metric != "psnr"])
     assert sum(line.startswith("first") for line in alone) >= 1 and "needs weights" in alone[2], "a table of them alone"
+
+
+@pytest.mark.parametrize("name", ["lpips-alex", "inception-fid"])
+def test_a_damaged_file_is_named_before_anything_is_generated(
+    name: str, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(weights.ENVIRONMENT, str(tmp_path / "weights"))
+    file = tmp_path / "weights" / weights.entry(name).file
+    file.parent.mkdir()
+    file.write_bytes(b"PK\x03\x04" + bytes(300))
+    job = job_of(tiny_cache, tmp_path / "r", metrics=("psnr", "lpips" if name == "lpips-alex" else "fid"))
+    with pytest.raises(InputError, match=rf"{file.name}: .*Get the file again") as caught:
+        evaluate.evaluate_methods(job)
+    assert "\n" not in str(caught.value) and not (tmp_path / "r" / "outputs").exists()
+    rows = evaluate.evaluate_methods(replace(job, metrics=("psnr",))).rows  # which does not read it
+    assert rows[0].value is not None
