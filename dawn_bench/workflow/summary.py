@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from dawn_bench import weights
+from dawn_bench.baselines.base import SANITY
 from dawn_bench.metrics.protocols.base import EMBEDDED, ScoringProtocol
 from dawn_bench.metrics.scoring.appearance import appearance_warnings
 from dawn_bench.metrics.scoring.base import METRICS
@@ -90,7 +91,7 @@ def _short(row: ScoreRow) -> str:
 
 def remarks(rows: Sequence[ScoreRow], failed: Failures, protocol: ScoringProtocol) -> list[str]:
     """Which metrics need weights or had stand-ins, licences, warnings, failures, and the reason for each "–"."""
-    lines = []
+    lines = sanity_lines(rows)
     if stand_ins := dict.fromkeys(r.metric for r in rows if r.weights_state == "seeded"):
         changes = evaluation_changes([METRICS[name] for name in stand_ins if name in METRICS], protocol)
         fetch = fetch_command(job="evaluate", changes=changes)
@@ -110,6 +111,13 @@ def remarks(rows: Sequence[ScoreRow], failed: Failures, protocol: ScoringProtoco
             reasons.setdefault((row.method, row.not_ranked.removeprefix("not ranked: ")), []).append(row.metric)
     lines += [f"not ranked: {method}, {', '.join(names)}: {why}" for (method, why), names in reasons.items()]
     return [*lines, *needs_lines(rows, protocol)]
+
+
+def sanity_lines(rows: Iterable[ScoreRow]) -> list[str]:
+    """What the lines of the table are that no method made; none where there are none."""
+    names = [name for name in dict.fromkeys(row.method for row in rows) if name in SANITY]
+    what = "not methods; they show what each metric gives at best and at worst"
+    return [f"sanity rows ({', '.join(names)}): {what}"] if names else []
 
 
 def undefined(rows: Iterable[ScoreRow]) -> list[str]:

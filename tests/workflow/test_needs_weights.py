@@ -34,7 +34,7 @@ from dawn_bench.workflow import bench, evaluate
 from dawn_bench.workflow.chosen import chosen_clips
 from dawn_bench.workflow.evaluation import Evaluation
 from dawn_bench.workflow.forecast import forecast, remember
-from dawn_bench.workflow.summary import table_lines
+from dawn_bench.workflow.summary import remarks, table_lines
 
 COMMAND = "dawn-bench weights fetch --for evaluate --set metrics=fid"
 
@@ -248,3 +248,10 @@ def test_a_damaged_file_is_named_before_anything_is_generated(
     assert "\n" not in str(caught.value) and not (tmp_path / "r" / "outputs").exists()
     rows = evaluate.evaluate_methods(replace(job, metrics=("psnr",))).rows  # which does not read it
     assert rows[0].value is not None
+
+
+def test_sanity_rows_are_explained_where_they_are_and_only_there() -> None:
+    rows = [make_row(method, 9.0, "psnr") for method in ("ground-truth", "mine", "still")]
+    expected = "sanity rows (ground-truth, still): not methods; they show what each metric gives at best and at worst"
+    assert remarks(rows, [], PAPER_DAWN)[0] == expected
+    assert not any("sanity" in line for line in remarks(rows[1:2], [], PAPER_DAWN))
