@@ -164,9 +164,10 @@ def html(
 def markdown(boards: Sequence[Table], facts: Facts) -> str:
     """The report without plots and videos."""
     lines = [f"# {exports.md(facts.title or 'dawn-bench report')}", ""]
-    lines += [f"> {exports.md(note)}" for note in facts.notes]
     lines += [f"\n{exports.md(words)}"] if (words := data_words(facts)) else []
     text = "\n".join(lines) + "\n\n" + exports.markdown(boards)
+    if facts.notes:
+        text += "\n## Notes\n\n" + "".join(f"- {exports.md(note)}\n" for note in facts.notes)
     if facts.learning:
         text += "\n## Learning signals\n\n| signal | value | baseline | passed | note |\n"
         text += "| --- | ---: | ---: | --- | --- |\n"

@@ -45,7 +45,7 @@ def markdown(tables: Sequence[Table]) -> str:
     """GitHub-flavoured Markdown; stand-in values carry `†`, other values that are not ranked `‡` and a reason below."""
     parts = []
     for table in tables:
-        order = sentences.in_groups(table)
+        order, unshown = _shown(table)
         columns = [table.columns[k] for k in order]
         head = ["method", *(f"{c.label} {ARROWS[c.aim]}".strip() for c in columns)]
         head += [*(["time s/s"] if table.costed else []), "clips"]
@@ -62,6 +62,8 @@ def markdown(tables: Sequence[Table]) -> str:
             if line.gaps:
                 clips += f" (covered: {md('; '.join(line.gaps))})"
             lines.append(f"| {name} | {' | '.join(values)} | {clips} |")
+        if unshown:
+            lines += ["", f"{NEEDS.capitalize()}: {md(', '.join(unshown))}."]
         if reasons := not_ranked(table):
             lines += ["", *(f"- ‡ {md(reason)}" for reason in reasons)]
         if blank := undefined(table):
@@ -74,6 +76,19 @@ def markdown(tables: Sequence[Table]) -> str:
         lines += ["", *(f"> {md(note)}\n" for note in notes)]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def _shown(table: Table) -> tuple[list[int], list[str]]:
+    """The places of the columns to print, and the labels of those left out, as no method has their weights.
+
+    A table of such columns alone shows them.
+    """
+    order = sentences.in_groups(table)
+    cells = {k: [cell for line in table.lines if (cell := line.cells[k]) is not None] for k in order}
+    lacking = [k for k in order if cells[k] and all(cell.needs_weights for cell in cells[k])]
+    if len(lacking) == len(order):
+        return order, []
+    return [k for k in order if k not in lacking], [table.columns[k].label for k in lacking]
 
 
 def _md_sentence(text: str, commands: Sequence[str]) -> str:
@@ -146,7 +161,7 @@ def undefined(table: Table) -> list[str]:
 
 
 def incomplete(table: Table) -> list[str]:
-    """`mine: frames_missing: the end of 2 clips (...)`: the methods whose outputs end too early."""
+    """`mine: frames are missing at the end of 2 clips (...)`: the methods whose outputs end too early."""
     return [f"{line.method}: {line.frames_missing}" for line in table.lines if line.frames_missing]
 
 

@@ -277,9 +277,11 @@ class Metric(ABC):
         return ", ".join(f"{name} {state}" for name, state in used.items())
 
     def too_few(self, count: int) -> str:
-        """A note with the minimum when `count` is below it, else an empty string."""
+        """A note with the minimum when `count` is below it, else an empty string. The value is ranked."""
+        if count >= self.minimum:
+            return ""
         have = counted(count, self.minimum_of[:-1])
-        return f"{have}, at least {self.minimum} are needed" if count < self.minimum else ""
+        return f"imprecise, which its rank does not consider: {have}, fewer than {self.minimum}"
 
 
 @dataclass(frozen=True)
@@ -351,11 +353,9 @@ class RatioMetric(Metric):
         """sum(total) / sum(weight)."""
         used = {i: p for i, p in records.items() if p.weight > 0}
         per_clip = {i: p.total / p.weight if p.weight > 0 else None for i, p in records.items()}
-        left_out = (
-            f"undefined for {len(records) - len(used)} of {counted(len(records), 'clip')}"
-            if len(used) < len(records)
-            else ""
-        )
+        # no "of": an evaluation counts its clips otherwise, with those that failed
+        undefined = len(records) - len(used)
+        left_out = f"undefined for {counted(undefined, 'clip')}" if undefined else ""
         n_frames = sum(p.n_frames for p in used.values())
         if not used:
             return Score(None, None, None, 0, 0, note=left_out, per_clip=per_clip)

@@ -39,9 +39,9 @@ def length_without(missing: str, n_frames: int) -> int:
 
 
 def missing_words(missing: Mapping[str, str]) -> str:
-    """`frames_missing: the end of 2 clips (48-59 of b, 60-74 of c)`; empty where no clip lacks any."""
+    """`frames are missing at the end of 2 clips (48-59 of b, 60-74 of c)`; empty where no clip lacks any."""
     parts = [f"{frames} of {clip}" for clip, frames in sorted(missing.items())]
-    return f"{FRAMES_MISSING}: the end of {counted(len(parts), 'clip')} ({few(parts)})" if parts else ""
+    return f"frames are missing at the end of {counted(len(parts), 'clip')} ({few(parts)})" if parts else ""
 
 
 def joined(*parts: str) -> str:

@@ -104,7 +104,7 @@ def test_a_lost_last_batch_improves_no_score(methods: None, cache: Path, tmp_pat
     for metric in METRICS:
         whole, short = rows["whole", metric], rows["cut", metric]
         assert short.frames_missing == ends and not whole.frames_missing
-        assert "frames_missing: the end of 2 clips (47-62 of c3, 47-62 of c4)" in short.note
+        assert "frames are missing at the end of 2 clips (47-62 of c3, 47-62 of c4)" in short.note
         assert short.value == whole.value and short.scope == whole.scope and short.n_frames == whole.n_frames
     assert rows["cut", "dr25"].failures == {"c3": "frames_missing", "c4": "frames_missing"}
     assert rows["whole", "dr25"].n_clips == 2 and rows["whole", "dr25"].coverage == 1
@@ -113,12 +113,12 @@ def test_a_lost_last_batch_improves_no_score(methods: None, cache: Path, tmp_pat
     assert "2 clips cut to the frames that all methods have" in rows["whole", "psnr"].note
     # without the level, the lost frames would have been an advantage
     assert rows["whole", "psnr"].value > alone["whole", "psnr"].value
-    assert "frames_missing: the end of 2 clips (47-62 of c3, 47-62 of c4): cut" in done.summary
+    assert "frames are missing at the end of 2 clips (47-62 of c3, 47-62 of c4): cut" in done.summary
     pages = {
         p.suffix: p.read_text() for p in done.report.parent.iterdir() if p.suffix in (".html", ".md", ".tex", ".json")
     }
     for suffix, text in pages.items():
-        assert "frames_missing" in text.replace("\\_", "_"), suffix
+        assert "frames are missing at the end of 2 clips" in text, suffix
     assert {".html", ".md", ".tex"} <= set(pages)
 
 
@@ -177,13 +177,13 @@ def test_a_picture_that_lasts_beyond_the_last_frame_stays(cache: Path, tmp_path:
 def test_texts_of_missing_frames() -> None:
     assert missing_words({}) == "" and length_without("", 60) == 60
     assert length_without("48-59", 60) == 48 and length_without("59", 60) == 59
-    assert missing_words({"b": "59"}) == "frames_missing: the end of 1 clip (59 of b)"
+    assert missing_words({"b": "59"}) == "frames are missing at the end of 1 clip (59 of b)"
 
 
 def test_an_old_row_has_no_missing_frames() -> None:
     fields = ("method", "dataset", "split", "protocol", "metric", "fingerprint")
     row = ScoreRow.model_validate({**dict.fromkeys(fields, "x"), "value": 1.0, "n_clips": 1, "n_frames": 2})
-    assert row.frames_missing == {} and "frames_missing" not in tables.markdown(leaderboards([row]))
+    assert row.frames_missing == {} and "frames are missing" not in tables.markdown(leaderboards([row]))
 
 
 def test_vertex_numbers_are_not_cut_with_the_frames() -> None:

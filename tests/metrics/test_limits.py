@@ -51,7 +51,8 @@ def test_a_degradation_rate_needs_both_ends(name: str, n: int) -> None:
 def test_the_minimum_is_enough_and_one_less_is_not(metric: type[Metric]) -> None:
     least = metric.minimum
     assert metric().too_few(least) == ""
-    assert metric().too_few(least - 1) == f"{counted(least - 1, metric.minimum_of[:-1])}, at least {least} are needed"
+    few = f"{counted(least - 1, metric.minimum_of[:-1])}, fewer than {least}"
+    assert metric().too_few(least - 1) == f"imprecise, which its rank does not consider: {few}"
 
 
 def test_the_smallest_frames_are_scored() -> None:
@@ -151,7 +152,7 @@ def test_frames_are_counted_on_the_true_clip() -> None:
     assert [missing_end(cut(true, 2, n), true, skipping) for n in (10, 9, 8)] == ["", "9", "8-9"]
     assert [length_without(text, 10) for text in ("", "9", "8-9")] == [10, 9, 8]
     assert [joined("", ""), joined("3", "", "8-9"), joined("3", "all")] == ["", "3, 8-9", "all"]
-    assert missing_words({"b": "9", "a": "8-9"}) == "frames_missing: the end of 2 clips (8-9 of a, 9 of b)"
+    assert missing_words({"b": "9", "a": "8-9"}) == "frames are missing at the end of 2 clips (8-9 of a, 9 of b)"
 
 
 def test_a_cut_keeps_the_sound_with_its_frames_and_whole_fields_whole() -> None:

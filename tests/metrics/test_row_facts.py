@@ -87,7 +87,8 @@ def test_own_clips_state_missing_ends_and_failures(outputs: dict[str, Clip], tru
     short = {**outputs, "a": cut(outputs["a"], 0, 50)}
     scores = compute_metrics(generated=short, reference=truth, metrics=["dr25", "psnr", "lse-d"], device="cpu")
     for name, score in scores.items():
-        assert score.frames_missing == {"a": "50-51"} and "frames_missing: the end of 1 clip (50-51 of a)" in score.note
+        assert score.frames_missing == {"a": "50-51"}
+        assert "frames are missing at the end of 1 clip (50-51 of a)" in score.note
         failures = {"a": "frames_missing", "b": "too_short"} if name == "dr25" else {}
         assert score.failures == failures and score.coverage == pytest.approx(1 - len(failures) / 3)
         assert (score.n_clips, score.n_reference) == ((1, 1) if failures else (3, 3 if METRICS[name].compares else 0))

@@ -277,3 +277,22 @@ def test_no_serious_finding_of_axe(page: Browser, scheme: str) -> None:
     )
     page.call("Emulation.setEmulatedMedia", features=[])
     assert [f for f in findings if f[0] in ("serious", "critical")] == []
+
+
+def test_in_print_all_is_unfolded_but_tables_of_many_pages(
+    browser: Browser, tmp_path: Path, row: Callable[..., ScoreRow]
+) -> None:
+    visible = "document.querySelector('#facts details table').checkVisibility()"
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        for count, printed in ((60, True), (61, False)):
+            store = ResultsStore(tmp_path / f"{count}")
+            store.append([row(f"m{k}", float(k)) for k in range(count)])
+            (path,) = write_report(store.root, tmp_path / f"{count} out", formats=["html"])
+            browser.open(path)
+            assert browser.run("document.querySelector('.terms dl').checkVisibility()")
+            assert browser.run(visible) == printed
+            browser.run("document.querySelector('#facts details').open = true")
+            assert browser.run(visible)  # what a reader opened is printed
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")

@@ -172,7 +172,7 @@ def test_a_line_has_its_largest_count_its_smallest_coverage_and_all_missing_ends
     )
     line = LeaderboardRow("a", "ranked", (None, *cells, Cell(2.0)))
     assert (line.n_clips, line.coverage) == (8, 0.5)
-    assert line.frames_missing == "frames_missing: the end of 2 clips (7-9 of x, 9 of y)"
+    assert line.frames_missing == "frames are missing at the end of 2 clips (7-9 of x, 9 of y)"
     assert line.gaps == [line.frames_missing, "m1 50 %", "m0 90 %"]
     assert LeaderboardRow("a", "published", (Cell(2.0),)).n_clips is None
 

@@ -137,7 +137,10 @@ def test_an_evaluation_says_so_everywhere_and_succeeds(
     rows = {row.metric: row for row in ResultsStore(out).rows()}
     assert rows["fid"].needs_weights and rows["fid"].fetch == COMMAND and rows["psnr"].value is not None
     boards = leaderboards(list(rows.values()))
-    assert "| needs weights |" in tables.markdown(boards) and f"`{COMMAND}`" in tables.markdown(boards)
+    text = tables.markdown(boards)
+    assert "| FID" not in text and "\nNeeds weights: FID.\n" in text and f"`{COMMAND}`" in text
+    alone = tables.markdown(leaderboards([rows["fid"]]))
+    assert "| needs weights |" in alone and "Needs weights:" not in alone
     assert r"\emph{needs weights}" in tables.latex(boards) and "metrics=fid" in tables.latex(boards)
     cells = {line["metric"]: line for line in csv.DictReader(io.StringIO(tables.as_csv(boards)))}
     assert (cells["fid"]["value"], cells["fid"]["weights_state"]) == ("", "needs-weights")
