@@ -1,8 +1,8 @@
 """Block edges: traces of the blocks of video and JPEG compression in the generated frames.
 
-By how much the steps between neighbouring pixels at the borders of blocks of 8 x 8 px exceed those inside them, as a
-share; mean over a clip's frames, then over clips. The grid begins at the corner of the frame, so that blocks of
-pictures that were resized or moved are not seen. The definition is this project's own.
+The steps b between neighbouring pixels at the borders of blocks of 8 x 8 px against those inside them, i, as
+(b - i) / (b + i): 1 for flat blocks; mean over a clip's frames, then over clips. The grid begins at the corner of the
+frame, so that blocks of pictures that were resized or moved are not seen. The definition is this project's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class BlockEdges(RatioMetric):
     compares = False
     needs = ("levels",)
     description = (
-        "Excess of the steps at the borders of blocks of 8 px over those inside them, as a share. Strong compression "
+        "Steps at the borders of blocks of 8 px against those inside them: difference over sum. Strong compression "
         "raises it; blur, noise, motion and the sound do not. It does not see blocks of pictures that were resized."
     )
 

@@ -15,7 +15,7 @@ from dawn_bench.metrics.scoring.base import FEATURES, Arrays, Feature
 class Levels(Feature):
     """`levels.lab` float64 (T,3), `levels.blocks` float64 (T,), `levels.change` float64 (T,).
 
-    The mean of L*, a*, b* (D65, L* from 0 to 100), the excess of steps at the borders of blocks of 8 px
+    The mean of L*, a*, b* (D65, L* from 0 to 100), the steps at the borders of blocks of 8 px against the others
     (`block_edges`), and the mean absolute difference from the frame before in grey levels, 0 for the first one.
     """
 

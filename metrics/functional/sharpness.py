@@ -29,6 +29,8 @@ def cpbd(gray: np.ndarray) -> float:
     """CPBD of a grey picture uint8 (H,W), 0 to 1; 0 for one without edges or below 64 px."""
     from skimage.feature import canny
 
+    if min(gray.shape) < SIDE:
+        return 0.0
     image = gray.astype(np.float64)
     edges, widths = canny(image), _edge_widths(image)
     unnoticed = total = 0
@@ -67,15 +69,18 @@ def laplacian_variance(gray: np.ndarray) -> float:
 
 
 def block_edges(gray: np.ndarray, *, side: int = 8) -> float:
-    """Mean step at the borders of blocks of `side` px over that inside them, less 1, of a grey picture uint8 (H,W).
+    """(b - i) / (b + i) of the mean steps b at the borders of blocks of `side` px and i inside them, -1 to 1.
 
-    Steps are absolute differences of neighbours in both directions. 0 for a picture without steps inside the blocks.
+    Steps are absolute differences of neighbours of a grey picture uint8 (H,W) in both directions. 1: flat blocks. 0 for
+    a picture without steps, or of one block.
     """
     at = inside = 0.0
-    for steps in (np.abs(np.diff(gray.astype(np.int16), axis=axis)).sum(axis=1 - axis) for axis in (0, 1)):
-        border = np.arange(1, len(steps) + 1) % side == 0
-        at, inside = at + (steps[border].mean() if border.any() else 0.0), inside + steps[~border].mean()
-    return float(at / inside - 1) if inside else 0.0
+    for axis in (0, 1):
+        if gray.shape[axis] > side:
+            steps = np.abs(np.diff(gray.astype(np.int16), axis=axis)).mean(axis=1 - axis)
+            border = np.arange(1, len(steps) + 1) % side == 0
+            at, inside = at + float(steps[border].mean()), inside + float(steps[~border].mean())
+    return (at - inside) / (at + inside) if at + inside else 0.0
 
 
 def _edge_widths(image: np.ndarray) -> np.ndarray:

@@ -95,9 +95,15 @@ def test_a_shift_is_from_the_first_true_frame():
 def test_block_edges_are_the_steps_at_every_eighth_pixel():
     steps = np.tile(np.arange(32, dtype=np.uint8), (32, 1))
     assert block_edges(steps) == pytest.approx(0)
-    steps[:, 8:] += 2  # 1 of the 3 borders steps by 3, 4 of 3 + 28 + the rows' none: 5/3 at borders over 1 inside
-    assert block_edges(steps) == pytest.approx(5 / 3 - 1)
+    steps[:, 8:] += 2  # 1 of the 3 borders steps by 3, of the mean 5/3 against 1 inside
+    assert block_edges(steps) == pytest.approx((5 - 3) / (5 + 3))
     assert block_edges(np.full((32, 32), 7, np.uint8)) == 0
+    flat = np.kron(np.arange(16).reshape(4, 4) * 13 % 200, np.ones((8, 8))).astype(np.uint8)
+    assert block_edges(flat) == 1
+    flat[3, 3] += 1
+    assert 0.99 < block_edges(flat) < 1, "one pixel changes little"
+    assert [block_edges(flat[:h, :w]) for h, w in ((1, 1), (1, 9), (8, 8))] == [0, pytest.approx(1), 0]
+    assert cpbd(flat[:1, :1]) == 0
 
 
 def test_the_distortion_of_noise_and_compression_shows_at_256_px():
