@@ -11,7 +11,9 @@ def main() -> None:
         from dawn_bench.cli import main as run
     except KeyboardInterrupt:
         sys.stderr.write("stopped: nothing was begun\n")
-        exec("")  # see `dawn_bench.cli`: the exit code is ours
+        from dawn_bench.stopping import before_exit
+
+        before_exit()
         sys.exit(130)
     run()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -131,6 +132,18 @@ def children_without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def before_exit() -> None:
+    """What a stopped command does last, so that its exit code is its own and nothing is printed behind its line.
+
+    Python ends by SIGINT, whatever the code, where a Ctrl-C came inside an `exec`, as in the making of a dataclass; to
+    run an empty text resets that. Workers that still start would print that their owner is gone: they are killed.
+    """
+    ctypes.pythonapi.PyRun_SimpleString(b"")
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            child.kill()
 
 
 def end_with(owner: int) -> None:

@@ -21,7 +21,7 @@ from dawn_bench.cli.help_text import help_of
 from dawn_bench.cli.job import Group
 from dawn_bench.cli.output import JsonFlag, json_output, show
 from dawn_bench.errors import EXIT_INTERNAL, EXIT_STOPPED, DawnBenchError, did_you_mean
-from dawn_bench.stopping import stop_on_signals, stopped_by
+from dawn_bench.stopping import before_exit, stop_on_signals, stopped_by
 from dawn_bench.storage import storage_error
 from dawn_bench.terminal import console, echo, show_logs, show_traceback
 
@@ -176,7 +176,7 @@ def _say_stopped() -> NoReturn:
     line = f"stopped{by}: {_kept()} with: {_again()}"
     with suppress(OSError):  # the terminal of a SIGHUP is gone
         console().print(line)
-    exec("")  # Ctrl-C inside the `exec` of a dataclass makes Python end by the signal, not by the code; this resets it
+    before_exit()
     sys.exit(128 + number)
 
 

@@ -281,7 +281,7 @@ class Metric(ABC):
         if count >= self.minimum:
             return ""
         have = counted(count, self.minimum_of[:-1])
-        return f"imprecise, which its rank does not consider: {have}, fewer than {self.minimum}"
+        return f"imprecise, which its rank does not consider: {have}, at least {self.minimum} are needed"
 
 
 @dataclass(frozen=True)

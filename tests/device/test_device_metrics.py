@@ -49,8 +49,8 @@ SAME = {"i3d.32": "i3d.16"}
 #: Those whose network is in a file that this suite does not have; see `test_device_faces.py`.
 OF_FILES = {"identity"}
 WITHOUT = {
-    "blink", "envelope", "headpose", "id-dlib", "images", "landmarks", "mesh", "meshlips", "meshrest", "meshupper",
-    "onset", "pictures", "repeated",
+    "blink", "cpbd", "envelope", "headpose", "id-dlib", "images", "landmarks", "levels", "mesh", "meshlips", "meshrest",
+    "meshupper", "onset", "pictures", "piqe", "repeated",
 }  # fmt: skip
 
 

@@ -66,7 +66,10 @@ def test_no_feature_reads_more_than_a_few_frames_at_a_time(changes: tuple[str, .
         metrics=METRICS_OF_VIDEO,
         protocol=protocol("paper-dawn", changes),
     )
-    assert {row.metric: row.failures for row in rows} == {name: {} for name in METRICS_OF_VIDEO}
+    small = {"cpbd", "drift-cpbd"}  # which need frames of 64 px
+    assert {row.metric: row.failures for row in rows} == {
+        name: {"a": "too_small"} if name in small else {} for name in METRICS_OF_VIDEO
+    }
     for clip in (ours, true):
         frames: Any = clip["frames"]
         assert max(frames.asked) <= MOST

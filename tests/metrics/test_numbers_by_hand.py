@@ -143,7 +143,7 @@ def six(*generated: tuple[float, float]) -> list[tuple[Arrays, Arrays]]:
 
 def shares(suffix: str, feature: str) -> dict[str, list[Case]]:
     """On the circle of a ball of density and coverage is outside: 0 is 20 from 20."""
-    note = "frames, fewer than 100"
+    note = "frames, at least 100"
     return {
         f"precision{suffix}": [Case(of(feature, FOUR), 2 / 4, 4, note=note)],
         f"recall{suffix}": [Case(of(feature, FOUR, swapped=True), 2 / 4, 4, note=note)],
@@ -160,24 +160,24 @@ CASES: dict[str, list[Case]] = {
     "fid": [
         Case(
             {k: ({"inception": a}, {"inception": b}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 9,
-            note="9 frames, fewer than 2049",
+            note="9 frames, at least 2049",
         ),
         Case(
             {k: ({"inception": b}, {"inception": a}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 10,
-            note="9 frames, fewer than 2049",
+            note="9 frames, at least 2049",
         ),
     ],
     "frechet-lite0": [
         Case(
             {k: ({"lite0": a}, {"lite0": b}) for k, a, b in zip("abc", *PLUS, strict=True)}, 13, 9,
-            note="9 frames, fewer than 1281",
+            note="9 frames, at least 1281",
         )
     ],
     # differences 1, 3 and 2 of mean 2 and deviation 1; 0, 4 and -1 of mean 1 and variance 7
     "frechet-motion-lite0": [
         Case(
             both("lite0", ([0, 1, 4], [0, 0, 4]), ([5, 7], [9, 8])), LENGTH * (1 + (1 - math.sqrt(7)) ** 2), 5,
-            note="3 frames, fewer than 160",
+            note="3 frames, at least 160",
         )
     ],
     "kernel-lite0": [Case(both("lite0", *CUBES), KERNEL, 3)],

@@ -190,6 +190,30 @@ def test_a_missing_package_is_one_line(
         PrepareSettings(decoder="decrod")
 
 
+@pytest.mark.parametrize(
+    ("error", "missing"),
+    [
+        (RuntimeError("Could not load libtorchcodec. Likely causes: 1. FFmpeg is not installed"), True),
+        (OSError("libavutil.so.59: cannot open shared object file"), True),
+        (RuntimeError("Could not open input: Invalid data found"), False),
+        (ValueError("the source is empty"), False),
+    ],
+)
+def test_torchcodec_without_ffmpeg_is_missing_though_it_can_be_imported(
+    error: Exception, missing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From version 0.17 on; every clip was left out one by one."""
+
+    def decoder(source: object) -> None:
+        raise error
+
+    monkeypatch.setattr("dawn_bench.pipelines.media.decoders.torchcodec.find_spec", lambda _: True)
+    monkeypatch.setitem(sys.modules, "torchcodec", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", SimpleNamespace(VideoDecoder=decoder))
+    said = DECODERS["torchcodec"].missing()
+    assert (said is not None) == missing and (not said or "FFmpeg's shared libraries" in said)
+
+
 #: Real clips that a decoder must be able to read, of 40: the others start late, have leading frames that are not shown,
 #: are MPEG-1 or FLV, or have pixels that are not square.
 READS = {"decord": 26, "torchcodec": 30}

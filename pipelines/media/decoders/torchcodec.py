@@ -21,9 +21,12 @@ class TorchCodec:
         if find_spec("torchcodec") is None:
             return "the package torchcodec is not installed (pip install 'dawn-bench[torchcodec]')"
         try:
-            import torchcodec.decoders  # noqa: F401
-        except (ImportError, OSError, RuntimeError):
-            return "torchcodec does not load: it needs FFmpeg's shared libraries, and the PyTorch that it was built for"
+            from torchcodec.decoders import VideoDecoder
+
+            VideoDecoder(b"")  # from version 0.17 on FFmpeg is loaded here, not with the import
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, ImportError | OSError) or "libtorchcodec" in str(error):
+                return "torchcodec does not load: it needs FFmpeg's shared libraries and the PyTorch it was built for"
         return None
 
     @staticmethod
