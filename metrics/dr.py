@@ -71,7 +71,7 @@ class _Dr(Metric):
         value = last.value / first.value - 1
         low, high = interval(value, (last.influence - (1 + value) * first.influence) / first.value, floor=-1.0)
         note = f"FID_st {first.value:.4g}, FID_ed {last.value:.4g} over {n} frames each"
-        return Score(value, low, high, len(ends), 2 * n, join_notes(note, self.too_few(n)))
+        return Score(value, low, high, len(ends), 2 * n, join_notes(note, self.imprecise(n)))
 
 
 _DESCRIPTION = (

@@ -185,5 +185,5 @@ class FidDrift(Metric):
         low, high = interval(value, influence, floor=-np.inf)
         ends = f"FID {distances[0]:.4g} in second 1, {distances[-1]:.4g} in second {reach}"
         shorter = f"{len(records) - len(used)} of {len(records)} clips end before second {reach}"
-        note = join_notes(ends, shorter if len(used) < len(records) else "", self.too_few(len(used)))
+        note = join_notes(ends, shorter if len(used) < len(records) else "", self.imprecise(len(used)))
         return Score(value, low, high, len(used), reach * FPS * len(used), note, over_time=tuple(distances))

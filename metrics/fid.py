@@ -125,7 +125,7 @@ class FrechetMetric(Metric):
             return self._single(len(clips), ours.n)
         value = frechet_of_moments(ours.moments(biased=self.biased), theirs.moments(biased=self.biased))
         repeated = f"{counted(twice, 'clip')} counted twice" if twice else ""
-        note = join_notes("no interval: only sums were kept", repeated, self.too_few(ours.n))
+        note = join_notes("no interval: only sums were kept", repeated, self.imprecise(ours.n))
         return Score(value, None, None, len(clips), ours.n * self.frames_each, note)
 
     def _single(self, n_clips: int, n: int) -> Score:
@@ -139,7 +139,7 @@ class FrechetMetric(Metric):
             return self._single(len(records), n)
         distance = frechet_by_clip(one, two, biased=self.biased, known=self._true_moments)
         low, high = interval(distance.value, distance.influence, floor=0.0)
-        return Score(distance.value, low, high, len(records), n * self.frames_each, self.too_few(min(n, n_true)))
+        return Score(distance.value, low, high, len(records), n * self.frames_each, self.imprecise(min(n, n_true)))
 
     def _true_moments(self, parts: Sequence[Samples]) -> Moments:
         """The moments of the true side, kept in the cache that its features came from."""

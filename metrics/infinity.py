@@ -25,7 +25,6 @@ from dawn_bench.metrics.functional.infinity import extrapolate
 from dawn_bench.metrics.fvd import Fvd16
 from dawn_bench.metrics.protocols.base import PAPER_DAWN, ScoringProtocol
 from dawn_bench.metrics.scoring.base import METRICS, Score, join_notes
-from dawn_bench.text import counted
 
 #: Clips below which there is no score, numbers of clips on the line, and the least of them as a share.
 LEAST, POINTS, SHARE = 200, 15, 0.2
@@ -47,8 +46,7 @@ class _Infinity(FrechetMetric):
         """The extrapolated distance; None below 200 clips, and below 2.4 samples a feature."""
         pairs = [r for r in records.values() if isinstance(r, Pair)]
         n_frames = sum(len(pair.generated) for pair in pairs) * self.frames_each
-        if len(pairs) < self.minimum:
-            few = f"{counted(len(pairs), 'clip')}, at least {self.minimum} are needed"
+        if few := self.too_few(len(pairs)):
             return Score(None, None, None, len(pairs), n_frames, note=few)
         order = np.random.default_rng(self.seed).permutation(len(pairs))
         n, width = min(sum(map(len, side)) for side in zip(*pairs, strict=True)), pairs[0].true.shape[1]

@@ -52,7 +52,7 @@ class KernelMetric(Metric):
             return Score(None, None, None, len(pairs), n_frames, note="a single frame or window has no pair")
         low, high = interval(distance.value, distance.influence, floor=-np.inf)
         grouped = f"mean of {distance.groups} groups of clips" if distance.groups > 1 else ""
-        return Score(distance.value, low, high, len(pairs), n_frames, join_notes(grouped, self.too_few(len(pairs))))
+        return Score(distance.value, low, high, len(pairs), n_frames, join_notes(grouped, self.imprecise(len(pairs))))
 
 
 @METRICS.register("kid")

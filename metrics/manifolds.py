@@ -60,7 +60,7 @@ class ManifoldMetric(Metric):
         low, high = interval(value, influence, floor=0.0)
         if high is not None and self.share != "density":
             high = min(high, 1.0)
-        return Score(value, low, high, len(pairs), n, self.too_few(n))
+        return Score(value, low, high, len(pairs), n, self.imprecise(n))
 
     def _k(self) -> int:
         return 3 if self.share in ("precision", "recall") else 5

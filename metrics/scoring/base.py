@@ -277,11 +277,14 @@ class Metric(ABC):
         return ", ".join(f"{name} {state}" for name, state in used.items())
 
     def too_few(self, count: int) -> str:
-        """A note with the minimum when `count` is below it, else an empty string. The value is ranked."""
-        if count >= self.minimum:
-            return ""
+        """The minimum, in words, when `count` is below it, else an empty string."""
         have = counted(count, self.minimum_of[:-1])
-        return f"imprecise, which its rank does not consider: {have}, at least {self.minimum} are needed"
+        return f"{have}, at least {self.minimum} are needed" if count < self.minimum else ""
+
+    def imprecise(self, count: int) -> str:
+        """A note on a value of fewer samples than the minimum, which is ranked all the same; else an empty string."""
+        few = self.too_few(count)
+        return few and f"imprecise, which its rank does not consider: {few}"
 
 
 @dataclass(frozen=True)
@@ -365,7 +368,7 @@ class RatioMetric(Metric):
         count = {"clips": len(used), "frames": n_frames, "windows": sum(p.n_windows for p in used.values())}
         identical = sum(p.n_identical for p in used.values())
         same = f"{identical} of {n_frames} frames equal the true ones" if identical else ""
-        note = join_notes(left_out, same, self.too_few(count[self.minimum_of]))
+        note = join_notes(left_out, same, self.imprecise(count[self.minimum_of]))
         over_time = mean_over_time([p.seconds for p in used.values()])
         return Score(float(total.sum() / weight.sum()), low, high, len(used), n_frames, note, per_clip, over_time)
 

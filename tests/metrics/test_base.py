@@ -61,7 +61,7 @@ def test_records_of_ranks_merge_to_the_score_of_one_process_even_where_a_clip_wa
 
 
 def test_too_few_clips_are_flagged_with_the_minimum() -> None:
-    assert "2 clips, fewer than 3" in update(Mean(), {"a": [1.0], "b": [2.0]}).compute().note
+    assert "2 clips, at least 3" in update(Mean(), {"a": [1.0], "b": [2.0]}).compute().note
 
 
 def test_nan_is_refused_for_its_clip_alone() -> None:

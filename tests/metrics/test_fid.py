@@ -95,7 +95,7 @@ def test_fid_does_not_depend_on_the_order_of_clips_or_ranks() -> None:
 def test_few_frames_are_flagged_and_one_frame_is_undefined() -> None:
     rng = np.random.default_rng(6)
     score = fed(METRICS["fid"](), clips(rng, 3, 5, 10), clips(rng, 3, 5, 10)).compute()
-    assert score.value is not None and "15 frames, fewer than 2049" in score.note
+    assert score.value is not None and "15 frames, at least 2049 are needed" in score.note
     single = fed(METRICS["fid"](), [np.ones((1, 10))], [np.ones((1, 10))]).compute()
     assert single.value is None and "a single frame" in single.note
 

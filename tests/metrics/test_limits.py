@@ -51,8 +51,10 @@ def test_a_degradation_rate_needs_both_ends(name: str, n: int) -> None:
 def test_the_minimum_is_enough_and_one_less_is_not(metric: type[Metric]) -> None:
     least = metric.minimum
     assert metric().too_few(least) == ""
-    few = f"{counted(least - 1, metric.minimum_of[:-1])}, fewer than {least}"
-    assert metric().too_few(least - 1) == f"imprecise, which its rank does not consider: {few}"
+    few = f"{counted(least - 1, metric.minimum_of[:-1])}, at least {least} are needed"
+    assert metric().too_few(least - 1) == few
+    assert metric().imprecise(least - 1) == f"imprecise, which its rank does not consider: {few}"
+    assert metric().imprecise(least) == ""
 
 
 def test_the_smallest_frames_are_scored() -> None:

@@ -41,7 +41,7 @@ def test_shares_are_over_one_frame_a_second_of_all_clips(share: str, suffix: str
     chosen = [np.concatenate([rows[[12, 37]] for rows in side]) for side in (ours, true)]
     k, inside = (3, "<=") if share in ("precision", "recall") else (5, "<")
     assert result.value == getattr(manifolds(*chosen, k=k, inside=inside), share)
-    assert result.n_frames == 50 and "50 frames, fewer than 100" in result.note
+    assert result.n_frames == 50 and "50 frames, at least 100 are needed" in result.note
     assert result.low is not None and result.high is not None and result.low <= result.value <= result.high
     assert share == "density" or result.high <= 1
 
