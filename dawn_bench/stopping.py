@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -74,7 +75,8 @@ def _raise(number: int, frame: FrameType | None) -> None:
 class Deferred:
     """A request to stop that waits for the end of the current step."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        self.patient = patient
         self.number: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -90,18 +92,20 @@ class Deferred:
             self._handlers[number](number, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.pending:  # the second time it is urgent
+        if self.pending and not self.patient:  # the second time it is urgent
             self._handlers[number](number, frame)
         self.number = number
 
 
 @contextmanager
-def deferred(*, enabled: bool = True) -> Iterator[Deferred]:
-    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block calls `stop()` or ends; a second signal acts at once.
+def deferred(*, enabled: bool = True, patient: bool = False) -> Iterator[Deferred]:
+    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block calls `stop()` or ends.
+
+    A second signal acts at once, unless the block is short and `patient`.
 
     Handlers that a caller of the library has installed stay in place.
     """
-    request = Deferred()
+    request = Deferred(patient=patient)
     ours: tuple[Callable[..., Any], ...] = (signal.default_int_handler, _raise)
     if enabled and threading.current_thread() is threading.main_thread():
         request._handlers = {n: h for n in (signal.SIGINT, *SIGNALS) if (h := signal.getsignal(n)) in ours}
@@ -127,11 +131,12 @@ def children_without_ctrl_c() -> Iterator[None]:
     from multiprocessing.resource_tracker import ensure_running
 
     ensure_running()  # it unblocks the signal where it starts its process (Python 3.11), which is done now
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits it
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with deferred(patient=True):  # another thread may get the signal, and Python would raise in this one
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits it
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def before_exit() -> None:
@@ -141,9 +146,15 @@ def before_exit() -> None:
     run an empty text resets that. Workers that still start would print that their owner is gone: they are killed.
     """
     ctypes.pythonapi.PyRun_SimpleString(b"")
-    if "multiprocessing" in sys.modules:
-        for child in sys.modules["multiprocessing"].active_children():
-            child.kill()
+    children: list[str] = []
+    for listed in Path("/proc/self/task").glob("*/children"):  # also those that a thread is starting just now
+        with suppress(OSError):  # the thread has ended
+            children += listed.read_text().split()
+    for number in children:
+        with suppress(OSError):  # it has ended
+            # the tracker removes what killed processes leave, and ends by itself
+            if b"resource_tracker" not in Path("/proc", number, "cmdline").read_bytes():
+                os.kill(int(number), signal.SIGKILL)
 
 
 def end_with(owner: int) -> None:

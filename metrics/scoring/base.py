@@ -283,8 +283,7 @@ class Metric(ABC):
 
     def imprecise(self, count: int) -> str:
         """A note on a value of fewer samples than the minimum, which is ranked all the same; else an empty string."""
-        few = self.too_few(count)
-        return few and f"imprecise, which its rank does not consider: {few}"
+        return f"imprecise, which its rank does not consider: {few}" if (few := self.too_few(count)) else ""
 
 
 @dataclass(frozen=True)
@@ -356,8 +355,7 @@ class RatioMetric(Metric):
         """sum(total) / sum(weight)."""
         used = {i: p for i, p in records.items() if p.weight > 0}
         per_clip = {i: p.total / p.weight if p.weight > 0 else None for i, p in records.items()}
-        # no "of": an evaluation counts its clips otherwise, with those that failed
-        undefined = len(records) - len(used)
+        undefined = len(records) - len(used)  # no "of": an evaluation counts also the clips that failed
         left_out = f"undefined for {counted(undefined, 'clip')}" if undefined else ""
         n_frames = sum(p.n_frames for p in used.values())
         if not used:

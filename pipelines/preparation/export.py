@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -122,13 +123,20 @@ def in_processes(tasks: Sequence[Callable[[], int]], jobs: int) -> Iterator[int]
     with ExitStack() as stack:
         with children_without_ctrl_c():
             results = parallel(delayed(_in_worker)(task, os.getpid()) for task in tasks)
-            stack.callback(results.close)
+            stack.callback(_close, results)
         try:
             yield from results
         except RuntimeError as error:  # of loky's; an `InputError` is none
             if "BrokenProcessPool" not in {kind.__name__ for kind in type(error).__mro__}:
                 raise
             raise InputError("a worker process died.", hint="It may be out of memory: try fewer --jobs.") from None
+
+
+def _close(results: Iterator[int]) -> None:
+    """Stop the tasks that are left, without joblib's advice on how to give it fewer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        results.close()  # type: ignore[attr-defined]
 
 
 def _in_worker(task: Callable[[], int], owner: int) -> int:
