@@ -119,7 +119,8 @@ def evaluate_methods(job: Evaluation) -> Evaluated:
     if job.weights == "files":
         check_files([METRICS[m] for m in job.metrics or usual_metrics(protocol)], protocol, fields=set(clips[0].arrays))
     if job.weights != "seeded":
-        check_readable([METRICS[m] for m in job.metrics or usual_metrics(protocol)], protocol)
+        named = [METRICS[m] for m in job.metrics or usual_metrics(protocol)]
+        check_readable(named, protocol, fields=set(clips[0].arrays))
     sanity = sanity_rows(modality_of(clips[0])) if job.sanity else ()
     names = [*sanity, *(m for m in job.methods if m not in sanity)]
     out = chosen.outputs(job.out)

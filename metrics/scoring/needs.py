@@ -69,13 +69,17 @@ def check_files(
         raise InputError(lacks, path=folder(), hint=how_to_get(missing, job="evaluate", changes=changes, listed=True))
 
 
-def check_readable(metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol) -> None:
+def check_readable(
+    metrics: Sequence[Metric | type[Metric]], protocol: ScoringProtocol, *, fields: Collection[str]
+) -> None:
     """Raise `InputError` for the first present weight file of the metrics that cannot be read, before any work.
+
+    Only metrics that can be computed from these `fields` of a clip count: meshes need no network of pictures.
 
     A published file was read whole for its hash; another one would be refused where its network is first used, for
     LPIPS after everything is generated. Shapes are compared where the network is loaded.
     """
-    for need in metric_needs(metrics, protocol):
+    for need in metric_needs([m for m in metrics if fields_of(m) <= set(fields)], protocol):
         used = resolve(first_present(need))
         if used.path is not None and used.state == "user":
             check_weight(used.path, used.weight.file)

@@ -22,7 +22,7 @@ from dawn_bench.metrics.features import inception
 from dawn_bench.metrics.protocols.base import EMBEDDED, PAPER_DAWN, PROTOCOL_METRICS
 from dawn_bench.metrics.scoring.base import METRICS
 from dawn_bench.metrics.scoring.compare import compute_metrics
-from dawn_bench.metrics.scoring.needs import evaluation_changes, metric_needs
+from dawn_bench.metrics.scoring.needs import check_readable, evaluation_changes, metric_needs
 from dawn_bench.metrics.scoring.scorer import score_method
 from dawn_bench.reports import tables
 from dawn_bench.reports.current import current
@@ -249,6 +249,8 @@ def test_a_damaged_file_is_named_before_anything_is_generated(
     with pytest.raises(InputError, match=rf"{file.name}: .*Get the file again") as caught:
         evaluate.evaluate_methods(job)
     assert "\n" not in str(caught.value) and not (tmp_path / "r" / "outputs").exists()
+    fid_and_lpips = [METRICS["fid"], METRICS["lpips"]]
+    check_readable(fid_and_lpips, PAPER_DAWN, fields={"vertices", "audio"})  # clips of meshes need neither
     rows = evaluate.evaluate_methods(replace(job, metrics=("psnr",))).rows  # which does not read it
     assert rows[0].value is not None
 
